@@ -1,0 +1,26 @@
+/** What a capability may permit, the closed list of the HTTP surface. */
+export const scopes = [
+  'kms:create',
+  'kms:read',
+  'kms:sign',
+  'kms:verify',
+  'kms:wrap',
+  'kms:unwrap',
+  'kms:encrypt',
+  'kms:decrypt',
+  'kms:derive',
+  'kms:rotate',
+  'kms:destroy',
+  'kms:audit',
+  'kms:admin',
+] as const;
+
+export type Scope = (typeof scopes)[number];
+
+/** Who is calling and what that caller may do: the outcome of authentication. */
+export interface Caller {
+  readonly tenant: string;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Pseudonymous identity of the capability for logs and audit; never the token or a part of it. */
+  readonly actor: string;
+}
