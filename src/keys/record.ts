@@ -1,0 +1,30 @@
+/** A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. */
+export interface KeyHead {
+  /** `<tenant>/<purpose>/<alg>/<uuid>`, without a version. */
+  readonly id: string;
+  readonly tenant: string;
+  readonly purpose: string;
+  /** Canonical name in the registry. */
+  readonly alg: string;
+  readonly state: 'active' | 'destroyed';
+  /** Versions are 1…currentVersion without gaps; only the current one signs. */
+  readonly currentVersion: number;
+  readonly createdAtMs: number;
+  /** Which custody holds the private part. */
+  readonly backend: 'software';
+}
+
+export interface KeyVersion {
+  readonly id: string;
+  readonly version: number;
+  readonly state: 'active' | 'destroyed';
+  readonly createdAtMs: number;
+  /** One for each component of the algorithm, in its order. */
+  readonly parts: readonly KeyPart[];
+}
+
+export interface KeyPart {
+  readonly publicKey: Uint8Array;
+  /** What custody needs in order to use the private part (software: the sealed blob); absent once destroyed. */
+  readonly sealed?: Uint8Array;
+}
