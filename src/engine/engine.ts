@@ -73,8 +73,8 @@ export interface Engine {
   importKey(root: RootRef, keyType: KeyType, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
 
   /**
-   * Signs and verifies a whole batch, blocking; see dispatch/batch.ts for the layout of both arrays. Each item has its
-   * own status, one bad item never affects another. Throws only if an array is malformed as a whole.
+   * Signs and verifies a whole batch, blocking; see batch.ts for the layout of both arrays. Each item has its
+   * own status, one bad item never affects another. Throws only if an array is malformed as a whole (RangeError).
    */
   run(root: RootRef, request: Uint8Array, response: Uint8Array): void;
 
