@@ -1,0 +1,196 @@
+import type { Algorithm, Component } from '../algorithms/descriptor.ts';
+import type { Clock } from '../core/clock.ts';
+import type { Result } from '../core/result.ts';
+import type { Store } from '../store/store.ts';
+import type { KeyHead, KeyPart } from './record.ts';
+
+/**
+ * The keys of all tenants: the only reader and writer of key records, and the cache on the way of every signature.
+ *
+ * Every method takes the tenant of the caller. Another tenant's key is NotFound, without a look into the store, as if
+ * it did not exist; a text that is no kid is BadRequest. A `kid` may name a version (`#v2`) or not (the current one).
+ * StoreUnavailable comes from the store; a record that cannot be read is Internal and is told to `onCorruptRecord`.
+ */
+export interface Keyring {
+  /**
+   * The version that a kid names: at once when it is cached (no parsing, one look-up), otherwise from the store.
+   * Concurrent misses of one key read it once. The handle is a snapshot: whoever got it before a rotation was durable
+   * has the old version, whoever asks afterwards has the new one, and `version.kid` is always the key in it.
+   */
+  find(tenant: string, kid: string): Result<KeyHandle> | Promise<Result<KeyHandle>>;
+
+  /** A new key with version 1. Durable when it resolves, as with every change. */
+  create(request: CreateKey): Promise<Result<KeyMade>>;
+
+  /**
+   * Version N+1, which is current from then on. Conflict: the key is destroyed, the kid names a version that is not the
+   * current one, or the key has `maxVersionsPerKey` versions. Backpressure: too many changes wait for this key.
+   */
+  rotate(request: ChangeKey): Promise<Result<KeyMade>>;
+
+  /**
+   * Destroys the whole key, or one version when the kid or `version` names one: the private parts are removed from the
+   * store, the public parts stay. Doing it twice gives the same answer. Conflict: a version that is still current.
+   */
+  destroy(request: DestroyKey): Promise<Result<KeyDestroyed>>;
+
+  /** Heads in the order of their ids, destroyed ones too; a page may be shorter than the limit and still have a successor. */
+  list(request: ListKeys): Promise<Result<KeyPage>>;
+
+  /** The head and its versions, newest first, at most 256. For a kid with `#vN`: only that version. */
+  describe(tenant: string, kid: string): Promise<Result<KeyDescription>>;
+
+  /** Active keys, for the metric kms_keys_total; grows to the truth in the background after the start. At most 1,000 series and `other`. */
+  counts(): readonly KeyCount[];
+
+  /** Stops background work and forgets every key number. Waits for changes under way. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface KeyHandle {
+  readonly head: KeyHead;
+  readonly algorithm: Algorithm;
+  readonly version: LoadedVersion;
+  /** Whether this version may sign: it is the current one and the key is active. Otherwise signing is a Conflict. */
+  readonly signs: boolean;
+}
+
+export interface LoadedVersion {
+  /** `<id>#v<version>`. */
+  readonly kid: string;
+  readonly version: number;
+  readonly state: 'active' | 'destroyed';
+  readonly createdAtMs: number;
+  /** One for each component of the algorithm, in its order. */
+  readonly parts: readonly LoadedPart[];
+}
+
+export interface LoadedPart {
+  readonly component: Component;
+  /** Never given twice in a process; 0 only when all 2^32 - 1 numbers are used up, and then nothing is cached. */
+  readonly keyNumber: number;
+  readonly publicKey: Uint8Array;
+  /** What a sign item carries as its key; empty (and unusable) where `signs` is false. */
+  readonly opening: Uint8Array;
+}
+
+/** A client's own name for a change: the same name and body again gives the same answer and changes nothing. */
+export interface OperationId {
+  /** UUID (RFC 9562), any case; one name space for each tenant. */
+  readonly id: string;
+  /** The request without its op_id, plain JSON; the order of its members does not matter. */
+  readonly body: unknown;
+}
+
+export interface CreateKey {
+  readonly tenant: string;
+  readonly purpose: string;
+  readonly algorithm: Algorithm;
+  readonly operation?: OperationId;
+}
+
+export interface ChangeKey {
+  readonly tenant: string;
+  readonly kid: string;
+  readonly operation?: OperationId;
+}
+
+export interface DestroyKey extends ChangeKey {
+  /** The same as a kid with this version; naming two different ones is BadRequest. */
+  readonly version?: number;
+}
+
+export interface KeyMade {
+  /** With its version. */
+  readonly kid: string;
+  /** The versioned kid that was current before; absent for a new key. */
+  readonly previous?: string;
+  readonly algorithm: Algorithm;
+  readonly createdAtMs: number;
+  /** One for each component of the algorithm, in its order. */
+  readonly publicKeys: readonly Uint8Array[];
+  /** True when an earlier call with the same op_id did the work. */
+  readonly replayed: boolean;
+}
+
+export interface KeyDestroyed {
+  /** With a version when only that version was destroyed. */
+  readonly kid: string;
+  /** True when there was nothing left to do, or an earlier call with the same op_id did it. */
+  readonly replayed: boolean;
+}
+
+export interface ListKeys {
+  readonly tenant: string;
+  readonly purpose?: string;
+  readonly algorithm?: Algorithm;
+  /** What an earlier page gave for the same tenant and filters; anything else is BadRequest. */
+  readonly cursor?: string;
+  /** 1 to 1,000, default 100. */
+  readonly limit?: number;
+}
+
+export interface KeyPage {
+  readonly keys: readonly KeyHead[];
+  readonly nextCursor?: string;
+}
+
+export interface KeyDescription {
+  readonly head: KeyHead;
+  readonly algorithm: Algorithm;
+  readonly versions: readonly DescribedVersion[];
+}
+
+export interface DescribedVersion {
+  readonly kid: string;
+  readonly version: number;
+  readonly state: 'active' | 'destroyed';
+  readonly createdAtMs: number;
+  readonly publicKeys: readonly Uint8Array[];
+}
+
+export interface KeyCount {
+  /** All three are `other` for what has no series of its own. */
+  readonly tenant: string;
+  readonly purpose: string;
+  readonly alg: string;
+  readonly count: number;
+}
+
+/** What the keyring asks of custody (`Custody` has this shape). */
+export interface PrivateParts {
+  readonly backend: KeyHead['backend'];
+  generate(algorithm: Algorithm, tenant: string, versionedKid: string): Promise<Result<readonly KeyPart[]>>;
+  opening(part: KeyPart, partIndex: number, tenant: string, versionedKid: string): Uint8Array;
+}
+
+export interface KeyringParts {
+  readonly store: Store;
+  readonly custody: PrivateParts;
+  readonly clock: Clock;
+  /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
+  readonly onForget: (keyNumber: number) => void;
+  /** For the operator's log: the name of a store record that has not the shape of a key record. Must not throw. */
+  readonly onCorruptRecord: (storeKey: string) => void;
+}
+
+export interface KeyringOptions {
+  readonly maxCachedKeys: number;
+  readonly maxCachedOldVersions: number;
+  readonly maxVersionsPerKey: number;
+  readonly maxWaitingChangesPerKey: number;
+  readonly operationKeptMs: number;
+}
+
+export const keyringDefaults: KeyringOptions = {
+  /** A hybrid key is about 2.5 KiB here, so a full cache is about 160 MiB; fewer keys would thrash at a busy company's size. */
+  maxCachedKeys: 65_536,
+  /** Public parts only, for verification of what older versions signed: at most about 140 MiB of ML-DSA keys. */
+  maxCachedOldVersions: 65_536,
+  /** Destroying a key rewrites all its versions in one commit of at most 10,000 changes; a daily rotation takes 11 years to get here. */
+  maxVersionsPerKey: 4_096,
+  /** Changes of one key run one after the other and each may take a second (RSA-4096): more than this would wait past any deadline. */
+  maxWaitingChangesPerKey: 64,
+  /** Longer than any client's retries or a weekend's outage; each record costs about 300 bytes for as long. */
+  operationKeptMs: 7 * 24 * 3_600_000,
+};
