@@ -1,0 +1,101 @@
+import { createRequire } from 'node:module';
+import type {
+  Engine,
+  EngineDescription,
+  EngineOptions,
+  EngineStats,
+  GeneratedKey,
+  RootRef,
+} from '../engine.ts';
+import { EngineError } from '../engine-error.ts';
+
+/** What the addon of native/ exports; see native/index.d.ts. Its errors carry an EngineErrorCode as `code`. */
+interface Binding {
+  describe(): EngineDescription['libraries'];
+  configure(options: { reseedIntervalOps: number; arenaBytes: number }): void;
+  rootFromFile(path: string): number;
+  rootCreateFile(path: string): number;
+  rootRandom(): number;
+  generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
+  importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
+  run(root: number, request: Uint8Array, response: Uint8Array): void;
+  forget(keyNumber: number): void;
+  wipe(): void;
+  stats(): EngineStats;
+}
+
+const functionNames: Readonly<Record<keyof Binding, true>> = {
+  describe: true,
+  configure: true,
+  rootFromFile: true,
+  rootCreateFile: true,
+  rootRandom: true,
+  generate: true,
+  importKey: true,
+  run: true,
+  forget: true,
+  wipe: true,
+  stats: true,
+};
+
+const addonPath = '../../../native/build/intaglio_native.node';
+
+export interface Unavailable {
+  readonly unavailable: string;
+}
+
+/**
+ * The engine in the addon of native/ (liboqs and AWS-LC), or the reason why it cannot be had. Opened keys lie in the
+ * addon's own locked pages, which all threads share; a RootRef is a number that holds on every thread. The options
+ * are those of the process: the first thread that loads the engine sets them.
+ */
+export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
+  let loaded: unknown;
+  try {
+    loaded = createRequire(import.meta.url)(addonPath);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return {
+      unavailable:
+        code === 'MODULE_NOT_FOUND' ? 'the addon is not built' : 'the addon is there but does not load',
+    };
+  }
+  const binding = bindingOf(loaded);
+  if (binding === undefined) return { unavailable: 'the addon is of another version of Intaglio' };
+  binding.configure({ reseedIntervalOps: options.reseedIntervalOps, arenaBytes: options.keyCacheBytes });
+
+  return {
+    description: { name: 'native', libraries: binding.describe() },
+    openRoot(source) {
+      switch (source.kind) {
+        case 'file':
+          return binding.rootFromFile(source.path);
+        case 'file-create':
+          return binding.rootCreateFile(source.path);
+        case 'memory':
+          return binding.rootRandom();
+      }
+    },
+    generate: (root, keyType, tenant, aad) => binding.generate(rootNumberOf(root), keyType, tenant, aad),
+    importKey: (root, keyType, tenant, aad, secret) =>
+      binding.importKey(rootNumberOf(root), keyType, tenant, aad, secret),
+    run: (root, request, response) => binding.run(rootNumberOf(root), request, response),
+    forget: (keyNumber) => binding.forget(keyNumber),
+    stats: () => binding.stats(),
+    wipe: () => binding.wipe(),
+  };
+}
+
+/** An addon left over from an older checkout is refused here, and not by a TypeError at the first signature. */
+function bindingOf(loaded: unknown): Binding | undefined {
+  if (typeof loaded !== 'object' || loaded === null) return undefined;
+  const functions = loaded as Record<string, unknown>;
+  return Object.keys(functionNames).every((name) => typeof functions[name] === 'function')
+    ? (loaded as Binding)
+    : undefined;
+}
+
+function rootNumberOf(root: RootRef): number {
+  if (typeof root === 'number') return root;
+  throw new EngineError('BAD_ARGUMENT', 'not a root key of this engine');
+}

@@ -1,0 +1,80 @@
+import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
+import { EngineError } from '../engine-error.ts';
+import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
+import { openRootKey, rootKeyOf } from './root.ts';
+import { createRunner } from './run.ts';
+import { createSealer } from './seal.ts';
+
+/**
+ * What an opened key costs at most: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of
+ * encodings. The cache counts every key as this much, since KeyObjects tell no size.
+ */
+const openedKeyBytes = 40 * 1024;
+
+/**
+ * The engine over node:crypto (OpenSSL 3.5). Private keys are KeyObjects: their bytes lie in OpenSSL's heap, which it
+ * cleanses on free, in pages that are neither locked nor kept out of core dumps. Every JavaScript buffer that held
+ * secret bytes is a memory block of its own and is filled with zeros before the call returns.
+ * Deterministic ML-DSA (op 3) is BAD_INPUT here: node:crypto has no way to ask for it.
+ * Caches are per instance, so one instance serves one thread; a root key may be cloned to any thread.
+ * `reseedIntervalOps` has no effect: OpenSSL's generator reseeds itself.
+ */
+export function createOpensslEngine(options: EngineOptions): Engine {
+  const sealer = createSealer();
+  // A batch touches at most a few tenants' keys; under 16 the cache would thrash even for those.
+  const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)));
+
+  /** Wipes `secret`. */
+  function sealNew(
+    root: RootRef,
+    keyType: KeyType,
+    tenant: string,
+    aad: string,
+    secret: Buffer,
+    publicKey: Buffer,
+  ): GeneratedKey {
+    try {
+      const sealed = sealer.seal(rootKeyOf(root), keyType, Buffer.from(tenant), Buffer.from(aad), secret);
+      return { sealed, publicKey };
+    } catch (error) {
+      throw error instanceof EngineError
+        ? error
+        : new EngineError('SEAL_FAILED', 'the key could not be sealed');
+    } finally {
+      secret.fill(0);
+    }
+  }
+
+  return {
+    description: { name: 'openssl', libraries: { openssl: process.versions.openssl ?? 'unknown' } },
+    openRoot: openRootKey,
+
+    generate(root, keyType, tenant, aad) {
+      rootKeyOf(root);
+      if (!isKeyType(keyType)) throw new EngineError('BAD_ARGUMENT', 'unknown key type');
+      const key = generatePrivateKey(keyType);
+      return sealNew(root, keyType, tenant, aad, exportSecret(keyType, key), publicBytesOf(keyType, key));
+    },
+
+    importKey(root, keyType, tenant, aad, secret) {
+      const bytes = Buffer.from(secret.buffer, secret.byteOffset, secret.length);
+      try {
+        rootKeyOf(root);
+        if (!isKeyType(keyType)) throw new EngineError('BAD_ARGUMENT', 'unknown key type');
+        const key = importSecret(keyType, bytes);
+        if (key === undefined) throw new EngineError('BAD_ARGUMENT', 'not a secret of this key type');
+        return sealNew(root, keyType, tenant, aad, bytes, publicBytesOf(keyType, key));
+      } finally {
+        bytes.fill(0);
+      }
+    },
+
+    run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
+    forget: (keyNumber) => runner.forget(keyNumber),
+    stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
+    wipe() {
+      runner.wipe();
+      sealer.wipe();
+    },
+  };
+}

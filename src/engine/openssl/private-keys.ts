@@ -1,0 +1,107 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { type KeyType, keyTypes } from '../engine.ts';
+
+/**
+ * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
+ * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA.
+ */
+interface KeyTypeWays {
+  generate(): KeyObject;
+  exportSecret(key: KeyObject): Buffer;
+  /** Throws when the bytes are no secret of this type. */
+  importSecret(secret: Buffer): KeyObject;
+  exportPublic(key: KeyObject): Buffer;
+}
+
+type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
+
+const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
+
+const ed25519: KeyTypeWays = {
+  generate: () => generateKeyPairSync('ed25519').privateKey,
+  exportSecret: (key) => key.export({ format: 'raw-private' }),
+  importSecret: (secret) =>
+    createPrivateKey({ key: secret, format: 'raw-private', asymmetricKeyType: 'ed25519' }),
+  exportPublic: (key) => key.export({ format: 'raw-public' }),
+};
+
+const mlDsa = (name: MlDsaName): KeyTypeWays => ({
+  generate: () => generateMlDsa(name),
+  exportSecret: (key) => key.export({ format: 'raw-seed' }),
+  importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
+  exportPublic: (key) => key.export({ format: 'raw-public' }),
+});
+
+/** One overload of generateKeyPairSync a name. */
+function generateMlDsa(name: MlDsaName): KeyObject {
+  switch (name) {
+    case 'ml-dsa-44':
+      return generateKeyPairSync('ml-dsa-44').privateKey;
+    case 'ml-dsa-65':
+      return generateKeyPairSync('ml-dsa-65').privateKey;
+    case 'ml-dsa-87':
+      return generateKeyPairSync('ml-dsa-87').privateKey;
+  }
+}
+
+// Node exports the raw public key of a curve in the uncompressed form unless told otherwise.
+const ecdsaP256: KeyTypeWays = {
+  generate: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+  exportSecret: (key) => key.export(pkcs8),
+  importSecret: (secret) => {
+    const key = createPrivateKey({ key: secret, ...pkcs8 });
+    if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not a P-256 key');
+    return key;
+  },
+  exportPublic: (key) => key.export({ format: 'raw-public' }),
+};
+
+const rsa = (modulusLength: number): KeyTypeWays => ({
+  generate: () => generateKeyPairSync('rsa', { modulusLength, publicExponent: 65537 }).privateKey,
+  exportSecret: (key) => key.export(pkcs8),
+  importSecret: (secret) => {
+    const key = createPrivateKey({ key: secret, ...pkcs8 });
+    if (key.asymmetricKeyType !== 'rsa' || key.asymmetricKeyDetails?.modulusLength !== modulusLength) {
+      throw new TypeError('not an RSA key of this size');
+    }
+    return key;
+  },
+  exportPublic: (key) => key.export({ format: 'der', type: 'spki' }),
+});
+
+const ways: Readonly<Record<KeyType, KeyTypeWays>> = {
+  [keyTypes.ed25519]: ed25519,
+  [keyTypes['ml-dsa-44']]: mlDsa('ml-dsa-44'),
+  [keyTypes['ml-dsa-65']]: mlDsa('ml-dsa-65'),
+  [keyTypes['ml-dsa-87']]: mlDsa('ml-dsa-87'),
+  [keyTypes['ecdsa-p256']]: ecdsaP256,
+  [keyTypes['rsa-2048']]: rsa(2048),
+  [keyTypes['rsa-3072']]: rsa(3072),
+  [keyTypes['rsa-4096']]: rsa(4096),
+};
+
+export function isKeyType(number: number): number is KeyType {
+  return Object.hasOwn(ways, number);
+}
+
+export function generatePrivateKey(keyType: KeyType): KeyObject {
+  return ways[keyType].generate();
+}
+
+/** The secret of a key in a buffer of its own; the caller wipes it. */
+export function exportSecret(keyType: KeyType, key: KeyObject): Buffer {
+  return ways[keyType].exportSecret(key);
+}
+
+/** Does not wipe `secret`. Returns undefined when the bytes are no secret of this type. */
+export function importSecret(keyType: KeyType, secret: Buffer): KeyObject | undefined {
+  try {
+    return ways[keyType].importSecret(secret);
+  } catch {
+    return undefined;
+  }
+}
+
+export function publicBytesOf(keyType: KeyType, privateKey: KeyObject): Buffer {
+  return ways[keyType].exportPublic(createPublicKey(privateKey));
+}

@@ -1,0 +1,104 @@
+import { createSecretKey, generateKeySync, KeyObject, randomFillSync } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import type { EngineErrorCode, RootRef, RootSource } from '../engine.ts';
+import { EngineError } from '../engine-error.ts';
+
+export const rootKeyBytes = 32;
+const groupAndOthers = 0o077;
+
+/** Opens or makes a root key; its bytes are in JavaScript only in a buffer that is wiped before this returns. */
+export function openRootKey(source: RootSource): KeyObject {
+  switch (source.kind) {
+    case 'file':
+      return readRootFile(source.path);
+    case 'file-create':
+      return createRootFile(source.path);
+    case 'memory':
+      return generateKeySync('aes', { length: rootKeyBytes * 8 });
+  }
+}
+
+/** The KeyObject behind a RootRef. Throws BAD_ARGUMENT for anything that openRootKey did not make. */
+export function rootKeyOf(root: RootRef): KeyObject {
+  if (root instanceof KeyObject && root.type === 'secret' && root.symmetricKeySize === rootKeyBytes)
+    return root;
+  throw new EngineError('BAD_ARGUMENT', 'not a root key of this engine');
+}
+
+function readRootFile(path: string): KeyObject {
+  // O_NONBLOCK: opening a FIFO must not hang before fstat can refuse it.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = guarded(() => openSync(path, flags));
+  // One byte more than a root key, so that a longer file shows.
+  const bytes = Buffer.allocUnsafeSlow(rootKeyBytes + 1);
+  try {
+    const stat = guarded(() => fstatSync(file));
+    if (!stat.isFile()) throw new EngineError('ROOT_PERMISSIONS', 'the root key is not a regular file');
+    if ((stat.mode & groupAndOthers) !== 0) {
+      throw new EngineError('ROOT_PERMISSIONS', 'group or others have access to the root key file');
+    }
+    const length = guarded(() => readSync(file, bytes, 0, bytes.length, 0));
+    if (length !== rootKeyBytes) throw new EngineError('ROOT_LENGTH', 'a root key file has exactly 32 bytes');
+    return createSecretKey(bytes.subarray(0, rootKeyBytes));
+  } finally {
+    bytes.fill(0);
+    closeSync(file);
+  }
+}
+
+/** Durable when it returns: the file and its directory are synced. */
+function createRootFile(path: string): KeyObject {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const file = guarded(() => openSync(path, flags, 0o600));
+  const bytes = Buffer.allocUnsafeSlow(rootKeyBytes);
+  try {
+    randomFillSync(bytes);
+    guarded(() => {
+      // The umask may have taken owner bits away.
+      fchmodSync(file, 0o600);
+      if (writeSync(file, bytes) !== rootKeyBytes) throw new Error('short write');
+      fsyncSync(file);
+      syncDirectory(dirname(path));
+    });
+    return createSecretKey(bytes);
+  } finally {
+    bytes.fill(0);
+    closeSync(file);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+const codeOfErrno: Readonly<Record<string, EngineErrorCode>> = {
+  ENOENT: 'ROOT_MISSING',
+  EEXIST: 'ROOT_EXISTS',
+  ELOOP: 'ROOT_PERMISSIONS',
+  EACCES: 'ROOT_PERMISSIONS',
+};
+
+/** Runs a file system call; its error becomes one that names neither path nor cause. */
+function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const code = codeOfErrno[(error as NodeJS.ErrnoException).code ?? ''] ?? 'IO';
+    throw new EngineError(code, 'the root key file could not be opened, read or written');
+  }
+}
