@@ -86,6 +86,13 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
   };
 }
 
+/** For a worker whose main thread has already loaded the addon: a failure here is a bug, and thrown. */
+export function createNativeEngine(options: EngineOptions): Engine {
+  const loaded = loadNativeEngine(options);
+  if ('unavailable' in loaded) throw new Error(loaded.unavailable);
+  return loaded;
+}
+
 /** An addon left over from an older checkout is refused here, and not by a TypeError at the first signature. */
 function bindingOf(loaded: unknown): Binding | undefined {
   if (typeof loaded !== 'object' || loaded === null) return undefined;
