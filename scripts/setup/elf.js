@@ -12,7 +12,7 @@ const newVersion = 'GLIBC_2.38';
 /** The version every plain function has had since the port began: x86-64 in 2.2.5, arm64 in 2.17. */
 const baseVersions = ['GLIBC_2.2.5', 'GLIBC_2.17'];
 
-/** What `elfHash` gives for a name is stored beside it (System V gABI, "Hash Table"). */
+/** The hash that is stored beside a version's name (System V gABI, "Hash Table"). @param {string} name */
 function elfHash(name) {
   let hash = 0;
   for (const char of Buffer.from(name, 'latin1')) {
@@ -107,7 +107,8 @@ export function retarget(original) {
     const at = symbols.offset + index * symbolSize;
     const nameOffset = bytes.readUInt32LE(at);
     const name = cString(bytes, strings + nameOffset);
-    if (!name.startsWith(aliasPrefix)) throw new Error(`${name} needs ${newVersion} and is no alias of an older function`);
+    if (!name.startsWith(aliasPrefix))
+      throw new Error(`${name} needs ${newVersion} and is no alias of an older function`);
     bytes.writeUInt32LE(nameOffset + aliasPrefix.length, at);
     renamed.push(name.slice(aliasPrefix.length));
   }

@@ -79,7 +79,10 @@ export function planLibrary(bytes, pin, glibc) {
   const { bytes: copy, renamed } = retarget(bytes);
   const result = sha256(copy);
   if (result !== pin.retargeted) {
-    return { action: 'refuse', reason: `retargeting ${pin.file} gave SHA-256 ${result}, expected ${pin.retargeted}.` };
+    return {
+      action: 'refuse',
+      reason: `retargeting ${pin.file} gave SHA-256 ${result}, expected ${pin.retargeted}.`,
+    };
   }
   return { action: 'replace', bytes: copy, renamed };
 }
