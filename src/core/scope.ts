@@ -24,3 +24,12 @@ export interface Caller {
   /** Pseudonymous identity of the capability for logs and audit; never the token or a part of it. */
   readonly actor: string;
 }
+
+/** Whether these scopes permit `scope`. `kms:rotate` also permits creating keys. The only place that knows this rule. */
+export function grants(granted: ReadonlySet<Scope>, scope: Scope): boolean {
+  return granted.has(scope) || (scope === 'kms:create' && granted.has('kms:rotate'));
+}
+
+export function permits(caller: Caller, scope: Scope): boolean {
+  return grants(caller.scopes, scope);
+}

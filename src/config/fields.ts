@@ -1,0 +1,185 @@
+import { type Address, address, algorithms, boolean, integer, type Kind, oneOf, path } from './kinds.ts';
+
+/** What a default may depend on: the machine, and two settings that are settled before all others. */
+export interface DefaultFacts {
+  /** Processors that this process may use. */
+  readonly cores: number;
+  readonly dataDir: string;
+  readonly amnesia: boolean;
+}
+
+export interface Field<T> {
+  /** The environment variable. `KMS_DATA_DIR` is also `RON_KMS_DATA_DIR`, the flag `--data-dir`, the file's `data_dir`. */
+  readonly variable: `KMS_${string}`;
+  readonly kind: Kind<T>;
+  /** As documented; equal to `standard` unless that depends on the machine or on other settings. */
+  readonly standardText: string;
+  readonly standard: (facts: DefaultFacts) => T;
+  /** What it does, its unit where the name has none, and the reason for the default. One paragraph. */
+  readonly meaning: string;
+  /** Whether a running service can take a new value (`reload`) or only a new process (`restart`). */
+  readonly takesEffect: 'reload' | 'restart';
+}
+
+function field<T>(
+  variable: Field<T>['variable'],
+  kind: Kind<T>,
+  standard: T | { text: string; from: (facts: DefaultFacts) => T },
+  meaning: string,
+  takesEffect: Field<T>['takesEffect'] = 'restart',
+): Field<T> {
+  if (typeof standard === 'object' && standard !== null && 'from' in standard) {
+    return { variable, kind, standardText: standard.text, standard: standard.from, meaning, takesEffect };
+  }
+  return {
+    variable,
+    kind,
+    standardText: kind.format(standard),
+    standard: () => standard,
+    meaning,
+    takesEffect,
+  };
+}
+
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** Every setting, once. Adding one is one entry: the type of the configuration, flags, help and checks follow from it. */
+export const fields = {
+  bind: field<Address>(
+    'KMS_BIND',
+    address,
+    { host: '127.0.0.1', port: 7441 },
+    'Where plain HTTP is served, as host:port. Loopback by default, because nothing here is encrypted in transit; port 0 takes a free port, and the line `listening` says which.',
+  ),
+  dataDir: field(
+    'KMS_DATA_DIR',
+    path,
+    './data',
+    'The directory that holds the store, the root key, the macaroon key and the bootstrap capability. Made with mode 0700 when it is missing.',
+  ),
+  engine: field(
+    'KMS_ENGINE',
+    oneOf('auto', 'native', 'openssl'),
+    'auto',
+    'The crypto engine. `auto` takes the native one where it was built and OpenSSL otherwise; `native` refuses to start without it.',
+  ),
+  backend: field<'lmdb' | 'memory'>(
+    'KMS_BACKEND',
+    oneOf('lmdb', 'memory'),
+    { text: 'lmdb, or memory in amnesia mode', from: ({ amnesia }) => (amnesia ? 'memory' : 'lmdb') },
+    'Where key records live. `lmdb` is an embedded, crash-safe store under the data directory; `memory` forgets everything when the process ends.',
+  ),
+  amnesia: field(
+    'KMS_AMNESIA',
+    boolean,
+    false,
+    'Keep nothing on disk: keys, root key and macaroon key are made at every start and are gone at its end. Refuses a store that persists.',
+  ),
+  rootKeyFile: field(
+    'KMS_ROOT_KEY_FILE',
+    path,
+    { text: '<data dir>/root.key', from: ({ dataDir }) => `${dataDir}/root.key` },
+    'The file with the 32 byte key under which all private keys are sealed, mode 0600. Made at first start. Whoever has it and the store has every key; keep a copy elsewhere, because without it every key is lost. Not used in amnesia mode.',
+  ),
+  maxPayloadBytes: field(
+    'KMS_MAX_PAYLOAD',
+    integer(4 * kib, 16 * mib),
+    mib,
+    'The largest request body, in bytes; more is answered 413 before it is read. 1 MiB holds a batch of 256 signings, or of 220 verifications of ML-DSA-65; 4 KiB holds one signing with every option.',
+  ),
+  allowedAlgs: field(
+    'KMS_ALLOWED_ALGS',
+    algorithms,
+    'all',
+    'The algorithms that keys may be created and used with, as the registry names them. Narrowing it also stops existing keys of the others.',
+  ),
+  workers: field<number>(
+    'KMS_WORKERS',
+    integer(1, 256),
+    {
+      text: 'processors less one, at least 1',
+      from: ({ cores }) => Math.min(256, Math.max(1, cores - 1)),
+    },
+    'Threads that do the cryptography. One processor is left to the thread that talks HTTP.',
+  ),
+  timeSkewToleranceMs: field(
+    'KMS_TIME_SKEW_TOLERANCE_MS',
+    integer(0, 300_000),
+    2_000,
+    'How far, in milliseconds, clocks may differ when validity times are checked. 2 s covers machines that keep time by NTP; 5 minutes is the most that is still a tolerance.',
+  ),
+  rngReseedIntervalOps: field(
+    'KMS_RNG_RESEED_INTERVAL_OPS',
+    integer(1, 1_000_000_000),
+    100_000,
+    "Requests to the native engine's random generator between two reseeds from the operating system. 100,000 keeps the cost of reseeding under a thousandth.",
+  ),
+  queuePerTenant: field(
+    'KMS_QUEUE_PER_TENANT',
+    integer(1, 65_536),
+    512,
+    'Calls of one tenant that may wait; the next is answered 429 at once. 512 calls of 160 microseconds are 80 ms of work for one thread.',
+  ),
+  queueTotal: field(
+    'KMS_QUEUE_TOTAL',
+    integer(1, 1_048_576),
+    8_192,
+    'Calls of all tenants that may wait; the next is answered 429 at once. At a few KiB each, 8,192 bound the memory of waiting calls to tens of MiB.',
+  ),
+  batchMaxItems: field(
+    'KMS_BATCH_MAX_ITEMS',
+    integer(1, 4_096),
+    256,
+    'Items that one batch request may hold. All of them wait in the queue of their tenant, so it cannot be more than KMS_QUEUE_PER_TENANT; 4,096 is what one job for a worker can carry.',
+  ),
+  signDeadlineMs: field(
+    'KMS_SIGN_DEADLINE_MS',
+    integer(10, 60_000),
+    2_000,
+    'Milliseconds after which a call that is still waiting for its signature is answered 504, and its work dropped. A caller that counts microseconds has given up long before 2 s.',
+  ),
+  keyCacheBytes: field(
+    'KMS_KEY_CACHE_BYTES',
+    integer(64 * kib, 1024 * mib),
+    4 * mib,
+    'Bytes of locked memory for opened private keys; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys.',
+  ),
+  shutdownTimeoutMs: field(
+    'KMS_SHUTDOWN_TIMEOUT_MS',
+    integer(100, 600_000),
+    5_000,
+    'Milliseconds that calls under way get to finish after SIGTERM. 5 s is more than the longest deadline of a call, and less than the 10 s after which container runtimes kill.',
+  ),
+  maxConnections: field(
+    'KMS_MAX_CONNECTIONS',
+    integer(1, 65_535),
+    1_024,
+    'Connections that may be open at once; further ones are closed unanswered. 1,024 stays below the usual limit of open files.',
+  ),
+  logLevel: field(
+    'KMS_LOG_LEVEL',
+    oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    'info',
+    'The least severe entries that are written to standard output, one JSON object a line.',
+  ),
+};
+
+export type FieldName = keyof typeof fields;
+
+/** The settings of one process. Deeply frozen. */
+export type Config = {
+  readonly [Name in FieldName]: (typeof fields)[Name] extends Field<infer T> ? T : never;
+};
+
+export const fieldNames = Object.keys(fields) as readonly FieldName[];
+
+/** `KMS_DATA_DIR` is `--data-dir` on the command line. */
+export function flagOf(name: FieldName): string {
+  return `--${fields[name].variable.slice(4).toLowerCase().replaceAll('_', '-')}`;
+}
+
+/** `KMS_DATA_DIR` is `data_dir` in a file. */
+export function memberOf(name: FieldName): string {
+  return fields[name].variable.slice(4).toLowerCase();
+}

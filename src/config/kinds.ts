@@ -1,0 +1,88 @@
+/**
+ * The types that a setting may have. `parse` takes the text of a flag, a variable or a file's string, and the numbers,
+ * booleans and lists that a JSON file may hold; undefined means that the value is not acceptable.
+ */
+export interface Kind<T> {
+  /** What is accepted, as it stands in help texts and in refusals. */
+  readonly accepts: string;
+  parse(given: unknown): T | undefined;
+  /** The text that parses to the same value. */
+  format(value: T): string;
+}
+
+export interface Address {
+  /** A host name, an IPv4 address, or an IPv6 address without its brackets. */
+  readonly host: string;
+  /** 0: the system chooses a free one. */
+  readonly port: number;
+}
+
+export function integer(min: number, max: number): Kind<number> {
+  return {
+    accepts: `a whole number from ${min} to ${max}`,
+    parse(given) {
+      const value = typeof given === 'string' && /^\d{1,15}$/.test(given) ? Number(given) : given;
+      return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
+        ? value
+        : undefined;
+    },
+    format: String,
+  };
+}
+
+export const boolean: Kind<boolean> = {
+  accepts: 'true or false',
+  parse(given) {
+    if (given === true || given === 'true' || given === '1') return true;
+    if (given === false || given === 'false' || given === '0') return false;
+    return undefined;
+  },
+  format: String,
+};
+
+export function oneOf<const T extends string>(...names: readonly T[]): Kind<T> {
+  return {
+    accepts: `one of ${names.join(', ')}`,
+    parse: (given) => names.find((name) => name === given),
+    format: (value) => value,
+  };
+}
+
+// 4,096 is PATH_MAX of Linux, and a NUL ends a path.
+export const path: Kind<string> = {
+  accepts: 'a path of at most 4096 characters',
+  parse(given) {
+    return typeof given === 'string' && given.length > 0 && given.length <= 4096 && !given.includes('\0')
+      ? given
+      : undefined;
+  },
+  format: (value) => value,
+};
+
+export const address: Kind<Address> = {
+  accepts: 'host:port, with an IPv6 host in brackets, and port 0 for any free one',
+  parse(given) {
+    if (typeof given !== 'string') return undefined;
+    const parts = /^(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):(\d{1,5})$/.exec(given);
+    const host = parts?.[1] ?? parts?.[2];
+    const port = Number(parts?.[3]);
+    return host !== undefined && port <= 65535 ? { host, port } : undefined;
+  },
+  format: ({ host, port }) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`),
+};
+
+/** No list at all: every algorithm that the product has. */
+export type AllowedAlgorithms = 'all' | readonly string[];
+
+/** Only the grammar of the names; whether each exists is checked against the registry that the loader is given. */
+export const algorithms: Kind<AllowedAlgorithms> = {
+  accepts: 'all, or names of algorithms separated by commas',
+  parse(given) {
+    if (given === 'all') return 'all';
+    const list: unknown = typeof given === 'string' ? given.split(',').map((name) => name.trim()) : given;
+    if (!Array.isArray(list) || list.length === 0 || list.length > 64) return undefined;
+    const names = list.filter((name) => typeof name === 'string' && /^[a-z0-9+-]{1,40}$/.test(name));
+    return names.length === list.length ? [...new Set<string>(names)] : undefined;
+  },
+  format: (value) => (typeof value === 'string' ? value : value.join(',')),
+};

@@ -1,0 +1,37 @@
+import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+
+export type { Logger } from 'pino';
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+// Names under which a secret could reach the log by mistake, at the top and one level down. Redaction is the second
+// line of defence; the first is that nothing logs requests, headers or keys at all.
+const secretNames = [
+  'token',
+  'authorization',
+  'password',
+  'passphrase',
+  'secret',
+  'rootKey',
+  'privateKey',
+  'plaintext',
+  'plaintext_b64',
+  'opening',
+  'sealed',
+  'macaroon',
+];
+
+/**
+ * JSON lines on standard output for the operator: `level`, `time` (RFC 3339), `service`, `msg` and the fields given.
+ * Causes and details of failures belong here and never in an answer. An error is logged as `{ err }`.
+ */
+export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
+  const options = {
+    level,
+    base: { service: 'ron-kms' },
+    timestamp: stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
+}
