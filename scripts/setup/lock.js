@@ -1,5 +1,5 @@
 /** One set-up at a time in a checkout: two `npm test` at once must not install into the same tree. */
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -36,22 +36,6 @@ export function isLocked(path) {
   return owner !== undefined && isAlive(owner);
 }
 
-/**
- * Removes the lock of a process that is gone. It is moved away first and looked at again: another waiter may have done
- * the same a moment ago and hold the lock by now, and then it is put back.
- * @param {string} path
- */
-function clearDead(path) {
-  const aside = `${path}.${process.pid}.dead`;
-  try {
-    renameSync(path, aside);
-    if (isLocked(aside)) linkSync(aside, path);
-  } catch {
-    // Somebody else was faster; the next attempt to take the lock tells.
-  }
-  rmSync(aside, { force: true });
-}
-
 /** @param {string} path @returns {boolean} taken whole, with the owner's number in it, or not at all */
 function tryTake(path) {
   const draft = `${path}.${process.pid}.new`;
@@ -65,6 +49,24 @@ function tryTake(path) {
   } finally {
     rmSync(draft, { force: true });
   }
+}
+
+/**
+ * Removes the lock of a process that is gone. Only the holder of a second lock may, for a moment, so that nobody removes
+ * the lock that another waiter has taken since. (A process that dies within that moment leaves the second lock behind;
+ * the next one to come removes it.)
+ * @param {string} path
+ */
+function clearDead(path) {
+  const breaker = `${path}.break`;
+  if (!tryTake(breaker)) {
+    const owner = ownerOf(breaker);
+    if (owner !== undefined && !isAlive(owner)) rmSync(breaker, { force: true });
+    return;
+  }
+  const owner = ownerOf(path);
+  if (owner !== undefined && !isAlive(owner)) rmSync(path, { force: true });
+  rmSync(breaker, { force: true });
 }
 
 /**

@@ -1,0 +1,259 @@
+import assert from 'node:assert/strict';
+import test, { suite } from 'node:test';
+import { check } from './check.ts';
+import { scan } from './scan.ts';
+
+function problems(
+  files: Record<string, string>,
+  packages: string[] = [],
+  emptyRooms: string[] = [],
+): string[] {
+  const paths = Object.keys(files);
+  const rooms = paths.filter((path) => /^src\/[^/]+\//.test(path)).map((path) => path.split('/')[1]!);
+  return check({
+    files: new Map(Object.entries(files)),
+    rooms: [...new Set([...rooms, ...emptyRooms])],
+    packages: new Set(packages),
+  });
+}
+
+function refused(files: Record<string, string>, why: RegExp, packages: string[] = []): void {
+  const found = problems(files, packages);
+  assert.equal(found.length, 1, found.join('\n'));
+  assert.match(found[0]!, why);
+}
+
+const specifiers = (source: string): string[] => scan(source).imports.map((found) => found.specifier);
+
+suite('reading imports', () => {
+  test('every form is found', () => {
+    const source = `
+      import a from './a.ts';
+      import { b, type B as C } from './b.ts';
+      import * as c from './c.ts';
+      import './d.ts';
+      import type { E } from './e.ts';
+      export { f } from './f.ts';
+      export * from './g.ts';
+      export type { H } from './h.ts';
+      const i = await import('./i.ts');
+      const j = require('./j.cjs');
+      import k from './k.json' with { type: 'json' };
+      type L = import('./l.ts').L;
+      import type from './m.ts';
+    `;
+    const letters = specifiers(source).map((specifier) => specifier[2]);
+    assert.equal(letters.join(''), 'abcdefghijklm');
+    const typeOnly = scan(source).imports.filter((found) => found.typeOnly);
+    assert.deepEqual(
+      typeOnly.map((found) => found.specifier),
+      ['./e.ts', './h.ts'],
+    );
+  });
+
+  test('an import over several lines is reported where its path stands', () => {
+    assert.deepEqual(scan(`// one\nimport {\n  a,\n} from './a.ts';`).imports, [
+      { specifier: './a.ts', line: 4, typeOnly: false },
+    ]);
+  });
+
+  test('comments, strings, templates and regular expressions are not imports', () => {
+    const source = [
+      `// import a from './a.ts';`,
+      `/* import a from './a.ts'; */`,
+      `const s = "import a from './a.ts'";`,
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+      'const t = `import a from "./a.ts" ${ `${ { x: 1 }.x }` } import "./b.ts"`;',
+      `const r = /['"\`]import "\\/[/]/; const half = 4 / 2; const u = half / 3;`,
+      `export const from = './a.ts';`,
+      `export default './a.ts';`,
+      `x.import('./a.ts');`,
+      `import.meta.resolve('./a.ts');`,
+    ].join('\n');
+    assert.deepEqual(specifiers(source), []);
+  });
+
+  test('code inside a template is read', () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is source text
+    assert.deepEqual(specifiers('const t = `a ${ await import("./a.ts") } b`; import "./b.ts";'), [
+      './a.ts',
+      './b.ts',
+    ]);
+  });
+});
+
+suite('levels', () => {
+  test('a room may use what is below it', () => {
+    const files = {
+      'src/core/result.ts': '',
+      'src/store/store.ts': `import '../core/result.ts';`,
+      'src/engine/engine.ts': `import '../core/result.ts';`,
+      'src/operations/sign.ts': `import '../store/store.ts'; import '../engine/engine.ts';`,
+      'src/request-path.ts': `import './operations/sign.ts';`,
+      'src/http/routes.ts': `import '../request-path.ts';`,
+      'src/main.ts': `import './http/routes.ts';`,
+      'src/cli/serve.ts': `import '../main.ts';`,
+    };
+    assert.deepEqual(problems(files), []);
+  });
+
+  test('a room may not use what is above it', () => {
+    refused(
+      { 'src/core/a.ts': `import type { X } from '../store/store.ts';`, 'src/store/store.ts': '' },
+      /^src\/core\/a\.ts:1: change the import of '\.\.\/store\/store\.ts': store stands above core/,
+    );
+    refused(
+      { 'src/http/a.ts': '', 'src/operations/b.ts': `export * from '../http/a.ts';` },
+      /http stands above operations/,
+    );
+    refused({ 'src/cli/a.ts': '', 'src/main.ts': `await import('./cli/a.ts');` }, /cli stands above main/);
+  });
+
+  test('rooms of one level stay apart', () => {
+    refused(
+      { 'src/auth/a.ts': '', 'src/store/b.ts': `import '../auth/a.ts';` },
+      /store and auth are on one level/,
+    );
+    refused(
+      { 'src/custody/a.ts': '', 'src/engine/b.ts': `import '../custody/a.ts';` },
+      /engine and custody are on one/,
+    );
+  });
+
+  test('except where the table says so', () => {
+    const store = { 'src/store/store.ts': '', 'src/algorithms/registry.ts': '' };
+    const use = `import type { Store } from '../store/store.ts'; import '../algorithms/registry.ts';`;
+    assert.deepEqual(problems({ ...store, 'src/keys/keys.ts': use }), []);
+    refused(
+      { ...store, 'src/keys/keys.ts': `import { open } from '../store/store.ts';` },
+      /write import type/,
+    );
+    const custody = `import '../../dispatch/job.ts'; import '../../engine/engine.ts';`;
+    const below = { 'src/dispatch/job.ts': `import '../engine/engine.ts';`, 'src/engine/engine.ts': '' };
+    assert.deepEqual(problems({ ...below, 'src/custody/software/software.ts': custody }), []);
+  });
+
+  test('the client stands alone', () => {
+    refused(
+      { 'src/core/a.ts': '', 'src/client/b.ts': `import '../core/a.ts';` },
+      /client\/ is published on its own/,
+    );
+    refused({ 'src/client/a.ts': '', 'src/cli/b.ts': `import '../client/a.ts';` }, /for other services/);
+  });
+
+  test('workers know engines, not operations', () => {
+    const files = { 'src/engine/native/native.ts': '', 'src/operations/sign.ts': '' };
+    assert.deepEqual(
+      problems({ ...files, 'workers/crypto.ts': `import '../src/engine/native/native.ts';` }),
+      [],
+    );
+    refused(
+      { ...files, 'workers/crypto.ts': `import '../src/operations/sign.ts';` },
+      /operations stands above workers/,
+    );
+  });
+});
+
+suite('implementations', () => {
+  const lmdb = {
+    'src/store/lmdb/lmdb.ts': `import './records.ts'; import '../store.ts';`,
+    'src/store/lmdb/records.ts': '',
+  };
+  const store = { ...lmdb, 'src/store/store.ts': '' };
+
+  test('main.ts, cli and workers may name them', () => {
+    const use = `import './store/lmdb/lmdb.ts';`;
+    assert.deepEqual(
+      problems({ ...store, 'src/main.ts': use, 'src/cli/a.ts': `import '../store/lmdb/lmdb.ts';` }),
+      [],
+    );
+  });
+
+  test('others may not, not even their own room', () => {
+    refused(
+      { ...store, 'src/operations/a.ts': `import '../store/lmdb/lmdb.ts';` },
+      /src\/store\/lmdb\/ is an implementation/,
+    );
+    refused({ ...store, 'src/store/open.ts': `import './lmdb/lmdb.ts';` }, /is an implementation/);
+    refused(
+      { ...store, 'src/store/memory/memory.ts': `import '../lmdb/records.ts';` },
+      /is an implementation/,
+    );
+  });
+});
+
+suite('packages', () => {
+  test('only what package.json lists for running may be imported', () => {
+    assert.deepEqual(
+      problems({ 'src/core/a.ts': `import '@scope/a/deep'; import 'b/c';` }, ['@scope/a', 'b']),
+      [],
+    );
+    refused(
+      { 'src/core/a.ts': `import type { T } from 'fast-check';` },
+      /fast-check is not among the dependencies/,
+    );
+    refused({ 'src/core/a.ts': `import fs from 'fs';` }, /write node:fs/);
+    assert.deepEqual(problems({ 'src/core/a.ts': `import fs from 'node:fs/promises';` }), []);
+  });
+
+  test('some are known in one place only', () => {
+    const packages = ['uWebSockets.js', 'piscina', 'pkcs11js'];
+    const right = {
+      'src/http/listeners/uws.ts': `import 'uWebSockets.js';`,
+      'src/dispatch/pool.ts': `import 'piscina';`,
+      'workers/hsm.ts': `import 'pkcs11js';`,
+    };
+    assert.deepEqual(problems(right, packages), []);
+    refused(
+      { 'src/http/routes.ts': `import type { HttpResponse } from 'uWebSockets.js';` },
+      /only src\/http\/listeners\/uws\.ts/,
+      packages,
+    );
+    refused(
+      { 'src/dispatch/batch.ts': `import 'piscina';` },
+      /only src\/dispatch\/pool\.ts may know piscina/,
+      packages,
+    );
+  });
+
+  test('the addon is loaded by engine/native and the workers only', () => {
+    const load = `const path = new URL('../../native/build/intaglio_native.node', import.meta.url);`;
+    assert.deepEqual(problems({ 'src/engine/native/native.ts': load, 'workers/crypto.ts': load }), []);
+    refused({ 'src/custody/software/software.ts': load }, /names the native addon/);
+  });
+});
+
+suite('the tree', () => {
+  test('a folder or file without a row may not exist', () => {
+    refused({ 'src/utils/strings.ts': '' }, /src\/utils: has no row/);
+    refused({ 'src/helpers.ts': '' }, /src\/helpers: has no row/);
+  });
+
+  test('a room is not empty', () => {
+    assert.match(problems({}, [], ['policy'])[0]!, /src\/policy\/: is empty/);
+  });
+
+  test('imports name existing files of the program', () => {
+    refused({ 'src/core/a.ts': `import './b.js';` }, /src\/core\/b\.js does not exist/);
+    refused(
+      { 'src/core/a.ts': `import '../../test/support/b.ts';`, 'test/support/b.ts': '' },
+      /is not part of the program/,
+    );
+    assert.deepEqual(problems({ 'src/core/a.ts': `import '../../package.json' with { type: 'json' };` }), []);
+  });
+
+  test('there are no cycles, by type imports neither', () => {
+    const [problem, ...more] = problems({
+      'src/core/a.ts': `import './b.ts';`,
+      'src/core/b.ts': `import type { C } from './c.ts';`,
+      'src/core/c.ts': `export * from './a.ts';`,
+    });
+    assert.deepEqual(more, []);
+    assert.match(problem!, /src\/core\/a\.ts -> src\/core\/b\.ts -> src\/core\/c\.ts -> src\/core\/a\.ts/);
+  });
+
+  test('a file of more than 500 lines is too long, in tests too', () => {
+    assert.deepEqual(problems({ 'test/a.test.ts': '\n'.repeat(500) }), []);
+    refused({ 'test/a.test.ts': '\n'.repeat(501) }, /has 501 lines, more than 500/);
+  });
+});

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { check, type Tree } from './check.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+
+function typescriptFiles(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory()) return path === 'test/vectors/data' ? [] : typescriptFiles(path);
+    return entry.name.endsWith('.ts') ? [path] : [];
+  });
+}
+
+function checkout(): Tree {
+  const manifest: { dependencies: Record<string, string> } = JSON.parse(
+    readFileSync(join(root, 'package.json'), 'utf8'),
+  );
+  const top = readdirSync(root);
+  const paths = ['src', 'workers', 'test', 'bench']
+    .filter((folder) => top.includes(folder))
+    .flatMap(typescriptFiles);
+  return {
+    files: new Map(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')])),
+    rooms: readdirSync(join(root, 'src'), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name),
+    packages: new Set(Object.keys(manifest.dependencies)),
+  };
+}
+
+test('the code keeps to the import table', () => {
+  const tree = checkout();
+  assert.ok(tree.files.size > 0);
+  const problems = check(tree);
+  assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
+});

@@ -1,0 +1,47 @@
+/** The import table of the code: which rooms there are, and who may lean on whom. */
+
+/**
+ * The rooms from the ground up. A room may import the rooms of the levels below its own, never one above, and one on
+ * its own level only where `neighbours` says so. A folder or file of src/ without a row here may not exist.
+ */
+export const levels: readonly (readonly string[])[] = [
+  ['core'],
+  ['algorithms', 'store', 'auth', 'admission', 'policy', 'observe', 'config', 'keys'],
+  ['engine', 'audit', 'custody', 'dispatch'],
+  // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
+  ['workers'],
+  ['operations'],
+  ['request-path'],
+  ['http'],
+  ['main'],
+  ['cli'],
+];
+
+/** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
+export const standalone = new Set(['client']);
+
+/** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
+export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
+  keys: { algorithms: 'any', store: 'types' },
+  custody: { dispatch: 'any', engine: 'any' },
+  dispatch: { engine: 'any' },
+};
+
+/** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
+export const mayNameImplementations = new Set(['main', 'cli', 'workers']);
+
+/** Packages that only one place knows, so that they can be replaced there. */
+export const packageOwners: Readonly<Record<string, readonly string[]>> = {
+  'uWebSockets.js': ['src/http/listeners/uws.ts'],
+  piscina: ['src/dispatch/pool.ts'],
+  pkcs11js: ['workers/hsm.ts'],
+};
+
+/** The native addon is loaded by path; whoever names the path loads it. */
+export const addon = {
+  pattern: /intaglio_native|native\/build\//,
+  owners: ['src/engine/native/', 'workers/'],
+} as const;
+
+/** Past it a file has more than one subject. */
+export const maxLines = 500;
