@@ -81,9 +81,7 @@ export async function takeLock(path, onWait) {
     const owner = ownerOf(path);
     if (owner !== undefined && !isAlive(owner)) {
       clearDead(path);
-      continue;
-    }
-    if (owner !== undefined && !told) {
+    } else if (owner !== undefined && !told) {
       told = true;
       onWait(owner);
     }
