@@ -1,0 +1,183 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { LatencyHistogram, type LatencySeries } from './latency-histogram.ts';
+
+/** One operation with one algorithm. Resolve it once and keep it: `done` does no lookup by labels. */
+export interface OperationMetric {
+  /** `result` is `ok` or a failure code; `seconds` from accepting the request to its answer. */
+  done(result: string, seconds: number): void;
+}
+
+export interface Metrics {
+  /** `alg` is `none` where an operation has no algorithm. */
+  operation(op: string, alg: string): OperationMetric;
+  /** A request refused before it became work: `backpressure`, `unauth`, `rate`, `pq_policy`, `too_large`, … */
+  rejected(reason: string): void;
+  authFailed(): void;
+  /** Keys that came (+1) or went (-1). */
+  keys(tenant: string, purpose: string, alg: string, change: number): void;
+  /** Called at every scrape. */
+  queueDepth(read: () => number): void;
+  engine(name: string): void;
+  /** The registry, for whoever has further metrics. */
+  readonly registry: Registry;
+  readonly contentType: string;
+  /** Prometheus text format 0.0.4. */
+  exposition(): Promise<string>;
+}
+
+// Labels come from closed lists (operations, algorithms, codes), so this is only reached by a bug; then everything
+// further is counted under `other` and the process keeps its memory.
+const maxSeries = 512;
+// Tenants and purposes come from callers. 1,000 series of about 100 bytes keep a scrape at 100 KB.
+const maxKeySeries = 1_000;
+
+/** Counters that hot paths raise as plain numbers; labels are built when somebody scrapes. */
+class Tally {
+  readonly #counts = new Map<string, number>();
+
+  add(label: string): void {
+    const count = this.#counts.get(label);
+    if (count === undefined && this.#counts.size >= maxSeries) this.add('other');
+    else this.#counts.set(label, (count ?? 0) + 1);
+  }
+
+  entries(): Iterable<[string, number]> {
+    return this.#counts;
+  }
+}
+
+interface OperationSeries extends OperationMetric {
+  readonly op: string;
+  readonly alg: string;
+  readonly results: Tally;
+}
+
+/** A registry of its own, never prom-client's global one: two services in one process do not mix. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+
+  const series: OperationSeries[] = [];
+  const byOp = new Map<string, Map<string, OperationSeries>>();
+  const latency = new LatencyHistogram('kms_latency_seconds', 'From accepting a request to its answer', [
+    'op',
+    'alg',
+  ]);
+  latency.registerIn(registry);
+  const makeSeries = (op: string, alg: string): OperationSeries => {
+    const results = new Tally();
+    const seconds: LatencySeries = latency.series(op, alg);
+    const made = {
+      op,
+      alg,
+      results,
+      done(result: string, elapsed: number) {
+        results.add(result);
+        seconds.observe(elapsed);
+      },
+    };
+    series.push(made);
+    return made;
+  };
+  const other = makeSeries('other', 'other');
+
+  new Counter({
+    name: 'kms_ops_total',
+    help: 'Operations by outcome: ok or the failure code',
+    labelNames: ['op', 'alg', 'result'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { op, alg, results } of series) {
+        for (const [result, count] of results.entries()) this.inc({ op, alg, result }, count);
+      }
+    },
+  });
+
+  const rejections = new Tally();
+  new Counter({
+    name: 'kms_reject_total',
+    help: 'Requests refused before any work was done for them',
+    labelNames: ['reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [reason, count] of rejections.entries()) this.inc({ reason }, count);
+    },
+  });
+
+  let authFailures = 0;
+  new Counter({
+    name: 'auth_failures_total',
+    help: 'Requests without a valid capability',
+    labelNames: ['service'],
+    registers,
+    collect() {
+      this.reset();
+      this.inc({ service: 'ron-kms' }, authFailures);
+    },
+  });
+
+  const keys = new Gauge({
+    name: 'kms_keys_total',
+    help: 'Keys that are not destroyed; beyond 1,000 label sets they are counted under tenant and purpose "other"',
+    labelNames: ['tenant', 'purpose', 'alg'],
+    registers,
+  });
+  const keySeries = new Set<string>();
+
+  let depth: () => number = () => 0;
+  new Gauge({
+    name: 'kms_queue_depth',
+    help: 'Calls that wait for a worker',
+    registers,
+    collect() {
+      this.set(depth());
+    },
+  });
+
+  const engineInfo = new Gauge({
+    name: 'kms_engine_info',
+    help: 'The crypto engine in use; always 1',
+    labelNames: ['engine'],
+    registers,
+  });
+
+  return {
+    operation(op, alg) {
+      const known = byOp.get(op)?.get(alg);
+      if (known !== undefined) return known;
+      if (series.length >= maxSeries) return other;
+      const made = makeSeries(op, alg);
+      const byAlg = byOp.get(op) ?? new Map<string, OperationSeries>();
+      byOp.set(op, byAlg.set(alg, made));
+      return made;
+    },
+    rejected(reason) {
+      rejections.add(reason);
+    },
+    authFailed() {
+      authFailures++;
+    },
+    keys(tenant, purpose, alg, change) {
+      const name = `${tenant}/${purpose}/${alg}`;
+      if (!keySeries.has(name) && keySeries.size >= maxKeySeries) {
+        keys.inc({ tenant: 'other', purpose: 'other', alg }, change);
+        return;
+      }
+      keySeries.add(name);
+      keys.inc({ tenant, purpose, alg }, change);
+    },
+    queueDepth(read) {
+      depth = read;
+    },
+    engine(name) {
+      engineInfo.reset();
+      engineInfo.set({ engine: name }, 1);
+    },
+    registry,
+    contentType: registry.contentType,
+    exposition: () => registry.metrics(),
+  };
+}
