@@ -80,7 +80,7 @@ export function createMetrics(): Metrics {
     series.push(made);
     return made;
   };
-  const other = makeSeries('other', 'other');
+  let other: OperationSeries | undefined;
 
   new Counter({
     name: 'kms_ops_total',
@@ -148,7 +148,10 @@ export function createMetrics(): Metrics {
     operation(op, alg) {
       const known = byOp.get(op)?.get(alg);
       if (known !== undefined) return known;
-      if (series.length >= maxSeries) return other;
+      if (series.length >= maxSeries) {
+        other ??= makeSeries('other', 'other');
+        return other;
+      }
       const made = makeSeries(op, alg);
       const byAlg = byOp.get(op) ?? new Map<string, OperationSeries>();
       byOp.set(op, byAlg.set(alg, made));
