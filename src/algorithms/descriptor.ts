@@ -19,6 +19,8 @@ export interface Component {
   readonly schemes: readonly [SignatureScheme, ...SignatureScheme[]];
   /** DER of SubjectPublicKeyInfo (RFC 5280) before the raw public key; empty where the raw form is SPKI already. */
   readonly spkiPrefix: Uint8Array;
+  /** Whether it withstands a quantum computer; hybrid modes ask for it. */
+  readonly postQuantum: boolean;
 }
 
 export type Usage = 'sign' | 'verify';

@@ -13,8 +13,19 @@ function scheme(
   return { alg, scheme: id, maxSignatureBytes, signCostUs, verifyCostUs };
 }
 
+const postQuantumTypes: ReadonlySet<KeyType> = new Set([
+  keyTypes['ml-dsa-44'],
+  keyTypes['ml-dsa-65'],
+  keyTypes['ml-dsa-87'],
+]);
+
 function component(keyType: KeyType, spkiPrefixHex: string, ...ways: Component['schemes']): Component {
-  return { keyType, schemes: ways, spkiPrefix: Buffer.from(spkiPrefixHex, 'hex') };
+  return {
+    keyType,
+    schemes: ways,
+    spkiPrefix: Buffer.from(spkiPrefixHex, 'hex'),
+    postQuantum: postQuantumTypes.has(keyType),
+  };
 }
 
 // Costs: one thread of a 2.6 GHz server core with the native engine; only the first few requests rely on them.

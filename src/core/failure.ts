@@ -56,3 +56,23 @@ export function failure(code: FailureCode, hint?: string, retryAfterMs?: number)
     ...(retryAfterMs === undefined ? undefined : { retryAfterMs }),
   };
 }
+
+/** What a client is told of a failure, without the facts of the single answer (time, request id). */
+export interface PublicFailure {
+  readonly code: FailureCode;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly hint?: string;
+  readonly retry_after_ms?: number;
+}
+
+export function publicFailure({ code, hint, retryAfterMs }: Failure): PublicFailure {
+  const { message, retryable } = failures[code];
+  return {
+    code: publicCode(code),
+    message,
+    retryable,
+    ...(hint === undefined ? undefined : { hint }),
+    ...(retryAfterMs === undefined ? undefined : { retry_after_ms: Math.ceil(retryAfterMs) }),
+  };
+}

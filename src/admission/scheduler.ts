@@ -1,0 +1,266 @@
+/**
+ * Fair queueing by cost: deficit round robin (Shreedhar and Varghese, 1995) over tenants, in microseconds of work
+ * instead of bytes. Pure and without a clock of its own, so that the same code runs in the simulator.
+ * Every operation is O(1) amortised, however many tenants are known: only tenants with a call waiting take memory.
+ */
+
+/** What stands in the queue. The fields in brackets of `Queued` belong to the scheduler while the call is queued. */
+export interface Call {
+  readonly tenant: string;
+  /** Calls of one tenant take turns by class, so that a tenant's cheap calls do not wait behind its dear ones. */
+  readonly callClass: CallClass;
+  /** Estimated cost in microseconds of one worker. At least 1. */
+  readonly costUs: number;
+  /** On the monotonic clock; drawn later than this the call has expired. */
+  readonly deadlineAtMs: number;
+}
+
+export const callClasses = ['sign', 'verify', 'manage'] as const;
+export type CallClass = (typeof callClasses)[number];
+
+export interface SchedulerLimits {
+  /** Waiting calls of one tenant. */
+  readonly perTenantCalls: number;
+  /** Waiting work of one tenant, in microseconds of cost. */
+  readonly perTenantCostUs: number;
+  /** Waiting calls in all. */
+  readonly totalCalls: number;
+  /**
+   * What a tenant of weight 1 may use in one turn, in microseconds. Smaller is fairer, larger makes batches of one
+   * tenant's calls; the unfairness between two tenants is bounded by about one quantum plus one call.
+   */
+  readonly quantumUs: number;
+}
+
+export type Offer = 'queued' | 'tenant_full' | 'tenant_cost_full' | 'total_full';
+
+/** A place in the queue; hand it to `cancel`. */
+export interface Ticket<C extends Call> {
+  readonly call: C;
+  queue: TenantQueue<C> | undefined;
+  previous: Ticket<C> | undefined;
+  next: Ticket<C> | undefined;
+}
+
+interface Fifo<C extends Call> {
+  head: Ticket<C> | undefined;
+  tail: Ticket<C> | undefined;
+  /** Work served to this class since the tenant became active, in microseconds; the least served class is next. */
+  servedUs: number;
+}
+
+interface TenantQueue<C extends Call> {
+  readonly tenant: string;
+  readonly weight: number;
+  readonly fifos: Readonly<Record<CallClass, Fifo<C>>>;
+  calls: number;
+  costUs: number;
+  deficitUs: number;
+  /** Ring of tenants that have calls waiting. */
+  before: TenantQueue<C>;
+  after: TenantQueue<C>;
+}
+
+export class FairScheduler<C extends Call> {
+  readonly #limits: SchedulerLimits;
+  readonly #weightOf: (tenant: string) => number;
+  readonly #tenants = new Map<string, TenantQueue<C>>();
+  /** The tenant whose turn it is; undefined when nothing waits. */
+  #turn: TenantQueue<C> | undefined;
+  /** Whether the tenant whose turn it is has had its quantum for this turn. */
+  #credited = false;
+  #calls = 0;
+  #costUs = 0;
+  #weight = 0;
+
+  constructor(limits: SchedulerLimits, weightOf: (tenant: string) => number = () => 1) {
+    this.#limits = limits;
+    this.#weightOf = weightOf;
+  }
+
+  get waitingCalls(): number {
+    return this.#calls;
+  }
+
+  get waitingCostUs(): number {
+    return this.#costUs;
+  }
+
+  get activeTenants(): number {
+    return this.#tenants.size;
+  }
+
+  /** Waiting calls and cost of one tenant. */
+  tenantBacklog(tenant: string): { readonly calls: number; readonly costUs: number } {
+    return this.#tenants.get(tenant) ?? nothingWaiting;
+  }
+
+  /**
+   * The work that will be served before a call that this tenant offers now, in microseconds, at most: its own backlog
+   * stretched by the share of the others, and never more than everything that waits.
+   */
+  workAheadUs(tenant: string): number {
+    const queue = this.#tenants.get(tenant);
+    const weight = queue?.weight ?? this.#weightOf(tenant);
+    const activeWeight = queue === undefined ? this.#weight + weight : this.#weight;
+    const ownUs = (queue?.costUs ?? 0) + this.#limits.quantumUs * weight;
+    return Math.min(this.#costUs, (ownUs * activeWeight) / weight);
+  }
+
+  /** Takes a call in, or says which bound is reached. */
+  offer(
+    call: C,
+  ):
+    | { readonly outcome: 'queued'; readonly ticket: Ticket<C> }
+    | { readonly outcome: Exclude<Offer, 'queued'> } {
+    if (this.#calls >= this.#limits.totalCalls) return { outcome: 'total_full' };
+    let queue = this.#tenants.get(call.tenant);
+    if (queue !== undefined) {
+      if (queue.calls >= this.#limits.perTenantCalls) return { outcome: 'tenant_full' };
+      if (queue.costUs + call.costUs > this.#limits.perTenantCostUs) return { outcome: 'tenant_cost_full' };
+    } else {
+      queue = this.#activate(call.tenant);
+    }
+    const fifo = queue.fifos[call.callClass];
+    const ticket: Ticket<C> = { call, queue, previous: fifo.tail, next: undefined };
+    if (fifo.tail === undefined) {
+      fifo.head = ticket;
+      // A class that was idle has no claim on the past: it starts level with the least served class that waits.
+      fifo.servedUs = Math.max(fifo.servedUs, leastServedUs(queue, call.callClass));
+    } else {
+      fifo.tail.next = ticket;
+    }
+    fifo.tail = ticket;
+    queue.calls++;
+    queue.costUs += call.costUs;
+    this.#calls++;
+    this.#costUs += call.costUs;
+    return { outcome: 'queued', ticket };
+  }
+
+  /** Takes a waiting call out, because its caller has gone. False when it no longer waits. */
+  cancel(ticket: Ticket<C>): boolean {
+    const queue = ticket.queue;
+    if (queue === undefined) return false;
+    this.#remove(queue, ticket);
+    if (queue.calls === 0) this.#deactivate(queue);
+    return true;
+  }
+
+  /**
+   * Draws what is due, in fair order: calls until `budgetUs` of cost is reached or `maxCalls` are drawn. At least one
+   * call if any waits, even one that costs more than the budget. Calls whose deadline has passed go to `expired`.
+   */
+  draw(budgetUs: number, maxCalls: number, nowMs: number, due: C[], expired: C[]): void {
+    let spentUs = 0;
+    let drawn = 0;
+    while (this.#turn !== undefined && drawn < maxCalls) {
+      const queue: TenantQueue<C> = this.#turn;
+      if (!this.#credited) {
+        queue.deficitUs += this.#limits.quantumUs * queue.weight;
+        this.#credited = true;
+      }
+      const fifo = leastServed(queue);
+      const ticket = fifo.head as Ticket<C>;
+      const { call } = ticket;
+      if (call.deadlineAtMs < nowMs) {
+        this.#remove(queue, ticket);
+        expired.push(call);
+        if (queue.calls === 0) this.#deactivate(queue);
+        continue;
+      }
+      if (call.costUs > queue.deficitUs) {
+        this.#turn = queue.after;
+        this.#credited = false;
+        continue;
+      }
+      if (drawn > 0 && spentUs + call.costUs > budgetUs) return;
+      queue.deficitUs -= call.costUs;
+      fifo.servedUs += call.costUs;
+      spentUs += call.costUs;
+      drawn++;
+      this.#remove(queue, ticket);
+      due.push(call);
+      if (queue.calls === 0) this.#deactivate(queue);
+    }
+  }
+
+  #activate(tenant: string): TenantQueue<C> {
+    const queue = {
+      tenant,
+      weight: this.#weightOf(tenant),
+      fifos: { sign: emptyFifo<C>(), verify: emptyFifo<C>(), manage: emptyFifo<C>() },
+      calls: 0,
+      costUs: 0,
+      deficitUs: 0,
+    } as unknown as { -readonly [K in keyof TenantQueue<C>]: TenantQueue<C>[K] };
+    const turn = this.#turn;
+    if (turn === undefined) {
+      queue.before = queue;
+      queue.after = queue;
+      this.#turn = queue;
+      this.#credited = false;
+    } else {
+      // At the end of the round: everybody who waits already has a turn first.
+      queue.before = turn.before;
+      queue.after = turn;
+      turn.before.after = queue;
+      turn.before = queue;
+    }
+    this.#tenants.set(tenant, queue);
+    this.#weight += queue.weight;
+    return queue;
+  }
+
+  /** A tenant with nothing waiting is forgotten, its unused deficit with it, so that idling earns no credit. */
+  #deactivate(queue: TenantQueue<C>): void {
+    if (this.#turn === queue) {
+      this.#turn = queue.after === queue ? undefined : queue.after;
+      this.#credited = false;
+    }
+    queue.before.after = queue.after;
+    queue.after.before = queue.before;
+    this.#tenants.delete(queue.tenant);
+    this.#weight -= queue.weight;
+  }
+
+  #remove(queue: TenantQueue<C>, ticket: Ticket<C>): void {
+    const fifo = queue.fifos[ticket.call.callClass];
+    if (ticket.previous === undefined) fifo.head = ticket.next;
+    else ticket.previous.next = ticket.next;
+    if (ticket.next === undefined) fifo.tail = ticket.previous;
+    else ticket.next.previous = ticket.previous;
+    ticket.queue = undefined;
+    ticket.previous = undefined;
+    ticket.next = undefined;
+    queue.calls--;
+    queue.costUs -= ticket.call.costUs;
+    this.#calls--;
+    this.#costUs -= ticket.call.costUs;
+  }
+}
+
+const nothingWaiting = { calls: 0, costUs: 0 } as const;
+
+function emptyFifo<C extends Call>(): Fifo<C> {
+  return { head: undefined, tail: undefined, servedUs: 0 };
+}
+
+/** The class with calls waiting that has been served least. The queue has at least one call. */
+function leastServed<C extends Call>(queue: TenantQueue<C>): Fifo<C> {
+  let least: Fifo<C> | undefined;
+  for (const callClass of callClasses) {
+    const fifo = queue.fifos[callClass];
+    if (fifo.head !== undefined && (least === undefined || fifo.servedUs < least.servedUs)) least = fifo;
+  }
+  return least as Fifo<C>;
+}
+
+function leastServedUs<C extends Call>(queue: TenantQueue<C>, except: CallClass): number {
+  let leastUs = Number.POSITIVE_INFINITY;
+  for (const callClass of callClasses) {
+    const fifo = queue.fifos[callClass];
+    if (callClass !== except && fifo.head !== undefined) leastUs = Math.min(leastUs, fifo.servedUs);
+  }
+  return leastUs === Number.POSITIVE_INFINITY ? 0 : leastUs;
+}

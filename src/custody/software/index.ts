@@ -1,0 +1,75 @@
+import type { CallClass } from '../../admission/scheduler.ts';
+import type { Component } from '../../algorithms/descriptor.ts';
+import { createCancellation } from '../../core/cancellation.ts';
+import type { Clock } from '../../core/clock.ts';
+import { ok, type Result } from '../../core/result.ts';
+import type { GenerateCall } from '../../dispatch/generation.ts';
+import type { Lane } from '../../dispatch/lane.ts';
+import type { GeneratedKey } from '../../engine/engine.ts';
+import { buildOpening } from '../../engine/opening.ts';
+import type { KeyPart } from '../../keys/record.ts';
+import type { Custody } from '../custody.ts';
+
+/** Making an RSA-4096 key takes a second or more, and others may wait in front of it. */
+const generationDeadlineMs = 30_000;
+
+/** Queueing treats every key alike at first: what one costs is known only once it is made. */
+const generationCostUs = { slow: 1_000_000, quick: 1_000 } as const;
+
+/** Keys in our own store, sealed by the engine under the tenant's key; nobody can attest where they are used. */
+export function createSoftwareCustody(parts: {
+  lane: Lane<GeneratedKey, GenerateCall>;
+  clock: Clock;
+}): Custody {
+  function generate(
+    component: Component,
+    slow: boolean,
+    tenant: string,
+    aad: string,
+  ): Promise<Result<GeneratedKey>> {
+    return new Promise((resolve) => {
+      const call: GenerateCall = {
+        tenant,
+        callClass: 'manage' satisfies CallClass,
+        costUs: slow ? generationCostUs.slow : generationCostUs.quick,
+        deadlineAtMs: parts.clock.monotonicMs() + generationDeadlineMs,
+        cancellation: createCancellation(),
+        job: { kind: 'generate', keyType: component.keyType, tenant, aad },
+        settle: resolve,
+      };
+      const offered = parts.lane.offer(call);
+      if (!offered.ok) resolve(offered);
+    });
+  }
+
+  return {
+    backend: 'software',
+    attestationClass: 'none',
+
+    async generate(algorithm, tenant, versionedKid) {
+      const made: KeyPart[] = [];
+      for (const [index, component] of algorithm.components.entries()) {
+        const key = await generate(
+          component,
+          algorithm.slowGeneration,
+          tenant,
+          partName(versionedKid, index),
+        );
+        if (!key.ok) return key;
+        made.push({ publicKey: key.value.publicKey, sealed: key.value.sealed });
+      }
+      return ok(made);
+    },
+
+    opening(part, partIndex, tenant, versionedKid) {
+      return part.sealed === undefined
+        ? new Uint8Array(0)
+        : buildOpening(tenant, partName(versionedKid, partIndex), part.sealed);
+    },
+  };
+}
+
+/** What a sealed blob is bound to: the key, its version and which of its parts it is. */
+function partName(versionedKid: string, index: number): string {
+  return `${versionedKid}/${index}`;
+}

@@ -1,0 +1,42 @@
+import { failure } from '../core/failure.ts';
+import { ok } from '../core/result.ts';
+import type { GeneratedKey } from '../engine/engine.ts';
+import type { GenerateAnswer, GenerateJob } from './job.ts';
+import type { Carrier, LaneCall } from './lane.ts';
+import type { WorkerPool } from './pool.ts';
+
+/** One key pair to make. */
+export interface GenerateCall extends LaneCall<GeneratedKey> {
+  readonly job: GenerateJob;
+}
+
+/**
+ * Makes keys on threads of their own: an RSA-4096 key takes seconds, and nobody's signature waits behind it. One key
+ * a job, so that the fair queue decides about each.
+ */
+export function createGenerationCarrier(
+  pool: WorkerPool,
+  onCrash: (cause: unknown) => void,
+): Carrier<GenerateCall> {
+  return {
+    get freeSlots() {
+      return pool.freeSlots;
+    },
+    threads: pool.threads,
+    async carry(calls) {
+      for (const call of calls) {
+        try {
+          const answer = (await pool.run(call.job)) as GenerateAnswer;
+          if (answer.made) {
+            call.settle(ok({ sealed: answer.sealed, publicKey: answer.publicKey }));
+            continue;
+          }
+          onCrash(new Error(`key generation failed: ${answer.code}`));
+        } catch (cause) {
+          onCrash(cause);
+        }
+        call.settle({ ok: false, failure: failure('Internal') });
+      }
+    },
+  };
+}

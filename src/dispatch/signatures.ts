@@ -1,0 +1,49 @@
+import type { CostMeter } from '../admission/costs.ts';
+import { failure } from '../core/failure.ts';
+import { ok, type Refused } from '../core/result.ts';
+import { type BatchItem, type BatchResult, encodeBatch, readResults } from '../engine/batch.ts';
+import type { Carrier, LaneCall } from './lane.ts';
+import type { WorkerPool } from './pool.ts';
+
+/** One or more signatures to make or verify: they stay together, in one job. */
+export interface SignatureCall extends LaneCall<readonly BatchResult[]> {
+  readonly items: readonly BatchItem[];
+  /** One per item; learns what the item took. */
+  readonly meters: readonly CostMeter[];
+}
+
+/** Signs and verifies on the worker pool: all calls of a job become one batch. */
+export function createSignatureCarrier(
+  pool: WorkerPool,
+  onCrash: (cause: unknown) => void,
+): Carrier<SignatureCall> {
+  return {
+    get freeSlots() {
+      return pool.freeSlots;
+    },
+    threads: pool.threads,
+    async carry(calls) {
+      const items =
+        calls.length === 1 ? (calls[0] as SignatureCall).items : calls.flatMap((call) => call.items);
+      let response: Uint8Array;
+      try {
+        response = (await pool.run({ kind: 'batch', request: encodeBatch(items) })) as Uint8Array;
+      } catch (cause) {
+        onCrash(cause);
+        for (const call of calls) call.settle(workerDied);
+        return;
+      }
+      const results = readResults(items, response);
+      let first = 0;
+      for (const call of calls) {
+        const own = calls.length === 1 ? results : results.slice(first, first + call.items.length);
+        first += call.items.length;
+        for (let n = 0; n < own.length; n++)
+          call.meters[n]?.observe((own[n] as BatchResult).elapsedNs / 1000);
+        call.settle(ok(own));
+      }
+    },
+  };
+}
+
+const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;

@@ -1,0 +1,65 @@
+import { Type } from '@sinclair/typebox';
+import { type PublicFailure, publicFailure } from '../core/failure.ts';
+import { ok, type Result } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
+import type { BatchResult } from '../engine/batch.ts';
+import type { CryptoOperation, CryptoWork, OperationParts, Step } from './operation.ts';
+import { type Shape, shapeOf } from './parse.ts';
+import { closed } from './schemas.ts';
+import { finishSign, planSign, signShape } from './sign.ts';
+import { finishVerify, planVerify, verifyShape } from './verify.ts';
+
+/** POST /sign/batch: up to 256 sign requests in one, each with its own answer or error. */
+export function signBatchOperation(parts: OperationParts): CryptoOperation<unknown[]> {
+  return batchOperation('sign_batch', 'kms:sign', parts, signShape, planSign, finishSign);
+}
+
+/** POST /verify/batch: up to 256 verify requests in one, each with its own answer or error. */
+export function verifyBatchOperation(parts: OperationParts): CryptoOperation<unknown[]> {
+  return batchOperation('verify_batch', 'kms:verify', parts, verifyShape, planVerify, finishVerify);
+}
+
+function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Item>(
+  name: string,
+  scope: 'kms:sign' | 'kms:verify',
+  parts: OperationParts,
+  shape: Shape<Request>,
+  plan: (parts: OperationParts, request: Request, caller: Caller) => Step<Plan>,
+  finish: (plan: Plan, outcome: Result<readonly BatchResult[]>) => Result<Item>,
+): CryptoOperation<unknown[]> {
+  // Items are checked one by one, so that a bad one has its own error and the others their answers.
+  const body = shapeOf(
+    closed({ items: Type.Array(Type.Unknown(), { minItems: 1, maxItems: parts.batchMaxItems }) }),
+  );
+  const planItem = (item: unknown, caller: Caller): Step<Plan> => {
+    const request = shape.check(item);
+    return request.ok ? plan(parts, request.value, caller) : request;
+  };
+  return {
+    kind: 'crypto',
+    name,
+    scope,
+    parse(request) {
+      const parsed = body.parse(request.body);
+      return parsed.ok ? ok(parsed.value.items) : parsed;
+    },
+    async plan(items, caller) {
+      const plans = await Promise.all(items.map((item) => planItem(item, caller)));
+      return ok({
+        works: plans.map((planned) => (planned.ok ? planned.value.work : planned.failure)),
+        finish: (outcomes) =>
+          ok({
+            status: 200,
+            body: {
+              results: plans.map((planned, index): Item | { error: PublicFailure } => {
+                const answer = planned.ok
+                  ? finish(planned.value, outcomes[index] as Result<readonly BatchResult[]>)
+                  : planned;
+                return answer.ok ? answer.value : { error: publicFailure(answer.failure) };
+              }),
+            },
+          }),
+      });
+    },
+  };
+}

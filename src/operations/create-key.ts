@@ -1,0 +1,56 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { findAlgorithm } from '../algorithms/registry.ts';
+import { ok, refuse } from '../core/result.ts';
+import { isPurpose } from '../keys/kid.ts';
+import { operationIdOf } from './idempotency.ts';
+import type { KeyOperation, OperationParts } from './operation.ts';
+import { shapeOf } from './parse.ts';
+import { presentPublicKey, timestamp } from './present.ts';
+import { algorithmText, closed, operationId } from './schemas.ts';
+
+const createRequest = closed({
+  op_id: Type.Optional(operationId),
+  tenant: Type.Optional(Type.String({ maxLength: 63 })),
+  purpose: Type.String({ minLength: 1, maxLength: 63 }),
+  alg: algorithmText,
+  policy: Type.Optional(Type.Null()),
+});
+const shape = shapeOf(createRequest);
+
+/** POST /keys: a new key with version 1. */
+export function createKeyOperation(parts: OperationParts): KeyOperation<Static<typeof createRequest>> {
+  return {
+    kind: 'keys',
+    name: 'create',
+    scope: 'kms:create',
+    parse: (request) => shape.parse(request.body),
+    async run(request, caller) {
+      if (request.tenant !== undefined && request.tenant !== caller.tenant) {
+        return refuse('NoCapability', 'the capability is for another tenant');
+      }
+      if (!isPurpose(request.purpose)) {
+        return refuse(
+          'BadRequest',
+          'purpose: a-z, 0-9, dot, underscore and hyphen, at most 63, first a letter or digit',
+        );
+      }
+      const algorithm = findAlgorithm(request.alg);
+      if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
+      if (!parts.allowedAlgorithms.has(algorithm.name)) {
+        return refuse('PolicyViolation', 'this algorithm is not allowed here');
+      }
+      const made = await parts.keyring.create({
+        tenant: caller.tenant,
+        purpose: request.purpose,
+        algorithm,
+        ...operationIdOf(request),
+      });
+      if (!made.ok) return made;
+      const { kid, createdAtMs, publicKeys } = made.value;
+      return ok({
+        status: 201,
+        body: { kid, public: presentPublicKey(algorithm, publicKeys), created_at: timestamp(createdAtMs) },
+      });
+    },
+  };
+}

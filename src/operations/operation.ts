@@ -1,0 +1,74 @@
+import type { CostMeter, CostTable } from '../admission/costs.ts';
+import type { CallClass } from '../admission/scheduler.ts';
+import type { Failure } from '../core/failure.ts';
+import type { Result } from '../core/result.ts';
+import type { Caller, Scope } from '../core/scope.ts';
+import type { Custody } from '../custody/custody.ts';
+import type { BatchItem, BatchResult } from '../engine/batch.ts';
+import type { Keyring } from '../keys/keyring.ts';
+
+/** What operations work with. */
+export interface OperationParts {
+  readonly keyring: Keyring;
+  readonly custody: Custody;
+  readonly costs: CostTable;
+  /** Canonical names of the algorithms that may be created and used. */
+  readonly allowedAlgorithms: ReadonlySet<string>;
+  readonly batchMaxItems: number;
+}
+
+/** A request as a listener and the router understood it; nothing in it is checked yet. */
+export interface OperationRequest {
+  /** From the path, percent-decoded. */
+  readonly kid: string | undefined;
+  readonly query: string;
+  readonly body: Uint8Array;
+}
+
+export interface Answer {
+  readonly status: 200 | 201;
+  /** Plain JSON. */
+  readonly body: unknown;
+}
+
+/** Crypto work that stays together in one job. */
+export interface CryptoWork {
+  /** The key's algorithm, for metrics. */
+  readonly alg: string;
+  readonly callClass: CallClass;
+  readonly items: readonly BatchItem[];
+  /** One per item. */
+  readonly meters: readonly CostMeter[];
+}
+
+/** What an operation needs done, and how it makes an answer of the results. */
+export interface CryptoPlan {
+  /** One for each item of the call; a failure is that item's own and does not stop the others. */
+  readonly works: readonly (CryptoWork | Failure)[];
+  /** `outcomes` has one entry for each of `works`. */
+  finish(outcomes: readonly Result<readonly BatchResult[]>[]): Result<Answer>;
+}
+
+export type Step<T> = Result<T> | Promise<Result<T>>;
+
+interface Described<Input> {
+  /** As in metrics, logs and the audit log. */
+  readonly name: string;
+  readonly scope: Scope;
+  parse(request: OperationRequest): Result<Input>;
+}
+
+/** Uses keys: planned here, queued and run by the request path. */
+export interface CryptoOperation<Input> extends Described<Input> {
+  readonly kind: 'crypto';
+  plan(input: Input, caller: Caller): Step<CryptoPlan>;
+}
+
+/** Reads or changes keys. */
+export interface KeyOperation<Input> extends Described<Input> {
+  readonly kind: 'keys';
+  run(input: Input, caller: Caller): Step<Answer>;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: each operation's input is its own; the request path only carries it from parse to plan or run.
+export type Operation = CryptoOperation<any> | KeyOperation<any>;

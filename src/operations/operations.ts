@@ -1,0 +1,27 @@
+import { signBatchOperation, verifyBatchOperation } from './batch.ts';
+import { createKeyOperation } from './create-key.ts';
+import { destroyKeyOperation } from './destroy-key.ts';
+import type { Operation, OperationParts } from './operation.ts';
+import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
+import { rotateKeyOperation } from './rotate-key.ts';
+import { signOperation } from './sign.ts';
+import { verifyOperation } from './verify.ts';
+
+/** Everything that can be asked, by name. */
+export function createOperations(parts: OperationParts) {
+  return {
+    create: createKeyOperation(parts),
+    list: listKeysOperation(parts),
+    read: readKeyOperation(parts),
+    rotate: rotateKeyOperation(parts),
+    destroy: destroyKeyOperation(parts),
+    export: exportKeyOperation(),
+    sign: signOperation(parts),
+    sign_batch: signBatchOperation(parts),
+    verify: verifyOperation(parts),
+    verify_batch: verifyBatchOperation(parts),
+  } satisfies Record<string, Operation>;
+}
+
+export type Operations = ReturnType<typeof createOperations>;
+export type OperationName = keyof Operations;

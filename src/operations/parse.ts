@@ -1,0 +1,70 @@
+import type { Static, TSchema } from '@sinclair/typebox';
+import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+
+/** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
+export interface Shape<T> {
+  check(value: unknown): Result<T>;
+  /** The same for the bytes of a JSON text. */
+  parse(body: Uint8Array): Result<T>;
+}
+
+export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Schema>> {
+  const compiled = TypeCompiler.Compile(schema);
+  const check = (value: unknown): Result<Static<Schema>> =>
+    compiled.Check(value) ? ok(value) : refuseShape(compiled, value);
+  return {
+    check,
+    parse(body) {
+      const parsed = parseJson(body);
+      return parsed.ok ? check(parsed.value) : parsed;
+    },
+  };
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function parseJson(body: Uint8Array): Result<unknown> {
+  if (body.length === 0) return refuse('BadRequest', 'a JSON body is required');
+  try {
+    return ok(JSON.parse(utf8.decode(body)));
+  } catch {
+    return refuse('BadRequest', 'the body is not valid JSON');
+  }
+}
+
+function refuseShape(check: TypeCheck<TSchema>, value: unknown): Refused {
+  const error = check.Errors(value).First();
+  if (error === undefined) return refuse('BadRequest');
+  if (error.type === ValueErrorType.ObjectAdditionalProperties) {
+    // The last segment is the unknown member's name, which is the caller's text and not repeated.
+    const parent = error.path.slice(0, error.path.lastIndexOf('/'));
+    return refuse('BadRequest', `unknown member in ${placeName(parent)}`);
+  }
+  return refuse('BadRequest', `${placeName(error.path)} is missing or has the wrong type or form`);
+}
+
+function placeName(path: string): string {
+  return path === '' ? 'the body' : path.slice(1).replaceAll('/', '.');
+}
+
+/** Query parameters, each at most once and only the named ones. */
+export function parseQuery<Name extends string>(
+  query: string,
+  names: readonly Name[],
+): Result<Partial<Record<Name, string>>> {
+  const values: Partial<Record<Name, string>> = {};
+  if (query === '') return ok(values);
+  for (const [name, value] of new URLSearchParams(query)) {
+    const known = names.find((candidate) => candidate === name);
+    if (known === undefined) {
+      return refuse(
+        'BadRequest',
+        names.length === 0 ? 'no query parameters here' : `query parameters: ${names.join(', ')}`,
+      );
+    }
+    if (values[known] !== undefined) return refuse('BadRequest', `${known} is given twice`);
+    values[known] = value;
+  }
+  return ok(values);
+}

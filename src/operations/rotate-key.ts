@@ -1,0 +1,34 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { ok } from '../core/result.ts';
+import { operationIdOf } from './idempotency.ts';
+import type { KeyOperation, OperationParts } from './operation.ts';
+import { shapeOf } from './parse.ts';
+import { presentPublicKey } from './present.ts';
+import { closed, operationId } from './schemas.ts';
+
+const rotateRequest = closed({ op_id: Type.Optional(operationId) });
+const shape = shapeOf(rotateRequest);
+
+/** POST /keys/{kid}/rotate: a new current version; earlier ones go on verifying. */
+export function rotateKeyOperation(
+  parts: OperationParts,
+): KeyOperation<{ readonly kid: string; readonly request: Static<typeof rotateRequest> }> {
+  return {
+    kind: 'keys',
+    name: 'rotate',
+    scope: 'kms:rotate',
+    parse({ kid, body }) {
+      const request = body.length === 0 ? ok({}) : shape.parse(body);
+      return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
+    },
+    async run({ kid, request }, caller) {
+      const made = await parts.keyring.rotate({ tenant: caller.tenant, kid, ...operationIdOf(request) });
+      if (!made.ok) return made;
+      const { algorithm, previous, publicKeys } = made.value;
+      return ok({
+        status: 200,
+        body: { kid: made.value.kid, previous, public: presentPublicKey(algorithm, publicKeys) },
+      });
+    },
+  };
+}

@@ -1,0 +1,221 @@
+import { type Static, Type } from '@sinclair/typebox';
+import type { SchemeCosts } from '../admission/costs.ts';
+import type { SignatureScheme } from '../algorithms/descriptor.ts';
+import { decodeBase64 } from '../core/bytes.ts';
+import { ok, type Result, refuse } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
+import {
+  type BatchResult,
+  type BatchStatus,
+  batchOps,
+  batchStatuses,
+  type VerifyItem,
+} from '../engine/batch.ts';
+import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
+import { type CheckedSignature, type HybridMode, judge } from './hybrid.ts';
+import type { CryptoOperation, CryptoPlan, CryptoWork, OperationParts, Step } from './operation.ts';
+import { shapeOf } from './parse.ts';
+import { algorithmText, closed, hybridPolicy, kidText, maxSignatureBase64, payloadB3 } from './schemas.ts';
+
+/** Signatures over one payload: eight keys that sign together, each with a hybrid pair. */
+const maxSignatures = 16;
+
+const verifyRequest = closed({
+  payload_b3: payloadB3,
+  sigs: Type.Array(
+    closed({
+      kid: kidText,
+      alg: Type.Optional(algorithmText),
+      signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
+    }),
+    { minItems: 1, maxItems: maxSignatures },
+  ),
+  policy: Type.Optional(hybridPolicy),
+});
+
+export type VerifyRequest = Static<typeof verifyRequest>;
+export const verifyShape = shapeOf(verifyRequest);
+
+/** One signature of the request: what to check it with, or why it cannot be checked. */
+interface Candidate {
+  readonly handle: KeyHandle;
+  readonly alg: string;
+  readonly component: LoadedPart['component'] | undefined;
+  /** Place in the work's items; undefined when `reason` says why there is nothing to compute. */
+  readonly item: number | undefined;
+  readonly reason: string | undefined;
+}
+
+export interface VerifyPlan {
+  readonly work: CryptoWork;
+  readonly candidates: readonly Candidate[];
+  readonly mode: HybridMode;
+}
+
+/** POST /verify: checks signatures by any version that is not destroyed. */
+export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRequest> {
+  return {
+    kind: 'crypto',
+    name: 'verify',
+    scope: 'kms:verify',
+    parse: (request) => verifyShape.parse(request.body),
+    plan(request, caller) {
+      const plan = planVerify(parts, request, caller);
+      return plan instanceof Promise ? plan.then(single) : single(plan);
+    },
+  };
+}
+
+function single(plan: Result<VerifyPlan>): Result<CryptoPlan> {
+  if (!plan.ok) return plan;
+  return ok({
+    works: [plan.value.work],
+    finish(outcomes) {
+      const answer = finishVerify(plan.value, outcomes[0] as Result<readonly BatchResult[]>);
+      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
+    },
+  });
+}
+
+export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {
+  const found = request.sigs.map((sig) => parts.keyring.find(caller.tenant, sig.kid));
+  if (found.some((handle) => handle instanceof Promise)) {
+    return Promise.all(found).then((handles) => planFor(parts, request, handles));
+  }
+  return planFor(parts, request, found as Result<KeyHandle>[]);
+}
+
+function planFor(
+  parts: OperationParts,
+  request: VerifyRequest,
+  handles: readonly Result<KeyHandle>[],
+): Result<VerifyPlan> {
+  const message = Buffer.from(request.payload_b3, 'hex');
+  const items: VerifyItem[] = [];
+  const meters = [];
+  const candidates: Candidate[] = [];
+  for (const [index, sig] of request.sigs.entries()) {
+    const found = handles[index] as Result<KeyHandle>;
+    if (!found.ok) return found;
+    const handle = found.value;
+    if (!parts.allowedAlgorithms.has(handle.algorithm.name)) {
+      return refuse('PolicyViolation', 'this algorithm is not allowed here');
+    }
+    const signature = decodeBase64(sig.signature_b64, maxSignatureBase64);
+    if (signature === undefined) return refuse('BadRequest', `sigs.${index}.signature_b64 is not base64`);
+    const way = wayFor(handle, sig.alg, signature.length);
+    if (handle.version.state === 'destroyed') {
+      candidates.push({
+        handle,
+        alg: way?.scheme.alg ?? handle.algorithm.name,
+        component: way?.part.component,
+        item: undefined,
+        reason: 'destroyed',
+      });
+    } else if (way === undefined) {
+      candidates.push({
+        handle,
+        alg: handle.algorithm.name,
+        component: undefined,
+        item: undefined,
+        reason: 'alg_mismatch',
+      });
+    } else {
+      candidates.push({
+        handle,
+        alg: way.scheme.alg,
+        component: way.part.component,
+        item: items.length,
+        reason: undefined,
+      });
+      items.push({
+        op: batchOps.verify,
+        scheme: way.scheme.scheme,
+        keyNumber: way.part.keyNumber,
+        key: way.part.publicKey,
+        message,
+        signature,
+      });
+      meters.push((parts.costs.get(way.scheme) as SchemeCosts).verify);
+    }
+  }
+  const alg = handles.length === 1 ? (candidates[0] as Candidate).handle.algorithm.name : 'several';
+  return ok({
+    work: { alg, callClass: 'verify', items, meters },
+    candidates,
+    mode: request.policy?.mode ?? 'and',
+  });
+}
+
+interface Way {
+  readonly part: LoadedPart;
+  readonly scheme: SignatureScheme;
+}
+
+/**
+ * The part and scheme that `alg` names. Without `alg`: the scheme of that signature length, so that the halves of a
+ * hybrid signature find their keys, or else the key's first scheme.
+ */
+function wayFor(handle: KeyHandle, alg: string | undefined, signatureBytes: number): Way | undefined {
+  const ways = handle.version.parts.flatMap((part) =>
+    part.component.schemes.map((scheme) => ({ part, scheme })),
+  );
+  if (alg !== undefined) {
+    const named = ways.find((way) => way.scheme.alg === alg);
+    if (named !== undefined) return named;
+    if (alg !== handle.algorithm.name && !handle.algorithm.aliases.includes(alg)) return undefined;
+  }
+  return ways.find((way) => way.scheme.maxSignatureBytes === signatureBytes) ?? ways[0];
+}
+
+export interface VerifyAnswer {
+  readonly ok: boolean;
+  readonly details: {
+    readonly checked: readonly { kid: string; alg: string; ok: boolean; reason?: string }[];
+    /** The strictest mode that these signatures satisfy. */
+    readonly satisfied_mode: HybridMode | 'none';
+  };
+  readonly hints: { readonly kids: readonly string[]; readonly algs: readonly string[] };
+}
+
+export function finishVerify(
+  plan: VerifyPlan,
+  outcome: Result<readonly BatchResult[]>,
+): Result<VerifyAnswer> {
+  if (!outcome.ok) return outcome;
+  const checked: { kid: string; alg: string; ok: boolean; reason?: string }[] = [];
+  const verdicts: CheckedSignature[] = [];
+  for (const { handle, alg, component, item, reason } of plan.candidates) {
+    const status = item === undefined ? undefined : outcome.value[item]?.status;
+    if (status === batchStatuses.badInput || status === batchStatuses.internal) return refuse('Internal');
+    const valid = status === batchStatuses.ok;
+    const why = reason ?? reasonOf(status);
+    checked.push({
+      kid: handle.version.kid,
+      alg,
+      ok: valid,
+      ...(why === undefined ? undefined : { reason: why }),
+    });
+    verdicts.push({ kid: handle.version.kid, components: handle.algorithm.components, component, valid });
+  }
+  const judgement = judge(verdicts, plan.mode);
+  return ok({
+    ok: judgement.ok,
+    details: { checked, satisfied_mode: judgement.satisfiedMode },
+    hints: {
+      kids: [...new Set(checked.map(({ kid }) => kid))],
+      algs: [...new Set(checked.map(({ alg }) => alg))],
+    },
+  });
+}
+
+function reasonOf(status: BatchStatus | undefined): string | undefined {
+  switch (status) {
+    case batchStatuses.signatureInvalid:
+      return 'signature_invalid';
+    case batchStatuses.keyUnusable:
+      return 'key_unusable';
+    default:
+      return undefined;
+  }
+}

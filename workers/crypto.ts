@@ -1,0 +1,40 @@
+import { workerData } from 'node:worker_threads';
+import { createForgottenReader } from '../src/dispatch/forgotten.ts';
+import type { CryptoWorkerData, GenerateAnswer, Job } from '../src/dispatch/job.ts';
+import { responseFor } from '../src/engine/batch.ts';
+import type { Engine, EngineErrorCode } from '../src/engine/engine.ts';
+import { createNativeEngine } from '../src/engine/native/index.ts';
+import { createOpensslEngine } from '../src/engine/openssl/index.ts';
+
+const { engine: name, options, root, forgotten } = workerData as CryptoWorkerData;
+const engine: Engine = name === 'native' ? createNativeEngine(options) : createOpensslEngine(options);
+// The native engine's keys are the process's, and the main thread wipes them itself.
+const readForgotten =
+  name === 'native'
+    ? () => {}
+    : createForgottenReader(
+        forgotten,
+        (n) => engine.forget(n),
+        () => engine.wipe(),
+      );
+
+/** The whole of a worker: one job in, one answer out, nothing kept but the engine's opened keys. */
+export default function work(job: Job | { kind: 'warm-up' }): Uint8Array | GenerateAnswer | undefined {
+  readForgotten();
+  switch (job.kind) {
+    case 'batch': {
+      const response = responseFor(job.request);
+      engine.run(root, job.request, response);
+      return response;
+    }
+    case 'generate':
+      try {
+        return { made: true, ...engine.generate(root, job.keyType, job.tenant, job.aad) };
+      } catch (cause) {
+        // Errors lose their class and code between threads; the code is all that is worth keeping.
+        return { made: false, code: (cause as { code?: EngineErrorCode }).code ?? 'UNKNOWN' };
+      }
+    case 'warm-up':
+      return undefined;
+  }
+}
