@@ -11,9 +11,9 @@ export interface MacaroonOptions {
   /** 32 bytes. */
   readonly rootKey: Uint8Array;
   readonly timeSkewToleranceMs: number;
-  /** Verified capabilities kept. 16,384 of about 600 bytes are 10 MB, and several for each service of a company. */
+  /** Verified capabilities surely kept. 16,384 are several for each service of a company; twice 600 bytes each, 20 MB. */
   readonly maxVerified?: number;
-  /** Refused tokens kept, apart from the verified ones so that a flood of bad tokens evicts no good one. */
+  /** Refused tokens surely kept, apart from the verified ones so that a flood of bad tokens evicts no good one. */
   readonly maxRefused?: number;
 }
 
