@@ -1,0 +1,146 @@
+/**
+ * The native engine: private keys in locked memory outside of JavaScript, used in batches.
+ *
+ * All state belongs to the process: roots, opened keys and settings are shared by every thread that loads the
+ * addon. Every function is synchronous. Whatever fails throws an `Error` whose `code` is a {@link NativeErrorCode};
+ * messages carry no input. No function returns private key bytes.
+ *
+ * Key types: 1 ed25519, 2 ml-dsa-44, 3 ml-dsa-65, 4 ml-dsa-87, 5 ecdsa-p256, 16 rsa-2048, 17 rsa-3072, 18 rsa-4096.
+ */
+
+export type NativeErrorCode =
+  /** an argument has the wrong type or range, or names an unknown root or key type */
+  | 'BAD_ARGUMENT'
+  /** the arena already has another size */
+  | 'ALREADY_CONFIGURED'
+  /** no file, or no directory to make it in */
+  | 'ROOT_MISSING'
+  /** not a regular file; links are not followed */
+  | 'ROOT_NOT_REGULAR'
+  /** the mode lets group or others in, or this user may not read (or write) there */
+  | 'ROOT_PERMISSIONS'
+  /** not exactly 32 bytes */
+  | 'ROOT_LENGTH'
+  /** `rootCreateFile` never overwrites */
+  | 'ROOT_EXISTS'
+  /** 64 roots are loaded */
+  | 'TOO_MANY_ROOTS'
+  /** every slot of the arena is in use at this moment */
+  | 'ARENA_FULL'
+  /** the system gives no pages that can be kept out of core dumps */
+  | 'ARENA_UNAVAILABLE'
+  /** the system gives no randomness */
+  | 'RANDOM_UNAVAILABLE'
+  | 'SEAL_FAILED'
+  /** request and response of `run` do not form a batch */
+  | 'MALFORMED_BATCH'
+  | 'IO'
+  /** a bug */
+  | 'INTERNAL'
+  | 'GenericFailure';
+
+/** What was built in, and what this machine's CPU lets it use. */
+export interface Description {
+  /** version of liboqs */
+  liboqs: string;
+  /** version of AWS-LC */
+  awslc: string;
+  /** ML-DSA runs on AVX2 code here (chosen at run time); otherwise on portable C */
+  mldsaAvx2: boolean;
+  /** architecture and the CPU features that matter */
+  cpu: string;
+}
+
+export interface Settings {
+  /** requests to the random generator between two reseedings by the operating system, 1 to 4294967295 */
+  reseedIntervalOps: number;
+  /** upper bound of the key arena, 131072 (128 KiB) to 1073741824 (1 GiB), rounded up to 16 KiB */
+  arenaBytes: number;
+}
+
+export interface SealedKey {
+  /** sealed blob version 1, for the store */
+  sealed: Uint8Array;
+  /** ed25519 raw 32, ml-dsa raw FIPS 204, ecdsa-p256 SEC1 uncompressed 65, rsa SubjectPublicKeyInfo DER */
+  publicKey: Uint8Array;
+}
+
+export interface Statistics {
+  /** configured upper bound of the arena */
+  arenaBytes: number;
+  /** pages in use so far: the arena's and the random generator's */
+  committedBytes: number;
+  /** of these, the ones that the kernel agreed to lock (RLIMIT_MEMLOCK) */
+  lockedBytes: number;
+  /** all committed pages are locked */
+  locked: boolean;
+  /** opened keys in the cache */
+  keys: number;
+  /** keys taken out of the cache for want of room since the start */
+  evictions: number;
+  /** times the random generator was seeded by the operating system */
+  reseeds: number;
+}
+
+export function describe(): Description;
+
+/**
+ * Sets the bounds, once at the start and before any key or root is made. The same arena size again is no error, so
+ * every thread may call it; another size throws ALREADY_CONFIGURED. Defaults: 65536 requests, 4 MiB (which fits the
+ * customary RLIMIT_MEMLOCK of 8 MiB).
+ */
+export function configure(settings: Settings): void;
+
+/**
+ * Loads a root key: a regular file of exactly 32 raw bytes that neither group nor others may access. Returns its
+ * number. Throws ROOT_MISSING, ROOT_NOT_REGULAR, ROOT_PERMISSIONS, ROOT_LENGTH, IO.
+ */
+export function rootFromFile(path: string): number;
+
+/**
+ * Makes a new root key file, mode 0600, durable on return (file and directory synced), and loads it. Returns its
+ * number. Throws ROOT_EXISTS, ROOT_MISSING (directory), ROOT_PERMISSIONS, IO.
+ */
+export function rootCreateFile(path: string): number;
+
+/** Makes a root key that exists in memory only. Returns its number. */
+export function rootRandom(): number;
+
+/**
+ * Makes a key pair. RSA takes 20 ms (2048) to several seconds (4096) and blocks the calling thread.
+ * @param tenant selects the sealing key; at most 65535 bytes of UTF-8
+ * @param aad bound to the blob, must be given again to open it; at most 65535 bytes of UTF-8
+ */
+export function generate(root: number, keyType: number, tenant: string, aad: string): SealedKey;
+
+/**
+ * Seals a key brought from outside, for test vectors. `secret` is filled with zeros whatever the outcome.
+ * @param secret seed of 32 bytes (ed25519, ml-dsa), PKCS#8 DER (ecdsa-p256, rsa)
+ */
+export function importKey(
+  root: number,
+  keyType: number,
+  tenant: string,
+  aad: string,
+  secret: Uint8Array,
+): SealedKey;
+
+/**
+ * Signs and verifies a batch; the layout of both arrays is the engine ABI of src/engine. The arrays must not be
+ * backed by shared memory and must not overlap. Throws MALFORMED_BATCH or BAD_ARGUMENT if the arrays are malformed as
+ * a whole; everything else is a status of an item. `root` matters only for keys that are not in the cache (a batch
+ * without them may pass 0); an unknown root makes those items KEY_UNUSABLE.
+ */
+export function run(root: number, request: Uint8Array, response: Uint8Array): void;
+
+/**
+ * Takes an opened key out of the cache; false if it is not there. It is wiped at once, or when the signature that is
+ * being made with it is done. An opening that began before this call is not cached after it; one that begins later is
+ * (the caller stops sending such items first).
+ */
+export function forget(keyNumber: number): boolean;
+
+/** Wipes all keys, roots and the random generator's state. For the stop; roots can be loaded anew. */
+export function wipe(): void;
+
+export function stats(): Statistics;

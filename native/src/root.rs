@@ -1,0 +1,200 @@
+//! Root keys: from a file, into a new file, or in memory only. Known to JavaScript by a number.
+
+use crate::arena::Slot;
+use crate::failure::Failure;
+use crate::seal::KEY_BYTES;
+use crate::{drbg, keys};
+use std::ffi::{CStr, CString};
+use std::io::{Error, ErrorKind};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A process has one root key, and for a while two when it is changed; sixty-four is a leak.
+const MAX_ROOTS: usize = 64;
+
+struct Roots {
+    keys: Vec<(u32, Arc<Slot>)>,
+    last_number: u32,
+}
+
+static ROOTS: RwLock<Roots> = RwLock::new(Roots { keys: Vec::new(), last_number: 0 });
+
+pub fn get(number: u32) -> Option<Arc<Slot>> {
+    let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
+    roots.keys.iter().find(|(known, _)| *known == number).map(|(_, key)| key.clone())
+}
+
+pub fn forget_all() {
+    ROOTS.write().unwrap_or_else(PoisonError::into_inner).keys.clear();
+}
+
+fn add(key: Slot) -> Result<u32, Failure> {
+    let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
+    if roots.keys.len() >= MAX_ROOTS {
+        return Err(Failure::new("TOO_MANY_ROOTS", "too many root keys are loaded"));
+    }
+    roots.last_number += 1;
+    let number = roots.last_number;
+    roots.keys.push((number, Arc::new(key)));
+    Ok(number)
+}
+
+pub fn random() -> Result<u32, Failure> {
+    add(random_key()?)
+}
+
+fn random_key() -> Result<Slot, Failure> {
+    let mut key = keys::alloc(KEY_BYTES)?;
+    drbg::fill(key.bytes_mut())?;
+    Ok(key)
+}
+
+/// Reads 32 raw bytes from a regular file of mode 0600 or less, straight into the arena.
+pub fn from_file(path: &str) -> Result<u32, Failure> {
+    let path = c_path(path)?;
+    // O_NONBLOCK: opening a pipe must not wait for a writer; it means nothing for regular files.
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = open(&path, flags).map_err(|error| match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::NotFound, _) => Failure::new("ROOT_MISSING", "there is no root key file at this path"),
+        (ErrorKind::PermissionDenied, _) => {
+            Failure::new("ROOT_PERMISSIONS", "this user may not read the root key file")
+        }
+        (_, Some(libc::ELOOP)) => not_regular(),
+        _ => io("cannot open the root key file", &error),
+    })?;
+    let stat = stat(&file).map_err(|error| io("cannot examine the root key file", &error))?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(not_regular());
+    }
+    if stat.st_mode & 0o077 != 0 {
+        return Err(Failure::new(
+            "ROOT_PERMISSIONS",
+            "the root key file is open to its group or to others; set its mode to 0600",
+        ));
+    }
+    let mut key = keys::alloc(KEY_BYTES)?;
+    let complete = stat.st_size == KEY_BYTES as libc::off_t
+        && read_exactly(&file, key.bytes_mut())
+            .map_err(|error| io("cannot read the root key file", &error))?;
+    if !complete {
+        return Err(Failure::new("ROOT_LENGTH", "the root key file does not have exactly 32 bytes"));
+    }
+    add(key)
+}
+
+/// Makes a new root key file (mode 0600), durable when this returns. Never overwrites one.
+pub fn create_file(path: &str) -> Result<u32, Failure> {
+    let directory = match Path::new(path).parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = CString::new(directory.as_os_str().as_bytes())
+        .map_err(|_| Failure::argument("a path has no NUL bytes"))?;
+    let path = c_path(path)?;
+    let key = random_key()?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let file = open(&path, flags).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Failure::new("ROOT_EXISTS", "there is a file at this path already"),
+        ErrorKind::NotFound => Failure::new("ROOT_MISSING", "the directory of the root key file is missing"),
+        ErrorKind::PermissionDenied => {
+            Failure::new("ROOT_PERMISSIONS", "this user may not write in the root key's directory")
+        }
+        _ => io("cannot create the root key file", &error),
+    })?;
+    let written = write_all(&file, key.bytes())
+        .and_then(|()| sync(&file))
+        .and_then(|()| open(&directory, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC))
+        .and_then(|directory| sync(&directory));
+    if let Err(error) = written {
+        // A short or perhaps not durable root key is worse than none.
+        // SAFETY: a valid C string.
+        unsafe { libc::unlink(path.as_ptr()) };
+        return Err(io("cannot write the root key file", &error));
+    }
+    add(key)
+}
+
+fn not_regular() -> Failure {
+    Failure::new("ROOT_NOT_REGULAR", "the root key path is not a regular file (links are not followed)")
+}
+
+fn io(what: &str, error: &Error) -> Failure {
+    Failure::new("IO", format!("{what}: {}", error.kind()))
+}
+
+fn c_path(path: &str) -> Result<CString, Failure> {
+    CString::new(path).map_err(|_| Failure::argument("a path has no NUL bytes"))
+}
+
+fn open(path: &CStr, flags: i32) -> Result<OwnedFd, Error> {
+    // SAFETY: a valid C string; the mode counts only when a file is made.
+    let fd = unsafe { libc::open(path.as_ptr(), flags, 0o600) };
+    if fd < 0 {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just opened and has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn stat(file: &OwnedFd) -> Result<libc::stat, Error> {
+    let mut stat = std::mem::MaybeUninit::uninit();
+    // SAFETY: fstat fills the struct when it returns 0.
+    unsafe {
+        if libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) != 0 {
+            return Err(Error::last_os_error());
+        }
+        Ok(stat.assume_init())
+    }
+}
+
+/// Fills `out`; false if the file ends before, or goes on after.
+fn read_exactly(file: &OwnedFd, out: &mut [u8]) -> Result<bool, Error> {
+    let mut done = 0;
+    while done < out.len() {
+        match read_some(file, &mut out[done..])? {
+            0 => return Ok(false),
+            got => done += got,
+        }
+    }
+    Ok(read_some(file, &mut [0])? == 0)
+}
+
+fn read_some(file: &OwnedFd, out: &mut [u8]) -> Result<usize, Error> {
+    loop {
+        // SAFETY: out is valid for its length.
+        let got = unsafe { libc::read(file.as_raw_fd(), out.as_mut_ptr().cast(), out.len()) };
+        match usize::try_from(got) {
+            Ok(got) => return Ok(got),
+            Err(_) => {
+                let error = Error::last_os_error();
+                if error.kind() != ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Error> {
+    while !bytes.is_empty() {
+        // SAFETY: bytes is valid for its length.
+        let put = unsafe { libc::write(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        match usize::try_from(put) {
+            Ok(put) => bytes = &bytes[put..],
+            Err(_) => {
+                let error = Error::last_os_error();
+                if error.kind() != ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sync(file: &OwnedFd) -> Result<(), Error> {
+    // SAFETY: a valid descriptor.
+    if unsafe { libc::fsync(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}

@@ -1,0 +1,293 @@
+//! What the engine can do: the key types with their making and opening, the schemes with one entry each.
+
+use crate::arena::Slot;
+use crate::drbg;
+use crate::evp::{self, EvpKey, EvpKind};
+use crate::failure::{Failure, Status};
+use crate::keys;
+use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
+use aws_lc_sys as lc;
+
+const ED25519_SEED_BYTES: usize = 32;
+const ED25519_PUBLIC_KEY_BYTES: usize = 32;
+const ED25519_SIGNATURE_BYTES: usize = 64;
+/// aws-lc's form of an Ed25519 private key: seed || public key.
+const ED25519_PRIVATE_KEY_BYTES: usize = 64;
+/// An RSA-4096 PKCS#8 has at most 2,380 bytes.
+const MAX_PKCS8_BYTES: usize = 2560;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum KeyType {
+    Ed25519 = 1,
+    MlDsa44 = 2,
+    MlDsa65 = 3,
+    MlDsa87 = 4,
+    EcdsaP256 = 5,
+    Rsa2048 = 16,
+    Rsa3072 = 17,
+    Rsa4096 = 18,
+}
+
+/// The three ways a key type is made, sealed and opened.
+enum Family {
+    Ed25519,
+    MlDsa(&'static ParameterSet),
+    Evp(EvpKind),
+}
+
+/// An opened private key, ready for signing.
+pub enum Material {
+    /// seed || public key, in the arena
+    Ed25519(Slot),
+    /// the expanded secret key of FIPS 204, in the arena
+    MlDsa(&'static ParameterSet, Slot),
+    /// in aws-lc's heap
+    Evp(EvpKey),
+}
+
+/// A new key before sealing: the plaintext of the blob, in the arena, and the public key bytes.
+pub struct NewKey {
+    pub secret: Slot,
+    pub public_key: Vec<u8>,
+}
+
+impl KeyType {
+    pub fn from_id(id: u32) -> Option<KeyType> {
+        use KeyType::*;
+        [Ed25519, MlDsa44, MlDsa65, MlDsa87, EcdsaP256, Rsa2048, Rsa3072, Rsa4096]
+            .into_iter()
+            .find(|key_type| u32::from(key_type.id()) == id)
+    }
+
+    pub fn id(self) -> u16 {
+        self as u16
+    }
+
+    fn family(self) -> Family {
+        match self {
+            KeyType::Ed25519 => Family::Ed25519,
+            KeyType::MlDsa44 => Family::MlDsa(&ML_DSA_44),
+            KeyType::MlDsa65 => Family::MlDsa(&ML_DSA_65),
+            KeyType::MlDsa87 => Family::MlDsa(&ML_DSA_87),
+            KeyType::EcdsaP256 => Family::Evp(EvpKind::P256),
+            KeyType::Rsa2048 => Family::Evp(EvpKind::Rsa(2048)),
+            KeyType::Rsa3072 => Family::Evp(EvpKind::Rsa(3072)),
+            KeyType::Rsa4096 => Family::Evp(EvpKind::Rsa(4096)),
+        }
+    }
+
+    pub fn generate(self) -> Result<NewKey, Failure> {
+        match self.family() {
+            Family::Ed25519 | Family::MlDsa(_) => {
+                // FIPS 204 xi and RFC 8032's private key are both 32 uniform bytes.
+                let mut seed = keys::alloc(ED25519_SEED_BYTES)?;
+                drbg::fill(seed.bytes_mut())?;
+                self.from_seed(seed)
+            }
+            Family::Evp(kind) => {
+                let key = EvpKey::generate(kind).ok_or_else(|| {
+                    evp::clear_errors();
+                    Failure::new("INTERNAL", "key generation failed")
+                })?;
+                from_evp(&key)
+            }
+        }
+    }
+
+    /// A key brought from outside: `secret` is the plaintext that a sealed blob of this type holds.
+    pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
+        match self.family() {
+            Family::Ed25519 | Family::MlDsa(_) if secret.bytes().len() == ED25519_SEED_BYTES => {
+                self.from_seed(secret)
+            }
+            Family::Ed25519 | Family::MlDsa(_) => Err(Failure::argument("a seed has 32 bytes")),
+            Family::Evp(kind) => from_evp(
+                &parse_pkcs8(secret.bytes(), kind)
+                    .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
+            ),
+        }
+    }
+
+    fn from_seed(self, seed: Slot) -> Result<NewKey, Failure> {
+        let public_key = match self.family() {
+            Family::Ed25519 => expand_ed25519(seed.bytes())?.1.to_vec(),
+            Family::MlDsa(set) => {
+                let mut public_key = vec![0; set.public_key_bytes];
+                set.expand(seed.bytes(), keys::alloc(set.secret_key_bytes)?.bytes_mut(), &mut public_key)?;
+                public_key
+            }
+            Family::Evp(_) => return Err(Failure::new("INTERNAL", "this key type has no seed")),
+        };
+        Ok(NewKey { secret: seed, public_key })
+    }
+
+    /// Makes the plaintext of a sealed blob usable. The plaintext is authentic here, so a misfit is damage.
+    pub fn open(self, plaintext: Slot) -> Result<Material, Status> {
+        let bytes = plaintext.bytes();
+        match self.family() {
+            Family::Ed25519 if bytes.len() == ED25519_SEED_BYTES => {
+                Ok(Material::Ed25519(expand_ed25519(bytes).map_err(|_| Status::Internal)?.0))
+            }
+            Family::MlDsa(set) if bytes.len() == mldsa::SEED_BYTES => {
+                let mut secret_key = keys::alloc(set.secret_key_bytes).map_err(|_| Status::Internal)?;
+                let mut public_key = [0; MAX_ML_DSA_PUBLIC_KEY_BYTES];
+                set.expand(bytes, secret_key.bytes_mut(), &mut public_key[..set.public_key_bytes])
+                    .map_err(|_| Status::Internal)?;
+                Ok(Material::MlDsa(set, secret_key))
+            }
+            Family::Evp(kind) => parse_pkcs8(bytes, kind).map(Material::Evp).ok_or(Status::KeyUnusable),
+            Family::Ed25519 | Family::MlDsa(_) => Err(Status::KeyUnusable),
+        }
+    }
+}
+
+const MAX_ML_DSA_PUBLIC_KEY_BYTES: usize = 2592;
+
+fn expand_ed25519(seed: &[u8]) -> Result<(Slot, [u8; ED25519_PUBLIC_KEY_BYTES]), Failure> {
+    assert!(seed.len() == ED25519_SEED_BYTES);
+    let mut private_key = keys::alloc(ED25519_PRIVATE_KEY_BYTES)?;
+    let mut public_key = [0; ED25519_PUBLIC_KEY_BYTES];
+    // SAFETY: the outputs have 32 and 64 bytes, the seed 32.
+    unsafe {
+        lc::ED25519_keypair_from_seed(
+            public_key.as_mut_ptr(),
+            private_key.bytes_mut().as_mut_ptr(),
+            seed.as_ptr(),
+        );
+    }
+    Ok((private_key, public_key))
+}
+
+fn parse_pkcs8(der: &[u8], kind: EvpKind) -> Option<EvpKey> {
+    let key = EvpKey::from_pkcs8(der).filter(|key| key.kind() == kind);
+    if key.is_none() {
+        evp::clear_errors();
+    }
+    key
+}
+
+fn from_evp(key: &EvpKey) -> Result<NewKey, Failure> {
+    let failed = || Failure::new("INTERNAL", "cannot encode the key");
+    let mut secret = keys::alloc(MAX_PKCS8_BYTES)?;
+    let written = key.write_pkcs8(secret.bytes_mut()).ok_or_else(failed)?;
+    secret.shorten(written);
+    Ok(NewKey { secret, public_key: key.public_key().ok_or_else(failed)? })
+}
+
+/// One way of signing.
+pub struct Scheme {
+    id: u32,
+    /// How far the library's stack frames reach below ours, rounded up; what is cleared afterwards. Measured
+    /// by the tests in src/stack.rs.
+    pub stack_bytes: usize,
+    /// The signature at the front of the output, or why there is none. The flag asks for no randomness.
+    pub sign: fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>,
+    /// Public key, message, signature.
+    pub verify: fn(&[u8], &[u8], &[u8]) -> Status,
+}
+
+static SCHEMES: [Scheme; 7] = [
+    Scheme { id: 1, stack_bytes: 16 << 10, sign: sign_ed25519, verify: verify_ed25519 },
+    Scheme {
+        id: 2,
+        stack_bytes: 128 << 10,
+        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_44, key, message, out, deterministic),
+        verify: |key, message, signature| ML_DSA_44.verify(key, message, signature),
+    },
+    Scheme {
+        id: 3,
+        stack_bytes: 128 << 10,
+        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_65, key, message, out, deterministic),
+        verify: |key, message, signature| ML_DSA_65.verify(key, message, signature),
+    },
+    Scheme {
+        id: 4,
+        stack_bytes: 192 << 10,
+        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_87, key, message, out, deterministic),
+        verify: |key, message, signature| ML_DSA_87.verify(key, message, signature),
+    },
+    Scheme {
+        id: 5,
+        stack_bytes: 16 << 10,
+        sign: |key, message, out, deterministic| {
+            randomised(deterministic)?;
+            evp_key(key)?.sign_ecdsa(message, out)
+        },
+        verify: evp::verify_ecdsa,
+    },
+    Scheme {
+        id: 6,
+        stack_bytes: 64 << 10,
+        sign: |key, message, out, deterministic| {
+            randomised(deterministic)?;
+            evp_key(key)?.sign_pss(message, out)
+        },
+        verify: evp::verify_pss,
+    },
+    Scheme {
+        id: 7,
+        stack_bytes: 64 << 10,
+        sign: |key, message, out, _| evp_key(key)?.sign_pkcs1(message, out),
+        verify: evp::verify_pkcs1,
+    },
+];
+
+pub fn scheme(id: u32) -> Option<&'static Scheme> {
+    SCHEMES.iter().find(|scheme| scheme.id == id)
+}
+
+fn sign_ed25519(key: &Material, message: &[u8], out: &mut [u8], _: bool) -> Result<usize, Status> {
+    let Material::Ed25519(private_key) = key else { return Err(Status::KeyUnusable) };
+    let Some(out) = out.get_mut(..ED25519_SIGNATURE_BYTES) else { return Err(Status::BadInput) };
+    // SAFETY: out has 64 bytes, the private key 64, the message its length.
+    let signed = unsafe {
+        lc::ED25519_sign(out.as_mut_ptr(), message.as_ptr(), message.len(), private_key.bytes().as_ptr())
+    };
+    if signed == 1 { Ok(ED25519_SIGNATURE_BYTES) } else { Err(Status::Internal) }
+}
+
+fn verify_ed25519(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
+    if public_key.len() != ED25519_PUBLIC_KEY_BYTES {
+        return Status::KeyUnusable;
+    }
+    if signature.len() != ED25519_SIGNATURE_BYTES {
+        return Status::SignatureInvalid;
+    }
+    // SAFETY: signature has 64 bytes, the public key 32, the message its length.
+    let valid = unsafe {
+        lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr())
+    };
+    if valid == 1 {
+        return Status::Ok;
+    }
+    evp::clear_errors();
+    Status::SignatureInvalid
+}
+
+fn sign_ml_dsa(
+    set: &'static ParameterSet,
+    key: &Material,
+    message: &[u8],
+    out: &mut [u8],
+    deterministic: bool,
+) -> Result<usize, Status> {
+    match key {
+        Material::MlDsa(of, secret_key) if std::ptr::eq(*of, set) => {
+            set.sign(secret_key.bytes(), message, out, deterministic)
+        }
+        _ => Err(Status::KeyUnusable),
+    }
+}
+
+fn evp_key(key: &Material) -> Result<&EvpKey, Status> {
+    match key {
+        Material::Evp(key) => Ok(key),
+        _ => Err(Status::KeyUnusable),
+    }
+}
+
+/// ECDSA and PSS draw from aws-lc's own generator: a deterministic signature cannot be had.
+fn randomised(deterministic: bool) -> Result<(), Status> {
+    if deterministic { Err(Status::BadInput) } else { Ok(()) }
+}
