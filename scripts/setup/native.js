@@ -142,8 +142,8 @@ export async function buildNative(root, options) {
 /** @param {Toolchain} toolchain @param {string} folder @returns {Promise<Toolchain>} */
 async function completeTools(toolchain, folder) {
   if (toolchain.missing.length === 0 || !mayInstall()) return toolchain;
-  const { ok, tail } = await installDebian(debianNames(toolchain.missing));
-  if (!ok) say(`apt-get could not install them: ${tail.at(-1) ?? 'it did not say why'}`);
+  const { ok, output } = await installDebian(debianNames(toolchain.missing));
+  if (!ok) say(`apt-get could not install them: ${output.at(-1) ?? 'it did not say why'}`);
   return findToolchain(folder);
 }
 
@@ -155,7 +155,7 @@ async function compile(place, tools) {
   const started = Date.now();
   say(`building the native engine with ${tools.rustc} (some minutes the first time)`);
   const target = join(place.folder, 'target');
-  const { ok, tail } = await runStep(
+  const { ok, output } = await runStep(
     'building the native engine',
     'cargo',
     ['build', '--release', '--locked', '--target-dir', target],
@@ -172,7 +172,7 @@ async function compile(place, tools) {
       counter: /\d+\/\d+(?=[:\s])/,
     },
   );
-  if (!ok) return ['The native engine did not build. The last of what cargo said:', '', ...tail];
+  if (!ok) return ['The native engine did not build. What cargo said, shortened:', '', ...output];
 
   const suffix = process.platform === 'darwin' ? 'dylib' : 'so';
   const made = join(target, 'release', `libintaglio_native.${suffix}`);

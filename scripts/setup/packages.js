@@ -78,8 +78,8 @@ export async function installPackages(root, reason, { dev }) {
     npmScript !== undefined && /npm-cli\.c?js$/.test(npmScript)
       ? [npmNode ?? process.execPath, [npmScript, ...args]]
       : ['npm', args];
-  const { ok, tail } = await runStep('installing packages', command, commandArgs, { cwd: root });
-  if (!ok) throw new Error(`npm ci failed:\n${tail.join('\n')}`);
+  const { ok, output } = await runStep('installing packages', command, commandArgs, { cwd: root });
+  if (!ok) throw new Error(`npm ci failed:\n${output.join('\n')}`);
   if (!hasNode(root)) {
     throw new Error(
       `there is no Node ${nodeMajor} on npm for ${process.platform}-${process.arch}, and this one is ` +

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process';
 import { elapsed, progress, progressEveryMs } from './say.js';
 
-/** Enough of a failing tool's last words to see why; the rest is noise. */
-const tailLines = 40;
+/** Enough of a failing tool's first and last words to see why; what is between is noise. */
+const headLines = 20;
+const tailLines = 30;
 
 /** @type {import('node:child_process').ChildProcess | undefined} */
 let running;
@@ -17,12 +18,12 @@ export function stopRunning() {
  * @param {string} label what the reader sees, as in `installing packages`
  * @param {string} command @param {string[]} args
  * @param {{cwd: string, env?: NodeJS.ProcessEnv, counter?: RegExp}} options `counter` finds "done of all" in the output
- * @returns {Promise<{ok: boolean, tail: string[]}>} the last lines of its output, for a failure
+ * @returns {Promise<{ok: boolean, output: string[]}>} the first and last lines of its output, for a failure
  */
 export function runStep(label, command, args, { cwd, env, counter }) {
   const started = Date.now();
   /** @type {string[]} */
-  const tail = [];
+  const output = [];
   let counted = '';
   let partial = '';
   const keep = (/** @type {Buffer} */ chunk) => {
@@ -34,9 +35,10 @@ export function runStep(label, command, args, { cwd, env, counter }) {
     for (const line of lines) {
       const match = counter?.exec(line) ?? null;
       if (match !== null) counted = match[0];
-      else if (line.trim() !== '') tail.push(line);
+      else if (line.trim() !== '') output.push(line);
     }
-    if (tail.length > tailLines) tail.splice(0, tail.length - tailLines);
+    const surplus = output.length - headLines - tailLines;
+    if (surplus > 0) output.splice(headLines, surplus);
   };
 
   return new Promise((resolve) => {
@@ -49,9 +51,9 @@ export function runStep(label, command, args, { cwd, env, counter }) {
     const finish = (/** @type {boolean} */ ok, /** @type {string | undefined} */ lastWord) => {
       clearInterval(timer);
       running = undefined;
-      if (partial.trim() !== '' && counter?.test(partial) !== true) tail.push(partial);
-      if (lastWord !== undefined) tail.push(lastWord);
-      resolve({ ok, tail });
+      if (partial.trim() !== '' && counter?.test(partial) !== true) output.push(partial);
+      if (lastWord !== undefined) output.push(lastWord);
+      resolve({ ok, output });
     };
     child.stdout.on('data', keep);
     child.stderr.on('data', keep);

@@ -54,7 +54,7 @@ export function mayInstall() {
 
 /**
  * @param {string[]} names Debian packages
- * @returns {Promise<{ok: boolean, tail: string[]}>}
+ * @returns {Promise<{ok: boolean, output: string[]}>}
  */
 export async function installDebian(names) {
   const started = Date.now();
