@@ -169,10 +169,15 @@ async function compile(place, tools) {
         CARGO_TERM_PROGRESS_WHEN: 'always',
         CARGO_TERM_PROGRESS_WIDTH: '100',
       },
-      counter: /\d+\/\d+(?=[:\s])/,
+      counter: /^\s*Building \[.*\] (\d+\/\d+)/,
     },
   );
-  if (!ok) return ['The native engine did not build. What cargo said, shortened:', '', ...output];
+  if (!ok)
+    return [
+      'The native engine did not build. What cargo said, shortened:',
+      '',
+      ...output.filter((line) => !/^\s*(Compiling|Downloaded|Downloading) /.test(line)),
+    ];
 
   const suffix = process.platform === 'darwin' ? 'dylib' : 'so';
   const made = join(target, 'release', `libintaglio_native.${suffix}`);

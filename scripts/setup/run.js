@@ -17,7 +17,7 @@ export function stopRunning() {
  * Runs a long step with its output held back, and says now and then that it is still at it.
  * @param {string} label what the reader sees, as in `installing packages`
  * @param {string} command @param {string[]} args
- * @param {{cwd: string, env?: NodeJS.ProcessEnv, counter?: RegExp}} options `counter` finds "done of all" in the output
+ * @param {{cwd: string, env?: NodeJS.ProcessEnv, counter?: RegExp}} options the first group of `counter` is "done/all" in its output
  * @returns {Promise<{ok: boolean, output: string[]}>} the first and last lines of its output, for a failure
  */
 export function runStep(label, command, args, { cwd, env, counter }) {
@@ -31,10 +31,10 @@ export function runStep(label, command, args, { cwd, env, counter }) {
     partial = lines.pop() ?? '';
     // A progress bar is updated in place without an end of line until it moves on.
     const seen = counter?.exec(partial) ?? null;
-    if (seen !== null) counted = seen[0];
+    if (seen !== null) counted = seen[1] ?? '';
     for (const line of lines) {
       const match = counter?.exec(line) ?? null;
-      if (match !== null) counted = match[0];
+      if (match !== null) counted = match[1] ?? '';
       else if (line.trim() !== '') output.push(line);
     }
     const surplus = output.length - headLines - tailLines;
