@@ -1,0 +1,128 @@
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Database, open, type RootDatabase } from 'lmdb';
+import { lockDirectory } from './directory-lock.ts';
+
+export interface OpenOptions {
+  /** Made when it is missing. */
+  readonly directory: string;
+  /** Writes are refused when the data file has grown to this size. */
+  readonly maxBytes: number;
+  /** Causes of refusals, for the operator's log. Must not throw. */
+  readonly report: (error: unknown) => void;
+}
+
+/** The two databases in the file, and the one way to write to them. */
+export interface Environment {
+  readonly records: Database<Buffer, Uint8Array>;
+  /** Of the last commit. Reads in the same turn see exactly this state. */
+  revision(): number;
+  /**
+   * All that `change` puts and removes, durably or not at all, and the new revision with it. Rejects when the revision is
+   * not `before` any more: then somebody else writes to this file, against the lock.
+   */
+  write(
+    before: number,
+    after: number,
+    change: (records: Database<Buffer, Uint8Array>) => void,
+  ): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Stored under `format`; another number is another layout. */
+const format = 1;
+const formatKey = Buffer.from('format');
+const revisionKey = Buffer.from('revision');
+/** One of this process, the rest for tools that look at the file while it serves. */
+const maxReaders = 16;
+/** Virtual memory to begin with; LMDB remaps as the file grows, and this spares the first remaps. */
+const initialMapBytes = 64 * 1024 * 1024;
+
+export async function openEnvironment(options: OpenOptions): Promise<Environment> {
+  const { directory, maxBytes, report } = options;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  chmodSync(directory, 0o700);
+  const unlock = await lockDirectory(directory);
+  if (unlock === undefined) throw new Error('the data directory is in use by another process');
+  let root: RootDatabase<Buffer, Uint8Array> | undefined;
+  try {
+    root = openRoot(directory);
+    const binary = { encoding: 'binary', keyEncoding: 'binary' } as const;
+    const records = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'records' });
+    const meta = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'meta', useVersions: true });
+    if (meta.getEntry(revisionKey) === undefined) {
+      meta.putSync(formatKey, Buffer.alloc(0), format);
+      meta.putSync(revisionKey, Buffer.alloc(0), 1);
+    }
+    if (meta.getEntry(formatKey)?.version !== format) throw new Error('the store has an unknown format');
+    return environment(root, records, meta, join(directory, 'data.mdb'), maxBytes, unlock, report);
+  } catch (error) {
+    await root?.close();
+    await unlock();
+    throw error;
+  }
+}
+
+function openRoot(directory: string): RootDatabase<Buffer, Uint8Array> {
+  const options = {
+    path: directory,
+    noSubdir: false,
+    maxDbs: 4,
+    maxReaders,
+    mapSize: initialMapBytes,
+    // See LmdbStore: a commit is on disk when its promise resolves.
+    overlappingSync: false,
+    // Every write is one explicit batch, so there is nothing to wait for.
+    eventTurnBatching: false,
+    // Known to LMDB, missing in its types.
+    permissionsMode: 0o600,
+  };
+  const root = open<Buffer, Uint8Array>(options);
+  for (const file of ['data.mdb', 'lock.mdb']) {
+    const path = join(directory, file);
+    if (existsSync(path)) chmodSync(path, 0o600);
+  }
+  return root;
+}
+
+function environment(
+  root: RootDatabase<Buffer, Uint8Array>,
+  records: Database<Buffer, Uint8Array>,
+  meta: Database<Buffer, Uint8Array>,
+  dataFile: string,
+  maxBytes: number,
+  unlock: () => Promise<void>,
+  report: (error: unknown) => void,
+): Environment {
+  return {
+    records,
+    revision() {
+      const version = meta.getEntry(revisionKey)?.version;
+      if (version === undefined) throw new Error('the store has lost its revision');
+      return version;
+    },
+    async write(before, after, change) {
+      if (statSync(dataFile).size >= maxBytes) throw new Error('the store has reached its size limit');
+      const written = meta.ifVersion(revisionKey, before, () => {
+        change(records);
+        meta.put(revisionKey, Buffer.alloc(0), after);
+      });
+      if (!(await settled(written, report))) throw new Error('another process writes to the data directory');
+    },
+    async close() {
+      await root.close();
+      await unlock();
+    },
+  };
+}
+
+/** lmdb rejects with an error that carries the cause as a second promise; unhandled, it would end the process. */
+async function settled(written: Promise<boolean>, report: (error: unknown) => void): Promise<boolean> {
+  try {
+    return await written;
+  } catch (error) {
+    const cause: unknown = (error as { commitError?: unknown }).commitError;
+    if (cause instanceof Promise) cause.catch(report);
+    throw error;
+  }
+}

@@ -1,0 +1,203 @@
+import { ok, type Result, refuse } from '../../core/result.ts';
+import { checkChanges, checkKey, checkRange } from '../bounds.ts';
+import type { Change, CommitOutcome, ListRange, Store, StoreEntry } from '../store.ts';
+import { Watchers, type WatchListener } from '../watchers.ts';
+import { type Environment, type OpenOptions, openEnvironment } from './environment.ts';
+
+/** Revision before each value: big endian, 8 bytes. */
+const headerBytes = 8;
+/** Commits that wait for the disk. At 0.3 ms each, and many in one write, a queue this long means that the disk stands still. */
+const maxWaitingCommits = 4_096;
+/** One write takes up to this many changes of several commits, and always at least one commit: about 50 ms. */
+const maxChangesPerWrite = 10_000;
+const busyRetryMs = 1_000;
+
+interface Waiting {
+  readonly changes: readonly Change[];
+  readonly resolve: (outcome: Result<CommitOutcome>) => void;
+}
+
+/**
+ * The embedded store: LMDB in a directory that this process holds alone. Files are 0600 in a directory of 0700.
+ *
+ * Durability: LMDB without `overlappingSync` writes the pages, fdatasyncs them, then writes the meta page through an
+ * O_DSYNC descriptor, and only then is the write's promise resolved. A crash at any point leaves the older meta page in
+ * force, hence all of a commit or none.
+ *
+ * One write is under way at a time; commits that arrive meanwhile go together into the next one, in their order. So the
+ * revisions that a commit is compared with are those on disk and those of its own write, and never of one that may fail.
+ */
+export class LmdbStore implements Store {
+  readonly durable = true;
+  readonly #environment: Environment;
+  readonly #report: (error: unknown) => void;
+  readonly #watchers = new Watchers();
+  #waiting: Waiting[] = [];
+  #writing: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  /** Throws when the directory is held by another process, cannot be used, or has an unknown format. */
+  static async open(options: OpenOptions): Promise<LmdbStore> {
+    return new LmdbStore(await openEnvironment(options), options.report);
+  }
+
+  private constructor(environment: Environment, report: (error: unknown) => void) {
+    this.#environment = environment;
+    this.#report = report;
+  }
+
+  async get(key: string): Promise<Result<StoreEntry | undefined>> {
+    checkKey(key);
+    return this.#read(() => {
+      const stored = this.#environment.records.getBinary(toBytes(key));
+      return stored === undefined ? undefined : entry(key, stored);
+    });
+  }
+
+  async list(range: ListRange): Promise<Result<readonly StoreEntry[]>> {
+    checkRange(range);
+    const { prefix, after, limit, reverse = false } = range;
+    // 0x7f follows every character that a key may have, and a zero byte is the smallest way to go on after a key.
+    const bottom = after !== undefined && after >= prefix && !reverse ? `${after}\0` : prefix;
+    const top = after !== undefined && after < `${prefix}\x7f` && reverse ? after : `${prefix}\x7f`;
+    if (bottom >= top) return this.#read(() => []);
+    const bounds = reverse
+      ? { start: toBytes(top), end: toBytes(bottom), exclusiveStart: true, inclusiveEnd: true }
+      : { start: toBytes(bottom), end: toBytes(top) };
+    return this.#read(() => {
+      const entries: StoreEntry[] = [];
+      for (const { key, value } of this.#environment.records.getRange({ ...bounds, reverse, limit })) {
+        entries.push(entry(Buffer.from(key).toString('latin1'), value));
+      }
+      return entries;
+    });
+  }
+
+  commit(changes: readonly Change[]): Promise<Result<CommitOutcome>> {
+    checkChanges(changes);
+    if (this.#closing !== undefined) return Promise.resolve(refuse('StoreUnavailable'));
+    if (this.#waiting.length >= maxWaitingCommits) {
+      return Promise.resolve(refuse('StoreUnavailable', undefined, busyRetryMs));
+    }
+    // The caller may use its buffers again as soon as this returns.
+    const copied = changes.map((change) => ({
+      ...change,
+      value: change.value && Uint8Array.from(change.value),
+    }));
+    return new Promise((resolve) => {
+      this.#waiting.push({ changes: copied, resolve });
+      this.#writing ??= this.#write();
+    });
+  }
+
+  watch(prefix: string, listener: WatchListener): () => void {
+    return this.#watchers.add(prefix, listener);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.#writing;
+      this.#watchers.clear();
+      await this.#environment.close();
+    })();
+    return this.#closing;
+  }
+
+  #read<T>(reading: () => T): Result<T> {
+    if (this.#closing !== undefined) return refuse('StoreUnavailable');
+    try {
+      return ok(reading());
+    } catch (error) {
+      this.#report(error);
+      return refuse('StoreUnavailable');
+    }
+  }
+
+  async #write(): Promise<void> {
+    // Commits of the same turn go together.
+    await undefined;
+    while (this.#waiting.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        await this.#writeGroup(group);
+      } catch (error) {
+        this.#report(error);
+        // Whoever was answered already is not affected.
+        for (const { resolve } of group) resolve(refuse('StoreUnavailable'));
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let changes = 0;
+    let commits = 0;
+    for (const waiting of this.#waiting) {
+      changes += waiting.changes.length;
+      if (commits > 0 && changes > maxChangesPerWrite) break;
+      commits += 1;
+    }
+    return this.#waiting.splice(0, commits);
+  }
+
+  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+    const before = this.#environment.revision();
+    const revisions = new Map<string, number>();
+    const accepted: { waiting: Waiting; revision: number }[] = [];
+    let revision = before;
+    for (const waiting of group) {
+      if (!this.#isAsExpected(waiting.changes, revisions)) {
+        waiting.resolve(ok({ committed: false }));
+        continue;
+      }
+      revision += 1;
+      accepted.push({ waiting, revision });
+      for (const { key, value } of waiting.changes) revisions.set(key, value === undefined ? 0 : revision);
+    }
+    if (accepted.length === 0) return;
+    await this.#environment.write(before, revision, (records) => {
+      for (const { waiting, revision } of accepted) {
+        for (const { key, value } of waiting.changes) {
+          if (value === undefined) records.remove(toBytes(key));
+          else records.put(toBytes(key), withRevision(value, revision));
+        }
+      }
+    });
+    for (const { waiting, revision } of accepted) {
+      this.#watchers.tell(waiting.changes, revision);
+      waiting.resolve(ok({ committed: true, revision }));
+    }
+  }
+
+  #isAsExpected(changes: readonly Change[], underWay: ReadonlyMap<string, number>): boolean {
+    return changes.every(({ key, expectedRevision }) => {
+      if (expectedRevision === undefined) return true;
+      return (underWay.get(key) ?? this.#revisionOf(key)) === expectedRevision;
+    });
+  }
+
+  #revisionOf(key: string): number {
+    const stored = this.#environment.records.getBinary(toBytes(key));
+    return stored === undefined ? 0 : revisionIn(stored);
+  }
+}
+
+function toBytes(key: string): Buffer {
+  return Buffer.from(key, 'latin1');
+}
+
+function withRevision(value: Uint8Array, revision: number): Buffer {
+  const stored = Buffer.allocUnsafe(headerBytes + value.byteLength);
+  stored.writeBigUInt64BE(BigInt(revision));
+  stored.set(value, headerBytes);
+  return stored;
+}
+
+function revisionIn(stored: Buffer): number {
+  return Number(stored.readBigUInt64BE());
+}
+
+/** LMDB's pages may change after the next write, so the value is copied out. */
+function entry(key: string, stored: Buffer): StoreEntry {
+  return { key, value: Uint8Array.from(stored.subarray(headerBytes)), revision: revisionIn(stored) };
+}
