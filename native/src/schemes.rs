@@ -83,14 +83,14 @@ impl KeyType {
                 // FIPS 204 xi and RFC 8032's private key are both 32 uniform bytes.
                 let mut seed = keys::alloc(ED25519_SEED_BYTES)?;
                 drbg::fill(seed.bytes_mut())?;
-                self.from_seed(seed)
+                self.expand_new(seed)
             }
             Family::Evp(kind) => {
                 let key = EvpKey::generate(kind).ok_or_else(|| {
                     evp::clear_errors();
                     Failure::new("INTERNAL", "key generation failed")
                 })?;
-                from_evp(&key)
+                encode(&key)
             }
         }
     }
@@ -99,17 +99,17 @@ impl KeyType {
     pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
         match self.family() {
             Family::Ed25519 | Family::MlDsa(_) if secret.bytes().len() == ED25519_SEED_BYTES => {
-                self.from_seed(secret)
+                self.expand_new(secret)
             }
             Family::Ed25519 | Family::MlDsa(_) => Err(Failure::argument("a seed has 32 bytes")),
-            Family::Evp(kind) => from_evp(
+            Family::Evp(kind) => encode(
                 &parse_pkcs8(secret.bytes(), kind)
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
             ),
         }
     }
 
-    fn from_seed(self, seed: Slot) -> Result<NewKey, Failure> {
+    fn expand_new(self, seed: Slot) -> Result<NewKey, Failure> {
         let public_key = match self.family() {
             Family::Ed25519 => expand_ed25519(seed.bytes())?.1.to_vec(),
             Family::MlDsa(set) => {
@@ -167,7 +167,7 @@ fn parse_pkcs8(der: &[u8], kind: EvpKind) -> Option<EvpKey> {
     key
 }
 
-fn from_evp(key: &EvpKey) -> Result<NewKey, Failure> {
+fn encode(key: &EvpKey) -> Result<NewKey, Failure> {
     let failed = || Failure::new("INTERNAL", "cannot encode the key");
     let mut secret = keys::alloc(MAX_PKCS8_BYTES)?;
     let written = key.write_pkcs8(secret.bytes_mut()).ok_or_else(failed)?;
@@ -175,16 +175,20 @@ fn from_evp(key: &EvpKey) -> Result<NewKey, Failure> {
     Ok(NewKey { secret, public_key: key.public_key().ok_or_else(failed)? })
 }
 
+/// Key, message, output, and whether to sign without randomness. The signature stands at the front of the output;
+/// the result is its length, or why there is none.
+type Sign = fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>;
+/// Public key, message, signature.
+type Verify = fn(&[u8], &[u8], &[u8]) -> Status;
+
 /// One way of signing.
 pub struct Scheme {
     id: u32,
     /// How far the library's stack frames reach below ours, rounded up; what is cleared afterwards. Measured
     /// by the tests in src/stack.rs.
     pub stack_bytes: usize,
-    /// The signature at the front of the output, or why there is none. The flag asks for no randomness.
-    pub sign: fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>,
-    /// Public key, message, signature.
-    pub verify: fn(&[u8], &[u8], &[u8]) -> Status,
+    pub sign: Sign,
+    pub verify: Verify,
 }
 
 static SCHEMES: [Scheme; 7] = [
