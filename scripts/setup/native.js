@@ -78,7 +78,7 @@ function sayFallback(reason) {
     '',
     'Intaglio goes on with the OpenSSL engine: everything works, ML-DSA signing is several times slower,',
     'and private keys are not held in locked memory of their own.',
-    'For the native engine: install the above, then npm run build:native',
+    'To get the native engine: install what is missing, then npm start, or npm run build:native to try again',
   ]);
 }
 
