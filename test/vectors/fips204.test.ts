@@ -46,15 +46,14 @@ function mlDsaVectors(engineName: string, engine: Engine, root: unknown, name: (
     }
   });
 
-  test(`${engineName}: FIPS 204 ${name}: malformed and altered signatures and keys are refused`, () => {
+  test(`${engineName}: FIPS 204 ${name}: signatures verify or are refused as Wycheproof says`, () => {
     for (const { publicKey, tests } of loadVectors(`mldsa_${size}_verify`).testGroups) {
       const key = bytes(publicKey);
-      const expected =
+      const refused =
         key.length === publicKeyBytes[name] ? batchStatuses.signatureInvalid : batchStatuses.keyUnusable;
       for (const { tcId, msg, sig, result, comment } of tests) {
-        assert.equal(result, 'invalid');
         const status = verifyOne(engine, root, scheme, key, bytes(msg), bytes(sig));
-        assert.equal(status, expected, `tcId ${tcId}: ${comment}`);
+        assert.equal(status, result === 'valid' ? batchStatuses.ok : refused, `tcId ${tcId}: ${comment}`);
       }
     }
   });

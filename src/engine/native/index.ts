@@ -2,26 +2,27 @@ import { createRequire } from 'node:module';
 import type {
   Engine,
   EngineDescription,
+  EngineErrorCode,
   EngineOptions,
-  EngineStats,
   GeneratedKey,
   RootRef,
+  RootSource,
 } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 
-/** What the addon of native/ exports; see native/index.d.ts. Its errors carry an EngineErrorCode as `code`. */
+/** What the addon of native/ exports: the part of native/index.d.ts that is used here. */
 interface Binding {
-  describe(): EngineDescription['libraries'];
-  configure(options: { reseedIntervalOps: number; arenaBytes: number }): void;
+  describe(): Readonly<Record<string, string | boolean>>;
+  configure(settings: { reseedIntervalOps: number; arenaBytes: number }): void;
   rootFromFile(path: string): number;
   rootCreateFile(path: string): number;
   rootRandom(): number;
   generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
-  forget(keyNumber: number): void;
+  forget(keyNumber: number): boolean;
   wipe(): void;
-  stats(): EngineStats;
+  stats(): { locked: boolean; keys: number };
 }
 
 const functionNames: Readonly<Record<keyof Binding, true>> = {
@@ -65,23 +66,18 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
   binding.configure({ reseedIntervalOps: options.reseedIntervalOps, arenaBytes: options.keyCacheBytes });
 
   return {
-    description: { name: 'native', libraries: binding.describe() },
-    openRoot(source) {
-      switch (source.kind) {
-        case 'file':
-          return binding.rootFromFile(source.path);
-        case 'file-create':
-          return binding.rootCreateFile(source.path);
-        case 'memory':
-          return binding.rootRandom();
-      }
-    },
-    generate: (root, keyType, tenant, aad) => binding.generate(rootNumberOf(root), keyType, tenant, aad),
+    description: { name: 'native', libraries: librariesOf(binding) },
+    openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),
+    generate: (root, keyType, tenant, aad) =>
+      withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),
     importKey: (root, keyType, tenant, aad, secret) =>
-      binding.importKey(rootNumberOf(root), keyType, tenant, aad, secret),
+      withEngineErrors(() => binding.importKey(rootNumberOf(root), keyType, tenant, aad, secret)),
     run: (root, request, response) => binding.run(rootNumberOf(root), request, response),
-    forget: (keyNumber) => binding.forget(keyNumber),
-    stats: () => binding.stats(),
+    forget: (keyNumber) => void binding.forget(keyNumber),
+    stats() {
+      const { locked, keys } = binding.stats();
+      return { memoryLocked: locked, cachedKeys: keys };
+    },
     wipe: () => binding.wipe(),
   };
 }
@@ -100,6 +96,47 @@ function bindingOf(loaded: unknown): Binding | undefined {
   return Object.keys(functionNames).every((name) => typeof functions[name] === 'function')
     ? (loaded as Binding)
     : undefined;
+}
+
+function openRoot(binding: Binding, source: RootSource): number {
+  switch (source.kind) {
+    case 'file':
+      return binding.rootFromFile(source.path);
+    case 'file-create':
+      return binding.rootCreateFile(source.path);
+    case 'memory':
+      return binding.rootRandom();
+  }
+}
+
+/** Versions as they are, and of the CPU's features what was found: `avx2` or `portable` for ML-DSA. */
+function librariesOf(binding: Binding): EngineDescription['libraries'] {
+  const { mldsaAvx2, ...versions } = binding.describe();
+  const libraries: Record<string, string> = { mldsa: mldsaAvx2 === true ? 'avx2' : 'portable' };
+  for (const [name, version] of Object.entries(versions)) libraries[name] = String(version);
+  return libraries;
+}
+
+const engineCodes: Readonly<Record<EngineErrorCode, true>> = {
+  ROOT_PERMISSIONS: true,
+  ROOT_LENGTH: true,
+  ROOT_MISSING: true,
+  ROOT_EXISTS: true,
+  BAD_ARGUMENT: true,
+  SEAL_FAILED: true,
+  IO: true,
+};
+
+/** The addon knows more codes than the engine's contract; what they all have in common is in its message. */
+function withEngineErrors<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    const { code = '', message } = error as Error & { code?: string };
+    if (code === 'ROOT_NOT_REGULAR') throw new EngineError('ROOT_PERMISSIONS', message);
+    if (Object.hasOwn(engineCodes, code)) throw new EngineError(code as EngineErrorCode, message);
+    throw error;
+  }
 }
 
 function rootNumberOf(root: RootRef): number {

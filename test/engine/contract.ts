@@ -1,0 +1,474 @@
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { after, describe } from 'node:test';
+import fc from 'fast-check';
+import {
+  type BatchItem,
+  batchHeaderWords,
+  batchOps,
+  batchStatuses,
+  encodeBatch,
+  itemWords,
+  readResults,
+  responseFor,
+} from '../../src/engine/batch.ts';
+import { type Engine, type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
+import { buildOpening } from '../../src/engine/opening.ts';
+import {
+  aad,
+  flipBit,
+  nextKeyNumber,
+  runBatch,
+  schemesOf,
+  signItem,
+  signOne,
+  tenant,
+  verifyOne,
+} from '../support/batches.ts';
+
+const publicKeyLengths: Readonly<Record<KeyTypeName, number>> = {
+  ed25519: 32,
+  'ml-dsa-44': 1312,
+  'ml-dsa-65': 1952,
+  'ml-dsa-87': 2592,
+  'ecdsa-p256': 65,
+  'rsa-2048': 294,
+  'rsa-3072': 422,
+  'rsa-4096': 550,
+};
+
+const message = Buffer.from('d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24', 'hex');
+const { ok, signatureInvalid, keyUnusable, badInput } = batchStatuses;
+
+/** What every engine owes; `create` may return one engine again and again. */
+export function engineContract(name: string, create: () => Engine): void {
+  describe(`engine ${name}`, () => {
+    const engine = create();
+    const root = engine.openRoot({ kind: 'memory' });
+    const directory = mkdtempSync(join(tmpdir(), 'intaglio-engine-'));
+    after(() => rmSync(directory, { recursive: true, force: true }));
+
+    signingTests(engine, root);
+    sealingTests(engine, root);
+    batchTests(engine, root);
+    cacheTests(engine, root);
+    rootFileTests(engine, directory);
+  });
+}
+
+function signingTests(engine: Engine, root: unknown): void {
+  for (const keyTypeName of Object.keys(keyTypes) as KeyTypeName[]) {
+    test(`${keyTypeName}: a new key signs, its public key verifies, anything else is refused`, () => {
+      const key = engine.generate(root, keyTypes[keyTypeName], tenant, aad);
+      assert.equal(key.publicKey.length, publicKeyLengths[keyTypeName]);
+      for (const scheme of schemesOf[keyTypeName]) {
+        const { status, signature, elapsedNs } = signOne(engine, root, scheme, key, message);
+        assert.equal(status, ok);
+        assert.ok(elapsedNs > 0);
+        const check = (m: Uint8Array, s: Uint8Array) => verifyOne(engine, root, scheme, key.publicKey, m, s);
+        assert.equal(check(message, signature), ok);
+        assert.equal(check(flipBit(message, 0), signature), signatureInvalid);
+        assert.equal(check(message, flipBit(signature, signature.length * 8 - 9)), signatureInvalid);
+        assert.equal(check(message, signature.subarray(1)), signatureInvalid);
+        assert.equal(check(message, Buffer.concat([signature, Buffer.alloc(1)])), signatureInvalid);
+        assert.equal(check(message, new Uint8Array(0)), signatureInvalid);
+      }
+    });
+  }
+
+  test('an imported seed gives the same key again, and the caller’s copy is wiped', () => {
+    for (const keyTypeName of ['ed25519', 'ml-dsa-44', 'ml-dsa-65', 'ml-dsa-87'] as const) {
+      const [first, second] = [1, 2].map(() => {
+        const seed = new Uint8Array(32).fill(7);
+        const key = engine.importKey(root, keyTypes[keyTypeName], tenant, aad, seed);
+        assert.deepEqual(seed, new Uint8Array(32));
+        return key;
+      });
+      assert.deepEqual(first?.publicKey, second?.publicKey);
+      assert.notDeepEqual(first?.sealed, second?.sealed);
+    }
+  });
+
+  test('an import of what is no secret of the type is refused and still wipes it', () => {
+    for (const keyType of Object.values(keyTypes)) {
+      const secret = new Uint8Array(31).fill(9);
+      assert.throws(() => engine.importKey(root, keyType, tenant, aad, secret), { code: 'BAD_ARGUMENT' });
+      assert.deepEqual(secret, new Uint8Array(31));
+    }
+  });
+
+  test('an unknown key type and an unknown root are refused', () => {
+    assert.throws(() => engine.generate(root, 99 as never, tenant, aad), { code: 'BAD_ARGUMENT' });
+    assert.throws(() => engine.generate('no root', keyTypes.ed25519, tenant, aad), { code: 'BAD_ARGUMENT' });
+  });
+
+  test('no public key of its scheme is KEY_UNUSABLE in a verification', () => {
+    const rsa = engine.generate(root, keyTypes['rsa-2048'], tenant, aad).publicKey;
+    const p256 = engine.generate(root, keyTypes['ecdsa-p256'], tenant, aad).publicKey;
+    const hybridForm = Uint8Array.from(p256);
+    hybridForm[0] = 6 + ((p256[64] as number) & 1);
+    const cases: readonly (readonly [keyof typeof schemes, Uint8Array])[] = [
+      ['ed25519', new Uint8Array(31)],
+      ['ed25519', new Uint8Array(33)],
+      ['ed25519', new Uint8Array(0)],
+      ['ml-dsa-44', new Uint8Array(1311)],
+      ['ml-dsa-65', new Uint8Array(1312)],
+      ['ml-dsa-87', new Uint8Array(2593)],
+      ['ecdsa-p256-sha256', flipBit(p256, 64 * 8)],
+      ['ecdsa-p256-sha256', hybridForm],
+      ['ecdsa-p256-sha256', p256.subarray(0, 64)],
+      ['ecdsa-p256-sha256', Uint8Array.of(0)],
+      ['ecdsa-p256-sha256', rsa],
+      ['ps256', rsa.subarray(1)],
+      ['ps256', Buffer.concat([rsa, Buffer.alloc(1)])],
+      ['rs256', p256],
+      ['rs256', new Uint8Array(0)],
+    ];
+    for (const [scheme, key] of cases) {
+      const status = verifyOne(engine, root, schemes[scheme], key, message, new Uint8Array(64));
+      assert.equal(status, keyUnusable, `${scheme}, ${key.length} bytes`);
+    }
+  });
+}
+
+function sealingTests(engine: Engine, root: unknown): void {
+  test('a sealed blob opens only under its tenant, its aad and its root', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const otherRoot = engine.openRoot({ kind: 'memory' });
+    const sign = (r: unknown, t: string, a: string) =>
+      runBatch(engine, r, [
+        { op: batchOps.sign, scheme: 1, keyNumber: 0, key: buildOpening(t, a, key.sealed), message },
+      ])[0]?.status;
+    assert.equal(sign(root, tenant, aad), ok);
+    assert.equal(sign(otherRoot, tenant, aad), keyUnusable);
+    assert.equal(sign(root, 'acme2', aad), keyUnusable);
+    assert.equal(sign(root, '', aad), keyUnusable);
+    assert.equal(sign(root, tenant, `${aad}2`), keyUnusable);
+    assert.equal(sign(root, tenant, ''), keyUnusable);
+    // The same bytes, cut elsewhere between tenant and aad.
+    assert.equal(sign(root, `${tenant}a`, aad.slice(1)), keyUnusable);
+  });
+
+  test('a blob with any byte altered, cut or lengthened does not open', () => {
+    for (const keyType of [keyTypes.ed25519, keyTypes['ecdsa-p256']] as const) {
+      const key = engine.generate(root, keyType, tenant, aad);
+      const altered: Uint8Array[] = [];
+      for (let index = 0; index < key.sealed.length; index++) {
+        altered.push(flipBit(key.sealed, index * 8 + (index % 8)), key.sealed.subarray(0, index));
+      }
+      altered.push(Buffer.concat([key.sealed, Buffer.alloc(1)]));
+      const scheme = keyType === keyTypes.ed25519 ? schemes.ed25519 : schemes['ecdsa-p256-sha256'];
+      const results = runBatch(
+        engine,
+        root,
+        altered.map((sealed) => signItem(scheme, { ...key, sealed }, message)),
+      );
+      for (const [index, result] of results.entries()) {
+        assert.equal(result.status, keyUnusable, `alteration ${index}`);
+        assert.equal(result.signature.length, 0);
+      }
+    }
+  });
+
+  test('property: tenants and aads of any text seal and open again', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (t, a) => {
+        const key = engine.generate(root, keyTypes.ed25519, t, a);
+        const opening = buildOpening(t, a, key.sealed);
+        const [result] = runBatch(engine, root, [
+          { op: batchOps.sign, scheme: 1, keyNumber: 0, key: opening, message },
+        ]);
+        assert.equal(result?.status, ok);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('property: an opening of random bytes is KEY_UNUSABLE, whatever its lengths say', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (opening) => {
+        const [result] = runBatch(engine, root, [
+          { op: batchOps.sign, scheme: 1, keyNumber: 0, key: opening, message },
+        ]);
+        assert.equal(result?.status, keyUnusable);
+      }),
+    );
+  });
+}
+
+function setWord(request: Uint8Array, index: number, value: number): void {
+  Buffer.from(request.buffer, request.byteOffset).writeUInt32LE(value, index * 4);
+}
+
+function batchTests(engine: Engine, root: unknown): void {
+  test('bad items among good ones have their own status and harm no other', () => {
+    const ed25519 = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const mlDsa = engine.generate(root, keyTypes['ml-dsa-44'], tenant, aad);
+    const signature = signOne(engine, root, schemes.ed25519, ed25519, message).signature;
+    const verify = (m: Uint8Array): BatchItem => ({
+      op: batchOps.verify,
+      scheme: schemes.ed25519,
+      keyNumber: 0,
+      key: ed25519.publicKey,
+      message: m,
+      signature,
+    });
+    const items: BatchItem[] = [
+      signItem(schemes.ed25519, ed25519, message),
+      signItem(schemes['ml-dsa-44'], ed25519, message),
+      signItem(schemes['ml-dsa-44'], mlDsa, message),
+      verify(message),
+      signItem(schemes.ed25519, { ...ed25519, sealed: new Uint8Array(0) }, message),
+      verify(new Uint8Array(0)),
+      signItem(schemes.ed25519, ed25519, new Uint8Array(0)),
+    ];
+    const results = runBatch(engine, root, items);
+    assert.deepEqual(
+      results.map(({ status }) => status),
+      [ok, keyUnusable, ok, ok, keyUnusable, signatureInvalid, ok],
+    );
+    assert.deepEqual(results[0]?.signature, signature);
+    const made = results[2]?.signature as Uint8Array;
+    assert.equal(verifyOne(engine, root, schemes['ml-dsa-44'], mlDsa.publicKey, message, made), ok);
+  });
+
+  test('a scheme that does not fit the key type is KEY_UNUSABLE', () => {
+    const names = ['ed25519', 'ml-dsa-44', 'ecdsa-p256', 'rsa-2048'] as const;
+    for (const name of names) {
+      const key = engine.generate(root, keyTypes[name], tenant, aad);
+      for (const scheme of Object.values(schemes)) {
+        if (schemesOf[name].includes(scheme)) continue;
+        assert.equal(signOne(engine, root, scheme, key, message).status, keyUnusable, `${name} as ${scheme}`);
+      }
+    }
+  });
+
+  test('words out of range make an item BAD_INPUT and nothing else', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const items = [1, 2, 3].map(() => signItem(schemes.ed25519, key, message));
+    const [op, scheme, , keyOffset, keyLength, messageOffset, messageLength, place, room] = [
+      ...Array(itemWords).keys(),
+    ] as [number, number, number, number, number, number, number, number, number];
+    const cases: readonly (readonly [number, number])[] = [
+      [op, 0],
+      [op, 4],
+      [op, 0xffffffff],
+      [scheme, 0],
+      [scheme, 8],
+      [scheme, 0xffffffff],
+      [keyOffset, 0xffffffff],
+      [keyLength, 0xffffffff],
+      [messageOffset, 0xffffffff],
+      [messageLength, 0xffffffff],
+      [place, 0xffffffff],
+      // Onto the results of the batch.
+      [place, 0],
+      [place, 3 * 12 - 1],
+      [room, 0],
+      [room, 63],
+      [room, 0xffffffff],
+    ];
+    for (const [word, value] of cases) {
+      const request = encodeBatch(items);
+      setWord(request, batchHeaderWords + itemWords + word, value);
+      const response = responseFor(request);
+      engine.run(root, request, response);
+      const statuses = readResults(items, response).map(({ status }) => status);
+      assert.deepEqual(statuses, [ok, badInput, ok], `word ${word} = ${value}`);
+    }
+  });
+
+  test('arrays that are malformed as a whole are thrown back', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const request = encodeBatch([signItem(schemes.ed25519, key, message)]);
+    const response = () => responseFor(request);
+    const withWord = (index: number, value: number) => {
+      const copy = request.slice();
+      setWord(copy, index, value);
+      return copy;
+    };
+    const cases: readonly (readonly [Uint8Array, Uint8Array])[] = [
+      [new Uint8Array(0), response()],
+      [request.subarray(0, 7), response()],
+      [request.subarray(0, (batchHeaderWords + itemWords) * 4 - 1), response()],
+      [withWord(0, 0), response()],
+      [withWord(0, 4097), response()],
+      [withWord(0, 0xffffffff), response()],
+      [withWord(1, 11), response()],
+      [request, new Uint8Array(0)],
+      [request, response().subarray(1)],
+    ];
+    for (const [index, [bad, into]] of cases.entries()) {
+      assert.throws(() => engine.run(root, bad, into), `case ${index}`);
+    }
+  });
+
+  test('property: a request of random words never throws anything but an error, and never hangs', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 4 }),
+        fc.array(fc.oneof(fc.nat(8), fc.nat(300), fc.integer({ min: 0, max: 0xffffffff })), {
+          minLength: 36,
+          maxLength: 60,
+        }),
+        (count, words) => {
+          const request = Uint32Array.from([count, 2048, ...words]);
+          const response = new Uint8Array(2048);
+          engine.run(root, new Uint8Array(request.buffer), response);
+          const results = new Uint32Array(response.buffer, 0, count * 3);
+          // Random bytes open no key; a random signature fits none.
+          for (let index = 0; index < count; index++) {
+            assert.ok([signatureInvalid, keyUnusable, badInput].includes(results[index * 3] as never));
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('a batch of 4096 items signs each of them', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const keyNumber = nextKeyNumber();
+    const items = Array.from({ length: 4096 }, (_, index) =>
+      signItem(schemes.ed25519, key, Buffer.of(index & 255, index >> 8), { keyNumber }),
+    );
+    const results = runBatch(engine, root, items);
+    assert.ok(results.every(({ status }) => status === ok));
+    assert.equal(new Set(results.map(({ signature }) => Buffer.from(signature).toString('hex'))).size, 4096);
+  });
+}
+
+function cacheTests(engine: Engine, root: unknown): void {
+  test('an opened key is found by its number until it is forgotten', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const keyNumber = nextKeyNumber();
+    const nothing = { ...key, sealed: new Uint8Array(0) };
+    const sign = (k: typeof key) =>
+      runBatch(engine, root, [signItem(schemes.ed25519, k, message, { keyNumber })])[0]?.status;
+    assert.equal(sign(nothing), keyUnusable);
+    assert.equal(sign(key), ok);
+    assert.equal(sign(nothing), ok);
+    engine.forget(keyNumber);
+    assert.equal(sign(nothing), keyUnusable);
+    engine.forget(keyNumber);
+  });
+
+  test('number 0 is never cached', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const before = engine.stats().cachedKeys;
+    assert.equal(signOne(engine, root, schemes.ed25519, key, message).status, ok);
+    assert.equal(engine.stats().cachedKeys, before);
+    const nothing = { ...key, sealed: new Uint8Array(0) };
+    assert.equal(signOne(engine, root, schemes.ed25519, nothing, message).status, keyUnusable);
+  });
+
+  test('a cached key does not sign under a scheme it does not fit', () => {
+    const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
+    const keyNumber = nextKeyNumber();
+    const items = [schemes.ed25519, schemes['ml-dsa-44']].map((s) =>
+      signItem(s, key, message, { keyNumber }),
+    );
+    assert.deepEqual(
+      runBatch(engine, root, items).map(({ status }) => status),
+      [ok, keyUnusable],
+    );
+  });
+
+  test('one number with two public keys verifies each with its own', () => {
+    const keyNumber = nextKeyNumber();
+    for (const keyTypeName of ['ed25519', 'ml-dsa-44', 'ecdsa-p256', 'ed25519'] as const) {
+      const scheme = schemesOf[keyTypeName][0] as Scheme;
+      const make = () => {
+        const { sealed, publicKey } = engine.generate(root, keyTypes[keyTypeName], tenant, aad);
+        const { signature } = signOne(engine, root, scheme, { sealed, publicKey }, message);
+        return { publicKey, signature };
+      };
+      const one = make();
+      const two = make();
+      const check = (publicKey: Uint8Array, signature: Uint8Array) =>
+        verifyOne(engine, root, scheme, publicKey, message, signature, keyNumber);
+      assert.equal(check(one.publicKey, one.signature), ok);
+      assert.equal(check(two.publicKey, two.signature), ok);
+      assert.equal(check(two.publicKey, one.signature), signatureInvalid);
+      assert.equal(check(one.publicKey, one.signature), ok);
+    }
+  });
+
+  test('the cache of opened keys is bounded, and an evicted key opens again', () => {
+    const keys = Array.from({ length: 600 }, () => ({
+      key: engine.generate(root, keyTypes['ml-dsa-44'], tenant, aad),
+      keyNumber: nextKeyNumber(),
+    }));
+    const items = keys.map(({ key, keyNumber }) =>
+      signItem(schemes['ml-dsa-44'], key, message, { keyNumber }),
+    );
+    assert.ok(runBatch(engine, root, items).every(({ status }) => status === ok));
+    assert.ok(engine.stats().cachedKeys < 600);
+    assert.equal(runBatch(engine, root, items.slice(0, 1))[0]?.status, ok);
+  });
+}
+
+function rootFileTests(engine: Engine, directory: string): void {
+  const path = (name: string) => join(directory, `${engine.description.name}-${name}`);
+  const create = (name: string) => engine.openRoot({ kind: 'file-create', path: path(name) });
+  const open = (name: string) => engine.openRoot({ kind: 'file', path: path(name) });
+
+  test('a created root file has 32 bytes and mode 0600, and opens to the same root', () => {
+    const made = create('root');
+    const stat = statSync(path('root'));
+    assert.equal(stat.size, 32);
+    assert.equal(stat.mode & 0o777, 0o600);
+    const key = engine.generate(made, keyTypes.ed25519, tenant, aad);
+    assert.equal(signOne(engine, open('root'), schemes.ed25519, key, message).status, ok);
+  });
+
+  test('an existing root file is never replaced', () => {
+    create('kept');
+    const before = readFileSync(path('kept'));
+    assert.throws(() => create('kept'), { code: 'ROOT_EXISTS' });
+    assert.deepEqual(readFileSync(path('kept')), before);
+  });
+
+  test('a root file is refused when others have access, its length is not 32, or it is no regular file', () => {
+    const write = (name: string, length: number, mode: number) => {
+      writeFileSync(path(name), Buffer.alloc(length, 1));
+      chmodSync(path(name), mode);
+    };
+    assert.throws(() => open('absent'), { code: 'ROOT_MISSING' });
+    for (const mode of [0o640, 0o604, 0o620, 0o602, 0o610, 0o601]) {
+      write('shared', 32, mode);
+      assert.throws(() => open('shared'), { code: 'ROOT_PERMISSIONS' }, mode.toString(8));
+    }
+    for (const length of [0, 31, 33, 64, 100]) {
+      write('length', length, 0o600);
+      assert.throws(() => open('length'), { code: 'ROOT_LENGTH' }, `${length}`);
+    }
+    write('target', 32, 0o400);
+    open('target');
+    symlinkSync(path('target'), path('link'));
+    assert.throws(() => open('link'), { code: 'ROOT_PERMISSIONS' });
+    mkdirSync(path('folder'), { mode: 0o700 });
+    assert.throws(() => open('folder'), { code: 'ROOT_PERMISSIONS' });
+    assert.throws(() => engine.openRoot({ kind: 'file-create', path: path('absent/root') }), {
+      code: 'ROOT_MISSING',
+    });
+  });
+
+  test('errors of the root file name no path', () => {
+    assert.throws(
+      () => open('secret-place'),
+      (error: Error) => !error.message.includes('secret-place'),
+    );
+  });
+}
