@@ -1,6 +1,6 @@
 /** What the native engine was built from, and whether a build is due. */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Folders and files under native/ that do not go into the library. */
@@ -45,12 +45,11 @@ export function hashSources(folder) {
 
 /**
  * @typedef {{cargo: boolean, rustc: string, missing: string[]}} Toolchain `missing` names the tools a build lacks
- * @typedef {{sources: string, rustc: string, missing: string[], result: 'built' | 'failed' | 'unavailable', size?: number, mtimeMs?: number}} Stamp
- * @typedef {{size: number, mtimeMs: number} | undefined} Library what stat says of native/build/intaglio_native.node
+ * @typedef {{sources: string, rustc: string, missing: string[], result: 'built' | 'failed' | 'unavailable', library?: string}} Stamp `library` is the SHA-256 of what was built
  */
 
 /**
- * @param {{sources: string, toolchain: Toolchain, stamp: Stamp | undefined, library: Library, force: boolean}} state
+ * @param {{sources: string, toolchain: Toolchain, stamp: Stamp | undefined, library: string | undefined, force: boolean}} state `library` is the SHA-256 of what is there
  * @returns {'nothing' | 'build' | 'announce' | 'known'} `announce`: there is no cargo, say so; `known`: it cannot be
  *   built, and that has been said before
  */
@@ -58,9 +57,8 @@ export function planNative({ sources, toolchain, stamp, library, force }) {
   const built =
     stamp?.result === 'built' &&
     stamp.sources === sources &&
-    library !== undefined &&
-    stamp.size === library.size &&
-    stamp.mtimeMs === library.mtimeMs;
+    stamp.library !== undefined &&
+    stamp.library === library;
   if (!toolchain.cargo) {
     if (built) return 'nothing';
     return stamp?.result === 'unavailable' && stamp.sources === sources && !force ? 'known' : 'announce';
@@ -84,8 +82,10 @@ export function readStamp(path) {
   }
 }
 
-/** @param {string} path @returns {Library} */
-export function statLibrary(path) {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  return stat && { size: stat.size, mtimeMs: stat.mtimeMs };
+/**
+ * By content, so that a copy into an image counts as the same.
+ * @param {string} path @returns {string | undefined} undefined when there is no such file
+ */
+export function hashLibrary(path) {
+  return existsSync(path) ? createHash('sha256').update(readFileSync(path)).digest('hex') : undefined;
 }

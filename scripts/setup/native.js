@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { hashSources, planNative, readStamp, statLibrary } from './native-stamp.js';
+import { hashLibrary, hashSources, planNative, readStamp } from './native-stamp.js';
 import { runStep } from './run.js';
 import { elapsed, say, sayLoudly } from './say.js';
 import { findProgram, hasLibclang, installDebian, mayInstall } from './system.js';
@@ -59,7 +59,7 @@ function survey(root, { force }) {
   const sources = hashSources(place.folder);
   const toolchain = findToolchain(place.folder);
   const stamp = readStamp(place.stamp);
-  const plan = planNative({ sources, toolchain, stamp, library: statLibrary(place.library), force });
+  const plan = planNative({ sources, toolchain, stamp, library: hashLibrary(place.library), force });
   return { place, sources, toolchain, plan };
 }
 
@@ -99,14 +99,9 @@ export async function buildNative(root, options) {
 
   /** @param {Stamp['result']} result @param {Toolchain} tools */
   const remember = (result, { rustc, missing }) => {
+    const library = result === 'built' ? hashLibrary(place.library) : undefined;
     /** @type {Stamp} */
-    const stamp = {
-      sources,
-      rustc,
-      missing,
-      result,
-      ...(result === 'built' ? statLibrary(place.library) : {}),
-    };
+    const stamp = { sources, rustc, missing, result, ...(library === undefined ? {} : { library }) };
     const draft = `${place.stamp}.${process.pid}.tmp`;
     writeFileSync(draft, `${JSON.stringify(stamp, null, 2)}\n`);
     renameSync(draft, place.stamp);
@@ -153,7 +148,7 @@ async function completeTools(toolchain, folder) {
  */
 async function compile(place, tools) {
   const started = Date.now();
-  say(`building the native engine with ${tools.rustc} (some minutes the first time)`);
+  say(`building the native engine with ${tools.rustc} (a minute or more the first time)`);
   const target = join(place.folder, 'target');
   const { ok, output } = await runStep(
     'building the native engine',
