@@ -78,7 +78,7 @@ function sayFallback(reason) {
     '',
     'Intaglio goes on with the OpenSSL engine: everything works, ML-DSA signing is several times slower,',
     'and private keys are not held in locked memory of their own.',
-    'To get the native engine: install what is missing, then npm start, or npm run build:native to try again',
+    'The native engine is tried again when its sources or the tools change; npm run build:native tries at once.',
   ]);
 }
 
