@@ -1,4 +1,5 @@
 import { type Config, type FieldName, fieldNames, fields, flagOf, memberOf } from './fields.ts';
+import { boolean } from './kinds.ts';
 import { nearest } from './nearest.ts';
 
 export type { Config } from './fields.ts';
@@ -79,17 +80,19 @@ function readFlags(argv: readonly string[], problems: string[]): { layer: Layer;
   for (let index = 0; index < argv.length; index++) {
     const [flag = '', ...rest] = (argv[index] ?? '').split('=');
     const name = byFlag.get(flag);
-    if (name === undefined && flag !== '--config') {
-      problems.push(`unknown flag ${flag}${didYouMean(flag, [...byFlag.keys(), '--config'])}`);
-      continue;
-    }
     let value: string | undefined = rest.length > 0 ? rest.join('=') : undefined;
     if (value === undefined && argv[index + 1]?.startsWith('--') === false) value = argv[++index];
-    // `--amnesia` alone says yes; a setting that is not boolean refuses that as any other wrong value.
+    if (name === undefined && flag !== '--config') {
+      // What is no flag may be a value, and values are not repeated.
+      const what = flag.startsWith('--') ? `unknown flag ${flag}` : 'an argument that is no flag';
+      problems.push(`${what}${didYouMean(flag, [...byFlag.keys(), '--config'])}`);
+      continue;
+    }
+    // `--amnesia` alone says yes.
     const given: Given = { origin: 'flag', as: flag, value: value ?? 'true' };
     const known = name === undefined ? file : layer.get(name);
     if (known !== undefined) problems.push(`${flag} is given twice`);
-    if (value === undefined && (name === undefined || fields[name].kind.parse('true') === undefined)) {
+    if (value === undefined && (name === undefined || fields[name].kind !== boolean)) {
       problems.push(`${flag} needs a value`);
     } else if (name === undefined) file = given;
     else layer.set(name, given);
