@@ -1,9 +1,11 @@
 import { Command } from 'commander';
 import { configCommand } from './config.ts';
+import { serveCommand } from './serve.ts';
 import { tokenCommand } from './token.ts';
 
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
+  .addCommand(serveCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addHelpText(

@@ -1,8 +1,8 @@
 import type { CostMeter } from '../admission/costs.ts';
 import { failure } from '../core/failure.ts';
-import { ok, type Refused } from '../core/result.ts';
+import { ok, type Refused, type Result } from '../core/result.ts';
 import { type BatchItem, type BatchResult, encodeBatch, readResults } from '../engine/batch.ts';
-import type { Carrier, LaneCall } from './lane.ts';
+import type { Carrier, Lane, LaneCall } from './lane.ts';
 import type { WorkerPool } from './pool.ts';
 
 /** One or more signatures to make or verify: they stay together, in one job. */
@@ -47,3 +47,34 @@ export function createSignatureCarrier(
 }
 
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
+
+/** What a request path asks for: items that stay together, for one tenant, until a deadline. */
+export interface CryptoLane {
+  run(
+    work: Pick<SignatureCall, 'callClass' | 'items' | 'meters'>,
+    on: Pick<SignatureCall, 'tenant' | 'deadlineAtMs' | 'cancellation'>,
+  ): Promise<Result<readonly BatchResult[]>>;
+}
+
+export function createCryptoLane(lane: Lane<readonly BatchResult[], SignatureCall>): CryptoLane {
+  return {
+    run: ({ callClass, items, meters }, { tenant, deadlineAtMs, cancellation }) =>
+      new Promise((settle) => {
+        // Nothing to compute, such as signatures by destroyed keys only.
+        if (items.length === 0) return settle(ok([]));
+        let costUs = 0;
+        for (const meter of meters) costUs += meter.costUs;
+        const offered = lane.offer({
+          tenant,
+          callClass,
+          costUs,
+          deadlineAtMs,
+          cancellation,
+          items,
+          meters,
+          settle,
+        });
+        if (!offered.ok) settle(offered);
+      }),
+  };
+}

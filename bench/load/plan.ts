@@ -1,0 +1,59 @@
+/** What one run of the load generator is to do: plain data, handed over as JSON. */
+export interface LoadPlan {
+  readonly host: '127.0.0.1';
+  readonly port: number;
+  readonly durationMs: number;
+  /** Answers in this first part of the run are not counted. */
+  readonly warmUpMs: number;
+  readonly streams: readonly LoadStream[];
+}
+
+/** One kind of caller. */
+export interface LoadStream {
+  readonly name: string;
+  readonly connections: number;
+  /**
+   * Requests a second, sent when they are due whether or not earlier ones were answered, and timed from when they were
+   * due (open loop: no coordinated omission). 0: each connection sends as soon as it has its answer (closed loop).
+   */
+  readonly ratePerSecond: number;
+  /** Taken in turn. */
+  readonly requests: readonly LoadRequest[];
+}
+
+export interface LoadRequest {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly token: string;
+  readonly body?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface LoadResult {
+  readonly elapsedMs: number;
+  readonly streams: readonly StreamResult[];
+}
+
+export interface StreamResult {
+  readonly name: string;
+  readonly sent: number;
+  /** Answers by status; `0` counts connections that broke with a request under way. */
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly answeredPerSecond: number;
+  readonly okPerSecond: number;
+  /** Of answers with status 2xx, in milliseconds. */
+  readonly latencyMs: Quantiles;
+  /** Of all other answers. */
+  readonly refusalMs: Quantiles;
+  /** Requests that were due and still unsent or unanswered at the end. */
+  readonly unanswered: number;
+}
+
+export interface Quantiles {
+  readonly p50: number;
+  readonly p95: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
+  readonly count: number;
+}

@@ -1,0 +1,43 @@
+import { Command } from 'commander';
+import { StartError } from '../core/start-error.ts';
+import type { Service } from '../main.ts';
+import { createLog } from '../observe/log.ts';
+import { fail } from './fail.ts';
+import { firstSteps } from './first-steps.ts';
+import { settingsOrFail } from './settings.ts';
+
+/** `serve`: runs the service until SIGTERM or SIGINT. */
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('serve until SIGTERM or SIGINT; this is what npm start does')
+    .argument('[settings...]', 'flags such as --bind 127.0.0.1:0; `config print --help` lists them all')
+    .allowUnknownOption()
+    .action(serve);
+}
+
+async function serve(flags: readonly string[]): Promise<void> {
+  const { config } = settingsOrFail(flags);
+  const log = createLog(config.logLevel);
+  // Only here: the other commands need no service, and answer sooner without loading it.
+  const { start } = await import('../main.ts');
+  let service: Service;
+  try {
+    service = await start(config, log);
+  } catch (cause) {
+    if (cause instanceof StartError) fail(cause.message);
+    throw cause;
+  }
+  process.stderr.write(firstSteps(service));
+  log.info({ url: service.url, engine: service.engine.name, pid: process.pid }, 'listening');
+
+  const stop = (signal: NodeJS.Signals) => {
+    log.info({ signal }, 'stopping');
+    void service.stop().then(() => {
+      log.info('stopped');
+      // Everything is closed; a handle that a library left open must not keep the process.
+      process.exit(0);
+    });
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}

@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+import { keyTypes, schemes } from '../../algorithms/ids.ts';
+import { StartError } from '../../core/start-error.ts';
+import {
+  batchOps,
+  batchStatuses,
+  encodeBatch,
+  readResults,
+  responseFor,
+  type SignItem,
+} from '../../engine/batch.ts';
+import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
+import { buildOpening } from '../../engine/opening.ts';
+import type { Store } from '../../store/store.ts';
+
+export interface OpenedRoot {
+  readonly root: RootRef;
+  /** Whether this start made the key. */
+  readonly made: boolean;
+}
+
+/** Where the store keeps a key that only the right root key opens. */
+const witnessKey = 'meta/root-witness';
+
+/** No tenant may have this name, so no tenant's key is sealed under the same derived key. */
+const witnessTenant = '/root';
+const witnessAad = 'root-witness/v1';
+
+/**
+ * Opens the root key, or makes it for a store that has none yet. A store that was sealed under another root key, or
+ * whose root key file is gone, is refused here, and not at every signature.
+ */
+export async function openRootKey(
+  engine: Engine,
+  store: Store,
+  where: { readonly kind: 'memory' } | { readonly kind: 'file'; readonly path: string },
+): Promise<OpenedRoot> {
+  const witness = await store.get(witnessKey);
+  if (!witness.ok) throw new StartError('the store does not answer');
+  const missing = where.kind === 'file' && !existsSync(where.path);
+  if (missing && witness.value !== undefined) {
+    throw new StartError(
+      `${where.path} is missing, and the keys in the store are sealed under it: restore it from your copy`,
+    );
+  }
+  const source: RootSource = missing ? { kind: 'file-create', path: where.path } : where;
+  const root = open(engine, source);
+  if (witness.value === undefined) {
+    await makeWitness(engine, store, root);
+  } else if (!opensWitness(engine, root, witness.value.value)) {
+    throw new StartError('the root key is not the one that the keys in the store are sealed under');
+  }
+  return { root, made: source.kind !== 'file' };
+}
+
+function open(engine: Engine, source: RootSource): RootRef {
+  try {
+    return engine.openRoot(source);
+  } catch (cause) {
+    const code = (cause as { code?: EngineErrorCode }).code;
+    const path = source.kind === 'memory' ? 'the root key' : source.path;
+    throw new StartError(`${path}: ${advice[code ?? 'IO'] ?? advice.IO}`, { cause });
+  }
+}
+
+const advice: Partial<Record<EngineErrorCode, string>> & { readonly IO: string } = {
+  ROOT_PERMISSIONS: 'must be a regular file that only its owner can read: chmod 600',
+  ROOT_LENGTH: 'must hold exactly 32 bytes',
+  ROOT_MISSING: 'does not exist',
+  ROOT_EXISTS: 'was made by another process at the same moment: start again',
+  IO: 'cannot be opened or made',
+};
+
+async function makeWitness(engine: Engine, store: Store, root: RootRef): Promise<void> {
+  const { sealed } = engine.generate(root, keyTypes.ed25519, witnessTenant, witnessAad);
+  const outcome = await store.commit([{ key: witnessKey, value: sealed, expectedRevision: 0 }]);
+  if (!outcome.ok || !outcome.value.committed) throw new StartError('the store cannot be written');
+}
+
+/** Signs with the witness key: the engine has no call that only opens one. */
+function opensWitness(engine: Engine, root: RootRef, sealed: Uint8Array): boolean {
+  const items: SignItem[] = [
+    {
+      op: batchOps.sign,
+      scheme: schemes.ed25519,
+      keyNumber: 0,
+      key: buildOpening(witnessTenant, witnessAad, sealed),
+      message: Buffer.from(witnessAad),
+    },
+  ];
+  const request = encodeBatch(items);
+  const response = responseFor(request);
+  engine.run(root, request, response);
+  return readResults(items, response)[0]?.status === batchStatuses.ok;
+}

@@ -1,0 +1,54 @@
+import type { Cancellation } from '../core/cancellation.ts';
+
+/** The headers that matter; everything else is left in the listener's buffer. */
+export interface RequestHeaders {
+  readonly authorization: string | undefined;
+  readonly contentEncoding: string | undefined;
+  readonly requestId: string | undefined;
+  readonly correlationId: string | undefined;
+  readonly traceparent: string | undefined;
+}
+
+/** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
+export interface Exchange {
+  /** Lower case. */
+  readonly method: string;
+  /** As sent, still percent-encoded, without the query. */
+  readonly path: string;
+  /** As sent, without the question mark. */
+  readonly query: string;
+  readonly headers: RequestHeaders;
+  /** Whole and owned by us; empty when there was none. Within the body limit. */
+  readonly body: Uint8Array;
+  /** Cancelled by the listener when the connection is gone. */
+  readonly cancellation: Cancellation;
+  /** Sends the whole answer; does nothing when the connection is gone. Called once. */
+  respond(response: Response): void;
+}
+
+export interface Response {
+  readonly status: number;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly body: string;
+  /** Ends the connection after the answer. */
+  readonly close?: boolean;
+}
+
+/** What a listener refuses by itself, before there is an exchange; the reason is for metrics. */
+export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections';
+
+export interface ListenerHandlers {
+  onExchange(exchange: Exchange): void;
+  /** An answer for a body over the limit, which the listener sends before closing. */
+  tooLarge(headers: RequestHeaders): Response;
+  onRefusal(reason: ListenerRefusal): void;
+}
+
+export interface Listener {
+  /** `http://host:port` with the port that was taken. */
+  readonly url: string;
+  /** No new connections; open ones go on. */
+  stopAccepting(): void;
+  /** Ends every connection. */
+  close(): void;
+}

@@ -1,0 +1,214 @@
+import {
+  App,
+  type HttpRequest,
+  type HttpResponse,
+  type us_listen_socket,
+  us_listen_socket_close,
+  us_socket_local_port,
+} from 'uWebSockets.js';
+import { cancel, createCancellation } from '../../core/cancellation.ts';
+import type { Exchange, Listener, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
+
+export interface UwsOptions {
+  readonly host: string;
+  /** 0 = any free port. */
+  readonly port: number;
+  readonly maxBodyBytes: number;
+  /** From the first to the last byte of a body. uWebSockets.js itself only ends connections that idle for 32 s. */
+  readonly bodyTimeoutMs: number;
+  readonly maxConnections: number;
+}
+
+/** Plain HTTP/1.1 on TCP. Rejects when the address cannot be bound. */
+export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Promise<Listener> {
+  const app = App();
+  let connections = 0;
+  const countConnection = (res: HttpResponse, change: number): void => {
+    connections += change;
+    if (change > 0 && connections > options.maxConnections) {
+      handlers.onRefusal('too_many_connections');
+      res.close();
+    }
+  };
+  app.filter(countConnection as Parameters<typeof app.filter>[0]);
+  app.any('/*', (res, req) => accept(res, req, options, handlers));
+  return new Promise((resolve, reject) => {
+    const listen = app.listen.bind(app) as unknown as ListenOn;
+    listen(options.host, options.port, exclusivePort, (socket) => {
+      if (!socket) {
+        app.close();
+        reject(new Error(`cannot listen on ${options.host}:${options.port}: is the address in use?`));
+        return;
+      }
+      const port = us_socket_local_port(socket);
+      resolve({
+        url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
+        stopAccepting: () => us_listen_socket_close(socket),
+        close: () => app.close(),
+      });
+    });
+  });
+}
+
+/** Without it the port is taken with SO_REUSEPORT, and a second process would get half of the connections. */
+const exclusivePort = 1;
+
+/** The declarations that come with uWebSockets.js lack the form with host and options, which the library has. */
+type ListenOn = (
+  host: string,
+  port: number,
+  options: number,
+  done: (socket: us_listen_socket | false) => void,
+) => void;
+
+/** `req` is only valid until this returns: everything that matters is copied out here. */
+function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handlers: ListenerHandlers): void {
+  const read = readHeaders(req);
+  if (read === undefined) {
+    // Differing lengths or any Transfer-Encoding: where the next request begins is anybody's guess, so nothing more is
+    // read from this connection. An answer would leave what follows to be parsed as a request.
+    handlers.onRefusal('framing');
+    res.close();
+    return;
+  }
+  const { headers, contentLength } = read;
+  const method = req.getMethod();
+  const path = req.getUrl();
+  const query = req.getQuery() ?? '';
+  const cancellation = createCancellation();
+  res.onAborted(() => cancel(cancellation));
+
+  const exchange = (body: Uint8Array): Exchange => ({
+    method,
+    path,
+    query,
+    headers,
+    body,
+    cancellation,
+    respond: (response) => {
+      if (!cancellation.cancelled) send(res, response);
+    },
+  });
+
+  if (contentLength === undefined || contentLength === 0) {
+    handlers.onExchange(exchange(emptyBody));
+    return;
+  }
+  if (contentLength > options.maxBodyBytes) {
+    handlers.onRefusal('too_large');
+    send(res, handlers.tooLarge(headers));
+    return;
+  }
+  readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
+    if (body === undefined) {
+      handlers.onRefusal('slow_body');
+      if (!cancellation.cancelled) res.close();
+      return;
+    }
+    handlers.onExchange(exchange(body));
+  });
+}
+
+const emptyBody = new Uint8Array(0);
+
+interface ReadHeaders {
+  readonly headers: RequestHeaders;
+  readonly contentLength: number | undefined;
+}
+
+/** One pass over the headers; undefined when the framing of the body is not beyond doubt. */
+function readHeaders(req: HttpRequest): ReadHeaders | undefined {
+  let authorization: string | undefined;
+  let contentEncoding: string | undefined;
+  let requestId: string | undefined;
+  let correlationId: string | undefined;
+  let traceparent: string | undefined;
+  let lengths = 0;
+  let lengthText = '';
+  let transferEncoding = false;
+  req.forEach((name, value) => {
+    switch (name) {
+      case 'authorization':
+        authorization = value;
+        break;
+      case 'content-length':
+        lengths++;
+        lengthText = value;
+        break;
+      case 'transfer-encoding':
+        transferEncoding = true;
+        break;
+      case 'content-encoding':
+        contentEncoding = value;
+        break;
+      case 'x-request-id':
+        requestId = value;
+        break;
+      case 'x-corr-id':
+        correlationId = value;
+        break;
+      case 'traceparent':
+        traceparent = value;
+        break;
+    }
+  });
+  if (transferEncoding || lengths > 1) return undefined;
+  if (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText)) return undefined;
+  return {
+    headers: { authorization, contentEncoding, requestId, correlationId, traceparent },
+    contentLength: lengths === 0 ? undefined : Number(lengthText),
+  };
+}
+
+/** Hands on the body once it is whole, or undefined when it took too long. Chunks are only valid in their callback. */
+function readBody(
+  res: HttpResponse,
+  contentLength: number,
+  timeoutMs: number,
+  done: (body: Uint8Array | undefined) => void,
+): void {
+  let body: Uint8Array | undefined;
+  let received = 0;
+  let timer: NodeJS.Timeout | undefined;
+  res.onData((chunk, isLast) => {
+    if (body === undefined && isLast) {
+      // The usual case: all of it in one piece.
+      done(new Uint8Array(chunk.slice(0)));
+      return;
+    }
+    body ??= new Uint8Array(contentLength);
+    body.set(new Uint8Array(chunk), received);
+    received += chunk.byteLength;
+    if (isLast) {
+      clearTimeout(timer);
+      done(body);
+      return;
+    }
+    timer ??= setTimeout(() => done(undefined), timeoutMs).unref();
+  });
+}
+
+function send(res: HttpResponse, { status, headers, body, close }: Response): void {
+  res.cork(() => {
+    res.writeStatus(statusLines[status] ?? String(status));
+    for (const [name, value] of headers) res.writeHeader(name, value);
+    res.end(body, close === true);
+  });
+}
+
+const statusLines: Readonly<Record<number, string>> = {
+  200: '200 OK',
+  201: '201 Created',
+  400: '400 Bad Request',
+  401: '401 Unauthorized',
+  403: '403 Forbidden',
+  404: '404 Not Found',
+  405: '405 Method Not Allowed',
+  409: '409 Conflict',
+  413: '413 Content Too Large',
+  415: '415 Unsupported Media Type',
+  429: '429 Too Many Requests',
+  500: '500 Internal Server Error',
+  503: '503 Service Unavailable',
+  504: '504 Gateway Timeout',
+};

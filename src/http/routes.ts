@@ -1,0 +1,64 @@
+import { ok, type Result, refuse } from '../core/result.ts';
+import type { OperationName } from '../operations/operations.ts';
+
+const prefix = '/v1/kms';
+const keysPrefix = `${prefix}/keys/`;
+
+export interface Route {
+  readonly operation: OperationName;
+  /** From the path, percent-decoded. */
+  readonly kid: string | undefined;
+}
+
+/** Paths without a kid in them. */
+const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
+  [`${prefix}/keys`]: { post: 'create', get: 'list' },
+  [`${prefix}/sign`]: { post: 'sign' },
+  [`${prefix}/sign/batch`]: { post: 'sign_batch' },
+  [`${prefix}/verify`]: { post: 'verify' },
+  [`${prefix}/verify/batch`]: { post: 'verify_batch' },
+};
+
+/** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
+const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
+  rotate: { post: 'rotate' },
+  destroy: { post: 'destroy' },
+  export: { get: 'export', post: 'export' },
+  private: { get: 'export', post: 'export' },
+  secret: { get: 'export', post: 'export' },
+  backup: { get: 'export', post: 'export' },
+};
+
+/** Method and path to an operation. Paths are taken as they are: `..`, `//` and a different case are other paths. */
+export function findRoute(method: string, path: string): Result<Route> {
+  const methods = fixed[path];
+  if (methods !== undefined && Object.hasOwn(fixed, path)) return choose(methods, method, undefined);
+  if (!path.startsWith(keysPrefix)) return refuse('NotFound', 'no such path');
+
+  const rest = path.slice(keysPrefix.length);
+  const slash = rest.lastIndexOf('/');
+  const last = slash === -1 ? '' : rest.slice(slash + 1);
+  const action = Object.hasOwn(actions, last) ? actions[last] : undefined;
+  const kid = decodePath(action === undefined ? rest : rest.slice(0, slash));
+  if (kid === undefined) return refuse('BadRequest', 'the path is not valid percent-encoding');
+  return choose(action ?? { get: 'read' }, method, kid);
+}
+
+function choose(
+  methods: Readonly<Record<string, OperationName>>,
+  method: string,
+  kid: string | undefined,
+): Result<Route> {
+  if (!Object.hasOwn(methods, method)) {
+    return refuse('MethodNotAllowed', `allowed here: ${Object.keys(methods).join(', ').toUpperCase()}`);
+  }
+  return ok({ operation: methods[method] as OperationName, kid });
+}
+
+function decodePath(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

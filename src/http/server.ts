@@ -1,0 +1,122 @@
+import { bearerToken } from '../auth/auth.ts';
+import type { Failure } from '../core/failure.ts';
+import { failure } from '../core/failure.ts';
+import type { Result } from '../core/result.ts';
+import type { Health } from '../observe/health.ts';
+import type { Answer } from '../operations/operation.ts';
+import type { Operations } from '../operations/operations.ts';
+import type { RequestPath } from '../request-path.ts';
+import type { Exchange, ListenerHandlers, ListenerRefusal, Response } from './exchange.ts';
+import { respond, respondPlain } from './respond.ts';
+import { findRoute } from './routes.ts';
+
+export interface ServerParts {
+  readonly operations: Operations;
+  readonly requestPath: RequestPath;
+  readonly health: Health;
+  /** Prometheus text exposition. */
+  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  /** The answer of /version. */
+  readonly version: unknown;
+  readonly onRefused: (reason: ListenerRefusal | Failure['code']) => void;
+  /** Something threw, which is a bug: for the operator's log. */
+  readonly onBug: (cause: unknown, requestId: string | undefined) => void;
+}
+
+/** What a retry is told while the service stops: another instance, or this one restarted, is there soon. */
+const drainRetryMs = 1000;
+
+/** From an exchange to an answer: routing, health and metrics, and the request path for all else. */
+export class HttpServer implements ListenerHandlers {
+  readonly #parts: ServerParts;
+  #draining = false;
+  #underWay = 0;
+  #idle: (() => void) | undefined;
+
+  constructor(parts: ServerParts) {
+    this.#parts = parts;
+  }
+
+  /** From now on every call is refused with NotReady. Resolves when those under way have their answers. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    while (this.#underWay > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+  }
+
+  onExchange(exchange: Exchange): void {
+    this.#underWay++;
+    void this.#serve(exchange).then(() => {
+      this.#underWay--;
+      if (this.#underWay === 0) this.#idle?.();
+    });
+  }
+
+  tooLarge(headers: Exchange['headers']): ReturnType<ListenerHandlers['tooLarge']> {
+    return respond({ ok: false, failure: failure('TooLarge') }, headers, true);
+  }
+
+  onRefusal(reason: ListenerRefusal): void {
+    this.#parts.onRefused(reason);
+  }
+
+  async #serve(exchange: Exchange): Promise<void> {
+    try {
+      const own = this.#ownAnswer(exchange);
+      if (own !== undefined) {
+        exchange.respond(await own);
+        return;
+      }
+      const result = await this.#call(exchange);
+      if (!result.ok) this.#parts.onRefused(result.failure.code);
+      exchange.respond(respond(result, exchange.headers, this.#draining));
+    } catch (cause) {
+      this.#parts.onBug(cause, exchange.headers.requestId);
+      exchange.respond(respond({ ok: false, failure: failure('Internal') }, exchange.headers));
+    }
+  }
+
+  #call(exchange: Exchange): Result<Answer> | Promise<Result<Answer>> {
+    if (this.#draining) return { ok: false, failure: failure('NotReady', 'the service stops', drainRetryMs) };
+    const route = findRoute(exchange.method, exchange.path);
+    if (!route.ok) return route;
+    if (exchange.headers.contentEncoding !== undefined)
+      return { ok: false, failure: failure('UnsupportedEncoding') };
+    return this.#parts.requestPath({
+      operation: this.#parts.operations[route.value.operation],
+      token: bearerToken(exchange.headers.authorization),
+      kid: route.value.kid,
+      query: exchange.query,
+      body: exchange.body,
+      cancellation: exchange.cancellation,
+    });
+  }
+
+  /** Health, metrics and version: no capability needed, and answered while draining. */
+  #ownAnswer({ method, path, headers }: Exchange): Response | Promise<Response> | undefined {
+    if (method !== 'get') return undefined;
+    switch (path) {
+      case '/healthz': {
+        const { degraded } = this.#parts.health.readiness();
+        return respondPlain(200, jsonType, JSON.stringify({ status: 'ok', degraded }), headers);
+      }
+      case '/readyz': {
+        const readiness = this.#parts.health.readiness();
+        return respondPlain(readiness.ready ? 200 : 503, jsonType, JSON.stringify(readiness), headers);
+      }
+      case '/version':
+        return respondPlain(200, jsonType, JSON.stringify(this.#parts.version), headers);
+      case '/metrics':
+        return this.#parts
+          .metrics()
+          .then(({ contentType, text }) => respondPlain(200, contentType, text, headers));
+      default:
+        return undefined;
+    }
+  }
+}
+
+const jsonType = 'application/json';

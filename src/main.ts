@@ -1,0 +1,296 @@
+import { join } from 'node:path';
+import manifest from '../package.json' with { type: 'json' };
+import { createCostTable } from './admission/costs.ts';
+import type { SchedulerLimits } from './admission/scheduler.ts';
+import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
+import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
+import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
+import type { Config } from './config/load.ts';
+import { systemClock } from './core/clock.ts';
+import { StartError } from './core/start-error.ts';
+import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
+import { createSoftwareCustody } from './custody/software/index.ts';
+import { announceForgotten, createForgottenRing } from './dispatch/forgotten.ts';
+import { createGenerationCarrier, type GenerateCall } from './dispatch/generation.ts';
+import { Lane } from './dispatch/lane.ts';
+import { startWorkerPool } from './dispatch/pool.ts';
+import { createCryptoLane, createSignatureCarrier, type SignatureCall } from './dispatch/signatures.ts';
+import type { BatchResult } from './engine/batch.ts';
+import type { Engine, EngineDescription, EngineOptions, GeneratedKey } from './engine/engine.ts';
+import { loadNativeEngine } from './engine/native/index.ts';
+import { createOpensslEngine } from './engine/openssl/index.ts';
+import { listenUws } from './http/listeners/uws.ts';
+import { HttpServer } from './http/server.ts';
+import type { Keyring } from './keys/keyring.ts';
+import { openKeyring } from './keys/open-keyring.ts';
+import { createHealth, type Health } from './observe/health.ts';
+import type { Logger } from './observe/log.ts';
+import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { createOperations } from './operations/operations.ts';
+import { createRequestPath } from './request-path.ts';
+import { LmdbStore } from './store/lmdb/lmdb-store.ts';
+import { MemoryStore } from './store/memory/memory-store.ts';
+import type { Store } from './store/store.ts';
+
+export interface Service {
+  /** `http://host:port`. */
+  readonly url: string;
+  readonly engine: EngineDescription;
+  /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
+  readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
+  /** Where the first start wrote that capability. */
+  readonly bootstrapFile: string;
+  /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
+  stop(): Promise<void>;
+}
+
+/** Builds every part, and serves when it resolves. Throws a StartError when it cannot. */
+export async function start(config: Config, log: Logger): Promise<Service> {
+  process.umask(0o077);
+  const health = createHealth();
+  const metrics = createMetrics();
+  const engine = chooseEngine(config, log);
+  const store = await openStore(config, log);
+  try {
+    const root = await openRoot(config, log, engine, store);
+    const capabilities = openMacaroons(config);
+    const cryptography = await startCryptography(config, log, engine, root, health);
+    const keys = openKeys(store, cryptography, log);
+    const server = createServer(config, log, { cryptography, keys, capabilities, health, metrics });
+    metrics.engine(engine.engine.description.name);
+    metrics.queueDepth(() => cryptography.signatures.waitingCalls + cryptography.generation.waitingCalls);
+    let draining = false;
+    health.condition('draining', 'required', () => !draining);
+
+    const { host, port } = config.bind;
+    const { maxPayloadBytes: maxBodyBytes, maxConnections } = config;
+    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, maxConnections }, server);
+
+    const stop = async (): Promise<void> => {
+      draining = true;
+      listener.stopAccepting();
+      const limited = limitedSteps(config.shutdownTimeoutMs, log);
+      await limited('answering the calls under way', server.drain());
+      listener.close();
+      await limited('ending the workers', cryptography.stop());
+      await limited('closing the keys', keys.keyring.close());
+      await limited('closing the store', store.close());
+      engine.engine.wipe();
+    };
+    let stopped: Promise<void> | undefined;
+    return {
+      url: listener.url,
+      engine: engine.engine.description,
+      bootstrap: capabilities.bootstrap,
+      bootstrapFile: join(config.dataDir, 'bootstrap.token'),
+      stop: () => {
+        stopped ??= stop();
+        return stopped;
+      },
+    };
+  } catch (cause) {
+    await store.close();
+    throw cause;
+  }
+}
+
+/** From the first to the last byte of a request's body. */
+const bodyTimeoutMs = 5_000;
+
+interface ChosenEngine {
+  readonly engine: Engine;
+  readonly options: EngineOptions;
+}
+
+/** OpenSSL's heap is not locked, so that no limit of the system binds its cache; each thread has one. */
+const opensslKeyCacheBytes = 64 * 2 ** 20;
+
+function chooseEngine(config: Config, log: Logger): ChosenEngine {
+  const { rngReseedIntervalOps: reseedIntervalOps, keyCacheBytes } = config;
+  if (config.engine !== 'openssl') {
+    const options = { reseedIntervalOps, keyCacheBytes };
+    const native = loadNativeEngine(options);
+    if (!('unavailable' in native)) return { engine: native, options };
+    if (config.engine === 'native') throw new StartError(`KMS_ENGINE=native, but ${native.unavailable}`);
+    log.warn(
+      { reason: native.unavailable },
+      'THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. `npm run build:native` says what is missing.',
+    );
+  }
+  const options = { reseedIntervalOps, keyCacheBytes: opensslKeyCacheBytes };
+  return { engine: createOpensslEngine(options), options };
+}
+
+/** About 20 million keys. Writes are refused beyond. */
+const maxStoreBytes = 64 * 2 ** 30;
+
+async function openStore(config: Config, log: Logger): Promise<Store> {
+  if (config.backend === 'memory') return new MemoryStore();
+  try {
+    return await LmdbStore.open({
+      directory: join(config.dataDir, 'store'),
+      maxBytes: maxStoreBytes,
+      report: (cause) => log.error({ err: cause }, 'the store failed'),
+    });
+  } catch (cause) {
+    throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, { cause });
+  }
+}
+
+async function openRoot(
+  config: Config,
+  log: Logger,
+  { engine }: ChosenEngine,
+  store: Store,
+): Promise<OpenedRoot['root']> {
+  const where = config.amnesia
+    ? ({ kind: 'memory' } as const)
+    : ({ kind: 'file', path: config.rootKeyFile } as const);
+  const { root, made } = await openRootKey(engine, store, where);
+  if (made && where.kind === 'file') {
+    log.warn({ path: where.path }, 'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost');
+  }
+  return root;
+}
+
+function openMacaroons(config: Config): Extract<Capabilities, { ok: true }> {
+  const capabilities = openCapabilities({ dataDir: config.dataDir, amnesia: config.amnesia });
+  if (!capabilities.ok) throw new StartError(capabilities.problem);
+  return capabilities;
+}
+
+/** Keys are made one at a time: a second thread would only take the processor from signatures. */
+const generationThreads = 1;
+
+/**
+ * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
+ * waits longer behind somebody else's job, unless that is a single dearer call.
+ */
+const jobBudgetUs = 300;
+
+/** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
+const maxCallsPerJob = 64;
+
+async function startCryptography(
+  config: Config,
+  log: Logger,
+  { engine, options }: ChosenEngine,
+  root: OpenedRoot['root'],
+  health: Health,
+) {
+  const forgotten = createForgottenRing();
+  const workerData = { engine: engine.description.name, options, root, forgotten };
+  const [signers, makers] = await Promise.all([
+    startWorkerPool(config.workers, workerData),
+    startWorkerPool(generationThreads, workerData),
+  ]);
+  const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
+  const limits: SchedulerLimits = {
+    perTenantCalls: config.queuePerTenant,
+    // More could not be served within the deadline, even by all workers.
+    perTenantCostUs: config.signDeadlineMs * 1000 * config.workers,
+    totalCalls: config.queueTotal,
+    quantumUs: jobBudgetUs,
+  };
+  const signatures = new Lane<readonly BatchResult[], SignatureCall>(
+    { limits, jobBudgetUs, jobMaxCalls: maxCallsPerJob },
+    { carrier: createSignatureCarrier(signers, onCrash), clock: systemClock },
+  );
+  const generation = new Lane<GeneratedKey, GenerateCall>(
+    // Keys are made rarely and may take seconds: only their number is bounded.
+    { limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY }, jobBudgetUs, jobMaxCalls: 1 },
+    { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
+  );
+  health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
+  return {
+    signatures,
+    generation,
+    description: engine.description,
+    forget(keyNumber: number) {
+      engine.forget(keyNumber);
+      announceForgotten(forgotten, keyNumber);
+    },
+    async stop() {
+      await Promise.all([signatures.drained(), generation.drained()]);
+      await Promise.all([signers.close(), makers.close()]);
+    },
+  };
+}
+
+type Cryptography = Awaited<ReturnType<typeof startCryptography>>;
+
+function openKeys(store: Store, { generation, forget }: Cryptography, log: Logger) {
+  const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
+  const keyring: Keyring = openKeyring({
+    store,
+    custody,
+    clock: systemClock,
+    onForget: forget,
+    onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read'),
+  });
+  return { custody, keyring };
+}
+
+function createServer(
+  config: Config,
+  log: Logger,
+  parts: {
+    cryptography: Cryptography;
+    keys: ReturnType<typeof openKeys>;
+    capabilities: { readonly rootKey: Uint8Array };
+    health: Health;
+    metrics: Metrics;
+  },
+): HttpServer {
+  const { cryptography, keys, health, metrics } = parts;
+  const operations = createOperations({
+    ...keys,
+    costs: createCostTable(registry),
+    allowedAlgorithms: allowedAlgorithms(config),
+    batchMaxItems: config.batchMaxItems,
+  });
+  const requestPath = createRequestPath({
+    authenticator: createMacaroonAuthenticator({
+      rootKey: parts.capabilities.rootKey,
+      timeSkewToleranceMs: config.timeSkewToleranceMs,
+    }),
+    signatures: createCryptoLane(cryptography.signatures),
+    clock: systemClock,
+    observer: { done: (op, alg, result, seconds) => metrics.operation(op, alg).done(result, seconds) },
+    deadlineMs: config.signDeadlineMs,
+  });
+  return new HttpServer({
+    operations,
+    requestPath,
+    health,
+    metrics: async () => {
+      metrics.keyCounts(keys.keyring.counts());
+      return { contentType: metrics.contentType, text: await metrics.exposition() };
+    },
+    version: { name: 'intaglio', version: manifest.version, engine: cryptography.description, node: process.version },
+    onRefused: (reason) => metrics.refused(reason),
+    onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),
+  });
+}
+
+function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
+  if (allowedAlgs === 'all') return new Set(algorithmNames);
+  return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
+}
+
+/** Waits for a step of the stop, but not longer than its limit: what hangs is named in the log and left behind. */
+function limitedSteps(limitMs: number, log: Logger) {
+  return async (step: string, work: Promise<unknown>): Promise<void> => {
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, limitMs, 'late');
+    });
+    try {
+      if ((await Promise.race([work, limit])) === 'late') log.error({ step, limitMs }, 'a step of the stop took too long');
+    } catch (cause) {
+      log.error({ err: cause, step }, 'a step of the stop failed');
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
