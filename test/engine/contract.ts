@@ -254,6 +254,24 @@ function batchTests(engine: Engine, root: unknown): void {
     }
   });
 
+  test('deterministic signing: as always for Ed25519 and RS256, BAD_INPUT for ECDSA and PSS', () => {
+    const sign = (name: KeyTypeName, scheme: Scheme) => {
+      const key = engine.generate(root, keyTypes[name], tenant, aad);
+      const op = batchOps.signDeterministic;
+      const item = signItem(scheme, key, message, { op });
+      const { signature } = signOne(engine, root, scheme, key, message);
+      const [result] = runBatch(engine, root, [item]);
+      return {
+        status: result?.status,
+        same: Buffer.compare(result?.signature ?? signature, signature) === 0,
+      };
+    };
+    assert.deepEqual(sign('ed25519', schemes.ed25519), { status: ok, same: true });
+    assert.deepEqual(sign('rsa-2048', schemes.rs256), { status: ok, same: true });
+    assert.equal(sign('rsa-2048', schemes.ps256).status, badInput);
+    assert.equal(sign('ecdsa-p256', schemes['ecdsa-p256-sha256']).status, badInput);
+  });
+
   test('words out of range make an item BAD_INPUT and nothing else', () => {
     const key = engine.generate(root, keyTypes.ed25519, tenant, aad);
     const items = [1, 2, 3].map(() => signItem(schemes.ed25519, key, message));

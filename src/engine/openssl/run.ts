@@ -179,7 +179,7 @@ function readItem(
   let signature: Uint8Array | undefined;
   if (op === batchOps.verify) {
     signature = slice(request, word(7), word(8));
-  } else if (op === batchOps.sign || (op === batchOps.signDeterministic && signsAlike(scheme))) {
+  } else if (op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(scheme))) {
     // Room that overlaps the results would let a signature overwrite a status.
     if (word(7) < resultTableBytes(count)) return undefined;
     signature = slice(response, word(7), word(8));
@@ -189,13 +189,11 @@ function readItem(
 }
 
 /**
- * Whether the scheme has no deterministic variant to ask for. node:crypto of Node 24.21 passes OpenSSL neither the
- * "deterministic" parameter nor the randomness of ML-DSA, so this engine cannot make rnd = 0 signatures.
+ * Whether the scheme is deterministic anyway. ECDSA and PSS are not; nor is ML-DSA here, since node:crypto of Node
+ * 24.21 passes OpenSSL neither the "deterministic" parameter nor the randomness.
  */
-function signsAlike(scheme: Scheme): boolean {
-  return (
-    scheme !== schemes['ml-dsa-44'] && scheme !== schemes['ml-dsa-65'] && scheme !== schemes['ml-dsa-87']
-  );
+function isDeterministic(scheme: Scheme): boolean {
+  return scheme === schemes.ed25519 || scheme === schemes.rs256;
 }
 
 function slice(bytes: Uint8Array, offset: number, length: number): Uint8Array | undefined {
