@@ -1,5 +1,5 @@
-import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { lockDirectory } from './directory-lock.ts';
 
@@ -82,7 +82,18 @@ function openRoot(directory: string): RootDatabase<Buffer, Uint8Array> {
     const path = join(directory, file);
     if (existsSync(path)) chmodSync(path, 0o600);
   }
+  // A new file is only as durable as the directory that names it.
+  for (const path of [directory, dirname(directory)]) syncDirectory(path);
   return root;
+}
+
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function environment(

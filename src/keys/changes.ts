@@ -1,0 +1,272 @@
+import { randomUUID } from 'node:crypto';
+import { ok, type Result, refuse } from '../core/result.ts';
+import type { Change } from '../store/store.ts';
+import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
+import type { KeyCounter } from './counter.ts';
+import type {
+  ChangeKey,
+  CreateKey,
+  DestroyKey,
+  KeyDestroyed,
+  KeyMade,
+  KeyringOptions,
+  KeyringParts,
+} from './keyring.ts';
+import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
+import { type KeyLookup, ownKid } from './lookup.ts';
+import type { Done, OperationLog } from './operation-log.ts';
+import type { KeyHead, KeyVersion } from './record.ts';
+import type { KeyRecords, Revised } from './records.ts';
+import { Serial } from './serial.ts';
+
+type RecordDone = (done: Done) => readonly Change[];
+
+const destroyed = refuse('Conflict', 'the key is destroyed');
+const stale = refuse('Conflict', 'this is not the current version');
+const stillCurrent = refuse('Conflict', 'rotate first, or destroy the whole key');
+const tooManyVersions = refuse(
+  'Conflict',
+  'the key has as many versions as a key may have; create a new one',
+);
+const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
+
+/**
+ * Create, rotate, destroy. Changes of one key run one after the other here, and each is one commit that expects the
+ * revisions it has read, so that nobody else's change is ever overwritten. The look-up learns of a change when it is
+ * durable; if the store could not say whether it is, the look-up forgets the key and the store is asked again.
+ */
+export class KeyChanges {
+  readonly #parts: KeyringParts;
+  readonly #options: KeyringOptions;
+  readonly #records: KeyRecords;
+  readonly #lookup: KeyLookup;
+  readonly #operations: OperationLog;
+  readonly #counter: KeyCounter;
+  readonly #serial: Serial;
+
+  constructor(
+    parts: KeyringParts,
+    options: KeyringOptions,
+    rooms: { records: KeyRecords; lookup: KeyLookup; operations: OperationLog; counter: KeyCounter },
+  ) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#records = rooms.records;
+    this.#lookup = rooms.lookup;
+    this.#operations = rooms.operations;
+    this.#counter = rooms.counter;
+    this.#serial = new Serial(options.maxWaitingChangesPerKey);
+  }
+
+  async create(request: CreateKey): Promise<Result<KeyMade>> {
+    const { tenant, purpose, algorithm, operation } = request;
+    if (!isTenant(tenant) || !isPurpose(purpose)) {
+      return refuse(
+        'BadRequest',
+        'tenant and purpose are 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit',
+      );
+    }
+    return this.#operations.once(tenant, operation, ['create', purpose, algorithm.name], {
+      perform: (record) => {
+        const uuid = randomUUID();
+        const id = formatId(tenant, purpose, algorithm, uuid);
+        return this.#create({ id, tenant, purpose, algorithm, uuid }, record);
+      },
+      repeat: (done) => this.#madeBefore(tenant, done),
+    });
+  }
+
+  async rotate(request: ChangeKey): Promise<Result<KeyMade>> {
+    const kid = ownKid(request.tenant, request.kid);
+    if (!kid.ok) return kid;
+    return this.#operations.once(request.tenant, request.operation, ['rotate', request.kid], {
+      perform: (record) => this.#serial.run(kid.value.id, () => this.#rotate(kid.value, record)),
+      repeat: (done) => this.#madeBefore(request.tenant, done),
+    });
+  }
+
+  async destroy(request: DestroyKey): Promise<Result<KeyDestroyed>> {
+    const kid = ownKid(request.tenant, request.kid);
+    if (!kid.ok) return kid;
+    const version = kid.value.version ?? request.version;
+    if (request.version !== undefined && request.version !== version) {
+      return refuse('BadRequest', 'the kid names another version');
+    }
+    const { id } = kid.value;
+    return this.#operations.once(request.tenant, request.operation, ['destroy', id, version ?? 0], {
+      perform: (record) =>
+        this.#serial.run(id, () =>
+          version === undefined
+            ? this.#destroyKey(kid.value, record)
+            : this.#destroyVersion(kid.value, version, record),
+        ),
+      repeat: async (done) => ok({ kid: kidOf(done), replayed: true }),
+    });
+  }
+
+  async #create(kid: Kid, record: RecordDone): Promise<Result<KeyMade>> {
+    const createdAtMs = this.#parts.clock.utcMs();
+    const { id, tenant, purpose, algorithm } = kid;
+    const { custody } = this.#parts;
+    const parts = await custody.generate(algorithm, tenant, formatKid(id, 1));
+    if (!parts.ok) return parts;
+    const version: KeyVersion = { id, version: 1, state: 'active', createdAtMs, parts: parts.value };
+    const head: KeyHead = {
+      id,
+      tenant,
+      purpose,
+      alg: algorithm.name,
+      state: 'active',
+      currentVersion: 1,
+      createdAtMs,
+      backend: custody.backend,
+    };
+    const change = this.#counter.begin(head, 'created');
+    const committed = await this.#commit(head, [
+      { key: headKey(id), value: encodeHead(head), expectedRevision: 0 },
+      { key: versionKey(id, 1), value: encodeVersion(version), expectedRevision: 0 },
+      ...record({ id, version: 1 }),
+    ]);
+    change.end(committed.ok);
+    if (!committed.ok) return committed;
+    this.#lookup.changed(kid, head, version);
+    return ok(made(kid, version, false));
+  }
+
+  async #rotate(kid: Kid, record: RecordDone): Promise<Result<KeyMade>> {
+    const read = await this.#readHead(kid);
+    if (!read.ok) return read;
+    const { record: before, revision } = read.value;
+    if (before.state === 'destroyed') return destroyed;
+    if (kid.version !== undefined && kid.version !== before.currentVersion) return stale;
+    if (before.currentVersion >= this.#options.maxVersionsPerKey) return tooManyVersions;
+    const number = before.currentVersion + 1;
+    const { id, algorithm, tenant } = kid;
+    const parts = await this.#parts.custody.generate(algorithm, tenant, formatKid(id, number));
+    if (!parts.ok) return parts;
+    const createdAtMs = this.#parts.clock.utcMs();
+    const version: KeyVersion = { id, version: number, state: 'active', createdAtMs, parts: parts.value };
+    const head: KeyHead = { ...before, currentVersion: number };
+    const committed = await this.#commit(before, [
+      { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
+      { key: versionKey(id, number), value: encodeVersion(version), expectedRevision: 0 },
+      ...record({ id, version: number }),
+    ]);
+    if (!committed.ok) return committed;
+    this.#lookup.changed(kid, head, version);
+    return ok(made(kid, version, false));
+  }
+
+  async #destroyKey(kid: Kid, record: RecordDone): Promise<Result<KeyDestroyed>> {
+    const { id } = kid;
+    const read = await this.#readHead(kid);
+    if (!read.ok) return read;
+    const { record: before, revision } = read.value;
+    if (before.state === 'destroyed') return this.#alreadyDone({ id }, record);
+    const versions = await this.#records.versions(kid);
+    if (!versions.ok) return versions;
+    const head: KeyHead = { ...before, state: 'destroyed' };
+    const shredded = versions.value.map(({ record, revision }) => ({
+      record: withoutPrivate(record),
+      revision,
+    }));
+    const current = shredded.at(-1);
+    if (current?.record.version !== before.currentVersion || shredded.length !== before.currentVersion) {
+      return this.#records.corrupt(headKey(id));
+    }
+    const change = this.#counter.begin(before, 'destroyed');
+    const committed = await this.#commit(before, [
+      { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
+      ...shredded.map(versionChange),
+      ...record({ id }),
+    ]);
+    change.end(committed.ok);
+    if (!committed.ok) return committed;
+    this.#lookup.forgetKey(before);
+    this.#lookup.changed(kid, head, current.record);
+    return ok({ kid: id, replayed: false });
+  }
+
+  async #destroyVersion(kid: Kid, number: number, record: RecordDone): Promise<Result<KeyDestroyed>> {
+    const { id } = kid;
+    const head = await this.#readHead(kid);
+    if (!head.ok) return head;
+    if (number > head.value.record.currentVersion) return refuse('NotFound');
+    const version = await this.#records.version(kid, number);
+    if (!version.ok) return version;
+    if (version.value === undefined) return this.#records.corrupt(versionKey(id, number));
+    const done = { id, version: number };
+    if (version.value.record.state === 'destroyed') return this.#alreadyDone(done, record);
+    if (number === head.value.record.currentVersion) return stillCurrent;
+    const shredded = { record: withoutPrivate(version.value.record), revision: version.value.revision };
+    const committed = await this.#commit(head.value.record, [versionChange(shredded), ...record(done)]);
+    if (!committed.ok) return committed;
+    this.#lookup.forgetVersions(id, [number]);
+    return ok({ kid: kidOf(done), replayed: false });
+  }
+
+  /** Nothing to change, but the op_id is taken from now on. */
+  async #alreadyDone(done: Done, record: RecordDone): Promise<Result<KeyDestroyed>> {
+    const changes = record(done);
+    if (changes.length > 0) {
+      const committed = await this.#parts.store.commit(changes);
+      if (!committed.ok) return committed;
+      if (!committed.value.committed) return overtaken;
+    }
+    return ok({ kid: kidOf(done), replayed: true });
+  }
+
+  async #madeBefore(tenant: string, done: Done): Promise<Result<KeyMade>> {
+    const kid = ownKid(tenant, kidOf(done));
+    if (!kid.ok) return kid;
+    const version = await this.#records.version(kid.value, kid.value.version ?? 1);
+    if (!version.ok) return version;
+    if (version.value === undefined) return this.#records.corrupt(headKey(done.id));
+    return ok(made(kid.value, version.value.record, true));
+  }
+
+  async #readHead(kid: Kid): Promise<Result<Revised<KeyHead>>> {
+    const head = await this.#records.head(kid.id);
+    if (!head.ok) return head;
+    return head.value === undefined ? refuse('NotFound') : ok(head.value);
+  }
+
+  async #commit(before: KeyHead, changes: readonly Change[]): Promise<Result<void>> {
+    const outcome = await this.#parts.store.commit(changes);
+    if (outcome.ok && outcome.value.committed) return ok(undefined);
+    // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.
+    this.#lookup.forgetKey(before);
+    return outcome.ok ? overtaken : outcome;
+  }
+}
+
+function versionChange({ record, revision }: Revised<KeyVersion>): Change {
+  return {
+    key: versionKey(record.id, record.version),
+    value: encodeVersion(record),
+    expectedRevision: revision,
+  };
+}
+
+/**
+ * Shreds the private parts: what custody sealed is in no record any more. A store may keep the old bytes in free pages
+ * until it uses them again; there they are sealed under the root key.
+ */
+function withoutPrivate(version: KeyVersion): KeyVersion {
+  return { ...version, state: 'destroyed', parts: version.parts.map(({ publicKey }) => ({ publicKey })) };
+}
+
+function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {
+  return {
+    kid: formatKid(kid.id, version.version),
+    ...(version.version === 1 ? undefined : { previous: formatKid(kid.id, version.version - 1) }),
+    algorithm: kid.algorithm,
+    createdAtMs: version.createdAtMs,
+    publicKeys: version.parts.map((part) => part.publicKey),
+    replayed,
+  };
+}
+
+function kidOf(done: Done): string {
+  return done.version === undefined ? done.id : formatKid(done.id, done.version);
+}
