@@ -28,6 +28,8 @@ export interface Metrics {
 // Labels come from closed lists (operations, algorithms, codes), so this is only reached by a bug; then everything
 // further is counted under `other` and the process keeps its memory.
 const maxSeries = 512;
+// Failure codes are some twenty, and reasons of rejection fewer.
+const maxLabels = 64;
 // Tenants and purposes come from callers. 1,000 series of about 100 bytes keep a scrape at 100 KB.
 const maxKeySeries = 1_000;
 
@@ -36,9 +38,9 @@ class Tally {
   readonly #counts = new Map<string, number>();
 
   add(label: string): void {
-    const count = this.#counts.get(label);
-    if (count === undefined && this.#counts.size >= maxSeries) this.add('other');
-    else this.#counts.set(label, (count ?? 0) + 1);
+    const known = this.#counts.has(label) || this.#counts.size < maxLabels;
+    const name = known ? label : 'other';
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
   }
 
   entries(): Iterable<[string, number]> {

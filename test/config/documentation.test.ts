@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../../src/config/fields.ts';
+
+const documentation = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'configuration.md'), 'utf8');
+
+function section(name: FieldName): string {
+  const { variable, kind, standardText, meaning, takesEffect } = fields[name];
+  const effect = takesEffect === 'restart' ? 'at the next start' : 'at once on a reload';
+  return `### ${variable}
+
+Flag \`${flagOf(name)}\`, file member \`${memberOf(name)}\`. Accepts ${kind.accepts}. Default: \`${standardText}\`. Takes effect ${effect}.
+
+${meaning}
+`;
+}
+
+test('docs/configuration.md says of every setting exactly what its declaration says', () => {
+  const marker = '<!-- One section for each entry of src/config/fields.ts; a test compares them. -->\n\n';
+  const [, reference] = documentation.split(marker);
+  assert.equal(reference, fieldNames.map(section).join('\n'));
+});
+
+test('no two settings share a variable', () => {
+  assert.equal(new Set(fieldNames.map((name) => fields[name].variable)).size, fieldNames.length);
+});
+
+test('every default is one that its own setting accepts', () => {
+  for (const name of fieldNames) {
+    for (const amnesia of [true, false]) {
+      const { kind, standard } = fields[name];
+      const value = standard({ cores: 2, dataDir: './data', amnesia });
+      const text = (kind.format as (given: unknown) => string)(value);
+      assert.deepEqual(kind.parse(text), value);
+    }
+  }
+});

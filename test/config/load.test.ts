@@ -1,0 +1,275 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { type Config, fieldNames, fields, flagOf, memberOf } from '../../src/config/fields.ts';
+import type { Kind } from '../../src/config/kinds.ts';
+import { type ConfigSources, loadConfig } from '../../src/config/load.ts';
+
+type Given = Partial<Omit<ConfigSources, 'readFile'>> & { readonly file?: string };
+
+/** Nothing of the process that runs the tests comes in: its environment may well hold KMS_ENGINE. */
+function load({ file, ...given }: Given) {
+  return loadConfig({
+    argv: [],
+    env: {},
+    cores: 4,
+    algorithmNames: ['ed25519', 'ml-dsa-65', 'ml-dsa'],
+    readFile: (path) => {
+      if (file === undefined || path !== 'settings.json') throw new Error('ENOENT');
+      return file;
+    },
+    ...given,
+  });
+}
+
+function config(given: Given): Config {
+  const loaded = load(given);
+  assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.join('\n'));
+  return loaded.config;
+}
+
+function problems(given: Given): readonly string[] {
+  const loaded = load(given);
+  assert.ok(!loaded.ok);
+  return loaded.problems;
+}
+
+test('without any setting the documented defaults hold', () => {
+  assert.deepEqual(config({}), {
+    bind: { host: '127.0.0.1', port: 7441 },
+    dataDir: './data',
+    engine: 'auto',
+    backend: 'lmdb',
+    amnesia: false,
+    rootKeyFile: './data/root.key',
+    maxPayloadBytes: 1_048_576,
+    allowedAlgs: 'all',
+    workers: 3,
+    timeSkewToleranceMs: 2_000,
+    rngReseedIntervalOps: 100_000,
+    queuePerTenant: 512,
+    queueTotal: 8_192,
+    batchMaxItems: 256,
+    signDeadlineMs: 2_000,
+    keyCacheBytes: 4_194_304,
+    shutdownTimeoutMs: 5_000,
+    maxConnections: 1_024,
+    logLevel: 'info',
+  });
+});
+
+test('some defaults follow from others and from the machine', () => {
+  assert.equal(config({ argv: ['--data-dir', '/srv/kms'] }).rootKeyFile, '/srv/kms/root.key');
+  assert.equal(config({ argv: ['--amnesia'] }).backend, 'memory');
+  assert.equal(config({ cores: 1 }).workers, 1);
+  assert.equal(config({ cores: 4_096 }).workers, 256);
+});
+
+test('a flag wins over the environment, that over the file, and that over the default', () => {
+  const file = JSON.stringify({ workers: 2, queue_total: 9_000, batch_max_items: 100, log_level: 'warn' });
+  const loaded = load({
+    argv: ['--workers', '7', '--config=settings.json'],
+    env: { KMS_WORKERS: '5', KMS_QUEUE_TOTAL: '10000', KMS_CONFIG: 'not-read.json' },
+    file,
+  });
+  assert.ok(loaded.ok);
+  const { workers, queueTotal, batchMaxItems, queuePerTenant, logLevel } = loaded.config;
+  assert.deepEqual(
+    [workers, queueTotal, batchMaxItems, queuePerTenant, logLevel],
+    [7, 10_000, 100, 512, 'warn'],
+  );
+  const { origins } = loaded;
+  assert.deepEqual(
+    [origins.workers, origins.queueTotal, origins.batchMaxItems, origins.queuePerTenant],
+    ['flag', 'environment', 'file', 'default'],
+  );
+});
+
+test('the file may be named by KMS_CONFIG, and holds numbers, booleans and lists or their texts', () => {
+  const file = JSON.stringify({
+    amnesia: true,
+    workers: '6',
+    allowed_algs: ['ml-dsa-65', 'ed25519'],
+    bind: '[::1]:0',
+  });
+  const loaded = config({ env: { KMS_CONFIG: 'settings.json' }, file });
+  assert.deepEqual(
+    [loaded.amnesia, loaded.workers, loaded.allowedAlgs, loaded.bind],
+    [true, 6, ['ml-dsa-65', 'ed25519'], { host: '::1', port: 0 }],
+  );
+});
+
+test('RON_KMS_ variables are the same settings, unless both are set and differ', () => {
+  assert.equal(config({ env: { RON_KMS_WORKERS: '9' } }).workers, 9);
+  assert.equal(config({ env: { RON_KMS_WORKERS: '9', KMS_WORKERS: '9' } }).workers, 9);
+  assert.deepEqual(problems({ env: { RON_KMS_WORKERS: '9', KMS_WORKERS: '8' } }), [
+    'KMS_WORKERS and RON_KMS_WORKERS are both set, and differ',
+  ]);
+  assert.match(
+    problems({ env: { RON_KMS_WORKER: '9' } })[0] ?? '',
+    /RON_KMS_WORKER; did you mean KMS_WORKERS\?/,
+  );
+});
+
+test('what is not ours in the environment is left alone', () => {
+  assert.ok(load({ env: { PATH: '/bin', KMSX: '1', npm_config_kms_bind: 'x', KMS_BIND: undefined } }).ok);
+});
+
+const refusals: readonly [string, Given, RegExp][] = [
+  ['an unknown variable', { env: { KMS_BYND: 'x' } }, /^unknown variable KMS_BYND; did you mean KMS_BIND\?$/],
+  ['a variable like no other', { env: { KMS_ZZZZZZZZ: 'x' } }, /^unknown variable KMS_ZZZZZZZZ$/],
+  ['an unknown flag', { argv: ['--wokers', '3'] }, /^unknown flag --wokers; did you mean --workers\?$/],
+  ['an argument that is no flag', { argv: ['serve-me'] }, /^an argument that is no flag$/],
+  [
+    'a flag with one dash',
+    { argv: ['-bind', 'x:1'] },
+    /^an argument that is no flag; did you mean --bind\?$/,
+  ],
+  ['a flag without its value', { argv: ['--data-dir'] }, /^--data-dir needs a value$/],
+  [
+    'a flag before another in place of its value',
+    { argv: ['--workers', '--amnesia'] },
+    /^--workers needs a value$/,
+  ],
+  ['--config without its value', { argv: ['--config'] }, /^--config needs a value$/],
+  ['a flag given twice', { argv: ['--workers=1', '--workers=2'] }, /^--workers is given twice$/],
+  ['a file that is not there', { argv: ['--config', 'nowhere'] }, /^--config must name a readable file/],
+  [
+    'a file that is not JSON',
+    { argv: ['--config', 'settings.json'], file: '{' },
+    /readable file that holds JSON$/,
+  ],
+  ['a file with a list', { argv: ['--config', 'settings.json'], file: '[]' }, /one JSON object/],
+  ['a file that is null', { argv: ['--config', 'settings.json'], file: 'null' }, /one JSON object/],
+  ['a huge file', { argv: ['--config', 'settings.json'], file: `"${'x'.repeat(70_000)}"` }, /at most 65536/],
+  [
+    'an unknown member',
+    { argv: ['--config', 'settings.json'], file: '{"data-dir":"x"}' },
+    /^unknown member "data-dir" in the file; did you mean data_dir\?$/,
+  ],
+  [
+    'a member from the prototype',
+    { argv: ['--config', 'settings.json'], file: '{"__proto__":{"workers":1}}' },
+    /^unknown member "__proto__"/,
+  ],
+  [
+    'a member of a wrong type',
+    { argv: ['--config', 'settings.json'], file: '{"workers":true}' },
+    /^workers in the file must be a whole number from 1 to 256$/,
+  ],
+  ['too small a number', { env: { KMS_WORKERS: '0' } }, /^KMS_WORKERS must be a whole number from 1 to 256$/],
+  ['too large a number', { argv: ['--workers', '257'] }, /^--workers must be/],
+  ['a fraction', { env: { KMS_WORKERS: '1.5' } }, /^KMS_WORKERS must be/],
+  [
+    'a negative number',
+    { env: { KMS_TIME_SKEW_TOLERANCE_MS: '-1' } },
+    /must be a whole number from 0 to 300000/,
+  ],
+  ['a number with a unit', { env: { KMS_MAX_PAYLOAD: '1MiB' } }, /^KMS_MAX_PAYLOAD must be/],
+  ['a hexadecimal number', { env: { KMS_WORKERS: '0x2' } }, /^KMS_WORKERS must be/],
+  ['an empty value', { env: { KMS_WORKERS: '' } }, /^KMS_WORKERS must be/],
+  ['a word that is no boolean', { env: { KMS_AMNESIA: 'yes' } }, /^KMS_AMNESIA must be true or false$/],
+  [
+    'an unknown engine',
+    { env: { KMS_ENGINE: 'Native' } },
+    /^KMS_ENGINE must be one of auto, native, openssl$/,
+  ],
+  ['an address without a port', { env: { KMS_BIND: '127.0.0.1' } }, /^KMS_BIND must be host:port/],
+  ['a port out of range', { env: { KMS_BIND: '127.0.0.1:65536' } }, /^KMS_BIND must be/],
+  ['an IPv6 address without brackets', { env: { KMS_BIND: '::1:80' } }, /^KMS_BIND must be/],
+  ['a path with a NUL', { env: { KMS_DATA_DIR: 'a\0b' } }, /^KMS_DATA_DIR must be/],
+  [
+    'an unknown algorithm',
+    { env: { KMS_ALLOWED_ALGS: 'ed25519,ml-dsa-56' } },
+    /^KMS_ALLOWED_ALGS has an unknown algorithm ml-dsa-56; did you mean ml-dsa-65\?$/,
+  ],
+  ['no algorithm at all', { env: { KMS_ALLOWED_ALGS: '' } }, /^KMS_ALLOWED_ALGS must be/],
+  [
+    'amnesia with a store that persists',
+    { env: { KMS_AMNESIA: '1', KMS_BACKEND: 'lmdb' } },
+    /KMS_BACKEND must be memory/,
+  ],
+  [
+    'amnesia with a root key file',
+    { argv: ['--amnesia', '--root-key-file=k'] },
+    /KMS_ROOT_KEY_FILE must not be set/,
+  ],
+  [
+    'a batch that no queue takes',
+    { argv: ['--batch-max-items=513'] },
+    /KMS_BATCH_MAX_ITEMS must not be more/,
+  ],
+  ['a tenant above all', { argv: ['--queue-total=511'] }, /KMS_QUEUE_PER_TENANT must not be more/],
+  [
+    'a deadline beyond the stop',
+    { argv: ['--sign-deadline-ms=5001'] },
+    /KMS_SIGN_DEADLINE_MS must not be more/,
+  ],
+];
+
+for (const [what, given, expected] of refusals) {
+  test(`${what} is refused, once and in words that help`, () => {
+    const found = problems(given);
+    assert.equal(found.length, 1, found.join('\n'));
+    assert.match(found[0] ?? '', expected);
+  });
+}
+
+test('everything that is wrong is told at once', () => {
+  assert.equal(problems({ argv: ['--workers', '0'], env: { KMS_X: '', KMS_AMNESIA: 'maybe' } }).length, 3);
+});
+
+test('a refusal repeats no value, which might be a secret in the wrong place', () => {
+  const secret = 'hunter2-hunter2';
+  const given = [
+    ...fieldNames.map((name) => ({ env: { [fields[name].variable]: `\0${secret}` } })),
+    { argv: [`--tokn=${secret}`, '--passwd', secret, secret] },
+    { argv: ['--config', secret] },
+  ];
+  for (const one of given) {
+    const loaded = load(one);
+    assert.ok(!loaded.ok);
+    assert.equal(loaded.problems.join().includes(secret), false, loaded.problems.join());
+  }
+});
+
+test('the configuration is frozen through and through', () => {
+  const loaded = config({ env: { KMS_ALLOWED_ALGS: 'ed25519' } });
+  assert.ok(Object.isFrozen(loaded) && Object.isFrozen(loaded.bind) && Object.isFrozen(loaded.allowedAlgs));
+});
+
+test('every setting can be given as flag, variable and member, and its text reads back to the same value', () => {
+  const standard = config({});
+  for (const name of fieldNames) {
+    const text = (fields[name].kind as Kind<unknown>).format(standard[name]);
+    for (const given of [
+      { argv: [flagOf(name), text] },
+      { argv: [`${flagOf(name)}=${text}`] },
+      { env: { [fields[name].variable]: text } },
+      { argv: ['--config', 'settings.json'], file: JSON.stringify({ [memberOf(name)]: text }) },
+    ]) {
+      assert.deepEqual(config(given), standard, name);
+    }
+  }
+});
+
+test('no arguments, variables or file make the loader throw', () => {
+  const word = fc.oneof(fc.string(), fc.constantFrom(...fieldNames.map(flagOf), '--config', '--', '-', '='));
+  const variable = fc.constantFrom(
+    ...fieldNames.map((name) => fields[name].variable),
+    'KMS_CONFIG',
+    'KMS_',
+    'RON_KMS_',
+  );
+  fc.assert(
+    fc.property(
+      fc.array(word, { maxLength: 6 }),
+      fc.dictionary(variable, fc.string(), { maxKeys: 4 }),
+      fc.json(),
+      (argv, env, file) => {
+        const loaded = load({ argv, env, file });
+        assert.equal(typeof loaded.ok, 'boolean');
+      },
+    ),
+  );
+});
