@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { promisify } from 'node:util';
+import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
+import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { temporaryDirectory } from '../support/temporary-directory.ts';
+import { intaglio } from './intaglio.ts';
+
+const tokenLine = /^[A-Za-z0-9_-]+\n$/;
+
+/** A data directory as a first start leaves it, and what reads its capabilities. */
+function dataDirectory(context: TestContext) {
+  const dataDir = temporaryDirectory(context);
+  const made = openCapabilities({ dataDir, amnesia: false });
+  assert.ok(made.ok);
+  const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKey, timeSkewToleranceMs: 0 });
+  const callerOf = (token: string, utcMs = Date.now()) => {
+    const caller = authenticator.authenticate(token.trim(), { utcMs });
+    return caller.ok ? { tenant: caller.value.tenant, scopes: [...caller.value.scopes] } : undefined;
+  };
+  return { dataDir, callerOf };
+}
+
+const mintAcme = ['token', 'mint', '--tenant', 'acme', '--scope', 'kms:sign,kms:verify'];
+const acme = { tenant: 'acme', scopes: ['kms:sign', 'kms:verify'] };
+
+test('mint prints nothing but a capability that the service takes', async (context) => {
+  const { dataDir, callerOf } = dataDirectory(context);
+  const minted = await intaglio([...mintAcme, '--expires', '1h', '--data-dir', dataDir]);
+  assert.deepEqual([minted.status, minted.stderr], [0, '']);
+  assert.match(minted.stdout, tokenLine);
+  const hourMs = 3_600_000;
+  assert.deepEqual(callerOf(minted.stdout), acme);
+  assert.deepEqual(callerOf(minted.stdout, Date.now() + hourMs / 2), acme);
+  assert.equal(callerOf(minted.stdout, Date.now() + hourMs), undefined);
+});
+
+test('npm run -s passes the capability through and adds nothing', async (context) => {
+  const { dataDir, callerOf } = dataDirectory(context);
+  const { stdout } = await promisify(execFile)(
+    'npm',
+    ['run', '-s', 'intaglio', '--', ...mintAcme, '--data-dir', dataDir],
+    { cwd: join(import.meta.dirname, '..', '..'), env: { PATH: process.env.PATH, HOME: dataDir } },
+  );
+  assert.match(stdout, tokenLine);
+  assert.deepEqual(callerOf(stdout), acme);
+});
+
+test('the data directory may come from the environment, and from ./data', async (context) => {
+  const { dataDir, callerOf } = dataDirectory(context);
+  const byVariable = await intaglio(mintAcme, { env: { KMS_DATA_DIR: dataDir } });
+  assert.deepEqual(callerOf(byVariable.stdout), acme);
+
+  const cwd = temporaryDirectory(context);
+  const missing = await intaglio(mintAcme, { cwd });
+  assert.deepEqual([missing.status, missing.stdout], [1, '']);
+  assert.match(missing.stderr, /there is no data\/macaroon\.key/);
+  assert.match(missing.stderr, /npm start/);
+  assert.deepEqual(readdirSync(cwd), []);
+});
+
+test('a capability expires after an hour unless told otherwise, and never only when told so', async (context) => {
+  const { dataDir, callerOf } = dataDirectory(context);
+  const mint = (...more: string[]) => intaglio([...mintAcme, '--data-dir', dataDir, ...more]);
+  const [standard, never, dated, later] = await Promise.all([
+    mint(),
+    mint('--expires', 'never'),
+    mint('--expires', '2099-01-01T00:00:00Z'),
+    mint('--not-before', '2098-01-01T00:00:00Z', '--expires', 'never'),
+  ]);
+  const in2098 = Date.UTC(2098, 6);
+  assert.equal(callerOf(standard.stdout, Date.now() + 3_600_001), undefined);
+  assert.deepEqual(callerOf(never.stdout, Date.UTC(9000, 0)), acme);
+  assert.deepEqual(callerOf(dated.stdout, in2098), acme);
+  assert.equal(callerOf(dated.stdout, Date.UTC(2099, 0)), undefined);
+  assert.equal(callerOf(later.stdout), undefined);
+  assert.deepEqual(callerOf(later.stdout, in2098), acme);
+});
+
+test('a mistake ends with status 1, words that help, and nothing on standard output', async (context) => {
+  const { dataDir } = dataDirectory(context);
+  const cases: readonly [string[], RegExp][] = [
+    [['--tenant', 'acme', '--scope', 'kms:sing'], /unknown scope "kms:sing"; did you mean kms:sign\?/],
+    [['--tenant', 'acme', '--scope', 'verify'], /did you mean kms:verify\?/],
+    [['--tenant', 'acme', '--scope', 'kms:sign,'], /unknown scope ""/],
+    [['--tenant', 'Acme Corp', '--scope', 'kms:sign'], /--tenant takes small letters/],
+    [['--tenant', 'acme'], /--tenant and --scope are required/],
+    [['--scope', 'kms:sign'], /--tenant and --scope are required/],
+    [['--tenant', 'acme', '--scoope', 'kms:sign'], /Did you mean --scope\?/],
+    [['--tenant', 'acme', '--scope', 'kms:sign', '--expires', '1 hour'], /--expires takes a duration/],
+    [
+      ['--tenant', 'acme', '--scope', 'kms:sign', '--expires', '2027-02-30T00:00:00Z'],
+      /--expires takes a duration/,
+    ],
+    [['--tenant', 'acme', '--scope', 'kms:sign', '--not-before', 'never'], /--not-before takes a duration/],
+  ];
+  const outcomes = await Promise.all(
+    cases.map(([args]) => intaglio(['token', 'mint', '--data-dir', dataDir, ...args])),
+  );
+  for (const [index, [args, expected]] of cases.entries()) {
+    assert.deepEqual([outcomes[index]?.status, outcomes[index]?.stdout], [1, ''], args.join(' '));
+    assert.match(outcomes[index]?.stderr ?? '', expected);
+  }
+});
+
+test('attenuate narrows a capability, from an argument or from standard input', async (context) => {
+  const { dataDir, callerOf } = dataDirectory(context);
+  const wide = (await intaglio([...mintAcme, '--data-dir', dataDir])).stdout;
+  const narrow = ['token', 'attenuate', '--scope', 'kms:verify', '--expires', '5m'];
+  const [byInput, byDash, byArgument] = await Promise.all([
+    intaglio(narrow, { input: wide }),
+    intaglio([...narrow, '-'], { input: wide }),
+    intaglio([...narrow, wide.trim()]),
+  ]);
+  for (const { status, stdout, stderr } of [byInput, byDash, byArgument]) {
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.match(stdout, tokenLine);
+    assert.deepEqual(callerOf(stdout), { tenant: 'acme', scopes: ['kms:verify'] });
+    assert.equal(callerOf(stdout, Date.now() + 300_001), undefined);
+  }
+});
+
+test('attenuate without anything to take away, and with something that is no capability, are refused', async () => {
+  const [nothing, junk, long] = await Promise.all([
+    intaglio(['token', 'attenuate'], { input: 'x' }),
+    intaglio(['token', 'attenuate', '--scope', 'kms:sign'], { input: 'not a token' }),
+    intaglio(['token', 'attenuate', '--scope', 'kms:sign'], { input: 'A'.repeat(200_000) }),
+  ]);
+  assert.match(nothing.stderr, /nothing to take away/);
+  assert.match(junk.stderr, /not a capability/);
+  assert.match(long.stderr, /not a capability/);
+  for (const { status, stdout } of [nothing, junk, long]) assert.deepEqual([status, stdout], [1, '']);
+});
+
+test('inspect shows the caveats as JSON and says that nothing is verified', async (context) => {
+  const { dataDir } = dataDirectory(context);
+  const { stdout } = await intaglio([
+    ...mintAcme,
+    '--expires',
+    '2099-01-01T00:00:00Z',
+    '--data-dir',
+    dataDir,
+  ]);
+  const inspected = JSON.parse((await intaglio(['token', 'inspect'], { input: stdout })).stdout);
+  assert.match(inspected.actor, /^cap:[0-9a-f]{16}$/);
+  assert.deepEqual(inspected.caveats, [
+    'tenant = acme',
+    'scope = kms:sign,kms:verify',
+    'expires = 2099-01-01T00:00:00.000Z',
+  ]);
+  assert.equal(inspected.verified, false);
+});
+
+test('help has an example for every command', async () => {
+  const helps = await Promise.all(
+    [[], ['token', 'mint'], ['token', 'attenuate'], ['token', 'inspect']].map((words) =>
+      intaglio([...words, '--help']),
+    ),
+  );
+  for (const { status, stdout } of helps) {
+    assert.equal(status, 0);
+    assert.match(stdout, /npm run -s intaglio -- token/);
+  }
+});
