@@ -7,6 +7,7 @@ import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
+import type { FailureCode } from './core/failure.ts';
 import { StartError } from './core/start-error.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
 import { createSoftwareCustody } from './custody/software/index.ts';
@@ -19,10 +20,11 @@ import type { BatchResult } from './engine/batch.ts';
 import type { Engine, EngineDescription, EngineOptions, GeneratedKey } from './engine/engine.ts';
 import { loadNativeEngine } from './engine/native/index.ts';
 import { createOpensslEngine } from './engine/openssl/index.ts';
+import type { ListenerRefusal } from './http/exchange.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
+import { openKeyring } from './keys/directory.ts';
 import type { Keyring } from './keys/keyring.ts';
-import { openKeyring } from './keys/open-keyring.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
@@ -59,6 +61,7 @@ export async function start(config: Config, log: Logger): Promise<Service> {
     const server = createServer(config, log, { cryptography, keys, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
     metrics.queueDepth(() => cryptography.signatures.waitingCalls + cryptography.generation.waitingCalls);
+    metrics.keyCounts(() => keys.keyring.counts());
     let draining = false;
     health.condition('draining', 'required', () => !draining);
 
@@ -133,7 +136,9 @@ async function openStore(config: Config, log: Logger): Promise<Store> {
       report: (cause) => log.error({ err: cause }, 'the store failed'),
     });
   } catch (cause) {
-    throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, { cause });
+    throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
@@ -148,7 +153,10 @@ async function openRoot(
     : ({ kind: 'file', path: config.rootKeyFile } as const);
   const { root, made } = await openRootKey(engine, store, where);
   if (made && where.kind === 'file') {
-    log.warn({ path: where.path }, 'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost');
+    log.warn(
+      { path: where.path },
+      'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
+    );
   }
   return root;
 }
@@ -263,12 +271,14 @@ function createServer(
     operations,
     requestPath,
     health,
-    metrics: async () => {
-      metrics.keyCounts(keys.keyring.counts());
-      return { contentType: metrics.contentType, text: await metrics.exposition() };
+    metrics: async () => ({ contentType: metrics.contentType, text: await metrics.exposition() }),
+    version: {
+      name: 'intaglio',
+      version: manifest.version,
+      engine: cryptography.description,
+      node: process.version,
     },
-    version: { name: 'intaglio', version: manifest.version, engine: cryptography.description, node: process.version },
-    onRefused: (reason) => metrics.refused(reason),
+    onRefused: (reason) => countRefusal(metrics, reason),
     onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),
   });
 }
@@ -276,6 +286,30 @@ function createServer(
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
   if (allowedAlgs === 'all') return new Set(algorithmNames);
   return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
+}
+
+/** The reasons of kms_reject_total: what was refused before any work was done for it. */
+const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
+  Unauthenticated: 'unauth',
+  NoCapability: 'scope',
+  Backpressure: 'backpressure',
+  RateLimited: 'rate',
+  TooLarge: 'too_large',
+  UnsupportedEncoding: 'decompress_cap',
+  PolicyViolation: 'policy',
+  NotReady: 'not_ready',
+  Timeout: 'deadline',
+  BadRequest: 'bad_request',
+  too_large: 'too_large',
+  framing: 'framing',
+  slow_body: 'slow_body',
+  too_many_connections: 'too_many_connections',
+};
+
+function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {
+  if (why === 'Unauthenticated') metrics.authFailed();
+  const reason = rejectReasons[why];
+  if (reason !== undefined) metrics.rejected(reason);
 }
 
 /** Waits for a step of the stop, but not longer than its limit: what hangs is named in the log and left behind. */
@@ -286,7 +320,8 @@ function limitedSteps(limitMs: number, log: Logger) {
       timer = setTimeout(resolve, limitMs, 'late');
     });
     try {
-      if ((await Promise.race([work, limit])) === 'late') log.error({ step, limitMs }, 'a step of the stop took too long');
+      if ((await Promise.race([work, limit])) === 'late')
+        log.error({ step, limitMs }, 'a step of the stop took too long');
     } catch (cause) {
       log.error({ err: cause, step }, 'a step of the stop failed');
     } finally {

@@ -84,7 +84,7 @@ class Connection {
     const data = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
     const end = data.indexOf(headEnd);
     if (end !== -1) {
-      const head = data.latin1Slice(0, end);
+      const head = data.toString('latin1', 0, end);
       const length = /content-length: (\d+)/i.exec(head)?.[1];
       if (data.length >= end + 4 + Number(length ?? 0)) {
         this.#pending = undefined;

@@ -13,8 +13,8 @@ export interface Metrics {
   /** A request refused before it became work: `backpressure`, `unauth`, `rate`, `pq_policy`, `too_large`, … */
   rejected(reason: string): void;
   authFailed(): void;
-  /** Keys that came (+1) or went (-1). */
-  keys(tenant: string, purpose: string, alg: string, change: number): void;
+  /** Called at every scrape; whoever counts keys bounds the number of series. */
+  keyCounts(read: () => readonly KeySeries[]): void;
   /** Called at every scrape. */
   queueDepth(read: () => number): void;
   engine(name: string): void;
@@ -25,13 +25,18 @@ export interface Metrics {
   exposition(): Promise<string>;
 }
 
+export interface KeySeries {
+  readonly tenant: string;
+  readonly purpose: string;
+  readonly alg: string;
+  readonly count: number;
+}
+
 // Labels come from closed lists (operations, algorithms, codes), so this is only reached by a bug; then everything
 // further is counted under `other` and the process keeps its memory.
 const maxSeries = 512;
 // Failure codes are some twenty, and reasons of rejection fewer.
 const maxLabels = 64;
-// Tenants and purposes come from callers. 1,000 series of about 100 bytes keep a scrape at 100 KB.
-const maxKeySeries = 1_000;
 
 /** Counters that hot paths raise as plain numbers; labels are built when somebody scrapes. */
 class Tally {
@@ -121,13 +126,17 @@ export function createMetrics(): Metrics {
     },
   });
 
-  const keys = new Gauge({
+  let keyCounts: () => readonly KeySeries[] = () => [];
+  new Gauge({
     name: 'kms_keys_total',
-    help: 'Keys that are not destroyed; beyond 1,000 label sets they are counted under tenant and purpose "other"',
+    help: 'Keys that are not destroyed; beyond 1,000 label sets they are counted under "other"',
     labelNames: ['tenant', 'purpose', 'alg'],
     registers,
+    collect() {
+      this.reset();
+      for (const { count, ...labels } of keyCounts()) this.set(labels, count);
+    },
   });
-  const keySeries = new Set<string>();
 
   let depth: () => number = () => 0;
   new Gauge({
@@ -165,14 +174,8 @@ export function createMetrics(): Metrics {
     authFailed() {
       authFailures++;
     },
-    keys(tenant, purpose, alg, change) {
-      const name = `${tenant}/${purpose}/${alg}`;
-      if (!keySeries.has(name) && keySeries.size >= maxKeySeries) {
-        keys.inc({ tenant: 'other', purpose: 'other', alg }, change);
-        return;
-      }
-      keySeries.add(name);
-      keys.inc({ tenant, purpose, alg }, change);
+    keyCounts(read) {
+      keyCounts = read;
     },
     queueDepth(read) {
       depth = read;
