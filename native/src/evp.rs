@@ -153,9 +153,8 @@ impl EvpKey {
             EvpKind::Rsa(_) => {
                 let mut spki = vec![0; MAX_SPKI_BYTES];
                 // SAFETY: marshals into the CBB it is given; the key is valid.
-                let written = write_der(&mut spki, |cbb| unsafe {
-                    lc::EVP_marshal_public_key(cbb, self.key.as_ptr())
-                })?;
+                let written =
+                    write_der(&mut spki, |cbb| unsafe { lc::EVP_marshal_public_key(cbb, self.key.as_ptr()) })?;
                 spki.truncate(written);
                 Some(spki)
             }
@@ -317,7 +316,9 @@ fn parse_rsa_spki(der: &[u8]) -> Option<EvpKey> {
         lc::CBS_init(cbs.as_mut_ptr(), der.as_ptr(), der.len());
         let mut cbs = cbs.assume_init();
         let key = EvpKey::adopt(lc::EVP_parse_public_key(&mut cbs))?;
-        (cbs.len == 0 && matches!(key.kind, EvpKind::Rsa(2048 | 3072 | 4096))).then_some(key)
+        let one_of_ours = cbs.len == 0 && matches!(key.kind, EvpKind::Rsa(2048 | 3072 | 4096));
+        // AWS-LC does not look at the algorithm's parameters; only the one DER encoding is a key here.
+        (one_of_ours && key.public_key().is_some_and(|encoded| encoded == der)).then_some(key)
     }
 }
 

@@ -5,6 +5,7 @@
 mod arena;
 mod batch;
 mod drbg;
+mod ed25519;
 mod evp;
 mod failure;
 mod keys;

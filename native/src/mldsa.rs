@@ -18,6 +18,8 @@ use std::ptr::{null, null_mut};
 use std::sync::Once;
 
 pub const SEED_BYTES: usize = 32;
+/// Of ML-DSA-87.
+pub const MAX_PUBLIC_KEY_BYTES: usize = sig::OQS_SIG_ml_dsa_87_length_public_key as usize;
 
 pub struct ParameterSet {
     pub public_key_bytes: usize,

@@ -2,17 +2,12 @@
 
 use crate::arena::Slot;
 use crate::drbg;
+use crate::ed25519;
 use crate::evp::{self, EvpKey, EvpKind};
 use crate::failure::{Failure, Status};
 use crate::keys;
 use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
-use aws_lc_sys as lc;
 
-const ED25519_SEED_BYTES: usize = 32;
-const ED25519_PUBLIC_KEY_BYTES: usize = 32;
-const ED25519_SIGNATURE_BYTES: usize = 64;
-/// aws-lc's form of an Ed25519 private key: seed || public key.
-const ED25519_PRIVATE_KEY_BYTES: usize = 64;
 /// An RSA-4096 PKCS#8 has at most 2,380 bytes.
 const MAX_PKCS8_BYTES: usize = 2560;
 
@@ -81,7 +76,7 @@ impl KeyType {
         match self.family() {
             Family::Ed25519 | Family::MlDsa(_) => {
                 // FIPS 204 xi and RFC 8032's private key are both 32 uniform bytes.
-                let mut seed = keys::alloc(ED25519_SEED_BYTES)?;
+                let mut seed = keys::alloc(ed25519::SEED_BYTES)?;
                 drbg::fill(seed.bytes_mut())?;
                 self.expand_new(seed)
             }
@@ -98,7 +93,7 @@ impl KeyType {
     /// A key brought from outside: `secret` is the plaintext that a sealed blob of this type holds.
     pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
         match self.family() {
-            Family::Ed25519 | Family::MlDsa(_) if secret.bytes().len() == ED25519_SEED_BYTES => {
+            Family::Ed25519 | Family::MlDsa(_) if secret.bytes().len() == ed25519::SEED_BYTES => {
                 self.expand_new(secret)
             }
             Family::Ed25519 | Family::MlDsa(_) => Err(Failure::argument("a seed has 32 bytes")),
@@ -111,7 +106,7 @@ impl KeyType {
 
     fn expand_new(self, seed: Slot) -> Result<NewKey, Failure> {
         let public_key = match self.family() {
-            Family::Ed25519 => expand_ed25519(seed.bytes())?.1.to_vec(),
+            Family::Ed25519 => ed25519::expand(seed.bytes())?.1.to_vec(),
             Family::MlDsa(set) => {
                 let mut public_key = vec![0; set.public_key_bytes];
                 set.expand(seed.bytes(), keys::alloc(set.secret_key_bytes)?.bytes_mut(), &mut public_key)?;
@@ -126,12 +121,12 @@ impl KeyType {
     pub fn open(self, plaintext: Slot) -> Result<Material, Status> {
         let bytes = plaintext.bytes();
         match self.family() {
-            Family::Ed25519 if bytes.len() == ED25519_SEED_BYTES => {
-                Ok(Material::Ed25519(expand_ed25519(bytes).map_err(|_| Status::Internal)?.0))
+            Family::Ed25519 if bytes.len() == ed25519::SEED_BYTES => {
+                Ok(Material::Ed25519(ed25519::expand(bytes).map_err(|_| Status::Internal)?.0))
             }
             Family::MlDsa(set) if bytes.len() == mldsa::SEED_BYTES => {
                 let mut secret_key = keys::alloc(set.secret_key_bytes).map_err(|_| Status::Internal)?;
-                let mut public_key = [0; MAX_ML_DSA_PUBLIC_KEY_BYTES];
+                let mut public_key = [0; mldsa::MAX_PUBLIC_KEY_BYTES];
                 set.expand(bytes, secret_key.bytes_mut(), &mut public_key[..set.public_key_bytes])
                     .map_err(|_| Status::Internal)?;
                 Ok(Material::MlDsa(set, secret_key))
@@ -140,23 +135,6 @@ impl KeyType {
             Family::Ed25519 | Family::MlDsa(_) => Err(Status::KeyUnusable),
         }
     }
-}
-
-const MAX_ML_DSA_PUBLIC_KEY_BYTES: usize = 2592;
-
-fn expand_ed25519(seed: &[u8]) -> Result<(Slot, [u8; ED25519_PUBLIC_KEY_BYTES]), Failure> {
-    assert!(seed.len() == ED25519_SEED_BYTES);
-    let mut private_key = keys::alloc(ED25519_PRIVATE_KEY_BYTES)?;
-    let mut public_key = [0; ED25519_PUBLIC_KEY_BYTES];
-    // SAFETY: the outputs have 32 and 64 bytes, the seed 32.
-    unsafe {
-        lc::ED25519_keypair_from_seed(
-            public_key.as_mut_ptr(),
-            private_key.bytes_mut().as_mut_ptr(),
-            seed.as_ptr(),
-        );
-    }
-    Ok((private_key, public_key))
 }
 
 fn parse_pkcs8(der: &[u8], kind: EvpKind) -> Option<EvpKey> {
@@ -192,7 +170,7 @@ pub struct Scheme {
 }
 
 static SCHEMES: [Scheme; 7] = [
-    Scheme { id: 1, stack_bytes: 16 << 10, sign: sign_ed25519, verify: verify_ed25519 },
+    Scheme { id: 1, stack_bytes: 16 << 10, sign: sign_ed25519, verify: ed25519::verify },
     Scheme {
         id: 2,
         stack_bytes: 128 << 10,
@@ -242,31 +220,10 @@ pub fn scheme(id: u32) -> Option<&'static Scheme> {
 }
 
 fn sign_ed25519(key: &Material, message: &[u8], out: &mut [u8], _: bool) -> Result<usize, Status> {
-    let Material::Ed25519(private_key) = key else { return Err(Status::KeyUnusable) };
-    let Some(out) = out.get_mut(..ED25519_SIGNATURE_BYTES) else { return Err(Status::BadInput) };
-    // SAFETY: out has 64 bytes, the private key 64, the message its length.
-    let signed = unsafe {
-        lc::ED25519_sign(out.as_mut_ptr(), message.as_ptr(), message.len(), private_key.bytes().as_ptr())
-    };
-    if signed == 1 { Ok(ED25519_SIGNATURE_BYTES) } else { Err(Status::Internal) }
-}
-
-fn verify_ed25519(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
-    if public_key.len() != ED25519_PUBLIC_KEY_BYTES {
-        return Status::KeyUnusable;
+    match key {
+        Material::Ed25519(private_key) => ed25519::sign(private_key, message, out),
+        _ => Err(Status::KeyUnusable),
     }
-    if signature.len() != ED25519_SIGNATURE_BYTES {
-        return Status::SignatureInvalid;
-    }
-    // SAFETY: signature has 64 bytes, the public key 32, the message its length.
-    let valid = unsafe {
-        lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr())
-    };
-    if valid == 1 {
-        return Status::Ok;
-    }
-    evp::clear_errors();
-    Status::SignatureInvalid
 }
 
 fn sign_ml_dsa(
