@@ -1,0 +1,158 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+export interface RunningService {
+  readonly url: string;
+  readonly port: number;
+  readonly engine: 'native' | 'openssl';
+  readonly pid: number;
+  readonly dataDir: string;
+  /** The administrator's capability of the tenant `default`. */
+  readonly token: string;
+  /** A capability of this data directory; all scopes unless some are named. */
+  mint(tenant: string, scopes?: string, expires?: string): Promise<string>;
+  /** Lines of standard output so far: the service's log. */
+  readonly log: readonly string[];
+  readonly errors: () => string;
+  /** SIGTERM, and its exit status. */
+  stop(): Promise<number | null>;
+  /** SIGKILL; resolves when the process is gone. */
+  kill(): Promise<void>;
+}
+
+export interface ServiceOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** A temporary one, removed at `release`, when not given. */
+  readonly dataDir?: string;
+}
+
+/** The real service as a process of its own, on a free port. Throws with its standard error when it does not start. */
+export async function startService(options: ServiceOptions = {}): Promise<RunningService> {
+  const dataDir = options.dataDir ?? temporaryDirectory();
+  const child = spawn(process.execPath, ['src/cli/main.ts', 'serve'], {
+    cwd: root,
+    env: { ...process.env, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  children.add(child);
+  const gone = once(child, 'exit').then(([code]) => {
+    children.delete(child);
+    return code as number | null;
+  });
+  let errors = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    errors += chunk;
+  });
+  const log: string[] = [];
+  const listening = new Promise<{ url: string; engine: 'native' | 'openssl' }>((resolve) => {
+    createInterface(child.stdout).on('line', (line) => {
+      log.push(line);
+      const entry = JSON.parse(line) as { msg?: string; url?: string; engine?: 'native' | 'openssl' };
+      if (entry.msg === 'listening') resolve({ url: entry.url as string, engine: entry.engine as 'native' });
+    });
+  });
+  const started = await Promise.race([listening, gone.then(() => undefined)]);
+  if (started === undefined) throw new Error(`the service did not start: ${errors}${log.join('\n')}`);
+  const { url, engine } = started;
+  const tokenFile = join(dataDir, 'bootstrap.token');
+  return {
+    url,
+    engine,
+    port: Number(new URL(url).port),
+    pid: child.pid as number,
+    dataDir,
+    token: existsSync(tokenFile) ? readFileSync(tokenFile, 'utf8').trim() : '',
+    mint: (tenant, scopes, expires) => mintToken(dataDir, tenant, scopes, expires),
+    log,
+    errors: () => errors,
+    stop() {
+      child.kill('SIGTERM');
+      return gone;
+    },
+    async kill() {
+      child.kill('SIGKILL');
+      await gone;
+    },
+  };
+}
+
+const children = new Set<ChildProcess>();
+const directories: string[] = [];
+
+export function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'intaglio-test-'));
+  directories.push(directory);
+  return directory;
+}
+
+// Whatever a failed test left behind.
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
+
+async function mintToken(
+  dataDir: string,
+  tenant: string,
+  scopes = 'kms:create,kms:read,kms:sign,kms:verify,kms:rotate,kms:destroy',
+  expires?: string,
+): Promise<string> {
+  const child = spawn(
+    process.execPath,
+    [
+      ...['src/cli/main.ts', 'token', 'mint', '--tenant', tenant, '--scope', scopes, '--data-dir', dataDir],
+      ...(expires === undefined ? [] : ['--expires', expires]),
+    ],
+    { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  let token = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    token += chunk;
+  });
+  const [code] = (await once(child, 'close')) as [number];
+  if (code !== 0) throw new Error('the capability could not be minted');
+  return token.trim();
+}
+
+export interface JsonAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every shape.
+  readonly body: any;
+}
+
+/** One request with a JSON answer. */
+export async function call(
+  service: { readonly url: string },
+  token: string | undefined,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<JsonAnswer> {
+  const response = await fetch(`${service.url}${path}`, {
+    method,
+    headers: {
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: text === '' ? undefined : JSON.parse(text),
+  };
+}
+
+/** BLAKE3-256 of "hello world". */
+export const helloWorldB3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
