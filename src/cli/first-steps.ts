@@ -12,7 +12,7 @@ export function firstSteps({ url, bootstrap, bootstrapFile }: FirstStepsOf): str
 Create a key, sign BLAKE3("hello world"), verify:
 
   KID=$(${post}/keys -d '{"purpose":"demo","alg":"ml-dsa-65"}' | sed 's/.*"kid":"\\([^"]*\\)".*/\\1/'); echo $KID
-  SIG=$(${post}/sign -d "{\\"kid\\":\\"$KID\\",\\"payload_b3\\":\\"${helloWorldB3}\\"}" | sed 's/.*"signature_b64":"\\([^"]*\\)".*/\\1/'); echo ${#SIG} characters
+  SIG=$(${post}/sign -d "{\\"kid\\":\\"$KID\\",\\"payload_b3\\":\\"${helloWorldB3}\\"}" | sed 's/.*"signature_b64":"\\([^"]*\\)".*/\\1/'); echo "signed: $(echo $SIG | cut -c1-40)..."
   ${post}/verify -d "{\\"payload_b3\\":\\"${helloWorldB3}\\",\\"sigs\\":[{\\"kid\\":\\"$KID\\",\\"signature_b64\\":\\"$SIG\\"}]}"
 
 `;
