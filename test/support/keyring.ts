@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
+import { openKeyring } from '../../src/keys/directory.ts';
+import type { KeyHandle, Keyring, KeyringOptions, PrivateParts } from '../../src/keys/keyring.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Store } from '../../src/store/store.ts';
+import { FaultyStore } from './faulty-store.ts';
+
+export const ed25519 = findAlgorithm('ed25519')!;
+export const hybrid = findAlgorithm('ed25519+ml-dsa-65')!;
+
+/** Keys whose bytes say to which kid they belong. No cryptography: the engines are tested elsewhere. */
+export class NamedParts implements PrivateParts {
+  readonly backend = 'software';
+  failing = false;
+  made = 0;
+  beforeGenerate: (() => Promise<void>) | undefined;
+
+  async generate(
+    ...[algorithm, , kid]: Parameters<PrivateParts['generate']>
+  ): ReturnType<PrivateParts['generate']> {
+    await this.beforeGenerate?.();
+    if (this.failing) return refuse('Internal');
+    this.made += 1;
+    return ok(
+      algorithm.components.map((_, index) => ({
+        publicKey: Buffer.from(`public ${index} ${kid}`),
+        sealed: Buffer.from(`sealed ${index} ${kid}`),
+      })),
+    );
+  }
+
+  opening(...[part, index, tenant, kid]: Parameters<PrivateParts['opening']>): Uint8Array {
+    return Buffer.from(
+      `opening ${index} ${tenant} ${kid} ${part.sealed === undefined ? '' : Buffer.from(part.sealed)}`,
+    );
+  }
+}
+
+export class SetClock {
+  nowMs = 1_800_000_000_000;
+  monotonicMs(): number {
+    return this.nowMs;
+  }
+  utcMs(): number {
+    return this.nowMs;
+  }
+}
+
+export interface Bench {
+  readonly keyring: Keyring;
+  readonly store: FaultyStore;
+  readonly inner: Store;
+  readonly custody: NamedParts;
+  readonly clock: SetClock;
+  readonly forgotten: number[];
+  readonly corrupt: string[];
+}
+
+export function makeKeyring(
+  t: { after(undo: () => Promise<void>): void },
+  options: Partial<KeyringOptions> = {},
+  inner: Store = new MemoryStore(),
+): Bench {
+  const store = new FaultyStore(inner);
+  const custody = new NamedParts();
+  const clock = new SetClock();
+  const forgotten: number[] = [];
+  const corrupt: string[] = [];
+  const keyring = openKeyring(
+    {
+      store,
+      custody,
+      clock,
+      onForget: (keyNumber) => void forgotten.push(keyNumber),
+      onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
+    },
+    options,
+  );
+  t.after(() => keyring.close());
+  return { keyring, store, inner, custody, clock, forgotten, corrupt };
+}
+
+export function unwrap<T>(result: Result<T>): T {
+  assert.ok(result.ok, `refused: ${result.ok ? '' : JSON.stringify(result.failure)}`);
+  return result.value;
+}
+
+export function codeOf(result: Result<unknown>): string {
+  return result.ok ? 'ok' : result.failure.code;
+}
+
+/** The version in the handle is all of one piece: its number, kid, public and private parts belong together. */
+export function assertConsistent(handle: KeyHandle): void {
+  const { version, head, algorithm, signs } = handle;
+  assert.equal(version.kid, `${head.id}#v${version.version}`);
+  assert.equal(version.parts.length, algorithm.components.length);
+  version.parts.forEach((part, index) => {
+    assert.equal(part.component, algorithm.components[index]);
+    assert.equal(Buffer.from(part.publicKey).toString(), `public ${index} ${version.kid}`);
+    const expected = `opening ${index} ${head.tenant} ${version.kid} sealed ${index} ${version.kid}`;
+    assert.equal(Buffer.from(part.opening).toString(), signs ? expected : '');
+  });
+  if (signs) assert.equal(version.version, head.currentVersion);
+}
+
+/** For what happens in the background; gives up after far longer than it can take. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let waited = 0; !(await condition()); waited += 1) {
+    assert.ok(waited < 10_000, 'it never happened');
+    await delay(1);
+  }
+}
