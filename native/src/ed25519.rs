@@ -74,8 +74,9 @@ pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
         return Status::SignatureInvalid;
     }
     // SAFETY: signature has 64 bytes, the public key 32, the message its length.
-    let valid =
-        unsafe { lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr()) };
+    let valid = unsafe {
+        lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr())
+    };
     if valid == 1 {
         return Status::Ok;
     }

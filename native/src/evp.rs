@@ -153,8 +153,9 @@ impl EvpKey {
             EvpKind::Rsa(_) => {
                 let mut spki = vec![0; MAX_SPKI_BYTES];
                 // SAFETY: marshals into the CBB it is given; the key is valid.
-                let written =
-                    write_der(&mut spki, |cbb| unsafe { lc::EVP_marshal_public_key(cbb, self.key.as_ptr()) })?;
+                let written = write_der(&mut spki, |cbb| unsafe {
+                    lc::EVP_marshal_public_key(cbb, self.key.as_ptr())
+                })?;
                 spki.truncate(written);
                 Some(spki)
             }

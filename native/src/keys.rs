@@ -117,6 +117,9 @@ pub fn forget_all() {
 /// A slot of the arena, evicting keys that nobody uses if there is no free one.
 pub fn alloc(len: usize) -> Result<Slot, Failure> {
     let arena = arena::arena()?;
+    if len > arena::MAX_SLOT_BYTES {
+        return Err(Failure::argument("longer than any key"));
+    }
     loop {
         if let Some(slot) = arena.alloc(len) {
             return Ok(slot);

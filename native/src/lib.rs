@@ -18,7 +18,7 @@ mod stack;
 
 use failure::Failure;
 use napi::bindgen_prelude::{FromNapiValue, JsValue, Uint8Array, Unknown};
-use napi::sys;
+use napi::{ValueType, sys};
 use napi_derive::napi;
 use schemes::{KeyType, NewKey};
 
@@ -90,9 +90,14 @@ fn cpu() -> String {
 
 #[napi(catch_unwind)]
 pub fn configure(settings: Unknown) -> Result<()> {
+    let expected = || Failure::argument("settings are { reseedIntervalOps, arenaBytes }");
+    // Looking a property up in undefined would leave a TypeError pending.
+    if !matches!(settings.get_type(), Ok(ValueType::Object)) {
+        return Err(expected().into());
+    }
     // SAFETY: the value belongs to the environment that called.
-    let settings = unsafe { Settings::from_napi_value(settings.value().env, settings.raw()) }
-        .map_err(|_| Failure::argument("settings are { reseedIntervalOps, arenaBytes }"))?;
+    let settings =
+        unsafe { Settings::from_napi_value(settings.value().env, settings.raw()) }.map_err(|_| expected())?;
     let interval = whole_number(settings.reseed_interval_ops)
         .filter(|&interval| interval >= 1)
         .ok_or_else(|| Failure::argument("reseedIntervalOps is a whole number from 1 to 4294967295"))?;

@@ -48,7 +48,8 @@ impl Pages {
         };
         // SAFETY: the range is the mapping made above. A kernel that cannot keep it out of dumps gets no keys.
         let kept_out = unsafe {
-            libc::madvise(base, whole, libc::MADV_DONTDUMP) == 0 && libc::madvise(base, whole, fork_advice) == 0
+            libc::madvise(base, whole, libc::MADV_DONTDUMP) == 0
+                && libc::madvise(base, whole, fork_advice) == 0
         };
         if !kept_out {
             // SAFETY: unmaps what was mapped above; nothing points into it yet.

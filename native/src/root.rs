@@ -76,7 +76,8 @@ pub fn from_file(path: &str) -> Result<u32, Failure> {
     }
     let mut key = keys::alloc(KEY_BYTES)?;
     let complete = stat.st_size == KEY_BYTES as libc::off_t
-        && read_exactly(&file, key.bytes_mut()).map_err(|error| io("cannot read the root key file", &error))?;
+        && read_exactly(&file, key.bytes_mut())
+            .map_err(|error| io("cannot read the root key file", &error))?;
     if !complete {
         return Err(Failure::new("ROOT_LENGTH", "the root key file does not have exactly 32 bytes"));
     }

@@ -130,7 +130,9 @@ mod tests {
                     let mut signature = vec![0; 5000];
                     let deepest = (0..50)
                         .map(|_| {
-                            depth(|| _ = (scheme.sign)(&key.material, &[7; 32], &mut signature, false).unwrap())
+                            depth(|| {
+                                _ = (scheme.sign)(&key.material, &[7; 32], &mut signature, false).unwrap()
+                            })
                         })
                         .max()
                         .unwrap();
