@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
-import { createCostTable } from './admission/costs.ts';
+import { createCostTable } from './dispatch/costs.ts';
 import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';

@@ -1,5 +1,3 @@
-import type { Algorithm, SignatureScheme } from '../algorithms/descriptor.ts';
-
 /**
  * What an operation costs, in microseconds of a worker: the registry's guess at first, then an exponentially weighted
  * mean of what workers measured, so that the price is right on any machine.
@@ -27,27 +25,4 @@ export function createCostMeter(initialUs: number): CostMeter {
       meanUs = Math.max(1, meanUs + (sampleUs - meanUs) * smoothing);
     },
   };
-}
-
-/** The meters of one signature scheme of one key type. */
-export interface SchemeCosts {
-  readonly sign: CostMeter;
-  readonly verify: CostMeter;
-}
-
-/** A meter for each way to sign of each algorithm, found by the descriptor itself. */
-export type CostTable = ReadonlyMap<SignatureScheme, SchemeCosts>;
-
-export function createCostTable(algorithms: readonly Algorithm[]): CostTable {
-  const table = new Map<SignatureScheme, SchemeCosts>();
-  for (const { components } of algorithms) {
-    for (const scheme of components.flatMap((component) => component.schemes)) {
-      if (table.has(scheme)) continue;
-      table.set(scheme, {
-        sign: createCostMeter(scheme.signCostUs),
-        verify: createCostMeter(scheme.verifyCostUs),
-      });
-    }
-  }
-  return table;
 }

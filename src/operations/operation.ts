@@ -1,4 +1,5 @@
-import type { CostMeter, CostTable } from '../admission/costs.ts';
+import type { CostMeter } from '../admission/costs.ts';
+import type { CostTable } from '../dispatch/costs.ts';
 import type { CallClass } from '../admission/scheduler.ts';
 import type { Failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SchemeCosts } from '../admission/costs.ts';
+import type { SchemeCosts } from '../dispatch/costs.ts';
 import type { SignatureScheme } from '../algorithms/descriptor.ts';
 import { encodeBase64 } from '../core/bytes.ts';
 import { type Failure, failure } from '../core/failure.ts';

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SchemeCosts } from '../admission/costs.ts';
+import type { SchemeCosts } from '../dispatch/costs.ts';
 import type { SignatureScheme } from '../algorithms/descriptor.ts';
 import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';

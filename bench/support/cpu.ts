@@ -1,0 +1,24 @@
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** CPU time that a process has used so far on all its threads, in microseconds (Linux: schedstat counts nanoseconds). */
+export function cpuUs(pid: number): number {
+  let ns = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) ns += threadNs(pid, thread);
+  return ns / 1000;
+}
+
+/** The same for each thread by its id. */
+export function cpuUsByThread(pid: number): Map<string, number> {
+  const threads = new Map<string, number>();
+  for (const thread of readdirSync(`/proc/${pid}/task`)) threads.set(thread, threadNs(pid, thread) / 1000);
+  return threads;
+}
+
+function threadNs(pid: number, thread: string): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  } catch {
+    // It ended between the listing and now.
+    return 0;
+  }
+}
