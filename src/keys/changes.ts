@@ -171,7 +171,11 @@ export class KeyChanges {
       revision,
     }));
     const current = shredded.at(-1);
-    if (current?.record.version !== before.currentVersion || shredded.length !== before.currentVersion) {
+    if (shredded.length > before.currentVersion) {
+      this.#lookup.forgetKey(before);
+      return overtaken;
+    }
+    if (shredded.length < before.currentVersion || current === undefined) {
       return this.#records.corrupt(headKey(id));
     }
     const change = this.#counter.begin(before, 'destroyed');

@@ -221,6 +221,44 @@ test('a change by somebody else is noticed at the commit and not overwritten', a
   assert.equal(unwrap(await one.keyring.rotate({ tenant, kid: id })).kid, `${id}#v3`);
 });
 
+test('a rotation and a destruction elsewhere do not undo each other', async (t) => {
+  const one = makeKeyring(t);
+  const two = makeKeyring(t, {}, one.inner);
+  const make = async () => {
+    const made = unwrap(await one.keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+    return made.kid.replace('#v1', '');
+  };
+  const destroyed = await make();
+  one.custody.beforeGenerate = async () => {
+    one.custody.beforeGenerate = undefined;
+    unwrap(await two.keyring.destroy({ tenant, kid: destroyed }));
+  };
+  assert.equal(codeOf(await one.keyring.rotate({ tenant, kid: destroyed })), 'Conflict');
+  assert.equal(unwrap(await one.keyring.find(tenant, destroyed)).head.state, 'destroyed');
+
+  const rotated = await make();
+  one.store.afterGet = async () => {
+    one.store.afterGet = undefined;
+    unwrap(await two.keyring.rotate({ tenant, kid: rotated }));
+  };
+  assert.notEqual(codeOf(await one.keyring.destroy({ tenant, kid: rotated })), 'ok');
+  const handle = unwrap(await one.keyring.find(tenant, rotated));
+  assert.ok(handle.signs && handle.version.version === 2);
+});
+
+test('a key that was looked for while it was made is found as soon as it is there', async (t) => {
+  const { keyring, custody } = makeKeyring(t, { maxCachedKeys: 1 });
+  let looked = '';
+  custody.beforeGenerate = async () => {
+    custody.beforeGenerate = undefined;
+    looked = codeOf(await keyring.find(tenant, custody.asked));
+  };
+  const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  assert.equal(looked, 'NotFound');
+  unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  assertConsistent(unwrap(await keyring.find(tenant, kid)));
+});
+
 test('custody that fails changes nothing', async (t) => {
   const { keyring, custody, store } = makeKeyring(t);
   const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));

@@ -87,6 +87,20 @@ test('concurrent duplicates have one effect and one answer; a concurrent other b
   assert.equal(unwrap(await keyring.describe(tenant, kid)).head.currentVersion, 2);
 });
 
+test('an op_id that is used elsewhere at the same time has one effect; the loser learns of it by trying again', async (t) => {
+  const one = makeKeyring(t);
+  const two = makeKeyring(t, {}, one.inner);
+  const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };
+  let kid = '';
+  one.custody.beforeGenerate = async () => {
+    one.custody.beforeGenerate = undefined;
+    kid = unwrap(await two.keyring.create(create)).kid;
+  };
+  assert.equal(codeOf(await one.keyring.create(create)), 'Conflict');
+  assert.equal(unwrap(await one.keyring.create(create)).kid, kid);
+  assert.equal(unwrap(await one.inner.list({ prefix: 'key/', limit: 10 })).length, 1);
+});
+
 test('a refusal is not remembered: the same op_id may succeed later', async (t) => {
   const { keyring, store, custody } = makeKeyring(t);
   const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };

@@ -16,11 +16,14 @@ export class NamedParts implements PrivateParts {
   readonly backend = 'software';
   failing = false;
   made = 0;
+  /** The kid that was last asked for. */
+  asked = '';
   beforeGenerate: (() => Promise<void>) | undefined;
 
   async generate(
     ...[algorithm, , kid]: Parameters<PrivateParts['generate']>
   ): ReturnType<PrivateParts['generate']> {
+    this.asked = kid;
     await this.beforeGenerate?.();
     if (this.failing) return refuse('Internal');
     this.made += 1;
