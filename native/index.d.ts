@@ -5,6 +5,9 @@
  * addon. Every function is synchronous. Whatever fails throws an `Error` whose `code` is a {@link NativeErrorCode};
  * messages carry no input. No function returns private key bytes.
  *
+ * Signing: Ed25519, ECDSA and RSA by AWS-LC, ML-DSA by liboqs; verification is AWS-LC's throughout. Ed25519 public keys
+ * and R of small order are refused, and an RSA public key has one encoding only (parameters NULL).
+ *
  * Key types: 1 ed25519, 2 ml-dsa-44, 3 ml-dsa-65, 4 ml-dsa-87, 5 ecdsa-p256, 16 rsa-2048, 17 rsa-3072, 18 rsa-4096.
  */
 
@@ -87,7 +90,7 @@ export function describe(): Description;
 /**
  * Sets the bounds, once at the start and before any key or root is made. The same arena size again is no error, so
  * every thread may call it; another size throws ALREADY_CONFIGURED. Defaults: 65536 requests, 4 MiB (which fits the
- * customary RLIMIT_MEMLOCK of 8 MiB).
+ * customary RLIMIT_MEMLOCK of 8 MiB). The first call of a process takes 20 to 30 ms: AWS-LC gathers entropy.
  */
 export function configure(settings: Settings): void;
 

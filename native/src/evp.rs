@@ -345,6 +345,14 @@ pub fn clear_errors() {
     unsafe { lc::ERR_clear_error() }
 }
 
+/// Seeds aws-lc's generator, which gathers CPU jitter for 20 to 30 ms the first time in a process: at the start
+/// rather than inside somebody's first signature.
+pub fn seed_generator() {
+    let mut unused = [0; 1];
+    // SAFETY: one byte of room. Failing here means nothing: signing draws again, and reports.
+    unsafe { lc::RAND_bytes(unused.as_mut_ptr(), unused.len()) };
+}
+
 fn sha256(message: &[u8]) -> [u8; SHA256_BYTES] {
     let mut digest = [0; SHA256_BYTES];
     // SAFETY: digest has the 32 bytes that are written.

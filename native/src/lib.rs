@@ -109,6 +109,7 @@ pub fn configure(settings: Unknown) -> Result<()> {
         return Err(Failure::new("ALREADY_CONFIGURED", "the arena has another size already").into());
     }
     drbg::configure(interval);
+    evp::seed_generator();
     Ok(())
 }
 
