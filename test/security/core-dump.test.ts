@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { encodeBatch } from '../../src/engine/batch.ts';
+import type { Scheme } from '../../src/engine/engine.ts';
+import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { aad, schemesOf, signItem, tenant } from '../support/batches.ts';
+import { availableEngines, testEngineOptions } from '../support/engines.ts';
+import {
+  createFinder,
+  distinctBytes,
+  keyTypeOf,
+  knownEd25519,
+  knownMlDsa65,
+  type Mark,
+  pieces,
+} from './secrets.ts';
+
+const child = fileURLToPath(new URL('./core-child.js', import.meta.url));
+const control = distinctBytes('core control');
+
+test('native: a full core of the process after signing has no copy of its keys', {
+  skip: reasonToSkip(),
+}, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'intaglio-core-'));
+  let signer: ChildProcess | undefined;
+  try {
+    const rootPath = join(directory, 'root');
+    // Sealed here with the other engine: the child gets blobs, never a plaintext.
+    const engine = createOpensslEngine(testEngineOptions);
+    const root = engine.openRoot({ kind: 'file-create', path: rootPath });
+    const keys = [knownEd25519(), knownMlDsa65()];
+    // Each key from its blob every time, then once from the blob and from the cache after that.
+    const items = [0, 1].flatMap((cached) =>
+      keys.flatMap((key, index) => {
+        const secret = Uint8Array.from(key.secret);
+        const sealed = engine.importKey(root, keyTypeOf(key), tenant, aad, secret);
+        const keyNumber = cached * (index + 1);
+        const scheme = schemesOf[key.keyTypeName][0] as Scheme;
+        return Array.from({ length: 8 }, (_, n) => signItem(scheme, sealed, Buffer.of(n), { keyNumber }));
+      }),
+    );
+    const requestPath = join(directory, 'request');
+    writeFileSync(requestPath, encodeBatch(items));
+
+    signer = spawn(process.execPath, [child, rootPath, requestPath], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const [line] = (await once(signer.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
+    assert.equal(line.toString(), 'signed\n');
+
+    const marks = [...keys.flatMap((key) => key.marks), ...pieces('control', control)];
+    marks.push(...pieces('root key', readFileSync(rootPath)));
+    const core = join(directory, 'core');
+    const dump = (...options: string[]) => {
+      execFileSync('gcore', [...options, '-o', core, `${signer?.pid}`], { stdio: 'ignore' });
+      return findInFile(`${core}.${signer?.pid}`, marks);
+    };
+    assert.deepEqual([...dump()], ['control']);
+    // With the pages that are excluded from dumps the keys are there: the search is not blind.
+    const everything = dump('-a');
+    for (const what of ['root key', 'Ed25519 seed', 'ML-DSA K']) assert.ok(everything.has(what), what);
+  } finally {
+    signer?.stdin?.end();
+    if (signer?.exitCode === null) await once(signer, 'exit');
+    rmSync(directory, { recursive: true });
+  }
+});
+
+function reasonToSkip(): string | false {
+  if (!availableEngines().some(({ name }) => name === 'native')) return 'the native engine is not built';
+  if (spawnSync('gcore', ['--help']).error !== undefined)
+    return 'gcore (Debian package gdb) is not installed';
+  return false;
+}
+
+/** The longest mark has 64 bytes, so a block is searched with the first 63 bytes of the next. */
+const overlapBytes = 63;
+const blockBytes = 1 << 16;
+const zeros = Buffer.alloc(blockBytes);
+
+function findInFile(path: string, marks: readonly Mark[]): Set<string> {
+  const find = createFinder(marks);
+  const found = new Set<string>();
+  const file = openSync(path, 'r');
+  const chunk = Buffer.allocUnsafeSlow(256 * blockBytes + overlapBytes);
+  for (let position = 0; ; position += 256 * blockBytes) {
+    const length = readSync(file, chunk, 0, chunk.length, position);
+    for (let at = 0; at < length; at += blockBytes) {
+      // Most of a core is untouched memory: 1.3 GB of it, written by gdb as zeros.
+      const end = Math.min(at + blockBytes, length);
+      if (zeros.compare(chunk, at, end, 0, end - at) === 0) continue;
+      for (const what of find(chunk.subarray(at, Math.min(end + overlapBytes, length)))) found.add(what);
+    }
+    if (length < chunk.length) break;
+  }
+  closeSync(file);
+  return found;
+}
