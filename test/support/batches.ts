@@ -1,0 +1,99 @@
+import {
+  type BatchItem,
+  type BatchResult,
+  batchOps,
+  encodeBatch,
+  readResults,
+  responseFor,
+  type SignItem,
+} from '../../src/engine/batch.ts';
+import {
+  type Engine,
+  type GeneratedKey,
+  type KeyTypeName,
+  type RootRef,
+  type Scheme,
+  schemes,
+} from '../../src/engine/engine.ts';
+import { buildOpening } from '../../src/engine/opening.ts';
+
+export const tenant = 'acme';
+export const aad = 'acme/web/key/1';
+
+export const schemesOf: Readonly<Record<KeyTypeName, readonly Scheme[]>> = {
+  ed25519: [schemes.ed25519],
+  'ml-dsa-44': [schemes['ml-dsa-44']],
+  'ml-dsa-65': [schemes['ml-dsa-65']],
+  'ml-dsa-87': [schemes['ml-dsa-87']],
+  'ecdsa-p256': [schemes['ecdsa-p256-sha256']],
+  'rsa-2048': [schemes.ps256, schemes.rs256],
+  'rsa-3072': [schemes.ps256, schemes.rs256],
+  'rsa-4096': [schemes.ps256, schemes.rs256],
+};
+
+let lastKeyNumber = 0;
+/** Never reused in this process, as the engines ask. */
+export function nextKeyNumber(): number {
+  lastKeyNumber += 1;
+  return lastKeyNumber;
+}
+
+export function runBatch(engine: Engine, root: RootRef, items: readonly BatchItem[]): BatchResult[] {
+  const request = encodeBatch(items);
+  const response = responseFor(request);
+  engine.run(root, request, response);
+  return readResults(items, response);
+}
+
+export function signItem(
+  scheme: Scheme,
+  key: GeneratedKey,
+  message: Uint8Array,
+  { keyNumber = 0, op = batchOps.sign as SignItem['op'] } = {},
+): SignItem {
+  return { op, scheme, keyNumber, key: buildOpening(tenant, aad, key.sealed), message };
+}
+
+export function signOne(
+  engine: Engine,
+  root: RootRef,
+  scheme: Scheme,
+  key: GeneratedKey,
+  message: Uint8Array,
+): BatchResult {
+  return only(runBatch(engine, root, [signItem(scheme, key, message)]));
+}
+
+export function verifyOne(
+  engine: Engine,
+  root: RootRef,
+  scheme: Scheme,
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  signature: Uint8Array,
+  keyNumber = 0,
+): number {
+  const item = { op: batchOps.verify, scheme, keyNumber, key: publicKey, message, signature } as const;
+  return only(runBatch(engine, root, [item])).status;
+}
+
+function only(results: readonly BatchResult[]): BatchResult {
+  const [result] = results;
+  if (result === undefined) throw new Error('no result');
+  return result;
+}
+
+export function bytes(hex: string): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.from(hex, 'hex'));
+}
+
+export function hex(value: Uint8Array): string {
+  return Buffer.from(value).toString('hex');
+}
+
+/** A copy with one bit changed; bit 0 is the lowest bit of the first byte. */
+export function flipBit(value: Uint8Array, bit: number): Uint8Array {
+  const copy = Uint8Array.from(value);
+  copy[bit >> 3] = (copy[bit >> 3] as number) ^ (1 << (bit & 7));
+  return copy;
+}
