@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
+import fc from 'fast-check';
 import { batchStatuses } from '../../src/engine/batch.ts';
-import { type KeyTypeName, keyTypes } from '../../src/engine/engine.ts';
+import { type Engine, type KeyTypeName, keyTypes } from '../../src/engine/engine.ts';
 import { aad, flipBit, schemesOf, signOne, tenant, verifyOne } from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
 
@@ -38,4 +39,38 @@ for (const [index, sealer] of engines.entries()) {
       });
     }
   }
+}
+
+for (const keyTypeName of ['ed25519', 'ml-dsa-44', 'ecdsa-p256', 'rsa-2048'] as const) {
+  test(`property: damaged ${keyTypeName} keys and signatures have the same status in every engine`, () => {
+    const [maker] = engines as [Engine];
+    const roots = engines.map((engine) => engine.openRoot({ kind: 'memory' }));
+    const key = maker.generate(roots[0], keyTypes[keyTypeName], tenant, aad);
+    for (const scheme of schemesOf[keyTypeName]) {
+      const { signature } = signOne(maker, roots[0], scheme, key, message);
+      fc.assert(
+        fc.property(damage(key.publicKey), damage(signature), (publicKey, damaged) => {
+          const statuses = engines.map((engine, index) =>
+            verifyOne(engine, roots[index], scheme, publicKey, message, damaged),
+          );
+          assert.equal(new Set(statuses).size, 1, `${statuses}`);
+          assert.notEqual(statuses[0], batchStatuses.internal);
+        }),
+        { numRuns: 300 },
+      );
+    }
+  });
+}
+
+/** `value` as it is, with bytes changed, cut, lengthened, or something else altogether. */
+function damage(value: Uint8Array): fc.Arbitrary<Uint8Array> {
+  const index = fc.nat(value.length - 1);
+  return fc.oneof(
+    fc.constant(value),
+    fc.tuple(index, fc.nat(255)).map(([at, byte]) => Uint8Array.from(value).fill(byte, at, at + 1)),
+    index.map((length) => value.slice(0, length)),
+    fc.uint8Array({ minLength: 1, maxLength: 40 }).map((tail) => Buffer.concat([value, tail])),
+    fc.uint8Array({ maxLength: value.length + 8 }),
+    fc.uint8Array({ minLength: value.length, maxLength: value.length }),
+  );
 }

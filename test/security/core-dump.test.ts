@@ -71,7 +71,8 @@ test('native: a full core of the process after signing has no copy of its keys',
 });
 
 function reasonToSkip(): string | false {
-  if (!availableEngines().some(({ name }) => name === 'native')) return 'the native engine is not built';
+  if (!availableEngines().some(({ name }) => name === 'native'))
+    return 'the native engine is not among those under test';
   if (spawnSync('gcore', ['--help']).error !== undefined)
     return 'gcore (Debian package gdb) is not installed';
   return false;

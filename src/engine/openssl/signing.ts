@@ -107,12 +107,21 @@ function parseRsa(bytes: Uint8Array): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: asBuffer(bytes), format: 'der', type: 'spki' });
     if (key.asymmetricKeyType !== 'rsa') return undefined;
-    if (!modulusLengths.includes(key.asymmetricKeyDetails?.modulusLength)) return undefined;
+    if (!isRsaPublicKey(key)) return undefined;
     // OpenSSL reads BER and ignores what follows; only the canonical DER encodes back to itself.
     return key.export({ format: 'der', type: 'spki' }).equals(bytes) ? key : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** What AWS-LC asks of an RSA public key and OpenSSL does not: an odd modulus, an odd exponent of at most 33 bits. */
+function isRsaPublicKey(key: KeyObject): boolean {
+  const { modulusLength, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
+  if (!modulusLengths.includes(modulusLength)) return false;
+  if (publicExponent < 3n || publicExponent >= 1n << 33n || publicExponent % 2n === 0n) return false;
+  const modulus = Buffer.from(key.export({ format: 'jwk' }).n ?? '', 'base64url');
+  return (modulus[modulus.length - 1] as number) % 2 === 1;
 }
 
 export function modulusBytes(key: KeyObject): number {
