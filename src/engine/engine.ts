@@ -78,11 +78,14 @@ export interface Engine {
    */
   run(root: RootRef, request: Uint8Array, response: Uint8Array): void;
 
-  /** Wipes the opened key of this number from this thread's view: with `native` from the process. */
+  /** Wipes the opened key of this number: with `native` for the whole process, with `openssl` in this thread only. */
   forget(keyNumber: number): void;
 
   stats(): EngineStats;
 
-  /** Wipes every opened key and root. */
+  /**
+   * Wipes every opened key and root. With `openssl` a root lives on in its KeyObject, until whoever holds that lets go
+   * of it; OpenSSL clears its bytes when it is collected.
+   */
   wipe(): void;
 }
