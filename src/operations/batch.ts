@@ -40,7 +40,7 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
     name,
     scope,
     parse(request) {
-      const parsed = body.parse(request.body);
+      const parsed = body.parse(request);
       return parsed.ok ? ok(parsed.value.items) : parsed;
     },
     async plan(items, caller) {

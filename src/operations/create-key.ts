@@ -23,7 +23,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<Static<t
     kind: 'keys',
     name: 'create',
     scope: 'kms:create',
-    parse: (request) => shape.parse(request.body),
+    parse: (request) => shape.parse(request),
     async run(request, caller) {
       if (request.tenant !== undefined && request.tenant !== caller.tenant) {
         return refuse('NoCapability', 'the capability is for another tenant');

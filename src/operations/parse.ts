@@ -1,12 +1,13 @@
 import type { Static, TSchema } from '@sinclair/typebox';
 import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import type { OperationRequest } from './operation.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
   check(value: unknown): Result<T>;
-  /** The same for the bytes of a JSON text. */
-  parse(body: Uint8Array): Result<T>;
+  /** The same for a request whose body is JSON; what it asks for stands there, so a query is refused. */
+  parse(request: Pick<OperationRequest, 'query' | 'body'>): Result<T>;
 }
 
 export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Schema>> {
@@ -15,12 +16,17 @@ export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Sc
     compiled.Check(value) ? ok(value) : refuseShape(compiled, value);
   return {
     check,
-    parse(body) {
+    parse({ query, body }) {
+      if (query !== '') return noQuery;
       const parsed = parseJson(body);
       return parsed.ok ? check(parsed.value) : parsed;
     },
   };
 }
+
+const noQuery = refuse('BadRequest', 'no query parameters here');
+/** For requests that may do without a body. */
+export const emptyObject: Uint8Array = Buffer.from('{}');
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -58,10 +64,7 @@ export function parseQuery<Name extends string>(
   for (const [name, value] of new URLSearchParams(query)) {
     const known = names.find((candidate) => candidate === name);
     if (known === undefined) {
-      return refuse(
-        'BadRequest',
-        names.length === 0 ? 'no query parameters here' : `query parameters: ${names.join(', ')}`,
-      );
+      return names.length === 0 ? noQuery : refuse('BadRequest', `query parameters: ${names.join(', ')}`);
     }
     if (values[known] !== undefined) return refuse('BadRequest', `${known} is given twice`);
     values[known] = value;

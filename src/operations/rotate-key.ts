@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox';
 import { ok } from '../core/result.ts';
 import { operationIdOf } from './idempotency.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
-import { shapeOf } from './parse.ts';
+import { emptyObject, shapeOf } from './parse.ts';
 import { presentPublicKey } from './present.ts';
 import { closed, operationId } from './schemas.ts';
 
@@ -17,8 +17,8 @@ export function rotateKeyOperation(
     kind: 'keys',
     name: 'rotate',
     scope: 'kms:rotate',
-    parse({ kid, body }) {
-      const request = body.length === 0 ? ok({}) : shape.parse(body);
+    parse({ kid, query, body }) {
+      const request = shape.parse({ query, body: body.length === 0 ? emptyObject : body });
       return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
     },
     async run({ kid, request }, caller) {

@@ -1,10 +1,10 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SchemeCosts } from '../dispatch/costs.ts';
 import type { SignatureScheme } from '../algorithms/descriptor.ts';
 import { encodeBase64 } from '../core/bytes.ts';
 import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { SchemeCosts } from '../dispatch/costs.ts';
 import { type BatchResult, batchOps, batchStatuses, type SignItem } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import type { CryptoOperation, CryptoPlan, CryptoWork, OperationParts, Step } from './operation.ts';
@@ -46,7 +46,7 @@ export function signOperation(parts: OperationParts): CryptoOperation<SignReques
     kind: 'crypto',
     name: 'sign',
     scope: 'kms:sign',
-    parse: (request) => signShape.parse(request.body),
+    parse: (request) => signShape.parse(request),
     plan(request, caller) {
       const plan = planSign(parts, request, caller);
       return plan instanceof Promise ? plan.then(single) : single(plan);

@@ -1,9 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SchemeCosts } from '../dispatch/costs.ts';
 import type { SignatureScheme } from '../algorithms/descriptor.ts';
 import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { SchemeCosts } from '../dispatch/costs.ts';
 import {
   type BatchResult,
   type BatchStatus,
@@ -58,7 +58,7 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     kind: 'crypto',
     name: 'verify',
     scope: 'kms:verify',
-    parse: (request) => verifyShape.parse(request.body),
+    parse: (request) => verifyShape.parse(request),
     plan(request, caller) {
       const plan = planVerify(parts, request, caller);
       return plan instanceof Promise ? plan.then(single) : single(plan);
