@@ -1,12 +1,19 @@
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
-import type { FailureCode } from './core/failure.ts';
+import type { Failure, FailureCode } from './core/failure.ts';
 import { type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
 import type { CryptoLane } from './dispatch/signatures.ts';
-import type { BatchResult } from './engine/batch.ts';
-import type { Answer, CryptoOperation, Operation, OperationRequest } from './operations/operation.ts';
+import type {
+  Answer,
+  CryptoOperation,
+  CryptoWork,
+  KeyOperation,
+  Operation,
+  OperationRequest,
+  Step,
+} from './operations/operation.ts';
 
 /** One call, as the router understood it. */
 export interface CallRequest extends OperationRequest {
@@ -30,11 +37,12 @@ export interface RequestPathParts {
   readonly deadlineMs: number;
 }
 
-export type RequestPath = (call: CallRequest) => Promise<Result<Answer>>;
+/** Whatever is refused without using a key is refused at once, without a promise. */
+export type RequestPath = (call: CallRequest) => Step<Answer>;
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
 export function createRequestPath(parts: RequestPathParts): RequestPath {
-  return async (call) => {
+  return (call) => {
     const startedAtMs = parts.clock.monotonicMs();
     const { operation } = call;
 
@@ -46,12 +54,9 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const input = operation.parse(call);
     if (!input.ok) return input;
 
-    if (operation.kind === 'crypto') {
-      return useKeys(parts, operation, input.value, caller.value, call.cancellation, startedAtMs);
-    }
-    const answer = await operation.run(input.value, caller.value);
-    observe(parts, operation.name, 'none', answer, startedAtMs);
-    return answer;
+    return operation.kind === 'crypto'
+      ? useKeys(parts, operation, input.value, caller.value, call.cancellation, startedAtMs)
+      : changeKeys(parts, operation, input.value, caller.value, startedAtMs);
   };
 }
 
@@ -75,19 +80,29 @@ async function useKeys<Input>(
     observe(parts, operation.name, 'none', plan, startedAtMs);
     return plan;
   }
-  const deadlineAtMs = startedAtMs + parts.deadlineMs;
-  const outcomes = await Promise.all(
-    plan.value.works.map((work): Result<readonly BatchResult[]> | Promise<Result<readonly BatchResult[]>> =>
-      'code' in work
-        ? { ok: false, failure: work }
-        : parts.signatures.run(work, { tenant: caller.tenant, deadlineAtMs, cancellation }),
-    ),
-  );
-  for (const [index, work] of plan.value.works.entries()) {
+  const on = { tenant: caller.tenant, deadlineAtMs: startedAtMs + parts.deadlineMs, cancellation };
+  const run = (work: CryptoWork | Failure) =>
+    'code' in work ? ({ ok: false, failure: work } as const) : parts.signatures.run(work, on);
+  const { works } = plan.value;
+  const outcomes =
+    works.length === 1 ? [await run(works[0] as CryptoWork)] : await Promise.all(works.map(run));
+  for (const [index, work] of works.entries()) {
     const alg = 'code' in work ? 'none' : work.alg;
     observe(parts, operation.name, alg, outcomes[index] as Result<unknown>, startedAtMs);
   }
   return plan.value.finish(outcomes);
+}
+
+async function changeKeys<Input>(
+  parts: RequestPathParts,
+  operation: KeyOperation<Input>,
+  input: Input,
+  caller: Caller,
+  startedAtMs: number,
+): Promise<Result<Answer>> {
+  const answer = await operation.run(input, caller);
+  observe(parts, operation.name, 'none', answer, startedAtMs);
+  return answer;
 }
 
 function observe(

@@ -35,6 +35,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
   readonly #carrier: Carrier<C>;
   readonly #clock: Clock;
   #underWay = 0;
+  #pumping = false;
   #idle: (() => void) | undefined;
 
   constructor(
@@ -59,7 +60,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
       return { ok: false, failure: failure('Backpressure', undefined, this.#drainMs()) };
     }
     call.cancellation.onCancel = () => this.#cancel(offer.ticket);
-    this.#pump();
+    this.#pumpSoon();
     return ok(undefined);
   }
 
@@ -75,6 +76,19 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
   #cancel(ticket: Ticket<C>): void {
     // Calls that are drawn already finish: a worker cannot be interrupted, and the key may have been used.
     if (this.#scheduler.cancel(ticket)) ticket.call.settle({ ok: false, failure: callerHasGone });
+  }
+
+  /**
+   * Draws once for all calls that this turn of the event loop brings: a message to a thread costs as much as reading
+   * several requests, and while the main thread is the narrowest place workers are always free for a batch of one.
+   */
+  #pumpSoon(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    setImmediate(() => {
+      this.#pumping = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {

@@ -18,7 +18,7 @@ export interface Exchange {
   /** As sent, without the question mark. */
   readonly query: string;
   readonly headers: RequestHeaders;
-  /** Whole and owned by us; empty when there was none. Within the body limit. */
+  /** Whole, within the body limit, empty when there was none. Only valid until `onExchange` returns. */
   readonly body: Uint8Array;
   /** Cancelled by the listener when the connection is gone. */
   readonly cancellation: Cancellation;

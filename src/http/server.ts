@@ -49,10 +49,35 @@ export class HttpServer implements ListenerHandlers {
 
   onExchange(exchange: Exchange): void {
     this.#underWay++;
-    void this.#serve(exchange).then(() => {
-      this.#underWay--;
-      if (this.#underWay === 0) this.#idle?.();
-    });
+    try {
+      const answer = this.#ownAnswer(exchange) ?? this.#call(exchange);
+      if (answer instanceof Promise) {
+        answer.then(
+          (answered) => this.#finish(exchange, answered),
+          (cause: unknown) => this.#fail(exchange, cause),
+        );
+      } else {
+        this.#finish(exchange, answer);
+      }
+    } catch (cause) {
+      this.#fail(exchange, cause);
+    }
+  }
+
+  #finish(exchange: Exchange, answer: Response | Result<Answer>): void {
+    if ('ok' in answer) {
+      if (!answer.ok) this.#parts.onRefused(answer.failure.code);
+      exchange.respond(respond(answer, exchange.headers, this.#draining));
+    } else {
+      exchange.respond(answer);
+    }
+    this.#underWay--;
+    if (this.#underWay === 0) this.#idle?.();
+  }
+
+  #fail(exchange: Exchange, cause: unknown): void {
+    this.#parts.onBug(cause, exchange.headers.requestId);
+    this.#finish(exchange, { ok: false, failure: failure('Internal') });
   }
 
   tooLarge(headers: Exchange['headers']): ReturnType<ListenerHandlers['tooLarge']> {
@@ -61,22 +86,6 @@ export class HttpServer implements ListenerHandlers {
 
   onRefusal(reason: ListenerRefusal): void {
     this.#parts.onRefused(reason);
-  }
-
-  async #serve(exchange: Exchange): Promise<void> {
-    try {
-      const own = this.#ownAnswer(exchange);
-      if (own !== undefined) {
-        exchange.respond(await own);
-        return;
-      }
-      const result = await this.#call(exchange);
-      if (!result.ok) this.#parts.onRefused(result.failure.code);
-      exchange.respond(respond(result, exchange.headers, this.#draining));
-    } catch (cause) {
-      this.#parts.onBug(cause, exchange.headers.requestId);
-      exchange.respond(respond({ ok: false, failure: failure('Internal') }, exchange.headers));
-    }
   }
 
   #call(exchange: Exchange): Result<Answer> | Promise<Result<Answer>> {

@@ -1,10 +1,10 @@
 import type { CostMeter } from '../admission/costs.ts';
-import type { CostTable } from '../dispatch/costs.ts';
 import type { CallClass } from '../admission/scheduler.ts';
 import type { Failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
 import type { Custody } from '../custody/custody.ts';
+import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { Keyring } from '../keys/keyring.ts';
 
@@ -23,6 +23,7 @@ export interface OperationRequest {
   /** From the path, percent-decoded. */
   readonly kid: string | undefined;
   readonly query: string;
+  /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */
   readonly body: Uint8Array;
 }
 

@@ -172,8 +172,8 @@ function readBody(
   let timer: NodeJS.Timeout | undefined;
   res.onData((chunk, isLast) => {
     if (body === undefined && isLast) {
-      // The usual case: all of it in one piece.
-      done(new Uint8Array(chunk.slice(0)));
+      // The usual case: all of it in one piece, read where it lies.
+      done(new Uint8Array(chunk));
       return;
     }
     body ??= new Uint8Array(contentLength);
