@@ -106,7 +106,7 @@ export class HttpServer implements ListenerHandlers {
 
   /** Health, metrics and version: no capability needed, and answered while draining. */
   #ownAnswer({ method, path, headers }: Exchange): Response | Promise<Response> | undefined {
-    if (method !== 'get') return undefined;
+    if (method !== 'get' && method !== 'head') return undefined;
     switch (path) {
       case '/healthz': {
         const { degraded } = this.#parts.health.readiness();

@@ -86,7 +86,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     body,
     cancellation,
     respond: (response) => {
-      if (!cancellation.cancelled) send(res, response);
+      if (!cancellation.cancelled) send(res, response, method);
     },
   });
 
@@ -96,13 +96,15 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
   }
   if (contentLength > options.maxBodyBytes) {
     handlers.onRefusal('too_large');
-    send(res, handlers.tooLarge(headers));
+    send(res, handlers.tooLarge(headers), method);
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
+    // Who has gone is not slow.
+    if (cancellation.cancelled) return;
     if (body === undefined) {
       handlers.onRefusal('slow_body');
-      if (!cancellation.cancelled) res.close();
+      res.close();
       return;
     }
     handlers.onExchange(exchange(body));
@@ -188,11 +190,13 @@ function readBody(
   });
 }
 
-function send(res: HttpResponse, { status, headers, body, close }: Response): void {
+function send(res: HttpResponse, { status, headers, body, close = false }: Response, method: string): void {
   res.cork(() => {
     res.writeStatus(statusLines[status] ?? String(status));
     for (const [name, value] of headers) res.writeHeader(name, value);
-    res.end(body, close === true);
+    // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
+    if (method === 'head') res.endWithoutBody(Buffer.byteLength(body), close);
+    else res.end(body, close);
   });
 }
 
