@@ -135,7 +135,9 @@ for (const route of bodyRoutes) {
   }
   refused(`${route.name}: a body over the limit`, 413, 'TooLarge', (facts) => ({
     path: route.path(facts),
-    body: `{"purpose":"${canary}${'x'.repeat(2 ** 20)}"}`,
+    // Never sent: the length alone is refused.
+    headers: { 'content-length': String(2 ** 20 + 1) },
+    body: `{"purpose":"${canary}`,
   }));
   refused(`${route.name}: a compressed body`, 415, 'Unsupported', (facts) => ({
     path: route.path(facts),
