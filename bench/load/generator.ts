@@ -1,7 +1,9 @@
-import { connect, type Socket } from 'node:net';
+import { setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { build, type Histogram } from 'hdr-histogram-js';
-import type { LoadPlan, LoadRequest, LoadResult, LoadStream, Quantiles, StreamResult } from './plan.ts';
+import { cpuUs, mainThreadCpuUs } from '../support/cpu.ts';
+import { Connection, wire } from './connection.ts';
+import type { LoadPlan, LoadResult, LoadStream, Quantiles, StreamResult } from './plan.ts';
 
 /**
  * The load generator: a process of its own, so that its work is not counted as the server's and its pauses do not
@@ -17,88 +19,33 @@ function histogram(): Histogram {
   });
 }
 
-function wire(request: LoadRequest, plan: LoadPlan): Buffer {
-  const body = request.body ?? '';
-  const lines = [
-    `${request.method} ${request.path} HTTP/1.1`,
-    `Host: ${plan.host}:${plan.port}`,
-    ...(request.token === '' ? [] : [`Authorization: Bearer ${request.token}`]),
-    ...Object.entries(request.headers ?? {}).map(([name, value]) => `${name}: ${value}`),
-    ...(request.method === 'POST'
-      ? ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(body)}`]
-      : []),
-  ];
-  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`);
-}
-
-const headEnd = Buffer.from('\r\n\r\n');
-
-/** One keep-alive connection with at most one request under way. */
-class Connection {
-  readonly #plan: LoadPlan;
-  readonly #onAnswer: (connection: Connection, status: number) => void;
-  #socket: Socket | undefined;
-  #pending: Buffer | undefined;
-  dueAtUs = 0;
-  busy = false;
-
-  constructor(plan: LoadPlan, onAnswer: (connection: Connection, status: number) => void) {
-    this.#plan = plan;
-    this.#onAnswer = onAnswer;
-  }
-
-  open(): Promise<void> {
-    return new Promise((resolve) => {
-      const socket = connect({ host: this.#plan.host, port: this.#plan.port, noDelay: true });
-      socket.on('data', (chunk) => this.#read(chunk));
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        this.#socket = undefined;
-        this.#pending = undefined;
-        if (this.busy) {
-          this.busy = false;
-          this.#onAnswer(this, 0);
-        }
-        resolve();
-      });
-      socket.on('connect', () => {
-        this.#socket = socket;
-        resolve();
-      });
-    });
-  }
-
-  send(bytes: Buffer, dueAtUs: number): void {
-    this.dueAtUs = dueAtUs;
-    this.busy = true;
-    if (this.#socket !== undefined) this.#socket.write(bytes);
-    else void this.open().then(() => this.#socket?.write(bytes));
-  }
-
-  close(): void {
-    this.busy = false;
-    this.#socket?.destroy();
-  }
-
-  #read(chunk: Buffer): void {
-    const data = this.#pending === undefined ? chunk : Buffer.concat([this.#pending, chunk]);
-    const end = data.indexOf(headEnd);
-    if (end !== -1) {
-      const head = data.toString('latin1', 0, end);
-      const length = /content-length: (\d+)/i.exec(head)?.[1];
-      if (data.length >= end + 4 + Number(length ?? 0)) {
-        this.#pending = undefined;
-        this.busy = false;
-        this.#onAnswer(this, Number(head.slice(9, 12)));
-        return;
-      }
-    }
-    this.#pending = data;
-  }
-}
-
 function nowUs(): number {
   return performance.now() * 1000;
+}
+
+/** First in, first out, without moving what stays: a flood that cannot be sent leaves a long queue behind. */
+class Fifo {
+  #values: number[] = [];
+  #head = 0;
+
+  get length(): number {
+    return this.#values.length - this.#head;
+  }
+
+  push(value: number): void {
+    this.#values.push(value);
+  }
+
+  shift(): number | undefined {
+    const value = this.#values[this.#head];
+    if (value === undefined) return undefined;
+    this.#head++;
+    if (this.#head === 4096) {
+      this.#values = this.#values.slice(this.#head);
+      this.#head = 0;
+    }
+    return value;
+  }
 }
 
 /** Between two ticks of a 1 ms timer on a busy machine. */
@@ -110,12 +57,13 @@ class Stream {
   readonly #idle: Connection[] = [];
   readonly #all: Connection[] = [];
   /** Due, but no connection was free: times at which they were due. */
-  readonly #late: number[] = [];
+  readonly #late = new Fifo();
   readonly #latency = histogram();
   readonly #refusals = histogram();
   readonly #statuses = new Map<number, number>();
   #next = 0;
   #sent = 0;
+  #sentBefore = 0;
   #answered = 0;
   #succeeded = 0;
   #dueCount = 0;
@@ -123,12 +71,15 @@ class Stream {
   #tickedAtUs = 0;
   #countFromUs = 0;
   #stopped = false;
+  /** Answers since the start, of whatever status. */
+  answers = 0;
 
   constructor(stream: LoadStream, plan: LoadPlan) {
     this.#stream = stream;
     this.#wires = stream.requests.map((request) => wire(request, plan));
+    const options = { host: plan.host, port: plan.port, keepBodies: false };
     for (let n = 0; n < stream.connections; n++) {
-      const connection = new Connection(plan, (from, status) => this.#answer(from, status));
+      const connection = new Connection(options, (from, { status }) => this.#answer(from, status));
       this.#all.push(connection);
       this.#idle.push(connection);
     }
@@ -144,6 +95,11 @@ class Stream {
     this.#countFromUs = startUs + warmUpMs * 1000;
     if (this.#stream.ratePerSecond === 0)
       for (const connection of this.#idle.splice(0)) this.#send(connection, nowUs());
+  }
+
+  /** The counted part begins. */
+  count(): void {
+    this.#sentBefore = this.#sent;
   }
 
   /**
@@ -172,12 +128,14 @@ class Stream {
   result(countedMs: number): StreamResult {
     const unanswered = this.#late.length + this.#all.filter((connection) => connection.busy).length;
     for (const connection of this.#all) connection.close();
+    const perSecond = (count: number) => (count / countedMs) * 1000;
     return {
       name: this.#stream.name,
       sent: this.#sent,
+      sentPerSecond: perSecond(this.#sent - this.#sentBefore),
       statuses: Object.fromEntries([...this.#statuses].map(([status, count]) => [String(status), count])),
-      answeredPerSecond: (this.#answered / countedMs) * 1000,
-      okPerSecond: (this.#succeeded / countedMs) * 1000,
+      answeredPerSecond: perSecond(this.#answered),
+      okPerSecond: perSecond(this.#succeeded),
       latencyMs: quantiles(this.#latency),
       refusalMs: quantiles(this.#refusals),
       unanswered,
@@ -192,6 +150,7 @@ class Stream {
   #answer(connection: Connection, status: number): void {
     const atUs = nowUs();
     if (this.#stopped) return;
+    this.answers++;
     if (connection.dueAtUs >= this.#countFromUs) {
       const tookUs = Math.max(1, Math.round(atUs - connection.dueAtUs));
       const succeeded = status >= 200 && status < 300;
@@ -222,27 +181,70 @@ function quantiles(values: Histogram): Quantiles {
   };
 }
 
+/** Everything that has one value at each end of the counted part. */
+interface Reading {
+  readonly atUs: number;
+  readonly server: { readonly cpuUs: number; readonly mainThreadUs: number } | undefined;
+  readonly answers: number;
+  readonly own: NodeJS.CpuUsage;
+}
+
+function read(plan: LoadPlan, streams: readonly Stream[]): Reading {
+  const { serverPid } = plan;
+  return {
+    atUs: nowUs(),
+    server:
+      serverPid === undefined
+        ? undefined
+        : { cpuUs: cpuUs(serverPid), mainThreadUs: mainThreadCpuUs(serverPid) },
+    answers: streams.reduce((sum, stream) => sum + stream.answers, 0),
+    own: process.cpuUsage(),
+  };
+}
+
 async function run(plan: LoadPlan): Promise<LoadResult> {
+  if (plan.niceness !== undefined) setPriority(plan.niceness);
   const streams = plan.streams.map((stream) => new Stream(stream, plan));
   for (const stream of streams) await stream.connect();
   const startUs = nowUs();
-  const endUs = startUs + (plan.warmUpMs + plan.durationMs) * 1000;
+  const countFromUs = startUs + plan.warmUpMs * 1000;
+  const endUs = countFromUs + plan.durationMs * 1000;
   for (const stream of streams) stream.start(startUs, plan.warmUpMs);
-  await new Promise<void>((resolve) => {
-    const turn = () => {
-      const atUs = nowUs();
-      if (atUs >= endUs) return resolve();
-      for (const stream of streams) stream.tick(atUs);
-      next();
-    };
-    // Timers are only good to a millisecond, and a slow stream must not make this process spin on a core that the
-    // server needs; bursts of one millisecond's requests are timed from when each was due.
-    const next = () => setTimeout(turn, 1);
-    turn();
-  });
+  const turnsUntil = (untilUs: number) =>
+    new Promise<void>((resolve) => {
+      const turn = () => {
+        const atUs = nowUs();
+        if (atUs >= untilUs) return resolve();
+        for (const stream of streams) stream.tick(atUs);
+        // Timers are only good to a millisecond, and a slow stream must not make this process spin on a core that the
+        // server needs; bursts of one millisecond's requests are timed from when each was due.
+        setTimeout(turn, 1);
+      };
+      turn();
+    });
+  await turnsUntil(countFromUs);
+  const before = read(plan, streams);
+  for (const stream of streams) stream.count();
+  await turnsUntil(endUs);
+  const after = read(plan, streams);
   for (const stream of streams) stream.stop();
-  const elapsedMs = (nowUs() - startUs) / 1000 - plan.warmUpMs;
-  return { elapsedMs, streams: streams.map((stream) => stream.result(elapsedMs)) };
+
+  const elapsedMs = (after.atUs - countFromUs) / 1000;
+  const ownUs = after.own.user + after.own.system - before.own.user - before.own.system;
+  return {
+    elapsedMs,
+    streams: streams.map((stream) => stream.result(elapsedMs)),
+    generatorCpuShare: ownUs / (after.atUs - before.atUs),
+    ...(before.server === undefined || after.server === undefined
+      ? undefined
+      : {
+          server: {
+            cpuUs: after.server.cpuUs - before.server.cpuUs,
+            mainThreadUs: after.server.mainThreadUs - before.server.mainThreadUs,
+            answers: after.answers - before.answers,
+          },
+        }),
+  };
 }
 
 const result = await run(JSON.parse(await text(process.stdin)) as LoadPlan);

@@ -6,6 +6,13 @@ export interface LoadPlan {
   /** Answers in this first part of the run are not counted. */
   readonly warmUpMs: number;
   readonly streams: readonly LoadStream[];
+  /** The server, whose CPU is read at both ends of the counted part. */
+  readonly serverPid?: number;
+  /**
+   * Scheduling priority of the generator, as nice(2) has it. A flood's generator at 19 is as near as one machine comes
+   * to a flood from another: it takes only what processor time the server and the victim's generator leave.
+   */
+  readonly niceness?: number;
 }
 
 /** One kind of caller. */
@@ -32,11 +39,26 @@ export interface LoadRequest {
 export interface LoadResult {
   readonly elapsedMs: number;
   readonly streams: readonly StreamResult[];
+  /** Of the counted part; absent where no `serverPid` was given. */
+  readonly server?: ServerUse;
+  /** Of the counted part: near 1, and the generator is what limits. */
+  readonly generatorCpuShare: number;
+}
+
+/** What the server's process did between the two ends of the counted part. */
+export interface ServerUse {
+  readonly cpuUs: number;
+  /** The thread that talks HTTP. */
+  readonly mainThreadUs: number;
+  /** Answers of whatever status that came back in the same time. */
+  readonly answers: number;
 }
 
 export interface StreamResult {
   readonly name: string;
   readonly sent: number;
+  /** Requests sent in the counted part, for each second of it. */
+  readonly sentPerSecond: number;
   /** Answers by status; `0` counts connections that broke with a request under way. */
   readonly statuses: Readonly<Record<string, number>>;
   readonly answeredPerSecond: number;

@@ -7,6 +7,11 @@ export function cpuUs(pid: number): number {
   return ns / 1000;
 }
 
+/** The same for the thread that Node runs its program on, which talks HTTP. */
+export function mainThreadCpuUs(pid: number): number {
+  return threadNs(pid, String(pid)) / 1000;
+}
+
 /** The same for each thread by its id. */
 export function cpuUsByThread(pid: number): Map<string, number> {
   const threads = new Map<string, number>();
@@ -21,4 +26,16 @@ function threadNs(pid: number, thread: string): number {
     // It ended between the listing and now.
     return 0;
   }
+}
+
+/** Memory of a process in bytes: resident, of it anonymous (heap, not files), and locked. */
+export function memoryOf(pid: number): {
+  residentBytes: number;
+  anonymousBytes: number;
+  lockedBytes: number;
+} {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const bytes = (name: string) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
+  return { residentBytes: bytes('VmRSS'), anonymousBytes: bytes('RssAnon'), lockedBytes: bytes('VmLck') };
 }

@@ -1,0 +1,124 @@
+import { connect, type Socket } from 'node:net';
+import type { LoadRequest } from './plan.ts';
+
+/** The bytes of a request. */
+export function wire(request: LoadRequest, to: { readonly host: string; readonly port: number }): Buffer {
+  const body = request.body ?? '';
+  const lines = [
+    `${request.method} ${request.path} HTTP/1.1`,
+    `Host: ${to.host}:${to.port}`,
+    ...(request.token === '' ? [] : [`Authorization: Bearer ${request.token}`]),
+    ...Object.entries(request.headers ?? {}).map(([name, value]) => `${name}: ${value}`),
+    ...(request.method === 'POST'
+      ? ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(body)}`]
+      : []),
+  ];
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`);
+}
+
+export interface Answer {
+  /** 0 when the connection broke with the request under way. */
+  readonly status: number;
+  /** Empty unless the connection keeps bodies. */
+  readonly body: Buffer;
+}
+
+export interface ConnectionOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly keepBodies: boolean;
+}
+
+const headEnd = Buffer.from('\r\n\r\n');
+const nothing = Buffer.alloc(0);
+const zero = 0x30;
+
+/**
+ * One keep-alive connection with at most one request under way. Reads only what tells the end of an answer, so that
+ * the generator takes as little as it can of the processor that it shares with the server.
+ */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #onAnswer: (connection: Connection, answer: Answer) => void;
+  #socket: Socket | undefined;
+  /** The beginning of a head that came in pieces. */
+  #head: Buffer | undefined;
+  #status = 0;
+  #missingBytes = 0;
+  #body: Buffer[] = [];
+  dueAtUs = 0;
+  busy = false;
+
+  constructor(options: ConnectionOptions, onAnswer: (connection: Connection, answer: Answer) => void) {
+    this.#options = options;
+    this.#onAnswer = onAnswer;
+  }
+
+  /** Resolves when it is open, and also when it cannot be opened: then the next request is answered with status 0. */
+  open(): Promise<void> {
+    return new Promise((resolve) => {
+      const { host, port } = this.#options;
+      const socket = connect({ host, port, noDelay: true });
+      socket.on('data', (chunk) => this.#read(chunk));
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        this.#socket = undefined;
+        this.#head = undefined;
+        this.#missingBytes = 0;
+        this.#body = [];
+        resolve();
+        if (this.busy) this.#answer(0);
+      });
+      socket.on('connect', () => {
+        this.#socket = socket;
+        resolve();
+      });
+    });
+  }
+
+  send(bytes: Buffer, dueAtUs: number): void {
+    this.dueAtUs = dueAtUs;
+    this.busy = true;
+    if (this.#socket !== undefined) this.#socket.write(bytes);
+    else void this.open().then(() => this.#socket?.write(bytes));
+  }
+
+  close(): void {
+    this.busy = false;
+    this.#socket?.destroy();
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#missingBytes > 0) {
+      this.#readBody(chunk);
+      return;
+    }
+    const data = this.#head === undefined ? chunk : Buffer.concat([this.#head, chunk]);
+    const end = data.indexOf(headEnd);
+    if (end === -1) {
+      this.#head = data;
+      return;
+    }
+    this.#head = undefined;
+    this.#status = digit(data, 9) * 100 + digit(data, 10) * 10 + digit(data, 11);
+    this.#missingBytes = Number(/content-length: *(\d+)/i.exec(data.toString('latin1', 0, end))?.[1] ?? 0);
+    this.#readBody(data.subarray(end + headEnd.length));
+  }
+
+  #readBody(chunk: Buffer): void {
+    this.#missingBytes -= chunk.length;
+    if (this.#options.keepBodies && chunk.length > 0) this.#body.push(chunk);
+    if (this.#missingBytes <= 0) this.#answer(this.#status);
+  }
+
+  #answer(status: number): void {
+    const body = this.#body.length === 0 ? nothing : Buffer.concat(this.#body);
+    this.#body = [];
+    this.busy = false;
+    this.#onAnswer(this, { status, body });
+  }
+}
+
+function digit(data: Buffer, at: number): number {
+  return (data[at] ?? zero) - zero;
+}

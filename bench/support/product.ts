@@ -1,0 +1,107 @@
+import { mintToken } from '../../src/auth/macaroon/mint.ts';
+import { readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
+import { fields } from '../../src/config/fields.ts';
+import { type RunningService, startService } from '../../test/support/service.ts';
+import type { LoadRequest } from '../load/plan.ts';
+import { ask, askAll } from './client.ts';
+import { firstPayload, type SignAnswer, signRequests, type UsableKey } from './requests.ts';
+import { checkSignature, type Target } from './target.ts';
+
+/** The product itself, as `npm start` runs it, with a fresh data directory. */
+export interface Product extends Target {
+  readonly engine: 'native' | 'openssl';
+  readonly dataDir: string;
+  readonly service: RunningService;
+  /** A capability of any tenant, made in this process: thousands of them take a second. */
+  tokenOf(tenant: string): string;
+  /** A new key of a tenant, which has signed once. */
+  keyOf(tenant: string, alg: string): Promise<UsableKey>;
+  /** One new key for each tenant, each of which has signed once. */
+  keysOf(
+    tenants: readonly string[],
+    alg: string,
+    onProgress?: (done: number) => void,
+  ): Promise<readonly UsableKey[]>;
+}
+
+export interface ProductOptions {
+  readonly name?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly dataDir?: string;
+}
+
+/** The limit of 500 signatures a second of a tenant is there to be reached; these benches ask what lies beyond it. */
+const benchSettings = {
+  ...('signRateLimit' in fields ? { KMS_SIGN_RATE_LIMIT: '0' } : {}),
+  KMS_LOG_LEVEL: 'info',
+};
+
+const scopes = ['kms:create', 'kms:read', 'kms:sign', 'kms:verify'] as const;
+
+export async function startProduct(options: ProductOptions = {}): Promise<Product> {
+  const service = await startService({
+    env: { ...benchSettings, ...options.env },
+    ...(options.dataDir === undefined ? undefined : { dataDir: options.dataDir }),
+  });
+  const macaroonKey = readMacaroonKey(service.dataDir);
+  if (!macaroonKey.ok) throw new Error(macaroonKey.problem);
+  const tokens = new Map<string, string>();
+  const tokenOf = (tenant: string): string => {
+    let token = tokens.get(tenant);
+    if (token === undefined) {
+      const minted = mintToken({ rootKey: macaroonKey.rootKey, tenant, scopes });
+      if (!minted.ok) throw new Error(minted.failure.code);
+      token = minted.value;
+      tokens.set(tenant, token);
+    }
+    return token;
+  };
+  const keysOf: Product['keysOf'] = async (tenants, alg, onProgress) => {
+    const made = (await askAll(
+      service.port,
+      tenants.map((tenant) => createRequest(tokenOf(tenant), alg)),
+      onProgress,
+    )) as { kid: string }[];
+    const keys = made.map(({ kid }, n) => ({ kid, token: tokenOf(tenants[n] as string) }));
+    await askAll(
+      service.port,
+      keys.map((key) => signRequests(key)[0] as LoadRequest),
+    );
+    return keys;
+  };
+  return {
+    name: options.name ?? 'Intaglio',
+    pid: service.pid,
+    port: service.port,
+    engine: service.engine,
+    dataDir: service.dataDir,
+    service,
+    tokenOf,
+    keysOf,
+    keyOf: async (tenant, alg) => (await keysOf([tenant], alg))[0] as UsableKey,
+    async signer(alg) {
+      const token = tokenOf('comparison');
+      const made = await ask<{ kid: string; public: { pubkey_b64: string } }>(
+        service.port,
+        createRequest(token, alg),
+      );
+      const key = { kid: made.kid, token };
+      const signed = await ask<SignAnswer>(service.port, signRequests(key)[0] as LoadRequest);
+      checkSignature(alg, made.public.pubkey_b64, firstPayload, signed);
+      return key;
+    },
+    stop: async () => {
+      const status = await service.stop();
+      if (status !== 0) throw new Error(`the service ended with status ${status}: ${service.errors()}`);
+    },
+  };
+}
+
+function createRequest(token: string, alg: string): LoadRequest {
+  return {
+    method: 'POST',
+    path: '/v1/kms/keys',
+    token,
+    body: JSON.stringify({ purpose: 'bench', alg }),
+  };
+}
