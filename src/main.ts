@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
-import { createCostTable } from './dispatch/costs.ts';
+import { Admission } from './admission/admission.ts';
+import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
@@ -8,12 +9,14 @@ import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import type { FailureCode } from './core/failure.ts';
+import type { Scope } from './core/scope.ts';
 import { StartError } from './core/start-error.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
 import { createSoftwareCustody } from './custody/software/index.ts';
+import { createCostTable } from './dispatch/costs.ts';
 import { announceForgotten, createForgottenRing } from './dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from './dispatch/generation.ts';
-import { Lane } from './dispatch/lane.ts';
+import { Lane, type LaneObserver } from './dispatch/lane.ts';
 import { startWorkerPool } from './dispatch/pool.ts';
 import { createCryptoLane, createSignatureCarrier, type SignatureCall } from './dispatch/signatures.ts';
 import type { BatchResult } from './engine/batch.ts';
@@ -26,6 +29,7 @@ import { HttpServer } from './http/server.ts';
 import { openKeyring } from './keys/directory.ts';
 import type { Keyring } from './keys/keyring.ts';
 import { createHealth, type Health } from './observe/health.ts';
+import { createLoadMonitor } from './observe/load.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { createOperations } from './operations/operations.ts';
@@ -47,7 +51,7 @@ export interface Service {
 }
 
 /** Builds every part, and serves when it resolves. Throws a StartError when it cannot. */
-export async function start(config: Config, log: Logger): Promise<Service> {
+export async function start(config: Config, log: Logger, tuning: Tuning = defaultTuning): Promise<Service> {
   process.umask(0o077);
   const health = createHealth();
   const metrics = createMetrics();
@@ -56,7 +60,7 @@ export async function start(config: Config, log: Logger): Promise<Service> {
   try {
     const root = await openRoot(config, log, engine, store);
     const capabilities = openMacaroons(config);
-    const cryptography = await startCryptography(config, log, engine, root, health);
+    const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const keys = openKeys(store, cryptography, log);
     const server = createServer(config, log, { cryptography, keys, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
@@ -96,6 +100,21 @@ export async function start(config: Config, log: Logger): Promise<Service> {
     throw cause;
   }
 }
+
+/** What benches change in order to compare; the service itself runs with the defaults. */
+export interface Tuning {
+  /**
+   * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
+   * waits longer behind somebody else's job, unless that is a single dearer call.
+   */
+  readonly jobBudgetUs: number;
+  /** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
+  readonly jobMaxCalls: number;
+  /** Whose turn a tenant's calls are counted to. */
+  readonly queueOf: (tenant: string) => string;
+}
+
+export const defaultTuning: Tuning = { jobBudgetUs: 300, jobMaxCalls: 64, queueOf: (tenant) => tenant };
 
 /** From the first to the last byte of a request's body. */
 const bodyTimeoutMs = 5_000;
@@ -170,22 +189,14 @@ function openMacaroons(config: Config): Extract<Capabilities, { ok: true }> {
 /** Keys are made one at a time: a second thread would only take the processor from signatures. */
 const generationThreads = 1;
 
-/**
- * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
- * waits longer behind somebody else's job, unless that is a single dearer call.
- */
-const jobBudgetUs = 300;
-
-/** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
-const maxCallsPerJob = 64;
-
 async function startCryptography(
   config: Config,
   log: Logger,
   { engine, options }: ChosenEngine,
   root: OpenedRoot['root'],
-  health: Health,
+  { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
 ) {
+  const { jobBudgetUs, jobMaxCalls, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const [signers, makers] = await Promise.all([
@@ -200,20 +211,37 @@ async function startCryptography(
     totalCalls: config.queueTotal,
     quantumUs: jobBudgetUs,
   };
-  const signatures = new Lane<readonly BatchResult[], SignatureCall>(
-    { limits, jobBudgetUs, jobMaxCalls: maxCallsPerJob },
-    { carrier: createSignatureCarrier(signers, onCrash), clock: systemClock },
+  const weightOf = (tenant: string) => config.tenantWeights[tenant] ?? 1;
+  const observer: LaneObserver = {
+    sent: (calls, costUs, stillWaiting) => load.sent(calls, costUs, stillWaiting),
+    waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
+    served: (serviceMs) => load.served(serviceMs),
+  };
+  const signatures: Lane<readonly BatchResult[], SignatureCall> = new Lane<
+    readonly BatchResult[],
+    SignatureCall
+  >(
+    { limits, jobBudgetUs, jobMaxCalls },
+    { carrier: createSignatureCarrier(signers, onCrash), clock: systemClock, weightOf, observer },
   );
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
     { limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY }, jobBudgetUs, jobMaxCalls: 1 },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
   );
+  const load = createLoadMonitor(metrics, () => ({
+    waiting_calls: signatures.waitingCalls,
+    waiting_cost_us: Math.round(signatures.waitingCostUs),
+    active_tenants: signatures.activeTenants,
+  }));
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
   return {
     signatures,
     generation,
     description: engine.description,
+    load,
+    /** Whose turn a tenant's calls are counted to. */
+    lane: createCryptoLane(signatures, queueOf),
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);
@@ -221,6 +249,7 @@ async function startCryptography(
     async stop() {
       await Promise.all([signatures.drained(), generation.drained()]);
       await Promise.all([signers.close(), makers.close()]);
+      load.stop();
     },
   };
 }
@@ -256,16 +285,22 @@ function createServer(
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
     batchMaxItems: config.batchMaxItems,
+    load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
   const requestPath = createRequestPath({
     authenticator: createMacaroonAuthenticator({
       rootKey: parts.capabilities.rootKey,
       timeSkewToleranceMs: config.timeSkewToleranceMs,
     }),
-    signatures: createCryptoLane(cryptography.signatures),
+    admission: createAdmission(config),
+    signatures: cryptography.lane,
     clock: systemClock,
-    observer: { done: (op, alg, result, seconds) => metrics.operation(op, alg).done(result, seconds) },
-    deadlineMs: config.signDeadlineMs,
+    observer: {
+      done(op, alg, result, seconds) {
+        metrics.operation(op, alg).done(result, seconds);
+        if (result === 'ok') cryptography.load.done(op, alg, seconds);
+      },
+    },
   });
   return new HttpServer({
     operations,
@@ -278,8 +313,31 @@ function createServer(
       engine: cryptography.description,
       node: process.version,
     },
+    refusals: new RateLimits([{ count: config.refusalsPerAddress, windowMs: 1_000 }], maxAddresses),
+    clock: systemClock,
     onRefused: (reason) => countRefusal(metrics, reason),
     onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),
+  });
+}
+
+/** Addresses that cause refusals at a time: about 300 bytes each. */
+const maxAddresses = 16_384;
+
+function createAdmission(config: Config): Admission {
+  const rates: Partial<Record<Scope, RateWindow[]>> = {};
+  const add = (scope: Scope, count: number, windowMs: number) => {
+    const windows = rates[scope] ?? [];
+    rates[scope] = windows;
+    windows.push({ count, windowMs });
+  };
+  if (config.signRateLimit > 0) add('kms:sign', config.signRateLimit, 1_000);
+  for (const { scope, count, windowMs } of config.rateLimits) add(scope, count, windowMs);
+  return new Admission({
+    rates,
+    keyUses: config.keyUsesPerDay === 0 ? [] : [{ count: config.keyUsesPerDay, windowMs: 86_400_000 }],
+    defaultDeadlineMs: config.defaultDeadlineMs,
+    batchDeadlineMs: config.signDeadlineMs,
+    maxDeadlineMs: config.signDeadlineMs,
   });
 }
 

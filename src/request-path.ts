@@ -1,3 +1,4 @@
+import type { Admission } from './admission/admission.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
@@ -8,6 +9,7 @@ import type { CryptoLane } from './dispatch/signatures.ts';
 import type {
   Answer,
   CryptoOperation,
+  CryptoPlan,
   CryptoWork,
   KeyOperation,
   Operation,
@@ -20,7 +22,11 @@ export interface CallRequest extends OperationRequest {
   readonly operation: Operation;
   /** The bearer token, not looked at yet. */
   readonly token: string | undefined;
+  /** X-Deadline-Ms as it came. */
+  readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
+  /** Asked before a token that was never seen is verified, which costs as much as several signatures. */
+  mayVerifyToken(): boolean;
 }
 
 /** Told what became of each call, and of each item of a batch. */
@@ -30,49 +36,73 @@ export interface CallObserver {
 
 export interface RequestPathParts {
   readonly authenticator: Authenticator;
+  readonly admission: Admission;
   readonly signatures: CryptoLane;
   readonly clock: Clock;
   readonly observer: CallObserver;
-  /** From the arrival of a call to its answer, in milliseconds; what still waits then has expired. */
-  readonly deadlineMs: number;
 }
 
 /** Whatever is refused without using a key is refused at once, without a promise. */
 export type RequestPath = (call: CallRequest) => Step<Answer>;
 
+/** A call that was let in. */
+interface Admitted {
+  readonly caller: Caller;
+  readonly cancellation: Cancellation;
+  readonly startedAtMs: number;
+  readonly deadlineMs: number;
+}
+
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
 export function createRequestPath(parts: RequestPathParts): RequestPath {
   return (call) => {
+    const { operation, cancellation } = call;
     const startedAtMs = parts.clock.monotonicMs();
-    const { operation } = call;
 
     const caller = authenticate(parts, call);
     if (!caller.ok) return caller;
     if (!permits(caller.value, operation.scope)) {
       return refuse('NoCapability', `the capability lacks the scope ${operation.scope}`);
     }
+    const deadlineMs = admit(parts, call, caller.value, startedAtMs);
+    if (!deadlineMs.ok) return deadlineMs;
     const input = operation.parse(call);
     if (!input.ok) return input;
 
+    const admitted = { caller: caller.value, cancellation, startedAtMs, deadlineMs: deadlineMs.value };
     return operation.kind === 'crypto'
-      ? useKeys(parts, operation, input.value, caller.value, call.cancellation, startedAtMs)
-      : changeKeys(parts, operation, input.value, caller.value, startedAtMs);
+      ? useKeys(parts, operation, input.value, admitted)
+      : manageKeys(parts, operation, input.value, admitted);
   };
 }
 
-function authenticate(parts: RequestPathParts, call: CallRequest): Result<Caller> {
+function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequest): Result<Caller> {
   if (call.token === undefined) return refuse('Unauthenticated', 'send Authorization: Bearer <capability>');
-  return parts.authenticator.authenticate(call.token, { utcMs: parts.clock.utcMs() });
+  return authenticator.authenticate(call.token, {
+    utcMs: clock.utcMs(),
+    mayVerify: () => call.mayVerifyToken(),
+  });
 }
 
-/** Plan, admit and queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
+/** Before anything is parsed, so that a refusal under load costs next to nothing: the deadline, or why not. */
+function admit(
+  { admission, signatures }: RequestPathParts,
+  { operation, deadlineWish }: CallRequest,
+  { tenant }: Caller,
+  nowMs: number,
+): Result<number> {
+  const deadlineMs = admission.deadlineMs(deadlineWish, operation.kind === 'crypto' && operation.batch);
+  if (!deadlineMs.ok) return deadlineMs;
+  const full = operation.kind === 'crypto' ? signatures.refusal(tenant, deadlineMs.value) : undefined;
+  return full ?? admission.enter(tenant, operation.scope, nowMs) ?? deadlineMs;
+}
+
+/** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
 async function useKeys<Input>(
   parts: RequestPathParts,
   operation: CryptoOperation<Input>,
   input: Input,
-  caller: Caller,
-  cancellation: Cancellation,
-  startedAtMs: number,
+  { caller, cancellation, startedAtMs, deadlineMs }: Admitted,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(input, caller);
   const plan = planned instanceof Promise ? await planned : planned;
@@ -80,10 +110,11 @@ async function useKeys<Input>(
     observe(parts, operation.name, 'none', plan, startedAtMs);
     return plan;
   }
-  const on = { tenant: caller.tenant, deadlineAtMs: startedAtMs + parts.deadlineMs, cancellation };
+  const { tenant } = caller;
+  const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs: startedAtMs + deadlineMs, cancellation };
+  const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
   const run = (work: CryptoWork | Failure) =>
     'code' in work ? ({ ok: false, failure: work } as const) : parts.signatures.run(work, on);
-  const { works } = plan.value;
   const outcomes =
     works.length === 1 ? [await run(works[0] as CryptoWork)] : await Promise.all(works.map(run));
   for (const [index, work] of works.entries()) {
@@ -93,12 +124,32 @@ async function useKeys<Input>(
   return plan.value.finish(outcomes);
 }
 
-async function changeKeys<Input>(
+/** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
+function limitUses<Input>(
+  { admission }: RequestPathParts,
+  { scope }: CryptoOperation<Input>,
+  tenant: string,
+  { works }: CryptoPlan,
+  nowMs: number,
+): CryptoPlan['works'] {
+  // The call itself was counted when it came in.
+  const more = admission.enterMore(tenant, scope, works.length - 1, nowMs);
+  return works.map((work, index) => {
+    if ('code' in work) return work;
+    if (more.refused !== undefined && index > more.admitted) return more.refused.failure;
+    for (const key of work.signingKeys) {
+      const usedUp = admission.useKey(key, nowMs);
+      if (usedUp !== undefined) return usedUp.failure;
+    }
+    return work;
+  });
+}
+
+async function manageKeys<Input>(
   parts: RequestPathParts,
   operation: KeyOperation<Input>,
   input: Input,
-  caller: Caller,
-  startedAtMs: number,
+  { caller, startedAtMs }: Admitted,
 ): Promise<Result<Answer>> {
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);

@@ -1,4 +1,5 @@
 import { type Address, address, algorithms, boolean, integer, type Kind, oneOf, path } from './kinds.ts';
+import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 
 /** What a default may depend on: the machine, and two settings that are settled before all others. */
 export interface DefaultFacts {
@@ -138,6 +139,42 @@ export const fields = {
     integer(10, 60_000),
     2_000,
     'Milliseconds after which a call that is still waiting for its signature is answered 504, and its work dropped. A caller that counts microseconds has given up long before 2 s.',
+  ),
+  defaultDeadlineMs: field(
+    'KMS_DEFAULT_DEADLINE_MS',
+    integer(1, 60_000),
+    250,
+    'Milliseconds that a call may take when it sends no X-Deadline-Ms; a call that would wait longer is answered 429 at once. A batch has KMS_SIGN_DEADLINE_MS. 250 ms is far more than a signature takes, and less than a person notices.',
+  ),
+  signRateLimit: field(
+    'KMS_SIGN_RATE_LIMIT',
+    integer(0, 1_000_000_000),
+    500,
+    'Signatures a second of one tenant, each item of a batch counted; 0 is no limit. As many may come at once. More is answered 429 RateLimited.',
+  ),
+  rateLimits: field<readonly ScopeRate[]>(
+    'KMS_RATE_LIMITS',
+    scopeRates,
+    [],
+    'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT. None by default.',
+  ),
+  keyUsesPerDay: field(
+    'KMS_KEY_USES_PER_DAY',
+    integer(0, 1_000_000_000),
+    0,
+    'Signatures that one key may make in 24 hours, counted since the start of the process; 0 is no limit. More is answered 429 RateLimited.',
+  ),
+  tenantWeights: field<Readonly<Record<string, number>>>(
+    'KMS_TENANT_WEIGHTS',
+    tenantWeights,
+    {},
+    'Shares of the workers when they are all busy: acme=4 gets four times the time of a tenant without an entry, which has 1.',
+  ),
+  refusalsPerAddress: field(
+    'KMS_REFUSALS_PER_ADDRESS',
+    integer(1, 1_000_000),
+    1_000,
+    'Requests a second of one address that may be refused as unauthenticated or malformed; beyond that, capabilities that were never seen are not verified and connections are closed. 1,000 verifications cost 5 % of a processor.',
   ),
   keyCacheBytes: field(
     'KMS_KEY_CACHE_BYTES',

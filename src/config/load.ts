@@ -183,6 +183,9 @@ function findContradictions(
       'KMS_BATCH_MAX_ITEMS must not be more than KMS_QUEUE_PER_TENANT: a full batch could never be taken',
     );
   }
+  if (config.defaultDeadlineMs > config.signDeadlineMs) {
+    problems.push('KMS_DEFAULT_DEADLINE_MS must not be more than KMS_SIGN_DEADLINE_MS');
+  }
   if (config.signDeadlineMs > config.shutdownTimeoutMs) {
     problems.push(
       'KMS_SIGN_DEADLINE_MS must not be more than KMS_SHUTDOWN_TIMEOUT_MS: a stop would cut off calls within their deadline',

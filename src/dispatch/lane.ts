@@ -1,13 +1,16 @@
+import type { QueueOutlook } from '../admission/admission.ts';
+import { createDrainRate, type DrainRate } from '../admission/drain-rate.ts';
 import { type Call, FairScheduler, type SchedulerLimits, type Ticket } from '../admission/scheduler.ts';
 import type { Cancellation } from '../core/cancellation.ts';
 import type { Clock } from '../core/clock.ts';
-import type { Failure } from '../core/failure.ts';
-import { failure } from '../core/failure.ts';
-import { ok, type Result } from '../core/result.ts';
+import { type Failure, failure } from '../core/failure.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 
 /** A call on its way to workers of one kind. `settle` is called exactly once, with the answer or with the refusal. */
 export interface LaneCall<Answer> extends Call {
   readonly cancellation: Cancellation;
+  /** When it was offered, on the monotonic clock. */
+  readonly offeredAtMs: number;
   settle(outcome: Result<Answer>): void;
 }
 
@@ -21,6 +24,15 @@ export interface Carrier<C> {
   carry(calls: C[]): Promise<void>;
 }
 
+/** Told what happens in a lane; for histograms. Called for each job and each call, so it has to be quick. */
+export interface LaneObserver {
+  /** A job was sent: its calls, their cost, and how many calls still waited then. */
+  sent(calls: number, costUs: number, stillWaiting: number): void;
+  waited(tenant: string, costUs: number, waitMs: number): void;
+  /** A job came back. */
+  served(serviceMs: number): void;
+}
+
 export interface LaneOptions {
   readonly limits: SchedulerLimits;
   /** Cost of one job, in microseconds: long enough to pay for the thread hop, short enough to bound the wait behind it. */
@@ -28,28 +40,65 @@ export interface LaneOptions {
   readonly jobMaxCalls: number;
 }
 
+export interface LaneParts<C> {
+  readonly carrier: Carrier<C>;
+  readonly clock: Clock;
+  readonly weightOf?: (tenant: string) => number;
+  readonly observer?: LaneObserver;
+}
+
 /** Waiting calls, the fair scheduler, and the carrier that is given work only when it can take it. */
-export class Lane<Answer, C extends LaneCall<Answer>> {
+export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   readonly #options: LaneOptions;
+  readonly #parts: LaneParts<C>;
   readonly #scheduler: FairScheduler<C>;
-  readonly #carrier: Carrier<C>;
-  readonly #clock: Clock;
-  #underWay = 0;
+  readonly #drainRate: DrainRate;
+  #jobsUnderWay = 0;
+  #costUnderWayUs = 0;
   #pumping = false;
+  /** Whether something waited ever since the last job ended. */
+  #backlogged = false;
   #idle: (() => void) | undefined;
 
-  constructor(
-    options: LaneOptions,
-    parts: { carrier: Carrier<C>; clock: Clock; weightOf?: (tenant: string) => number },
-  ) {
+  constructor(options: LaneOptions, parts: LaneParts<C>) {
     this.#options = options;
-    this.#carrier = parts.carrier;
-    this.#clock = parts.clock;
+    this.#parts = parts;
     this.#scheduler = new FairScheduler(options.limits, parts.weightOf);
+    this.#drainRate = createDrainRate(parts.carrier.threads);
   }
 
   get waitingCalls(): number {
     return this.#scheduler.waitingCalls;
+  }
+
+  get waitingCostUs(): number {
+    return this.#scheduler.waitingCostUs;
+  }
+
+  get activeTenants(): number {
+    return this.#scheduler.activeTenants;
+  }
+
+  /** How long a call that this tenant offers now would wait for a worker, in milliseconds, by costs and rate as measured. */
+  predictedWaitMs(tenant: string): number {
+    const aheadUs = this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs;
+    return (aheadUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
+  }
+
+  refusal(tenant: string, deadlineMs: number): Refused | undefined {
+    const waitMs = this.predictedWaitMs(tenant);
+    // Almost nothing waits, and nothing can be full: the way of nearly every call.
+    if (waitMs > deadlineMs)
+      return refuse('Backpressure', 'the wait would be longer than the deadline', waitMs - deadlineMs);
+    const { perTenantCalls, totalCalls } = this.#options.limits;
+    if (this.#scheduler.waitingCalls >= totalCalls) return queueFull('all queues are full', waitMs);
+    if (
+      this.#scheduler.waitingCalls >= perTenantCalls &&
+      this.#scheduler.tenantBacklog(tenant).calls >= perTenantCalls
+    ) {
+      return queueFull('the queue of this tenant is full', waitMs);
+    }
+    return undefined;
   }
 
   /** Takes the call in, or says why not; after a refusal `settle` is never called. */
@@ -57,7 +106,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
     const offer = this.#scheduler.offer(call);
     if (offer.outcome !== 'queued') {
-      return { ok: false, failure: failure('Backpressure', undefined, this.#drainMs()) };
+      return queueFull(
+        offer.outcome === 'total_full' ? 'all queues are full' : 'the queue of this tenant is full',
+        this.predictedWaitMs(call.tenant),
+      );
     }
     call.cancellation.onCancel = () => this.#cancel(offer.ticket);
     this.#pumpSoon();
@@ -66,7 +118,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
 
   /** Resolves when nothing waits and nothing is under way. */
   async drained(): Promise<void> {
-    while (this.#scheduler.waitingCalls > 0 || this.#underWay > 0) {
+    while (this.#scheduler.waitingCalls > 0 || this.#jobsUnderWay > 0) {
       await new Promise<void>((resolve) => {
         this.#idle = resolve;
       });
@@ -92,31 +144,46 @@ export class Lane<Answer, C extends LaneCall<Answer>> {
   }
 
   #pump(): void {
-    while (this.#carrier.freeSlots > 0 && this.#scheduler.waitingCalls > 0) {
+    const { carrier, clock } = this.#parts;
+    while (carrier.freeSlots > 0 && this.#scheduler.waitingCalls > 0) {
       const due: C[] = [];
       const expired: C[] = [];
       const { jobBudgetUs, jobMaxCalls } = this.#options;
-      this.#scheduler.draw(jobBudgetUs, jobMaxCalls, this.#clock.monotonicMs(), due, expired);
+      const nowMs = clock.monotonicMs();
+      this.#scheduler.draw(jobBudgetUs, jobMaxCalls, nowMs, due, expired);
       for (const call of expired) call.settle({ ok: false, failure: tooLate });
-      if (due.length > 0) void this.#carry(due);
+      if (due.length > 0) void this.#carry(due, nowMs);
     }
-    if (this.#underWay === 0 && this.#scheduler.waitingCalls === 0) {
+    this.#backlogged &&= this.#scheduler.waitingCalls > 0;
+    if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
       this.#idle?.();
       this.#idle = undefined;
     }
   }
 
-  async #carry(calls: C[]): Promise<void> {
-    this.#underWay++;
-    await this.#carrier.carry(calls);
-    this.#underWay--;
+  async #carry(calls: C[], sentAtMs: number): Promise<void> {
+    const { carrier, clock, observer } = this.#parts;
+    let costUs = 0;
+    for (const call of calls) {
+      costUs += call.costUs;
+      observer?.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
+    }
+    observer?.sent(calls.length, costUs, this.#scheduler.waitingCalls);
+    this.#jobsUnderWay++;
+    this.#costUnderWayUs += costUs;
+    await carrier.carry(calls);
+    this.#jobsUnderWay--;
+    this.#costUnderWayUs -= costUs;
+    const nowMs = clock.monotonicMs();
+    observer?.served(nowMs - sentAtMs);
+    this.#drainRate.jobEnded(costUs, this.#backlogged, nowMs);
+    this.#backlogged = this.#scheduler.waitingCalls > 0;
     this.#pump();
   }
+}
 
-  /** When what waits now will have been served, in milliseconds. */
-  #drainMs(): number {
-    return Math.max(1, this.#scheduler.waitingCostUs / this.#carrier.threads / 1000);
-  }
+function queueFull(hint: string, waitMs: number): Refused {
+  return refuse('Backpressure', hint, Math.max(1, waitMs));
 }
 
 /** Nobody reads this answer: the connection is closed. */

@@ -1,3 +1,4 @@
+import type { QueueOutlook } from '../admission/admission.ts';
 import type { CostMeter } from '../admission/costs.ts';
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
@@ -49,25 +50,30 @@ export function createSignatureCarrier(
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
 
 /** What a request path asks for: items that stay together, for one tenant, until a deadline. */
-export interface CryptoLane {
+export interface CryptoLane extends QueueOutlook {
   run(
     work: Pick<SignatureCall, 'callClass' | 'items' | 'meters'>,
-    on: Pick<SignatureCall, 'tenant' | 'deadlineAtMs' | 'cancellation'>,
+    on: Pick<SignatureCall, 'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation'>,
   ): Promise<Result<readonly BatchResult[]>>;
 }
 
-export function createCryptoLane(lane: Lane<readonly BatchResult[], SignatureCall>): CryptoLane {
+export function createCryptoLane(
+  lane: Lane<readonly BatchResult[], SignatureCall>,
+  queueOf: (tenant: string) => string,
+): CryptoLane {
   return {
-    run: ({ callClass, items, meters }, { tenant, deadlineAtMs, cancellation }) =>
+    refusal: (tenant, deadlineMs) => lane.refusal(queueOf(tenant), deadlineMs),
+    run: ({ callClass, items, meters }, { tenant, offeredAtMs, deadlineAtMs, cancellation }) =>
       new Promise((settle) => {
         // Nothing to compute, such as signatures by destroyed keys only.
         if (items.length === 0) return settle(ok([]));
         let costUs = 0;
         for (const meter of meters) costUs += meter.costUs;
         const offered = lane.offer({
-          tenant,
+          tenant: queueOf(tenant),
           callClass,
           costUs,
+          offeredAtMs,
           deadlineAtMs,
           cancellation,
           items,

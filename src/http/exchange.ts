@@ -7,6 +7,8 @@ export interface RequestHeaders {
   readonly requestId: string | undefined;
   readonly correlationId: string | undefined;
   readonly traceparent: string | undefined;
+  /** X-Deadline-Ms. */
+  readonly deadlineMs: string | undefined;
 }
 
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
@@ -22,6 +24,8 @@ export interface Exchange {
   readonly body: Uint8Array;
   /** Cancelled by the listener when the connection is gone. */
   readonly cancellation: Cancellation;
+  /** The other end's address without its port; empty once the connection is gone. Costs a copy: for refusals only. */
+  remoteAddress(): string;
   /** Sends the whole answer; does nothing when the connection is gone. Called once. */
   respond(response: Response): void;
 }

@@ -17,6 +17,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/sign/batch`]: { post: 'sign_batch' },
   [`${prefix}/verify`]: { post: 'verify' },
   [`${prefix}/verify/batch`]: { post: 'verify_batch' },
+  [`${prefix}/admin/load`]: { get: 'load' },
 };
 
 /** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */

@@ -1,6 +1,7 @@
+import type { RateLimits } from '../admission/rate-limits.ts';
 import { bearerToken } from '../auth/auth.ts';
-import type { Failure } from '../core/failure.ts';
-import { failure } from '../core/failure.ts';
+import type { Clock } from '../core/clock.ts';
+import { type FailureCode, failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Health } from '../observe/health.ts';
 import type { Answer } from '../operations/operation.ts';
@@ -18,7 +19,10 @@ export interface ServerParts {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
   /** The answer of /version. */
   readonly version: unknown;
-  readonly onRefused: (reason: ListenerRefusal | Failure['code']) => void;
+  /** Refusals that one address may cause. */
+  readonly refusals: RateLimits;
+  readonly clock: Clock;
+  readonly onRefused: (reason: ListenerRefusal | FailureCode) => void;
   /** Something threw, which is a bug: for the operator's log. */
   readonly onBug: (cause: unknown, requestId: string | undefined) => void;
 }
@@ -66,13 +70,23 @@ export class HttpServer implements ListenerHandlers {
 
   #finish(exchange: Exchange, answer: Response | Result<Answer>): void {
     if ('ok' in answer) {
-      if (!answer.ok) this.#parts.onRefused(answer.failure.code);
-      exchange.respond(respond(answer, exchange.headers, this.#draining));
+      const abusive = !answer.ok && this.#refused(exchange, answer.failure.code);
+      exchange.respond(respond(answer, exchange.headers, abusive || this.#draining));
     } else {
       exchange.respond(answer);
     }
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
+  }
+
+  /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
+  #refused(exchange: Exchange, code: FailureCode): boolean {
+    this.#parts.onRefused(code);
+    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
+  }
+
+  #now(): number {
+    return this.#parts.clock.monotonicMs();
   }
 
   #fail(exchange: Exchange, cause: unknown): void {
@@ -100,7 +114,9 @@ export class HttpServer implements ListenerHandlers {
       kid: route.value.kid,
       query: exchange.query,
       body: exchange.body,
+      deadlineWish: exchange.headers.deadlineMs,
       cancellation: exchange.cancellation,
+      mayVerifyToken: () => !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now()),
     });
   }
 
@@ -127,5 +143,16 @@ export class HttpServer implements ListenerHandlers {
     }
   }
 }
+
+/** What a caller that behaves does not do thousands of times a second. */
+const faultOfCaller: ReadonlySet<FailureCode> = new Set([
+  'Unauthenticated',
+  'NoCapability',
+  'BadRequest',
+  'MethodNotAllowed',
+  'UnsupportedEncoding',
+  'TooLarge',
+  'ExportForbidden',
+]);
 
 const jsonType = 'application/json';

@@ -9,19 +9,22 @@ export const latencyBucketsSeconds: readonly number[] = [
 /** The observations under one set of label values. */
 export class LatencySeries {
   /** Not cumulative; the last one counts what is above every bound. */
-  readonly counts = new Float64Array(latencyBucketsSeconds.length + 1);
+  readonly counts: Float64Array;
   readonly labels: Readonly<Record<string, string>>;
-  sumSeconds = 0;
+  readonly #bounds: readonly number[];
+  sum = 0;
 
-  constructor(labels: Readonly<Record<string, string>>) {
+  constructor(labels: Readonly<Record<string, string>>, bounds: readonly number[]) {
     this.labels = labels;
+    this.#bounds = bounds;
+    this.counts = new Float64Array(bounds.length + 1);
   }
 
-  observe(seconds: number): void {
+  observe(value: number): void {
     let bucket = 0;
-    while (bucket < latencyBucketsSeconds.length && seconds > (latencyBucketsSeconds[bucket] ?? 0)) bucket++;
+    while (bucket < this.#bounds.length && value > (this.#bounds[bucket] ?? 0)) bucket++;
     this.counts[bucket] = (this.counts[bucket] ?? 0) + 1;
-    this.sumSeconds += seconds;
+    this.sum += value;
   }
 }
 
@@ -43,7 +46,16 @@ export class LatencyHistogram {
   readonly #labelNames: readonly string[];
   #series: LatencySeries[] = [];
 
-  constructor(name: string, help: string, labelNames: readonly string[]) {
+  readonly #bounds: readonly number[];
+
+  /** `bounds`: upper ends of the buckets, rising; seconds unless the name says otherwise. */
+  constructor(
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    bounds: readonly number[] = latencyBucketsSeconds,
+  ) {
+    this.#bounds = bounds;
     this.name = name;
     this.help = help;
     this.#labelNames = labelNames;
@@ -53,6 +65,7 @@ export class LatencyHistogram {
   series(...values: readonly string[]): LatencySeries {
     const made = new LatencySeries(
       Object.fromEntries(this.#labelNames.map((name, index) => [name, values[index] ?? ''])),
+      this.#bounds,
     );
     this.#series.push(made);
     return made;
@@ -71,20 +84,20 @@ export class LatencyHistogram {
   reset(): void {
     for (const series of this.#series) {
       series.counts.fill(0);
-      series.sumSeconds = 0;
+      series.sum = 0;
     }
   }
 
-  #samples({ counts, labels, sumSeconds }: LatencySeries): Sample[] {
+  #samples({ counts, labels, sum }: LatencySeries): Sample[] {
     let total = 0;
     const buckets = [...counts].map((count, index) => {
       total += count;
-      const le = latencyBucketsSeconds[index] ?? '+Inf';
+      const le = this.#bounds[index] ?? '+Inf';
       return { metricName: `${this.name}_bucket`, labels: { ...labels, le }, value: total };
     });
     return [
       ...buckets,
-      { metricName: `${this.name}_sum`, labels, value: sumSeconds },
+      { metricName: `${this.name}_sum`, labels, value: sum },
       { metricName: `${this.name}_count`, labels, value: total },
     ];
   }

@@ -37,6 +37,7 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
   };
   return {
     kind: 'crypto',
+    batch: true,
     name,
     scope,
     parse(request) {

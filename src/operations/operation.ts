@@ -16,6 +16,8 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly batchMaxItems: number;
+  /** The load report as plain JSON: of all tenants, or of one. */
+  readonly load: (onlyTenant?: string) => unknown;
 }
 
 /** A request as a listener and the router understood it; nothing in it is checked yet. */
@@ -41,6 +43,8 @@ export interface CryptoWork {
   readonly items: readonly BatchItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
+  /** Ids of the keys that will sign, for their usage limits; empty for verification. */
+  readonly signingKeys: readonly string[];
 }
 
 /** What an operation needs done, and how it makes an answer of the results. */
@@ -63,6 +67,8 @@ interface Described<Input> {
 /** Uses keys: planned here, queued and run by the request path. */
 export interface CryptoOperation<Input> extends Described<Input> {
   readonly kind: 'crypto';
+  /** Whether one request may hold many calls; it then has longer by default. */
+  readonly batch: boolean;
   plan(input: Input, caller: Caller): Step<CryptoPlan>;
 }
 

@@ -1,3 +1,4 @@
+import { loadOperation } from './admin.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
@@ -20,6 +21,7 @@ export function createOperations(parts: OperationParts) {
     sign_batch: signBatchOperation(parts),
     verify: verifyOperation(parts),
     verify_batch: verifyBatchOperation(parts),
+    load: loadOperation(parts),
   } satisfies Record<string, Operation>;
 }
 

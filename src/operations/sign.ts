@@ -44,6 +44,7 @@ export interface SignPlan {
 export function signOperation(parts: OperationParts): CryptoOperation<SignRequest> {
   return {
     kind: 'crypto',
+    batch: false,
     name: 'sign',
     scope: 'kms:sign',
     parse: (request) => signShape.parse(request),
@@ -93,11 +94,13 @@ function planFor(
   const items: SignItem[] = [];
   const meters = [];
   const signers: Signer[] = [];
+  const signingKeys: string[] = [];
   for (const found of handles) {
     if (!found.ok) return found;
     const handle = found.value;
     const refused = mayNotSign(parts, handle);
     if (refused !== undefined) return { ok: false, failure: refused };
+    signingKeys.push(handle.head.id);
     const before = items.length;
     for (const part of handle.version.parts) {
       if (request.policy?.mode === 'pq_only' && !part.component.postQuantum) continue;
@@ -120,7 +123,7 @@ function planFor(
     }
   }
   const alg = handles.length === 1 && handles[0]?.ok ? handles[0].value.algorithm.name : 'several';
-  return ok({ work: { alg, callClass: 'sign', items, meters }, signers });
+  return ok({ work: { alg, callClass: 'sign', items, meters, signingKeys }, signers });
 }
 
 function mayNotSign(parts: OperationParts, handle: KeyHandle): Failure | undefined {

@@ -56,6 +56,7 @@ export interface VerifyPlan {
 export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRequest> {
   return {
     kind: 'crypto',
+    batch: false,
     name: 'verify',
     scope: 'kms:verify',
     parse: (request) => verifyShape.parse(request),
@@ -141,7 +142,7 @@ function planFor(
   }
   const alg = handles.length === 1 ? (candidates[0] as Candidate).handle.algorithm.name : 'several';
   return ok({
-    work: { alg, callClass: 'verify', items, meters },
+    work: { alg, callClass: 'verify', items, meters, signingKeys: [] },
     candidates,
     mode: request.policy?.mode ?? 'and',
   });

@@ -24,6 +24,7 @@ interface Verified {
 }
 
 const invalid = refuse('Unauthenticated', 'send Authorization: Bearer with a capability of this service');
+const tooMany = refuse('RateLimited', 'too many requests of this address were refused', 1_000);
 const expired = refuse('Unauthenticated', 'the capability has expired; ask for a new one');
 const notYetValid = refuse('Unauthenticated', 'the capability is not valid yet');
 
@@ -40,8 +41,6 @@ export function createMacaroonAuthenticator(options: MacaroonOptions): Authentic
   const refused = new BoundedCache<true>(options.maxRefused ?? 4_096);
 
   const verify = (token: string, name: string): Verified | undefined => {
-    // A verified name is never in the other cache, so the good tokens do not pay for this look-up.
-    if (refused.get(name) !== undefined) return undefined;
     const grant = verifyToken(rootKey, token);
     if (grant === undefined) {
       refused.set(name, true);
@@ -57,8 +56,14 @@ export function createMacaroonAuthenticator(options: MacaroonOptions): Authentic
     authenticate(token: string, request: RequestFacts): Result<Caller> {
       if (token.length > maxTokenCharacters) return invalid;
       const name = hash('sha256', token, 'base64');
-      const entry = verified.get(name) ?? verify(token, name);
-      if (entry === undefined) return invalid;
+      let entry = verified.get(name);
+      if (entry === undefined) {
+        // A verified name is never in the other cache, so the good tokens do not pay for this look-up.
+        if (refused.get(name) !== undefined) return invalid;
+        if (request.mayVerify?.() === false) return tooMany;
+        entry = verify(token, name);
+        if (entry === undefined) return invalid;
+      }
       // Written so that a time that is not a number refuses.
       if (!(request.utcMs < entry.expiresAtMs + timeSkewToleranceMs)) return expired;
       if (!(request.utcMs >= entry.notBeforeMs - timeSkewToleranceMs)) return notYetValid;

@@ -28,11 +28,13 @@ export function createSoftwareCustody(parts: {
     aad: string,
   ): Promise<Result<GeneratedKey>> {
     return new Promise((resolve) => {
+      const offeredAtMs = parts.clock.monotonicMs();
       const call: GenerateCall = {
         tenant,
         callClass: 'manage' satisfies CallClass,
         costUs: slow ? generationCostUs.slow : generationCostUs.quick,
-        deadlineAtMs: parts.clock.monotonicMs() + generationDeadlineMs,
+        offeredAtMs,
+        deadlineAtMs: offeredAtMs + generationDeadlineMs,
         cancellation: createCancellation(),
         job: { kind: 'generate', keyType: component.keyType, tenant, aad },
         settle: resolve,

@@ -85,6 +85,8 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     headers,
     body,
     cancellation,
+    remoteAddress: () =>
+      cancellation.cancelled ? '' : Buffer.from(res.getRemoteAddressAsText()).toString('latin1'),
     respond: (response) => {
       if (!cancellation.cancelled) send(res, response, method);
     },
@@ -125,6 +127,7 @@ function readHeaders(req: HttpRequest): ReadHeaders | undefined {
   let requestId: string | undefined;
   let correlationId: string | undefined;
   let traceparent: string | undefined;
+  let deadlineMs: string | undefined;
   let lengths = 0;
   let lengthText = '';
   let transferEncoding = false;
@@ -152,12 +155,15 @@ function readHeaders(req: HttpRequest): ReadHeaders | undefined {
       case 'traceparent':
         traceparent = value;
         break;
+      case 'x-deadline-ms':
+        deadlineMs = value;
+        break;
     }
   });
   if (transferEncoding || lengths > 1) return undefined;
   if (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText)) return undefined;
   return {
-    headers: { authorization, contentEncoding, requestId, correlationId, traceparent },
+    headers: { authorization, contentEncoding, requestId, correlationId, traceparent, deadlineMs },
     contentLength: lengths === 0 ? undefined : Number(lengthText),
   };
 }

@@ -1,0 +1,94 @@
+import { failure } from '../core/failure.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import type { Scope } from '../core/scope.ts';
+import { RateLimits, type RateWindow } from './rate-limits.ts';
+
+export interface AdmissionOptions {
+  /** Uses of a scope by one tenant; a scope without windows is not limited. */
+  readonly rates: Partial<Readonly<Record<Scope, readonly RateWindow[]>>>;
+  /** Signatures by one key. */
+  readonly keyUses: readonly RateWindow[];
+  /** What a call may take when its caller does not say, in milliseconds. */
+  readonly defaultDeadlineMs: number;
+  /** The same for a call with many items. */
+  readonly batchDeadlineMs: number;
+  /** Longer wishes are cut to this. */
+  readonly maxDeadlineMs: number;
+}
+
+/** What admission asks of the queue that a call would stand in. */
+export interface QueueOutlook {
+  /** Why a call of this tenant could not be queued now and served within `deadlineMs`; cheap, nothing is changed. */
+  refusal(tenant: string, deadlineMs: number): Refused | undefined;
+}
+
+/** Tenants and keys with rates at a time: about 300 bytes each, so at most 40 MB. */
+const maxNames = 65_536;
+
+/** A deadline is a wish for the next seconds; anything beyond this is a mistake in units. */
+const largestDeadlineMs = 60_000;
+
+/**
+ * Takes a call in or says why not, before its body is parsed: what is refused here has cost almost nothing. Pure but
+ * for its counts; time is handed in.
+ */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #rates = new Map<Scope, RateLimits>();
+  readonly #keyUses: RateLimits;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+    for (const [scope, windows] of Object.entries(options.rates) as [Scope, readonly RateWindow[]][]) {
+      if (windows.length > 0) this.#rates.set(scope, new RateLimits(windows, maxNames));
+    }
+    this.#keyUses = new RateLimits(options.keyUses, maxNames);
+  }
+
+  /** The time that a call may take: what its caller wishes (`X-Deadline-Ms`), bounded, or the default. */
+  deadlineMs(wish: string | undefined, batch: boolean): Result<number> {
+    const { defaultDeadlineMs, batchDeadlineMs, maxDeadlineMs } = this.#options;
+    if (wish === undefined) return ok(batch ? batchDeadlineMs : defaultDeadlineMs);
+    const wishMs = /^[0-9]{1,5}$/.test(wish) ? Number(wish) : 0;
+    if (wishMs < 1 || wishMs > largestDeadlineMs) {
+      return refuse('BadRequest', `X-Deadline-Ms: 1 to ${largestDeadlineMs}`);
+    }
+    return ok(Math.min(wishMs, maxDeadlineMs));
+  }
+
+  /** One call, before anything is known of it but who asks what. */
+  enter(tenant: string, scope: Scope, nowMs: number): Refused | undefined {
+    const rates = this.#rates.get(scope);
+    if (rates === undefined) return undefined;
+    const retryAfterMs = rates.take(tenant, nowMs);
+    return retryAfterMs === 0 ? undefined : rateLimited(retryAfterMs);
+  }
+
+  /** The further items of a batch, each counted as a call: how many may go on, and what the others are told. */
+  enterMore(
+    tenant: string,
+    scope: Scope,
+    count: number,
+    nowMs: number,
+  ): { readonly admitted: number; readonly refused: Refused | undefined } {
+    const rates = this.#rates.get(scope);
+    if (rates === undefined || count === 0) return { admitted: count, refused: undefined };
+    const { taken, retryAfterMs } = rates.takeUpTo(tenant, count, nowMs);
+    return { admitted: taken, refused: taken === count ? undefined : rateLimited(retryAfterMs) };
+  }
+
+  /** One signature by a key. */
+  useKey(keyId: string, nowMs: number): Refused | undefined {
+    const retryAfterMs = this.#keyUses.take(keyId, nowMs);
+    return retryAfterMs === 0
+      ? undefined
+      : refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
+  }
+}
+
+function rateLimited(retryAfterMs: number): Refused {
+  return {
+    ok: false,
+    failure: failure('RateLimited', 'the rate limit of this tenant is reached', retryAfterMs),
+  };
+}

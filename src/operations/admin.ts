@@ -1,0 +1,21 @@
+import { ok } from '../core/result.ts';
+import type { KeyOperation, OperationParts } from './operation.ts';
+import { parseQuery } from './parse.ts';
+
+/** The tenant of those who run the service: only its administrators see other tenants' names. */
+const operatorTenant = 'default';
+
+/** GET /admin/load: queues, latencies and who uses the workers, now. */
+export function loadOperation(parts: OperationParts): KeyOperation<void> {
+  return {
+    kind: 'keys',
+    name: 'load',
+    scope: 'kms:admin',
+    parse(request) {
+      const query = parseQuery(request.query, []);
+      return query.ok ? ok(undefined) : query;
+    },
+    run: (_, caller) =>
+      ok({ status: 200, body: parts.load(caller.tenant === operatorTenant ? undefined : caller.tenant) }),
+  };
+}
