@@ -52,7 +52,9 @@ function fileText(settings: Settings): string {
     // Amnesia mode has no root key file and refuses one.
     if (name === 'rootKeyFile' && settings.config.amnesia) continue;
     const value = settings.config[name];
-    members[memberOf(name)] = name === 'bind' ? textOf(name, settings) : value;
+    // A list of algorithms is a list in JSON too; other settings with a form of their own are their text.
+    const plain = typeof value !== 'object' || name === 'allowedAlgs';
+    members[memberOf(name)] = plain ? value : textOf(name, settings);
   }
   return `${JSON.stringify(members, null, 2)}\n`;
 }

@@ -155,7 +155,7 @@ export const fields = {
   rateLimits: field<readonly ScopeRate[]>(
     'KMS_RATE_LIMITS',
     scopeRates,
-    [],
+    { text: 'none', from: () => [] },
     'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT. None by default.',
   ),
   keyUsesPerDay: field(
@@ -167,7 +167,7 @@ export const fields = {
   tenantWeights: field<Readonly<Record<string, number>>>(
     'KMS_TENANT_WEIGHTS',
     tenantWeights,
-    {},
+    { text: 'none', from: () => ({}) },
     'Shares of the workers when they are all busy: acme=4 gets four times the time of a tenant without an entry, which has 1.',
   ),
   refusalsPerAddress: field(
