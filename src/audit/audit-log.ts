@@ -1,0 +1,115 @@
+import type { Result } from '../core/result.ts';
+
+/**
+ * What an answer waits for. `memory`: the record is queued; survives nothing. `written`: write(2) and the HEAD that
+ * counts it; survives the end of the process. `synced`: fdatasync; survives a power loss. `witnessed`: a checkpoint
+ * that holds it is cosigned; survives the loss or the restoration of the whole machine.
+ */
+export type Durability = 'memory' | 'written' | 'synced' | 'witnessed';
+
+/** One use of a key, or one change of it, as the caller of the log knows it. All texts without control characters. */
+export interface AuditEvent {
+  /** Who: a pseudonymous subject, at most 512 characters. */
+  readonly actor: string;
+  readonly alg: string;
+  /** The 32-byte BLAKE3 digest of the payload in hex; undefined where there is no input, or the input is secret. */
+  readonly digestHex: string | undefined;
+  /** Without the version: the sequence numbers are the key's. */
+  readonly keyId: string;
+  readonly keyVersion: number;
+  /** With at least 122 random bits, or siblings in somebody's proof could be guessed. */
+  readonly opId: string;
+  /** sign, verify, wrap, create, … */
+  readonly purpose: string;
+  /** ok | denied:<code> | error:<code> */
+  readonly result: string;
+  readonly tenant: string;
+  /** For records that are not a plain use of a key: key.create, key.rotate, policy, … */
+  readonly type?: string;
+  /** Class of the key's attestation evidence and its SHA-256 in hex; the evidence itself lives elsewhere. */
+  readonly attestation?: { readonly class: string; readonly sha256: string };
+  /** Facts of a record that has a type. Integers below 2^53 and texts. */
+  readonly data?: Readonly<Record<string, string | number>>;
+}
+
+export interface AuditReceipt {
+  /** Position in the log, from 0: the leaf index. */
+  readonly index: number;
+  /** Sequence number within the key's records, from 1, without holes. */
+  readonly seq: number;
+}
+
+/**
+ * `unavailable` may clear by itself (disk full, a slow disk) or wait for a restart (an I/O error);
+ * `integrity_failed` stays until an operator accepts the loss and a new epoch starts.
+ */
+export type AuditState = 'recovering' | 'ready' | 'integrity_failed' | 'unavailable';
+
+/** The newest published checkpoint. */
+export interface PublishedCheckpoint {
+  readonly origin: string;
+  readonly size: number;
+  readonly root: Uint8Array;
+  /** The signed note (C2SP tlog-checkpoint), with cosignatures where there are any. */
+  readonly note: string;
+}
+
+export interface AuditStats {
+  readonly origin: string;
+  readonly epoch: number;
+  /** Records written, durable, under the newest checkpoint, cosigned. */
+  readonly size: number;
+  readonly durableSize: number;
+  readonly checkpointSize: number;
+  readonly witnessedSize: number;
+  readonly reservedSlots: number;
+  /** Records that were handed over and wait for their durability level. */
+  readonly waiting: number;
+  readonly durableLagMs: number;
+  /** Milliseconds since the newest checkpoint was published; undefined before the first one. */
+  readonly checkpointAgeMs: number | undefined;
+  readonly appended: number;
+  /** Appends that were refused after the key was used: their answers did not leave. */
+  readonly refused: number;
+  readonly flushes: number;
+  readonly fdatasyncs: number;
+  readonly lastFdatasyncMs: number;
+  readonly checkpoints: number;
+  readonly checkpointFailures: number;
+  readonly integrityFailures: number;
+}
+
+/** What an operator with the consent of another signs off before the log goes on after an integrity failure. */
+export interface Acceptance {
+  readonly reason: string;
+  /** At least two, all different. */
+  readonly approvers: readonly string[];
+}
+
+/**
+ * The append-only log of this process. A key may be used only after `reserve` said yes, and what the use brought may
+ * leave only after `append` resolved with a receipt.
+ */
+export interface AuditLog {
+  readonly state: AuditState;
+  /** Why the state is not `ready`, in words for the operator. */
+  readonly reason: string | undefined;
+  /** Room for `count` records (2,048 in all, of at most 4 KiB each), or no: refuse with 429 if `state` is ready, else 503. */
+  reserve(count: number): boolean;
+  /** Gives back room for which there is nothing to record. */
+  release(count: number): void;
+  /** Uses up one reserved slot. Refuses with AuditUnavailable only, and then the answer must not leave. Never rejects. */
+  append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
+  /** The salt of a record under input_hash `commit`, in hex, for the caller; undefined in the other modes. */
+  commitmentSalt(tenant: string, opId: string): string | undefined;
+  /** Age of the oldest record that is not durable yet, or not even written; 0 when there is none. */
+  durableLagMs(): number;
+  stats(): AuditStats;
+  checkpoint(): PublishedCheckpoint | undefined;
+  /** Where the files of the current epoch lie, for a LogReader. */
+  readonly directory: string;
+  /** Only in `integrity_failed`: starts the next epoch under a new origin, whose first record names the old one's end. */
+  accept(acceptance: Acceptance): Promise<Result<void>>;
+  /** Flush, fdatasync, shutdown record, last checkpoint, clean flag. Idempotent. */
+  close(): Promise<void>;
+}
