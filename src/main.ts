@@ -352,6 +352,7 @@ const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
   NoCapability: 'scope',
   Backpressure: 'backpressure',
   RateLimited: 'rate',
+  AddressLimited: 'address',
   TooLarge: 'too_large',
   UnsupportedEncoding: 'decompress_cap',
   PolicyViolation: 'policy',

@@ -6,6 +6,7 @@ import {
   take,
   takeUpTo,
   waitMs,
+  wholeTokens,
 } from './token-bucket.ts';
 
 /** `count` uses in `windowMs`; a bucket of that size, so that a burst of all of them at once is allowed. */
@@ -71,7 +72,7 @@ export class RateLimits {
     return this.#sizes.some((size, index) => {
       const bucket = buckets[index] as TokenBucket;
       refill(bucket, size, nowMs);
-      return bucket.tokens < 1;
+      return wholeTokens(bucket) < 1;
     });
   }
 
@@ -87,7 +88,7 @@ export class RateLimits {
     for (const [index, size] of this.#sizes.entries()) {
       const bucket = buckets[index] as TokenBucket;
       refill(bucket, size, nowMs);
-      taken = Math.min(taken, Math.floor(bucket.tokens));
+      taken = Math.min(taken, wholeTokens(bucket));
     }
     let retryAfterMs = 0;
     for (const [index, size] of this.#sizes.entries()) {

@@ -12,6 +12,9 @@ export interface BucketSize {
   readonly tokensPerMs: number;
 }
 
+/** Refills add up fractions, so that ten tenths may come to a little less than one. */
+const roundingTokens = 1e-6;
+
 export function fullBucket(size: BucketSize, nowMs: number): TokenBucket {
   return { tokens: size.capacity, atMs: nowMs };
 }
@@ -19,7 +22,7 @@ export function fullBucket(size: BucketSize, nowMs: number): TokenBucket {
 /** Takes `count` tokens if they are all there. Otherwise takes none and says in how many milliseconds they will be. */
 export function take(bucket: TokenBucket, size: BucketSize, count: number, nowMs: number): number {
   refill(bucket, size, nowMs);
-  if (bucket.tokens >= count) {
+  if (bucket.tokens + roundingTokens >= count) {
     bucket.tokens -= count;
     return 0;
   }
@@ -29,7 +32,7 @@ export function take(bucket: TokenBucket, size: BucketSize, count: number, nowMs
 /** As many of `count` tokens as there are, whole ones. */
 export function takeUpTo(bucket: TokenBucket, size: BucketSize, count: number, nowMs: number): number {
   refill(bucket, size, nowMs);
-  const taken = Math.min(count, Math.floor(bucket.tokens));
+  const taken = Math.min(count, wholeTokens(bucket));
   bucket.tokens -= taken;
   return taken;
 }
@@ -37,7 +40,13 @@ export function takeUpTo(bucket: TokenBucket, size: BucketSize, count: number, n
 /** Milliseconds until `count` tokens (or, if it never holds so many, a full bucket) are there; as of the last refill. */
 export function waitMs(bucket: TokenBucket, size: BucketSize, count: number): number {
   const missing = Math.min(count, size.capacity) - bucket.tokens;
-  return missing <= 0 ? 0 : Math.max(1, Math.ceil(missing / size.tokensPerMs));
+  return missing <= roundingTokens
+    ? 0
+    : Math.max(1, Math.ceil((missing - roundingTokens) / size.tokensPerMs));
+}
+
+export function wholeTokens(bucket: TokenBucket): number {
+  return Math.floor(bucket.tokens + roundingTokens);
 }
 
 export function refill(bucket: TokenBucket, size: BucketSize, nowMs: number): void {

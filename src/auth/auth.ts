@@ -6,7 +6,7 @@ export interface RequestFacts {
   /** UTC, milliseconds since 1970. */
   readonly utcMs: number;
   /**
-   * Asked before a token that is in no cache is verified; false refuses it unverified with RateLimited, as in a
+   * Asked before a token that is in no cache is verified; false refuses it unverified with AddressLimited, as in a
    * flood of bad ones. Absent: always.
    */
   readonly mayVerify?: () => boolean;

@@ -18,6 +18,7 @@ export const failures = {
   UnsupportedEncoding: { status: 415, retryable: false, message: 'content encodings are not accepted' },
   Backpressure: { status: 429, retryable: true, message: 'the queue is full' },
   RateLimited: { status: 429, retryable: true, message: 'the rate limit is reached' },
+  AddressLimited: { status: 429, retryable: true, message: 'too many requests of this address were refused' },
   Internal: { status: 500, retryable: false, message: 'internal error' },
   StoreUnavailable: { status: 503, retryable: true, message: 'the key store is unavailable' },
   AuditUnavailable: { status: 503, retryable: true, message: 'the audit log is unavailable' },
@@ -29,12 +30,14 @@ export type FailureCode = keyof typeof failures;
 
 /**
  * The code that clients see. The published surface has fewer names than we have kinds: a missing or invalid
- * capability is NoCapability with status 401, and wrong methods and encodings are Unsupported with 405 and 415.
+ * capability is NoCapability with status 401, wrong methods and encodings are Unsupported with 405 and 415, and a limit of
+ * an address is RateLimited as well.
  */
 const published: Partial<Record<FailureCode, FailureCode>> = {
   Unauthenticated: 'NoCapability',
   MethodNotAllowed: 'Unsupported',
   UnsupportedEncoding: 'Unsupported',
+  AddressLimited: 'RateLimited',
 };
 
 export function publicCode(code: FailureCode): FailureCode {

@@ -24,7 +24,7 @@ interface Verified {
 }
 
 const invalid = refuse('Unauthenticated', 'send Authorization: Bearer with a capability of this service');
-const tooMany = refuse('RateLimited', 'too many requests of this address were refused', 1_000);
+const tooMany = refuse('AddressLimited', 'use a capability that was accepted before, or wait', 1_000);
 const expired = refuse('Unauthenticated', 'the capability has expired; ask for a new one');
 const notYetValid = refuse('Unauthenticated', 'the capability is not valid yet');
 
