@@ -8,7 +8,7 @@ import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
-import type { FailureCode } from './core/failure.ts';
+import { limitedSteps } from './core/limited-steps.ts';
 import type { Scope } from './core/scope.ts';
 import { StartError } from './core/start-error.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
@@ -23,7 +23,6 @@ import type { BatchResult } from './engine/batch.ts';
 import type { Engine, EngineDescription, EngineOptions, GeneratedKey } from './engine/engine.ts';
 import { loadNativeEngine } from './engine/native/index.ts';
 import { createOpensslEngine } from './engine/openssl/index.ts';
-import type { ListenerRefusal } from './http/exchange.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import { openKeyring } from './keys/directory.ts';
@@ -32,6 +31,7 @@ import { createHealth, type Health } from './observe/health.ts';
 import { createLoadMonitor } from './observe/load.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { countRefusal } from './observe/refusals.ts';
 import { createOperations } from './operations/operations.ts';
 import { createRequestPath } from './request-path.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
@@ -76,7 +76,9 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const stop = async (): Promise<void> => {
       draining = true;
       listener.stopAccepting();
-      const limited = limitedSteps(config.shutdownTimeoutMs, log);
+      const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
+        log.error(problem, 'a step of the stop went wrong'),
+      );
       await limited('answering the calls under way', server.drain());
       listener.close();
       await limited('ending the workers', cryptography.stop());
@@ -344,47 +346,4 @@ function createAdmission(config: Config): Admission {
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
   if (allowedAlgs === 'all') return new Set(algorithmNames);
   return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
-}
-
-/** The reasons of kms_reject_total: what was refused before any work was done for it. */
-const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
-  Unauthenticated: 'unauth',
-  NoCapability: 'scope',
-  Backpressure: 'backpressure',
-  RateLimited: 'rate',
-  AddressLimited: 'address',
-  TooLarge: 'too_large',
-  UnsupportedEncoding: 'decompress_cap',
-  PolicyViolation: 'policy',
-  NotReady: 'not_ready',
-  Timeout: 'deadline',
-  BadRequest: 'bad_request',
-  too_large: 'too_large',
-  framing: 'framing',
-  slow_body: 'slow_body',
-  too_many_connections: 'too_many_connections',
-};
-
-function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {
-  if (why === 'Unauthenticated') metrics.authFailed();
-  const reason = rejectReasons[why];
-  if (reason !== undefined) metrics.rejected(reason);
-}
-
-/** Waits for a step of the stop, but not longer than its limit: what hangs is named in the log and left behind. */
-function limitedSteps(limitMs: number, log: Logger) {
-  return async (step: string, work: Promise<unknown>): Promise<void> => {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<'late'>((resolve) => {
-      timer = setTimeout(resolve, limitMs, 'late');
-    });
-    try {
-      if ((await Promise.race([work, limit])) === 'late')
-        log.error({ step, limitMs }, 'a step of the stop took too long');
-    } catch (cause) {
-      log.error({ err: cause, step }, 'a step of the stop failed');
-    } finally {
-      clearTimeout(timer);
-    }
-  };
 }

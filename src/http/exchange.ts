@@ -1,4 +1,5 @@
 import type { Cancellation } from '../core/cancellation.ts';
+import type { ListenerRefusal } from '../observe/refusals.ts';
 
 /** The headers that matter; everything else is left in the listener's buffer. */
 export interface RequestHeaders {
@@ -37,9 +38,6 @@ export interface Response {
   /** Ends the connection after the answer. */
   readonly close?: boolean;
 }
-
-/** What a listener refuses by itself, before there is an exchange; the reason is for metrics. */
-export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections';
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;

@@ -4,10 +4,11 @@ import type { Clock } from '../core/clock.ts';
 import { type FailureCode, failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Health } from '../observe/health.ts';
+import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { Answer } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
-import type { Exchange, ListenerHandlers, ListenerRefusal, Response } from './exchange.ts';
+import type { Exchange, ListenerHandlers, Response } from './exchange.ts';
 import { respond, respondPlain } from './respond.ts';
 import { findRoute } from './routes.ts';
 
