@@ -6,6 +6,7 @@ import type { Failure, FailureCode } from './core/failure.ts';
 import { type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
 import type { CryptoLane } from './dispatch/signatures.ts';
+import type { BatchResult } from './engine/batch.ts';
 import type {
   Answer,
   CryptoOperation,
@@ -113,15 +114,20 @@ async function useKeys<Input>(
   const { tenant } = caller;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs: startedAtMs + deadlineMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
-  const run = (work: CryptoWork | Failure) =>
-    'code' in work ? ({ ok: false, failure: work } as const) : parts.signatures.run(work, on);
-  const outcomes =
-    works.length === 1 ? [await run(works[0] as CryptoWork)] : await Promise.all(works.map(run));
-  for (const [index, work] of works.entries()) {
-    const alg = 'code' in work ? 'none' : work.alg;
-    observe(parts, operation.name, alg, outcomes[index] as Result<unknown>, startedAtMs);
-  }
+  const ran = await parts.signatures.runAll(works.filter(isWork), on);
+  let next = 0;
+  const outcomes = works.map((work): Result<readonly BatchResult[]> => {
+    const outcome = isWork(work)
+      ? (ran[next++] as Result<readonly BatchResult[]>)
+      : ({ ok: false, failure: work } as const);
+    observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcome, startedAtMs);
+    return outcome;
+  });
   return plan.value.finish(outcomes);
+}
+
+function isWork(work: CryptoWork | Failure): work is CryptoWork {
+  return !('code' in work);
 }
 
 /** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
@@ -135,7 +141,7 @@ function limitUses<Input>(
   // The call itself was counted when it came in.
   const more = admission.enterMore(tenant, scope, works.length - 1, nowMs);
   return works.map((work, index) => {
-    if ('code' in work) return work;
+    if (!isWork(work)) return work;
     if (more.refused !== undefined && index > more.admitted) return more.refused.failure;
     for (const key of work.signingKeys) {
       const usedUp = admission.useKey(key, nowMs);

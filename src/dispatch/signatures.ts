@@ -49,38 +49,103 @@ export function createSignatureCarrier(
 
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
 
-/** What a request path asks for: items that stay together, for one tenant, until a deadline. */
+/** Items that stay together, in one job. */
+export type SignatureWork = Pick<SignatureCall, 'callClass' | 'items' | 'meters'>;
+
+/** For whom, since when and until when. */
+export type SignatureTerms = Pick<SignatureCall, 'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation'>;
+
+/** What a request path asks for: signatures made or verified by the workers, when it is the tenant's turn. */
 export interface CryptoLane extends QueueOutlook {
-  run(
-    work: Pick<SignatureCall, 'callClass' | 'items' | 'meters'>,
-    on: Pick<SignatureCall, 'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation'>,
-  ): Promise<Result<readonly BatchResult[]>>;
+  /** One outcome for each work, in order. Works of one class are queued together as far as one turn takes them. */
+  runAll(
+    works: readonly SignatureWork[],
+    on: SignatureTerms,
+  ): Promise<readonly Result<readonly BatchResult[]>[]>;
 }
+
+/**
+ * Cost of the calls that the works of a large request are packed into, in microseconds. Half of a quantum: others have
+ * their turn between two of them, and a message to a worker still carries several.
+ */
+const packedCostUs = 150;
 
 export function createCryptoLane(
   lane: Lane<readonly BatchResult[], SignatureCall>,
   queueOf: (tenant: string) => string,
 ): CryptoLane {
+  const offer = (
+    work: SignatureWork,
+    costUs: number,
+    on: SignatureTerms,
+  ): Promise<Result<readonly BatchResult[]>> =>
+    new Promise((settle) => {
+      // Nothing to compute, such as signatures by destroyed keys only.
+      if (work.items.length === 0) return settle(ok([]));
+      const { callClass, items, meters } = work;
+      const { offeredAtMs, deadlineAtMs, cancellation } = on;
+      const tenant = queueOf(on.tenant);
+      const offered = lane.offer({
+        tenant,
+        callClass,
+        costUs,
+        offeredAtMs,
+        deadlineAtMs,
+        cancellation,
+        items,
+        meters,
+        settle,
+      });
+      if (!offered.ok) settle(offered);
+    });
+
   return {
     refusal: (tenant, deadlineMs) => lane.refusal(queueOf(tenant), deadlineMs),
-    run: ({ callClass, items, meters }, { tenant, offeredAtMs, deadlineAtMs, cancellation }) =>
-      new Promise((settle) => {
-        // Nothing to compute, such as signatures by destroyed keys only.
-        if (items.length === 0) return settle(ok([]));
-        let costUs = 0;
-        for (const meter of meters) costUs += meter.costUs;
-        const offered = lane.offer({
-          tenant: queueOf(tenant),
-          callClass,
-          costUs,
-          offeredAtMs,
-          deadlineAtMs,
-          cancellation,
-          items,
-          meters,
-          settle,
-        });
-        if (!offered.ok) settle(offered);
-      }),
+    async runAll(works, on) {
+      const [only] = works;
+      if (works.length === 1 && only !== undefined) return [await offer(only, costOf(only), on)];
+      const packs = packWorks(works);
+      const outcomes = await Promise.all(packs.map((pack) => offer(pack.work, pack.costUs, on)));
+      return packs.flatMap((pack, index) => unpack(pack, outcomes[index] as Result<readonly BatchResult[]>));
+    },
   };
+}
+
+function costOf({ meters }: SignatureWork): number {
+  let costUs = 0;
+  for (const meter of meters) costUs += meter.costUs;
+  return costUs;
+}
+
+interface Pack {
+  readonly work: { callClass: SignatureWork['callClass']; items: BatchItem[]; meters: CostMeter[] };
+  /** Items of each work in it. */
+  readonly sizes: number[];
+  costUs: number;
+}
+
+function packWorks(works: readonly SignatureWork[]): Pack[] {
+  const packs: Pack[] = [];
+  let last: Pack | undefined;
+  for (const work of works) {
+    const costUs = costOf(work);
+    if (last === undefined || last.work.callClass !== work.callClass || last.costUs + costUs > packedCostUs) {
+      last = { work: { callClass: work.callClass, items: [], meters: [] }, sizes: [], costUs: 0 };
+      packs.push(last);
+    }
+    last.work.items.push(...work.items);
+    last.work.meters.push(...work.meters);
+    last.sizes.push(work.items.length);
+    last.costUs += costUs;
+  }
+  return packs;
+}
+
+function unpack({ sizes }: Pack, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]>[] {
+  if (!outcome.ok) return sizes.map(() => outcome);
+  let first = 0;
+  return sizes.map((size) => {
+    first += size;
+    return ok(outcome.value.slice(first - size, first));
+  });
 }
