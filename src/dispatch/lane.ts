@@ -58,7 +58,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   #pumping = false;
   /** Whether something waited ever since the last job ended. */
   #backlogged = false;
-  #idle: (() => void) | undefined;
+  #whenIdle: (() => void)[] = [];
 
   constructor(options: LaneOptions, parts: LaneParts<C>) {
     this.#options = options;
@@ -111,7 +111,12 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
         this.predictedWaitMs(call.tenant),
       );
     }
-    call.cancellation.onCancel = () => this.#cancel(offer.ticket);
+    // The items of a batch have one caller, and all of them go with it.
+    const others = call.cancellation.onCancel;
+    call.cancellation.onCancel = () => {
+      others?.();
+      this.#cancel(offer.ticket);
+    };
     this.#pumpSoon();
     return ok(undefined);
   }
@@ -120,7 +125,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   async drained(): Promise<void> {
     while (this.#scheduler.waitingCalls > 0 || this.#jobsUnderWay > 0) {
       await new Promise<void>((resolve) => {
-        this.#idle = resolve;
+        this.#whenIdle.push(resolve);
       });
     }
   }
@@ -156,8 +161,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     }
     this.#backlogged &&= this.#scheduler.waitingCalls > 0;
     if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
-      this.#idle?.();
-      this.#idle = undefined;
+      for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
   }
 
