@@ -1,0 +1,303 @@
+import assert from 'node:assert/strict';
+import test, { describe } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { cancel, createCancellation } from '../../src/core/cancellation.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
+import { type Carrier, Lane, type LaneCall, type LaneOptions } from '../../src/dispatch/lane.ts';
+
+interface TestCall extends LaneCall<number> {
+  readonly name: number;
+  readonly outcomes: Result<number>[];
+}
+
+/** Takes jobs, and ends each when the test says so. */
+class HeldCarrier implements Carrier<TestCall> {
+  readonly threads = 1;
+  readonly slots: number;
+  readonly jobs: { readonly calls: TestCall[]; end(answer?: Result<number>): Promise<void> }[] = [];
+  readonly carried: TestCall[] = [];
+
+  constructor(slots: number) {
+    this.slots = slots;
+  }
+
+  get freeSlots(): number {
+    return this.slots - this.jobs.length;
+  }
+
+  carry(calls: TestCall[]): Promise<void> {
+    this.carried.push(...calls);
+    return new Promise((resolve) => {
+      const job = {
+        calls,
+        end: async (answer?: Result<number>) => {
+          for (const call of calls) call.settle(answer ?? ok(call.name));
+          this.jobs.splice(this.jobs.indexOf(job), 1);
+          resolve();
+          await turn();
+        },
+      };
+      this.jobs.push(job);
+    });
+  }
+}
+
+const defaults: LaneOptions = {
+  limits: { perTenantCalls: 100, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
+  jobBudgetUs: 300,
+  jobMaxCalls: 8,
+};
+
+function bench(slots = 1, options: Partial<LaneOptions> = {}, limits: Partial<LaneOptions['limits']> = {}) {
+  const clock = { nowMs: 0, monotonicMs: () => clock.nowMs, utcMs: () => 0 };
+  const carrier = new HeldCarrier(slots);
+  const lane = new Lane<number, TestCall>(
+    { ...defaults, ...options, limits: { ...defaults.limits, ...limits } },
+    { carrier, clock },
+  );
+  let names = 0;
+  const call = (more: Partial<TestCall> = {}): TestCall => {
+    const outcomes: Result<number>[] = [];
+    names += 1;
+    return {
+      name: names,
+      tenant: 't',
+      callClass: 'sign',
+      costUs: 100,
+      deadlineAtMs: 1_000,
+      offeredAtMs: clock.nowMs,
+      cancellation: createCancellation(),
+      outcomes,
+      settle: (outcome) => void outcomes.push(outcome),
+      ...more,
+    };
+  };
+  const offer = (more: Partial<TestCall> = {}): TestCall => {
+    const offered = call(more);
+    assert.deepEqual(lane.offer(offered), ok(undefined));
+    return offered;
+  };
+  return { clock, carrier, lane, call, offer };
+}
+
+const codes = ({ outcomes }: TestCall) => outcomes.map((each) => (each.ok ? 'ok' : each.failure.code));
+
+describe('a lane', () => {
+  test('sends what one turn of the event loop brings as one job, and settles each call with its answer', async () => {
+    const { carrier, lane, offer } = bench();
+    const calls = [offer(), offer(), offer()];
+    assert.equal(carrier.jobs.length, 0);
+    await turn();
+    assert.equal(carrier.jobs.length, 1);
+    assert.deepEqual(carrier.jobs[0]?.calls, calls);
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(
+      calls.map(({ outcomes }) => outcomes),
+      calls.map(({ name }) => [ok(name)]),
+    );
+    assert.equal(lane.waitingCalls, 0);
+  });
+
+  test('keeps to the budget and the number of calls of a job, and to the free slots of the carrier', async () => {
+    const { carrier, lane, offer } = bench(2, { jobMaxCalls: 4 });
+    for (let n = 0; n < 5; n++) offer({ costUs: 120 });
+    await turn();
+    assert.deepEqual(
+      carrier.jobs.map(({ calls }) => calls.length),
+      [2, 2],
+    );
+    assert.equal(lane.waitingCalls, 1);
+    for (let n = 0; n < 9; n++) offer({ costUs: 10 });
+    await turn();
+    assert.equal(carrier.jobs.length, 2);
+    assert.equal(lane.waitingCalls, 10);
+    await carrier.jobs[0]?.end();
+    assert.equal(carrier.jobs.at(-1)?.calls.length, 4);
+    assert.equal(lane.waitingCalls, 6);
+  });
+
+  test('refuses over a bound with the time after which a retry is worth while, and never settles what it refused', async () => {
+    const { carrier, lane, call, offer } = bench(1, {}, { perTenantCalls: 3, totalCalls: 5 });
+    offer();
+    await turn();
+    for (let n = 0; n < 3; n++) offer({ costUs: 50_000 });
+    const refused = call();
+    const answer = lane.offer(refused);
+    assert.ok(!answer.ok);
+    assert.equal(answer.failure.code, 'Backpressure');
+    // 150 ms of work wait for one thread.
+    assert.ok((answer.failure.retryAfterMs as number) >= 100, `${answer.failure.retryAfterMs}`);
+    assert.ok((answer.failure.retryAfterMs as number) <= 400, `${answer.failure.retryAfterMs}`);
+    // Another tenant has its own queue, until all are full together.
+    offer({ tenant: 'u' });
+    offer({ tenant: 'v' });
+    const sixth = call({ tenant: 'w' });
+    assert.equal(lane.offer(sixth).ok, false);
+    while (carrier.jobs.length > 0) await carrier.jobs[0]?.end();
+    assert.deepEqual([refused.outcomes, sixth.outcomes], [[], []]);
+    assert.equal(carrier.carried.length, 6);
+  });
+
+  test('says beforehand whether a call could be served within its deadline', async () => {
+    const { lane, offer } = bench(1, {}, { perTenantCalls: 3 });
+    assert.equal(lane.refusal('t', 1), undefined);
+    offer({ costUs: 20_000 });
+    await turn();
+    for (let n = 0; n < 2; n++) offer({ costUs: 20_000 });
+    assert.equal(lane.refusal('t', 1_000), undefined);
+    const tooLong = lane.refusal('t', 10);
+    assert.equal(tooLong?.failure.code, 'Backpressure');
+    assert.ok((tooLong?.failure.retryAfterMs as number) > 0);
+    offer({ costUs: 20_000 });
+    assert.equal(lane.refusal('t', 1_000)?.failure.code, 'Backpressure');
+    assert.equal(lane.refusal('u', 1_000), undefined);
+  });
+
+  test('answers Timeout to what waited beyond its deadline, and does not carry it', async () => {
+    const { clock, carrier, offer } = bench();
+    offer();
+    await turn();
+    const late = offer({ deadlineAtMs: 5 });
+    const patient = offer({ deadlineAtMs: 50 });
+    clock.nowMs = 6;
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(codes(late), ['Timeout']);
+    assert.deepEqual(carrier.jobs[0]?.calls, [patient]);
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(codes(patient), ['ok']);
+  });
+
+  test('drops what a caller who has gone was waiting for, and lets finish what is under way', async () => {
+    const { carrier, lane, call, offer } = bench();
+    const underWay = offer();
+    await turn();
+    const waiting = offer();
+    cancel(underWay.cancellation);
+    cancel(waiting.cancellation);
+    assert.deepEqual(codes(waiting), ['Timeout']);
+    assert.deepEqual(underWay.outcomes, []);
+    assert.equal(lane.waitingCalls, 0);
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(codes(underWay), ['ok']);
+    assert.equal(carrier.carried.length, 1);
+    // Gone before it was offered: refused, and never settled.
+    const gone = call();
+    cancel(gone.cancellation);
+    assert.equal(lane.offer(gone).ok, false);
+    assert.deepEqual(gone.outcomes, []);
+  });
+
+  test('drops all items of a batch when its caller goes', async () => {
+    const { carrier, lane, offer } = bench(1, {}, { perTenantCalls: 5_000, totalCalls: 5_000 });
+    offer();
+    await turn();
+    const cancellation = createCancellation();
+    const items = Array.from({ length: 4_096 }, () => offer({ cancellation }));
+    assert.equal(lane.waitingCalls, 4_096);
+    cancel(cancellation);
+    assert.equal(lane.waitingCalls, 0);
+    for (const item of items) assert.deepEqual(codes(item), ['Timeout']);
+    await carrier.jobs[0]?.end();
+    assert.equal(carrier.carried.length, 1);
+  });
+
+  test('goes on after a job that failed', async () => {
+    const { carrier, offer } = bench();
+    const unlucky = [offer(), offer()];
+    await turn();
+    const next = offer();
+    await carrier.jobs[0]?.end(refuse('Internal'));
+    for (const call of unlucky) assert.deepEqual(codes(call), ['Internal']);
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(codes(next), ['ok']);
+  });
+
+  test('is drained when nothing waits and nothing is under way, not before', async () => {
+    const { carrier, lane, offer } = bench();
+    await lane.drained();
+    let drained = 0;
+    offer();
+    const waiters = [lane.drained(), lane.drained()].map((each) => each.then(() => drained++));
+    await turn();
+    for (let n = 0; n < 3; n++) offer({ costUs: 300 });
+    while (carrier.jobs.length > 0) {
+      assert.equal(drained, 0);
+      await carrier.jobs[0]?.end();
+    }
+    await Promise.all(waiters);
+    assert.equal(drained, 2);
+  });
+
+  test('takes a call that is offered while another one is settled', async () => {
+    const { carrier, lane, call, offer } = bench();
+    const second = call();
+    offer({ settle: () => assert.ok(lane.offer(second).ok) });
+    await turn();
+    await carrier.jobs[0]?.end();
+    await turn();
+    await carrier.jobs[0]?.end();
+    assert.deepEqual(codes(second), ['ok']);
+    await lane.drained();
+  });
+
+  test('settles every call exactly once, whatever is offered, cancelled, late or done in which order', async () => {
+    const step = fc.oneof(
+      fc.record({
+        kind: fc.constant('offer' as const),
+        tenant: fc.constantFrom('a', 'b', 'c'),
+        costUs: fc.integer({ min: 1, max: 900 }),
+        livesMs: fc.integer({ min: 0, max: 20 }),
+        sharing: fc.boolean(),
+      }),
+      fc.record({ kind: fc.constant('cancel' as const), which: fc.nat(99) }),
+      fc.record({ kind: fc.constant('end' as const), which: fc.nat(9), fails: fc.boolean() }),
+      fc.record({ kind: fc.constant('time' as const), ms: fc.nat(10) }),
+      fc.record({ kind: fc.constant('turn' as const) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(step, { maxLength: 60, size: 'max' }),
+        async (slots, steps) => {
+          const { clock, carrier, lane, call } = bench(slots, {}, { perTenantCalls: 6, totalCalls: 12 });
+          const taken: TestCall[] = [];
+          const refused: TestCall[] = [];
+          for (const each of steps) {
+            if (each.kind === 'offer') {
+              const { tenant, costUs, livesMs, sharing } = each;
+              const before = taken.at(-1);
+              const offered = call({
+                ...{ tenant, costUs, deadlineAtMs: clock.nowMs + livesMs },
+                ...(sharing && before !== undefined ? { cancellation: before.cancellation } : undefined),
+              });
+              (lane.offer(offered).ok ? taken : refused).push(offered);
+            } else if (each.kind === 'cancel') {
+              const some = taken[each.which % Math.max(1, taken.length)];
+              if (some !== undefined) cancel(some.cancellation);
+            } else if (each.kind === 'end') {
+              const job = carrier.jobs[each.which % Math.max(1, carrier.jobs.length)];
+              await job?.end(each.fails ? refuse('Internal') : undefined);
+            } else if (each.kind === 'time') clock.nowMs += each.ms;
+            else await turn();
+            assert.ok(carrier.jobs.length <= slots);
+            assert.ok(lane.waitingCalls <= 12);
+          }
+          const drained = lane.drained();
+          await turn();
+          while (carrier.jobs.length > 0) await carrier.jobs[0]?.end();
+          await drained;
+          assert.equal(lane.waitingCalls, 0);
+          for (const each of taken) {
+            assert.equal(each.outcomes.length, 1);
+            const carried = carrier.carried.includes(each);
+            assert.equal(codes(each)[0] === 'Timeout', !carried);
+          }
+          for (const each of refused) assert.equal(each.outcomes.length, 0);
+          assert.equal(new Set(carrier.carried).size, carrier.carried.length);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+});
