@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { call, helloWorldB3, startService, temporaryDirectory } from '../support/service.ts';
+import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 import { inspect, retryNamed } from './inspection.ts';
 import { Ledger } from './ledger.ts';
 import { runLoad } from './load.ts';
 import { createRandom, type Random } from './random.ts';
+import { startFor } from './start-for.ts';
 
 /** A few rounds in every run of the suite; `npm run drill:kill` has 20 of 500 changes. */
 const rounds = Number(process.env.DRILL_ROUNDS ?? 3);
@@ -23,7 +24,7 @@ test('every acknowledged change survives kill -9, and none is half there', async
   const startedAt = performance.now();
   const dataDir = temporaryDirectory();
   const ledger = new Ledger();
-  let service = await startService({ dataDir });
+  let service = await startFor(context, { dataDir });
   for (let round = 0; round < rounds; round++) {
     const { token } = service;
     const victim = service;
@@ -39,7 +40,7 @@ test('every acknowledged change survives kill -9, and none is half there', async
     assert.ok(killed !== undefined);
     await killed;
 
-    service = await startService({ dataDir });
+    service = await startFor(context, { dataDir });
     const after = { service, token, ledger };
     await inspect(after);
     await retryNamed(after);
@@ -59,7 +60,7 @@ test('a first start that is killed at any moment leaves nothing in the way of th
   for (let round = 0; round < firstStarts; round++) {
     const dataDir = temporaryDirectory();
     await killWhenItMakes(random.pick(firstFiles), dataDir);
-    const service = await startService({ dataDir });
+    const service = await startFor(context, { dataDir });
     const made = await call(service, service.token, 'POST', '/v1/kms/keys', {
       purpose: 'drill',
       alg: 'ed25519',

@@ -1,4 +1,6 @@
-import { existsSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { keyTypes, schemes } from '../../algorithms/ids.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
@@ -43,23 +45,55 @@ export async function openRootKey(
       `${where.path} is missing, and the keys in the store are sealed under it: restore it from your copy`,
     );
   }
-  const source: RootSource = missing ? { kind: 'file-create', path: where.path } : where;
-  const root = open(engine, source);
+  const root = missing ? create(engine, where.path) : open(engine, where);
   if (witness.value === undefined) {
     await makeWitness(engine, store, root);
   } else if (!opensWitness(engine, root, witness.value.value)) {
     throw new StartError('the root key is not the one that the keys in the store are sealed under');
   }
-  return { root, made: source.kind !== 'file' };
+  return { root, made: missing || where.kind === 'memory' };
 }
 
 function open(engine: Engine, source: RootSource): RootRef {
+  const path = source.kind === 'memory' ? 'the root key' : source.path;
+  return orAdvice(path, () => engine.openRoot(source));
+}
+
+/**
+ * The file has its whole key, on disk, before it has its name: a start that is killed in between must not leave an
+ * empty root key, which would keep every later start from serving.
+ */
+function create(engine: Engine, path: string): RootRef {
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+  return orAdvice(path, () => {
+    try {
+      const root = engine.openRoot({ kind: 'file-create', path: beside });
+      linkSync(beside, path);
+      return root;
+    } finally {
+      rmSync(beside, { force: true });
+      syncDirectory(dirname(path));
+    }
+  });
+}
+
+function syncDirectory(path: string): void {
+  const directory = openSync(path, 'r');
   try {
-    return engine.openRoot(source);
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+function orAdvice(path: string, opening: () => RootRef): RootRef {
+  try {
+    return opening();
   } catch (cause) {
-    const code = (cause as { code?: EngineErrorCode }).code;
-    const path = source.kind === 'memory' ? 'the root key' : source.path;
-    throw new StartError(`${path}: ${advice[code ?? 'IO'] ?? advice.IO}`, { cause });
+    const { code = 'IO' } = cause as { code?: EngineErrorCode | 'EEXIST' };
+    throw new StartError(`${path}: ${advice[code === 'EEXIST' ? 'ROOT_EXISTS' : code] ?? advice.IO}`, {
+      cause,
+    });
   }
 }
 
