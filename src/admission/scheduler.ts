@@ -154,6 +154,7 @@ export class FairScheduler<C extends Call> {
   draw(budgetUs: number, maxCalls: number, nowMs: number, due: C[], expired: C[]): void {
     let spentUs = 0;
     let drawn = 0;
+    let turnsInVain = 0;
     while (this.#turn !== undefined && drawn < maxCalls) {
       const queue: TenantQueue<C> = this.#turn;
       if (!this.#credited) {
@@ -167,11 +168,16 @@ export class FairScheduler<C extends Call> {
         this.#remove(queue, ticket);
         expired.push(call);
         if (queue.calls === 0) this.#deactivate(queue);
+        turnsInVain = 0;
         continue;
       }
       if (call.costUs > queue.deficitUs) {
         this.#turn = queue.after;
         this.#credited = false;
+        if (++turnsInVain === this.#tenants.size) {
+          this.#skipRounds();
+          turnsInVain = 0;
+        }
         continue;
       }
       if (drawn > 0 && spentUs + call.costUs > budgetUs) return;
@@ -179,10 +185,33 @@ export class FairScheduler<C extends Call> {
       fifo.servedUs += call.costUs;
       spentUs += call.costUs;
       drawn++;
+      turnsInVain = 0;
       this.#remove(queue, ticket);
       due.push(call);
       if (queue.calls === 0) this.#deactivate(queue);
     }
+  }
+
+  /**
+   * After a round in which nobody could pay for its next call: hands out at once the quanta of all further such rounds.
+   * The order of service stays the same, but a call of seconds among thousands of tenants does not hold the main thread
+   * for as many rounds as its cost has quanta.
+   */
+  #skipRounds(): void {
+    const first = this.#turn as TenantQueue<C>;
+    let rounds = Number.POSITIVE_INFINITY;
+    let queue = first;
+    do {
+      const missingUs = (leastServed(queue).head as Ticket<C>).call.costUs - queue.deficitUs;
+      rounds = Math.min(rounds, Math.ceil(missingUs / (this.#limits.quantumUs * queue.weight)));
+      queue = queue.after;
+    } while (queue !== first);
+    if (rounds <= 1) return;
+    // The last of them is the next turn of each.
+    do {
+      queue.deficitUs += (rounds - 1) * this.#limits.quantumUs * queue.weight;
+      queue = queue.after;
+    } while (queue !== first);
   }
 
   #activate(tenant: string): TenantQueue<C> {
@@ -222,6 +251,11 @@ export class FairScheduler<C extends Call> {
     queue.after.before = queue.before;
     this.#tenants.delete(queue.tenant);
     this.#weight -= queue.weight;
+    // Sums of fractions: what rounding has left in them does not pile up over months.
+    if (this.#tenants.size === 0) {
+      this.#weight = 0;
+      this.#costUs = 0;
+    }
   }
 
   #remove(queue: TenantQueue<C>, ticket: Ticket<C>): void {
