@@ -19,7 +19,10 @@ export const callClasses = ['sign', 'verify', 'manage'] as const;
 export type CallClass = (typeof callClasses)[number];
 
 export interface SchedulerLimits {
-  /** Waiting calls of one tenant. */
+  /**
+   * Waiting calls of one tenant. Beside others, and when room gets scarce, it is fewer: no more than there are free
+   * places (dynamic thresholds, Choudhury and Hahne, 1998), so that tenants who flood together leave room for others.
+   */
   readonly perTenantCalls: number;
   /** Waiting work of one tenant, in microseconds of cost. */
   readonly perTenantCostUs: number;
@@ -107,16 +110,28 @@ export class FairScheduler<C extends Call> {
     return Math.min(this.#costUs, (ownUs * activeWeight) / weight);
   }
 
+  /** The bound that keeps this tenant from another call now, cost aside. */
+  fullFor(tenant: string): 'tenant_full' | 'total_full' | undefined {
+    const { perTenantCalls, totalCalls } = this.#limits;
+    const free = totalCalls - this.#calls;
+    if (free <= 0) return 'total_full';
+    // Fewer wait in all than one may hold: the way of nearly every call.
+    if (this.#calls < Math.min(perTenantCalls, free)) return undefined;
+    const { calls } = this.tenantBacklog(tenant);
+    const most = calls === this.#calls ? perTenantCalls : Math.min(perTenantCalls, free);
+    return calls < most ? undefined : 'tenant_full';
+  }
+
   /** Takes a call in, or says which bound is reached. */
   offer(
     call: C,
   ):
     | { readonly outcome: 'queued'; readonly ticket: Ticket<C> }
     | { readonly outcome: Exclude<Offer, 'queued'> } {
-    if (this.#calls >= this.#limits.totalCalls) return { outcome: 'total_full' };
+    const full = this.fullFor(call.tenant);
+    if (full !== undefined) return { outcome: full };
     let queue = this.#tenants.get(call.tenant);
     if (queue !== undefined) {
-      if (queue.calls >= this.#limits.perTenantCalls) return { outcome: 'tenant_full' };
       if (queue.costUs + call.costUs > this.#limits.perTenantCostUs) return { outcome: 'tenant_cost_full' };
     } else {
       queue = this.#activate(call.tenant);

@@ -1,6 +1,12 @@
 import type { QueueOutlook } from '../admission/admission.ts';
 import { createDrainRate, type DrainRate } from '../admission/drain-rate.ts';
-import { type Call, FairScheduler, type SchedulerLimits, type Ticket } from '../admission/scheduler.ts';
+import {
+  type Call,
+  FairScheduler,
+  type Offer,
+  type SchedulerLimits,
+  type Ticket,
+} from '../admission/scheduler.ts';
 import type { Cancellation } from '../core/cancellation.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, failure } from '../core/failure.ts';
@@ -87,18 +93,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   refusal(tenant: string, deadlineMs: number): Refused | undefined {
     const waitMs = this.predictedWaitMs(tenant);
-    // Almost nothing waits, and nothing can be full: the way of nearly every call.
     if (waitMs > deadlineMs)
       return refuse('Backpressure', 'the wait would be longer than the deadline', waitMs - deadlineMs);
-    const { perTenantCalls, totalCalls } = this.#options.limits;
-    if (this.#scheduler.waitingCalls >= totalCalls) return queueFull('all queues are full', waitMs);
-    if (
-      this.#scheduler.waitingCalls >= perTenantCalls &&
-      this.#scheduler.tenantBacklog(tenant).calls >= perTenantCalls
-    ) {
-      return queueFull('the queue of this tenant is full', waitMs);
-    }
-    return undefined;
+    const full = this.#scheduler.fullFor(tenant);
+    return full === undefined ? undefined : queueFull(full, waitMs);
   }
 
   /** Takes the call in, or says why not; after a refusal `settle` is never called. */
@@ -106,10 +104,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
     const offer = this.#scheduler.offer(call);
     if (offer.outcome !== 'queued') {
-      return queueFull(
-        offer.outcome === 'total_full' ? 'all queues are full' : 'the queue of this tenant is full',
-        this.predictedWaitMs(call.tenant),
-      );
+      return queueFull(offer.outcome, this.predictedWaitMs(call.tenant));
     }
     // The items of a batch have one caller, and all of them go with it.
     const others = call.cancellation.onCancel;
@@ -186,7 +181,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   }
 }
 
-function queueFull(hint: string, waitMs: number): Refused {
+function queueFull(bound: Exclude<Offer, 'queued'>, waitMs: number): Refused {
+  const hint = bound === 'total_full' ? 'all queues are full' : 'the queue of this tenant is full';
   return refuse('Backpressure', hint, Math.max(1, waitMs));
 }
 

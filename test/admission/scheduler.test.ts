@@ -140,10 +140,12 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
               const { tenant, callClass, costUs, livesMs } = each;
               const offered = call(tenant, costUs, { callClass, deadlineAtMs: nowMs + livesMs });
               const backlog = of(tenant);
+              const free = bounds.totalCalls - waiting.size;
+              const alone = backlog.length === waiting.size;
               const expected =
-                waiting.size >= bounds.totalCalls
+                free === 0
                   ? 'total_full'
-                  : backlog.length >= bounds.perTenantCalls
+                  : backlog.length >= (alone ? bounds.perTenantCalls : Math.min(bounds.perTenantCalls, free))
                     ? 'tenant_full'
                     : backlog.length > 0 && cost(backlog) + costUs > bounds.perTenantCostUs
                       ? 'tenant_cost_full'
