@@ -56,7 +56,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const health = createHealth();
   const metrics = createMetrics();
   const engine = chooseEngine(config, log);
-  const store = await openStore(config, log);
+  const store = await openStore(config, log, health);
   try {
     const root = await openRoot(config, log, engine, store);
     const capabilities = openMacaroons(config);
@@ -148,14 +148,17 @@ function chooseEngine(config: Config, log: Logger): ChosenEngine {
 /** About 20 million keys. Writes are refused beyond. */
 const maxStoreBytes = 64 * 2 ** 30;
 
-async function openStore(config: Config, log: Logger): Promise<Store> {
+async function openStore(config: Config, log: Logger, health: Health): Promise<Store> {
   if (config.backend === 'memory') return new MemoryStore();
   try {
-    return await LmdbStore.open({
+    const store = await LmdbStore.open({
       directory: join(config.dataDir, 'store'),
       maxBytes: maxStoreBytes,
       report: (cause) => log.error({ err: cause }, 'the store failed'),
     });
+    // Not required: keys that are there go on signing and verifying.
+    health.condition('store', 'wanted', () => store.writable);
+    return store;
   } catch (cause) {
     throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, {
       cause,

@@ -69,8 +69,19 @@ export interface PublicFailure {
   readonly retry_after_ms?: number;
 }
 
-export function publicFailure({ code, hint, retryAfterMs }: Failure): PublicFailure {
+/** What answers with 429 and 503 say where nobody knows better: long enough to spare us, short enough for a caller. */
+const usualRetryAfterMs: Partial<Record<FailureCode, number>> = {
+  Backpressure: 1_000,
+  RateLimited: 1_000,
+  StoreUnavailable: 1_000,
+  AuditUnavailable: 1_000,
+  NotReady: 1_000,
+};
+
+export function publicFailure(failure: Failure): PublicFailure {
+  const { code, hint } = failure;
   const { message, retryable } = failures[code];
+  const retryAfterMs = failure.retryAfterMs ?? usualRetryAfterMs[code];
   return {
     code: publicCode(code),
     message,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Failure, failures, publicFailure } from '../core/failure.ts';
+import { failures, publicFailure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Answer } from '../operations/operation.ts';
 import type { RequestHeaders, Response } from './exchange.ts';
@@ -22,12 +22,13 @@ export function respond(result: Result<Answer>, headers: RequestHeaders, close =
       body: JSON.stringify(result.value.body),
     };
   }
-  const { failure } = result;
+  const { status } = failures[result.failure.code];
+  const failure = publicFailure(result.failure);
   return {
-    status: failures[failure.code].status,
-    headers: [...responseHeaders(headers, requestId), ...failureHeaders(failure)],
+    status,
+    headers: [...responseHeaders(headers, requestId), ...failureHeaders(status, failure.retry_after_ms)],
     body: JSON.stringify({
-      error: { ...publicFailure(failure), ts: new Date().toISOString(), request_id: requestId },
+      error: { ...failure, ts: new Date().toISOString(), request_id: requestId },
     }),
     close,
   };
@@ -62,9 +63,9 @@ function responseHeaders(
 
 const jsonType = ['content-type', 'application/json'] as const;
 
-function failureHeaders({ code, retryAfterMs }: Failure): (readonly [string, string])[] {
+function failureHeaders(status: number, retryAfterMs: number | undefined): (readonly [string, string])[] {
   const headers: (readonly [string, string])[] = [];
-  if (failures[code].status === 401) headers.push(['www-authenticate', 'Bearer realm="intaglio"']);
+  if (status === 401) headers.push(['www-authenticate', 'Bearer realm="intaglio"']);
   if (retryAfterMs !== undefined)
     headers.push(['retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000)))]);
   return headers;

@@ -3,11 +3,7 @@ import { type RunningService, type ServiceOptions, startService } from '../suppo
 
 /** A service that ends with the test at the latest: a child that goes on keeps a failed test from ending. */
 export async function startFor(context: TestContext, options: ServiceOptions = {}): Promise<RunningService> {
-  const service = await startService({
-    ...options,
-    // No limits but those that a test is about.
-    env: { KMS_SIGN_RATE_LIMIT: '0', ...options.env },
-  });
+  const service = await startService(options);
   context.after(() => service.kill());
   return service;
 }

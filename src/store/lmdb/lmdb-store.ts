@@ -33,6 +33,7 @@ export class LmdbStore implements Store {
   readonly #report: (error: unknown) => void;
   readonly #watchers = new Watchers();
   #waiting: Waiting[] = [];
+  #writable = true;
   #writing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -44,6 +45,11 @@ export class LmdbStore implements Store {
   private constructor(environment: Environment, report: (error: unknown) => void) {
     this.#environment = environment;
     this.#report = report;
+  }
+
+  /** Whether the last write succeeded: false from the first one that fails, on a full disk for example. */
+  get writable(): boolean {
+    return this.#writable;
   }
 
   async get(key: string): Promise<Result<StoreEntry | undefined>> {
@@ -120,7 +126,9 @@ export class LmdbStore implements Store {
       const group = this.#takeGroup();
       try {
         await this.#writeGroup(group);
+        this.#writable = true;
       } catch (error) {
+        this.#writable = false;
         this.#report(error);
         // Whoever was answered already is not affected.
         for (const { resolve } of group) resolve(refuse('StoreUnavailable'));
