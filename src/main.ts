@@ -4,6 +4,7 @@ import { Admission } from './admission/admission.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
+import { type AuditTrail, noAuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
@@ -33,6 +34,7 @@ import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { countRefusal } from './observe/refusals.ts';
 import { createOperations } from './operations/operations.ts';
+import { createKeyJournal, createUseRecorder } from './operations/recording.ts';
 import { createRequestPath } from './request-path.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
@@ -61,8 +63,9 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const root = await openRoot(config, log, engine, store);
     const capabilities = openMacaroons(config);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
-    const keys = openKeys(store, cryptography, log);
-    const server = createServer(config, log, { cryptography, keys, capabilities, health, metrics });
+    const trail = noAuditTrail;
+    const keys = openKeys(store, cryptography, trail, log);
+    const server = createServer(config, log, { cryptography, keys, trail, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
     metrics.queueDepth(() => cryptography.signatures.waitingCalls + cryptography.generation.waitingCalls);
     metrics.keyCounts(() => keys.keyring.counts());
@@ -261,12 +264,13 @@ async function startCryptography(
 
 type Cryptography = Awaited<ReturnType<typeof startCryptography>>;
 
-function openKeys(store: Store, { generation, forget }: Cryptography, log: Logger) {
+function openKeys(store: Store, { generation, forget }: Cryptography, trail: AuditTrail, log: Logger) {
   const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const keyring: Keyring = openKeyring({
     store,
     custody,
     clock: systemClock,
+    journal: createKeyJournal(trail),
     onForget: forget,
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read'),
   });
@@ -279,6 +283,7 @@ function createServer(
   parts: {
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
+    trail: AuditTrail;
     capabilities: { readonly rootKey: Uint8Array };
     health: Health;
     metrics: Metrics;
@@ -299,6 +304,7 @@ function createServer(
     }),
     admission: createAdmission(config),
     signatures: cryptography.lane,
+    audit: createUseRecorder(parts.trail, 'written'),
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

@@ -5,8 +5,7 @@ import type { Clock } from './core/clock.ts';
 import type { Failure, FailureCode } from './core/failure.ts';
 import { type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
-import type { CryptoLane } from './dispatch/signatures.ts';
-import type { BatchResult } from './engine/batch.ts';
+import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
 import type {
   Answer,
   CryptoOperation,
@@ -16,7 +15,9 @@ import type {
   Operation,
   OperationRequest,
   Step,
+  WorkOutcome,
 } from './operations/operation.ts';
+import type { UseRecorder } from './operations/recording.ts';
 
 /** One call, as the router understood it. */
 export interface CallRequest extends OperationRequest {
@@ -39,6 +40,7 @@ export interface RequestPathParts {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly signatures: CryptoLane;
+  readonly audit: UseRecorder;
   readonly clock: Clock;
   readonly observer: CallObserver;
 }
@@ -114,16 +116,39 @@ async function useKeys<Input>(
   const { tenant } = caller;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs: startedAtMs + deadlineMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
-  const ran = await parts.signatures.runAll(works.filter(isWork), on);
-  let next = 0;
-  const outcomes = works.map((work): Result<readonly BatchResult[]> => {
-    const outcome = isWork(work)
-      ? (ran[next++] as Result<readonly BatchResult[]>)
-      : ({ ok: false, failure: work } as const);
-    observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcome, startedAtMs);
-    return outcome;
-  });
+  const outcomes = await runRecorded(parts, operation, works, caller, on);
+  for (const [index, work] of works.entries()) {
+    observe(
+      parts,
+      operation.name,
+      isWork(work) ? work.alg : 'none',
+      outcomes[index] as WorkOutcome,
+      startedAtMs,
+    );
+  }
   return plan.value.finish(outcomes);
+}
+
+/**
+ * Room in the audit log, the work itself, its records: no key is used for which there is no room, and no result leaves
+ * whose record is not kept.
+ */
+async function runRecorded<Input>(
+  { audit, signatures }: RequestPathParts,
+  { name }: CryptoOperation<Input>,
+  works: readonly (CryptoWork | Failure)[],
+  caller: Caller,
+  terms: SignatureTerms,
+): Promise<readonly WorkOutcome[]> {
+  const wanted = works.filter(isWork);
+  const room = audit.reserve(wanted);
+  if (!room.ok) return works.map((work) => (isWork(work) ? room : { ok: false, failure: work }));
+  const ran = await signatures.runAll(wanted, terms);
+  const recorded = await audit.record(room.value, name, wanted, ran, caller);
+  let next = 0;
+  return works.map((work) =>
+    isWork(work) ? (recorded[next++] as WorkOutcome) : { ok: false, failure: work },
+  );
 }
 
 function isWork(work: CryptoWork | Failure): work is CryptoWork {
@@ -143,8 +168,9 @@ function limitUses<Input>(
   return works.map((work, index) => {
     if (!isWork(work)) return work;
     if (more.refused !== undefined && index > more.admitted) return more.refused.failure;
-    for (const key of work.signingKeys) {
-      const usedUp = admission.useKey(key, nowMs);
+    if (work.callClass !== 'sign') return work;
+    for (const { keyId } of work.uses) {
+      const usedUp = admission.useKey(keyId, nowMs);
       if (usedUp !== undefined) return usedUp.failure;
     }
     return work;

@@ -7,6 +7,7 @@ import type {
   ChangeKey,
   CreateKey,
   DestroyKey,
+  KeyChange,
   KeyDestroyed,
   KeyMade,
   KeyringOptions,
@@ -20,6 +21,16 @@ import type { KeyRecords, Revised } from './records.ts';
 import { Serial } from './serial.ts';
 
 type RecordDone = (done: Done) => readonly Change[];
+
+/** Who asks for a change, and under which name. */
+interface Asking {
+  readonly actor: string;
+  readonly opId: string | undefined;
+}
+
+function asking({ actor, operation }: Pick<ChangeKey, 'actor' | 'operation'>): Asking {
+  return { actor, opId: operation?.id };
+}
 
 const destroyed = refuse('Conflict', 'the key is destroyed');
 const stale = refuse('Conflict', 'this is not the current version');
@@ -70,7 +81,7 @@ export class KeyChanges {
       perform: (record) => {
         const uuid = randomUUID();
         const id = formatId(tenant, purpose, algorithm, uuid);
-        return this.#create({ id, tenant, purpose, algorithm, uuid }, record);
+        return this.#create({ id, tenant, purpose, algorithm, uuid }, asking(request), record);
       },
       repeat: (done) => this.#madeBefore(tenant, done),
     });
@@ -80,7 +91,8 @@ export class KeyChanges {
     const kid = ownKid(request.tenant, request.kid);
     if (!kid.ok) return kid;
     return this.#operations.once(request.tenant, request.operation, ['rotate', request.kid], {
-      perform: (record) => this.#serial.run(kid.value.id, () => this.#rotate(kid.value, record)),
+      perform: (record) =>
+        this.#serial.run(kid.value.id, () => this.#rotate(kid.value, asking(request), record)),
       repeat: (done) => this.#madeBefore(request.tenant, done),
     });
   }
@@ -97,14 +109,14 @@ export class KeyChanges {
       perform: (record) =>
         this.#serial.run(id, () =>
           version === undefined
-            ? this.#destroyKey(kid.value, record)
-            : this.#destroyVersion(kid.value, version, record),
+            ? this.#destroyKey(kid.value, asking(request), record)
+            : this.#destroyVersion(kid.value, version, asking(request), record),
         ),
       repeat: async (done) => ok({ kid: kidOf(done), replayed: true }),
     });
   }
 
-  async #create(kid: Kid, record: RecordDone): Promise<Result<KeyMade>> {
+  async #create(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyMade>> {
     const createdAtMs = this.#parts.clock.utcMs();
     const { id, tenant, purpose, algorithm } = kid;
     const { custody } = this.#parts;
@@ -122,7 +134,7 @@ export class KeyChanges {
       backend: custody.backend,
     };
     const change = this.#counter.begin(head, 'created');
-    const committed = await this.#commit(head, [
+    const committed = await this.#commit(head, { kind: 'create', version: 1, ...by }, [
       { key: headKey(id), value: encodeHead(head), expectedRevision: 0 },
       { key: versionKey(id, 1), value: encodeVersion(version), expectedRevision: 0 },
       ...record({ id, version: 1 }),
@@ -133,7 +145,7 @@ export class KeyChanges {
     return ok(made(kid, version, false));
   }
 
-  async #rotate(kid: Kid, record: RecordDone): Promise<Result<KeyMade>> {
+  async #rotate(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyMade>> {
     const read = await this.#readHead(kid);
     if (!read.ok) return read;
     const { record: before, revision } = read.value;
@@ -147,7 +159,7 @@ export class KeyChanges {
     const createdAtMs = this.#parts.clock.utcMs();
     const version: KeyVersion = { id, version: number, state: 'active', createdAtMs, parts: parts.value };
     const head: KeyHead = { ...before, currentVersion: number };
-    const committed = await this.#commit(before, [
+    const committed = await this.#commit(before, { kind: 'rotate', version: number, ...by }, [
       { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
       { key: versionKey(id, number), value: encodeVersion(version), expectedRevision: 0 },
       ...record({ id, version: number }),
@@ -157,7 +169,7 @@ export class KeyChanges {
     return ok(made(kid, version, false));
   }
 
-  async #destroyKey(kid: Kid, record: RecordDone): Promise<Result<KeyDestroyed>> {
+  async #destroyKey(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyDestroyed>> {
     const { id } = kid;
     const read = await this.#readHead(kid);
     if (!read.ok) return read;
@@ -179,7 +191,7 @@ export class KeyChanges {
       return this.#records.corrupt(headKey(id));
     }
     const change = this.#counter.begin(before, 'destroyed');
-    const committed = await this.#commit(before, [
+    const committed = await this.#commit(before, { kind: 'destroy', version: 0, ...by }, [
       { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
       ...shredded.map(versionChange),
       ...record({ id }),
@@ -191,7 +203,12 @@ export class KeyChanges {
     return ok({ kid: id, replayed: false });
   }
 
-  async #destroyVersion(kid: Kid, number: number, record: RecordDone): Promise<Result<KeyDestroyed>> {
+  async #destroyVersion(
+    kid: Kid,
+    number: number,
+    by: Asking,
+    record: RecordDone,
+  ): Promise<Result<KeyDestroyed>> {
     const { id } = kid;
     const head = await this.#readHead(kid);
     if (!head.ok) return head;
@@ -203,7 +220,10 @@ export class KeyChanges {
     if (version.value.record.state === 'destroyed') return this.#alreadyDone(done, record);
     if (number === head.value.record.currentVersion) return stillCurrent;
     const shredded = { record: withoutPrivate(version.value.record), revision: version.value.revision };
-    const committed = await this.#commit(head.value.record, [versionChange(shredded), ...record(done)]);
+    const committed = await this.#commit(head.value.record, { kind: 'destroy', version: number, ...by }, [
+      versionChange(shredded),
+      ...record(done),
+    ]);
     if (!committed.ok) return committed;
     this.#lookup.forgetVersions(id, [number]);
     return ok({ kid: kidOf(done), replayed: false });
@@ -235,7 +255,15 @@ export class KeyChanges {
     return head.value === undefined ? refuse('NotFound') : ok(head.value);
   }
 
-  async #commit(before: KeyHead, changes: readonly Change[]): Promise<Result<void>> {
+  /** Written down first, then done. */
+  async #commit(
+    before: KeyHead,
+    change: Pick<KeyChange, 'kind' | 'version'> & Asking,
+    changes: readonly Change[],
+  ): Promise<Result<void>> {
+    const { tenant, id: keyId, alg } = before;
+    const recorded = await this.#parts.journal.record({ tenant, keyId, alg, ...change });
+    if (!recorded.ok) return recorded;
     const outcome = await this.#parts.store.commit(changes);
     if (outcome.ok && outcome.value.committed) return ok(undefined);
     // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.

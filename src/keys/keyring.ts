@@ -84,6 +84,8 @@ export interface OperationId {
 
 export interface CreateKey {
   readonly tenant: string;
+  /** Pseudonym of who asks, for the journal. */
+  readonly actor: string;
   readonly purpose: string;
   readonly algorithm: Algorithm;
   readonly operation?: OperationId;
@@ -91,6 +93,7 @@ export interface CreateKey {
 
 export interface ChangeKey {
   readonly tenant: string;
+  readonly actor: string;
   readonly kid: string;
   readonly operation?: OperationId;
 }
@@ -164,10 +167,33 @@ export interface PrivateParts {
   opening(part: KeyPart, partIndex: number, tenant: string, versionedKid: string): Uint8Array;
 }
 
+/** One change of a key that is about to be committed. */
+export interface KeyChange {
+  readonly kind: 'create' | 'rotate' | 'destroy';
+  readonly tenant: string;
+  readonly actor: string;
+  readonly keyId: string;
+  /** The new version; the version destroyed, or 0 for the whole key. */
+  readonly version: number;
+  readonly alg: string;
+  /** The client's op_id, where there is one. */
+  readonly opId: string | undefined;
+}
+
+/**
+ * Where changes are written down before they happen, durably: what is not there did not happen, and what is there and
+ * did not happen was cut off by a crash.
+ */
+export interface KeyJournal {
+  /** A refusal stops the change. */
+  record(change: KeyChange): Promise<Result<void>>;
+}
+
 export interface KeyringParts {
   readonly store: Store;
   readonly custody: PrivateParts;
   readonly clock: Clock;
+  readonly journal: KeyJournal;
   /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
   readonly onForget: (keyNumber: number) => void;
   /** For the operator's log: the name of a store record that has not the shape of a key record. Must not throw. */

@@ -2,8 +2,7 @@ import { Type } from '@sinclair/typebox';
 import { type PublicFailure, publicFailure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { BatchResult } from '../engine/batch.ts';
-import type { CryptoOperation, CryptoWork, OperationParts, Step } from './operation.ts';
+import type { CryptoOperation, CryptoWork, OperationParts, Step, WorkOutcome } from './operation.ts';
 import { type Shape, shapeOf } from './parse.ts';
 import { closed } from './schemas.ts';
 import { finishSign, planSign, signShape } from './sign.ts';
@@ -25,7 +24,7 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
   parts: OperationParts,
   shape: Shape<Request>,
   plan: (parts: OperationParts, request: Request, caller: Caller) => Step<Plan>,
-  finish: (plan: Plan, outcome: Result<readonly BatchResult[]>) => Result<Item>,
+  finish: (plan: Plan, outcome: WorkOutcome) => Result<Item>,
 ): CryptoOperation<unknown[]> {
   // Items are checked one by one, so that a bad one has its own error and the others their answers.
   const body = shapeOf(
@@ -53,9 +52,7 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
             status: 200,
             body: {
               results: plans.map((planned, index): Item | { error: PublicFailure } => {
-                const answer = planned.ok
-                  ? finish(planned.value, outcomes[index] as Result<readonly BatchResult[]>)
-                  : planned;
+                const answer = planned.ok ? finish(planned.value, outcomes[index] as WorkOutcome) : planned;
                 return answer.ok ? answer.value : { error: publicFailure(answer.failure) };
               }),
             },

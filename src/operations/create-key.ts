@@ -41,6 +41,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<Static<t
       }
       const made = await parts.keyring.create({
         tenant: caller.tenant,
+        actor: caller.actor,
         purpose: request.purpose,
         algorithm,
         ...operationIdOf(request),

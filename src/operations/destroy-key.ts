@@ -26,6 +26,7 @@ export function destroyKeyOperation(
     async run({ kid, request }, caller) {
       const destroyed = await parts.keyring.destroy({
         tenant: caller.tenant,
+        actor: caller.actor,
         kid,
         ...(request.version === undefined ? undefined : { version: request.version }),
         ...operationIdOf(request),

@@ -6,7 +6,7 @@ import type { Caller, Scope } from '../core/scope.ts';
 import type { Custody } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
-import type { Keyring } from '../keys/keyring.ts';
+import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 
 /** What operations work with. */
 export interface OperationParts {
@@ -43,16 +43,46 @@ export interface CryptoWork {
   readonly items: readonly BatchItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
-  /** Ids of the keys that will sign, for their usage limits; empty for verification. */
-  readonly signingKeys: readonly string[];
+  /** The keys that it uses, for their usage limits and for the audit log. */
+  readonly uses: readonly KeyUse[];
+  /** The payload's BLAKE3 digest in hex, for the audit log. */
+  readonly digestHex: string;
+  /** The client's own name for the call. */
+  readonly opId: string | undefined;
 }
+
+export interface KeyUse {
+  readonly keyId: string;
+  readonly version: number;
+  readonly alg: string;
+}
+
+export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
+  return { keyId: head.id, version: version.version, alg: algorithm.name };
+}
+
+/** What an audit log says of a key that was used: by whose record its use can be proved. */
+export interface UseReceipt {
+  readonly kid: string;
+  /** Position in the log. */
+  readonly index: number;
+  /** Sequence number among the key's records. */
+  readonly seq: number;
+}
+
+/** What became of one work. */
+export type WorkOutcome = Result<{
+  readonly results: readonly BatchResult[];
+  /** One for each of the work's uses; empty where nothing is recorded. */
+  readonly receipts: readonly UseReceipt[];
+}>;
 
 /** What an operation needs done, and how it makes an answer of the results. */
 export interface CryptoPlan {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
   /** `outcomes` has one entry for each of `works`. */
-  finish(outcomes: readonly Result<readonly BatchResult[]>[]): Result<Answer>;
+  finish(outcomes: readonly WorkOutcome[]): Result<Answer>;
 }
 
 export type Step<T> = Result<T> | Promise<Result<T>>;

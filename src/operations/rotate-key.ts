@@ -22,7 +22,12 @@ export function rotateKeyOperation(
       return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
     },
     async run({ kid, request }, caller) {
-      const made = await parts.keyring.rotate({ tenant: caller.tenant, kid, ...operationIdOf(request) });
+      const made = await parts.keyring.rotate({
+        tenant: caller.tenant,
+        actor: caller.actor,
+        kid,
+        ...operationIdOf(request),
+      });
       if (!made.ok) return made;
       const { algorithm, previous, publicKeys } = made.value;
       return ok({

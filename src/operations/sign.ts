@@ -5,9 +5,19 @@ import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SchemeCosts } from '../dispatch/costs.ts';
-import { type BatchResult, batchOps, batchStatuses, type SignItem } from '../engine/batch.ts';
+import { batchOps, batchStatuses, type SignItem } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
-import type { CryptoOperation, CryptoPlan, CryptoWork, OperationParts, Step } from './operation.ts';
+import {
+  type CryptoOperation,
+  type CryptoPlan,
+  type CryptoWork,
+  type KeyUse,
+  type OperationParts,
+  type Step,
+  type UseReceipt,
+  useOf,
+  type WorkOutcome,
+} from './operation.ts';
 import { shapeOf } from './parse.ts';
 import { algorithmText, closed, hybridPolicy, kidText, operationId, payloadB3 } from './schemas.ts';
 
@@ -24,6 +34,7 @@ const signRequest = closed({
   alg: Type.Optional(algorithmText),
   policy: Type.Optional(hybridPolicy),
   op_id: Type.Optional(operationId),
+  receipt: Type.Optional(Type.Boolean()),
 });
 
 export type SignRequest = Static<typeof signRequest>;
@@ -38,6 +49,8 @@ interface Signer {
 export interface SignPlan {
   readonly work: CryptoWork;
   readonly signers: readonly Signer[];
+  /** Whether the answer names the audit log's records. */
+  readonly receipt: boolean;
 }
 
 /** POST /sign: signs the 32 bytes of a BLAKE3 digest with the current version of one key or of several. */
@@ -60,7 +73,7 @@ function single(plan: Result<SignPlan>): Result<CryptoPlan> {
   return ok({
     works: [plan.value.work],
     finish(outcomes) {
-      const answer = finishSign(plan.value, outcomes[0] as Result<readonly BatchResult[]>);
+      const answer = finishSign(plan.value, outcomes[0] as WorkOutcome);
       return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
     },
   });
@@ -94,13 +107,13 @@ function planFor(
   const items: SignItem[] = [];
   const meters = [];
   const signers: Signer[] = [];
-  const signingKeys: string[] = [];
+  const uses: KeyUse[] = [];
   for (const found of handles) {
     if (!found.ok) return found;
     const handle = found.value;
     const refused = mayNotSign(parts, handle);
     if (refused !== undefined) return { ok: false, failure: refused };
-    signingKeys.push(handle.head.id);
+    uses.push(useOf(handle));
     const before = items.length;
     for (const part of handle.version.parts) {
       if (request.policy?.mode === 'pq_only' && !part.component.postQuantum) continue;
@@ -123,7 +136,8 @@ function planFor(
     }
   }
   const alg = handles.length === 1 && handles[0]?.ok ? handles[0].value.algorithm.name : 'several';
-  return ok({ work: { alg, callClass: 'sign', items, meters, signingKeys }, signers });
+  const { payload_b3: digestHex, op_id: opId, receipt = false } = request;
+  return ok({ work: { alg, callClass: 'sign', items, meters, uses, digestHex, opId }, signers, receipt });
 }
 
 function mayNotSign(parts: OperationParts, handle: KeyHandle): Failure | undefined {
@@ -150,16 +164,18 @@ function schemeFor(
 export interface SignAnswer {
   readonly kid: string;
   readonly sigs: readonly { readonly kid: string; readonly alg: string; readonly signature_b64: string }[];
+  readonly receipts?: readonly UseReceipt[];
 }
 
-export function finishSign(plan: SignPlan, outcome: Result<readonly BatchResult[]>): Result<SignAnswer> {
+export function finishSign(plan: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {
   if (!outcome.ok) return outcome;
   const sigs = [];
   for (const [index, signer] of plan.signers.entries()) {
-    const result = outcome.value[index];
+    const result = outcome.value.results[index];
     // All or nothing: half of a hybrid signature must not pass for a whole one.
     if (result?.status !== batchStatuses.ok) return refuse('Internal');
     sigs.push({ kid: signer.kid, alg: signer.alg, signature_b64: encodeBase64(result.signature) });
   }
-  return ok({ kid: (plan.signers[0] as Signer).kid, sigs });
+  const { kid } = plan.signers[0] as Signer;
+  return ok(plan.receipt ? { kid, sigs, receipts: outcome.value.receipts } : { kid, sigs });
 }

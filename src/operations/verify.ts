@@ -5,7 +5,6 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SchemeCosts } from '../dispatch/costs.ts';
 import {
-  type BatchResult,
   type BatchStatus,
   batchOps,
   batchStatuses,
@@ -13,7 +12,16 @@ import {
 } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge } from './hybrid.ts';
-import type { CryptoOperation, CryptoPlan, CryptoWork, OperationParts, Step } from './operation.ts';
+import {
+  type CryptoOperation,
+  type CryptoPlan,
+  type CryptoWork,
+  type KeyUse,
+  type OperationParts,
+  type Step,
+  useOf,
+  type WorkOutcome,
+} from './operation.ts';
 import { shapeOf } from './parse.ts';
 import { algorithmText, closed, hybridPolicy, kidText, maxSignatureBase64, payloadB3 } from './schemas.ts';
 
@@ -72,7 +80,7 @@ function single(plan: Result<VerifyPlan>): Result<CryptoPlan> {
   return ok({
     works: [plan.value.work],
     finish(outcomes) {
-      const answer = finishVerify(plan.value, outcomes[0] as Result<readonly BatchResult[]>);
+      const answer = finishVerify(plan.value, outcomes[0] as WorkOutcome);
       return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
     },
   });
@@ -142,10 +150,24 @@ function planFor(
   }
   const alg = handles.length === 1 ? (candidates[0] as Candidate).handle.algorithm.name : 'several';
   return ok({
-    work: { alg, callClass: 'verify', items, meters, signingKeys: [] },
+    work: {
+      alg,
+      callClass: 'verify',
+      items,
+      meters,
+      uses: usesOf(candidates),
+      digestHex: request.payload_b3,
+      opId: undefined,
+    },
     candidates,
     mode: request.policy?.mode ?? 'and',
   });
+}
+
+/** One use for each key, however many of its signatures are checked. */
+function usesOf(candidates: readonly Candidate[]): KeyUse[] {
+  const handles = new Map(candidates.map(({ handle }) => [handle.version.kid, handle]));
+  return [...handles.values()].map(useOf);
 }
 
 interface Way {
@@ -179,15 +201,12 @@ export interface VerifyAnswer {
   readonly hints: { readonly kids: readonly string[]; readonly algs: readonly string[] };
 }
 
-export function finishVerify(
-  plan: VerifyPlan,
-  outcome: Result<readonly BatchResult[]>,
-): Result<VerifyAnswer> {
+export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {
   if (!outcome.ok) return outcome;
   const checked: { kid: string; alg: string; ok: boolean; reason?: string }[] = [];
   const verdicts: CheckedSignature[] = [];
   for (const { handle, alg, component, item, reason } of plan.candidates) {
-    const status = item === undefined ? undefined : outcome.value[item]?.status;
+    const status = item === undefined ? undefined : outcome.value.results[item]?.status;
     if (status === batchStatuses.badInput || status === batchStatuses.internal) return refuse('Internal');
     const valid = status === batchStatuses.ok;
     const why = reason ?? reasonOf(status);

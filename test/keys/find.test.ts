@@ -6,7 +6,7 @@ const tenant = 'acme';
 
 test('a new key is found at once, with and without its version, and nothing is read', async (t) => {
   const { keyring, store } = makeKeyring(t);
-  const made = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: hybrid }));
+  const made = unwrap(await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: hybrid }));
   const id = made.kid.replace('#v1', '');
   const reads = store.calls.get;
   for (const text of [id, made.kid]) {
@@ -23,8 +23,10 @@ test('a new key is found at once, with and without its version, and nothing is r
 
 test('what another keyring wrote to the store is found, and then it is cached', async (t) => {
   const first = makeKeyring(t);
-  const { kid } = unwrap(await first.keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
-  unwrap(await first.keyring.rotate({ tenant, kid }));
+  const { kid } = unwrap(
+    await first.keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }),
+  );
+  unwrap(await first.keyring.rotate({ actor: 'tester', tenant, kid }));
   const { keyring, store } = makeKeyring(t, {}, first.inner);
   const results = await Promise.all(Array.from({ length: 50 }, () => keyring.find(tenant, kid)));
   const handles = results.map(unwrap);
@@ -37,15 +39,17 @@ test('what another keyring wrote to the store is found, and then it is cached', 
 
 test("another tenant's key does not exist, and no kid of another tenant reaches the store", async (t) => {
   const first = makeKeyring(t);
-  const { kid } = unwrap(await first.keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(
+    await first.keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }),
+  );
   const { keyring, store } = makeKeyring(t, {}, first.inner);
   for (const other of ['acme2', 'acm', 'a', 'p']) {
     for (const ring of [keyring, first.keyring]) {
       for (const text of [kid, kid.replace('#v1', ''), kid.replace('#v1', '#v7')]) {
         assert.equal(codeOf(await ring.find(other, text)), 'NotFound');
         assert.equal(codeOf(await ring.describe(other, text)), 'NotFound');
-        assert.equal(codeOf(await ring.rotate({ tenant: other, kid: text })), 'NotFound');
-        assert.equal(codeOf(await ring.destroy({ tenant: other, kid: text })), 'NotFound');
+        assert.equal(codeOf(await ring.rotate({ actor: 'tester', tenant: other, kid: text })), 'NotFound');
+        assert.equal(codeOf(await ring.destroy({ actor: 'tester', tenant: other, kid: text })), 'NotFound');
       }
     }
   }
@@ -54,7 +58,7 @@ test("another tenant's key does not exist, and no kid of another tenant reaches 
 
 test('a text that is no kid is BadRequest, whether its beginning is cached or not', async (t) => {
   const { keyring } = makeKeyring(t);
-  const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }));
   const id = kid.replace('#v1', '');
   for (const text of [
     '',
@@ -73,7 +77,7 @@ test('a text that is no kid is BadRequest, whether its beginning is cached or no
 
 test('keys and versions that do not exist are NotFound; a missing key is asked for only now and then', async (t) => {
   const { keyring, store, clock } = makeKeyring(t);
-  const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }));
   assert.equal(codeOf(await keyring.find(tenant, kid.replace('#v1', '#v2'))), 'NotFound');
   const missing = kid.replace('#v1', '').replace(/[0-9a-f]{12}$/, '000000000000');
   const reads = store.calls.get;
@@ -94,8 +98,10 @@ test('key numbers are never given twice, and every one that leaves the cache is 
   const given = new Set<number>();
   const kids: string[] = [];
   for (let index = 0; index < 20; index += 1) {
-    const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: hybrid }));
-    unwrap(await keyring.rotate({ tenant, kid }));
+    const { kid } = unwrap(
+      await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: hybrid }),
+    );
+    unwrap(await keyring.rotate({ actor: 'tester', tenant, kid }));
     kids.push(kid);
   }
   for (let round = 0; round < 3; round += 1) {
@@ -120,16 +126,18 @@ test('key numbers are never given twice, and every one that leaves the cache is 
 
 test('a key in use stays in a full cache while others pass through', async (t) => {
   const { keyring } = makeKeyring(t, { maxCachedKeys: 4 });
-  const { kid } = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }));
   for (let index = 0; index < 40; index += 1) {
     assert.ok(!(keyring.find(tenant, kid) instanceof Promise));
-    unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+    unwrap(await keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }));
   }
 });
 
 test('what cannot be read is Internal, is reported by its name, and does not stay', async (t) => {
   const first = makeKeyring(t);
-  const { kid } = unwrap(await first.keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(
+    await first.keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }),
+  );
   const id = kid.replace('#v1', '');
   for (const storeKey of [`key/${id}`, `ver/${id}#0000000001`]) {
     const good = unwrap(await first.inner.get(storeKey))!.value;
@@ -160,7 +168,9 @@ test('what cannot be read is Internal, is reported by its name, and does not sta
 
 test('a store that does not answer is StoreUnavailable for what is not cached, and only as long', async (t) => {
   const first = makeKeyring(t);
-  const { kid } = unwrap(await first.keyring.create({ tenant, purpose: 'p', algorithm: ed25519 }));
+  const { kid } = unwrap(
+    await first.keyring.create({ actor: 'tester', tenant, purpose: 'p', algorithm: ed25519 }),
+  );
   first.store.failing.add('get');
   assertConsistent(unwrap(await first.keyring.find(tenant, kid)));
   const { keyring, store } = makeKeyring(t, {}, first.inner);

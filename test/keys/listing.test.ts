@@ -7,7 +7,7 @@ import type { Keyring, ListKeys } from '../../src/keys/keyring.ts';
 import { codeOf, ed25519, hybrid, makeKeyring, until, unwrap } from '../support/keyring.ts';
 
 async function create(keyring: Keyring, tenant: string, purpose: string, algorithm: Algorithm = ed25519) {
-  return unwrap(await keyring.create({ tenant, purpose, algorithm })).kid.replace('#v1', '');
+  return unwrap(await keyring.create({ actor: 'tester', tenant, purpose, algorithm })).kid.replace('#v1', '');
 }
 
 async function allOf(keyring: Keyring, request: ListKeys): Promise<string[]> {
@@ -106,7 +106,7 @@ test('a description has the newest 256 versions, or the one that the kid names',
   const { keyring } = makeKeyring(t);
   const id = await create(keyring, 'acme', 'p', hybrid);
   for (let version = 2; version <= 300; version += 1)
-    unwrap(await keyring.rotate({ tenant: 'acme', kid: id }));
+    unwrap(await keyring.rotate({ actor: 'tester', tenant: 'acme', kid: id }));
   const { versions, head, algorithm } = unwrap(await keyring.describe('acme', id));
   assert.deepEqual(
     versions.map((each) => each.version),
@@ -129,7 +129,7 @@ test('active keys are counted by tenant, purpose and algorithm, those of an earl
   const ids: string[] = [];
   for (let index = 0; index < 600; index += 1)
     ids.push(await create(first.keyring, 'acme', index < 400 ? 'p' : 'q'));
-  unwrap(await first.keyring.destroy({ tenant: 'acme', kid: ids[0]! }));
+  unwrap(await first.keyring.destroy({ actor: 'tester', tenant: 'acme', kid: ids[0]! }));
   const expected = (p: number, q: number) => [
     { tenant: 'acme', purpose: 'p', alg: 'ed25519', count: p },
     { tenant: 'acme', purpose: 'q', alg: 'ed25519', count: q },
@@ -139,7 +139,7 @@ test('active keys are counted by tenant, purpose and algorithm, those of an earl
   // Changes while the second one's scan is on its way are neither missed nor counted twice.
   const second = makeKeyring(t, {}, first.inner).keyring;
   for (let index = 1; index < 50; index += 1) {
-    unwrap(await second.destroy({ tenant: 'acme', kid: ids[index * 10]! }));
+    unwrap(await second.destroy({ actor: 'tester', tenant: 'acme', kid: ids[index * 10]! }));
     await create(second, 'acme', 'q');
     await setImmediate();
   }

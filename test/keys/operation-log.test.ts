@@ -10,13 +10,29 @@ const body = { purpose: 'p', alg: 'ed25519', policy: { b: 1, a: [1, 2] } };
 test('the same op_id and body give the same answer, also after a restart, and change nothing', async (t) => {
   const { keyring, inner, custody, clock } = makeKeyring(t);
   const ids = { create: randomUUID(), rotate: randomUUID(), version: randomUUID(), key: randomUUID() };
-  const create = { tenant, purpose: 'p', algorithm: hybrid, operation: { id: ids.create, body } };
+  const create = {
+    tenant,
+    actor: 'tester',
+    purpose: 'p',
+    algorithm: hybrid,
+    operation: { id: ids.create, body },
+  };
   const made = unwrap(await keyring.create(create));
-  const rotate = { tenant, kid: made.kid, operation: { id: ids.rotate, body: {} } };
+  const rotate = { tenant, actor: 'tester', kid: made.kid, operation: { id: ids.rotate, body: {} } };
   const rotated = unwrap(await keyring.rotate(rotate));
-  const version = { tenant, kid: made.kid, operation: { id: ids.version, body: { version: 1 } } };
+  const version = {
+    tenant,
+    actor: 'tester',
+    kid: made.kid,
+    operation: { id: ids.version, body: { version: 1 } },
+  };
   const destroyedVersion = unwrap(await keyring.destroy(version));
-  const key = { tenant, kid: made.kid.replace('#v1', ''), operation: { id: ids.key, body: {} } };
+  const key = {
+    tenant,
+    actor: 'tester',
+    kid: made.kid.replace('#v1', ''),
+    operation: { id: ids.key, body: {} },
+  };
   const destroyedKey = unwrap(await keyring.destroy(key));
   clock.nowMs += 60_000;
   const commits = (await inner.list({ prefix: '', limit: 100 })) as object;
@@ -36,7 +52,7 @@ test('the same op_id and body give the same answer, also after a restart, and ch
 test('the same op_id for anything else is a Conflict', async (t) => {
   const { keyring, custody } = makeKeyring(t);
   const operation = { id: randomUUID(), body };
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation };
+  const create = { tenant, actor: 'tester', purpose: 'p', algorithm: ed25519, operation };
   const { kid } = unwrap(await keyring.create(create));
   const others = [
     keyring.create({
@@ -46,9 +62,9 @@ test('the same op_id for anything else is a Conflict', async (t) => {
     keyring.create({ ...create, operation: { ...operation, body: {} } }),
     keyring.create({ ...create, purpose: 'q' }),
     keyring.create({ ...create, algorithm: hybrid }),
-    keyring.rotate({ tenant, kid, operation }),
-    keyring.destroy({ tenant, kid, operation }),
-    keyring.destroy({ tenant, kid: kid.replace('#v1', ''), operation }),
+    keyring.rotate({ tenant, actor: 'tester', kid, operation }),
+    keyring.destroy({ tenant, actor: 'tester', kid, operation }),
+    keyring.destroy({ tenant, actor: 'tester', kid: kid.replace('#v1', ''), operation }),
   ];
   for (const other of others) assert.equal(codeOf(await other), 'Conflict');
   assert.equal(custody.made, 1);
@@ -59,8 +75,12 @@ test('the same op_id for anything else is a Conflict', async (t) => {
 test("one tenant's op_id is nothing to another", async (t) => {
   const { keyring } = makeKeyring(t);
   const operation = { id: randomUUID(), body };
-  const one = unwrap(await keyring.create({ tenant: 'one', purpose: 'p', algorithm: ed25519, operation }));
-  const two = unwrap(await keyring.create({ tenant: 'two', purpose: 'p', algorithm: ed25519, operation }));
+  const one = unwrap(
+    await keyring.create({ tenant: 'one', actor: 'tester', purpose: 'p', algorithm: ed25519, operation }),
+  );
+  const two = unwrap(
+    await keyring.create({ tenant: 'two', actor: 'tester', purpose: 'p', algorithm: ed25519, operation }),
+  );
   assert.ok(one.kid.startsWith('one/') && two.kid.startsWith('two/') && !two.replayed);
 });
 
@@ -68,7 +88,7 @@ test('concurrent duplicates have one effect and one answer; a concurrent other b
   const { keyring, custody, inner } = makeKeyring(t);
   custody.beforeGenerate = () => setImmediate();
   const operation = { id: randomUUID(), body };
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation };
+  const create = { tenant, actor: 'tester', purpose: 'p', algorithm: ed25519, operation };
   const results = await Promise.all([
     ...Array.from({ length: 16 }, () => keyring.create(create)),
     keyring.create({ ...create, operation: { ...operation, body: { other: true } } }),
@@ -81,7 +101,7 @@ test('concurrent duplicates have one effect and one answer; a concurrent other b
   assert.equal(unwrap(await inner.list({ prefix: 'key/', limit: 10 })).length, 1);
 
   const kid = made[0]!.kid.replace('#v1', '');
-  const rotate = { tenant, kid, operation: { id: randomUUID(), body: {} } };
+  const rotate = { tenant, actor: 'tester', kid, operation: { id: randomUUID(), body: {} } };
   const rotations = await Promise.all(Array.from({ length: 8 }, () => keyring.rotate(rotate)));
   assert.ok(rotations.every((each) => unwrap(each).kid === `${kid}#v2`));
   assert.equal(unwrap(await keyring.describe(tenant, kid)).head.currentVersion, 2);
@@ -90,7 +110,13 @@ test('concurrent duplicates have one effect and one answer; a concurrent other b
 test('an op_id that is used elsewhere at the same time has one effect; the loser learns of it by trying again', async (t) => {
   const one = makeKeyring(t);
   const two = makeKeyring(t, {}, one.inner);
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };
+  const create = {
+    tenant,
+    actor: 'tester',
+    purpose: 'p',
+    algorithm: ed25519,
+    operation: { id: randomUUID(), body },
+  };
   let kid = '';
   one.custody.beforeGenerate = async () => {
     one.custody.beforeGenerate = undefined;
@@ -103,7 +129,13 @@ test('an op_id that is used elsewhere at the same time has one effect; the loser
 
 test('a refusal is not remembered: the same op_id may succeed later', async (t) => {
   const { keyring, store, custody } = makeKeyring(t);
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };
+  const create = {
+    tenant,
+    actor: 'tester',
+    purpose: 'p',
+    algorithm: ed25519,
+    operation: { id: randomUUID(), body },
+  };
   store.failing.add('commit');
   assert.equal(codeOf(await keyring.create(create)), 'StoreUnavailable');
   store.failing.clear();
@@ -119,7 +151,13 @@ test('a refusal is not remembered: the same op_id may succeed later', async (t) 
 
 test('a commit that happened although the store refused is found by the repetition', async (t) => {
   const { keyring, store, inner } = makeKeyring(t);
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };
+  const create = {
+    tenant,
+    actor: 'tester',
+    purpose: 'p',
+    algorithm: ed25519,
+    operation: { id: randomUUID(), body },
+  };
   store.failing.add('commit-after');
   assert.equal(codeOf(await keyring.create(create)), 'StoreUnavailable');
   store.failing.clear();
@@ -129,23 +167,34 @@ test('a commit that happened although the store refused is found by the repetiti
 
 test('a destruction that finds nothing to do takes its op_id all the same', async (t) => {
   const { keyring } = makeKeyring(t);
-  const kid = unwrap(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519 })).kid.replace(
-    '#v1',
-    '',
-  );
-  unwrap(await keyring.destroy({ tenant, kid }));
+  const kid = unwrap(
+    await keyring.create({ tenant, actor: 'tester', purpose: 'p', algorithm: ed25519 }),
+  ).kid.replace('#v1', '');
+  unwrap(await keyring.destroy({ tenant, actor: 'tester', kid }));
   const operation = { id: randomUUID(), body: {} };
-  assert.deepEqual(unwrap(await keyring.destroy({ tenant, kid, operation })), { kid, replayed: true });
-  assert.deepEqual(unwrap(await keyring.destroy({ tenant, kid, operation })), { kid, replayed: true });
+  assert.deepEqual(unwrap(await keyring.destroy({ tenant, actor: 'tester', kid, operation })), {
+    kid,
+    replayed: true,
+  });
+  assert.deepEqual(unwrap(await keyring.destroy({ tenant, actor: 'tester', kid, operation })), {
+    kid,
+    replayed: true,
+  });
   assert.equal(
-    codeOf(await keyring.create({ tenant, purpose: 'p', algorithm: ed25519, operation })),
+    codeOf(await keyring.create({ tenant, actor: 'tester', purpose: 'p', algorithm: ed25519, operation })),
     'Conflict',
   );
 });
 
 test('an op_id is kept for its time; then it is purged and may be used again', async (t) => {
   const { keyring, inner, clock } = makeKeyring(t, { operationKeptMs: 1_000 });
-  const create = { tenant, purpose: 'p', algorithm: ed25519, operation: { id: randomUUID(), body } };
+  const create = {
+    tenant,
+    actor: 'tester',
+    purpose: 'p',
+    algorithm: ed25519,
+    operation: { id: randomUUID(), body },
+  };
   const first = unwrap(await keyring.create(create));
   clock.nowMs += 999;
   assert.equal(unwrap(await keyring.create(create)).kid, first.kid);

@@ -77,6 +77,7 @@ export function makeKeyring(
       store,
       custody,
       clock,
+      journal: { record: async () => ({ ok: true, value: undefined }) },
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
     },

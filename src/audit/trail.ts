@@ -1,0 +1,53 @@
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import type { AuditEvent, AuditLog, AuditReceipt, Durability } from './audit-log.ts';
+
+/**
+ * The audit log as a call meets it: room before a key is used, records before the answer leaves. No record, no
+ * signature.
+ */
+export interface AuditTrail {
+  /** Room for `count` records, or why the call cannot go on; nothing is reserved then. */
+  reserve(count: number): Refused | undefined;
+  /** Gives back room for which nothing is recorded. */
+  release(count: number): void;
+  /** Uses up one reserved place each. Refuses when one of the records could not be kept: the answer must not leave. */
+  record(events: readonly AuditEvent[], level: Durability): Promise<Result<readonly AuditReceipt[]>>;
+}
+
+/** A full queue is 2,048 records, which are written within some 20 ms. */
+const queueRetryMs = 20;
+
+/** Most states that are not `ready` need an operator or a new disk; asking every few seconds is often enough. */
+const unavailableRetryMs = 5_000;
+
+export function createAuditTrail(log: AuditLog): AuditTrail {
+  return {
+    reserve(count) {
+      if (log.reserve(count)) return undefined;
+      return log.state === 'ready'
+        ? refuse('Backpressure', 'too many records wait for the audit log', queueRetryMs)
+        : refuse(
+            'AuditUnavailable',
+            'no record, no signature: verification and public keys are still served',
+            unavailableRetryMs,
+          );
+    },
+    release: (count) => log.release(count),
+    async record(events, level) {
+      const receipts: AuditReceipt[] = [];
+      let refused: Refused | undefined;
+      for (const outcome of await Promise.all(events.map((event) => log.append(event, level)))) {
+        if (outcome.ok) receipts.push(outcome.value);
+        else refused ??= outcome;
+      }
+      return refused ?? ok(receipts);
+    },
+  };
+}
+
+/** Nothing is kept: for keys that live in memory only. */
+export const noAuditTrail: AuditTrail = {
+  reserve: () => undefined,
+  release: () => {},
+  record: async () => ok([]),
+};
