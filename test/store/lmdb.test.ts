@@ -98,7 +98,7 @@ test('a write on a state that somebody else has changed, against the lock, chang
     report: () => {},
   });
   const write = (before: number, text: string) =>
-    environment.write(before, before + 1, (records) => {
+    environment.write(before, before + 1, 4096, (records) => {
       records.put(bytes('k'), Buffer.from(text));
       records.put(bytes(text), Buffer.from(text));
     });

@@ -1,4 +1,13 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { lockDirectory } from './directory-lock.ts';
@@ -19,11 +28,13 @@ export interface Environment {
   revision(): number;
   /**
    * All that `change` puts and removes, durably or not at all, and the new revision with it. Rejects when the revision is
-   * not `before` any more: then somebody else writes to this file, against the lock.
+   * not `before` any more: then somebody else writes to this file, against the lock; or when the disk has no room for
+   * `growthBytes`, the most by which the file may grow.
    */
   write(
     before: number,
     after: number,
+    growthBytes: number,
     change: (records: Database<Buffer, Uint8Array>) => void,
   ): Promise<void>;
   close(): Promise<void>;
@@ -35,6 +46,12 @@ const formatKey = Buffer.from('format');
 const revisionKey = Buffer.from('revision');
 /** One of this process, the rest for tools that look at the file while it serves. */
 const maxReaders = 16;
+/**
+ * Room that stays free on the file system of the store: for others' files that grow between the look and the write.
+ * LMDB itself must not meet a full disk: about a failed write, lmdb 3.5.6 prints up to 125 bytes into a buffer of 100
+ * (mdb.c, mdb_page_flush), and in 1 of 2 trials the process was aborted for its damaged heap.
+ */
+const reservedBytes = 8 * 1024 * 1024;
 /** Virtual memory to begin with; LMDB remaps as the file grows, and this spares the first remaps. */
 const initialMapBytes = 64 * 1024 * 1024;
 
@@ -51,11 +68,12 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
     const records = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'records' });
     const meta = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'meta', useVersions: true });
     if (meta.getEntry(revisionKey) === undefined) {
+      requireRoom(directory, 0);
       meta.putSync(formatKey, Buffer.alloc(0), format);
       meta.putSync(revisionKey, Buffer.alloc(0), 1);
     }
     if (meta.getEntry(formatKey)?.version !== format) throw new Error('the store has an unknown format');
-    return environment(root, records, meta, join(directory, 'data.mdb'), maxBytes, unlock, report);
+    return environment(root, records, meta, directory, maxBytes, unlock, report);
   } catch (error) {
     await root?.close();
     await unlock();
@@ -100,7 +118,7 @@ function environment(
   root: RootDatabase<Buffer, Uint8Array>,
   records: Database<Buffer, Uint8Array>,
   meta: Database<Buffer, Uint8Array>,
-  dataFile: string,
+  directory: string,
   maxBytes: number,
   unlock: () => Promise<void>,
   report: (error: unknown) => void,
@@ -112,8 +130,10 @@ function environment(
       if (version === undefined) throw new Error('the store has lost its revision');
       return version;
     },
-    async write(before, after, change) {
-      if (statSync(dataFile).size >= maxBytes) throw new Error('the store has reached its size limit');
+    async write(before, after, growthBytes, change) {
+      requireRoom(directory, growthBytes);
+      if (statSync(join(directory, 'data.mdb')).size >= maxBytes)
+        throw new Error('the store has reached its size limit');
       const written = meta.ifVersion(revisionKey, before, () => {
         change(records);
         meta.put(revisionKey, Buffer.alloc(0), after);
@@ -125,6 +145,11 @@ function environment(
       await unlock();
     },
   };
+}
+
+function requireRoom(directory: string, growthBytes: number): void {
+  const { bavail, bsize } = statfsSync(directory);
+  if (bavail * bsize < reservedBytes + growthBytes) throw new Error('the disk of the store is full');
 }
 
 /** lmdb rejects with an error that carries the cause as a second promise; unhandled, it would end the process. */

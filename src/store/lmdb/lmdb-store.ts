@@ -163,7 +163,8 @@ export class LmdbStore implements Store {
       for (const { key, value } of waiting.changes) revisions.set(key, value === undefined ? 0 : revision);
     }
     if (accepted.length === 0) return;
-    await this.#environment.write(before, revision, (records) => {
+    const growthBytes = accepted.reduce((sum, { waiting }) => sum + growthOf(waiting.changes), 0);
+    await this.#environment.write(before, revision, growthBytes, (records) => {
       for (const { waiting, revision } of accepted) {
         for (const { key, value } of waiting.changes) {
           if (value === undefined) records.remove(toBytes(key));
@@ -188,6 +189,11 @@ export class LmdbStore implements Store {
     const stored = this.#environment.records.getBinary(toBytes(key));
     return stored === undefined ? 0 : revisionIn(stored);
   }
+}
+
+/** A change writes its value and copies the pages on the way to it, of 4 KiB; four levels hold billions of records. */
+function growthOf(changes: readonly Change[]): number {
+  return changes.reduce((sum, { value }) => sum + (value?.byteLength ?? 0) + 5 * 4096, 0);
 }
 
 function toBytes(key: string): Buffer {
