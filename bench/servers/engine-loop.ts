@@ -1,0 +1,110 @@
+import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/algorithms/ids.ts';
+import { batchOps, batchStatuses, encodeBatch, readResults, responseFor } from '../../src/engine/batch.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { loadNativeEngine } from '../../src/engine/native/index.ts';
+import { buildOpening } from '../../src/engine/opening.ts';
+import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import type { EngineTask, EngineTimes, OperationTimes } from '../support/engine.ts';
+import { measured } from '../support/statistics.ts';
+
+/**
+ * Comparator: the engine alone, called in a loop with batches as the workers do. The limit of what a server around it
+ * can reach. Reads an EngineTask from its command line, prints EngineTimes, or null where the engine cannot be had.
+ */
+
+const options = { reseedIntervalOps: 100_000, keyCacheBytes: 2 ** 20 };
+
+/** As many as a worker often has at hand under load; the price of the call is then spread as it is there. */
+const batchSize = 16;
+
+/**
+ * Samples are about this long: most of them then pass without another process taking the core, so that their median is
+ * the cost on a core of one's own also on a machine that is not quiet. (A thread's CPU clock is no help: between ticks
+ * of the kernel it stands still.)
+ */
+const sampleMs = 1;
+const leastSamples = 7;
+
+function openEngine(name: EngineTask['engine']): Engine | undefined {
+  if (name !== 'openssl') {
+    const native = loadNativeEngine(options);
+    if (!('unavailable' in native)) return native;
+    if (name === 'native') return undefined;
+  }
+  return createOpensslEngine(options);
+}
+
+function schemeOf(name: KeyTypeName): Scheme {
+  if (name.startsWith('rsa-')) return schemes.ps256;
+  return name === 'ecdsa-p256' ? schemes['ecdsa-p256-sha256'] : schemes[name as 'ed25519'];
+}
+
+/** Microseconds that one call of `work` takes. */
+function timeUs(work: () => void, windowMs: number): number {
+  elapsedMs(work);
+  const repeats = Math.max(1, Math.round(sampleMs / Math.min(elapsedMs(work), elapsedMs(work))));
+  const endMs = performance.now() + windowMs;
+  const times: number[] = [];
+  while (times.length < leastSamples || performance.now() < endMs) {
+    const took = elapsedMs(() => {
+      for (let n = 0; n < repeats; n++) work();
+    });
+    times.push((took * 1000) / repeats);
+  }
+  return measured(times).median;
+}
+
+function elapsedMs(work: () => void): number {
+  const before = performance.now();
+  work();
+  return performance.now() - before;
+}
+
+function timesOf(engine: Engine, root: unknown, name: KeyTypeName, windowMs: number): OperationTimes {
+  const keyType = keyTypes[name];
+  const scheme = schemeOf(name);
+  const made = engine.generate(root, keyType, 'bench', 'bench');
+  const key = buildOpening('bench', 'bench', made.sealed);
+  const messages = Array.from({ length: batchSize }, (_, n) => new Uint8Array(32).fill(n));
+
+  const signing = messages.map((message) => ({
+    op: batchOps.sign,
+    scheme,
+    keyNumber: 2 * keyType,
+    key,
+    message,
+  }));
+  const signRequest = encodeBatch(signing);
+  const signed = responseFor(signRequest);
+  const signUs = timeUs(() => engine.run(root, signRequest, signed), windowMs) / batchSize;
+
+  const verifying = readResults(signing, signed).map(({ status, signature }, n) => {
+    if (status !== batchStatuses.ok) throw new Error(`${name}: signing gave status ${status}`);
+    const message = messages[n] as Uint8Array;
+    return {
+      op: batchOps.verify,
+      scheme,
+      keyNumber: 2 * keyType + 1,
+      key: made.publicKey,
+      message,
+      signature,
+    };
+  });
+  const verifyRequest = encodeBatch(verifying);
+  const verified = responseFor(verifyRequest);
+  const verifyUs = timeUs(() => engine.run(root, verifyRequest, verified), windowMs) / batchSize;
+  for (const { status } of readResults(verifying, verified))
+    if (status !== batchStatuses.ok) throw new Error(`${name}: verifying gave status ${status}`);
+  return { signUs, verifyUs };
+}
+
+const task = JSON.parse(process.argv[2] as string) as EngineTask;
+const engine = openEngine(task.engine);
+let answer: EngineTimes | null = null;
+if (engine !== undefined) {
+  const root = engine.openRoot({ kind: 'memory' });
+  const times = task.keyTypes.map((name) => [name, timesOf(engine, root, name, task.windowMs)] as const);
+  answer = { description: engine.description, times: Object.fromEntries(times) };
+  engine.wipe();
+}
+process.stdout.write(JSON.stringify(answer));
