@@ -27,8 +27,11 @@ export interface Exchange {
   readonly cancellation: Cancellation;
   /** The other end's address without its port; empty once the connection is gone. Costs a copy: for refusals only. */
   remoteAddress(): string;
-  /** Sends the whole answer; does nothing when the connection is gone. Called once. */
-  respond(response: Response): void;
+  /**
+   * Sends the whole answer; does nothing when the connection is gone. Called once. A promise where the system does not
+   * take all of it at once: it resolves when the rest has left, or the connection is gone.
+   */
+  respond(response: Response): Promise<void> | undefined;
 }
 
 export interface Response {

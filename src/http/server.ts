@@ -72,9 +72,17 @@ export class HttpServer implements ListenerHandlers {
   #finish(exchange: Exchange, answer: Response | Result<Answer>): void {
     if ('ok' in answer) {
       const abusive = !answer.ok && this.#refused(exchange, answer.failure.code);
-      exchange.respond(respond(answer, exchange.headers, abusive || this.#draining));
+      this.#leave(exchange.respond(respond(answer, exchange.headers, abusive || this.#draining)));
     } else {
-      exchange.respond(answer);
+      this.#leave(exchange.respond(answer));
+    }
+  }
+
+  /** A call is under way until its answer has left: a stop would cut off what is still here. */
+  #leave(rest: Promise<void> | undefined): void {
+    if (rest !== undefined) {
+      void rest.then(() => this.#leave(undefined));
+      return;
     }
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();

@@ -7,6 +7,7 @@ import {
   us_socket_local_port,
 } from 'uWebSockets.js';
 import { cancel, createCancellation } from '../../core/cancellation.ts';
+import { StartError } from '../../core/start-error.ts';
 import type { Exchange, Listener, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
 
 export interface UwsOptions {
@@ -19,7 +20,7 @@ export interface UwsOptions {
   readonly maxConnections: number;
 }
 
-/** Plain HTTP/1.1 on TCP. Rejects when the address cannot be bound. */
+/** Plain HTTP/1.1 on TCP. Rejects with a StartError when the address cannot be bound. */
 export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Promise<Listener> {
   const app = App();
   let connections = 0;
@@ -37,7 +38,7 @@ export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Prom
     listen(options.host, options.port, exclusivePort, (socket) => {
       if (!socket) {
         app.close();
-        reject(new Error(`cannot listen on ${options.host}:${options.port}: is the address in use?`));
+        reject(new StartError(`cannot listen on ${options.host}:${options.port}: is the address in use?`));
         return;
       }
       const port = us_socket_local_port(socket);
@@ -76,7 +77,11 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
   const path = req.getUrl();
   const query = req.getQuery() ?? '';
   const cancellation = createCancellation();
-  res.onAborted(() => cancel(cancellation));
+  const flight: Flight = { ended: undefined };
+  res.onAborted(() => {
+    cancel(cancellation);
+    flight.ended?.();
+  });
 
   const exchange = (body: Uint8Array): Exchange => ({
     method,
@@ -87,9 +92,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     cancellation,
     remoteAddress: () =>
       cancellation.cancelled ? '' : Buffer.from(res.getRemoteAddressAsText()).toString('latin1'),
-    respond: (response) => {
-      if (!cancellation.cancelled) send(res, response, method);
-    },
+    respond: (response) => (cancellation.cancelled ? undefined : send(res, response, method, flight)),
   });
 
   if (contentLength === undefined || contentLength === 0) {
@@ -98,7 +101,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
   }
   if (contentLength > options.maxBodyBytes) {
     handlers.onRefusal('too_large');
-    send(res, handlers.tooLarge(headers), method);
+    send(res, handlers.tooLarge(headers), method, flight);
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
@@ -196,13 +199,39 @@ function readBody(
   });
 }
 
-function send(res: HttpResponse, { status, headers, body, close = false }: Response, method: string): void {
+/** An answer that is not yet whole in the system's hands. */
+interface Flight {
+  /** Set while there is one. */
+  ended: (() => void) | undefined;
+}
+
+/** The system's buffer of a new connection surely takes this much (tcp_wmem), so nobody need wait for such an answer. */
+const smallAnswerBytes = 16 * 1024;
+
+function send(
+  res: HttpResponse,
+  { status, headers, body, close = false }: Response,
+  method: string,
+  flight: Flight,
+): Promise<void> | undefined {
+  const large = body.length > smallAnswerBytes && method !== 'head' && !close ? Buffer.from(body) : undefined;
+  let whole = true;
   res.cork(() => {
     res.writeStatus(statusLines[status] ?? String(status));
     for (const [name, value] of headers) res.writeHeader(name, value);
     // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
     if (method === 'head') res.endWithoutBody(Buffer.byteLength(body), close);
+    else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
     else res.end(body, close);
+  });
+  if (large === undefined || whole) return undefined;
+  return new Promise((resolve) => {
+    flight.ended = resolve;
+    res.onWritable((offset) => {
+      const [ok, done] = res.tryEnd(large.subarray(offset), large.length);
+      if (done) resolve();
+      return ok;
+    });
   });
 }
 
