@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { createCostMeter } from '../../src/admission/costs.ts';
+import { createCancellation } from '../../src/core/cancellation.ts';
+import type { Result } from '../../src/core/result.ts';
+import type { BatchJob, Job } from '../../src/dispatch/job.ts';
+import type { WorkerPool } from '../../src/dispatch/pool.ts';
+import { createSignatureCarrier, type SignatureCall } from '../../src/dispatch/signatures.ts';
+import { type BatchResult, batchOps, batchStatuses, responseFor } from '../../src/engine/batch.ts';
+import { keyTypes, schemes } from '../../src/engine/engine.ts';
+import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { signItem } from '../support/batches.ts';
+import { testEngineOptions } from '../support/engines.ts';
+
+const engine = createOpensslEngine(testEngineOptions);
+const root = engine.openRoot({ kind: 'memory' });
+const key = engine.generate(root, keyTypes.ed25519, 'acme', 'acme/web/key/1');
+
+function poolOf(run: (job: Job) => Promise<unknown>): WorkerPool {
+  return { threads: 1, freeSlots: 1, run, close: async () => {} };
+}
+
+const signing = poolOf(async (job) => {
+  const { request } = job as BatchJob;
+  const response = responseFor(request);
+  engine.run(root, request, response);
+  return response;
+});
+
+const notExpected = (cause: unknown): never => {
+  throw cause;
+};
+
+function callOf(items: SignatureCall['items']) {
+  const outcomes: Result<readonly BatchResult[]>[] = [];
+  const meters = items.map(() => createCostMeter(1_000_000));
+  const call: SignatureCall = {
+    tenant: 'acme',
+    callClass: 'sign',
+    costUs: 1,
+    offeredAtMs: 0,
+    deadlineAtMs: 0,
+    cancellation: createCancellation(),
+    items,
+    meters,
+    settle: (outcome) => void outcomes.push(outcome),
+  };
+  return { call, outcomes, meters };
+}
+
+test('each call of a job gets the results of its own items, in their order', async () => {
+  const messages = Array.from({ length: 7 }, (_, n) => new Uint8Array(32).fill(n));
+  const item = (n: number) => signItem(schemes.ed25519, key, messages[n] as Uint8Array);
+  const calls = [[0], [1, 2, 3], [4], [5, 6]].map((numbers) => callOf(numbers.map(item)));
+  await createSignatureCarrier(signing, notExpected).carry(calls.map(({ call }) => call));
+  let n = 0;
+  for (const { call, outcomes, meters } of calls) {
+    const [outcome] = outcomes;
+    assert.equal(outcomes.length, 1);
+    assert.ok(outcome?.ok);
+    assert.equal(outcome.value.length, call.items.length);
+    for (const { status, signature } of outcome.value) {
+      assert.equal(status, batchStatuses.ok);
+      const verified = callOf([
+        {
+          op: batchOps.verify,
+          scheme: schemes.ed25519,
+          keyNumber: 0,
+          key: key.publicKey,
+          message: messages[n++] as Uint8Array,
+          signature,
+        },
+      ]);
+      await createSignatureCarrier(signing, notExpected).carry([verified.call]);
+      const [verdict] = verified.outcomes;
+      assert.equal(verdict?.ok && verdict.value[0]?.status, batchStatuses.ok);
+    }
+    // Each meter has learned that its item was cheaper than the guess.
+    for (const meter of meters) assert.ok(meter.costUs < 1_000_000);
+  }
+});
+
+test('when a worker dies each of its calls is refused once, and the operator is told', async () => {
+  const death = new Error('the worker died');
+  const told: unknown[] = [];
+  const carrier = createSignatureCarrier(
+    poolOf(() => Promise.reject(death)),
+    (cause) => void told.push(cause),
+  );
+  const calls = [0, 1, 2].map(() => callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]));
+  await carrier.carry(calls.map(({ call }) => call));
+  for (const { outcomes } of calls) {
+    assert.deepEqual(outcomes, [{ ok: false, failure: { code: 'Internal' } }]);
+  }
+  assert.deepEqual(told, [death]);
+});
