@@ -34,7 +34,6 @@ test('under twice the load tenants below their fair part are served in full, and
 
 test('a crowd that fills all queues takes no place from tenants with few calls', async () => {
   for (const { victims, attacks } of victimRuns({ ...eighth, load: 0.2 })) {
-    // A single victim asks for more than its part beside 32 others, and waits for its own calls.
     if (victims === 1) continue;
     const crowd = attacks.find(
       ({ aggressors, algorithm }) => aggressors === 32 && algorithm === eighth.algorithm,

@@ -103,7 +103,7 @@ test('every admitted call ends exactly once: served, expired or cancelled', asyn
       }
       for (const ending of Object.keys(seen) as (keyof typeof seen)[]) seen[ending] += totals[ending];
     }),
-    { seed: 41, numRuns: 60 },
+    { seed: 41, numRuns: 40 },
   );
   for (const [ending, count] of Object.entries(seen)) assert.ok(count > 100, `${count} calls were ${ending}`);
 });
@@ -119,7 +119,7 @@ test('no worker idles while a call waits', async () => {
         },
       });
     }),
-    { seed: 42, numRuns: 60 },
+    { seed: 42, numRuns: 40 },
   );
   assert.ok(waited > 1000);
 });
@@ -166,7 +166,7 @@ test('a tenant that always has a call waiting is served within the bound, beside
       });
       assert.ok(lastUs >= (options.warmUpMs + options.durationMs) * 1000 - boundUs);
     }),
-    { seed: 43, numRuns: 60 },
+    { seed: 43, numRuns: 40 },
   );
 });
 
