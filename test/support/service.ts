@@ -31,6 +31,8 @@ export interface ServiceOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A temporary one, removed at `release`, when not given. */
   readonly dataDir?: string;
+  /** What Node runs; `serve` of the command line when not given. */
+  readonly program?: readonly string[];
 }
 
 /** A busy machine, or a test that asks much, meets no limit that is not its subject. */
@@ -44,7 +46,7 @@ const generous = {
 /** The real service as a process of its own, on a free port. Throws with its standard error when it does not start. */
 export async function startService(options: ServiceOptions = {}): Promise<RunningService> {
   const dataDir = options.dataDir ?? temporaryDirectory();
-  const child = spawn(process.execPath, ['src/cli/main.ts', 'serve'], {
+  const child = spawn(process.execPath, options.program ?? ['src/cli/main.ts', 'serve'], {
     cwd: root,
     env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
