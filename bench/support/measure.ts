@@ -9,6 +9,8 @@ export interface Figures {
   readonly okPerSecond: number;
   readonly refusedPerSecond: number;
   readonly latencyMs: Quantiles;
+  /** How long refusals took. */
+  readonly refusalMs: Quantiles;
   /** CPU of the whole server, and of the thread that talks HTTP, for each answer. */
   readonly cpuUs: number;
   readonly mainThreadUs: number;
@@ -62,6 +64,7 @@ export function figuresOf(load: MeasuredLoad, stream: StreamResult): Figures {
     okPerSecond: stream.okPerSecond,
     refusedPerSecond: stream.answeredPerSecond - stream.okPerSecond,
     latencyMs: stream.latencyMs,
+    refusalMs: stream.refusalMs,
     cpuUs: load.serverCpuUsPerAnswer,
     mainThreadUs: load.server.mainThreadUs / load.server.answers,
     generatorCpuShare: load.generatorCpuShare,

@@ -1,6 +1,5 @@
 import { mintToken } from '../../src/auth/macaroon/mint.ts';
 import { readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
-import { fields } from '../../src/config/fields.ts';
 import { type RunningService, startService } from '../../test/support/service.ts';
 import type { LoadRequest } from '../load/plan.ts';
 import { ask, askAll } from './client.ts';
@@ -28,19 +27,36 @@ export interface ProductOptions {
   readonly name?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
+  readonly policy?: Policy;
 }
 
-/** The limit of 500 signatures a second of a tenant is there to be reached; these benches ask what lies beyond it. */
+/**
+ * The service's own defaults, which test/support makes more generous; except the 500 signatures a second of a tenant,
+ * which are there to be reached while these benches ask what lies beyond.
+ */
 const benchSettings = {
-  ...('signRateLimit' in fields ? { KMS_SIGN_RATE_LIMIT: '0' } : {}),
-  KMS_LOG_LEVEL: 'info',
+  KMS_SIGN_RATE_LIMIT: '0',
+  KMS_REFUSALS_PER_ADDRESS: '1000',
+  KMS_DEFAULT_DEADLINE_MS: '250',
+  KMS_SIGN_DEADLINE_MS: '2000',
 };
+
+/** How the service is changed for a comparison: see servers/tuned.ts. */
+export interface Policy {
+  /** One FIFO for everybody instead of one for each tenant. */
+  readonly oneQueue?: boolean;
+  /** Calls that may go to a worker in one message. */
+  readonly callsPerMessage?: number;
+}
 
 const scopes = ['kms:create', 'kms:read', 'kms:sign', 'kms:verify'] as const;
 
 export async function startProduct(options: ProductOptions = {}): Promise<Product> {
   const service = await startService({
     env: { ...benchSettings, ...options.env },
+    ...(options.policy === undefined
+      ? undefined
+      : { program: ['bench/servers/tuned.ts', JSON.stringify(options.policy)] }),
     ...(options.dataDir === undefined ? undefined : { dataDir: options.dataDir }),
   });
   const macaroonKey = readMacaroonKey(service.dataDir);
