@@ -1,0 +1,55 @@
+import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { ok, type Result, refuse } from '../core/result.ts';
+import type { Store } from '../store/store.ts';
+import type { TreeHead } from './head.ts';
+
+/** What the key store remembers of the log: written before each checkpoint is published, so never behind one. */
+export interface Anchor extends TreeHead {
+  readonly origin: string;
+  readonly epoch: number;
+  readonly bootId: string;
+}
+
+export interface AnchorStore {
+  load(): Promise<Result<Anchor | undefined>>;
+  /** Durable when it resolves. */
+  save(anchor: Anchor): Promise<Result<void>>;
+}
+
+/** Under this key of the store. */
+export const anchorKey = 'audit/anchor';
+
+/** An anchor in the key store, authenticated. Refuses with AuditUnavailable where what is stored is not authentic. */
+export function storeAnchors(store: Store, key: KeyObject): AnchorStore {
+  return {
+    async load() {
+      const found = await store.get(anchorKey);
+      if (!found.ok) return found;
+      if (found.value === undefined) return ok(undefined);
+      const anchor = openAnchor(found.value.value, key);
+      return anchor === undefined ? refuse('AuditUnavailable', 'the anchor is not authentic') : ok(anchor);
+    },
+    async save(anchor) {
+      const outcome = await store.commit([{ key: anchorKey, value: sealAnchor(anchor, key) }]);
+      return outcome.ok ? ok(undefined) : outcome;
+    },
+  };
+}
+
+/** JSON, then HMAC-SHA-256 of it. */
+export function sealAnchor(anchor: Anchor, key: KeyObject): Uint8Array {
+  const { origin, epoch, size, root, bootId } = anchor;
+  const text = Buffer.from(
+    JSON.stringify({ origin, epoch, size, root: Buffer.from(root).toString('hex'), bootId }),
+  );
+  return Buffer.concat([text, createHmac('sha256', key).update(text).digest()]);
+}
+
+export function openAnchor(sealed: Uint8Array, key: KeyObject): Anchor | undefined {
+  if (sealed.length <= 32) return undefined;
+  const text = sealed.subarray(0, -32);
+  const authentic = timingSafeEqual(createHmac('sha256', key).update(text).digest(), sealed.subarray(-32));
+  if (!authentic) return undefined;
+  const { origin, epoch, size, root, bootId } = JSON.parse(Buffer.from(text).toString());
+  return { origin, epoch, size, root: Buffer.from(root, 'hex'), bootId };
+}

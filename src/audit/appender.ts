@@ -1,0 +1,189 @@
+import type { Clock } from '../core/clock.ts';
+import type { AuditEvent } from './audit-log.ts';
+import { frameHeaderBytes, maxFrameBody, writeFrameHeader } from './frames.ts';
+import type { TreeHead } from './head.ts';
+import type { InputHasher } from './input-hash.ts';
+import { segmentLeaves } from './layout.ts';
+import type { FullSegment, LogState } from './log-state.ts';
+import { composeRecord, logKeyId, maxOwnRecordBytes, type Numbering, packEvent } from './record.ts';
+import type { WalWriter } from './wal.ts';
+
+export interface AppenderParts {
+  readonly state: LogState;
+  readonly wal: WalWriter;
+  readonly hasher: InputHasher;
+  readonly clock: Clock;
+  /** Counts the written records outside the audit directory, before anyone hears of them. Throws as the disk does. */
+  countWritten(tree: TreeHead): void;
+}
+
+/** Places of the caller's records, in the order in which they came: index, seq, index, seq, … */
+export type Receipts = number[];
+
+/** A clock that goes back by more than this is worth a record; time stamps stand still meanwhile. */
+const clockStepUs = 1_000_000;
+
+/**
+ * Turns events into records, records into frames, frames into bytes of the write-ahead file. The only one who assigns
+ * indexes and sequence numbers, at the moment of appending: so the order of the log is the order of every key's numbers,
+ * and an operation that failed before leaves no hole.
+ */
+export class Appender {
+  readonly #parts: AppenderParts;
+  readonly #numbering: Numbering;
+  #frame = Buffer.allocUnsafe(frameHeaderBytes + 64 * 1024);
+  #bodyLength = 0;
+  #firstIndex: number;
+  #rootBefore: Uint8Array;
+  #receipts: Receipts = [];
+  /** The frame ends the segment: what comes now waits until it is written. */
+  #segmentEnds = false;
+  #backlog: { packed: string; own: boolean }[] = [];
+  #clockIsBack = false;
+  #typed = false;
+
+  constructor(parts: AppenderParts) {
+    const { state, hasher } = parts;
+    this.#parts = parts;
+    this.#firstIndex = state.size;
+    this.#rootBefore = state.root();
+    this.#numbering = {
+      ts: state.lastTs,
+      seqOf: (keyId) => state.nextSeq(keyId),
+      inputHash: (tenant, opId, digestHex) => hasher.inputHash(tenant, opId, digestHex),
+    };
+  }
+
+  /** The tree of what is written. */
+  get written(): TreeHead {
+    return { size: this.#firstIndex, root: this.#rootBefore };
+  }
+
+  get pendingBytes(): number {
+    return this.#bodyLength;
+  }
+
+  /** Whether a record with a type was appended since this was last asked. */
+  takeTyped(): boolean {
+    const typed = this.#typed;
+    this.#typed = false;
+    return typed;
+  }
+
+  /** Takes an event; `flush` writes it. */
+  append(packed: string): void {
+    this.#append(packed, false);
+  }
+
+  /** A record of the log about itself. */
+  appendOwn(type: string, data: NonNullable<AuditEvent['data']>, opId: string): void {
+    const packed = packEvent({
+      actor: 'audit-log',
+      alg: 'none',
+      digestHex: undefined,
+      keyId: logKeyId,
+      keyVersion: 0,
+      opId,
+      purpose: 'log',
+      result: 'ok',
+      tenant: '',
+      type,
+      data,
+    });
+    if (packed === undefined) throw new Error('the log can write what it has to say of itself');
+    this.#append(packed, true);
+  }
+
+  /**
+   * Writes what was appended: one frame, then the count of it. Gives the receipts of the events in it. Throws as the
+   * disk does, and everything stays as it was: the next flush writes the same bytes, and what came after them, again.
+   */
+  flush(): Receipts {
+    const receipts: Receipts = [];
+    do {
+      if (this.#bodyLength > 0) this.#writeFrame(receipts);
+      if (this.#segmentEnds) this.#startSegment();
+      const backlog = this.#backlog;
+      this.#backlog = [];
+      for (const { packed, own } of backlog) this.#append(packed, own);
+    } while (this.#bodyLength > 0);
+    return receipts;
+  }
+
+  /** Segments that became full and are written. */
+  takeFullSegments(): FullSegment[] {
+    return this.#parts.state.full.splice(0);
+  }
+
+  #append(packed: string, own: boolean): void {
+    if (this.#segmentEnds || this.#bodyLength + maxOwnRecordBytes > maxFrameBody) {
+      this.#backlog.push({ packed, own });
+      return;
+    }
+    this.#stamp();
+    const { state } = this.#parts;
+    const { text, seq, ascii, typed } = composeRecord(packed, this.#numbering);
+    const start = frameHeaderBytes + this.#bodyLength + 2;
+    this.#makeRoom(start + text.length * (ascii ? 1 : 3));
+    const length = this.#frame.write(text, start, ascii ? 'latin1' : 'utf8');
+    this.#frame.writeUInt16BE(length, start - 2);
+    if (!own) this.#receipts.push(state.size, seq);
+    this.#typed ||= typed;
+    this.#bodyLength += 2 + length;
+    state.appendLeaf(this.#frame, start, length);
+    this.#segmentEnds = state.size % segmentLeaves === 0;
+  }
+
+  /** Sets the time of the next record: of the clock, but never before the last one. */
+  #stamp(): void {
+    const { clock, state } = this.#parts;
+    const nowUs = Math.round(clock.utcMs() * 1000);
+    if (nowUs >= state.lastTs) {
+      state.lastTs = nowUs;
+      this.#clockIsBack = false;
+    } else if (!this.#clockIsBack && state.lastTs - nowUs > clockStepUs) {
+      this.#clockIsBack = true;
+      this.appendOwn('clock', { back_us: state.lastTs - nowUs }, crypto.randomUUID());
+    }
+    this.#numbering.ts = state.lastTs;
+  }
+
+  #makeRoom(bytes: number): void {
+    if (bytes <= this.#frame.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(bytes, this.#frame.length * 2));
+    this.#frame.copy(larger, 0, 0, frameHeaderBytes + this.#bodyLength);
+    this.#frame = larger;
+  }
+
+  #writeFrame(receipts: Receipts): void {
+    const { state, wal } = this.#parts;
+    const frame = this.#frame;
+    const bodyLength = this.#bodyLength;
+    const count = state.size - this.#firstIndex;
+    writeFrameHeader(frame, {
+      bodyLength,
+      firstIndex: this.#firstIndex,
+      count,
+      rootBefore: this.#rootBefore,
+    });
+    const tree = { size: state.size, root: state.root() };
+    const taken = wal.mark();
+    try {
+      wal.write(frame, frameHeaderBytes + bodyLength);
+      this.#parts.countWritten(tree);
+    } catch (error) {
+      wal.backTo(taken);
+      throw error;
+    }
+    this.#firstIndex = tree.size;
+    this.#rootBefore = tree.root;
+    this.#bodyLength = 0;
+    for (const number of this.#receipts) receipts.push(number);
+    this.#receipts = [];
+  }
+
+  #startSegment(): void {
+    this.#parts.wal.startFile(this.#firstIndex);
+    this.#segmentEnds = false;
+  }
+}

@@ -1,0 +1,89 @@
+import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+
+/**
+ * How a record names its input. A bare digest of a payload with few possible values gives the payload away to whoever
+ * reads the log, so `plain` is for tenants that ask for it; `hmac` can be searched by who holds the tenant's key;
+ * `commit` cannot be linked at all, and is opened by the salt that the caller gets.
+ */
+export type InputHashMode = 'hmac' | 'commit' | 'plain';
+
+export interface InputHashOptions {
+  readonly mode: InputHashMode;
+  readonly modeOfTenant: Readonly<Record<string, InputHashMode>>;
+  /** Names the generation of the tenants' keys, in the record and in their derivation. */
+  readonly kid: string;
+}
+
+/** Digests come as BLAKE3, which is what the service's callers send. */
+const digestAlg = 'blake3';
+/** A KeyObject and its entry take about 300 bytes. */
+const maxCachedKeys = 10_000;
+
+export class InputHasher {
+  readonly #root: Uint8Array;
+  readonly #options: InputHashOptions;
+  readonly #keys = new Map<string, KeyObject>();
+
+  /** `root`: 32 secret bytes that nothing else uses. */
+  constructor(root: Uint8Array, options: InputHashOptions) {
+    this.#root = root;
+    this.#options = options;
+  }
+
+  modeOf(tenant: string): InputHashMode {
+    return this.#options.modeOfTenant[tenant] ?? this.#options.mode;
+  }
+
+  inputHash(tenant: string, opId: string, digestHex: string): string {
+    switch (this.modeOf(tenant)) {
+      case 'plain':
+        return `b3:${digestHex}`;
+      case 'hmac':
+        return `hmac-sha256:${this.#options.kid}:${keyedInputHash(this.#key(tenant), tenant, digestAlg, digestHex)}`;
+      case 'commit': {
+        const salt = commitmentSalt(this.#key(tenant), opId);
+        return `commit:${inputCommitment(salt, tenant, digestAlg, digestHex)}`;
+      }
+    }
+  }
+
+  /** Hex, 16 bytes. */
+  salt(tenant: string, opId: string): string {
+    return commitmentSalt(this.#key(tenant), opId).toString('hex');
+  }
+
+  #key(tenant: string): KeyObject {
+    const cached = this.#keys.get(tenant);
+    if (cached !== undefined) return cached;
+    const info = `intaglio/audit-input/v1\0${tenant}\0${this.#options.kid}`;
+    const key = createSecretKey(new Uint8Array(hkdfSync('sha256', this.#root, '', info, 32)));
+    if (this.#keys.size >= maxCachedKeys) this.#keys.clear();
+    this.#keys.set(tenant, key);
+    return key;
+  }
+}
+
+function message(tenant: string, alg: string, digestHex: string): Buffer {
+  return Buffer.from(
+    Buffer.from(`kms-audit-input/v1\0${tenant}\0${alg}\0`).toString('hex') + digestHex,
+    'hex',
+  );
+}
+
+/** Hex of HMAC-SHA-256(K_tenant, "kms-audit-input/v1" 0 tenant 0 alg 0 digest). */
+export function keyedInputHash(key: KeyObject, tenant: string, alg: string, digestHex: string): string {
+  return createHmac('sha256', key)
+    .update(message(tenant, alg, digestHex))
+    .digest('hex');
+}
+
+/** HMAC-SHA-256(K_tenant, "kms-audit-salt/v1" 0 op_id), its first 16 bytes. */
+export function commitmentSalt(key: KeyObject, opId: string): Buffer {
+  return createHmac('sha256', key).update(`kms-audit-salt/v1\0${opId}`).digest().subarray(0, 16);
+}
+
+/** Hex of SHA-256("kms-audit-commit/v1" 0 salt message): whoever has the salt and the digest can check it. */
+export function inputCommitment(salt: Uint8Array, tenant: string, alg: string, digestHex: string): string {
+  const prefix = Buffer.from('kms-audit-commit/v1\0');
+  return hash('sha256', Buffer.concat([prefix, salt, message(tenant, alg, digestHex)]), 'hex');
+}

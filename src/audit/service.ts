@@ -1,0 +1,399 @@
+import { hash } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import type { Clock } from '../core/clock.ts';
+import type { Acceptance, AuditState } from './audit-log.ts';
+import { type Files, replaceFile } from './files.ts';
+import { emptyTree, type Head, HeadFile, readHead } from './head.ts';
+import { InputHasher } from './input-hash.ts';
+import { epochDirectory, epochOrigin, epochsIn, layoutOf, segmentsIn, walFilesIn } from './layout.ts';
+import { LogState } from './log-state.ts';
+import { LogWriter, type LogWriterStart, type Trouble } from './log-writer.ts';
+import { parseVkey } from './note.ts';
+import {
+  type AnswerTo,
+  type FromService,
+  type Identity,
+  type Port,
+  type Question,
+  type ServiceData,
+  statistic,
+  type ToService,
+  urgentMark,
+} from './protocol.ts';
+import { type IntegrityFailure, type Recovered, recover } from './recovery.ts';
+import { scrubLog } from './scrub.ts';
+import { type AuditSecrets, deriveSecrets } from './secrets.ts';
+
+export interface ServiceParts {
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly bootId: string;
+  /** Keeps other processes from the directory; undefined when one holds it. */
+  lock(directory: string): Promise<(() => Promise<void>) | undefined>;
+}
+
+const retryMs = 250;
+
+/** The log's thread: recovers the log, writes it, answers for its state. One for each audit directory. */
+export class AuditService {
+  readonly #data: ServiceData;
+  readonly #parts: ServiceParts;
+  readonly #port: Port<ToService, FromService>;
+  readonly #secrets: AuditSecrets;
+  readonly #statistics: Float64Array;
+  readonly #questions = new Map<number, (answer: AnswerTo) => void>();
+  #questionCount = 0;
+  #unlock: (() => Promise<void>) | undefined;
+  #writer: LogWriter | undefined;
+  #failure: IntegrityFailure | undefined;
+  #state: AuditState = 'recovering';
+  #epoch = 1;
+  #trouble: Trouble | undefined;
+  /** The log is whole and under a checkpoint. */
+  #settled = false;
+  #closing = false;
+  #started: Promise<void> = Promise.resolve();
+
+  constructor(data: ServiceData, port: Port<ToService, FromService>, parts: ServiceParts) {
+    this.#data = data;
+    this.#port = port;
+    this.#parts = parts;
+    this.#secrets = deriveSecrets(data.secret);
+    this.#statistics = new Float64Array(data.statistics);
+    port.on('message', (message) => this.#receive(message));
+  }
+
+  start(): void {
+    this.#started = this.#run(() => this.#start());
+  }
+
+  #receive(message: ToService): void {
+    if (typeof message === 'string') {
+      // What comes after a failure was refused on the other side already.
+      this.#writer?.receive(message.slice(1), message[0] === urgentMark);
+      return;
+    }
+    switch (message.kind) {
+      case 'answer':
+        this.#questions.get(message.id)?.(message.answer);
+        this.#questions.delete(message.id);
+        return;
+      case 'accept':
+        this.#started = this.#started.then(() => this.#run(() => this.#accept(message.acceptance)));
+        return;
+      case 'close':
+        void this.#close();
+    }
+  }
+
+  /** Whatever throws here could not read or write the directory at all. */
+  async #run(step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? 'unexpected error';
+      this.#enter('unavailable', `the audit directory cannot be used: ${code}`);
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { files } = this.#parts;
+    const { directory, headPath } = this.#data;
+    files.makeDirectory(directory);
+    this.#unlock = await this.#parts.lock(directory);
+    if (this.#unlock === undefined) {
+      this.#enter('unavailable', 'another process writes this audit directory');
+      return;
+    }
+    const found = readHead(files, headPath, this.#secrets.head);
+    if (found === 'damaged') {
+      this.#epoch = epochsIn(files, directory).at(-1) ?? 1;
+      this.#fail(unreadable('head_damaged', 'HEAD is there and no slot of it is authentic'));
+      return;
+    }
+    this.#epoch = found === 'missing' ? 1 : found.head.epoch;
+    const identity = await this.#identity();
+    if (
+      found === 'missing' &&
+      (identity.anchor !== undefined || identity.anchorRejected || this.#hasRecords())
+    ) {
+      this.#epoch = Math.max(this.#epoch, ...epochsIn(files, directory), identity.anchor?.epoch ?? 1);
+      this.#fail(unreadable('head_missing', 'there are records or an anchor, and no HEAD'));
+      return;
+    }
+    if (identity.anchorRejected) {
+      this.#fail(unreadable('anchor_rejected', 'the anchor in the key store is not authentic'));
+      return;
+    }
+    if (found === 'missing') {
+      await this.#begin(1, 0, (writer) => this.#boot(writer, undefined));
+      return;
+    }
+    await this.#recover(found, identity);
+  }
+
+  #hasRecords(): boolean {
+    const { files } = this.#parts;
+    return epochsIn(files, this.#data.directory).some((epoch) => {
+      const layout = layoutOf(epochDirectory(this.#data.directory, epoch));
+      return (
+        segmentsIn(files, layout, 'tile1').length > 0 ||
+        walFilesIn(files, layout).some((first) => (files.read(layout.walFile(first))?.length ?? 0) > 0)
+      );
+    });
+  }
+
+  async #recover(found: { head: Head; counter: number }, identity: Identity): Promise<void> {
+    const { files, bootId, clock } = this.#parts;
+    const { anchored, options } = this.#data;
+    const keys = identity.vkeys.map((vkey) => {
+      const key = parseVkey(vkey);
+      if (!key.ok) throw new Error('an attestation key is not a verifier key');
+      return key.value;
+    });
+    const recovered = recover({
+      ...{ files, layout: this.#layout(), origin: this.#origin(), epoch: this.#epoch, found },
+      ...{ anchor: identity.anchor, anchored, keys, bootId, secrets: this.#secrets },
+    });
+    if (!recovered.ok) {
+      this.#fail(recovered);
+      return;
+    }
+    if (recovered.state.lastTs / 1000 > clock.utcMs() + options.clockToleranceMs) {
+      this.#enter('unavailable', 'the clock is behind the last record');
+      return;
+    }
+    await this.#repair(recovered);
+    const { head, headCounter } = recovered;
+    const start = { ...recovered, checkpoint: head.checkpoint, minimumIndex: head.minimumIndex };
+    await this.#write(start, headCounter, (writer) => this.#boot(writer, recovered));
+  }
+
+  /** Only after everything else was found in order. The torn bytes are kept, and the boot record names them. */
+  async #repair({ torn, walFirst, walOffset }: Recovered): Promise<void> {
+    const { files } = this.#parts;
+    const layout = this.#layout();
+    if (torn !== undefined) {
+      files.makeDirectory(layout.quarantine);
+      for (const first of [torn.file, ...torn.laterFiles]) {
+        const bytes = files.read(layout.walFile(first)) ?? Buffer.alloc(0);
+        const from = first === torn.file ? torn.offset : 0;
+        const name = `${String(first).padStart(20, '0')}-${from}-${torn.sha256.slice(0, 16)}`;
+        await replaceFile(files, join(layout.quarantine, name), bytes.subarray(from));
+      }
+      for (const first of torn.laterFiles) files.remove(layout.walFile(first));
+    }
+    // Also what is whole may lie in the page cache only.
+    const wal = files.open(layout.walFile(walFirst), 'write');
+    wal.truncate(walOffset);
+    await wal.sync();
+    wal.close();
+    await files.syncDirectory(layout.wal);
+  }
+
+  #boot(writer: LogWriter, recovered: Recovered | undefined): void {
+    const { bootId } = this.#parts;
+    const size = recovered?.state.size ?? 0;
+    const root = Buffer.from((recovered?.state ?? new LogState()).root()).toString('hex');
+    const checkpointSize = recovered?.head.checkpoint.size ?? 0;
+    const facts = { boot_id: bootId, size, root, checkpoint_size: checkpointSize };
+    const { torn, lost = 0 } = recovered ?? {};
+    writer.note('boot', facts);
+    if (torn === undefined && lost === 0) return;
+    writer.note('recovery', {
+      lost_records: lost,
+      torn_bytes: torn?.bytes ?? 0,
+      torn_sha256: torn?.sha256 ?? '',
+    });
+  }
+
+  /** An empty log of this epoch. HEAD comes last: before it there is nothing that could be missed. */
+  async #begin(epoch: number, counter: number, first: (writer: LogWriter) => void): Promise<void> {
+    const { files, bootId } = this.#parts;
+    this.#epoch = epoch;
+    const layout = this.#layout();
+    files.makeDirectory(layout.wal);
+    await files.syncDirectory(layout.directory);
+    await files.syncDirectory(this.#data.directory);
+    const head = new HeadFile(files, this.#data.headPath, this.#secrets.head, counter);
+    const nothing = { written: emptyTree, durable: emptyTree, checkpoint: emptyTree };
+    // Both slots: an older one would speak of another epoch.
+    for (let slot = 0; slot < 2; slot++)
+      head.write({ epoch, bootId, ...nothing, clean: false, minimumIndex: 0 });
+    await head.sync();
+    head.close();
+    await files.syncDirectory(dirname(this.#data.headPath));
+    const start = {
+      state: new LogState(),
+      walFirst: 0,
+      walOffset: 0,
+      checkpoint: emptyTree,
+      minimumIndex: 0,
+    };
+    await this.#write(start, counter + 2, first);
+  }
+
+  async #write(start: LogWriterStart, counter: number, first: (writer: LogWriter) => void): Promise<void> {
+    const { files, clock, bootId } = this.#parts;
+    const { options, inputHash } = this.#data;
+    const epoch = this.#epoch;
+    const origin = this.#origin();
+    const writer = new LogWriter(
+      {
+        ...{ files, clock, bootId, options, origin, epoch, layout: this.#layout(), secrets: this.#secrets },
+        statistics: this.#statistics,
+        head: new HeadFile(files, this.#data.headPath, this.#secrets.head, counter),
+        hasher: new InputHasher(this.#secrets.inputRoot, inputHash),
+        sign: async ({ size, root }) => {
+          const answer = await this.#ask({ of: 'checkpoint', origin, epoch, size, root, bootId });
+          return answer !== undefined && 'note' in answer ? answer.note : undefined;
+        },
+        listener: {
+          written: (receipts) => this.#port.postMessage({ kind: 'written', receipts }),
+          durable: (size) => this.#port.postMessage({ kind: 'durable', size }),
+          published: ({ size, root }, note) =>
+            this.#port.postMessage({ kind: 'published', origin, size, root, note }),
+          trouble: (trouble) => this.#troubled(trouble),
+        },
+      },
+      start,
+    );
+    this.#writer = writer;
+    first(writer);
+    // Ready means: under a checkpoint. Until the keys and the store can make one, no key is used.
+    while (!(await writer.settle())) {
+      if (this.#closing) return;
+      if (this.#trouble === undefined) this.#enter('unavailable', 'the first checkpoint cannot be made yet');
+      await sleep(retryMs);
+    }
+    this.#settled = true;
+    if (this.#trouble === undefined) this.#enter('ready', undefined);
+    void this.#scrub(writer);
+  }
+
+  #troubled(trouble: Trouble | undefined): void {
+    this.#trouble = trouble;
+    if (trouble !== undefined) this.#enter('unavailable', troubles[trouble]);
+    else if (this.#settled) this.#enter('ready', undefined);
+  }
+
+  /** Reads the sealed segments once after each start, slowly. */
+  async #scrub(writer: LogWriter): Promise<void> {
+    const { files } = this.#parts;
+    for (const step of scrubLog(files, this.#layout())) {
+      if (this.#closing || this.#writer !== writer) return;
+      if (step.damage !== undefined) {
+        this.#writer = undefined;
+        this.#settled = false;
+        const { size } = writer;
+        await writer.abandon();
+        this.#fail({ ok: false, reason: 'segment_damaged', detail: step.damage, size, root: '' });
+        return;
+      }
+      this.#statistics[statistic.scrubbedChunks] = step.chunks;
+      await sleep(this.#data.options.scrubPauseMs);
+    }
+  }
+
+  #fail(failure: IntegrityFailure): void {
+    this.#failure = failure;
+    const count = this.#statistics[statistic.integrityFailures] ?? 0;
+    this.#statistics[statistic.integrityFailures] = count + 1;
+    this.#enter('integrity_failed', `${failure.reason}: ${failure.detail}`);
+  }
+
+  /** The next epoch's first record says how the last one ended, as far as it could be read. */
+  async #accept({ reason, approvers }: Acceptance): Promise<void> {
+    const failure = this.#failure;
+    if (this.#state !== 'integrity_failed' || failure === undefined) return;
+    const { files } = this.#parts;
+    const { anchor } = await this.#identity();
+    const epochs = [this.#epoch, anchor?.epoch ?? 1, ...epochsIn(files, this.#data.directory)];
+    const oldOrigin = this.#origin();
+    const checkpoint = files.read(this.#layout().checkpoint) ?? Buffer.alloc(0);
+    const evidence = Buffer.concat([Buffer.from(JSON.stringify(failure)), checkpoint]);
+    const found = readHead(files, this.#data.headPath, this.#secrets.head);
+    const counter = typeof found === 'string' ? 0 : found.counter;
+    this.#failure = undefined;
+    this.#enter('recovering', undefined);
+    await this.#begin(Math.max(...epochs) + 1, counter, (writer) => {
+      writer.note('integrity', {
+        old_origin: oldOrigin,
+        old_size: failure.size,
+        old_root: failure.root,
+        failure: failure.reason,
+        detail: failure.detail,
+        checkpoint_sha256: hash('sha256', checkpoint, 'hex'),
+        evidence_sha256: hash('sha256', evidence, 'hex'),
+        reason,
+        approvers: approvers.join(' '),
+      });
+      this.#boot(writer, undefined);
+    });
+  }
+
+  async #close(): Promise<void> {
+    this.#closing = true;
+    for (const answer of this.#questions.values()) answer(undefined);
+    this.#questions.clear();
+    await this.#started;
+    try {
+      await this.#writer?.close();
+    } finally {
+      await this.#unlock?.();
+      this.#port.postMessage({ kind: 'closed' });
+    }
+  }
+
+  #enter(state: AuditState, reason: string | undefined): void {
+    this.#state = state;
+    const directory = this.#layout().directory;
+    const takesRecords =
+      state === 'ready' || this.#trouble === 'disk_low' || this.#trouble === 'checkpoint_late';
+    this.#port.postMessage({ kind: 'state', state, reason, directory, takesRecords });
+  }
+
+  async #identity(): Promise<Identity> {
+    for (;;) {
+      const answer = await this.#ask({ of: 'identity', origin: this.#origin() });
+      if (answer !== undefined && 'vkeys' in answer) return answer;
+      if (this.#closing) return { vkeys: [], anchor: undefined, anchorRejected: true };
+      this.#enter('recovering', 'the key store does not answer');
+      await sleep(retryMs);
+    }
+  }
+
+  #ask(question: Question): Promise<AnswerTo> {
+    const id = this.#questionCount++;
+    return new Promise((resolve) => {
+      this.#questions.set(id, resolve);
+      this.#port.postMessage({ kind: 'ask', id, question });
+    });
+  }
+
+  #origin(): string {
+    return epochOrigin(this.#data.origin, this.#epoch);
+  }
+
+  #layout() {
+    return layoutOf(epochDirectory(this.#data.directory, this.#epoch));
+  }
+}
+
+const troubles: Readonly<Record<Trouble, string>> = {
+  disk_low: 'the disk of the audit log is nearly full',
+  disk_full: 'the disk of the audit log is full',
+  checkpoint_late: 'checkpoints cannot be signed, anchored or written',
+  write_failed: 'the audit log could not be written: restart when the disk is sound',
+  sync_failed: 'fdatasync failed: restart, which reads back what is on the disk',
+};
+
+function unreadable(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
+  return { ok: false, reason, detail, size: 0, root: '' };
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

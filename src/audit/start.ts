@@ -1,0 +1,51 @@
+import { Worker } from 'node:worker_threads';
+import { AuditLogClient, type AuditLogParts } from './client.ts';
+import type { InputHashOptions } from './input-hash.ts';
+import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from './protocol.ts';
+
+export interface AuditLogSettings {
+  readonly directory: string;
+  /** Outside the audit directory. */
+  readonly headPath: string;
+  /** 32 bytes, from outside the audit directory. */
+  readonly secret: Uint8Array;
+  /** Names the log: a URL without its scheme, such as kms.example/audit/node-1. */
+  readonly origin: string;
+  readonly inputHash: InputHashOptions;
+  readonly options?: Partial<LogOptions>;
+}
+
+/**
+ * Starts the log's thread. The log recovers on its own; `recovered()` tells when. `died` is called when the thread ends
+ * unasked: a service that can sign but not log must not live.
+ */
+export function startAuditLog(
+  settings: AuditLogSettings,
+  parts: AuditLogParts,
+  died: (cause: unknown) => void,
+): AuditLogClient {
+  const data: ServiceData = {
+    ...settings,
+    options: { ...defaultLogOptions, ...settings.options },
+    statistics: new SharedArrayBuffer(statisticsBytes),
+    anchored: parts.anchors !== undefined,
+  };
+  const worker = new Worker(new URL('../../workers/audit.ts', import.meta.url), {
+    workerData: data,
+    // A worker sees nothing of the environment: it needs none, and a crash report then holds none.
+    env: {},
+  });
+  const client = new AuditLogClient(data, worker, parts);
+  let closing = false;
+  worker.on('error', died);
+  worker.on('exit', (code) => {
+    if (!closing) died(new Error(`the audit thread ended with ${code}`));
+  });
+  const close = client.close.bind(client);
+  client.close = async () => {
+    closing = true;
+    await close();
+    await worker.terminate();
+  };
+  return client;
+}
