@@ -1,12 +1,14 @@
 import { ok, type Result, refuse } from '../core/result.ts';
 import {
   consistencyProof,
+  Frontier,
   hashBytes,
   inclusionProof,
   leafHash,
   type NodeSource,
   rootAt,
   rootOf,
+  type TileHashSink,
 } from './merkle.ts';
 
 /** Tiles and entry bundles: C2SP tlog-tiles. */
@@ -183,6 +185,25 @@ function fromTiles<T>(reader: TileReader, size: number, make: (node: NodeSource)
 /** The root of the first `size` leaves, out of the tiles; `readable` is the size that the reader has, at least `size`. */
 export function rootFromTiles(reader: TileReader, size: number, readable = size): Result<Uint8Array> {
   return fromTiles(reader, readable, (node) => rootAt(size, node));
+}
+
+/** The right edge of the first `size` leaves of a log of `readable`: where somebody who reads on has to begin. */
+export function frontierFromTiles(
+  reader: TileReader,
+  size: number,
+  readable: number,
+  onTileHash?: TileHashSink,
+): Result<Frontier> {
+  return fromTiles(reader, readable, (node) => {
+    const nodes: Uint8Array[] = [];
+    let at = size;
+    for (let level = 0, width = 1; at > 0; level++, width *= 2) {
+      if (Math.floor(at / width) % 2 === 0) continue;
+      at -= width;
+      nodes.unshift(node(level, at / width));
+    }
+    return Frontier.of(size, nodes, onTileHash);
+  });
 }
 
 /** RFC 6962 inclusion proof of leaf `index` in the tree of `size`, out of the tiles of a log of `readable` leaves. */

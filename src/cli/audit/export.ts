@@ -1,0 +1,35 @@
+import { Command } from 'commander';
+import { exportLog } from '../../audit/static-log.ts';
+import { fail } from '../fail.ts';
+import { Progress } from '../progress.ts';
+import { claimed, logHelp, openLog } from './open-log.ts';
+
+export function exportCommand(): Command {
+  return new Command('export')
+    .description('write a log as plain files (C2SP tlog-tiles), for auditors and for tools that are not ours')
+    .argument('<log>', logHelp)
+    .argument(
+      '<directory>',
+      'where the files go; one with an older export of the same log is brought up to date',
+    )
+    .addHelpText(
+      'after',
+      `
+Nothing is verified on the way; run audit verify on the export. Any web server can serve the directory as it is.
+
+Example:
+  npm run -s intaglio -- audit export data/audit /srv/export`,
+    )
+    .action((log: string, directory: string) => {
+      const { tiles, note, minimumIndex } = openLog(log);
+      if (note === undefined) fail(`${log} has no checkpoint yet`);
+      const checkpoint = claimed(note);
+      const progress = new Progress('exporting', 'records');
+      for (const { done, missing } of exportLog(tiles, checkpoint, note, minimumIndex, directory)) {
+        if (missing !== undefined) fail(`${log} has no ${missing}, or not all of it`);
+        progress.at(done, checkpoint.size);
+      }
+      progress.end();
+      process.stdout.write(`${directory}: ${checkpoint.size} records of ${checkpoint.origin}\n`);
+    });
+}

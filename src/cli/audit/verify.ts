@@ -1,0 +1,117 @@
+import { Command } from 'commander';
+import { verifyTlogProof } from '../../audit/tlog-proof.ts';
+import { type Verified, verifyLog } from '../../audit/verify.ts';
+import { fail, failWith } from '../fail.ts';
+import { Progress } from '../progress.ts';
+import { readVkeys } from '../vkeys.ts';
+import { keysHelp, logHelp, notVerified, openLog, readInput, trusted } from './open-log.ts';
+
+interface Options {
+  keys: string;
+  older?: string[];
+  proof?: string;
+  entry?: string;
+  json?: boolean;
+}
+
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .description('check a whole log against its signed checkpoint, or one record against its proof')
+    .argument('[log]', logHelp)
+    .requiredOption('--keys <file>', keysHelp)
+    .option(
+      '--older <checkpoint>',
+      'a checkpoint kept from an earlier day, which the log must continue; may be repeated',
+      (file: string, before: string[] | undefined) => [...(before ?? []), file],
+    )
+    .option('--proof <file>', 'a proof (*.tlog-proof) instead of a log; with --entry')
+    .option('--entry <file>', 'the record that the proof is for, to the byte')
+    .option('--json', 'the result as a JSON object on standard output')
+    .addHelpText(
+      'after',
+      `
+What is checked of a log: the signatures of every type that --keys has, every record and its hash, every hash of every
+tile, the root, and that each key's records are numbered without a hole. Keys come from --keys only, never from the log.
+
+Exit status: 0 everything fits; 1 the command could not be carried out; 2 the log or the proof does not fit.
+
+Examples:
+  npm run -s intaglio -- audit verify data/audit --keys audit.vkeys
+  npm run -s intaglio -- audit verify /srv/export --keys audit.vkeys --older checkpoint-of-last-month
+  npm run -s intaglio -- audit verify --keys audit.vkeys --proof 12345.tlog-proof --entry 12345.json`,
+    )
+    .action((log: string | undefined, options: Options) => {
+      if (log !== undefined && options.proof === undefined && options.entry === undefined)
+        verify(log, options);
+      else if (log === undefined && options.proof !== undefined && options.entry !== undefined) {
+        verifyProof(options.proof, options.entry, options);
+      } else fail('give a log, or --proof with --entry');
+    });
+}
+
+function verify(directory: string, { keys, older = [], json }: Options): void {
+  const log = openLog(directory);
+  const checkpoint = trusted(log.note, keys, directory);
+  const olderOnes = older.map((file) => trusted(readInput(file), keys, file));
+  const progress = new Progress('verifying', 'records');
+  const run = verifyLog(log.tiles, checkpoint, {
+    minimumIndex: log.minimumIndex,
+    older: olderOnes,
+    laterEpoch: /\/e[0-9]+$/.test(checkpoint.origin),
+  });
+  let step = run.next();
+  for (; !step.done; step = run.next()) progress.at(step.value.done, step.value.size);
+  progress.end();
+  const result = step.value;
+  const facts = {
+    verified: result.findings.length === 0,
+    origin: checkpoint.origin,
+    size: checkpoint.size,
+    root: Buffer.from(checkpoint.root).toString('base64'),
+    signatures: checkpoint.verifiedBy.map(({ key }) => `${key.name}+${key.id}`),
+    ...result,
+    seconds: Math.round(progress.seconds * 10) / 10,
+  };
+  process.stdout.write(json === true ? `${JSON.stringify(facts, null, 2)}\n` : summary(facts));
+  process.exitCode = facts.verified ? 0 : notVerified;
+}
+
+interface Facts extends Verified {
+  readonly verified: boolean;
+  readonly origin: string;
+  readonly size: number;
+  readonly root: string;
+  readonly signatures: readonly string[];
+  readonly seconds: number;
+}
+
+function timeOf(ts: number | undefined): string {
+  return ts === undefined ? '-' : new Date(ts / 1000).toISOString();
+}
+
+function summary({ verified, origin, size, root, signatures, records, keys, ...rest }: Facts): string {
+  const lines = [
+    `origin      ${origin}`,
+    `size        ${size}`,
+    `root        ${root}`,
+    `signed by   ${signatures.join(', ')}`,
+    `records     ${records} of ${keys} keys, ${timeOf(rest.firstTs)} to ${timeOf(rest.lastTs)}, read in ${rest.seconds} s`,
+    ...rest.findings.map(({ index, what }) => `NOT RIGHT   at ${index}: ${what}`),
+    verified ? 'verified: the log is what its checkpoint says' : 'NOT VERIFIED',
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function verifyProof(proofFile: string, entryFile: string, { keys: keysFile, json }: Options): void {
+  const keys = readVkeys(keysFile);
+  const entry = readInput(entryFile);
+  const proven = verifyTlogProof(readInput(proofFile), entry, keys[0]!.name, keys);
+  if (!proven.ok) failWith(notVerified, proven.failure.hint ?? '');
+  const { index, checkpoint } = proven.value;
+  const facts = { verified: true, index, origin: checkpoint.origin, size: checkpoint.size };
+  process.stdout.write(
+    json === true
+      ? `${JSON.stringify(facts, null, 2)}\n`
+      : `verified: the record is number ${index} of ${checkpoint.origin}, as its checkpoint of ${checkpoint.size} says\n`,
+  );
+}
