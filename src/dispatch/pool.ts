@@ -5,7 +5,9 @@ export interface WorkerPool {
   readonly threads: number;
   /** Jobs that the pool can take now without queueing more than one job behind each worker. */
   readonly freeSlots: number;
-  /** Rejects only when a worker died. */
+  /** False once a worker could not be replaced, when its file fails to load: only a new process helps. */
+  readonly alive: boolean;
+  /** Rejects only when a worker died, or when none is left. */
   run(job: Job): Promise<unknown>;
   /** Waits for jobs under way, then ends the threads. */
   close(): Promise<void>;
@@ -17,9 +19,20 @@ export interface WorkerPool {
  */
 const jobsPerThread = 2;
 
-export async function startWorkerPool(threads: number, workerData: CryptoWorkerData): Promise<WorkerPool> {
+export interface PoolOptions {
+  /** Told of a worker that died without a job; jobs are told by their promise. Must not throw. */
+  readonly onCrash?: (cause: unknown) => void;
+  /** Its default export does a job. */
+  readonly worker?: URL;
+}
+
+export async function startWorkerPool(
+  threads: number,
+  workerData: CryptoWorkerData,
+  { onCrash = () => {}, worker = new URL('../../workers/crypto.ts', import.meta.url) }: PoolOptions = {},
+): Promise<WorkerPool> {
   const piscina = new Piscina({
-    filename: new URL('../../workers/crypto.ts', import.meta.url).href,
+    filename: worker.href,
     minThreads: threads,
     maxThreads: threads,
     concurrentTasksPerWorker: jobsPerThread,
@@ -30,6 +43,13 @@ export async function startWorkerPool(threads: number, workerData: CryptoWorkerD
     // A worker sees nothing of the environment: it needs none, and a crash report then holds none.
     env: {},
   });
+  const alive = (): boolean => piscina.threads.length > 0;
+  // Without a listener the event would end the process.
+  piscina.on('error', (cause) => {
+    onCrash(cause);
+    // Jobs that Piscina holds for a worker that will not come.
+    if (!alive()) void piscina.destroy();
+  });
   let running = 0;
   await Promise.all(Array.from({ length: threads }, () => piscina.run({ kind: 'warm-up' })));
   return {
@@ -37,7 +57,11 @@ export async function startWorkerPool(threads: number, workerData: CryptoWorkerD
     get freeSlots() {
       return threads * jobsPerThread - running;
     },
+    get alive() {
+      return alive();
+    },
     async run(job) {
+      if (!alive()) throw new Error('no crypto worker is left');
       running++;
       try {
         return await piscina.run(job);
@@ -45,6 +69,8 @@ export async function startWorkerPool(threads: number, workerData: CryptoWorkerD
         running--;
       }
     },
-    close: () => piscina.close({ force: false }),
+    close: async () => {
+      if (alive()) await piscina.close({ force: false });
+    },
   };
 }
