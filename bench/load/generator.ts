@@ -86,7 +86,10 @@ class Stream {
   }
 
   async connect(): Promise<void> {
-    for (const connection of this.#all) await connection.open();
+    // A server's backlog of connections holds more than this.
+    for (let n = 0; n < this.#all.length; n += 64) {
+      await Promise.all(this.#all.slice(n, n + 64).map((connection) => connection.open()));
+    }
   }
 
   start(startUs: number, warmUpMs: number): void {
@@ -151,7 +154,8 @@ class Stream {
     const atUs = nowUs();
     if (this.#stopped) return;
     this.answers++;
-    if (connection.dueAtUs >= this.#countFromUs) {
+    // By the time of the answer: where more is due than connections can carry, the wait for one counts as well.
+    if (atUs >= this.#countFromUs) {
       const tookUs = Math.max(1, Math.round(atUs - connection.dueAtUs));
       const succeeded = status >= 200 && status < 300;
       (succeeded ? this.#latency : this.#refusals).recordValue(Math.min(tookUs, 60_000_000));

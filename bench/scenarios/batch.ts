@@ -47,7 +47,7 @@ export const batch = scenario<Data>({
       for (const { alg, key, steps } of series) {
         for (const { size, rounds } of steps) {
           step(`${alg}, ${size} in a request`);
-          const figures = await closedLoop(context, product, [signBatchRequest(key, size)], connections);
+          const figures = await closedLoop(context, product, [signBatchRequest(key, size)], { connections });
           mustAllSucceed(figures, `${alg}, batches of ${size}`);
           rounds.push(figures);
         }

@@ -34,7 +34,7 @@ export const saturation = scenario<Data>({
     );
     const measure = async (name: WorkloadName, connections: number) => {
       step(`${name}, ${connections} connections`);
-      const figures = await closedLoop(context, product, requestsOf.get(name) ?? [], connections);
+      const figures = await closedLoop(context, product, requestsOf.get(name) ?? [], { connections });
       mustAllSucceed(figures, name);
       return figures;
     };

@@ -1,12 +1,13 @@
 import type { LoadRequest, StreamResult } from '../load/plan.ts';
 import type { Effort } from '../scenario.ts';
 import { runLoad } from './load.ts';
-import { type Figures, figuresOf, openLoopConnections, planOf } from './measure.ts';
+import { type Figures, figuresOf, floodNiceness, openLoopConnections, planOf } from './measure.ts';
 import type { Target } from './target.ts';
 
 export interface Caller {
   readonly requests: readonly LoadRequest[];
   readonly ratePerSecond: number;
+  readonly connections?: number;
 }
 
 export interface FloodFigures {
@@ -21,12 +22,9 @@ const victimConnections = 64;
 /** The victim counts only once the flood has found its level. */
 const settlingMs = 700;
 
-/** Least favoured, see LoadPlan.niceness. */
-const floodNiceness = 19;
-
 /** A victim at its normal load, alone or beside an aggressor; each has a generator of its own. */
 export async function underFlood(
-  { windowMs, warmUpMs }: Effort,
+  { windowMs, warmUpMs }: Pick<Effort, 'windowMs' | 'warmUpMs'>,
   target: Target,
   victim: Caller,
   aggressor: Caller | undefined,

@@ -22,36 +22,55 @@ export interface Figures {
 /** Enough to fill every job of a worker, few enough that nobody waits long. */
 export const closedLoopConnections = 64;
 
-/** Each connection sends as soon as it has its answer: how much the server can do. */
-export async function closedLoop(
-  effort: Effort,
-  target: Target,
-  requests: readonly LoadRequest[],
-  connections = closedLoopConnections,
-): Promise<Figures> {
-  return measure(effort, target, { name: 'closed', connections, ratePerSecond: 0, requests });
+export interface Shape {
+  readonly connections?: number;
+  readonly niceness?: number;
 }
 
-/** More than any server here leaves unanswered at once, and less than what it lets in. */
-export const openLoopConnections = 512;
+/** Least favoured, see LoadPlan.niceness. */
+export const floodNiceness = 19;
+
+/** Each connection sends as soon as it has its answer: how much the server can do. */
+export function closedLoop(
+  effort: Timing,
+  target: Target,
+  requests: readonly LoadRequest[],
+  { connections = closedLoopConnections, niceness = 0 }: Shape = {},
+): Promise<Figures> {
+  return measure(effort, target, { name: 'closed', connections, ratePerSecond: 0, requests }, niceness);
+}
+
+/**
+ * More than the product leaves unanswered at once for one tenant (512 wait in its queue): with fewer, the connections
+ * would be what holds a flood back.
+ */
+export const openLoopConnections = 1_024;
 
 /** Requests come when they are due, whatever the server does. */
-export async function openLoop(
-  effort: Effort,
+export function openLoop(
+  effort: Timing,
   target: Target,
   requests: readonly LoadRequest[],
   ratePerSecond: number,
+  { connections = openLoopConnections, niceness = 0 }: Shape = {},
 ): Promise<Figures> {
-  return measure(effort, target, { name: 'open', connections: openLoopConnections, ratePerSecond, requests });
+  return measure(effort, target, { name: 'open', connections, ratePerSecond, requests }, niceness);
 }
 
-async function measure(effort: Effort, target: Target, stream: LoadStream): Promise<Figures> {
-  const load = await runLoad(planOf(effort, target, [stream]), target.pid);
+type Timing = Pick<Effort, 'windowMs' | 'warmUpMs'>;
+
+async function measure(
+  effort: Timing,
+  target: Target,
+  stream: LoadStream,
+  niceness: number,
+): Promise<Figures> {
+  const load = await runLoad({ ...planOf(effort, target, [stream]), niceness }, target.pid);
   return figuresOf(load, load.streams[0] as StreamResult);
 }
 
 export function planOf(
-  { windowMs, warmUpMs }: Pick<Effort, 'windowMs' | 'warmUpMs'>,
+  { windowMs, warmUpMs }: Timing,
   { port }: Target,
   streams: readonly LoadStream[],
 ): LoadPlan {
