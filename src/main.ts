@@ -18,9 +18,8 @@ import { createCostTable } from './dispatch/costs.ts';
 import { announceForgotten, createForgottenRing } from './dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from './dispatch/generation.ts';
 import { Lane, type LaneObserver } from './dispatch/lane.ts';
-import { startWorkerPool } from './dispatch/pool.ts';
-import { createCryptoLane, createSignatureCarrier, type SignatureCall } from './dispatch/signatures.ts';
-import type { BatchResult } from './engine/batch.ts';
+import { startWorkerPool, type WorkerPool } from './dispatch/pool.ts';
+import { createCryptoLane, createSignatureCarrier, type SignatureLane } from './dispatch/signatures.ts';
 import type { Engine, EngineDescription, EngineOptions, GeneratedKey } from './engine/engine.ts';
 import { loadNativeEngine } from './engine/native/index.ts';
 import { createOpensslEngine } from './engine/openssl/index.ts';
@@ -67,7 +66,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const keys = openKeys(store, cryptography, trail, log);
     const server = createServer(config, log, { cryptography, keys, trail, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
-    metrics.queueDepth(() => cryptography.signatures.waitingCalls + cryptography.generation.waitingCalls);
+    metrics.queueDepth(cryptography.waitingCalls);
     metrics.keyCounts(() => keys.keyring.counts());
     let draining = false;
     health.condition('draining', 'required', () => !draining);
@@ -115,11 +114,18 @@ export interface Tuning {
   readonly jobBudgetUs: number;
   /** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
   readonly jobMaxCalls: number;
+  /** Half a job: the thread hop takes about as long as this. */
+  readonly followUpBelowUs: number;
   /** Whose turn a tenant's calls are counted to. */
   readonly queueOf: (tenant: string) => string;
 }
 
-export const defaultTuning: Tuning = { jobBudgetUs: 300, jobMaxCalls: 64, queueOf: (tenant) => tenant };
+export const defaultTuning: Tuning = {
+  jobBudgetUs: 300,
+  jobMaxCalls: 64,
+  followUpBelowUs: 150,
+  queueOf: (tenant) => tenant,
+};
 
 /** From the first to the last byte of a request's body. */
 const bodyTimeoutMs = 5_000;
@@ -194,6 +200,12 @@ function openMacaroons(config: Config): Extract<Capabilities, { ok: true }> {
   return capabilities;
 }
 
+/** Dear calls give way to quick ones where both want the same processor, and keep about a third of it (sched(7)). */
+const slowNiceness = 5;
+
+/** Making a key gives way to all signatures, and keeps about a tenth. */
+const generationNiceness = 10;
+
 /** Keys are made one at a time: a second thread would only take the processor from signatures. */
 const generationThreads = 1;
 
@@ -204,13 +216,15 @@ async function startCryptography(
   root: OpenedRoot['root'],
   { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
 ) {
-  const { jobBudgetUs, jobMaxCalls, queueOf } = tuning;
+  const { jobBudgetUs, jobMaxCalls, followUpBelowUs, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
-  const [signers, makers] = await Promise.all([
-    startWorkerPool(config.workers, workerData),
-    startWorkerPool(generationThreads, workerData),
+  const [signers, slowSigners, makers] = await Promise.all([
+    startWorkerPool(config.workers, { ...workerData, niceness: 0 }),
+    startWorkerPool(Math.max(1, Math.floor(config.workers / 4)), { ...workerData, niceness: slowNiceness }),
+    startWorkerPool(generationThreads, { ...workerData, niceness: generationNiceness }),
   ]);
+  const pools = [signers, slowSigners, makers];
   const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
   const limits: SchedulerLimits = {
     perTenantCalls: config.queuePerTenant,
@@ -225,38 +239,42 @@ async function startCryptography(
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
     served: (serviceMs) => load.served(serviceMs),
   };
-  const signatures: Lane<readonly BatchResult[], SignatureCall> = new Lane<
-    readonly BatchResult[],
-    SignatureCall
-  >(
-    { limits, jobBudgetUs, jobMaxCalls },
-    { carrier: createSignatureCarrier(signers, onCrash), clock: systemClock, weightOf, observer },
-  );
+  const signatureLane = (pool: WorkerPool): SignatureLane =>
+    new Lane(
+      { limits, jobBudgetUs, jobMaxCalls, followUpBelowUs },
+      { carrier: createSignatureCarrier(pool, onCrash), clock: systemClock, weightOf, observer },
+    );
+  const lanes = { quick: signatureLane(signers), slow: signatureLane(slowSigners) };
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
-    { limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY }, jobBudgetUs, jobMaxCalls: 1 },
+    {
+      limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY },
+      jobBudgetUs,
+      jobMaxCalls: 1,
+      followUpBelowUs: 0,
+    },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
   );
   const load = createLoadMonitor(metrics, () => ({
-    waiting_calls: signatures.waitingCalls,
-    waiting_cost_us: Math.round(signatures.waitingCostUs),
-    active_tenants: signatures.activeTenants,
+    waiting_calls: lanes.quick.waitingCalls + lanes.slow.waitingCalls,
+    waiting_cost_us: Math.round(lanes.quick.waitingCostUs + lanes.slow.waitingCostUs),
+    active_tenants: Math.max(lanes.quick.activeTenants, lanes.slow.activeTenants),
   }));
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
   return {
-    signatures,
     generation,
     description: engine.description,
     load,
     /** Whose turn a tenant's calls are counted to. */
-    lane: createCryptoLane(signatures, queueOf),
+    lane: createCryptoLane(lanes, queueOf),
+    waitingCalls: () => lanes.quick.waitingCalls + lanes.slow.waitingCalls + generation.waitingCalls,
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);
     },
     async stop() {
-      await Promise.all([signatures.drained(), generation.drained()]);
-      await Promise.all([signers.close(), makers.close()]);
+      await Promise.all([lanes.quick.drained(), lanes.slow.drained(), generation.drained()]);
+      await Promise.all(pools.map((pool) => pool.close()));
       load.stop();
     },
   };

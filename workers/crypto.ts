@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
 import type { CryptoWorkerData, GenerateAnswer, Job } from '../src/dispatch/job.ts';
@@ -6,7 +7,7 @@ import type { Engine, EngineErrorCode } from '../src/engine/engine.ts';
 import { createNativeEngine } from '../src/engine/native/index.ts';
 import { createOpensslEngine } from '../src/engine/openssl/index.ts';
 
-const { engine: name, options, root, forgotten } = workerData as CryptoWorkerData;
+const { engine: name, options, root, forgotten, niceness } = workerData as CryptoWorkerData;
 const engine: Engine = name === 'native' ? createNativeEngine(options) : createOpensslEngine(options);
 // The native engine's keys are the process's, and the main thread wipes them itself.
 const readForgotten =
@@ -17,6 +18,9 @@ const readForgotten =
         (n) => engine.forget(n),
         () => engine.wipe(),
       );
+
+// Linux keeps the nice value of each thread: this is the calling one's, and needs no privilege to go up.
+if (niceness > 0) setPriority(0, niceness);
 
 /** The whole of a worker: one job in, one answer out, nothing kept but the engine's opened keys. */
 export default function work(job: Job | { kind: 'warm-up' }): Uint8Array | GenerateAnswer | undefined {

@@ -47,6 +47,11 @@ export const optionFields = {
   slots: field(integer(1, 16), 2, 'jobs that a worker holds, the one it does among them'),
   jobBudgetUs: field(integer(1, 1_000_000), 300, 'cost of one job'),
   jobMaxCalls: field(integer(1, 4096), 64, 'calls of one job'),
+  followUpBelowUs: field(
+    integer(0, 1_000_000),
+    150,
+    'a second job only while less than this is under way for each worker',
+  ),
   quantumUs: field(integer(1, 1_000_000), 300, 'what a tenant of weight 1 may use in one turn'),
   queuePerTenant: field(integer(1, 65_536), 512, 'calls of one tenant that may wait'),
   queueTotal: field(integer(1, 1_048_576), 8192, 'calls of all tenants that may wait'),

@@ -32,6 +32,7 @@ function simulatorOptions(
     hopUs: options.hopUs,
     jobBudgetUs: options.jobBudgetUs,
     jobMaxCalls: options.jobMaxCalls,
+    followUpBelowUs: options.followUpBelowUs,
     limits: {
       perTenantCalls: options.queuePerTenant,
       // As in main.ts: what all workers could do within the longest deadline.

@@ -117,6 +117,9 @@ class Simulation {
         get freeSlots() {
           return workers.freeSlots;
         },
+        get idleThreads() {
+          return workers.idle;
+        },
         threads: this.#options.cores,
         carry: (calls) => this.#carry(calls),
       },

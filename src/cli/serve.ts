@@ -38,6 +38,7 @@ async function serve(flags: readonly string[]): Promise<void> {
       process.exit(0);
     });
   };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
+  // A second signal changes nothing: the stop is under way, and each of its steps has a limit.
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
 }

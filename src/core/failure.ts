@@ -1,30 +1,136 @@
 /**
  * Every way in which a call can fail: one line each. Clients program against the codes, so the table is closed:
- * a retired code is never used again. The message is all that a client is told; causes go to the operator's log.
+ * a retired code is never used again. The words are all that a client is told; causes go to the operator's log. `hint` is
+ * what to do next where the place of the refusal has no better one.
  */
 export const failures = {
-  BadRequest: { status: 400, retryable: false, message: 'the request is not valid' },
-  Unsupported: { status: 400, retryable: false, message: 'not supported' },
-  ClockSkew: { status: 400, retryable: false, message: 'time is outside the tolerated skew' },
-  Unauthenticated: { status: 401, retryable: false, message: 'a valid capability is required' },
-  NoCapability: { status: 403, retryable: false, message: 'the capability does not permit this' },
-  PolicyViolation: { status: 403, retryable: false, message: 'policy forbids this' },
-  ExportForbidden: { status: 403, retryable: false, message: 'private keys are never exported' },
-  AttestationMissing: { status: 403, retryable: false, message: 'required attestation is missing' },
-  NotFound: { status: 404, retryable: false, message: 'not found' },
-  MethodNotAllowed: { status: 405, retryable: false, message: 'the method is not allowed here' },
-  Conflict: { status: 409, retryable: false, message: 'conflicts with the current state' },
-  TooLarge: { status: 413, retryable: false, message: 'the request is too large' },
-  UnsupportedEncoding: { status: 415, retryable: false, message: 'content encodings are not accepted' },
-  Backpressure: { status: 429, retryable: true, message: 'the queue is full' },
-  RateLimited: { status: 429, retryable: true, message: 'the rate limit is reached' },
-  AddressLimited: { status: 429, retryable: true, message: 'too many requests of this address were refused' },
-  Internal: { status: 500, retryable: false, message: 'internal error' },
-  StoreUnavailable: { status: 503, retryable: true, message: 'the key store is unavailable' },
-  AuditUnavailable: { status: 503, retryable: true, message: 'the audit log is unavailable' },
-  NotReady: { status: 503, retryable: true, message: 'the service is not ready' },
-  Timeout: { status: 504, retryable: true, message: 'the deadline has passed' },
-} as const satisfies Record<string, { status: number; retryable: boolean; message: string }>;
+  BadRequest: {
+    status: 400,
+    retryable: false,
+    message: 'the request is not valid',
+    hint: 'compare the request with the documentation',
+  },
+  Unsupported: {
+    status: 400,
+    retryable: false,
+    message: 'not supported',
+    hint: 'GET /version and the documentation say what is there',
+  },
+  ClockSkew: {
+    status: 400,
+    retryable: false,
+    message: 'time is outside the tolerated skew',
+    hint: 'set the clock by NTP',
+  },
+  Unauthenticated: {
+    status: 401,
+    retryable: false,
+    message: 'a valid capability is required',
+    hint: 'send Authorization: Bearer <capability>',
+  },
+  NoCapability: {
+    status: 403,
+    retryable: false,
+    message: 'the capability does not permit this',
+    hint: 'ask for a capability with the scope that this needs',
+  },
+  PolicyViolation: {
+    status: 403,
+    retryable: false,
+    message: 'policy forbids this',
+    hint: 'ask the operator which algorithms are allowed',
+  },
+  ExportForbidden: {
+    status: 403,
+    retryable: false,
+    message: 'private keys are never exported',
+    hint: 'public keys: GET /v1/kms/keys/{kid}',
+  },
+  AttestationMissing: {
+    status: 403,
+    retryable: false,
+    message: 'required attestation is missing',
+    hint: 'use a key whose residence can be attested',
+  },
+  NotFound: {
+    status: 404,
+    retryable: false,
+    message: 'not found',
+    hint: 'check the kid, and the tenant of the capability',
+  },
+  MethodNotAllowed: {
+    status: 405,
+    retryable: false,
+    message: 'the method is not allowed here',
+    hint: 'the Allow header says which methods are',
+  },
+  Conflict: {
+    status: 409,
+    retryable: false,
+    message: 'conflicts with the current state',
+    hint: 'read the key and try again',
+  },
+  TooLarge: {
+    status: 413,
+    retryable: false,
+    message: 'the request is too large',
+    hint: 'send less, or several requests',
+  },
+  UnsupportedEncoding: {
+    status: 415,
+    retryable: false,
+    message: 'content encodings are not accepted',
+    hint: 'send the body as it is',
+  },
+  Backpressure: {
+    status: 429,
+    retryable: true,
+    message: 'the queue is full',
+    hint: 'try again after the time given',
+  },
+  RateLimited: {
+    status: 429,
+    retryable: true,
+    message: 'the rate limit is reached',
+    hint: 'try again after the time given',
+  },
+  AddressLimited: {
+    status: 429,
+    retryable: true,
+    message: 'too many requests of this address were refused',
+    hint: 'try again after the time given',
+  },
+  Internal: {
+    status: 500,
+    retryable: false,
+    message: 'internal error',
+    hint: 'report the request_id to the operator',
+  },
+  StoreUnavailable: {
+    status: 503,
+    retryable: true,
+    message: 'the key store is unavailable',
+    hint: 'try again after the time given',
+  },
+  AuditUnavailable: {
+    status: 503,
+    retryable: true,
+    message: 'the audit log is unavailable',
+    hint: 'try again after the time given',
+  },
+  NotReady: {
+    status: 503,
+    retryable: true,
+    message: 'the service is not ready',
+    hint: 'try again after the time given',
+  },
+  Timeout: {
+    status: 504,
+    retryable: true,
+    message: 'the deadline has passed',
+    hint: 'try again, or with a longer X-Deadline-Ms',
+  },
+} as const satisfies Record<string, { status: number; retryable: boolean; message: string; hint: string }>;
 
 export type FailureCode = keyof typeof failures;
 
@@ -50,6 +156,8 @@ export interface Failure {
   readonly hint?: string;
   /** For 429 and 503: when a retry is worth while, in milliseconds from now. */
   readonly retryAfterMs?: number;
+  /** For 405: the methods that there are (RFC 9110 section 10.2.1). */
+  readonly allow?: string;
 }
 
 export function failure(code: FailureCode, hint?: string, retryAfterMs?: number): Failure {
@@ -65,7 +173,7 @@ export interface PublicFailure {
   readonly code: FailureCode;
   readonly message: string;
   readonly retryable: boolean;
-  readonly hint?: string;
+  readonly hint: string;
   readonly retry_after_ms?: number;
 }
 
@@ -80,13 +188,13 @@ const usualRetryAfterMs: Partial<Record<FailureCode, number>> = {
 
 export function publicFailure(failure: Failure): PublicFailure {
   const { code, hint } = failure;
-  const { message, retryable } = failures[code];
+  const { message, retryable, hint: usualHint } = failures[code];
   const retryAfterMs = failure.retryAfterMs ?? usualRetryAfterMs[code];
   return {
     code: publicCode(code),
     message,
     retryable,
-    ...(hint === undefined ? undefined : { hint }),
+    hint: hint ?? usualHint,
     ...(retryAfterMs === undefined ? undefined : { retry_after_ms: Math.ceil(retryAfterMs) }),
   };
 }

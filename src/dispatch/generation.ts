@@ -22,6 +22,9 @@ export function createGenerationCarrier(
     get freeSlots() {
       return pool.freeSlots;
     },
+    get idleThreads() {
+      return pool.idleThreads;
+    },
     threads: pool.threads,
     async carry(calls) {
       for (const call of calls) {

@@ -8,6 +8,8 @@ export interface CryptoWorkerData {
   readonly root: RootRef;
   /** See forgotten.ts. */
   readonly forgotten: SharedArrayBuffer;
+  /** Added to the thread's nice value: 0 to 19, more gives way to others. */
+  readonly niceness: number;
 }
 
 /** A batch in the layout of engine/batch.ts; the answer is the batch's response. */

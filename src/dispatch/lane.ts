@@ -24,6 +24,8 @@ export interface LaneCall<Answer> extends Call {
 export interface Carrier<C> {
   /** How many more jobs it takes now. */
   readonly freeSlots: number;
+  /** Workers that have no job; the next job goes to one of them. */
+  readonly idleThreads: number;
   /** Workers that serve this lane, for the prediction of waits. */
   readonly threads: number;
   /** One job. Settles every call; resolves when the job's slot is free again; never rejects. */
@@ -44,6 +46,11 @@ export interface LaneOptions {
   /** Cost of one job, in microseconds: long enough to pay for the thread hop, short enough to bound the wait behind it. */
   readonly jobBudgetUs: number;
   readonly jobMaxCalls: number;
+  /**
+   * A worker is given a second job while it has one, so that it need not wait for the main thread between the two; but
+   * whoever comes next waits behind both. So only while less than this is under way for each worker, in microseconds.
+   */
+  readonly followUpBelowUs: number;
 }
 
 export interface LaneParts<C> {
@@ -93,8 +100,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   refusal(tenant: string, deadlineMs: number): Refused | undefined {
     const waitMs = this.predictedWaitMs(tenant);
-    if (waitMs > deadlineMs)
-      return refuse('Backpressure', 'the wait would be longer than the deadline', waitMs - deadlineMs);
+    if (waitMs > deadlineMs) return tooSlow(waitMs - deadlineMs);
     const full = this.#scheduler.fullFor(tenant);
     return full === undefined ? undefined : queueFull(full, waitMs);
   }
@@ -102,6 +108,9 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   /** Takes the call in, or says why not; after a refusal `settle` is never called. */
   offer(call: C): Result<void> {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
+    const waitMs = this.predictedWaitMs(call.tenant);
+    const leftMs = call.deadlineAtMs - this.#parts.clock.monotonicMs();
+    if (waitMs > leftMs) return tooSlow(waitMs - leftMs);
     const offer = this.#scheduler.offer(call);
     if (offer.outcome !== 'queued') {
       return queueFull(offer.outcome, this.predictedWaitMs(call.tenant));
@@ -144,8 +153,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   }
 
   #pump(): void {
-    const { carrier, clock } = this.#parts;
-    while (carrier.freeSlots > 0 && this.#scheduler.waitingCalls > 0) {
+    const { clock } = this.#parts;
+    while (this.#mayCarry() && this.#scheduler.waitingCalls > 0) {
       const due: C[] = [];
       const expired: C[] = [];
       const { jobBudgetUs, jobMaxCalls } = this.#options;
@@ -158,6 +167,13 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
       for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
+  }
+
+  /** A job for each idle worker, and a second behind it only where what is under way is soon done. */
+  #mayCarry(): boolean {
+    const { freeSlots, idleThreads, threads } = this.#parts.carrier;
+    if (idleThreads > 0) return true;
+    return freeSlots > 0 && this.#costUnderWayUs < threads * this.#options.followUpBelowUs;
   }
 
   async #carry(calls: C[], sentAtMs: number): Promise<void> {
@@ -179,6 +195,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     this.#backlogged = this.#scheduler.waitingCalls > 0;
     this.#pump();
   }
+}
+
+function tooSlow(retryAfterMs: number): Refused {
+  return refuse('Backpressure', 'the wait would be longer than the deadline', Math.max(1, retryAfterMs));
 }
 
 function queueFull(bound: Exclude<Offer, 'queued'>, waitMs: number): Refused {

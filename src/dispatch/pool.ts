@@ -5,6 +5,8 @@ export interface WorkerPool {
   readonly threads: number;
   /** Jobs that the pool can take now without queueing more than one job behind each worker. */
   readonly freeSlots: number;
+  /** Threads that have no job at all. */
+  readonly idleThreads: number;
   /** False once a worker could not be replaced, when its file fails to load: only a new process helps. */
   readonly alive: boolean;
   /** Rejects only when a worker died, or when none is left. */
@@ -26,18 +28,65 @@ export interface PoolOptions {
   readonly worker?: URL;
 }
 
+/** One Piscina for each thread, so that it is decided here, and known, which thread a job goes to: the idlest. */
 export async function startWorkerPool(
   threads: number,
   workerData: CryptoWorkerData,
-  { onCrash = () => {}, worker = new URL('../../workers/crypto.ts', import.meta.url) }: PoolOptions = {},
+  options: PoolOptions = {},
 ): Promise<WorkerPool> {
+  const workers = Array.from({ length: threads }, () => createWorker(workerData, options));
+  await Promise.all(workers.map((worker) => worker.run({ kind: 'warm-up' })));
+  const living = () => workers.filter((worker) => worker.alive);
+  return {
+    threads,
+    get freeSlots() {
+      let slots = 0;
+      for (const { alive, running } of workers) if (alive) slots += jobsPerThread - running;
+      return slots;
+    },
+    get idleThreads() {
+      let idle = 0;
+      for (const { alive, running } of workers) if (alive && running === 0) idle++;
+      return idle;
+    },
+    get alive() {
+      return workers.every((worker) => worker.alive);
+    },
+    async run(job) {
+      let idlest: CryptoWorker | undefined;
+      for (const worker of workers) {
+        if (worker.alive && (idlest === undefined || worker.running < idlest.running)) idlest = worker;
+      }
+      if (idlest === undefined) throw new Error('no crypto worker is left');
+      return idlest.run(job);
+    },
+    close: async () => {
+      await Promise.all(living().map((worker) => worker.close()));
+    },
+  };
+}
+
+interface CryptoWorker {
+  readonly alive: boolean;
+  /** Jobs under way. */
+  readonly running: number;
+  run(job: Job | { readonly kind: 'warm-up' }): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+const cryptoWorker = new URL('../../workers/crypto.ts', import.meta.url);
+
+function createWorker(
+  workerData: CryptoWorkerData,
+  { onCrash = () => {}, worker = cryptoWorker }: PoolOptions,
+): CryptoWorker {
   const piscina = new Piscina({
     filename: worker.href,
-    minThreads: threads,
-    maxThreads: threads,
+    minThreads: 1,
+    maxThreads: 1,
     concurrentTasksPerWorker: jobsPerThread,
-    // Ours is the queue that counts; this one only absorbs the moment in which a worker restarts.
-    maxQueue: threads * jobsPerThread,
+    // Ours is the queue that counts; this one only absorbs the moment in which the worker restarts.
+    maxQueue: jobsPerThread,
     workerData,
     recordTiming: false,
     // A worker sees nothing of the environment: it needs none, and a crash report then holds none.
@@ -51,17 +100,14 @@ export async function startWorkerPool(
     if (!alive()) void piscina.destroy();
   });
   let running = 0;
-  await Promise.all(Array.from({ length: threads }, () => piscina.run({ kind: 'warm-up' })));
   return {
-    threads,
-    get freeSlots() {
-      return threads * jobsPerThread - running;
-    },
     get alive() {
       return alive();
     },
+    get running() {
+      return running;
+    },
     async run(job) {
-      if (!alive()) throw new Error('no crypto worker is left');
       running++;
       try {
         return await piscina.run(job);
@@ -70,7 +116,7 @@ export async function startWorkerPool(
       }
     },
     close: async () => {
-      if (alive()) await piscina.close({ force: false });
+      await piscina.close({ force: false });
     },
   };
 }

@@ -22,6 +22,9 @@ export function createSignatureCarrier(
     get freeSlots() {
       return pool.freeSlots;
     },
+    get idleThreads() {
+      return pool.idleThreads;
+    },
     threads: pool.threads,
     async carry(calls) {
       const items =
@@ -70,10 +73,21 @@ export interface CryptoLane extends QueueOutlook {
  */
 const packedCostUs = 150;
 
-export function createCryptoLane(
-  lane: Lane<readonly BatchResult[], SignatureCall>,
-  queueOf: (tenant: string) => string,
-): CryptoLane {
+export type SignatureLane = Lane<readonly BatchResult[], SignatureCall>;
+
+export interface SignatureLanes {
+  readonly quick: SignatureLane;
+  /**
+   * For calls that take longer than others should have to wait: workers cannot be interrupted, but the operating system
+   * shares a processor between the threads of two lanes.
+   */
+  readonly slow: SignatureLane;
+}
+
+/** Twice a job of quick calls: RSA-3072 and above, and ML-DSA with OpenSSL. */
+const slowFromUs = 600;
+
+export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string) => string): CryptoLane {
   const offer = (
     work: SignatureWork,
     costUs: number,
@@ -85,6 +99,7 @@ export function createCryptoLane(
       const { callClass, items, meters } = work;
       const { offeredAtMs, deadlineAtMs, cancellation } = on;
       const tenant = queueOf(on.tenant);
+      const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
       const offered = lane.offer({
         tenant,
         callClass,
@@ -100,7 +115,7 @@ export function createCryptoLane(
     });
 
   return {
-    refusal: (tenant, deadlineMs) => lane.refusal(queueOf(tenant), deadlineMs),
+    refusal: (tenant, deadlineMs) => lanes.quick.refusal(queueOf(tenant), deadlineMs),
     async runAll(works, on) {
       const [only] = works;
       if (works.length === 1 && only !== undefined) return [await offer(only, costOf(only), on)];

@@ -26,7 +26,10 @@ export function respond(result: Result<Answer>, headers: RequestHeaders, close =
   const failure = publicFailure(result.failure);
   return {
     status,
-    headers: [...responseHeaders(headers, requestId), ...failureHeaders(status, failure.retry_after_ms)],
+    headers: [
+      ...responseHeaders(headers, requestId),
+      ...failureHeaders(status, failure.retry_after_ms, result.failure.allow),
+    ],
     body: JSON.stringify({
       error: { ...failure, ts: new Date().toISOString(), request_id: requestId },
     }),
@@ -63,9 +66,14 @@ function responseHeaders(
 
 const jsonType = ['content-type', 'application/json'] as const;
 
-function failureHeaders(status: number, retryAfterMs: number | undefined): (readonly [string, string])[] {
+function failureHeaders(
+  status: number,
+  retryAfterMs: number | undefined,
+  allow: string | undefined,
+): (readonly [string, string])[] {
   const headers: (readonly [string, string])[] = [];
   if (status === 401) headers.push(['www-authenticate', 'Bearer realm="intaglio"']);
+  if (allow !== undefined) headers.push(['allow', allow]);
   if (retryAfterMs !== undefined)
     headers.push(['retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000)))]);
   return headers;

@@ -51,7 +51,8 @@ function choose(
   kid: string | undefined,
 ): Result<Route> {
   if (!Object.hasOwn(methods, method)) {
-    return refuse('MethodNotAllowed', `allowed here: ${Object.keys(methods).join(', ').toUpperCase()}`);
+    const allow = Object.keys(methods).join(', ').toUpperCase();
+    return { ok: false, failure: { code: 'MethodNotAllowed', allow } };
   }
   return ok({ operation: methods[method] as OperationName, kid });
 }

@@ -213,8 +213,8 @@ export const keyringDefaults: KeyringOptions = {
   maxCachedKeys: 65_536,
   /** Public parts only, for verification of what older versions signed: at most about 140 MiB of ML-DSA keys. */
   maxCachedOldVersions: 65_536,
-  /** Destroying a key rewrites all its versions in one commit of at most 10,000 changes; a daily rotation takes 11 years to get here. */
-  maxVersionsPerKey: 4_096,
+  /** Destroying a key rewrites all its versions and the head in one commit of at most 10,000 changes; an hourly rotation takes a year to get here. */
+  maxVersionsPerKey: 9_990,
   /** Changes of one key run one after the other and each may take a second (RSA-4096): more than this would wait past any deadline. */
   maxWaitingChangesPerKey: 64,
   /** Longer than any client's retries or a weekend's outage; each record costs about 300 bytes for as long. */

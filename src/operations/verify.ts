@@ -4,12 +4,7 @@ import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SchemeCosts } from '../dispatch/costs.ts';
-import {
-  type BatchStatus,
-  batchOps,
-  batchStatuses,
-  type VerifyItem,
-} from '../engine/batch.ts';
+import { type BatchStatus, batchOps, batchStatuses, type VerifyItem } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge } from './hybrid.ts';
 import {

@@ -26,6 +26,10 @@ class HeldCarrier implements Carrier<TestCall> {
     return this.slots - this.jobs.length;
   }
 
+  get idleThreads(): number {
+    return this.jobs.length === 0 ? 1 : 0;
+  }
+
   carry(calls: TestCall[]): Promise<void> {
     this.carried.push(...calls);
     return new Promise((resolve) => {
@@ -47,6 +51,7 @@ const defaults: LaneOptions = {
   limits: { perTenantCalls: 100, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
   jobBudgetUs: 300,
   jobMaxCalls: 8,
+  followUpBelowUs: 1_000_000,
 };
 
 function bench(slots = 1, options: Partial<LaneOptions> = {}, limits: Partial<LaneOptions['limits']> = {}) {

@@ -17,7 +17,7 @@ const root = engine.openRoot({ kind: 'memory' });
 const key = engine.generate(root, keyTypes.ed25519, 'acme', 'acme/web/key/1');
 
 function poolOf(run: (job: Job) => Promise<unknown>): WorkerPool {
-  return { threads: 1, freeSlots: 1, run, close: async () => {} };
+  return { threads: 1, freeSlots: 1, idleThreads: 1, alive: true, run, close: async () => {} };
 }
 
 const signing = poolOf(async (job) => {

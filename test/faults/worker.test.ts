@@ -60,7 +60,14 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
   const crashes: unknown[] = [];
   const onCrash = (cause: unknown) => void crashes.push(cause);
   const broken = new SharedArrayBuffer(4);
-  const data = { engine: name, options: testEngineOptions, root, forgotten: createForgottenRing(), broken };
+  const data = {
+    engine: name,
+    options: testEngineOptions,
+    root,
+    forgotten: createForgottenRing(),
+    niceness: 0,
+    broken,
+  };
   const pool = await startWorkerPool(threads, data, {
     onCrash,
     worker: new URL('./dying-worker.ts', import.meta.url),
@@ -71,6 +78,7 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
       limits: { perTenantCalls: 1_000, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
       jobBudgetUs: 300,
       jobMaxCalls: 8,
+      followUpBelowUs: 150,
     },
     { carrier: createSignatureCarrier(pool, onCrash), clock: systemClock },
   );

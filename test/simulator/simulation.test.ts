@@ -52,6 +52,7 @@ const anyOptions: fc.Arbitrary<SimulatorOptions> = fc.record({
   hopUs: fc.constantFrom(0, 25, 200),
   jobBudgetUs: fc.constantFrom(1, 300, 2000),
   jobMaxCalls: fc.constantFrom(1, 64),
+  followUpBelowUs: fc.constantFrom(0, 150, 1_000_000),
   limits: fc.record({
     perTenantCalls: fc.constantFrom(4, 512),
     perTenantCostUs: fc.constantFrom(5000, 1e9),
