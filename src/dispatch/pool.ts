@@ -46,7 +46,8 @@ export async function startWorkerPool(
     },
     get idleThreads() {
       let idle = 0;
-      for (const { alive, running } of workers) if (alive && running === 0) idle++;
+      // Where all are gone a job fails at once, which is better than waiting for a worker that will not come.
+      for (const { alive, running } of workers) if (running === 0 && (alive || living().length === 0)) idle++;
       return idle;
     },
     get alive() {

@@ -46,7 +46,8 @@ for (const { name, create } of availableEngines()) {
   test(`${name}: a worker that cannot be replaced: calls are refused at once, none hangs`, async (context) => {
     const { sign, broken, pool } = await start(context, name, create);
     Atomics.store(new Int32Array(broken), 0, 1);
-    while (pool.alive) await sign(exits);
+    while (pool.freeSlots > 0) await sign(exits);
+    assert.equal(pool.alive, false);
     assert.deepEqual(
       new Set(await Promise.all(Array.from({ length: 20 }, (_, n) => sign(Buffer.from(`m${n}`))))),
       new Set(['Internal']),
