@@ -1,8 +1,11 @@
 import type { Scenario } from '../scenario.ts';
 import { batch } from './batch.ts';
+import { coldStart } from './cold-start.ts';
+import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { latencyCurve } from './latency-curve.ts';
+import { memory } from './memory.ts';
 import { overload } from './overload.ts';
 import { saturation } from './saturation.ts';
 import { tenants } from './tenants.ts';
@@ -13,7 +16,10 @@ export const scenarios: readonly Scenario<unknown>[] = [
   saturation,
   latencyCurve,
   batch,
+  comparators,
   fairness,
   tenants,
   overload,
+  coldStart,
+  memory,
 ];

@@ -1,0 +1,141 @@
+import { fileURLToPath } from 'node:url';
+import { figure } from './report/figures.ts';
+import { describeCommit, describeMachine } from './report/machine.ts';
+import { type CpuCost, measureCpu } from './slo/cpu-cost.ts';
+import { type Attempt, type Bench, type Gate, gates, passes } from './slo/gates.ts';
+import { closedLoop } from './support/measure.ts';
+import { type Product, startProduct } from './support/product.ts';
+import { signRequests } from './support/requests.ts';
+import { startComparator } from './support/target.ts';
+
+const usage = `usage: npm run slo -- [--prove]
+
+Measures what is promised about speed; exit status 1 when a promise is not kept in three tries.
+  --prove  shows instead that a server whose requests cost twice as much does not pass
+`;
+
+/** A noisy machine must not fail an honest change; a doubled cost fails every time. */
+const maxTries = 3;
+
+/** Until the compiler has seen everything: about as long as the first second of a service's life. */
+const warmingUp = { windowMs: 1_500, warmUpMs: 100 };
+
+interface Outcome {
+  readonly gate: Gate;
+  readonly tries: Attempt[];
+}
+
+function passed({ gate, tries }: Outcome): boolean {
+  return tries.some((attempt) => passes(gate, attempt));
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function warmUp(product: Product): Promise<void> {
+  for (const alg of ['ed25519', 'ml-dsa-65'] as const) {
+    await closedLoop(warmingUp, product, signRequests(await product.keyOf('warm', alg)));
+  }
+}
+
+async function withBench<T>(env: Record<string, string>, use: (bench: Bench) => Promise<T>): Promise<T> {
+  const product = await startProduct({ env });
+  const floor = await startComparator('uWebSockets.js', 'floor.ts');
+  try {
+    await warmUp(product);
+    return await use({ product, floor });
+  } finally {
+    await product.stop();
+    await floor.stop();
+  }
+}
+
+function tellTry({ name, unit, limit, mustBe }: Gate, attempt: Attempt, ok: boolean): void {
+  say(
+    `${ok ? 'ok  ' : 'MISS'} ${name}: ${figure(attempt.value)} ${unit} (${mustBe} ${limit}) [${attempt.detail}]`,
+  );
+}
+
+async function runGates(): Promise<boolean> {
+  const outcomes = await withBench({}, async (bench) => {
+    const found: Outcome[] = gates.map((gate) => ({ gate, tries: [] }));
+    for (let round = 1; round <= maxTries; round++) {
+      const open = found.filter((outcome) => !passed(outcome));
+      if (open.length > 0 && round > 1)
+        say(`try ${round} of ${maxTries}, for ${open.length} of ${found.length}`);
+      for (const { gate, tries } of open) {
+        const attempt = await gate.measure(bench);
+        tries.push(attempt);
+        tellTry(gate, attempt, passes(gate, attempt));
+      }
+    }
+    return found;
+  });
+  say('');
+  tell(outcomes);
+  return outcomes.every(passed);
+}
+
+function tell(outcomes: readonly Outcome[]): void {
+  const rows = [
+    ['', 'promise', 'limit', 'tries'],
+    ...outcomes.map((outcome) => [
+      passed(outcome) ? 'kept' : 'BROKEN',
+      outcome.gate.name,
+      `${outcome.gate.mustBe} ${outcome.gate.limit} ${outcome.gate.unit}`,
+      outcome.tries.map(({ value }) => figure(value)).join(', '),
+    ]),
+  ];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  for (const row of rows)
+    say(
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    );
+}
+
+const slowdown = fileURLToPath(new URL('./support/slowdown.ts', import.meta.url));
+
+/** Starts the server with as much again to do for each request, and expects the gate to say so in every try. */
+async function prove(): Promise<boolean> {
+  const gate = gates.find(({ name }) => name.startsWith('CPU')) as Gate;
+  const measureTries = (env: Record<string, string>, what: string) =>
+    withBench(env, async ({ product, floor }) => {
+      const tries: CpuCost[] = [];
+      while (tries.length < maxTries) {
+        const attempt = await measureCpu(product, floor);
+        tries.push(attempt);
+        say(
+          `${what}: ${figure(attempt.value)} ${gate.unit} (${gate.mustBe} ${gate.limit}) [${attempt.detail}]`,
+        );
+      }
+      return tries;
+    });
+  const asItIs = await measureTries({}, 'as it is');
+  const spinUs = Math.round(Math.min(...asItIs.map(({ requestUs }) => requestUs)));
+  const env = { NODE_OPTIONS: `--import ${slowdown}`, BENCH_SPIN_US: String(spinUs) };
+  const slowed = await measureTries(env, `with ${spinUs} us more for each request`);
+  const honestPasses = asItIs.some((attempt) => passes(gate, attempt));
+  const doubledFails = slowed.every((attempt) => !passes(gate, attempt));
+  say(honestPasses ? 'the server as it is passes' : 'THE SERVER AS IT IS DOES NOT PASS');
+  say(doubledFails ? 'a doubled cost fails in every try' : 'A DOUBLED COST PASSES');
+  return honestPasses && doubledFails;
+}
+
+const args = process.argv.slice(2);
+if (args.some((arg) => arg !== '--prove')) {
+  process.stderr.write(usage);
+  process.exit(2);
+}
+const startedMs = performance.now();
+const { cpu, cores, node, engine, loadBefore } = await describeMachine();
+const { id, changed } = describeCommit();
+say(
+  `${cpu}, ${cores} cores, load ${loadBefore.toFixed(2)}; Node ${node}; engine ${engine}; commit ${id}${changed ? ' and changes' : ''}`,
+);
+const kept = args.includes('--prove') ? await prove() : await runGates();
+say(`${((performance.now() - startedMs) / 1000).toFixed(0)} s`);
+process.exitCode = kept ? 0 : 1;
