@@ -1,17 +1,25 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
-import { type AuditTrail, noAuditTrail } from './audit/trail.ts';
+import { storeAnchors } from './audit/anchor.ts';
+import type { AuditLog } from './audit/audit-log.ts';
+import { noteKey, signatureTypes } from './audit/note.ts';
+import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
+import { startAuditLog } from './audit/start.ts';
+import { type AuditTrail, createAuditTrail, noAuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
+import { errorCode, readPrivateFile, writePrivateFile } from './core/private-file.ts';
 import type { Scope } from './core/scope.ts';
 import { StartError } from './core/start-error.ts';
+import { openAttestationKeys, signWith } from './custody/attestation-keys.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
 import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
@@ -62,7 +70,8 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const root = await openRoot(config, log, engine, store);
     const capabilities = openMacaroons(config);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
-    const trail = noAuditTrail;
+    const audit = await openAudit(config, log, engine, root, store, cryptography, health);
+    const { trail } = audit;
     const keys = openKeys(store, cryptography, trail, log);
     const server = createServer(config, log, { cryptography, keys, trail, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
@@ -83,8 +92,10 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       );
       await limited('answering the calls under way', server.drain());
       listener.close();
-      await limited('ending the workers', cryptography.stop());
       await limited('closing the keys', keys.keyring.close());
+      // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
+      await limited('closing the audit log', audit.close());
+      await limited('ending the workers', cryptography.stop());
       await limited('closing the store', store.close());
       engine.engine.wipe();
     };
@@ -282,6 +293,77 @@ async function startCryptography(
 
 type Cryptography = Awaited<ReturnType<typeof startCryptography>>;
 
+/** A log of a few million records is recovered by then; a longer one goes on while verification is served already. */
+const recoveryWaitMs = 5_000;
+
+interface OpenedAudit {
+  readonly trail: AuditTrail;
+  /** Undefined where nothing is recorded. */
+  readonly log: AuditLog | undefined;
+  close(): Promise<void>;
+}
+
+async function openAudit(
+  config: Config,
+  log: Logger,
+  { engine }: ChosenEngine,
+  root: OpenedRoot['root'],
+  store: Store,
+  { lane }: Cryptography,
+  health: Health,
+): Promise<OpenedAudit> {
+  if (config.audit === 'off') return { trail: noAuditTrail, log: undefined, close: async () => {} };
+  const secret = openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes);
+  const keys = await openAttestationKeys(engine, root, store);
+  const sign = {
+    ed25519: signWith(lane, keys.ed25519, systemClock),
+    mlDsa44: signWith(lane, keys.mlDsa44, systemClock),
+  };
+  const auditLog = startAuditLog(
+    {
+      directory: join(config.dataDir, 'audit'),
+      headPath: join(config.dataDir, 'audit.head'),
+      secret,
+      origin: config.auditOrigin,
+      inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
+    },
+    {
+      attestationKeys: async (origin) => ({
+        signers: [
+          { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
+          { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
+        ],
+      }),
+      anchors: storeAnchors(store, deriveSecrets(secret).anchor),
+      report: (event, detail) => log.warn({ event, detail }, 'audit'),
+    },
+    (cause) => {
+      // A service that can sign and not log must not live.
+      log.fatal({ err: cause }, 'the audit thread ended');
+      process.exit(1);
+    },
+  );
+  health.condition('audit_ready', 'required', () => auditLog.state === 'ready');
+  await Promise.race([
+    auditLog.recovered(),
+    new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
+  ]);
+  return { trail: createAuditTrail(auditLog), log: auditLog, close: () => auditLog.close() };
+}
+
+function openSecret(path: string, length: number): Uint8Array {
+  const read = readPrivateFile(path, length);
+  if (read.ok) return read.bytes;
+  if (!read.missing) throw new StartError(read.problem);
+  const secret = randomBytes(length);
+  try {
+    writePrivateFile(path, secret, 'create');
+  } catch (cause) {
+    throw new StartError(`${path} cannot be made (${errorCode(cause)})`, { cause });
+  }
+  return secret;
+}
+
 function openKeys(store: Store, { generation, forget }: Cryptography, trail: AuditTrail, log: Logger) {
   const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const keyring: Keyring = openKeyring({
@@ -322,7 +404,7 @@ function createServer(
     }),
     admission: createAdmission(config),
     signatures: cryptography.lane,
-    audit: createUseRecorder(parts.trail, 'written'),
+    audit: createUseRecorder(parts.trail, config.auditDurability),
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

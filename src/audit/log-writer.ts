@@ -117,6 +117,7 @@ export class LogWriter {
     this.#space = new DiskSpace(files, layout.directory, options);
     this.#space.takeBallast();
     this.#spaceTimer = setInterval(() => this.#watch(), options.spaceIntervalMs);
+    this.#spaceTimer.unref();
     this.#watch();
     this.#count(statistic.epoch, parts.epoch);
     this.#count(statistic.size, this.#durable.size);
@@ -250,8 +251,8 @@ export class LogWriter {
   #syncNow(): void {
     clearTimeout(this.#syncTimer);
     this.#syncTimer = undefined;
-    if (this.#closed || this.#syncing !== undefined || this.#durable.size === this.#appender.written.size)
-      return;
+    if (this.#closed || this.#trouble === 'sync_failed' || this.#trouble === 'write_failed') return;
+    if (this.#syncing !== undefined || this.#durable.size === this.#appender.written.size) return;
     this.#syncing = this.#sync().finally(() => {
       this.#syncing = undefined;
       if (this.#durable.size < this.#appender.written.size) this.#syncSoon();
@@ -341,12 +342,21 @@ export class LogWriter {
     const sinceMs = this.#uncoveredSinceMs;
     const late =
       sinceMs > 0 && monotonicMs() - sinceMs > options.checkpointIntervalMs + options.checkpointLateMs;
-    const low = this.#space.isLow(this.#wal.bytesWritten);
+    const low = this.#isLow();
     const stuck = this.#retryTimer !== undefined;
     if (this.#trouble === 'disk_full' && (low || stuck || !this.#space.takeBallast())) return;
     if (low && this.#trouble === undefined) this.note('disk_low', {});
     if (this.#trouble === 'disk_full') this.note('disk_full', {});
     this.#setTrouble(low ? 'disk_low' : late ? 'checkpoint_late' : undefined);
+  }
+
+  #isLow(): boolean {
+    try {
+      return this.#space.isLow(this.#wal.bytesWritten);
+    } catch {
+      // Who cannot say how much room there is will hardly write.
+      return true;
+    }
   }
 
   #setTrouble(trouble: Trouble | undefined): void {

@@ -59,6 +59,7 @@ export interface Recovered {
 export type IntegrityReason =
   | 'head_missing'
   | 'head_damaged'
+  | 'head_behind'
   | 'anchor_missing'
   | 'anchor_rejected'
   | 'anchor_behind'
@@ -110,6 +111,7 @@ class Replay {
   readonly #sameBoot: boolean;
   #state = new LogState();
   #demands: Demand[] = [];
+  #beyondHead = 0;
 
   constructor(input: RecoveryInput) {
     this.#input = input;
@@ -284,8 +286,20 @@ class Replay {
       );
       if (!whole) throw new Failed('record_malformed', `${where} does not hold what it says`);
       offset = body + frame.bodyLength;
+      this.#countBeyondHead(frame.firstIndex);
     }
     return offset;
+  }
+
+  /** HEAD is written after each frame, so a process that is killed leaves at most one that HEAD does not know. */
+  #countBeyondHead(firstIndex: number): void {
+    const { clean, written } = this.#head;
+    if (firstIndex < written.size) return;
+    if (clean) throw new Failed('bytes_after_clean_end', 'the log was closed, and records follow');
+    this.#beyondHead++;
+    if (this.#sameBoot && this.#beyondHead > 1) {
+      throw new Failed('head_behind', `HEAD knows ${written.size} records, and more than one frame follows`);
+    }
   }
 
   #take(bytes: Buffer, start: number, length: number): boolean {

@@ -1,12 +1,23 @@
-import { type Address, address, algorithms, boolean, integer, type Kind, oneOf, path } from './kinds.ts';
+import {
+  type Address,
+  address,
+  algorithms,
+  boolean,
+  integer,
+  type Kind,
+  oneOf,
+  origin,
+  path,
+} from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 
-/** What a default may depend on: the machine, and two settings that are settled before all others. */
+/** What a default may depend on: the machine, and settings that are settled before all others. */
 export interface DefaultFacts {
   /** Processors that this process may use. */
   readonly cores: number;
   readonly dataDir: string;
   readonly amnesia: boolean;
+  readonly backend: 'lmdb' | 'memory';
 }
 
 export interface Field<T> {
@@ -181,6 +192,45 @@ export const fields = {
     integer(64 * kib, 1024 * mib),
     4 * mib,
     'Bytes of locked memory for opened private keys; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys.',
+  ),
+  audit: field<'on' | 'off'>(
+    'KMS_AUDIT',
+    oneOf('on', 'off'),
+    {
+      text: 'on, or off with the memory store',
+      from: ({ backend }) => (backend === 'memory' ? 'off' : 'on'),
+    },
+    'Whether every use and change of a key is recorded in the Merkle log under the data directory. `off` is only taken with KMS_BACKEND=memory: keys that outlive the process have a log that does.',
+  ),
+  auditOrigin: field(
+    'KMS_AUDIT_ORIGIN',
+    origin,
+    'localhost/intaglio/audit',
+    'The name of the log, a URL without its scheme, as it stands in checkpoints and verifier keys. Give every node its own, and never change it: another name is another log.',
+  ),
+  auditDurability: field<'written' | 'synced' | 'witnessed'>(
+    'KMS_AUDIT_DURABILITY',
+    oneOf('written', 'synced', 'witnessed'),
+    'written',
+    'What the answer to a sign or verify waits for: `written` survives the end of the process, `synced` a power loss, `witnessed` the loss of the machine. Changes of keys are always at least `synced`.',
+  ),
+  auditInputHash: field<'hmac' | 'commit' | 'plain'>(
+    'KMS_AUDIT_INPUT_HASH',
+    oneOf('hmac', 'commit', 'plain'),
+    'hmac',
+    'How a record names the payload: `hmac` under a key of the tenant, `commit` with a salt for the caller, `plain` as the digest itself, which anyone with the log can compare.',
+  ),
+  auditWitnessPolicy: field(
+    'KMS_AUDIT_WITNESS_POLICY',
+    path,
+    'none',
+    'A file in the form of C2SP tlog-policy that names witnesses and a quorum; `none` asks no witness.',
+  ),
+  auditWitnessFailure: field<'open' | 'closed'>(
+    'KMS_AUDIT_WITNESS_FAILURE',
+    oneOf('open', 'closed'),
+    'open',
+    'When the quorum cannot be had: `open` goes on with a warning, `closed` refuses new signatures until it is there.',
   ),
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',

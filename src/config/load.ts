@@ -1,4 +1,12 @@
-import { type Config, type FieldName, fieldNames, fields, flagOf, memberOf } from './fields.ts';
+import {
+  type Config,
+  type DefaultFacts,
+  type FieldName,
+  fieldNames,
+  fields,
+  flagOf,
+  memberOf,
+} from './fields.ts';
 import { boolean } from './kinds.ts';
 import { nearest } from './nearest.ts';
 
@@ -44,7 +52,12 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
   const settled: Record<string, unknown> = {};
   const origins: Record<string, Origin> = {};
-  const facts = { cores: sources.cores, dataDir: '', amnesia: false };
+  const facts: { -readonly [Name in keyof DefaultFacts]: DefaultFacts[Name] } = {
+    cores: sources.cores,
+    dataDir: '',
+    amnesia: false,
+    backend: 'lmdb',
+  };
   const settle = (name: FieldName): unknown => {
     const given = layers.map((layer) => layer.get(name)).find((entry) => entry !== undefined);
     let value: unknown;
@@ -56,9 +69,10 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     settled[name] = value ?? fields[name].standard(facts);
     return settled[name];
   };
-  // Other defaults depend on these two.
+  // Other defaults depend on these.
   facts.dataDir = settle('dataDir') as string;
   facts.amnesia = settle('amnesia') as boolean;
+  facts.backend = settle('backend') as DefaultFacts['backend'];
   for (const name of fieldNames) if (!(name in settled)) settle(name);
 
   const config = settled as Config;
@@ -171,6 +185,14 @@ function findContradictions(
 ): void {
   if (config.amnesia && config.backend !== 'memory') {
     problems.push('KMS_AMNESIA keeps nothing on disk, so KMS_BACKEND must be memory');
+  }
+  if (config.audit === 'off' && config.backend !== 'memory') {
+    problems.push(
+      'KMS_AUDIT=off is only for KMS_BACKEND=memory: keys that outlive the process have a log that does',
+    );
+  }
+  if (config.audit === 'on' && config.backend === 'memory') {
+    problems.push('KMS_AUDIT=on needs a store that keeps the anchor: not KMS_BACKEND=memory');
   }
   if (config.amnesia && origins.rootKeyFile !== 'default') {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');

@@ -1,6 +1,11 @@
+import { createCostMeter } from '../admission/costs.ts';
 import { type KeyType, keyTypes, type Scheme, schemes } from '../algorithms/ids.ts';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
+import { createCancellation } from '../core/cancellation.ts';
+import type { Clock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
+import type { CryptoLane } from '../dispatch/signatures.ts';
+import { batchOps, batchStatuses } from '../engine/batch.ts';
 import type { Engine, RootRef } from '../engine/engine.ts';
 import { buildOpening } from '../engine/opening.ts';
 import type { Store } from '../store/store.ts';
@@ -16,6 +21,32 @@ export interface AttestationKey {
 export interface AttestationKeys {
   readonly ed25519: AttestationKey;
   readonly mlDsa44: AttestationKey;
+}
+
+/** A checkpoint that is not signed by then is signed later, over more records. */
+const signDeadlineMs = 1_000;
+
+/** Signs with an attestation key on the crypto workers. Rejects when they have no time for it. */
+export function signWith(
+  lane: CryptoLane,
+  key: AttestationKey,
+  clock: Clock,
+): (message: Uint8Array) => Promise<Uint8Array> {
+  const meter = createCostMeter(100);
+  return async (message) => {
+    const offeredAtMs = clock.monotonicMs();
+    const item = { op: batchOps.sign, scheme: key.scheme, keyNumber: 0, key: key.opening, message };
+    const [outcome] = await lane.runAll([{ callClass: 'manage', items: [item], meters: [meter] }], {
+      tenant: attestationTenant,
+      offeredAtMs,
+      deadlineAtMs: offeredAtMs + signDeadlineMs,
+      cancellation: createCancellation(),
+    });
+    const result = outcome?.ok === true ? outcome.value[0] : undefined;
+    if (result?.status !== batchStatuses.ok) throw new Error('the attestation key did not sign');
+    // A view into the whole batch's answer.
+    return Uint8Array.from(result.signature);
+  };
 }
 
 /** No tenant may have this name. */

@@ -31,7 +31,7 @@ test('every default is one that its own setting accepts', () => {
   for (const name of fieldNames) {
     for (const amnesia of [true, false]) {
       const { kind, standard } = fields[name];
-      const value = standard({ cores: 2, dataDir: './data', amnesia });
+      const value = standard({ cores: 2, dataDir: './data', amnesia, backend: amnesia ? 'memory' : 'lmdb' });
       const text = (kind.format as (given: unknown) => string)(value);
       assert.deepEqual(kind.parse(text), value);
     }

@@ -1,0 +1,78 @@
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+
+export type PrivateFile =
+  | { readonly ok: true; readonly bytes: Uint8Array }
+  /** `missing`: there is no such file. `problem` is for the operator. */
+  | { readonly ok: false; readonly missing: boolean; readonly problem: string };
+
+/** Reads a secret of exactly `length` bytes. Refuses a file that others may read, a link, and a wrong length. */
+export function readPrivateFile(path: string, length: number): PrivateFile {
+  const refused = (problem: string) =>
+    ({ ok: false, missing: false, problem: `${path} ${problem}` }) as const;
+  let file: number;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'ENOENT') return { ok: false, missing: true, problem: `there is no ${path}` };
+    return refused(`cannot be opened (${code === 'ELOOP' ? 'it is a symbolic link' : code})`);
+  }
+  try {
+    const { mode, size } = fstatSync(file);
+    if ((mode & constants.S_IFMT) !== constants.S_IFREG) return refused('is not a regular file');
+    if ((mode & 0o077) !== 0) return refused('may be read by others; run chmod 600 on it');
+    if (size !== length) return refused(`must hold exactly ${length} bytes`);
+    const bytes = readFileSync(file);
+    return bytes.length === length ? { ok: true, bytes } : refused('changed while it was read');
+  } catch (error) {
+    return refused(`cannot be read (${errorCode(error)})`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Whole or not at all, and on disk when it returns: written beside, synced, and given its name. `create` fails with
+ * EEXIST where the name is taken, and never writes through a link.
+ */
+export function writePrivateFile(
+  path: string,
+  content: string | Uint8Array,
+  how: 'create' | 'replace',
+): void {
+  const beside = `${path}.${randomBytes(6).toString('hex')}.new`;
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = openSync(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  try {
+    writeFileSync(file, content);
+    fsyncSync(file);
+    if (how === 'create') linkSync(beside, path);
+    else renameSync(beside, path);
+  } finally {
+    closeSync(file);
+    rmSync(beside, { force: true });
+  }
+  const directory = openSync(dirname(path), constants.O_RDONLY);
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+}
+
+export function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+}
