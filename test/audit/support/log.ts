@@ -1,0 +1,158 @@
+import { MessageChannel } from 'node:worker_threads';
+import type { Anchor } from '../../../src/audit/anchor.ts';
+import type { AuditEvent } from '../../../src/audit/audit-log.ts';
+import { AuditLogClient, type AuditLogParts } from '../../../src/audit/client.ts';
+import type { Files } from '../../../src/audit/files.ts';
+import {
+  defaultLogOptions,
+  type LogOptions,
+  type ServiceData,
+  statisticsBytes,
+} from '../../../src/audit/protocol.ts';
+import { AuditService } from '../../../src/audit/service.ts';
+import { ok } from '../../../src/core/result.ts';
+import { MemoryFiles } from './memory-files.ts';
+import { seededSigner } from './signers.ts';
+
+/** A machine: its disk, its key store, the boot it is in. */
+export interface Machine {
+  files: Files;
+  anchor: Anchor | undefined;
+  bootId: string;
+  nowMs: number | undefined;
+}
+
+export function machine(files: Files = new MemoryFiles()): Machine {
+  return { files, anchor: undefined, bootId: '1'.repeat(32), nowMs: undefined };
+}
+
+export const auditDirectory = '/data/audit';
+export const headPath = '/data/audit.head';
+export const origin = 'kms.example/audit/1';
+
+/** Fast enough for tests, and no ballast to fill memory with. */
+const options: LogOptions = { ...defaultLogOptions, ballastBytes: 0, spaceIntervalMs: 20, scrubPauseMs: 0 };
+
+export interface RunningLog {
+  readonly log: AuditLogClient;
+  readonly reports: string[];
+  readonly checkpoints: { size: number; root: string }[];
+  /** As kill -9: nothing more is sent or answered, and nothing more is written by this process. */
+  kill(): void;
+}
+
+export interface StartOptions {
+  readonly options?: Partial<LogOptions>;
+  readonly parts?: Partial<AuditLogParts>;
+  readonly directory?: string;
+}
+
+/** The log's two sides, joined by a channel in one thread. */
+export async function startLog(on: Machine, start: StartOptions = {}): Promise<RunningLog> {
+  const { port1, port2 } = new MessageChannel();
+  const reports: string[] = [];
+  const checkpoints: { size: number; root: string }[] = [];
+  const directory = start.directory ?? '/data';
+  const data: ServiceData = {
+    directory: `${directory}/audit`,
+    headPath: `${directory}/audit.head`,
+    secret: new Uint8Array(32).fill(7),
+    origin,
+    inputHash: { mode: 'hmac', modeOfTenant: { plainly: 'plain', closely: 'commit' }, kid: 'k1' },
+    options: { ...options, ...start.options },
+    statistics: new SharedArrayBuffer(statisticsBytes),
+    anchored: true,
+  };
+  const { files, bootId } = on;
+  let dead = false;
+  const service = new AuditService(data, port2, {
+    files: untilDead(files, () => dead),
+    bootId,
+    clock: { monotonicMs: () => performance.now(), utcMs: () => on.nowMs ?? Date.now() },
+    lock: async () => async () => {},
+  });
+  const log = new AuditLogClient(data, port1, {
+    attestationKeys: async (name) => ({
+      signers: [seededSigner('ed25519', name), seededSigner('mlDsa44', name)],
+    }),
+    anchors: {
+      load: async () => ok(on.anchor),
+      save: async (anchor) => {
+        on.anchor = anchor;
+        checkpoints.push({ size: anchor.size, root: Buffer.from(anchor.root).toString('hex') });
+        return ok(undefined);
+      },
+    },
+    report: (event, detail) => reports.push(`${event} ${detail}`),
+    ...start.parts,
+  });
+  const end = () => {
+    port1.close();
+    port2.close();
+  };
+  service.start();
+  await log.recovered();
+  const close = log.close.bind(log);
+  log.close = () => close().then(end);
+  return {
+    ...{ log, reports, checkpoints },
+    kill: () => {
+      dead = true;
+      end();
+    },
+  };
+}
+
+/** The file system as a process sees it that may be dead: then it does nothing any more. */
+function untilDead(files: Files, dead: () => boolean): Files {
+  const check = () => {
+    if (dead()) throw new Error('the process is gone');
+  };
+  return new Proxy(files, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target);
+      if (typeof value !== 'function') return value;
+      return (...args: unknown[]) => {
+        check();
+        const result = value.apply(target, args);
+        return name === 'open' ? untilDead(result as Files, dead) : result;
+      };
+    },
+  });
+}
+
+let operations = 0;
+
+export function event(over: Partial<AuditEvent> = {}): AuditEvent {
+  return {
+    actor: 'spiffe://acme/web-17',
+    alg: 'ed25519',
+    digestHex: 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24',
+    keyId: 'acme/tls/ed25519/0192f7c1',
+    keyVersion: 7,
+    opId: `0192f7c1-5b1e-7c3a-9d2e-${String(operations++).padStart(12, '0')}`,
+    purpose: 'sign',
+    result: 'ok',
+    tenant: 'acme',
+    ...over,
+  };
+}
+
+/** Appends `count` records one after the other's turn, `together` at a time; the receipts' indexes. */
+export async function appendMany(log: AuditLogClient, count: number, together = 8): Promise<number[]> {
+  const indexes: number[] = [];
+  for (let done = 0; done < count; done += together) {
+    const size = Math.min(together, count - done);
+    if (!log.reserve(size)) throw new Error(`no room: ${log.state} ${log.reason}`);
+    const outcomes = await Promise.all(
+      Array.from({ length: size }, (_, n) =>
+        log.append(event({ keyId: `acme/k${(done + n) % 3}` }), 'written'),
+      ),
+    );
+    for (const outcome of outcomes) {
+      if (!outcome.ok) throw new Error('refused');
+      indexes.push(outcome.value.index);
+    }
+  }
+  return indexes;
+}
