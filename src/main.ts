@@ -230,13 +230,16 @@ async function startCryptography(
   const { jobBudgetUs, jobMaxCalls, followUpBelowUs, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
+  const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
+  const startPool = (threads: number, niceness: number) =>
+    startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
   const [signers, slowSigners, makers] = await Promise.all([
-    startWorkerPool(config.workers, { ...workerData, niceness: 0 }),
-    startWorkerPool(Math.max(1, Math.floor(config.workers / 4)), { ...workerData, niceness: slowNiceness }),
-    startWorkerPool(generationThreads, { ...workerData, niceness: generationNiceness }),
+    startPool(config.workers, 0),
+    startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
+    startPool(generationThreads, generationNiceness),
   ]);
   const pools = [signers, slowSigners, makers];
-  const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
+  health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
   const limits: SchedulerLimits = {
     perTenantCalls: config.queuePerTenant,
     // More could not be served within the deadline, even by all workers.

@@ -1,0 +1,32 @@
+import { Command } from 'commander';
+import { auditCommand } from './audit.ts';
+import { configCommand } from './config.ts';
+import { serveCommand } from './serve.ts';
+import { tokenCommand } from './token.ts';
+import { witnessCommand } from './witness.ts';
+
+const program = new Command('intaglio')
+  .description('Keys and signatures for callers who count microseconds.')
+  .addCommand(serveCommand())
+  .addCommand(tokenCommand())
+  .addCommand(configCommand())
+  .addCommand(auditCommand())
+  .addCommand(witnessCommand())
+  .addHelpText(
+    'after',
+    `
+Examples:
+  npm start                                                  serve on 127.0.0.1:7441 with the data in ./data
+  npm run -s intaglio -- token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
+  npm run -s intaglio -- config print                        what the settings come to
+  npm run -s intaglio -- audit verify data/audit --keys audit.vkeys`,
+  );
+
+// Commands that were made apart do not inherit this.
+function pointToHelp(command: Command): void {
+  command.showHelpAfterError('(add --help for what is accepted)');
+  for (const inner of command.commands) pointToHelp(inner);
+}
+
+pointToHelp(program);
+await program.parseAsync();
