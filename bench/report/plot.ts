@@ -54,14 +54,14 @@ const limitColour = '#B00020';
 const limitDash = '10 5';
 const dashes = { solid: '', dashed: '7 4', dotted: '2 4' } as const;
 
-const width = 960;
+const width = 1040;
 const left = 84;
-const legendWidth = 210;
+const legendWidth = 280;
 const top = 40;
 const bottom = 56;
 const plotHeight = 320;
 const barHeight = 34;
-const barNameWidth = 270;
+const barNameWidth = 310;
 const gap = 24;
 const legendLine = 20;
 

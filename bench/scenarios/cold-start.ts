@@ -31,7 +31,7 @@ type StartKind = keyof typeof kinds;
 export const coldStart = scenario<Data>({
   name: 'cold-start',
   question: 'How long until a new process signs?',
-  typicalSeconds: 25,
+  typicalSeconds: 20,
   async run({ rounds, steps, step }) {
     const repeats = rounds * 2 - 1;
     steps(repeats * 3);

@@ -70,7 +70,7 @@ const variants: readonly Variant[] = [
 export const comparators = scenario<Data>({
   name: 'comparators',
   question: 'How does it compare with the usual ways to build such a server, and with the usual policies?',
-  typicalSeconds: 130,
+  typicalSeconds: 190,
   async run(context) {
     const contests = algorithms.length * (1 + others.length) - 1;
     context.steps((context.rounds + 1) * contests + (3 * context.rounds + 1) * variants.length);

@@ -21,7 +21,7 @@ function timesOf(rounds: Rounds, engine: string, name: KeyTypeName, operation: k
 export const engine = scenario<Data>({
   name: 'engine',
   question: 'What does one signature or verification cost in each engine, with nothing around it?',
-  typicalSeconds: 45,
+  typicalSeconds: 27,
   async run({ rounds, windowMs, steps, step }) {
     steps(rounds * engines.length);
     const found: Rounds = {};

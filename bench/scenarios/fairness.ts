@@ -37,7 +37,7 @@ const normalShare = 0.1;
 export const fairness = scenario<Data>({
   name: 'fairness',
   question: "What becomes of one tenant's latency when another tenant floods the server?",
-  typicalSeconds: 125,
+  typicalSeconds: 135,
   async run(context) {
     const { rounds, step, steps } = context;
     steps(pairs.length * (1 + rounds * times.length));

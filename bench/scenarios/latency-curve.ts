@@ -22,8 +22,8 @@ interface Data {
   readonly curves: readonly Curve[];
 }
 
-const shares = [0.05, 0.2, 1 / 3, 0.5, 0.7, 0.85, 0.95, 1.1];
-const quickShares = [0.05, 1 / 3, 0.85];
+const shares = [0.05, 1 / 3, 0.6, 0.8, 0.95, 1.1];
+const quickShares = [0.05, 1 / 3, 0.8];
 /** A tail needs more samples than a mean, but a curve has many points. */
 const maxRounds = 2;
 
@@ -36,7 +36,7 @@ const quantiles = [
 export const latencyCurve = scenario<Data>({
   name: 'latency-curve',
   question: 'How long does a caller wait, at which load?',
-  typicalSeconds: 250,
+  typicalSeconds: 160,
   async run(context) {
     const { quick, step, steps } = context;
     const rounds = Math.min(context.rounds, maxRounds);

@@ -30,7 +30,7 @@ const quickTenantCounts = [0, 500, 2_000];
 export const memory = scenario<Data>({
   name: 'memory',
   question: 'How much memory and disk does a key take, and how much a tenant?',
-  typicalSeconds: 130,
+  typicalSeconds: 85,
   async run(context) {
     const keys = context.quick ? quickKeyCounts : keyCounts;
     const tenants = context.quick ? quickTenantCounts : tenantCounts;

@@ -22,7 +22,7 @@ const mostActive = 100;
 export const tenants = scenario<Data>({
   name: 'tenants',
   question: 'Does a request cost more where many tenants are known?',
-  typicalSeconds: 60,
+  typicalSeconds: 45,
   async run(context) {
     const { rounds, step, steps } = context;
     steps(knownCounts.length * (1 + rounds));
