@@ -1,3 +1,4 @@
+import { after } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import type { Anchor } from '../../../src/audit/anchor.ts';
 import type { AuditEvent } from '../../../src/audit/audit-log.ts';
@@ -47,6 +48,12 @@ export interface StartOptions {
   readonly directory?: string;
 }
 
+// A test that fails leaves its channels open, and open channels keep the process.
+const running = new Set<() => void>();
+after(() => {
+  for (const end of running) end();
+});
+
 /** The log's two sides, joined by a channel in one thread. */
 export async function startLog(on: Machine, start: StartOptions = {}): Promise<RunningLog> {
   const { port1, port2 } = new MessageChannel();
@@ -87,19 +94,19 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
     ...start.parts,
   });
   const end = () => {
+    dead = true;
+    running.delete(end);
     port1.close();
     port2.close();
   };
+  running.add(end);
   service.start();
   await log.recovered();
   const close = log.close.bind(log);
   log.close = () => close().then(end);
   return {
     ...{ log, reports, checkpoints },
-    kill: () => {
-      dead = true;
-      end();
-    },
+    kill: end,
   };
 }
 
@@ -113,7 +120,7 @@ function untilDead(files: Files, dead: () => boolean): Files {
       const value = Reflect.get(target, name, target);
       if (typeof value !== 'function') return value;
       return (...args: unknown[]) => {
-        check();
+        if (name !== 'close') check();
         const result = value.apply(target, args);
         return name === 'open' ? untilDead(result as Files, dead) : result;
       };

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { segmentLeaves } from '../../src/audit/layout.ts';
+import { leafHash, verifyInclusion } from '../../src/audit/merkle.ts';
+import { openLogReader } from '../../src/audit/reader.ts';
+import { parseRecord } from '../../src/audit/record.ts';
+import { scrubLog } from '../../src/audit/scrub.ts';
+import { inclusionFromTiles, rootFromTiles } from '../../src/audit/tiles.ts';
+import { appendMany, auditDirectory, event, machine, type RunningLog, startLog } from './support/log.ts';
+import type { MemoryFiles } from './support/memory-files.ts';
+
+async function sealed(files: MemoryFiles, running: RunningLog, segments: number): Promise<void> {
+  for (
+    let waited = 0;
+    !files.paths(`${auditDirectory}/e1/seg`).some((p) => p.endsWith(`${segments - 1}.state`));
+    waited++
+  ) {
+    assert.ok(waited < 1_000, `sealing takes too long: ${running.log.state} ${running.log.reason}`);
+    await sleep(10);
+  }
+}
+
+test('a full segment is sealed; what is read, proven and replayed stays the same; damage in it is found', async () => {
+  const on = machine();
+  const files = on.files as MemoryFiles;
+  const first = await startLog(on);
+  await appendMany(first.log, segmentLeaves + 700, 1_000);
+  await sealed(files, first, 1);
+  await first.log.close();
+  assert.deepEqual(
+    files.paths(`${auditDirectory}/e1/wal`).map((path) => path.slice(-24)),
+    [`${String(segmentLeaves).padStart(20, '0')}.wal`],
+  );
+
+  const second = await startLog(on);
+  assert.equal(second.log.state, 'ready', second.log.reason);
+  assert.ok(second.log.reserve(1));
+  const next = await second.log.append(event({ keyId: 'acme/k1' }), 'synced');
+  assert.ok(next.ok);
+  await second.log.close();
+
+  const reader = openLogReader(auditDirectory, files);
+  const checkpoint = reader.checkpoint();
+  assert.ok(checkpoint !== undefined && checkpoint.size === reader.size);
+  const root = rootFromTiles(reader, checkpoint.size);
+  assert.ok(root.ok);
+  assert.deepEqual(Buffer.from(root.value), Buffer.from(checkpoint.root));
+  for (const index of [0, 1, 255, 256, 40_000, segmentLeaves - 1, segmentLeaves, checkpoint.size - 1]) {
+    const entry = reader.entry(index);
+    assert.ok(entry !== undefined && parseRecord(entry) !== undefined, `record ${index}`);
+    const proof = inclusionFromTiles(reader, index, checkpoint.size);
+    assert.ok(proof.ok);
+    assert.ok(
+      verifyInclusion(index, checkpoint.size, leafHash(entry), proof.value, checkpoint.root),
+      `proof of ${index}`,
+    );
+  }
+  const seqs = new Map<string, number>();
+  for (const { record } of reader.records()) {
+    assert.equal(record.seq, (seqs.get(record.key_id) ?? 0) + 1);
+    seqs.set(record.key_id, record.seq);
+  }
+
+  const scrub = (on_: MemoryFiles) => [...scrubLog(on_, reader.layout)].at(-1);
+  assert.deepEqual(scrub(files), { chunks: 256, of: 256, damage: undefined });
+  for (const [path, position] of [
+    [reader.layout.entries(0), 300_000],
+    [reader.layout.tile(0), 5_000],
+    [reader.layout.roots, 3],
+  ] as const) {
+    const damaged = files.afterCrash();
+    damaged.edit(path, (bytes) => {
+      bytes[position]! ^= 4;
+      return bytes;
+    });
+    assert.notEqual(scrub(damaged)?.damage, undefined, path);
+    // The log's own scrub finds it while the log runs.
+    const running = await startLog({ ...on, files: damaged });
+    for (let waited = 0; running.log.state === 'ready'; waited++) {
+      assert.ok(waited < 500, path);
+      await sleep(10);
+    }
+    assert.equal(running.log.state, 'integrity_failed', path);
+    running.kill();
+  }
+  for (const path of [reader.layout.entries(0), reader.layout.tile(0), reader.layout.snapshot(0)]) {
+    const without = files.afterCrash();
+    without.remove(path);
+    const running = await startLog({ ...on, files: without });
+    // Without its snapshot a segment is replayed from its entries.
+    const expected = path === reader.layout.snapshot(0) ? 'ready' : 'integrity_failed';
+    assert.equal(running.log.state, expected, path);
+    running.kill();
+  }
+});
+
+test('retention removes the entries of old segments, and nothing else', async () => {
+  const on = machine();
+  const files = on.files as MemoryFiles;
+  const running = await startLog(on, { options: { retainRecords: 1_000 } });
+  await appendMany(running.log, segmentLeaves + 2_000, 1_000);
+  await sealed(files, running, 1);
+  const entries = () => files.paths(`${auditDirectory}/e1/seg`).filter((path) => path.endsWith('.zst'));
+  for (let waited = 0; entries().length > 0; waited++) {
+    assert.ok(waited < 500, 'retention takes too long');
+    await sleep(10);
+  }
+  await running.log.close();
+  const again = await startLog(on);
+  assert.equal(again.log.state, 'ready', again.log.reason);
+  await again.log.close();
+  const reader = openLogReader(auditDirectory, files);
+  assert.equal(reader.minimumIndex, segmentLeaves);
+  assert.equal(reader.entry(5), undefined);
+  assert.ok(reader.entry(segmentLeaves) !== undefined);
+  assert.equal(reader.read('tile/1/000')?.length, 8_192);
+});
