@@ -41,6 +41,7 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #onAnswer: (connection: Connection, answer: Answer) => void;
   #socket: Socket | undefined;
+  #connected = false;
   /** The beginning of a head that came in pieces. */
   #head: Buffer | undefined;
   #status = 0;
@@ -59,10 +60,11 @@ export class Connection {
     return new Promise((resolve) => {
       const { host, port } = this.#options;
       const socket = connect({ host, port, noDelay: true });
+      this.#socket = socket;
       socket.on('data', (chunk) => this.#read(chunk));
       socket.on('error', () => {});
       socket.on('close', () => {
-        this.#socket = undefined;
+        this.#connected = false;
         this.#head = undefined;
         this.#missingBytes = 0;
         this.#body = [];
@@ -70,7 +72,7 @@ export class Connection {
         if (this.busy) this.#answer(0);
       });
       socket.on('connect', () => {
-        this.#socket = socket;
+        this.#connected = true;
         resolve();
       });
     });
@@ -79,7 +81,7 @@ export class Connection {
   send(bytes: Buffer, dueAtUs: number): void {
     this.dueAtUs = dueAtUs;
     this.busy = true;
-    if (this.#socket !== undefined) this.#socket.write(bytes);
+    if (this.#connected) this.#socket?.write(bytes);
     else void this.open().then(() => this.#socket?.write(bytes));
   }
 
