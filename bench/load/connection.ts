@@ -82,7 +82,7 @@ export class Connection {
     this.dueAtUs = dueAtUs;
     this.busy = true;
     if (this.#connected) this.#socket?.write(bytes);
-    else void this.open().then(() => this.#socket?.write(bytes));
+    else void this.open().then(() => this.#connected && this.#socket?.write(bytes));
   }
 
   close(): void {
