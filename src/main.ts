@@ -7,7 +7,8 @@ import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
-import { noteKey, signatureTypes } from './audit/note.ts';
+import { type NoteSigner, noteKey, signatureTypes } from './audit/note.ts';
+import { startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
 import { startAuditLog } from './audit/start.ts';
 import { type AuditTrail, createAuditTrail, noAuditTrail } from './audit/trail.ts';
@@ -40,6 +41,7 @@ import { createLoadMonitor } from './observe/load.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { countRefusal } from './observe/refusals.ts';
+import type { AuditParts } from './operations/audit.ts';
 import { createOperations } from './operations/operations.ts';
 import { createKeyJournal, createUseRecorder } from './operations/recording.ts';
 import { createRequestPath } from './request-path.ts';
@@ -71,9 +73,8 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const capabilities = openMacaroons(config);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, engine, root, store, cryptography, health);
-    const { trail } = audit;
-    const keys = openKeys(store, cryptography, trail, log);
-    const server = createServer(config, log, { cryptography, keys, trail, capabilities, health, metrics });
+    const keys = openKeys(store, cryptography, audit.trail, log);
+    const server = createServer(config, log, { cryptography, keys, audit, capabilities, health, metrics });
     metrics.engine(engine.engine.description.name);
     metrics.queueDepth(cryptography.waitingCalls);
     metrics.keyCounts(() => keys.keyring.counts());
@@ -303,6 +304,7 @@ interface OpenedAudit {
   readonly trail: AuditTrail;
   /** Undefined where nothing is recorded. */
   readonly log: AuditLog | undefined;
+  readonly parts: AuditParts | undefined;
   close(): Promise<void>;
 }
 
@@ -315,13 +317,19 @@ async function openAudit(
   { lane }: Cryptography,
   health: Health,
 ): Promise<OpenedAudit> {
-  if (config.audit === 'off') return { trail: noAuditTrail, log: undefined, close: async () => {} };
+  if (config.audit === 'off') {
+    return { trail: noAuditTrail, log: undefined, parts: undefined, close: async () => {} };
+  }
   const secret = openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes);
   const keys = await openAttestationKeys(engine, root, store);
   const sign = {
     ed25519: signWith(lane, keys.ed25519, systemClock),
     mlDsa44: signWith(lane, keys.mlDsa44, systemClock),
   };
+  const signersOf = (origin: string): NoteSigner[] => [
+    { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
+    { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
+  ];
   const auditLog = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
@@ -331,12 +339,7 @@ async function openAudit(
       inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
     },
     {
-      attestationKeys: async (origin) => ({
-        signers: [
-          { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
-          { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
-        ],
-      }),
+      attestationKeys: async (origin) => ({ signers: signersOf(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
       report: (event, detail) => log.warn({ event, detail }, 'audit'),
     },
@@ -351,7 +354,17 @@ async function openAudit(
     auditLog.recovered(),
     new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
   ]);
-  return { trail: createAuditTrail(auditLog), log: auditLog, close: () => auditLog.close() };
+  const reading = startAuditReading(() => auditLog.directory);
+  const vkeys = () => signersOf(auditLog.stats().origin).map(({ vkey }) => vkey);
+  return {
+    trail: createAuditTrail(auditLog),
+    log: auditLog,
+    parts: { reading, vkeys },
+    async close() {
+      await auditLog.close();
+      await reading.close();
+    },
+  };
 }
 
 function openSecret(path: string, length: number): Uint8Array {
@@ -386,7 +399,7 @@ function createServer(
   parts: {
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
-    trail: AuditTrail;
+    audit: OpenedAudit;
     capabilities: { readonly rootKey: Uint8Array };
     health: Health;
     metrics: Metrics;
@@ -398,6 +411,7 @@ function createServer(
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
     batchMaxItems: config.batchMaxItems,
+    audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
   const requestPath = createRequestPath({
@@ -407,7 +421,7 @@ function createServer(
     }),
     admission: createAdmission(config),
     signatures: cryptography.lane,
-    audit: createUseRecorder(parts.trail, config.auditDurability),
+    audit: createUseRecorder(parts.audit.trail, config.auditDurability),
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

@@ -1,10 +1,12 @@
 import { Command } from 'commander';
+import { acceptCommand } from './audit/accept.ts';
 import { exportCommand } from './audit/export.ts';
 import { proveCommand } from './audit/prove.ts';
+import { scrubCommand } from './audit/scrub.ts';
 import { tailCommand } from './audit/tail.ts';
 import { verifyCommand } from './audit/verify.ts';
 
-/** `audit verify`, `audit export`, `audit prove`, `audit tail`. */
+/** `audit verify`, `audit export`, `audit prove`, `audit tail`, `audit scrub`, `audit accept`. */
 export function auditCommand(): Command {
   return new Command('audit')
     .description('read and check the audit log: a Merkle tree that tools of others can verify too')
@@ -12,5 +14,7 @@ export function auditCommand(): Command {
     .addCommand(exportCommand())
     .addCommand(proveCommand())
     .addCommand(tailCommand())
+    .addCommand(scrubCommand())
+    .addCommand(acceptCommand())
     .addHelpText('after', '\nHow to check a log without this program: docs/audit-verify.md');
 }

@@ -37,7 +37,7 @@ export interface Exchange {
 export interface Response {
   readonly status: number;
   readonly headers: readonly (readonly [name: string, value: string])[];
-  readonly body: string;
+  readonly body: string | Uint8Array;
   /** Ends the connection after the answer. */
   readonly close?: boolean;
 }

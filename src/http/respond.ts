@@ -16,10 +16,14 @@ const correlationForm = /^[\x21-\x7e]{1,128}$/;
 export function respond(result: Result<Answer>, headers: RequestHeaders, close = false): Response {
   const requestId = requestIdOf(headers);
   if (result.ok) {
+    const answer = result.value;
+    if ('raw' in answer) {
+      return respondPlain(answer.status, answer.raw.contentType, answer.raw.bytes, headers);
+    }
     return {
-      status: result.value.status,
+      status: answer.status,
       headers: responseHeaders(headers, requestId),
-      body: JSON.stringify(result.value.body),
+      body: JSON.stringify(answer.body),
     };
   }
   const { status } = failures[result.failure.code];
@@ -41,7 +45,7 @@ export function respond(result: Result<Answer>, headers: RequestHeaders, close =
 export function respondPlain(
   status: number,
   contentType: string,
-  body: string,
+  body: string | Uint8Array,
   headers: RequestHeaders,
 ): Response {
   const [, ...others] = responseHeaders(headers, requestIdOf(headers));

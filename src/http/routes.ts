@@ -3,6 +3,7 @@ import type { OperationName } from '../operations/operations.ts';
 
 const prefix = '/v1/kms';
 const keysPrefix = `${prefix}/keys/`;
+const tilePrefix = `${prefix}/audit/tile/`;
 
 export interface Route {
   readonly operation: OperationName;
@@ -18,6 +19,10 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/verify`]: { post: 'verify' },
   [`${prefix}/verify/batch`]: { post: 'verify_batch' },
   [`${prefix}/admin/load`]: { get: 'load' },
+  [`${prefix}/audit/checkpoint`]: { get: 'audit_checkpoint' },
+  [`${prefix}/audit/proof`]: { get: 'audit_proof' },
+  [`${prefix}/audit/vkeys`]: { get: 'audit_vkeys' },
+  [`${prefix}/audit/records`]: { get: 'audit_records' },
 };
 
 /** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
@@ -34,6 +39,8 @@ const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>>
 export function findRoute(method: string, path: string): Result<Route> {
   const methods = fixed[path];
   if (methods !== undefined && Object.hasOwn(fixed, path)) return choose(methods, method, undefined);
+  if (path.startsWith(tilePrefix))
+    return choose({ get: 'audit_tile' }, method, path.slice(tilePrefix.length));
   if (!path.startsWith(keysPrefix)) return refuse('NotFound', 'no such path');
 
   const rest = path.slice(keysPrefix.length);

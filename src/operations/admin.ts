@@ -3,7 +3,7 @@ import type { KeyOperation, OperationParts } from './operation.ts';
 import { parseQuery } from './parse.ts';
 
 /** The tenant of those who run the service: only its administrators see other tenants' names. */
-const operatorTenant = 'default';
+export const operatorTenant = 'default';
 
 /** GET /admin/load: queues, latencies and who uses the workers, now. */
 export function loadOperation(parts: OperationParts): KeyOperation<void> {

@@ -7,6 +7,7 @@ import type { Custody } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
+import type { AuditParts } from './audit.ts';
 
 /** What operations work with. */
 export interface OperationParts {
@@ -16,24 +17,25 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly batchMaxItems: number;
+  readonly audit: AuditParts | undefined;
   /** The load report as plain JSON: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => unknown;
 }
 
 /** A request as a listener and the router understood it; nothing in it is checked yet. */
 export interface OperationRequest {
-  /** From the path, percent-decoded. */
+  /** What the path names, percent-decoded: a kid, or the rest of a tile's path. */
   readonly kid: string | undefined;
   readonly query: string;
   /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */
   readonly body: Uint8Array;
 }
 
-export interface Answer {
-  readonly status: 200 | 201;
+export type Answer =
   /** Plain JSON. */
-  readonly body: unknown;
-}
+  | { readonly status: 200 | 201; readonly body: unknown }
+  /** A format that others have defined. */
+  | { readonly status: 200; readonly raw: { readonly contentType: string; readonly bytes: Uint8Array } };
 
 /** Crypto work that stays together in one job. */
 export interface CryptoWork {

@@ -1,4 +1,11 @@
 import { loadOperation } from './admin.ts';
+import {
+  auditCheckpointOperation,
+  auditProofOperation,
+  auditRecordsOperation,
+  auditTileOperation,
+  auditVkeysOperation,
+} from './audit.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
@@ -22,6 +29,11 @@ export function createOperations(parts: OperationParts) {
     verify: verifyOperation(parts),
     verify_batch: verifyBatchOperation(parts),
     load: loadOperation(parts),
+    audit_checkpoint: auditCheckpointOperation(parts.audit),
+    audit_tile: auditTileOperation(parts.audit),
+    audit_proof: auditProofOperation(parts.audit),
+    audit_vkeys: auditVkeysOperation(parts.audit),
+    audit_records: auditRecordsOperation(parts.audit),
   } satisfies Record<string, Operation>;
 }
 

@@ -6,7 +6,10 @@ import {
   openCheckpoint,
   parseCheckpoint,
 } from '../../audit/checkpoint.ts';
+import { systemFiles } from '../../audit/files.ts';
+import { epochsIn } from '../../audit/layout.ts';
 import { parseNote } from '../../audit/note.ts';
+import { type LogReader, openLogReader } from '../../audit/reader.ts';
 import { minimumIndexOf, staticReader } from '../../audit/static-log.ts';
 import type { TileReader } from '../../audit/tiles.ts';
 import { fail, failWith } from '../fail.ts';
@@ -20,9 +23,11 @@ export interface OpenLog {
   readonly tiles: TileReader;
   /** The newest signed checkpoint; undefined where there is none yet. */
   readonly note: Uint8Array | undefined;
-  /** Leaves that can be read; more than the checkpoint's while the service runs. */
+  /** Leaves under the checkpoint: what is behind it may be lost with the power, and is shown to nobody. */
   readonly size: number;
   readonly minimumIndex: number;
+  /** The log as it is now. */
+  refresh(): OpenLog;
 }
 
 export const logHelp =
@@ -35,13 +40,37 @@ function openStatic(directory: string): OpenLog {
   const note = tiles.read('checkpoint');
   const minimumIndex = minimumIndexOf(tiles);
   if (Number.isNaN(minimumIndex)) fail(`${join(directory, 'minimum-index')} is not a number`);
-  return { tiles, note, size: note === undefined ? 0 : claimed(note).size, minimumIndex };
+  return {
+    tiles,
+    note,
+    size: note === undefined ? 0 : claimed(note).size,
+    minimumIndex,
+    refresh: () => openStatic(directory),
+  };
+}
+
+function ofReader(reader: LogReader): OpenLog {
+  return {
+    tiles: reader,
+    note: reader.checkpoint()?.note,
+    size: reader.checkpoint()?.size ?? 0,
+    minimumIndex: reader.minimumIndex,
+    refresh() {
+      reader.refresh();
+      return ofReader(reader);
+    },
+  };
+}
+
+/** Whether the directory is a service's own, and not an export. */
+export function isLive(directory: string): boolean {
+  return existsSync(join(directory, 'wal')) || epochsIn(systemFiles, directory).length > 0;
 }
 
 /** Opens what lies in the directory, or ends the command. */
 export function openLog(directory: string): OpenLog {
   if (!existsSync(directory)) fail(`there is no directory ${directory}`);
-  return openStatic(directory);
+  return isLive(directory) ? ofReader(openLogReader(directory)) : openStatic(directory);
 }
 
 /** What a checkpoint says of itself; nothing is verified. */

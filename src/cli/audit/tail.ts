@@ -42,7 +42,8 @@ Example:
 
 async function tail(directory: string, options: Options): Promise<void> {
   const lines = countOf(options.lines, '--lines');
-  const { tiles, size, minimumIndex } = openLog(directory);
+  let log = openLog(directory);
+  const { tiles, size, minimumIndex } = log;
   const found: string[] = [];
   for (const tile of [...tilesAt(entriesLevel, size, Math.floor(minimumIndex / tileWidth))].toReversed()) {
     if (found.length >= lines) break;
@@ -52,10 +53,10 @@ async function tail(directory: string, options: Options): Promise<void> {
   print(found.slice(Math.max(0, found.length - lines)));
   for (let at = size; options.follow === true; ) {
     await delay(followMs);
-    const now = openLog(directory);
-    if (now.size < at) fail('the log is shorter than it was', 'it was exported anew, or it was taken back');
-    print(recordsOf(now.tiles, at, now.size, now.size, options));
-    at = now.size;
+    log = log.refresh();
+    if (log.size < at) fail('the log is shorter than it was', 'it was exported anew, or it was taken back');
+    print(recordsOf(log.tiles, at, log.size, log.size, options));
+    at = log.size;
   }
 }
 

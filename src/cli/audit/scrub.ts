@@ -1,0 +1,41 @@
+import { Command } from 'commander';
+import { systemFiles } from '../../audit/files.ts';
+import { openLogReader } from '../../audit/reader.ts';
+import { scrubLog } from '../../audit/scrub.ts';
+import { fail, failWith } from '../fail.ts';
+import { Progress } from '../progress.ts';
+import { isLive, notVerified } from './open-log.ts';
+
+export function scrubCommand(): Command {
+  return new Command('scrub')
+    .description(
+      "compare the sealed segments of a service's log with their tiles, as the service does in the background",
+    )
+    .argument(
+      '<directory>',
+      'the audit directory of a service (<data directory>/audit), or one epoch in it (audit/e1)',
+    )
+    .addHelpText(
+      'after',
+      `
+It needs no keys and says whether the disk still has what was written; audit verify says whether that is what was signed.
+
+Exit status: 0 nothing is damaged; 1 the command could not be carried out; 2 damage.
+
+Example:
+  npm run -s intaglio -- audit scrub data/audit`,
+    )
+    .action((directory: string) => {
+      if (!isLive(directory))
+        fail(`${directory} is not an audit directory; check an export with audit verify`);
+      const progress = new Progress('reading', 'chunks of 256 records');
+      let read = 0;
+      for (const { chunks, of, damage } of scrubLog(systemFiles, openLogReader(directory).layout)) {
+        if (damage !== undefined) failWith(notVerified, damage);
+        progress.at(chunks, of);
+        read = chunks;
+      }
+      progress.end();
+      process.stdout.write(`${directory}: ${read} chunks of sealed segments, none damaged\n`);
+    });
+}

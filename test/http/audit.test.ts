@@ -1,0 +1,146 @@
+import assert from 'node:assert/strict';
+import test, { after, before } from 'node:test';
+import { openCheckpoint } from '../../src/audit/checkpoint.ts';
+import { parseVkey } from '../../src/audit/note.ts';
+import { verifyTlogProof } from '../../src/audit/tlog-proof.ts';
+import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+
+let service: RunningService;
+let acme: string;
+let auditor: string;
+let kid: string;
+let receipts: { kid: string; index: number; seq: number }[];
+
+before(async () => {
+  service = await startService();
+  acme = await service.mint('acme', 'kms:create,kms:sign,kms:verify,kms:audit');
+  auditor = service.token;
+  kid = (await call(service, acme, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' })).body.kid;
+  receipts = [];
+  for (let n = 0; n < 5; n++) {
+    const signed = await call(service, acme, 'POST', '/v1/kms/sign', {
+      kid,
+      payload_b3: helloWorldB3,
+      receipt: true,
+    });
+    receipts.push(...signed.body.receipts);
+  }
+  await call(service, auditor, 'POST', '/v1/kms/keys', { purpose: 'other', alg: 'ed25519' });
+});
+
+after(() => service.kill());
+
+async function bytes(token: string, path: string): Promise<Buffer> {
+  const response = await fetch(`${service.url}/v1/kms/audit/${path}`, {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  assert.equal(response.status, 200, path);
+  return Buffer.from(await response.arrayBuffer());
+}
+
+/** Until a checkpoint holds the record: one is made each second. */
+async function proofOf(index: number, token = acme): Promise<Buffer> {
+  for (;;) {
+    const answer = await fetch(`${service.url}/v1/kms/audit/proof?index=${index}`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    if (answer.status === 200) return Buffer.from(await answer.arrayBuffer());
+    assert.equal(answer.status, 404);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+test('a receipt names the record of a signature: its position in the log, and its number among the key’s', () => {
+  assert.deepEqual(
+    receipts.map(({ kid: of, seq }) => [of, seq]),
+    // The first record of the key is its creation.
+    [2, 3, 4, 5, 6].map((seq) => [kid, seq]),
+  );
+});
+
+test('without being asked for, a receipt is not there', async () => {
+  const signed = await call(service, acme, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
+  assert.deepEqual(Object.keys(signed.body), ['kid', 'sigs']);
+});
+
+test('a record is proved by the proof, the checkpoint in it, and the keys of the log', async () => {
+  const [first] = receipts;
+  assert.ok(first);
+  const proof = await proofOf(first.index);
+  const { vkeys } = (await call(service, acme, 'GET', '/v1/kms/audit/vkeys')).body as { vkeys: string[] };
+  assert.equal(vkeys.length, 2);
+  const keys = vkeys.map((vkey) => {
+    const parsed = parseVkey(vkey);
+    assert.ok(parsed.ok);
+    return parsed.value;
+  });
+  const page = await call(service, acme, 'GET', `/v1/kms/audit/records?from=${first.index}&limit=1`);
+  const record = page.body.records[0].record;
+  const checkpoint = await bytes(acme, 'checkpoint');
+  const opened = openCheckpoint(checkpoint, 'localhost/intaglio/audit', keys);
+  assert.ok(opened.ok, 'the checkpoint has the signatures of both keys');
+  const entry = Buffer.from(JSON.stringify(record));
+  const proven = verifyTlogProof(proof, entry, 'localhost/intaglio/audit', keys);
+  assert.ok(proven.ok, 'the record as it is answered is the leaf, byte for byte');
+  entry[20] = (entry[20] as number) ^ 1;
+  assert.ok(!verifyTlogProof(proof, entry, 'localhost/intaglio/audit', keys).ok);
+});
+
+test('a record says who used which key for what, and not the payload', async () => {
+  const page = await call(service, acme, 'GET', '/v1/kms/audit/records');
+  const { record } = page.body.records.find((entry: { index: number }) => entry.index === receipts[0]?.index);
+  assert.equal(record.tenant, 'acme');
+  assert.equal(`${record.key_id}#v${record.key_version}`, kid);
+  assert.equal(record.purpose, 'sign');
+  assert.equal(record.result, 'ok');
+  assert.match(record.actor, /^cap:[0-9a-f]{16}$/);
+  assert.match(record.input_hash, /^hmac-sha256:/);
+  assert.ok(!JSON.stringify(page.body).includes(helloWorldB3));
+});
+
+test('a tenant sees its own records and proofs, the operator’s auditor all', async () => {
+  const own = (await call(service, acme, 'GET', '/v1/kms/audit/records')).body.records;
+  assert.ok(own.length >= 6);
+  assert.ok(own.every(({ record }: { record: { tenant: string } }) => record.tenant === 'acme'));
+  const all = (await call(service, auditor, 'GET', '/v1/kms/audit/records')).body.records;
+  const foreign = all.find(({ record }: { record: { tenant: string } }) => record.tenant === 'default');
+  assert.ok(foreign);
+  await proofOf(foreign.index, auditor);
+  const refused = await call(service, acme, 'GET', `/v1/kms/audit/proof?index=${foreign.index}`);
+  assert.equal(refused.status, 404);
+  const bundle = await call(service, acme, 'GET', '/v1/kms/audit/tile/entries/000.p/1');
+  assert.equal(bundle.status, 403);
+});
+
+test('tiles and bundles are served as other tools expect them', async () => {
+  await proofOf(receipts[0]?.index as number);
+  const [, size] = (await bytes(auditor, 'checkpoint')).toString().split('\n');
+  assert.equal((await bytes(acme, `tile/0/000.p/${size}`)).length, 32 * Number(size));
+  assert.ok((await bytes(auditor, `tile/entries/000.p/${size}`)).includes('"tenant":"acme"'));
+});
+
+for (const [path, status] of [
+  ['tile/0/999', 404],
+  ['tile/../../root.key', 404],
+  ['tile/0/000.p/0', 404],
+  ['proof', 400],
+  ['proof?index=-1', 400],
+  ['proof?index=99999999', 404],
+  ['proof?index=1&index=2', 400],
+  ['records?limit=0', 400],
+  ['records?limit=1001', 400],
+  ['records?from=x', 400],
+  ['records?colour=red', 400],
+  ['checkpoint?x=1', 400],
+] as const) {
+  test(`GET /audit/${path} is ${status}`, async () => {
+    assert.equal((await call(service, auditor, 'GET', `/v1/kms/audit/${path}`)).status, status);
+  });
+}
+
+test('without the scope nothing of the log is shown', async () => {
+  const reader = await service.mint('acme', 'kms:read');
+  for (const path of ['checkpoint', 'vkeys', 'records', 'proof?index=0', 'tile/0/000.p/1']) {
+    assert.equal((await call(service, reader, 'GET', `/v1/kms/audit/${path}`)).status, 403);
+  }
+});
