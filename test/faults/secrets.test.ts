@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { open } from 'lmdb';
@@ -18,14 +18,14 @@ const algorithms = [
   'ed25519+ml-dsa-65',
 ];
 
-test('no secret is in any answer, log line, error output or metric, nor on the heap', async (context) => {
+test('no secret is in any answer, log line, metric or file but its own, nor on the heap', async (context) => {
   const service = await startFor(context, { env: { ...inspectable, KMS_LOG_LEVEL: 'trace' } });
   const otherToken = await service.mint('acme');
   const { said, kids } = await useEverything(service, otherToken);
   const heap = await readHeap(service);
   assert.equal(await service.stop(), 0);
   const printed = service.log.join('\n') + service.errors();
-  const outside = said.join('\n') + printed;
+  const outside = said.join('\n') + printed + filesOf(service.dataDir);
 
   const rootKey = readFileSync(join(service.dataDir, 'root.key'));
   const privateNumbers = unsealAll(service.dataDir, rootKey);
@@ -40,7 +40,8 @@ test('no secret is in any answer, log line, error output or metric, nor on the h
   const macaroonKey = readFileSync(join(service.dataDir, 'macaroon.key'));
   assert.ok(heap.buffers.includes(macaroonKey));
 
-  for (const secret of [...hidden, macaroonKey]) {
+  const auditSecret = readFileSync(join(service.dataDir, 'audit.secret'));
+  for (const secret of [...hidden, macaroonKey, auditSecret]) {
     assert.ok(!isIn(outside, secret));
   }
   for (const token of [service.token, otherToken]) {
@@ -100,6 +101,15 @@ async function useEverything(service: RunningService, otherToken: string) {
   await ask(token, 'POST', '/v1/kms/keys', { purpose: 'p', alg: 'ed25519', [token]: token });
   for (const path of ['/healthz', '/readyz', '/version', '/metrics']) await ask(undefined, 'GET', path);
   return { said, kids };
+}
+
+/** What else the service left on the disk: the store, with private keys sealed, and the audit log. */
+function filesOf(dataDir: string): string {
+  const secrets = ['root.key', 'macaroon.key', 'audit.secret', 'bootstrap.token'];
+  const names = readdirSync(dataDir, { recursive: true }).map(String);
+  const files = names.filter((name) => !secrets.includes(name) && statSync(join(dataDir, name)).isFile());
+  assert.ok(files.length > 2);
+  return files.map((name) => readFileSync(join(dataDir, name), 'latin1')).join('\n');
 }
 
 /** The secret numbers of all keys of a data directory whose service has ended. */
