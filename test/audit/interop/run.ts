@@ -3,17 +3,19 @@
  * @sigstore/verify. `npm run audit:interop [-- --records 200000]`. Needs go and npm, which fetch what they lack.
  */
 import { spawnSync } from 'node:child_process';
+import { hash, randomBytes, randomUUID } from 'node:crypto';
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { signCheckpoint } from '../../../src/audit/checkpoint.ts';
+import type { AuditEvent } from '../../../src/audit/audit-log.ts';
+import { parseCheckpoint } from '../../../src/audit/checkpoint.ts';
 import { leafHash } from '../../../src/audit/merkle.ts';
 import { type NoteKey, parseVkey, signatureTypes } from '../../../src/audit/note.ts';
-import { exportLog } from '../../../src/audit/static-log.ts';
-import { consistencyFromTiles, rootFromTiles } from '../../../src/audit/tiles.ts';
-import { Cosigner } from '../../../src/audit/witness/cosigner.ts';
+import { openLogReader } from '../../../src/audit/reader.ts';
+import { startAuditLog } from '../../../src/audit/start.ts';
+import { witnessedBy } from '../../../src/audit/witness/for-log.ts';
 import { newSkey, parseSkey } from '../../../src/audit/witness/keys.ts';
 import { thresholdPolicy } from '../../../src/audit/witness/policy.ts';
 import { originHash } from '../../../src/audit/witness/protocol.ts';
@@ -21,13 +23,12 @@ import { witnessServer } from '../../../src/audit/witness/server.ts';
 import { fileStore } from '../../../src/audit/witness/state.ts';
 import { Witness } from '../../../src/audit/witness/witness.ts';
 import { logSigners } from '../../support/audit-notes.ts';
-import { auditRecords } from '../../support/audit-records.ts';
-import { MemoryTree, reader } from '../../support/audit-trees.ts';
 import { checkWithSigstore } from './sigstore.ts';
 
 const { values } = parseArgs({ options: { records: { type: 'string', default: '200000' } } });
 const count = Number(values.records);
-if (!Number.isSafeInteger(count) || count < 2) throw new Error('--records takes a number of at least 2');
+if (!Number.isSafeInteger(count) || count < 20_000)
+  throw new Error('--records takes a number from 20,000 on');
 
 const origin = 'kms.example/audit/interop';
 const here = import.meta.dirname;
@@ -64,11 +65,59 @@ function keyOf(vkey: string): NoteKey {
   return key.value;
 }
 
-/** A log of `count` records at `log`, cosigned by a witness of ours; its older checkpoint at a third of that. */
-async function makeLog(): Promise<void> {
-  const tree = new MemoryTree(auditRecords(count));
-  const tiles = reader(tree.files());
-  const signers = logSigners(origin);
+function eventOf(index: number): AuditEvent {
+  const key = (index * 5) % 7;
+  const tenant = ['acme', 'globex', 'initech'][key % 3]!;
+  return {
+    actor: `spiffe://${tenant}/web-${index % 40}`,
+    alg: key % 2 === 0 ? 'ed25519' : 'ml-dsa-65',
+    digestHex: hash('sha256', `payload ${index}`, 'hex'),
+    keyId: `${tenant}/tls/ed25519/0192f7c1-5b1e-7c3a-9d2e-00000000000${key}`,
+    keyVersion: 1,
+    opId: randomUUID(),
+    purpose: 'sign',
+    result: index % 50 === 49 ? 'denied:PolicyViolation' : 'ok',
+    tenant,
+  };
+}
+
+/** A log of `count` records, written by the log's own thread; a checkpoint that it had at a third of that. */
+async function writeLog(): Promise<Uint8Array> {
+  const log = startAuditLog(
+    {
+      directory: at('audit'),
+      headPath: at('audit.head'),
+      secret: randomBytes(32),
+      origin,
+      inputHash: { mode: 'hmac', modeOfTenant: {}, kid: '1' },
+    },
+    {
+      attestationKeys: (name) => Promise.resolve({ signers: logSigners(name) }),
+      anchors: undefined,
+      report: (event, detail) => process.stderr.write(`${event}: ${detail}\n`),
+    },
+    (cause) => {
+      throw cause;
+    },
+  );
+  await log.recovered();
+  let older: string | undefined;
+  for (let done = 0; done < count; ) {
+    const together = Math.min(1_000, count - done);
+    if (!log.reserve(together)) throw new Error(`no room in the log: ${log.state} ${log.reason}`);
+    const events = Array.from({ length: together }, (_, index) => eventOf(done + index));
+    const outcomes = await Promise.all(events.map((event) => log.append(event, 'written')));
+    if (!outcomes.every(({ ok }) => ok)) throw new Error('the log refused a record');
+    done += together;
+    if (done >= count / 3) older ??= log.checkpoint()?.note;
+  }
+  await log.close();
+  if (older === undefined) throw new Error('there was no checkpoint on the way; take more records');
+  return Buffer.from(older);
+}
+
+/** Has a witness of ours cosign both checkpoints, over HTTP; gives its verifier keys. */
+async function cosignBoth(older: Uint8Array): Promise<readonly string[]> {
   const witnessKeys = [signatureTypes.ed25519Cosignature, signatureTypes.mlDsa44].map((type) => {
     const key = parseSkey(newSkey('witness.example/w1', type));
     if (!key.ok) throw new Error('a key that was just made');
@@ -76,7 +125,7 @@ async function makeLog(): Promise<void> {
   });
   const core = new Witness({
     signers: witnessKeys.map(({ signer }) => signer),
-    logs: new Map([[origin, signers.map(({ vkey }) => keyOf(vkey))]]),
+    logs: new Map([[origin, logSigners(origin).map(({ vkey }) => keyOf(vkey))]]),
     store: fileStore(
       directory,
       witnessKeys.map(({ key }) => key),
@@ -88,35 +137,42 @@ async function makeLog(): Promise<void> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const policy = thresholdPolicy(
-    witnessKeys.map(({ key }, index) => ({ name: `w${index}`, key, url })),
-    1,
-  );
-  if (!policy.ok) throw new Error('one of two witnesses');
-  const cosigner = new Cosigner({
+  const policy = thresholdPolicy([{ name: 'w1', key: witnessKeys[0]!.key, url }], 1);
+  if (!policy.ok) throw new Error('one of one witness');
+  const log = openLogReader(at('audit'));
+  const ask = witnessedBy({
     policy: policy.value,
     fail: 'closed',
     timeoutMs: 10_000,
-    prove: (from, to) => consistencyFromTiles(tiles, from, to, count),
+    tiles: () => log,
+    onAhead: () => {
+      throw new Error('the witness is ahead');
+    },
   });
-  for (const size of [Math.ceil(count / 3), count]) {
-    const root = rootFromTiles(tiles, size, count);
-    if (!root.ok) throw new Error(root.failure.hint);
-    const checkpoint = { origin, size, root: root.value };
-    const note = await signCheckpoint(checkpoint, signers, Math.floor(Date.now() / 1000));
-    const { note: cosigned, quorum } = await cosigner.cosign(note, checkpoint);
-    if (!quorum) throw new Error('the witness did not cosign');
-    if (size !== count) writeFileSync(at('older'), cosigned);
-    else [...exportLog(tiles, checkpoint, cosigned, 0, at('log'))];
+  for (const note of [older, log.checkpoint()!.note]) {
+    const text = Buffer.from(note).toString();
+    const parsed = parseCheckpoint(text);
+    if (!parsed.ok) throw new Error(parsed.failure.hint);
+    const cosigned = await ask({ ...parsed.value, note: text });
+    if (!cosigned.ok) throw new Error(cosigned.failure.hint);
   }
   server.closeAllConnections();
   server.close();
-  writeFileSync(at('keys'), signers.map(({ vkey }) => `${vkey}\n`).join(''));
-  // What the witness holds carries both of its cosignatures.
-  const held = readFileSync(join(directory, originHash(origin), 'checkpoint'));
-  writeFileSync(join(at('log'), 'checkpoint'), held);
-  const vkeys = [...signers.map(({ vkey }) => vkey), ...witnessKeys.map(({ key }) => key.vkey)];
-  writeFileSync(at('all-keys'), vkeys.map((vkey) => `${vkey}\n`).join(''));
+  return witnessKeys.map(({ key }) => key.vkey);
+}
+
+/** The log, its checkpoint with the cosignatures of both of the witness's keys, and the keys. */
+async function makeLog(): Promise<void> {
+  const older = await writeLog();
+  writeFileSync(at('older'), older);
+  const ofLog = logSigners(origin).map(({ vkey }) => vkey);
+  const ofWitness = await cosignBoth(older);
+  writeFileSync(at('keys'), lines(ofLog));
+  writeFileSync(at('all-keys'), lines([...ofLog, ...ofWitness]));
+}
+
+function lines(texts: readonly string[]): string {
+  return texts.map((text) => `${text}\n`).join('');
 }
 
 function checkWithGo(): void {
@@ -141,7 +197,9 @@ try {
   const startedMs = Date.now();
   await makeLog();
   say('made', `${count} records in ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
-  say('audit export', audit('export', at('log'), at('export')));
+  audit('scrub', at('audit'));
+  say('audit export', audit('export', at('audit'), at('export')));
+  cpSync(join(directory, originHash(origin), 'checkpoint'), join(at('export'), 'checkpoint'));
   const verified = JSON.parse(
     audit('verify', at('export'), '--keys', at('keys'), '--older', at('older'), '--json'),
   );

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { systemFiles } from '../../../src/audit/files.ts';
+import { intaglio } from '../../cli/intaglio.ts';
+import { temporaryDirectory } from '../../support/temporary-directory.ts';
+import { appendMany, machine, origin, startLog } from '../support/log.ts';
+import { seededSigner } from '../support/signers.ts';
+
+async function liveLog(context: TestContext, records: number) {
+  const directory = temporaryDirectory(context);
+  const { log } = await startLog(machine(systemFiles), { directory });
+  await appendMany(log, records);
+  const keys = join(directory, 'keys');
+  const signers = [seededSigner('ed25519', origin), seededSigner('mlDsa44', origin)];
+  writeFileSync(keys, signers.map(({ vkey }) => `${vkey}\n`).join(''));
+  return { directory, audit: join(directory, 'audit'), keys, log };
+}
+
+test('the commands read the directory of a service, and an export of it is the same log', async (context) => {
+  const { directory, audit, keys, log } = await liveLog(context, 700);
+  await log.close();
+  const verify = async (what: string) => {
+    const outcome = await intaglio(['audit', 'verify', what, '--keys', keys, '--json']);
+    assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+    const { seconds: _, ...facts } = JSON.parse(outcome.stdout);
+    return facts;
+  };
+  const facts = await verify(audit);
+  assert.deepEqual([facts.origin, facts.size, facts.records], [origin, 702, 702]);
+  const exported = join(directory, 'export');
+  assert.equal((await intaglio(['audit', 'export', join(audit, 'e1'), exported])).status, 0);
+  assert.deepEqual(await verify(exported), facts);
+
+  const [proof, entry] = [join(directory, 'proof'), join(directory, 'entry')];
+  const prove = ['audit', 'prove', audit, '--index', '512', '--out', proof, '--entry', entry];
+  assert.equal((await intaglio(prove)).status, 0);
+  assert.equal(
+    (await intaglio(['audit', 'verify', '--keys', keys, '--proof', proof, '--entry', entry])).status,
+    0,
+  );
+  const newest = await intaglio(['audit', 'tail', audit, '-n', '1']);
+  assert.equal(JSON.parse(newest.stdout).type, 'shutdown');
+  assert.equal((await intaglio(['audit', 'scrub', audit])).status, 0);
+  assert.equal((await intaglio(['audit', 'scrub', exported])).status, 1);
+});
+
+test('a bit that changed in the directory of a service is found', async (context) => {
+  const { audit, keys, log } = await liveLog(context, 300);
+  await log.close();
+  const wal = join(audit, 'e1', 'wal', `${'0'.repeat(20)}.wal`);
+  const bytes = readFileSync(wal);
+  bytes[Math.floor(bytes.length / 2)]! ^= 4;
+  writeFileSync(wal, bytes);
+  assert.equal((await intaglio(['audit', 'verify', audit, '--keys', keys])).status, 2);
+});
+
+test('a log that is being written verifies up to its checkpoint', async (context) => {
+  const { audit, keys, log } = await liveLog(context, 300);
+  let writing = true;
+  const writer = (async () => {
+    while (writing) await appendMany(log, 16);
+  })();
+  const outcome = await intaglio(['audit', 'verify', audit, '--keys', keys]);
+  writing = false;
+  await writer;
+  await log.close();
+  assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
+});
+
+test('audit accept asks the service, with two approvers', async (context) => {
+  const asked: { url: string | undefined; authorization: string | undefined; body: string }[] = [];
+  let status = 200;
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    asked.push({ url: request.url, authorization: request.headers.authorization, body });
+    response.writeHead(status).end('{"epoch":2}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  context.after(() => server.close());
+  const token = join(temporaryDirectory(context), 'token');
+  writeFileSync(token, 'capability\n');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const accept = (...approvers: string[]) => {
+    const named = approvers.flatMap((name) => ['--approver', name]);
+    return intaglio(['audit', 'accept', '--reason', 'disk', ...named, '--url', url, '--token-file', token]);
+  };
+  assert.equal((await accept('alice', 'alice')).status, 1);
+  assert.equal(asked.length, 0);
+  const accepted = await accept('alice', 'bob');
+  assert.deepEqual([accepted.status, accepted.stdout], [0, '{"epoch":2}\n']);
+  assert.deepEqual(asked, [
+    {
+      url: '/v1/kms/audit/accept',
+      authorization: 'Bearer capability',
+      body: '{"reason":"disk","approvers":["alice","bob"]}',
+    },
+  ]);
+  status = 409;
+  assert.equal((await accept('alice', 'bob')).status, 1);
+});
