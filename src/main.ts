@@ -8,7 +8,7 @@ import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.t
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import { type NoteSigner, noteKey, signatureTypes } from './audit/note.ts';
-import { startAuditReading } from './audit/reading.ts';
+import { type AuditParts, startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
 import { startAuditLog } from './audit/start.ts';
 import { type AuditTrail, createAuditTrail, noAuditTrail } from './audit/trail.ts';
@@ -41,7 +41,6 @@ import { createLoadMonitor } from './observe/load.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { countRefusal } from './observe/refusals.ts';
-import type { AuditParts } from './operations/audit.ts';
 import { createOperations } from './operations/operations.ts';
 import { createKeyJournal, createUseRecorder } from './operations/recording.ts';
 import { createRequestPath } from './request-path.ts';

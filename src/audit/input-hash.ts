@@ -16,13 +16,21 @@ export interface InputHashOptions {
 
 /** Digests come as BLAKE3, which is what the service's callers send. */
 const digestAlg = 'blake3';
+const digestBytes = 32;
 /** A KeyObject and its entry take about 300 bytes. */
 const maxCachedKeys = 10_000;
+
+/** A tenant's key, and the bytes that all its messages begin with, with room for a digest behind them. */
+interface TenantKey {
+  readonly key: KeyObject;
+  readonly message: Buffer;
+  readonly digestAt: number;
+}
 
 export class InputHasher {
   readonly #root: Uint8Array;
   readonly #options: InputHashOptions;
-  readonly #keys = new Map<string, KeyObject>();
+  readonly #keys = new Map<string, TenantKey>();
 
   /** `root`: 32 secret bytes that nothing else uses. */
   constructor(root: Uint8Array, options: InputHashOptions) {
@@ -34,40 +42,47 @@ export class InputHasher {
     return this.#options.modeOfTenant[tenant] ?? this.#options.mode;
   }
 
+  /** `digestHex`: 32 bytes in hex. */
   inputHash(tenant: string, opId: string, digestHex: string): string {
-    switch (this.modeOf(tenant)) {
-      case 'plain':
-        return `b3:${digestHex}`;
-      case 'hmac':
-        return `hmac-sha256:${this.#options.kid}:${keyedInputHash(this.#key(tenant), tenant, digestAlg, digestHex)}`;
-      case 'commit': {
-        const salt = commitmentSalt(this.#key(tenant), opId);
-        return `commit:${inputCommitment(salt, tenant, digestAlg, digestHex)}`;
-      }
+    const mode = this.modeOf(tenant);
+    if (mode === 'plain') return `b3:${digestHex}`;
+    const { key, message, digestAt } = this.#key(tenant);
+    if (mode === 'commit') {
+      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, digestAlg, digestHex)}`;
     }
+    // One buffer for all messages of a tenant: making one costs as much as the HMAC.
+    message.write(digestHex, digestAt, 'hex');
+    return `hmac-sha256:${this.#options.kid}:${createHmac('sha256', key).update(message).digest('hex')}`;
   }
 
   /** Hex, 16 bytes. */
   salt(tenant: string, opId: string): string {
-    return commitmentSalt(this.#key(tenant), opId).toString('hex');
+    return commitmentSalt(this.#key(tenant).key, opId).toString('hex');
   }
 
-  #key(tenant: string): KeyObject {
+  #key(tenant: string): TenantKey {
     const cached = this.#keys.get(tenant);
     if (cached !== undefined) return cached;
     const info = `intaglio/audit-input/v1\0${tenant}\0${this.#options.kid}`;
     const key = createSecretKey(new Uint8Array(hkdfSync('sha256', this.#root, '', info, 32)));
+    const prefix = Buffer.from(messagePrefix(tenant, digestAlg));
+    const made = {
+      key,
+      message: Buffer.concat([prefix, Buffer.alloc(digestBytes)]),
+      digestAt: prefix.length,
+    };
     if (this.#keys.size >= maxCachedKeys) this.#keys.clear();
-    this.#keys.set(tenant, key);
-    return key;
+    this.#keys.set(tenant, made);
+    return made;
   }
 }
 
+function messagePrefix(tenant: string, alg: string): string {
+  return `kms-audit-input/v1\0${tenant}\0${alg}\0`;
+}
+
 function message(tenant: string, alg: string, digestHex: string): Buffer {
-  return Buffer.from(
-    Buffer.from(`kms-audit-input/v1\0${tenant}\0${alg}\0`).toString('hex') + digestHex,
-    'hex',
-  );
+  return Buffer.concat([Buffer.from(messagePrefix(tenant, alg)), Buffer.from(digestHex, 'hex')]);
 }
 
 /** Hex of HMAC-SHA-256(K_tenant, "kms-audit-input/v1" 0 tenant 0 alg 0 digest). */

@@ -72,3 +72,10 @@ export function startAuditReading(directory: () => string): AuditReading {
     },
   };
 }
+
+/** What the audit routes work with. */
+export interface AuditParts {
+  readonly reading: AuditReading;
+  /** Verifier keys of the log (C2SP signed-note), one for each signature on its checkpoints. */
+  vkeys(): readonly string[];
+}

@@ -1,16 +1,9 @@
-import type { AuditReading, ReadAnswer, ReadQuestion } from '../audit/reading.ts';
+import type { AuditParts, ReadAnswer, ReadQuestion } from '../audit/reading.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';
 import type { Answer, KeyOperation } from './operation.ts';
 import { parseQuery } from './parse.ts';
-
-/** What the audit routes work with; undefined where nothing is recorded. */
-export interface AuditParts {
-  readonly reading: AuditReading;
-  /** Verifier keys of the log (C2SP signed-note), one for each signature on its checkpoints. */
-  vkeys(): readonly string[];
-}
 
 const noLog = refuse('Unsupported', 'this service keeps no audit log: KMS_AUDIT=off');
 

@@ -1,5 +1,6 @@
 import type { CostMeter } from '../admission/costs.ts';
 import type { CallClass } from '../admission/scheduler.ts';
+import type { AuditParts } from '../audit/reading.ts';
 import type { Failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
@@ -7,7 +8,6 @@ import type { Custody } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
-import type { AuditParts } from './audit.ts';
 
 /** What operations work with. */
 export interface OperationParts {
