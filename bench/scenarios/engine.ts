@@ -61,7 +61,7 @@ export const engine = scenario<Data>({
       }),
       tables: [
         {
-          title: 'Microseconds of one core, batches of 16',
+          title: 'Microseconds of one core, in batches of 16 (RSA: one by one)',
           columns: ['algorithm', ...columns],
           rows: names.map(row),
         },
