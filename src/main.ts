@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
@@ -7,11 +8,14 @@ import type { SchedulerLimits } from './admission/scheduler.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
+import type { AuditLogClient, AuditLogParts } from './audit/client.ts';
 import { type NoteSigner, noteKey, signatureTypes } from './audit/note.ts';
-import { type AuditParts, startAuditReading } from './audit/reading.ts';
+import { type AuditParts, type AuditReading, startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
 import { startAuditLog } from './audit/start.ts';
 import { type AuditTrail, createAuditTrail, noAuditTrail } from './audit/trail.ts';
+import { parsePolicy } from './audit/witness/policy.ts';
+import { createWitnessing } from './audit/witness/witnessing.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
@@ -36,6 +40,7 @@ import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import { openKeyring } from './keys/directory.ts';
 import type { Keyring } from './keys/keyring.ts';
+import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import { createLoadMonitor } from './observe/load.ts';
 import type { Logger } from './observe/log.ts';
@@ -74,6 +79,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const audit = await openAudit(config, log, engine, root, store, cryptography, health);
     const keys = openKeys(store, cryptography, audit.trail, log);
     const server = createServer(config, log, { cryptography, keys, audit, capabilities, health, metrics });
+    if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
     metrics.engine(engine.engine.description.name);
     metrics.queueDepth(cryptography.waitingCalls);
     metrics.keyCounts(() => keys.keyring.counts());
@@ -329,7 +335,8 @@ async function openAudit(
     { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
     { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
   ];
-  const auditLog = startAuditLog(
+  const reading: AuditReading = startAuditReading(() => auditLog.directory);
+  const auditLog: AuditLogClient = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
       headPath: join(config.dataDir, 'audit.head'),
@@ -340,6 +347,7 @@ async function openAudit(
     {
       attestationKeys: async (origin) => ({ signers: signersOf(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
+      ...witnessOf(config, reading),
       report: (event, detail) => log.warn({ event, detail }, 'audit'),
     },
     (cause) => {
@@ -353,7 +361,6 @@ async function openAudit(
     auditLog.recovered(),
     new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
   ]);
-  const reading = startAuditReading(() => auditLog.directory);
   const vkeys = () => signersOf(auditLog.stats().origin).map(({ vkey }) => vkey);
   return {
     trail: createAuditTrail(auditLog),
@@ -364,6 +371,20 @@ async function openAudit(
       await reading.close();
     },
   };
+}
+
+function witnessOf(config: Config, reading: AuditReading): Pick<AuditLogParts, 'witness'> | undefined {
+  const { auditWitnessPolicy: file, auditWitnessFailure: fail } = config;
+  if (file === 'none') return undefined;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new StartError(`the witness policy ${file} cannot be read (${errorCode(cause)})`, { cause });
+  }
+  const parsed = parsePolicy(text);
+  if (!parsed.ok) throw new StartError(`the witness policy ${file}: ${parsed.problem}`);
+  return { witness: createWitnessing(parsed.policy, fail, reading) };
 }
 
 function openSecret(path: string, length: number): Uint8Array {

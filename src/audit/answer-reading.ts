@@ -1,6 +1,6 @@
 import { type LogReader, openLogReader } from './reader.ts';
 import type { ReadAnswer, ReadQuestion, RecordsPage } from './reading.ts';
-import { inclusionFromTiles } from './tiles.ts';
+import { consistencyFromTiles, inclusionFromTiles } from './tiles.ts';
 import { formatTlogProof } from './tlog-proof.ts';
 
 /** Records looked at for one page, however few of them are the asker's: about 50 ms. */
@@ -27,6 +27,10 @@ function answer(reader: LogReader, question: ReadQuestion): ReadAnswer {
       return bytesOrNothing(reader.read('checkpoint'));
     case 'tile':
       return bytesOrNothing(reader.read(question.path));
+    case 'consistency': {
+      const hashes = consistencyFromTiles(reader, question.from, question.to, reader.checkpoint()?.size ?? 0);
+      return hashes.ok ? { found: true, bytes: Buffer.concat(hashes.value) } : { found: false };
+    }
     case 'proof':
       return proof(reader, question.index, question.tenant);
     case 'records':

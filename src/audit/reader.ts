@@ -104,11 +104,23 @@ export class LogReader implements TileReader {
     return entry && parseRecord(entry);
   }
 
-  /** Records from `from` on, up to `to`; those that retention removed are passed over. */
+  /** Records from `from` on, up to `to`; those that retention removed, or that are damaged, are passed over. */
   *records(from = 0, to = this.#size): Generator<{ index: number; record: AuditRecord }> {
-    for (let index = Math.max(from, this.minimumIndex); index < Math.min(to, this.#size); index++) {
-      const record = this.record(index);
-      if (record !== undefined) yield { index, record };
+    const end = Math.min(to, this.#size);
+    const start = Math.max(from, this.minimumIndex);
+    for (let chunk = Math.floor(start / chunkLeaves); chunk * chunkLeaves < end; chunk++) {
+      const first = chunk * chunkLeaves;
+      const bundle = this.#bundle(chunk, Math.min(chunkLeaves, end - first));
+      const found: { index: number; record: AuditRecord }[] = [];
+      let index = first;
+      if (bundle === undefined) continue;
+      eachEntry(bundle, 0, bundle.length, Math.min(chunkLeaves, end - first), (at, length) => {
+        const record = index < start ? undefined : parseRecord(bundle.subarray(at, at + length));
+        if (record !== undefined) found.push({ index, record });
+        index++;
+        return true;
+      });
+      yield* found;
     }
   }
 

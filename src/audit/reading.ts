@@ -7,6 +7,8 @@ export type ReadQuestion =
   /** `path`: `tile/…` as in C2SP tlog-tiles. */
   | { readonly of: 'tile'; readonly path: string }
   /** The proof of a record under the newest checkpoint (C2SP tlog-proof); of `tenant` only, when it is given. */
+  /** An RFC 6962 consistency proof between two sizes up to the newest checkpoint's, as its hashes one after the other. */
+  | { readonly of: 'consistency'; readonly from: number; readonly to: number }
   | { readonly of: 'proof'; readonly index: number; readonly tenant: string | undefined }
   | {
       readonly of: 'records';

@@ -28,6 +28,8 @@ export interface CosignerSettings {
   readonly fail: 'open' | 'closed';
   /** For each request to a witness; a round may take two of them. */
   readonly timeoutMs: number;
+  /** Told of every witness that is ahead, those that answer after the quorum was reached included. */
+  onAhead?(ahead: NonNullable<Cosigned['ahead']>, ownSize: number): void;
   /** The RFC 6962 consistency proof between two sizes of our log. */
   prove(from: number, to: number): Promise<Result<readonly Uint8Array[]>> | Result<readonly Uint8Array[]>;
 }
@@ -71,9 +73,11 @@ export class Cosigner {
       const answer = await this.#ask(state, note, checkpoint);
       answers[name] = answer.kind;
       if (answer.kind === 'cosigned') lines.set(name, answer.line);
-      if (answer.kind === 'size' && answer.size > checkpoint.size)
+      if (answer.kind === 'size' && answer.size > checkpoint.size) {
         ahead = { witness: name, size: answer.size };
-      if (this.#states.length > 0 && lines.size > 0 && enough()) reached();
+        this.#settings.onAhead?.(ahead, checkpoint.size);
+      }
+      if (lines.size > 0 && enough()) reached();
     });
     await Promise.race([quorum, Promise.all(asked)]);
     const satisfied = enough();

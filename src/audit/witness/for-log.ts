@@ -1,6 +1,7 @@
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { PublishedCheckpoint } from '../audit-log.ts';
 import { consistencyFromTiles, type TileReader } from '../tiles.ts';
+import type { WitnessedCheckpoint } from './client.ts';
 import { Cosigner } from './cosigner.ts';
 import type { Policy } from './policy.ts';
 
@@ -11,23 +12,28 @@ export interface LogWitnessing {
   readonly timeoutMs: number;
   /** The log's own tiles, as they are once the checkpoint that is to be cosigned is published. */
   tiles(): TileReader;
-  /** A witness has cosigned more than this log has: it was taken back, or somebody else writes under its name. */
+  /**
+   * A witness says that it has cosigned more than this log has: the log was taken back, or somebody else writes under its
+   * name. `held` gives the checkpoint itself, and whether the log's own keys are on it.
+   */
   onAhead(ahead: { readonly witness: string; readonly size: number }, ownSize: number): void;
 }
 
-/** What `AuditLogParts.witness` takes: the note with its cosignatures, or a refusal while the policy is not fulfilled. */
-export function witnessedBy({
-  policy,
-  fail,
-  timeoutMs,
-  tiles,
-  onAhead,
-}: LogWitnessing): (checkpoint: PublishedCheckpoint) => Promise<Result<Uint8Array>> {
+export interface LogWitnesses {
+  /** What `AuditLogParts.witness` takes: the note with its cosignatures, or a refusal while the policy is not fulfilled. */
+  witness(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
+  /** What the witnesses hold of a log; each carries its witness's cosignature. Open them with the log's keys. */
+  held(origin: string): Promise<readonly WitnessedCheckpoint[]>;
+}
+
+export function witnessesOf({ policy, fail, timeoutMs, tiles, onAhead }: LogWitnessing): LogWitnesses {
   const prove = (from: number, to: number) => consistencyFromTiles(tiles(), from, to);
-  const cosigner = new Cosigner({ policy, fail, timeoutMs, prove });
-  return async (checkpoint) => {
-    const { note, publish, ahead } = await cosigner.cosign(Buffer.from(checkpoint.note), checkpoint);
-    if (ahead !== undefined) onAhead(ahead, checkpoint.size);
-    return publish ? ok(note) : refuse('AuditUnavailable', 'too few witnesses have cosigned');
+  const cosigner = new Cosigner({ policy, fail, timeoutMs, prove, onAhead });
+  return {
+    async witness(checkpoint) {
+      const { note, publish } = await cosigner.cosign(Buffer.from(checkpoint.note), checkpoint);
+      return publish ? ok(note) : refuse('AuditUnavailable', 'too few witnesses have cosigned');
+    },
+    held: (origin) => cosigner.held(origin),
   };
 }

@@ -1,7 +1,14 @@
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { decodeBase64, encodeBase64 } from '../../core/bytes.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
-import { type NoteKey, type NoteSigner, noteKey, type SignatureType, signatureTypes } from '../note.ts';
+import {
+  isKeyName,
+  type NoteKey,
+  type NoteSigner,
+  noteKey,
+  type SignatureType,
+  signatureTypes,
+} from '../note.ts';
 
 /**
  * The witness's own keys, as text: PRIVATE+KEY+<name>+<key id>+<base64(type || 32 bytes of seed)>, as Go's note package
@@ -60,7 +67,7 @@ export function parseSkey(skey: string): Result<WitnessKey> {
     /^PRIVATE\+KEY\+([^+]+)\+([0-9a-f]{8})\+(.+)$/.exec(skey) ?? [];
   const typed = decodeBase64(encoded, 1 + seedBytes);
   const kind = kinds.find(({ written }) => written === typed?.[0]);
-  if (typed?.length !== 1 + seedBytes || kind === undefined) {
+  if (typed?.length !== 1 + seedBytes || kind === undefined || !isKeyName(name)) {
     return refuse('BadRequest', 'not a private key of a witness');
   }
   const { key, publicKey } = imported(kind, typed.subarray(1));
