@@ -15,7 +15,7 @@ import { leafHash } from '../../../src/audit/merkle.ts';
 import { type NoteKey, parseVkey, signatureTypes } from '../../../src/audit/note.ts';
 import { openLogReader } from '../../../src/audit/reader.ts';
 import { startAuditLog } from '../../../src/audit/start.ts';
-import { witnessedBy } from '../../../src/audit/witness/for-log.ts';
+import { witnessesOf } from '../../../src/audit/witness/for-log.ts';
 import { newSkey, parseSkey } from '../../../src/audit/witness/keys.ts';
 import { thresholdPolicy } from '../../../src/audit/witness/policy.ts';
 import { originHash } from '../../../src/audit/witness/protocol.ts';
@@ -140,7 +140,7 @@ async function cosignBoth(older: Uint8Array): Promise<readonly string[]> {
   const policy = thresholdPolicy([{ name: 'w1', key: witnessKeys[0]!.key, url }], 1);
   if (!policy.ok) throw new Error('one of one witness');
   const log = openLogReader(at('audit'));
-  const ask = witnessedBy({
+  const { witness } = witnessesOf({
     policy: policy.value,
     fail: 'closed',
     timeoutMs: 10_000,
@@ -153,7 +153,7 @@ async function cosignBoth(older: Uint8Array): Promise<readonly string[]> {
     const text = Buffer.from(note).toString();
     const parsed = parseCheckpoint(text);
     if (!parsed.ok) throw new Error(parsed.failure.hint);
-    const cosigned = await ask({ ...parsed.value, note: text });
+    const cosigned = await witness({ ...parsed.value, note: text });
     if (!cosigned.ok) throw new Error(cosigned.failure.hint);
   }
   server.closeAllConnections();
