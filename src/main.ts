@@ -365,7 +365,7 @@ async function openAudit(
   return {
     trail: createAuditTrail(auditLog),
     log: auditLog,
-    parts: { reading, vkeys },
+    parts: { reading, vkeys, witnessed: config.auditWitnessPolicy !== 'none' },
     async close() {
       await auditLog.close();
       await reading.close();

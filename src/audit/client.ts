@@ -219,6 +219,14 @@ export class AuditLogClient implements AuditLog {
   }
 
   /**
+   * A witness has cosigned more of this log than there is, or something else: it was rolled back, and goes on only when
+   * that is accepted. `detail`: which witness, and the sizes.
+   */
+  contradicted(detail: string): void {
+    this.#port.postMessage({ kind: 'contradicted', detail });
+  }
+
+  /**
    * Puts the keys' successors on the log and under a checkpoint of the old keys, so that who trusts those can trust
    * these. From then on `attestationKeys` should give both for as long as verifiers need, and then the new ones only.
    */

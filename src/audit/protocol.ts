@@ -131,6 +131,8 @@ export type ToService =
   | string
   | { readonly kind: 'answer'; readonly id: number; readonly answer: AnswerTo }
   | { readonly kind: 'accept'; readonly acceptance: Acceptance }
+  /** Somebody outside knows better than the log: a witness has seen more of it. */
+  | { readonly kind: 'contradicted'; readonly detail: string }
   | { readonly kind: 'close' };
 
 export type FromService =

@@ -80,4 +80,6 @@ export interface AuditParts {
   readonly reading: AuditReading;
   /** Verifier keys of the log (C2SP signed-note), one for each signature on its checkpoints. */
   vkeys(): readonly string[];
+  /** Whether checkpoints are cosigned, so that an answer can wait for that. */
+  readonly witnessed: boolean;
 }

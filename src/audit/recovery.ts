@@ -75,7 +75,9 @@ export type IntegrityReason =
   | 'time_goes_back'
   | 'bytes_after_clean_end'
   | 'truncated'
-  | 'root_differs';
+  | 'root_differs'
+  /** A witness has cosigned a longer log, or another one. */
+  | 'contradicted';
 
 export interface IntegrityFailure {
   readonly ok: false;

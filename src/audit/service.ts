@@ -81,6 +81,9 @@ export class AuditService {
       case 'accept':
         this.#started = this.#started.then(() => this.#run(() => this.#accept(message.acceptance)));
         return;
+      case 'contradicted':
+        this.#started = this.#started.then(() => this.#run(() => this.#contradicted(message.detail)));
+        return;
       case 'close':
         void this.#close();
     }
@@ -283,16 +286,26 @@ export class AuditService {
     for (const step of scrubLog(files, this.#layout())) {
       if (this.#closing || this.#writer !== writer) return;
       if (step.damage !== undefined) {
-        this.#writer = undefined;
-        this.#settled = false;
-        const { size } = writer;
-        await writer.abandon();
-        this.#fail({ ok: false, reason: 'segment_damaged', detail: step.damage, size, root: '' });
+        await this.#latch('segment_damaged', step.damage);
         return;
       }
       this.#statistics[statistic.scrubbedChunks] = step.chunks;
       await sleep(this.#data.options.scrubPauseMs);
     }
+  }
+
+  async #contradicted(detail: string): Promise<void> {
+    if (this.#writer !== undefined && !this.#closing) await this.#latch('contradicted', detail);
+  }
+
+  /** Nothing is written any more: not under a history that is in doubt. */
+  async #latch(reason: IntegrityFailure['reason'], detail: string): Promise<void> {
+    const writer = this.#writer;
+    this.#writer = undefined;
+    this.#settled = false;
+    await writer?.abandon();
+    const { size, root } = writer?.durable ?? emptyTree;
+    this.#fail({ ok: false, reason, detail, size, root: Buffer.from(root).toString('hex') });
   }
 
   #fail(failure: IntegrityFailure): void {

@@ -194,6 +194,9 @@ function findContradictions(
   if (config.audit === 'on' && config.backend === 'memory') {
     problems.push('KMS_AUDIT=on needs a store that keeps the anchor: not KMS_BACKEND=memory');
   }
+  if (config.auditDurability === 'witnessed' && config.auditWitnessPolicy === 'none') {
+    problems.push('KMS_AUDIT_DURABILITY=witnessed needs witnesses: KMS_AUDIT_WITNESS_POLICY');
+  }
   if (config.amnesia && origins.rootKeyFile !== 'default') {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
   }

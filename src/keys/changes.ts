@@ -81,7 +81,7 @@ export class KeyChanges {
       perform: (record) => {
         const uuid = randomUUID();
         const id = formatId(tenant, purpose, algorithm, uuid);
-        return this.#create({ id, tenant, purpose, algorithm, uuid }, asking(request), record);
+        return this.#create({ id, tenant, purpose, algorithm, uuid }, request, record);
       },
       repeat: (done) => this.#madeBefore(tenant, done),
     });
@@ -116,7 +116,7 @@ export class KeyChanges {
     });
   }
 
-  async #create(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyMade>> {
+  async #create(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const createdAtMs = this.#parts.clock.utcMs();
     const { id, tenant, purpose, algorithm } = kid;
     const { custody } = this.#parts;
@@ -132,9 +132,10 @@ export class KeyChanges {
       currentVersion: 1,
       createdAtMs,
       backend: custody.backend,
+      ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
     };
     const change = this.#counter.begin(head, 'created');
-    const committed = await this.#commit(head, { kind: 'create', version: 1, ...by }, [
+    const committed = await this.#commit(head, { kind: 'create', version: 1, ...asking(request) }, [
       { key: headKey(id), value: encodeHead(head), expectedRevision: 0 },
       { key: versionKey(id, 1), value: encodeVersion(version), expectedRevision: 0 },
       ...record({ id, version: 1 }),

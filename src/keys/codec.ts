@@ -2,7 +2,7 @@ import { type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
-import type { KeyHead, KeyPart, KeyVersion } from './record.ts';
+import { auditDurabilities, type KeyHead, type KeyPart, type KeyVersion } from './record.ts';
 
 /**
  * Key records as bytes: JSON with a schema number `v`, byte strings in base64, no member that is not known. What a
@@ -29,6 +29,7 @@ const headShape = record({
   current: version,
   created: time,
   backend: Type.Literal('software'),
+  audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
 });
 
 const versionShape = record({
@@ -92,6 +93,7 @@ export function encodeHead(head: KeyHead): Uint8Array {
     current: head.currentVersion,
     created: head.createdAtMs,
     backend: head.backend,
+    ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
   });
 }
 
@@ -110,6 +112,7 @@ export function decodeHead(storeKey: string, bytes: Uint8Array): KeyHead | undef
     currentVersion: stored.current,
     createdAtMs: stored.created,
     backend: stored.backend,
+    ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
   };
 }
 

@@ -2,7 +2,7 @@ import type { Algorithm, Component } from '../algorithms/descriptor.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
-import type { KeyHead, KeyPart } from './record.ts';
+import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
 
 /**
  * The keys of all tenants: the only reader and writer of key records, and the cache on the way of every signature.
@@ -88,6 +88,8 @@ export interface CreateKey {
   readonly actor: string;
   readonly purpose: string;
   readonly algorithm: Algorithm;
+  /** See KeyHead. */
+  readonly auditDurability?: AuditDurability;
   readonly operation?: OperationId;
 }
 

@@ -12,7 +12,13 @@ export interface KeyHead {
   readonly createdAtMs: number;
   /** Which custody holds the private part. */
   readonly backend: 'software';
+  /** What answers that use this key wait for, where it is more than the service's default. */
+  readonly auditDurability?: AuditDurability;
 }
+
+/** Each survives more than the one before: the end of the process, a power loss, the loss of the machine. */
+export const auditDurabilities = ['written', 'synced', 'witnessed'] as const;
+export type AuditDurability = (typeof auditDurabilities)[number];
 
 export interface KeyVersion {
   readonly id: string;

@@ -2,18 +2,24 @@ import { type Static, Type } from '@sinclair/typebox';
 import { findAlgorithm } from '../algorithms/registry.ts';
 import { ok, refuse } from '../core/result.ts';
 import { isPurpose } from '../keys/kid.ts';
+import { auditDurabilities } from '../keys/record.ts';
 import { operationIdOf } from './idempotency.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 import { shapeOf } from './parse.ts';
 import { presentPublicKey, timestamp } from './present.ts';
 import { algorithmText, closed, operationId } from './schemas.ts';
 
+/** What holds for a key as long as it lives. */
+const keyPolicy = closed({
+  audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
+});
+
 const createRequest = closed({
   op_id: Type.Optional(operationId),
   tenant: Type.Optional(Type.String({ maxLength: 63 })),
   purpose: Type.String({ minLength: 1, maxLength: 63 }),
   alg: algorithmText,
-  policy: Type.Optional(Type.Null()),
+  policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
 });
 const shape = shapeOf(createRequest);
 
@@ -39,11 +45,15 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<Static<t
       if (!parts.allowedAlgorithms.has(algorithm.name)) {
         return refuse('PolicyViolation', 'this algorithm is not allowed here');
       }
+      if (request.policy?.audit === 'witnessed' && parts.audit?.witnessed !== true) {
+        return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
+      }
       const made = await parts.keyring.create({
         tenant: caller.tenant,
         actor: caller.actor,
         purpose: request.purpose,
         algorithm,
+        ...(request.policy?.audit === undefined ? undefined : { auditDurability: request.policy.audit }),
         ...operationIdOf(request),
       });
       if (!made.ok) return made;

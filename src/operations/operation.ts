@@ -8,6 +8,7 @@ import type { Custody } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
+import type { AuditDurability } from '../keys/record.ts';
 
 /** What operations work with. */
 export interface OperationParts {
@@ -57,10 +58,13 @@ export interface KeyUse {
   readonly keyId: string;
   readonly version: number;
   readonly alg: string;
+  /** What the answer waits for, where it is more than usual. */
+  readonly durability: AuditDurability | undefined;
 }
 
 export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
-  return { keyId: head.id, version: version.version, alg: algorithm.name };
+  const { id: keyId, auditDurability: durability } = head;
+  return { keyId, version: version.version, alg: algorithm.name, durability };
 }
 
 /** What an audit log says of a key that was used: by whose record its use can be proved. */

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditReceipt, Durability } from '../audit/audit-log.ts';
+import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
+import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
 import type { CryptoWork, KeyUse, WorkOutcome } from './operation.ts';
 
 /** Reserved places in the log, or none where the call goes on without a record. */
@@ -28,7 +29,7 @@ export interface UseRecorder {
 /** These were refused before any key was used. */
 const unused: ReadonlySet<FailureCode> = new Set(['Backpressure', 'RateLimited', 'Timeout']);
 
-export function createUseRecorder(trail: AuditTrail, level: Durability): UseRecorder {
+export function createUseRecorder(trail: AuditTrail, level: AuditDurability): UseRecorder {
   return {
     reserve(works) {
       let uses = 0;
@@ -51,13 +52,21 @@ export function createUseRecorder(trail: AuditTrail, level: Durability): UseReco
           }
           const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
           const events = work.uses.map((use) => eventOf(use, work, operation, result, caller));
-          const receipts = await trail.record(events, level);
+          const receipts = await trail.record(events, strictest(level, work.uses));
           if (!receipts.ok) return receipts;
           return withReceipts(outcome, receiptsOf(work.uses, receipts.value));
         }),
       );
     },
   };
+}
+
+function strictest(level: AuditDurability, uses: readonly KeyUse[]): AuditDurability {
+  let rank = auditDurabilities.indexOf(level);
+  for (const { durability } of uses) {
+    if (durability !== undefined) rank = Math.max(rank, auditDurabilities.indexOf(durability));
+  }
+  return auditDurabilities[rank] as AuditDurability;
 }
 
 function withReceipts(

@@ -144,3 +144,16 @@ test('without the scope nothing of the log is shown', async () => {
     assert.equal((await call(service, reader, 'GET', `/v1/kms/audit/${path}`)).status, 403);
   }
 });
+
+test('a key may ask that its records are synced; for a cosignature there must be a witness', async () => {
+  const create = (audit: string) =>
+    call(service, acme, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519', policy: { audit } });
+  const synced = await create('synced');
+  assert.equal(synced.status, 201);
+  const body = { kid: synced.body.kid, payload_b3: helloWorldB3, receipt: true };
+  const signed = await call(service, acme, 'POST', '/v1/kms/sign', body);
+  assert.equal(signed.body.receipts[0].seq, 2);
+  const witnessed = await create('witnessed');
+  assert.equal(witnessed.body.error.code, 'Unsupported');
+  assert.equal((await create('memory')).status, 400);
+});
