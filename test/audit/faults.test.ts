@@ -252,3 +252,16 @@ test('verifier keys that replace others go onto the log', async () => {
   await log.close();
   assert.match((on.files as MemoryFiles).read(wal)?.toString('latin1') ?? '', /"old_key":"a\+00000000"/);
 });
+
+test('a witness that has seen more of the log stops it', async () => {
+  const on = machine();
+  const { log } = await startLog(on);
+  await appendMany(log, 3);
+  log.contradicted('witness.example/w1 has cosigned 70000 records');
+  await until(() => log.state === 'integrity_failed', 'the log is latched');
+  assert.match(log.reason ?? '', /^contradicted: witness.example/);
+  assert.equal(log.reserve(1), false);
+  assert.ok((await log.accept({ reason: 'drill', approvers: ['ada', 'grace'] })).ok);
+  await appendMany(log, 3);
+  await log.close();
+});
