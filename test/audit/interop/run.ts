@@ -15,7 +15,6 @@ import { leafHash } from '../../../src/audit/merkle.ts';
 import { type NoteKey, parseVkey, signatureTypes } from '../../../src/audit/note.ts';
 import { openLogReader } from '../../../src/audit/reader.ts';
 import { startAuditLog } from '../../../src/audit/start.ts';
-import { witnessesOf } from '../../../src/audit/witness/for-log.ts';
 import { newSkey, parseSkey } from '../../../src/audit/witness/keys.ts';
 import { thresholdPolicy } from '../../../src/audit/witness/policy.ts';
 import { originHash } from '../../../src/audit/witness/protocol.ts';
@@ -23,6 +22,7 @@ import { witnessServer } from '../../../src/audit/witness/server.ts';
 import { fileStore } from '../../../src/audit/witness/state.ts';
 import { Witness } from '../../../src/audit/witness/witness.ts';
 import { logSigners } from '../../support/audit-notes.ts';
+import { witnessesOf } from '../../support/audit-witnesses.ts';
 import { checkWithSigstore } from './sigstore.ts';
 
 const { values } = parseArgs({ options: { records: { type: 'string', default: '200000' } } });

@@ -1,10 +1,11 @@
-import { ok, type Result, refuse } from '../../core/result.ts';
-import type { PublishedCheckpoint } from '../audit-log.ts';
-import { consistencyFromTiles, type TileReader } from '../tiles.ts';
-import type { WitnessedCheckpoint } from './client.ts';
-import { Cosigner } from './cosigner.ts';
-import type { Policy } from './policy.ts';
+import type { PublishedCheckpoint } from '../../src/audit/audit-log.ts';
+import { consistencyFromTiles, type TileReader } from '../../src/audit/tiles.ts';
+import type { WitnessedCheckpoint } from '../../src/audit/witness/client.ts';
+import { Cosigner } from '../../src/audit/witness/cosigner.ts';
+import type { Policy } from '../../src/audit/witness/policy.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
 
+/** The witnesses of a log whose directory can be read from here, as tests have it; the service reads through its own thread. */
 export interface LogWitnessing {
   readonly policy: Policy;
   /** `open`: a checkpoint counts without its quorum. `closed`: what waits for witnesses goes on waiting. */
