@@ -8,8 +8,9 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { AuditEvent } from '../../../src/audit/audit-log.ts';
+import type { AuditEvent, AuditLog } from '../../../src/audit/audit-log.ts';
 import { parseCheckpoint } from '../../../src/audit/checkpoint.ts';
 import { leafHash } from '../../../src/audit/merkle.ts';
 import { type NoteKey, parseVkey, signatureTypes } from '../../../src/audit/note.ts';
@@ -109,11 +110,20 @@ async function writeLog(): Promise<Uint8Array> {
     const outcomes = await Promise.all(events.map((event) => log.append(event, 'written')));
     if (!outcomes.every(({ ok }) => ok)) throw new Error('the log refused a record');
     done += together;
-    if (done >= count / 3) older ??= log.checkpoint()?.note;
+    if (older === undefined && done >= count / 3) older = await checkpointOf(log, done);
   }
   await log.close();
-  if (older === undefined) throw new Error('there was no checkpoint on the way; take more records');
-  return Buffer.from(older);
+  return Buffer.from(older!);
+}
+
+/** The first checkpoint that covers `size` records; one is due a second after them at the latest. */
+async function checkpointOf(log: AuditLog, size: number): Promise<string> {
+  for (let waitedMs = 0; waitedMs < 10_000; waitedMs += 20) {
+    const checkpoint = log.checkpoint();
+    if (checkpoint !== undefined && checkpoint.size >= size) return checkpoint.note;
+    await delay(20);
+  }
+  throw new Error('the log makes no checkpoints');
 }
 
 /** Has a witness of ours cosign both checkpoints, over HTTP; gives its verifier keys. */
