@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type Refused, type Result, refuse } from '../core/result.ts';
+import { workerEnvironment } from '../core/worker-environment.ts';
 
 /** What can be asked of a log while it is written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
@@ -41,7 +42,9 @@ const busyRetryMs = 1_000;
 
 /** `directory` is asked at each question, because an accepted integrity failure begins a new one. */
 export function startAuditReading(directory: () => string): AuditReading {
-  const worker = new Worker(new URL('../../workers/audit-read.ts', import.meta.url), { env: {} });
+  const worker = new Worker(new URL('../../workers/audit-read.ts', import.meta.url), {
+    env: workerEnvironment(),
+  });
   // Serving goes on without it, and the process may end while it waits.
   worker.unref();
   const waiting = new Map<number, (answer: Result<ReadAnswer>) => void>();

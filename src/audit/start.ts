@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { workerEnvironment } from '../core/worker-environment.ts';
 import { AuditLogClient, type AuditLogParts } from './client.ts';
 import type { InputHashOptions } from './input-hash.ts';
 import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from './protocol.ts';
@@ -32,8 +33,7 @@ export function startAuditLog(
   };
   const worker = new Worker(new URL('../../workers/audit.ts', import.meta.url), {
     workerData: data,
-    // A worker sees nothing of the environment: it needs none, and a crash report then holds none.
-    env: {},
+    env: workerEnvironment(),
   });
   const client = new AuditLogClient(data, worker, parts);
   let closing = false;

@@ -1,6 +1,5 @@
-import { getCompileCacheDir } from 'node:module';
-import { dirname } from 'node:path';
 import { Piscina } from 'piscina';
+import { workerEnvironment } from '../core/worker-environment.ts';
 import type { CryptoWorkerData, Job } from './job.ts';
 
 export interface WorkerPool {
@@ -121,13 +120,4 @@ function createWorker(
       await piscina.close({ force: false });
     },
   };
-}
-
-/**
- * A worker sees nothing of the process's environment: it needs none, and a crash report then holds none. It is told where
- * the main thread keeps compiled code, if it does (in a directory of Node's version): loading takes 14 ms then, not 80.
- */
-function workerEnvironment(): NodeJS.ProcessEnv {
-  const compiled = getCompileCacheDir();
-  return compiled === undefined ? {} : { NODE_COMPILE_CACHE: dirname(compiled) };
 }
