@@ -1,6 +1,7 @@
 import { settingsOrFail } from '../../src/cli/settings.ts';
-import { defaultTuning, start } from '../../src/main.ts';
+import { start } from '../../src/main.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { defaultTuning } from '../../src/start-cryptography.ts';
 import type { Policy } from '../support/product.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { AuditEvent, AuditLog, AuditReceipt, Durability } from './audit-log.ts';
 
 /**
@@ -10,8 +10,8 @@ export interface AuditTrail {
   reserve(count: number): Refused | undefined;
   /** Gives back room for which nothing is recorded. */
   release(count: number): void;
-  /** Uses up one reserved place each. Refuses when one of the records could not be kept: the answer must not leave. */
-  record(events: readonly AuditEvent[], level: Durability): Promise<Result<readonly AuditReceipt[]>>;
+  /** Uses up one reserved place. Refused: the record could not be kept, and the answer must not leave. */
+  append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
 }
 
 /** A full queue is 2,048 records, which are written within some 20 ms. */
@@ -33,21 +33,6 @@ export function createAuditTrail(log: AuditLog): AuditTrail {
           );
     },
     release: (count) => log.release(count),
-    async record(events, level) {
-      const receipts: AuditReceipt[] = [];
-      let refused: Refused | undefined;
-      for (const outcome of await Promise.all(events.map((event) => log.append(event, level)))) {
-        if (outcome.ok) receipts.push(outcome.value);
-        else refused ??= outcome;
-      }
-      return refused ?? ok(receipts);
-    },
+    append: (event, level) => log.append(event, level),
   };
 }
-
-/** Nothing is kept: for keys that live in memory only. */
-export const noAuditTrail: AuditTrail = {
-  reserve: () => undefined,
-  release: () => {},
-  record: async () => ok([]),
-};

@@ -43,22 +43,56 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability): Us
 
     async record(room, operation, works, ran, caller) {
       if (!room.recorded) return ran.map((outcome) => withReceipts(outcome, []));
-      return Promise.all(
-        ran.map(async (outcome, index) => {
-          const work = works[index] as CryptoWork;
-          if (!outcome.ok && unused.has(outcome.failure.code)) {
-            trail.release(work.uses.length);
-            return outcome;
-          }
-          const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
-          const events = work.uses.map((use) => eventOf(use, work, operation, result, caller));
-          const receipts = await trail.record(events, strictest(level, work.uses));
-          if (!receipts.ok) return receipts;
-          return withReceipts(outcome, receiptsOf(work.uses, receipts.value));
-        }),
-      );
+      const appends: Promise<Result<AuditReceipt>>[] = [];
+      for (const [index, outcome] of ran.entries()) {
+        const work = works[index] as CryptoWork;
+        if (!usedKeys(outcome)) {
+          trail.release(work.uses.length);
+          continue;
+        }
+        const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
+        const atLeast = strictest(level, work.uses);
+        for (const use of work.uses)
+          appends.push(trail.append(eventOf(use, work, operation, result, caller), atLeast));
+      }
+      const receipts =
+        appends.length === 1
+          ? [await (appends[0] as Promise<Result<AuditReceipt>>)]
+          : await Promise.all(appends);
+      let next = 0;
+      return ran.map((outcome, index) => {
+        const { uses } = works[index] as CryptoWork;
+        if (!usedKeys(outcome)) return outcome as WorkOutcome;
+        next += uses.length;
+        return recordedOutcome(outcome, uses, receipts.slice(next - uses.length, next));
+      });
     },
   };
+}
+
+/** Nothing is recorded: for keys that live in memory only. */
+export const recordsNothing: UseRecorder = {
+  reserve: () => ok({ recorded: false }),
+  record: async (_room, _operation, _works, ran) => ran.map((outcome) => withReceipts(outcome, [])),
+};
+
+/** What the queue refused never came to a worker. */
+function usedKeys(outcome: Result<unknown>): boolean {
+  return outcome.ok || !unused.has(outcome.failure.code);
+}
+
+function recordedOutcome(
+  outcome: Result<readonly BatchResult[]>,
+  uses: readonly KeyUse[],
+  appended: readonly Result<AuditReceipt>[],
+): WorkOutcome {
+  const receipts = [];
+  for (const [n, receipt] of appended.entries()) {
+    if (!receipt.ok) return receipt;
+    const { keyId, version } = uses[n] as KeyUse;
+    receipts.push({ kid: `${keyId}#v${version}`, ...receipt.value });
+  }
+  return withReceipts(outcome, receipts);
 }
 
 function strictest(level: AuditDurability, uses: readonly KeyUse[]): AuditDurability {
@@ -96,13 +130,6 @@ function eventOf(
   };
 }
 
-function receiptsOf(uses: readonly KeyUse[], receipts: readonly AuditReceipt[]) {
-  return receipts.map(({ index, seq }, n) => {
-    const { keyId, version } = uses[n] as KeyUse;
-    return { kid: `${keyId}#v${version}`, index, seq };
-  });
-}
-
 /** Changes of keys go to the log before they are committed, and are on the disk before they take effect. */
 export function createKeyJournal(trail: AuditTrail): KeyJournal {
   return {
@@ -122,8 +149,11 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
         tenant,
         type: `key.${kind}`,
       };
-      const recorded = await trail.record([event], 'synced');
+      const recorded = await trail.append(event, 'synced');
       return recorded.ok ? ok(undefined) : recorded;
     },
   };
 }
+
+/** The same where nothing is recorded. */
+export const journalsNothing: KeyJournal = { record: async () => ok(undefined) };

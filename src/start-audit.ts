@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { storeAnchors } from './audit/anchor.ts';
+import type { AuditLog } from './audit/audit-log.ts';
+import type { AuditLogClient, AuditLogParts } from './audit/client.ts';
+import { type NoteSigner, noteKey, signatureTypes } from './audit/note.ts';
+import { type AuditParts, type AuditReading, startAuditReading } from './audit/reading.ts';
+import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
+import { startAuditLog } from './audit/start.ts';
+import { type AuditTrail, createAuditTrail } from './audit/trail.ts';
+import { parsePolicy } from './audit/witness/policy.ts';
+import { createWitnessing } from './audit/witness/witnessing.ts';
+import type { Config } from './config/load.ts';
+import { systemClock } from './core/clock.ts';
+import { errorCode, readPrivateFile, writePrivateFile } from './core/private-file.ts';
+import { StartError } from './core/start-error.ts';
+import { openAttestationKeys, signWith } from './custody/attestation-keys.ts';
+import type { OpenedRoot } from './custody/root-key/file.ts';
+import type { CryptoLane } from './dispatch/signatures.ts';
+import type { Engine } from './engine/engine.ts';
+import type { Health } from './observe/health.ts';
+import type { Logger } from './observe/log.ts';
+import type { Store } from './store/store.ts';
+
+/** A log of a few million records is recovered by then; a longer one goes on while verification is served already. */
+const recoveryWaitMs = 5_000;
+
+export interface OpenedAudit {
+  /** These three are undefined where nothing is recorded. */
+  readonly trail: AuditTrail | undefined;
+  readonly log: AuditLog | undefined;
+  readonly parts: AuditParts | undefined;
+  close(): Promise<void>;
+}
+
+/** The audit log as the configuration wants it: recovered, or on the way to it. */
+export async function openAudit(
+  config: Config,
+  log: Logger,
+  parts: {
+    readonly engine: Engine;
+    readonly root: OpenedRoot['root'];
+    readonly store: Store;
+    readonly lane: CryptoLane;
+    readonly health: Health;
+  },
+): Promise<OpenedAudit> {
+  const { engine, root, store, lane, health } = parts;
+  if (config.audit === 'off') {
+    return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
+  }
+  const secret = openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes);
+  const keys = await openAttestationKeys(engine, root, store);
+  const sign = {
+    ed25519: signWith(lane, keys.ed25519, systemClock),
+    mlDsa44: signWith(lane, keys.mlDsa44, systemClock),
+  };
+  const signersOf = (origin: string): NoteSigner[] => [
+    { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
+    { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
+  ];
+  const reading: AuditReading = startAuditReading(() => auditLog.directory);
+  const auditLog: AuditLogClient = startAuditLog(
+    {
+      directory: join(config.dataDir, 'audit'),
+      headPath: join(config.dataDir, 'audit.head'),
+      secret,
+      origin: config.auditOrigin,
+      inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
+    },
+    {
+      attestationKeys: async (origin) => ({ signers: signersOf(origin) }),
+      anchors: storeAnchors(store, deriveSecrets(secret).anchor),
+      ...witnessOf(config, reading),
+      report: (event, detail) => log.warn({ event, detail }, 'audit'),
+    },
+    (cause) => {
+      // A service that can sign and not log must not live.
+      log.fatal({ err: cause }, 'the audit thread ended');
+      process.exit(1);
+    },
+  );
+  health.condition('audit_ready', 'required', () => auditLog.state === 'ready');
+  await Promise.race([
+    auditLog.recovered(),
+    new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
+  ]);
+  const vkeys = () => signersOf(auditLog.stats().origin).map(({ vkey }) => vkey);
+  return {
+    trail: createAuditTrail(auditLog),
+    log: auditLog,
+    parts: { reading, vkeys, witnessed: config.auditWitnessPolicy !== 'none' },
+    async close() {
+      await auditLog.close();
+      await reading.close();
+    },
+  };
+}
+
+function witnessOf(config: Config, reading: AuditReading): Pick<AuditLogParts, 'witness'> | undefined {
+  const { auditWitnessPolicy: file, auditWitnessFailure: fail } = config;
+  if (file === 'none') return undefined;
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new StartError(`the witness policy ${file} cannot be read (${errorCode(cause)})`, { cause });
+  }
+  const parsed = parsePolicy(text);
+  if (!parsed.ok) throw new StartError(`the witness policy ${file}: ${parsed.problem}`);
+  return { witness: createWitnessing(parsed.policy, fail, reading) };
+}
+
+function openSecret(path: string, length: number): Uint8Array {
+  const read = readPrivateFile(path, length);
+  if (read.ok) return read.bytes;
+  if (!read.missing) throw new StartError(read.problem);
+  const secret = randomBytes(length);
+  try {
+    writePrivateFile(path, secret, 'create');
+  } catch (cause) {
+    throw new StartError(`${path} cannot be made (${errorCode(cause)})`, { cause });
+  }
+  return secret;
+}
