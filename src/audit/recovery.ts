@@ -172,9 +172,9 @@ class Replay {
     if (anchor !== undefined && anchor.epoch === epoch) {
       if (anchor.origin !== origin) throw new Failed('anchor_mismatch', 'the anchor is of another log');
       // The anchor is saved before HEAD counts a checkpoint and before anyone sees it.
-      const published_ = Math.max(checkpoint.size, published?.size ?? 0);
-      if (anchor.size < published_) {
-        throw new Failed('anchor_behind', `the key store remembers ${anchor.size} of ${published_} records`);
+      const seen = Math.max(checkpoint.size, published?.size ?? 0);
+      if (anchor.size < seen) {
+        throw new Failed('anchor_behind', `the key store remembers ${anchor.size} of ${seen} records`);
       }
       demands.push({ by: 'anchor', size: anchor.size, root: anchor.root });
     } else if (anchored && checkpoint.size > 0) {

@@ -37,14 +37,18 @@ export function startAuditLog(
   });
   const client = new AuditLogClient(data, worker, parts);
   let closing = false;
-  worker.on('error', died);
-  worker.on('exit', (code) => {
-    if (!closing) died(new Error(`the audit thread ended with ${code}`));
+  const ended = new Promise<void>((resolve) => {
+    worker.on('exit', (code) => {
+      resolve();
+      if (!closing) died(new Error(`the audit thread ended with ${code}`));
+    });
   });
+  worker.on('error', died);
   const close = client.close.bind(client);
   client.close = async () => {
     closing = true;
-    await close();
+    // A thread that has died answers no more.
+    await Promise.race([close(), ended]);
     await worker.terminate();
   };
   return client;

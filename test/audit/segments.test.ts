@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { segmentLeaves } from '../../src/audit/layout.ts';
+import { Appender } from '../../src/audit/appender.ts';
+import { InputHasher } from '../../src/audit/input-hash.ts';
+import { layoutOf, segmentLeaves } from '../../src/audit/layout.ts';
+import { LogState } from '../../src/audit/log-state.ts';
 import { leafHash, verifyInclusion } from '../../src/audit/merkle.ts';
 import { openLogReader } from '../../src/audit/reader.ts';
-import { parseRecord } from '../../src/audit/record.ts';
+import { packEvent, parseRecord } from '../../src/audit/record.ts';
 import { scrubLog } from '../../src/audit/scrub.ts';
 import { inclusionFromTiles, rootFromTiles } from '../../src/audit/tiles.ts';
+import { WalWriter } from '../../src/audit/wal.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { appendMany, auditDirectory, event, machine, type RunningLog, startLog } from './support/log.ts';
-import type { MemoryFiles } from './support/memory-files.ts';
+import { MemoryFiles } from './support/memory-files.ts';
 
 async function sealed(files: MemoryFiles, running: RunningLog, segments: number): Promise<void> {
   for (
@@ -115,4 +120,31 @@ test('retention removes the entries of old segments, and nothing else', async ()
   assert.equal(reader.entry(5), undefined);
   assert.ok(reader.entry(segmentLeaves) !== undefined);
   assert.equal(reader.read('tile/1/000')?.length, 8_192);
+});
+
+test('a disk that is full at the end of a segment: what follows waits for its file, in order', () => {
+  const files = new MemoryFiles();
+  const layout = layoutOf('/log');
+  const state = new LogState();
+  const wal = new WalWriter(files, layout, 0, 0);
+  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const appender = new Appender({ state, wal, hasher, clock: systemClock, countWritten: () => {} });
+  const packed = packEvent(event()) as string;
+  for (let n = 0; n < segmentLeaves - 5; n++) appender.append(packed);
+  appender.flush();
+  files.freeBytes = 1_000;
+  for (let n = 0; n < 10; n++) appender.append(packed);
+  assert.throws(() => appender.flush(), { code: 'ENOSPC' });
+  for (let n = 0; n < 10; n++) appender.append(packed);
+  assert.throws(() => appender.flush(), { code: 'ENOSPC' });
+  assert.equal(appender.written.size, segmentLeaves - 5);
+  files.freeBytes = 2 ** 30;
+  const receipts = appender.flush();
+  assert.deepEqual(
+    receipts,
+    Array.from({ length: 20 }, (_, n) => [segmentLeaves - 5 + n, segmentLeaves - 4 + n]).flat(),
+  );
+  const reader = openLogReader('/log', files);
+  assert.equal(reader.size, segmentLeaves + 15);
+  assert.equal(appender.takeFullSegments().length, 1);
 });
