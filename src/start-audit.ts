@@ -90,7 +90,12 @@ export async function openAudit(
   return {
     trail: createAuditTrail(auditLog),
     log: auditLog,
-    parts: { reading, vkeys, witnessed: config.auditWitnessPolicy !== 'none' },
+    parts: {
+      reading,
+      vkeys,
+      witnessed: config.auditWitnessPolicy !== 'none',
+      accept: (acceptance) => auditLog.accept(acceptance),
+    },
     async close() {
       await auditLog.close();
       await reading.close();

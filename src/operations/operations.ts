@@ -1,5 +1,6 @@
 import { loadOperation } from './admin.ts';
 import {
+  auditAcceptOperation,
   auditCheckpointOperation,
   auditProofOperation,
   auditRecordsOperation,
@@ -34,6 +35,7 @@ export function createOperations(parts: OperationParts) {
     audit_proof: auditProofOperation(parts.audit),
     audit_vkeys: auditVkeysOperation(parts.audit),
     audit_records: auditRecordsOperation(parts.audit),
+    audit_accept: auditAcceptOperation(parts.audit),
   } satisfies Record<string, Operation>;
 }
 
