@@ -81,11 +81,12 @@ function appenderAlone(together: number): void {
   });
 }
 
-function start() {
+/** Each measurement has a log of its own: what one leaves to be sealed would be done during the next. */
+function start(name: string) {
   return startAuditLog(
     {
-      directory: join(directory, 'audit'),
-      headPath: join(directory, 'audit.head'),
+      directory: join(directory, name),
+      headPath: join(directory, `${name}.head`),
       secret,
       origin: 'bench',
       inputHash,
@@ -107,7 +108,7 @@ function start() {
 
 /** Turns of the event loop that bring `together` records each, with `open` at most under way. */
 async function bothSides(together: number, open: number, level: 'written' | 'synced'): Promise<void> {
-  const log = start();
+  const log = start(`both-${together}-${level}`);
   await log.recovered();
   const waits: number[] = [];
   let underWay = 0;
@@ -158,29 +159,33 @@ async function bothSides(together: number, open: number, level: 'written' | 'syn
 
 /** A given rate, as arrivals spread over time: the latency at a load that is not saturation. */
 async function atRate(perSecond: number, level: 'written' | 'synced'): Promise<void> {
-  const log = start();
+  const log = start(`rate-${perSecond}-${level}`);
   await log.recovered();
   const waits: number[] = [];
+  const run = (count: number) =>
+    new Promise<void>((resolve) => {
+      const startedMs = performance.now();
+      let [sent, done] = [0, 0];
+      const turn = () => {
+        const due = Math.min(count, Math.floor(((performance.now() - startedMs) * perSecond) / 1000));
+        for (; sent < due; sent++) {
+          if (!log.reserve(1)) throw new Error(`no room: ${log.reason}`);
+          const sentMs = performance.now();
+          void log.append(event(), level).then(() => {
+            waits.push(performance.now() - sentMs);
+            if (++done === count) resolve();
+          });
+        }
+        if (sent < count) setTimeout(turn, 0.2);
+      };
+      turn();
+    });
+  await run(perSecond * 2);
+  waits.length = 0;
+  const count = perSecond * 4;
   const usage = process.cpuUsage();
   const own = process.threadCpuUsage();
-  const startedMs = performance.now();
-  const count = perSecond * 4;
-  await new Promise<void>((resolve) => {
-    let [sent, done] = [0, 0];
-    const turn = () => {
-      const due = Math.min(count, Math.floor(((performance.now() - startedMs) * perSecond) / 1000));
-      for (; sent < due; sent++) {
-        if (!log.reserve(1)) throw new Error(`no room: ${log.reason}`);
-        const sentMs = performance.now();
-        void log.append(event(), level).then(() => {
-          waits.push(performance.now() - sentMs);
-          if (++done === count) resolve();
-        });
-      }
-      if (sent < count) setTimeout(turn, 0.2);
-    };
-    turn();
-  });
+  await run(count);
   const all = process.cpuUsage(usage);
   const main = process.threadCpuUsage(own);
   waits.sort((a, b) => a - b);
@@ -196,7 +201,7 @@ async function atRate(perSecond: number, level: 'written' | 'synced'): Promise<v
 
 /** The start after so many records in all: until `ready`, first checkpoint included. */
 async function recovery(total: number): Promise<void> {
-  let log = start();
+  let log = start('recovery');
   await log.recovered();
   while (log.stats().size < total) {
     const count = Math.min(2_000, total - log.stats().size);
@@ -210,7 +215,7 @@ async function recovery(total: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 3_000));
   await log.close();
   const startedMs = performance.now();
-  log = start();
+  log = start('recovery');
   await log.recovered();
   print(`start after ${log.stats().size} records`, { ms: performance.now() - startedMs, state: log.state });
   await log.close();
