@@ -1,4 +1,5 @@
 import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import { hmacHex, type PreparedHmac, prepareHmac } from './hmac.ts';
 
 /**
  * How a record names its input. A bare digest of a payload with few possible values gives the payload away to whoever
@@ -23,7 +24,8 @@ const maxCachedKeys = 10_000;
 /** A tenant's key, and the bytes that all its messages begin with, with room for a digest behind them. */
 interface TenantKey {
   readonly key: KeyObject;
-  readonly message: Buffer;
+  /** Over the tenant's messages, which differ in the digest at their end. */
+  readonly hmac: PreparedHmac;
   readonly digestAt: number;
 }
 
@@ -46,13 +48,12 @@ export class InputHasher {
   inputHash(tenant: string, opId: string, digestHex: string): string {
     const mode = this.modeOf(tenant);
     if (mode === 'plain') return `b3:${digestHex}`;
-    const { key, message, digestAt } = this.#key(tenant);
+    const { key, hmac, digestAt } = this.#key(tenant);
     if (mode === 'commit') {
       return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, digestAlg, digestHex)}`;
     }
-    // One buffer for all messages of a tenant: making one costs as much as the HMAC.
-    message.write(digestHex, digestAt, 'hex');
-    return `hmac-sha256:${this.#options.kid}:${createHmac('sha256', key).update(message).digest('hex')}`;
+    hmac.inner.write(digestHex, digestAt, 'hex');
+    return `hmac-sha256:${this.#options.kid}:${hmacHex(hmac)}`;
   }
 
   /** Hex, 16 bytes. */
@@ -64,13 +65,11 @@ export class InputHasher {
     const cached = this.#keys.get(tenant);
     if (cached !== undefined) return cached;
     const info = `intaglio/audit-input/v1\0${tenant}\0${this.#options.kid}`;
-    const key = createSecretKey(new Uint8Array(hkdfSync('sha256', this.#root, '', info, 32)));
+    const bytes = new Uint8Array(hkdfSync('sha256', this.#root, '', info, 32));
     const prefix = Buffer.from(messagePrefix(tenant, digestAlg));
-    const made = {
-      key,
-      message: Buffer.concat([prefix, Buffer.alloc(digestBytes)]),
-      digestAt: prefix.length,
-    };
+    const hmac = prepareHmac(bytes, prefix.length + digestBytes);
+    hmac.inner.set(prefix, hmac.messageAt);
+    const made = { key: createSecretKey(bytes), hmac, digestAt: hmac.messageAt + prefix.length };
     if (this.#keys.size >= maxCachedKeys) this.#keys.clear();
     this.#keys.set(tenant, made);
     return made;

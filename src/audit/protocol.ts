@@ -36,7 +36,7 @@ export const defaultLogOptions: LogOptions = {
   checkpointIntervalMs: 1_000,
   checkpointMinIntervalMs: 100,
   checkpointLateMs: 3_000,
-  syncIntervalMs: 10,
+  syncIntervalMs: 50,
   maxDurableLagMs: 1_000,
   ballastBytes: 16 * 1024 * 1024,
   reserveRatio: 0.05,

@@ -167,9 +167,29 @@ export class AuditService {
       return;
     }
     await this.#repair(recovered);
+    await this.#reopenHead(recovered);
     const { head, headCounter } = recovered;
     const start = { ...recovered, checkpoint: head.checkpoint, minimumIndex: head.minimumIndex };
-    await this.#write(start, headCounter, (writer) => this.#boot(writer, recovered));
+    await this.#write(start, headCounter + 1, (writer) => this.#boot(writer, recovered));
+  }
+
+  /**
+   * Before anything is appended: whoever is killed between the boot record and the HEAD that counts it must not leave
+   * records behind a HEAD that says `clean`, or one frame more each time behind a HEAD of this boot.
+   */
+  async #reopenHead({ state, head: { checkpoint, minimumIndex }, headCounter }: Recovered): Promise<void> {
+    const { files, bootId } = this.#parts;
+    const tree = { size: state.size, root: state.root() };
+    const head = new HeadFile(files, this.#data.headPath, this.#secrets.head, headCounter);
+    try {
+      head.write({
+        ...{ epoch: this.#epoch, bootId, written: tree, durable: tree, checkpoint },
+        ...{ clean: false, minimumIndex },
+      });
+      await head.sync();
+    } finally {
+      head.close();
+    }
   }
 
   /** Only after everything else was found in order. The torn bytes are kept, and the boot record names them. */

@@ -30,7 +30,13 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['main', 'start-audit', 'start-cryptography', 'cli', 'workers']);
+export const mayNameImplementations = new Set([
+  'main',
+  'start-audit',
+  'start-cryptography',
+  'cli',
+  'workers',
+]);
 
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {

@@ -11,7 +11,7 @@ import {
   machine,
   startLog,
 } from './support/log.ts';
-import type { MemoryFiles } from './support/memory-files.ts';
+import { type MemoryFiles, systemError } from './support/memory-files.ts';
 
 const wal = `${auditDirectory}/e1/wal/00000000000000000000.wal`;
 
@@ -268,4 +268,37 @@ test('sequence and time are checked: a clock far behind keeps the log from start
   assert.equal(text.match(/"type":"clock"/g)?.length, 1);
   on.nowMs -= 600_000;
   assert.equal((await stateAfterStart(on)).state, 'unavailable');
+});
+
+test('a kill between the boot record and the HEAD that counts it is survived, after a clean stop and many in a row', async () => {
+  const { on, files } = await withRecords(10, 'close');
+  for (let round = 0; round < 3; round++) {
+    let booted = false;
+    files.fault = (operation, path) => {
+      if (operation === 'write' && path === wal) booted = true;
+      else if (booted) throw systemError('EIO');
+    };
+    const killed = await startLog(on);
+    assert.ok(booted, killed.log.reason);
+    killed.kill();
+    files.fault = () => {};
+  }
+  const { state, reason } = await stateAfterStart(on);
+  assert.equal(state, 'ready', reason);
+});
+
+test('a power cut after the boot record was written finds a HEAD that is not clean any more', async () => {
+  const { on, files } = await withRecords(10, 'close');
+  let after: MemoryFiles | undefined;
+  files.fault = (operation, path) => {
+    // The boot record's page reaches the disk, HEAD's next one does not.
+    if (operation !== 'sync' || path !== wal || after !== undefined) return;
+    after = files.afterPowerLoss();
+    after.edit(wal, () => files.read(wal) as Buffer);
+  };
+  const running = await startLog(on);
+  running.kill();
+  assert.ok(after !== undefined);
+  const { state, reason } = await stateAfterStart({ ...on, files: after, bootId: '2'.repeat(32) });
+  assert.equal(state, 'ready', reason);
 });
