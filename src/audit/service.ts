@@ -285,7 +285,7 @@ export class AuditService {
     first(writer);
     // Ready means: under a checkpoint. Until the keys and the store can make one, no key is used.
     while (!(await writer.settle())) {
-      if (this.#closing) return;
+      if (this.#closing || this.#trouble === 'write_failed' || this.#trouble === 'sync_failed') return;
       if (this.#trouble === undefined) this.#enter('unavailable', 'the first checkpoint cannot be made yet');
       await sleep(retryMs);
     }

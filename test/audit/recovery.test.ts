@@ -289,16 +289,19 @@ test('a kill between the boot record and the HEAD that counts it is survived, af
 
 test('a power cut after the boot record was written finds a HEAD that is not clean any more', async () => {
   const { on, files } = await withRecords(10, 'close');
+  const { anchor } = on;
+  const before = files.read(wal)?.length;
   let after: MemoryFiles | undefined;
   files.fault = (operation, path) => {
     // The boot record's page reaches the disk, HEAD's next one does not.
-    if (operation !== 'sync' || path !== wal || after !== undefined) return;
+    const written = files.read(wal)?.length !== before;
+    if (operation !== 'sync' || path !== wal || !written || after !== undefined) return;
     after = files.afterPowerLoss();
     after.edit(wal, () => files.read(wal) as Buffer);
   };
   const running = await startLog(on);
   running.kill();
   assert.ok(after !== undefined);
-  const { state, reason } = await stateAfterStart({ ...on, files: after, bootId: '2'.repeat(32) });
+  const { state, reason } = await stateAfterStart({ ...on, anchor, files: after, bootId: '2'.repeat(32) });
   assert.equal(state, 'ready', reason);
 });
