@@ -169,15 +169,15 @@ class Replay {
     ];
     if (this.#sameBoot || clean) demands.push({ by: 'written', ...written });
     if (published !== undefined) demands.push({ by: 'published', ...published });
+    // The anchor is saved before HEAD counts a checkpoint and before anyone sees it.
+    const seen = Math.max(checkpoint.size, published?.size ?? 0);
     if (anchor !== undefined && anchor.epoch === epoch) {
       if (anchor.origin !== origin) throw new Failed('anchor_mismatch', 'the anchor is of another log');
-      // The anchor is saved before HEAD counts a checkpoint and before anyone sees it.
-      const seen = Math.max(checkpoint.size, published?.size ?? 0);
       if (anchor.size < seen) {
         throw new Failed('anchor_behind', `the key store remembers ${anchor.size} of ${seen} records`);
       }
       demands.push({ by: 'anchor', size: anchor.size, root: anchor.root });
-    } else if (anchored && checkpoint.size > 0) {
+    } else if (anchored && seen > 0) {
       if (anchor === undefined) throw new Failed('anchor_missing', 'the key store does not know this log');
       throw new Failed(
         'anchor_mismatch',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { frameHeaderBytes, readFrame } from '../../src/audit/frames.ts';
+import { ok } from '../../src/core/result.ts';
 import { createRandom } from '../faults/random.ts';
 import {
   appendMany,
@@ -304,4 +305,26 @@ test('a power cut after the boot record was written finds a HEAD that is not cle
   assert.ok(after !== undefined);
   const { state, reason } = await stateAfterStart({ ...on, anchor, files: after, bootId: '2'.repeat(32) });
   assert.equal(state, 'ready', reason);
+});
+
+test('a store without an anchor is not believed once a checkpoint was published, whatever HEAD says and after a reboot', async () => {
+  const on = machine();
+  const files = on.files as MemoryFiles;
+  let [headBefore, saved] = [undefined as Map<string, Buffer> | undefined, 0];
+  const first = await startLog(on, {
+    parts: {
+      anchors: {
+        load: async () => ok(undefined),
+        save: async () => {
+          if (saved++ === 0) headBefore = files.copy(headPath);
+          return ok(undefined);
+        },
+      },
+    },
+  });
+  first.kill();
+  files.restore(headPath, headBefore as Map<string, Buffer>);
+  const { state, reason } = await stateAfterStart({ ...on, bootId: '2'.repeat(32) });
+  assert.equal(state, 'integrity_failed');
+  assert.match(reason, /^anchor_missing/);
 });
