@@ -12,7 +12,7 @@ export interface Anchor extends TreeHead {
 
 export interface AnchorStore {
   load(): Promise<Result<Anchor | undefined>>;
-  /** Durable when it resolves. */
+  /** Durable when it resolves. Refuses with Conflict to go back: to a smaller tree, an older epoch or another root. */
   save(anchor: Anchor): Promise<Result<void>>;
 }
 
@@ -30,10 +30,30 @@ export function storeAnchors(store: Store, key: KeyObject): AnchorStore {
       return anchor === undefined ? refuse('AuditUnavailable', 'the anchor is not authentic') : ok(anchor);
     },
     async save(anchor) {
-      const outcome = await store.commit([{ key: anchorKey, value: sealAnchor(anchor, key) }]);
-      return outcome.ok ? ok(undefined) : outcome;
+      // A save that was given up can still arrive after a newer one: its revision is an old one then.
+      const found = await store.get(anchorKey);
+      if (!found.ok) return found;
+      const { value, revision: expectedRevision } = found.value ?? { value: undefined, revision: 0 };
+      const known = value === undefined ? undefined : openAnchor(value, key);
+      if (value !== undefined && known === undefined) {
+        return refuse('AuditUnavailable', 'the anchor is not authentic');
+      }
+      if (known !== undefined && !continues(known, anchor)) {
+        return refuse('Conflict', 'the store has a newer anchor');
+      }
+      const change = { key: anchorKey, value: sealAnchor(anchor, key), expectedRevision };
+      const outcome = await store.commit([change]);
+      if (!outcome.ok) return outcome;
+      return outcome.value.committed ? ok(undefined) : refuse('Conflict', 'another anchor came between');
     },
   };
+}
+
+function continues(known: Anchor, next: Anchor): boolean {
+  if (known.epoch !== next.epoch) return known.epoch < next.epoch;
+  if (known.origin !== next.origin) return false;
+  if (known.size !== next.size) return known.size < next.size;
+  return Buffer.compare(known.root, next.root) === 0;
 }
 
 /** JSON, then HMAC-SHA-256 of it. */
