@@ -5,7 +5,15 @@ import type { Acceptance, AuditState } from './audit-log.ts';
 import { type Files, replaceFile } from './files.ts';
 import { emptyTree, type Head, HeadFile, readHead } from './head.ts';
 import { InputHasher } from './input-hash.ts';
-import { epochDirectory, epochOrigin, epochsIn, layoutOf, segmentsIn, walFilesIn } from './layout.ts';
+import {
+  epochDirectory,
+  epochOrigin,
+  epochsIn,
+  layoutOf,
+  segmentLeaves,
+  segmentsIn,
+  walFilesIn,
+} from './layout.ts';
 import { LogState } from './log-state.ts';
 import { LogWriter, type LogWriterStart, type Trouble } from './log-writer.ts';
 import { parseVkey } from './note.ts';
@@ -193,7 +201,7 @@ export class AuditService {
   }
 
   /** Only after everything else was found in order. The torn bytes are kept, and the boot record names them. */
-  async #repair({ torn, walFirst, walOffset }: Recovered): Promise<void> {
+  async #repair({ torn, walFirst, walOffset, state, head }: Recovered): Promise<void> {
     const { files } = this.#parts;
     const layout = this.#layout();
     if (torn !== undefined) {
@@ -206,11 +214,16 @@ export class AuditService {
       }
       for (const first of torn.laterFiles) files.remove(layout.walFile(first));
     }
-    // Also what is whole may lie in the page cache only.
-    const wal = files.open(layout.walFile(walFirst), 'write');
-    wal.truncate(walOffset);
-    await wal.sync();
-    wal.close();
+    // After a failed fdatasync Linux calls the pages clean: syncing them again succeeds and writes nothing. What HEAD does
+    // not call durable is therefore written anew.
+    for (const first of walFilesIn(files, layout)) {
+      if (first + segmentLeaves <= head.durable.size || first === walFirst) continue;
+      await replaceFile(files, layout.walFile(first), files.read(layout.walFile(first)) ?? Buffer.alloc(0));
+    }
+    const last = files.read(layout.walFile(walFirst)) ?? Buffer.alloc(0);
+    if (state.size > head.durable.size || last.length !== walOffset) {
+      await replaceFile(files, layout.walFile(walFirst), last.subarray(0, walOffset));
+    }
     await files.syncDirectory(layout.wal);
   }
 

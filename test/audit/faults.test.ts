@@ -107,6 +107,32 @@ test('a write error or a failed fdatasync ends the log until a restart, and is n
   }
 });
 
+test('what a failed fdatasync left in the page cache is written anew before it counts as durable', async () => {
+  const on = machine();
+  const files = on.files as MemoryFiles;
+  const first = await startLog(on);
+  await appendMany(first.log, 5);
+  files.fault = (what, path) => {
+    if (what === 'sync' && path.endsWith('.wal')) throw systemError('EIO');
+  };
+  assert.ok(first.log.reserve(1));
+  assert.equal((await first.log.append(event(), 'synced')).ok, false);
+  await until(() => first.log.state === 'unavailable', 'the log is unavailable');
+  first.kill();
+  files.fault = () => {};
+  // The same boot: the page cache still has what the disk has not.
+  on.files = files.afterCrash();
+  const second = await startLog(on);
+  assert.equal(second.log.state, 'ready', second.log.reason);
+  const { size } = second.log.stats();
+  second.kill();
+  on.files = (on.files as MemoryFiles).afterPowerLoss();
+  const third = await startLog({ ...on, bootId: '2'.repeat(32) });
+  assert.equal(third.log.state, 'ready', third.log.reason);
+  assert.ok(third.log.stats().size > size);
+  await third.log.close();
+});
+
 test('a stalled disk fills the slots and no more, refuses, and is survived', async () => {
   const on = machine();
   const files = on.files as MemoryFiles;

@@ -8,6 +8,8 @@ interface Node {
   cached: Buffer;
   length: number;
   durable: Buffer;
+  /** Bytes that a failed sync did not write, and that count as clean since: no later sync writes them. */
+  forgotten?: { from: number; to: number };
 }
 
 /**
@@ -62,8 +64,14 @@ export class MemoryFiles implements Files {
       sync: async () => {
         const seen = Buffer.from(node.cached.subarray(0, node.length));
         await this.syncGate;
-        this.fault('sync', path);
+        try {
+          this.fault('sync', path);
+        } catch (error) {
+          node.forgotten ??= { from: node.durable.length, to: seen.length };
+          throw error;
+        }
         this.syncs++;
+        if (node.forgotten !== undefined) seen.fill(0, node.forgotten.from, node.forgotten.to);
         node.durable = seen;
       },
       truncate: (size) => {
@@ -145,8 +153,8 @@ export class MemoryFiles implements Files {
   /** The same files after the process ended: everything is there, in the page cache. */
   afterCrash(): MemoryFiles {
     const next = new MemoryFiles();
-    for (const [path, { cached, length, durable }] of this.#names) {
-      const node = { cached: Buffer.from(cached.subarray(0, length)), length, durable };
+    for (const [path, { cached, length, ...disk }] of this.#names) {
+      const node = { cached: Buffer.from(cached.subarray(0, length)), length, ...disk };
       next.#names.set(path, node);
       if (this.#durableNames.has(path)) next.#durableNames.set(path, node);
     }
