@@ -357,6 +357,9 @@ export class AuditLogClient implements AuditLog {
     if (state === 'integrity_failed') {
       this.#unwritten = [];
       this.#unwrittenFrom = 0;
+      // The next epoch begins with an empty log: what was durable and witnessed says nothing of it.
+      this.#durableSize = 0;
+      this.#witnessedSize = 0;
     }
     if (changed) this.#parts.report('audit_state', reason === undefined ? state : `${state}: ${reason}`);
     for (const wake of this.#stateWaiters.splice(0)) wake();
