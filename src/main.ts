@@ -241,6 +241,7 @@ function createServer(
     refusals: new RateLimits([{ count: config.refusalsPerAddress, windowMs: 1_000 }], maxAddresses),
     clock: systemClock,
     onRefused: (reason) => countRefusal(metrics, reason),
+    onInternal: (requestId) => log.error({ request_id: requestId }, 'answered 500'),
     onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),
   });
 }

@@ -6,6 +6,7 @@ import type { Failure, FailureCode } from './core/failure.ts';
 import { type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
 import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
+import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import type {
   Answer,
   CryptoOperation,
@@ -143,12 +144,23 @@ async function runRecorded<Input>(
   const wanted = works.filter(isWork);
   const room = audit.reserve(wanted);
   if (!room.ok) return works.map((work) => (isWork(work) ? room : { ok: false, failure: work }));
-  const ran = await signatures.runAll(wanted, terms);
+  const ran = (await signatures.runAll(wanted, terms)).map((outcome, index) =>
+    made(wanted[index] as CryptoWork, outcome),
+  );
   const recorded = await audit.record(room.value, name, wanted, ran, caller);
   let next = 0;
   return works.map((work) =>
     isWork(work) ? (recorded[next++] as WorkOutcome) : { ok: false, failure: work },
   );
+}
+
+/** A signature that could not be made fails its whole work: half of a hybrid one must not pass for a whole one. */
+function made(
+  { callClass }: CryptoWork,
+  outcome: Result<readonly BatchResult[]>,
+): Result<readonly BatchResult[]> {
+  if (callClass !== 'sign' || !outcome.ok) return outcome;
+  return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
 }
 
 function isWork(work: CryptoWork | Failure): work is CryptoWork {

