@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
-import type { AuditLogClient, AuditLogParts } from './audit/client.ts';
-import { type NoteSigner, noteKey, signatureTypes } from './audit/note.ts';
+import type { AuditLogClient } from './audit/client.ts';
+import { type NoteKey, type NoteSigner, noteKey, parseVkey, signatureTypes } from './audit/note.ts';
 import { type AuditParts, type AuditReading, startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
 import { startAuditLog } from './audit/start.ts';
 import { type AuditTrail, createAuditTrail } from './audit/trail.ts';
 import { parsePolicy } from './audit/witness/policy.ts';
-import { createWitnessing } from './audit/witness/witnessing.ts';
+import { createWitnessing, type WitnessedLog, type Witnessing } from './audit/witness/witnessing.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from './core/private-file.ts';
@@ -61,6 +61,11 @@ export async function openAudit(
     { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
   ];
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
+  const witnessing = witnessingOf(config, reading, {
+    keys: (origin) => signersOf(origin).flatMap(({ vkey }) => noteKeyOf(vkey)),
+    extent: () => auditLog.stats(),
+    contradicted: (detail) => auditLog.contradicted(detail),
+  });
   const auditLog: AuditLogClient = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
@@ -72,7 +77,7 @@ export async function openAudit(
     {
       attestationKeys: async (origin) => ({ signers: signersOf(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
-      ...witnessOf(config, reading),
+      ...(witnessing === undefined ? undefined : { witness: (checkpoint) => witnessing.cosign(checkpoint) }),
       report: (event, detail) => log.warn({ event, detail }, 'audit'),
     },
     (cause) => {
@@ -86,6 +91,8 @@ export async function openAudit(
     auditLog.recovered(),
     new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
   ]);
+  // In the background: a witness that cannot be reached holds up nobody, and one that is ahead is believed at any time.
+  void auditLog.recovered().then(() => witnessing?.compare());
   const vkeys = () => signersOf(auditLog.stats().origin).map(({ vkey }) => vkey);
   return {
     trail: createAuditTrail(auditLog),
@@ -103,7 +110,12 @@ export async function openAudit(
   };
 }
 
-function witnessOf(config: Config, reading: AuditReading): Pick<AuditLogParts, 'witness'> | undefined {
+function noteKeyOf(vkey: string): NoteKey[] {
+  const parsed = parseVkey(vkey);
+  return parsed.ok ? [parsed.value] : [];
+}
+
+function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog): Witnessing | undefined {
   const { auditWitnessPolicy: file, auditWitnessFailure: fail } = config;
   if (file === 'none') return undefined;
   let text: string;
@@ -114,7 +126,7 @@ function witnessOf(config: Config, reading: AuditReading): Pick<AuditLogParts, '
   }
   const parsed = parsePolicy(text);
   if (!parsed.ok) throw new StartError(`the witness policy ${file}: ${parsed.problem}`);
-  return { witness: createWitnessing(parsed.policy, fail, reading) };
+  return createWitnessing(parsed.policy, fail, reading, log);
 }
 
 function openSecret(path: string, length: number): Uint8Array {

@@ -1,6 +1,8 @@
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { PublishedCheckpoint } from '../audit-log.ts';
+import { openCheckpoint } from '../checkpoint.ts';
 import { hashBytes } from '../merkle.ts';
+import { type NoteKey, parseNote } from '../note.ts';
 import type { AuditReading } from '../reading.ts';
 import { Cosigner } from './cosigner.ts';
 import type { Policy } from './policy.ts';
@@ -8,15 +10,30 @@ import type { Policy } from './policy.ts';
 /** For each request; a round may take two of them. The log's checkpoints go on meanwhile. */
 const requestTimeoutMs = 2_000;
 
-/**
- * Has checkpoints cosigned as a policy asks. Refused while the quorum is not there (`closed`), and whenever a witness
- * has seen more of this log than there is: then this is an older copy of it.
- */
+/** What witnessing has to know of the log. */
+export interface WitnessedLog {
+  /** Verifier keys of the log itself. */
+  keys(origin: string): readonly NoteKey[];
+  /** Origin and records of the log as it is. */
+  extent(): { readonly origin: string; readonly size: number };
+  /** A witness holds more than the log has. */
+  contradicted(detail: string): void;
+}
+
+export interface Witnessing {
+  /** The note with cosignatures. Refused while the quorum is not there (`closed`). */
+  cosign(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
+  /** Asks the witnesses what they hold: a log that is an older copy of itself is contradicted. */
+  compare(): Promise<void>;
+}
+
+/** Has checkpoints cosigned as a policy asks, and believes no witness that it was rolled back without our own signature. */
 export function createWitnessing(
   policy: Policy,
   fail: 'open' | 'closed',
   reading: AuditReading,
-): (checkpoint: PublishedCheckpoint) => Promise<Result<Uint8Array>> {
+  log: WitnessedLog,
+): Witnessing {
   const cosigner = new Cosigner({
     policy,
     fail,
@@ -28,17 +45,43 @@ export function createWitnessing(
         ? ok(hashesOf(answer.value.bytes))
         : refuse('NotFound');
     },
+    // That it is ahead is only what it says; what it holds has our signature, or is nothing.
+    onAhead: () => void compare(),
   });
-  return async ({ origin, size, root, note }) => {
-    const round = await cosigner.cosign(Buffer.from(note), { origin, size, root });
-    if (round.ahead !== undefined) {
-      return refuse(
-        'AuditUnavailable',
-        'a witness has cosigned more of this log than there is: it was rolled back',
-      );
+
+  async function compare(): Promise<void> {
+    const { origin } = log.extent();
+    const keys = log.keys(origin);
+    for (const { witness, note } of await cosigner.held(origin)) {
+      const opened = openCheckpoint(note, origin, ownSignaturesOf(note, keys));
+      const { size } = log.extent();
+      if (opened.ok && opened.value.size > size) {
+        log.contradicted(
+          `witness ${witness} holds a checkpoint of ${opened.value.size} records, the log has ${size}`,
+        );
+      }
     }
-    return round.publish ? ok(round.note) : refuse('AuditUnavailable', 'too few witnesses have cosigned');
+  }
+
+  return {
+    compare,
+    async cosign({ origin, size, root, note }) {
+      const round = await cosigner.cosign(Buffer.from(note), { origin, size, root });
+      if (round.ahead !== undefined)
+        return refuse('AuditUnavailable', 'a witness has cosigned more of this log');
+      return round.publish ? ok(round.note) : refuse('AuditUnavailable', 'too few witnesses have cosigned');
+    },
   };
+}
+
+/** A witness need not keep all of our signatures; those that it kept have to be ours. */
+function ownSignaturesOf(note: Uint8Array, keys: readonly NoteKey[]): readonly NoteKey[] {
+  const parsed = parseNote(note);
+  if (!parsed.ok) return keys;
+  const kept = keys.filter(({ name, id }) =>
+    parsed.value.signatures.some((signature) => signature.name === name && signature.keyId === id),
+  );
+  return kept.length === 0 ? keys : kept;
 }
 
 function hashesOf(bytes: Uint8Array): Uint8Array[] {

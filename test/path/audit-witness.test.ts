@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import test, { type TestContext } from 'node:test';
+import {
+  call,
+  helloWorldB3,
+  type RunningService,
+  startService,
+  temporaryDirectory,
+} from '../support/service.ts';
+
+const program = 'src/cli/main.ts';
+
+async function initWitness(dir: string): Promise<string[]> {
+  const made = spawn(process.execPath, [
+    program,
+    'witness',
+    'init',
+    '--name',
+    'witness.example/w1',
+    '--dir',
+    dir,
+  ]);
+  let vkeys = '';
+  made.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    vkeys += chunk;
+  });
+  await once(made, 'close');
+  return vkeys.trim().split('\n');
+}
+
+async function serveWitness(context: TestContext, dir: string, log: string): Promise<string> {
+  const serving = spawn(process.execPath, [
+    program,
+    'witness',
+    'serve',
+    '--dir',
+    dir,
+    '--log',
+    log,
+    '--bind',
+    '127.0.0.1:0',
+  ]);
+  context.after(async () => {
+    serving.kill('SIGTERM');
+    await once(serving, 'exit');
+  });
+  for await (const line of createInterface(serving.stdout)) {
+    const url = /http:\/\/[0-9.:]+/.exec(line)?.[0];
+    if (url !== undefined) return url;
+  }
+  throw new Error('the witness does not serve');
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+const sign = (service: RunningService, kid: string) =>
+  call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
+
+test('an older copy of everything is seen by a witness only, and then nothing is signed', {
+  timeout: 60_000,
+}, async (context) => {
+  const place = temporaryDirectory();
+  const dataDir = join(place, 'data');
+  const first = await startService({ dataDir });
+  const made = await call(first, first.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  const { vkeys } = (await call(first, first.token, 'GET', '/v1/kms/audit/vkeys')).body;
+  assert.equal(await first.stop(), 0);
+  cpSync(dataDir, join(place, 'old'), { recursive: true });
+
+  const logKeys = join(place, 'log.vkeys');
+  writeFileSync(logKeys, `${vkeys.join('\n')}\n`);
+  const witnessDir = join(place, 'witness');
+  const [ed25519] = await initWitness(witnessDir);
+  const url = await serveWitness(context, witnessDir, logKeys);
+  const policy = join(place, 'policy');
+  writeFileSync(policy, `witness w1 ${ed25519} ${url}\nquorum w1\n`);
+  const env = { KMS_AUDIT_WITNESS_POLICY: policy };
+
+  const second = await startService({ dataDir, env });
+  for (let n = 0; n < 10; n++) assert.equal((await sign(second, made.body.kid)).status, 200);
+  await until(async () => {
+    const metrics = await (await fetch(`${second.url}/metrics`)).text();
+    return Number(/^kms_audit_witnessed_size (\d+)$/m.exec(metrics)?.[1]) >= 12;
+  });
+  assert.equal(await second.stop(), 0);
+
+  rmSync(dataDir, { recursive: true });
+  cpSync(join(place, 'old'), dataDir, { recursive: true });
+  const third = await startService({ dataDir, env });
+  await until(async () => (await call(third, undefined, 'GET', '/readyz')).status === 503);
+  const refused = await sign(third, made.body.kid);
+  assert.equal(refused.body.error.code, 'AuditUnavailable');
+  assert.deepEqual((await call(third, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);
+  assert.equal(await third.stop(), 0);
+});
