@@ -112,6 +112,7 @@ async function useKeys<Input>(
   const plan = planned instanceof Promise ? await planned : planned;
   if (!plan.ok) {
     observe(parts, operation.name, 'none', plan, startedAtMs);
+    await parts.audit.denied(operation.name, operation.subject?.(input), plan.failure.code, caller);
     return plan;
   }
   const { tenant } = caller;
@@ -197,6 +198,8 @@ async function manageKeys<Input>(
 ): Promise<Result<Answer>> {
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
+  if (!answer.ok)
+    await parts.audit.denied(operation.name, operation.subject?.(input), answer.failure.code, caller);
   return answer;
 }
 

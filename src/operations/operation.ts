@@ -98,6 +98,8 @@ interface Described<Input> {
   readonly name: string;
   readonly scope: Scope;
   parse(request: OperationRequest): Result<Input>;
+  /** The kid that a call is about, as it was given: for the record of a refusal. Absent where there is none. */
+  subject?(input: Input): string | undefined;
 }
 
 /** Uses keys: planned here, queued and run by the request path. */

@@ -91,12 +91,13 @@ export function readKeyOperation(parts: OperationParts): KeyOperation<string> {
 }
 
 /** Every way to ask for a private key: refused, whoever asks. */
-export function exportKeyOperation(): KeyOperation<void> {
+export function exportKeyOperation(): KeyOperation<string> {
   return {
     kind: 'keys',
     name: 'export',
     scope: 'kms:read',
-    parse: () => ok(undefined),
+    parse: ({ kid }) => ok(kid ?? ''),
+    subject: (kid) => kid,
     run: () => refuse('ExportForbidden', 'public keys: GET /v1/kms/keys/{kid}'),
   };
 }

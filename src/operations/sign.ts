@@ -61,6 +61,7 @@ export function signOperation(parts: OperationParts): CryptoOperation<SignReques
     name: 'sign',
     scope: 'kms:sign',
     parse: (request) => signShape.parse(request),
+    subject: ({ kid }) => kid,
     plan(request, caller) {
       const plan = planSign(parts, request, caller);
       return plan instanceof Promise ? plan.then(single) : single(plan);

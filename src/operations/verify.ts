@@ -63,6 +63,7 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     name: 'verify',
     scope: 'kms:verify',
     parse: (request) => verifyShape.parse(request),
+    subject: ({ sigs }) => sigs[0]?.kid,
     plan(request, caller) {
       const plan = planVerify(parts, request, caller);
       return plan instanceof Promise ? plan.then(single) : single(plan);

@@ -145,6 +145,34 @@ test('without the scope nothing of the log is shown', async () => {
   }
 });
 
+test('a refusal that concerns a key of the caller is recorded; one about somebody else’s is not', async () => {
+  const owner = await service.mint('refused', 'kms:create,kms:read,kms:rotate,kms:sign,kms:audit');
+  const made = await call(service, owner, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  const path = `/v1/kms/keys/${encodeURIComponent(made.body.kid)}`;
+  await call(service, owner, 'POST', `${path}/rotate`, {});
+  assert.equal(
+    (await call(service, owner, 'POST', '/v1/kms/sign', { kid: made.body.kid, payload_b3: helloWorldB3 }))
+      .status,
+    409,
+  );
+  assert.equal((await call(service, owner, 'GET', `${path}/export`)).status, 403);
+  await call(service, owner, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
+  const { records } = (await call(service, owner, 'GET', '/v1/kms/audit/records')).body;
+  assert.deepEqual(
+    records.map(({ record }: { record: { purpose: string; result: string; seq: number } }) => [
+      record.seq,
+      record.purpose,
+      record.result,
+    ]),
+    [
+      [1, 'create', 'ok'],
+      [2, 'rotate', 'ok'],
+      [3, 'sign', 'denied:Conflict'],
+      [4, 'export', 'denied:ExportForbidden'],
+    ],
+  );
+});
+
 test('a key may ask that its records are synced; for a cosignature there must be a witness', async () => {
   const create = (audit: string) =>
     call(service, acme, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519', policy: { audit } });
