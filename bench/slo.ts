@@ -65,7 +65,7 @@ async function runGates(): Promise<boolean> {
       if (open.length > 0 && round > 1)
         say(`try ${round} of ${maxTries}, for ${open.length} of ${found.length}`);
       for (const { gate, tries } of open) {
-        const attempt = await gate.measure(bench);
+        const attempt = await attemptOf(gate, bench);
         tries.push(attempt);
         tellTry(gate, attempt, passes(gate, attempt));
       }
@@ -75,6 +75,15 @@ async function runGates(): Promise<boolean> {
   say('');
   tell(outcomes);
   return outcomes.every((outcome) => passed(outcome) || !outcome.gate.enforced);
+}
+
+/** A server that refuses to be measured has not kept its promise in this try; the next one may. */
+async function attemptOf(gate: Gate, bench: Bench): Promise<Attempt> {
+  try {
+    return await gate.measure(bench);
+  } catch (cause) {
+    return { value: Number.NaN, detail: cause instanceof Error ? cause.message : String(cause) };
+  }
 }
 
 function tell(outcomes: readonly Outcome[]): void {
