@@ -33,10 +33,11 @@ function roundStep(least: number): number {
 
 function logAxis(lowest: number, highest: number): Axis {
   const powers: number[] = [];
-  const from = Math.floor(Math.log10(lowest));
+  // One decade more below: the logarithm of a value just under a power of ten is rounded up to it.
+  const from = Math.floor(Math.log10(lowest)) - 1;
   const to = Math.ceil(Math.log10(highest));
   // Over more than three decades the twos and fives would run into each other.
-  const factors = to - from > 3 ? [1] : [1, 2, 5];
+  const factors = to - from > 4 ? [1] : [1, 2, 5];
   for (let power = from; power <= to; power++) {
     for (const factor of factors) powers.push(Number((factor * 10 ** power).toPrecision(10)));
   }

@@ -32,6 +32,12 @@ test('an axis holds every value and has ticks from one end to the other', () => 
   );
 });
 
+test('an axis begins below a value just under a power of ten', () => {
+  const { ticks, place } = axisFor([999_999_999.999_997_9], 'log');
+  assert.ok((ticks[0] as number) < 1e9 && ticks.length >= 2);
+  assert.ok(place(999_999_999.999_997_9) <= 1);
+});
+
 test('ticks and figures are short', () => {
   assert.deepEqual([0, 0.5, 20, 2_000, 1_500_000].map(tickText), ['0', '0.5', '20', '2k', '1.5M']);
   assert.deepEqual([0.012345, 5.678, 123.4, 9_876.5, Number.NaN].map(figure), [
