@@ -1,5 +1,6 @@
 import type { Algorithm } from '../algorithms/descriptor.ts';
 import { findAlgorithm } from '../algorithms/registry.ts';
+import { isName } from '../core/name.ts';
 
 /** A key identifier taken apart: `<tenant>/<purpose>/<alg>/<uuid>`, with `#v<N>` where it names a version. */
 export interface Kid {
@@ -18,16 +19,15 @@ const maxKidLength = 256;
 export const maxVersion = 2 ** 31 - 1;
 
 // All anchored, without alternatives or nested repetition: linear in a text that is bounded before.
-const label = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const versionNumber = /^[1-9][0-9]{0,9}$/;
 
 export function isTenant(text: string): boolean {
-  return label.test(text);
+  return isName(text);
 }
 
 export function isPurpose(text: string): boolean {
-  return label.test(text);
+  return isName(text);
 }
 
 /** RFC 9562 section 4: the hexadecimal text form, lower case, of any version and variant. */

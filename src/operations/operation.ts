@@ -2,7 +2,7 @@ import type { CostMeter } from '../admission/costs.ts';
 import type { CallClass } from '../admission/scheduler.ts';
 import type { AuditParts } from '../audit/reading.ts';
 import type { Failure } from '../core/failure.ts';
-import type { Result } from '../core/result.ts';
+import { ok, type Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
 import type { Custody } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
@@ -118,3 +118,19 @@ export interface KeyOperation<Input> extends Described<Input> {
 
 // biome-ignore lint/suspicious/noExplicitAny: each operation's input is its own; the request path only carries it from parse to plan or run.
 export type Operation = CryptoOperation<any> | KeyOperation<any>;
+
+/** The plan of a request that is one work: its outcome becomes the whole answer. */
+export function singlePlan<Plan extends { readonly work: CryptoWork }>(
+  planned: Step<Plan>,
+  finish: (plan: Plan, outcome: WorkOutcome) => Result<unknown>,
+): Step<CryptoPlan> {
+  if (planned instanceof Promise) return planned.then((plan) => singlePlan(plan, finish));
+  if (!planned.ok) return planned;
+  return ok({
+    works: [planned.value.work],
+    finish(outcomes) {
+      const answer = finish(planned.value, outcomes[0] as WorkOutcome);
+      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
+    },
+  });
+}

@@ -9,11 +9,11 @@ import { type BatchResult, batchOps, type SignItem } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import {
   type CryptoOperation,
-  type CryptoPlan,
   type CryptoWork,
   type KeyUse,
   type OperationParts,
   type Step,
+  singlePlan,
   type UseReceipt,
   useOf,
   type WorkOutcome,
@@ -62,22 +62,8 @@ export function signOperation(parts: OperationParts): CryptoOperation<SignReques
     scope: 'kms:sign',
     parse: (request) => signShape.parse(request),
     subject: ({ kid }) => kid,
-    plan(request, caller) {
-      const plan = planSign(parts, request, caller);
-      return plan instanceof Promise ? plan.then(single) : single(plan);
-    },
+    plan: (request, caller) => singlePlan(planSign(parts, request, caller), finishSign),
   };
-}
-
-function single(plan: Result<SignPlan>): Result<CryptoPlan> {
-  if (!plan.ok) return plan;
-  return ok({
-    works: [plan.value.work],
-    finish(outcomes) {
-      const answer = finishSign(plan.value, outcomes[0] as WorkOutcome);
-      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
-    },
-  });
 }
 
 export function planSign(parts: OperationParts, request: SignRequest, caller: Caller): Step<SignPlan> {

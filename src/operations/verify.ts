@@ -9,11 +9,11 @@ import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge } from './hybrid.ts';
 import {
   type CryptoOperation,
-  type CryptoPlan,
   type CryptoWork,
   type KeyUse,
   type OperationParts,
   type Step,
+  singlePlan,
   useOf,
   type WorkOutcome,
 } from './operation.ts';
@@ -64,22 +64,8 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     scope: 'kms:verify',
     parse: (request) => verifyShape.parse(request),
     subject: ({ sigs }) => sigs[0]?.kid,
-    plan(request, caller) {
-      const plan = planVerify(parts, request, caller);
-      return plan instanceof Promise ? plan.then(single) : single(plan);
-    },
+    plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
   };
-}
-
-function single(plan: Result<VerifyPlan>): Result<CryptoPlan> {
-  if (!plan.ok) return plan;
-  return ok({
-    works: [plan.value.work],
-    finish(outcomes) {
-      const answer = finishVerify(plan.value, outcomes[0] as WorkOutcome);
-      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
-    },
-  });
 }
 
 export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {
