@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
+import { until } from '../support/keyring.ts';
 import { exchange, metric, RawConnection } from '../support/requests.ts';
 import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
 
@@ -308,7 +309,7 @@ describe('framing', { timeout: 120_000 }, () => {
       await Promise.all(leaving.map((connection) => connection.closed()));
     }
     await assertSigns();
-    assert.equal(await metric(service, 'kms_queue_depth'), 0);
+    await until(async () => (await metric(service, 'kms_queue_depth')) === 0);
   });
 
   test('connections beyond the limit are closed, those within it served', async () => {
