@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createTwoPersonAcceptance } from './audit/acceptance.ts';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { AuditLogClient } from './audit/client.ts';
@@ -101,7 +102,14 @@ export async function openAudit(
       reading,
       vkeys,
       witnessed: config.auditWitnessPolicy !== 'none',
-      accept: (acceptance) => auditLog.accept(acceptance),
+      acceptance: createTwoPersonAcceptance(
+        auditLog,
+        (acceptance) => {
+          log.warn({ event: 'audit_accepted', ...acceptance }, 'audit');
+          return auditLog.accept(acceptance);
+        },
+        systemClock,
+      ),
     },
     async close() {
       await auditLog.close();

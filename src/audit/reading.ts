@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import { workerEnvironment } from '../core/worker-environment.ts';
-import type { Acceptance } from './audit-log.ts';
+import type { TwoPersonAcceptance } from './acceptance.ts';
 
 /** What can be asked of a log while it is written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
@@ -86,6 +86,6 @@ export interface AuditParts {
   vkeys(): readonly string[];
   /** Whether checkpoints are cosigned, so that an answer can wait for that. */
   readonly witnessed: boolean;
-  /** After an integrity failure: a new epoch begins. */
-  accept(acceptance: Acceptance): Promise<Result<void>>;
+  /** After an integrity failure: two people agree, and a new epoch begins. */
+  readonly acceptance: TwoPersonAcceptance;
 }

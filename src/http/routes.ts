@@ -23,7 +23,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/proof`]: { get: 'audit_proof' },
   [`${prefix}/audit/vkeys`]: { get: 'audit_vkeys' },
   [`${prefix}/audit/records`]: { get: 'audit_records' },
-  [`${prefix}/audit/accept`]: { post: 'audit_accept' },
+  [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
 };
 
 /** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */

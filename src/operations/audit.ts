@@ -1,13 +1,11 @@
-import { type Static, Type } from '@sinclair/typebox';
 import type { AuditParts, ReadAnswer, ReadQuestion } from '../audit/reading.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';
 import type { Answer, KeyOperation } from './operation.ts';
-import { parseQuery, shapeOf } from './parse.ts';
-import { closed } from './schemas.ts';
+import { parseQuery } from './parse.ts';
 
-const noLog = refuse('Unsupported', 'this service keeps no audit log: KMS_AUDIT=off');
+export const noLog = refuse('Unsupported', 'this service keeps no audit log: KMS_AUDIT=off');
 
 /** The auditor role: an auditor of the operator's tenant sees everything, others what is their tenant's. */
 function tenantSeen(caller: Caller): string | undefined {
@@ -91,35 +89,6 @@ export function auditVkeysOperation(parts: AuditParts | undefined): KeyOperation
   return auditOperation('audit_vkeys', parts, noQuery, (audit) =>
     ok({ status: 200, body: { vkeys: audit.vkeys() } }),
   );
-}
-
-const acceptRequest = closed({
-  reason: Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\x00-\\x1f\\x7f]+$' }),
-  approvers: Type.Array(Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9@._-]+$' }), {
-    minItems: 2,
-    maxItems: 8,
-    uniqueItems: true,
-  }),
-});
-const acceptShape = shapeOf(acceptRequest);
-
-/** POST /audit/accept: after an integrity failure, two approvers accept the loss and a new epoch begins. */
-export function auditAcceptOperation(
-  parts: AuditParts | undefined,
-): KeyOperation<Static<typeof acceptRequest>> {
-  return {
-    kind: 'keys',
-    name: 'audit_accept',
-    scope: 'kms:admin',
-    parse: (request) => acceptShape.parse(request),
-    async run(request, caller) {
-      if (parts === undefined) return noLog;
-      if (caller.tenant !== operatorTenant)
-        return refuse('NoCapability', 'only the operator accepts a loss of the log');
-      const accepted = await parts.accept(request);
-      return accepted.ok ? ok({ status: 200, body: { accepted: true } }) : accepted;
-    },
-  };
 }
 
 interface RecordsQuery {

@@ -34,7 +34,7 @@ export interface OperationRequest {
 
 export type Answer =
   /** Plain JSON. */
-  | { readonly status: 200 | 201; readonly body: unknown }
+  | { readonly status: 200 | 201 | 202; readonly body: unknown }
   /** A format that others have defined. */
   | { readonly status: 200; readonly raw: { readonly contentType: string; readonly bytes: Uint8Array } };
 

@@ -1,12 +1,12 @@
 import { loadOperation } from './admin.ts';
 import {
-  auditAcceptOperation,
   auditCheckpointOperation,
   auditProofOperation,
   auditRecordsOperation,
   auditTileOperation,
   auditVkeysOperation,
 } from './audit.ts';
+import { auditAcceptOperation, auditPendingOperation } from './audit-accept.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
@@ -36,6 +36,7 @@ export function createOperations(parts: OperationParts) {
     audit_vkeys: auditVkeysOperation(parts.audit),
     audit_records: auditRecordsOperation(parts.audit),
     audit_accept: auditAcceptOperation(parts.audit),
+    audit_pending: auditPendingOperation(parts.audit),
   } satisfies Record<string, Operation>;
 }
 

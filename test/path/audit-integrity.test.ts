@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { call, helloWorldB3, startService, temporaryDirectory } from '../support/service.ts';
 
-test('a log that was cut after a clean stop: no signature, verification goes on, two approvers begin a new epoch', async () => {
+test('a log that was cut after a clean stop: no signature, verification goes on, two approvers begin a new epoch', async (context) => {
   const dataDir = temporaryDirectory();
   const first = await startService({ dataDir });
   const made = await call(first, first.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
@@ -20,6 +20,7 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   for (const file of readdirSync(wal)) truncateSync(join(wal, file), 500);
 
   const second = await startService({ dataDir });
+  context.after(() => second.kill());
   const refused = await call(second, second.token, 'POST', '/v1/kms/sign', sign);
   assert.equal(refused.status, 503);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
@@ -44,17 +45,36 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   const metrics = await (await fetch(`${second.url}/metrics`)).text();
   assert.match(metrics, /kms_audit_integrity_failed_total 1\n/);
 
-  const accept = (token: string, approvers: string[]) =>
-    call(second, token, 'POST', '/v1/kms/audit/accept', { reason: 'drill', approvers });
-  assert.equal((await accept(second.token, ['one', 'one'])).status, 400, 'two different approvers');
-  assert.equal((await accept(await second.mint('acme', 'kms:admin'), ['one', 'two'])).status, 403);
-  const accepted = await accept(second.token, ['one', 'two']);
+  const accept = (token: string, body: object) => call(second, token, 'POST', '/v1/kms/audit/accept', body);
+  const alice = second.token;
+  const bob = await second.mint('default', 'kms:admin');
+  assert.equal((await accept(await second.mint('acme', 'kms:admin'), { reason: 'drill' })).status, 403);
+  assert.equal((await accept(alice, { reason: 'drill', approval: '0123456789abcdef' })).status, 400);
+  assert.equal((await accept(alice, { reason: 'drill', approvers: ['one', 'two'] })).status, 400);
+  const proposed = await accept(alice, { reason: 'drill' });
+  assert.equal(proposed.status, 202, JSON.stringify(proposed.body));
+  assert.equal(proposed.body.state, 'pending');
+  assert.match(proposed.body.failure, /^[a-z_]+: /);
+  const { approval, approver } = proposed.body;
+  const pending = await call(second, bob, 'GET', '/v1/kms/audit/accept');
+  assert.deepEqual(pending.body.pending, [{ ...proposed.body, state: undefined }].map(withoutUndefined));
+  assert.equal((await accept(bob, { approval: '0123456789abcdef' })).status, 404, 'no such approval');
+  const alone = await accept(alice, { approval });
+  assert.deepEqual([alone.status, alone.body.error.code], [403, 'PolicyViolation'], 'the same actor twice');
+  assert.equal((await call(second, alice, 'POST', '/v1/kms/sign', sign)).status, 503, 'still latched');
+  const accepted = await accept(bob, { approval });
   assert.equal(accepted.status, 200, JSON.stringify(accepted.body));
+  assert.equal(accepted.body.state, 'accepted');
+  assert.equal(accepted.body.approvers.length, 2);
+  assert.equal(accepted.body.approvers[0], approver);
   for (let status = 503; status !== 200; )
     status = (await call(second, second.token, 'POST', '/v1/kms/sign', sign)).status;
+  const { records } = (await call(second, alice, 'GET', '/v1/kms/audit/records?limit=1')).body;
+  assert.equal(records[0].record.type, 'integrity');
+  assert.equal(records[0].record.data.approvers, accepted.body.approvers.join(' '));
   assert.deepEqual(readdirSync(join(dataDir, 'audit')).sort(), ['e1', 'e2']);
   assert.equal(
-    (await accept(second.token, ['one', 'two'])).body.error.code,
+    (await accept(alice, { reason: 'drill' })).body.error.code,
     'Conflict',
     'nothing left to accept',
   );
@@ -64,3 +84,7 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   assert.equal((await call(third, third.token, 'POST', '/v1/kms/sign', sign)).status, 200);
   assert.equal(await third.stop(), 0);
 });
+
+function withoutUndefined(object: object): object {
+  return JSON.parse(JSON.stringify(object));
+}

@@ -3,8 +3,9 @@ import { Command } from 'commander';
 import { fail } from '../fail.ts';
 
 interface Options {
-  reason: string;
-  approver?: string[];
+  reason?: string;
+  approval?: string;
+  pending?: true;
   url: string;
   tokenFile: string;
 }
@@ -15,30 +16,36 @@ const timeoutMs = 30_000;
 export function acceptCommand(): Command {
   return new Command('accept')
     .description(
-      'after an integrity failure: accept the loss, and start the next epoch of the log under a new origin',
+      'after an integrity failure: two people accept the loss, and the next epoch of the log starts under a new origin',
     )
-    .requiredOption('--reason <text>', 'why, for the record that begins the epoch; at most 500 characters')
     .option(
-      '--approver <name>',
-      'who approves; at least two different ones',
-      (name: string, before: string[] | undefined) => [...(before ?? []), name],
+      '--reason <text>',
+      'the first approver: why, for the record that begins the epoch; at most 500 characters',
     )
+    .option('--approval <id>', 'the second approver: confirms what the first one was answered')
+    .option('--pending', 'shows the failure, and which approvals wait for a second approver')
     .option('--url <url>', 'the running service', 'http://127.0.0.1:7441')
-    .requiredOption('--token-file <file>', 'a file with a capability for kms:admin')
+    .requiredOption('--token-file <file>', 'a file with a capability of your own for kms:admin')
     .addHelpText(
       'after',
       `
-The old epoch stays as it is, for whoever looks into it. The new one's first record has its origin, size, root and the
-hash of the evidence. Make sure that both epochs' checkpoints reach the people who verify the log.
+Each approver uses a capability of their own; capabilities attenuated from one are one. An approval waits 15 minutes for
+the second approver, in the memory of the service, and is for the failure that was there when it was given.
+
+The old epoch stays as it is, for whoever looks into it. The new one's first record has its origin, size, root, the hash
+of the evidence, and both approvers. Make sure that both epochs' checkpoints reach the people who verify the log.
 
 Example:
-  npm run -s intaglio -- audit accept --reason "disk replaced, ticket 4711" --approver alice --approver bob --token-file admin.token`,
+  alice:  npm run -s intaglio -- audit accept --reason "disk replaced, ticket 4711" --token-file alice.token
+  bob:    npm run -s intaglio -- audit accept --pending --token-file bob.token
+          npm run -s intaglio -- audit accept --approval 5f0c1d2e3a4b5c6d --token-file bob.token`,
     )
     .action(accept);
 }
 
-async function accept({ reason, approver = [], url, tokenFile }: Options): Promise<void> {
-  if (new Set(approver).size < 2) fail('two different approvers are needed: --approver alice --approver bob');
+async function accept({ reason, approval, pending, url, tokenFile }: Options): Promise<void> {
+  if ([reason, approval, pending].filter((given) => given !== undefined).length !== 1)
+    fail('give exactly one of --reason (first approver), --approval (second approver) and --pending');
   let token: string;
   try {
     token = readFileSync(tokenFile, 'utf8').trim();
@@ -48,9 +55,10 @@ async function accept({ reason, approver = [], url, tokenFile }: Options): Promi
   let response: Response;
   try {
     response = await fetch(`${url.replace(/\/+$/, '')}/v1/kms/audit/accept`, {
-      method: 'POST',
+      ...(pending === true
+        ? { method: 'GET' }
+        : { method: 'POST', body: JSON.stringify(reason === undefined ? { approval } : { reason }) }),
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ reason, approvers: approver }),
       redirect: 'error',
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -60,4 +68,8 @@ async function accept({ reason, approver = [], url, tokenFile }: Options): Promi
   const text = await response.text();
   if (!response.ok) fail(`${url} answers ${response.status}: ${text.slice(0, 500)}`);
   process.stdout.write(`${text.trimEnd()}\n`);
+  if (response.status === 202)
+    process.stderr.write(
+      'nothing is accepted yet: another approver has to confirm, with --approval and the id above\n',
+    );
 }

@@ -71,35 +71,40 @@ test('a log that is being written verifies up to its checkpoint', async (context
   assert.equal(outcome.status, 0, outcome.stdout + outcome.stderr);
 });
 
-test('audit accept asks the service, with two approvers', async (context) => {
-  const asked: { url: string | undefined; authorization: string | undefined; body: string }[] = [];
-  let status = 200;
+test('audit accept asks the service: the first approver, the second one, and who looks what is pending', async (context) => {
+  const asked: { method: string | undefined; authorization: string | undefined; body: string }[] = [];
+  let status = 202;
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
-    asked.push({ url: request.url, authorization: request.headers.authorization, body });
-    response.writeHead(status).end('{"epoch":2}');
+    assert.equal(request.url, '/v1/kms/audit/accept');
+    asked.push({ method: request.method, authorization: request.headers.authorization, body });
+    response.writeHead(status).end('{"state":"pending"}');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   context.after(() => server.close());
   const token = join(temporaryDirectory(context), 'token');
   writeFileSync(token, 'capability\n');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const accept = (...approvers: string[]) => {
-    const named = approvers.flatMap((name) => ['--approver', name]);
-    return intaglio(['audit', 'accept', '--reason', 'disk', ...named, '--url', url, '--token-file', token]);
-  };
-  assert.equal((await accept('alice', 'alice')).status, 1);
+  const accept = (...options: string[]) =>
+    intaglio(['audit', 'accept', ...options, '--url', url, '--token-file', token]);
+  assert.equal((await accept()).status, 1);
+  assert.equal((await accept('--reason', 'disk', '--approval', '0123456789abcdef')).status, 1);
   assert.equal(asked.length, 0);
-  const accepted = await accept('alice', 'bob');
-  assert.deepEqual([accepted.status, accepted.stdout], [0, '{"epoch":2}\n']);
+
+  const first = await accept('--reason', 'disk');
+  assert.deepEqual([first.status, first.stdout], [0, '{"state":"pending"}\n']);
+  assert.match(first.stderr, /nothing is accepted yet/);
+  status = 200;
+  const second = await accept('--approval', '0123456789abcdef');
+  assert.deepEqual([second.status, second.stderr], [0, '']);
+  assert.equal((await accept('--pending')).status, 0);
+  const authorization = 'Bearer capability';
   assert.deepEqual(asked, [
-    {
-      url: '/v1/kms/audit/accept',
-      authorization: 'Bearer capability',
-      body: '{"reason":"disk","approvers":["alice","bob"]}',
-    },
+    { method: 'POST', authorization, body: '{"reason":"disk"}' },
+    { method: 'POST', authorization, body: '{"approval":"0123456789abcdef"}' },
+    { method: 'GET', authorization, body: '' },
   ]);
   status = 409;
-  assert.equal((await accept('alice', 'bob')).status, 1);
+  assert.equal((await accept('--approval', '0123456789abcdef')).status, 1);
 });
