@@ -5,7 +5,8 @@ import { createTwoPersonAcceptance } from './audit/acceptance.ts';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { AuditLogClient } from './audit/client.ts';
-import { type NoteKey, type NoteSigner, noteKey, parseVkey, signatureTypes } from './audit/note.ts';
+import { KeyRotation } from './audit/key-rotation.ts';
+import { type NoteKey, parseVkey } from './audit/note.ts';
 import { type AuditParts, type AuditReading, startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
 import { startAuditLog } from './audit/start.ts';
@@ -16,12 +17,13 @@ import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from './core/private-file.ts';
 import { StartError } from './core/start-error.ts';
-import { openAttestationKeys, signWith } from './custody/attestation-keys.ts';
+import { AttestationKeyStore } from './custody/attestation-keys.ts';
 import type { OpenedRoot } from './custody/root-key/file.ts';
 import type { CryptoLane } from './dispatch/signatures.ts';
 import type { Engine } from './engine/engine.ts';
 import type { Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
+import { proverOf, rotatingKeys } from './start-attestation.ts';
 import type { Store } from './store/store.ts';
 
 /** A log of a few million records is recovered by then; a longer one goes on while verification is served already. */
@@ -52,18 +54,15 @@ export async function openAudit(
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
   const secret = openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes);
-  const keys = await openAttestationKeys(engine, root, store);
-  const sign = {
-    ed25519: signWith(lane, keys.ed25519, systemClock),
-    mlDsa44: signWith(lane, keys.mlDsa44, systemClock),
-  };
-  const signersOf = (origin: string): NoteSigner[] => [
-    { vkey: noteKey(origin, signatureTypes.ed25519, keys.ed25519.publicKey).vkey, sign: sign.ed25519 },
-    { vkey: noteKey(origin, signatureTypes.mlDsa44, keys.mlDsa44.publicKey).vkey, sign: sign.mlDsa44 },
-  ];
+  const keys = rotatingKeys(await AttestationKeyStore.open(engine, root, store), lane);
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
+  const rotation = new KeyRotation({
+    ...{ keys, log: () => auditLog, clock: systemClock, overlapMs: config.auditKeyOverlapMs },
+    prove: proverOf(reading),
+    report: (done, detail) => log[done ? 'info' : 'warn']({ event: 'audit_keys', detail }, 'audit'),
+  });
   const witnessing = witnessingOf(config, reading, {
-    keys: (origin) => signersOf(origin).flatMap(({ vkey }) => noteKeyOf(vkey)),
+    keys: (origin) => rotation.signers(origin).flatMap(({ vkey }) => noteKeyOf(vkey)),
     extent: () => auditLog.stats(),
     contradicted: (detail) => auditLog.contradicted(detail),
   });
@@ -76,7 +75,7 @@ export async function openAudit(
       inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
     },
     {
-      attestationKeys: async (origin) => ({ signers: signersOf(origin) }),
+      attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
       ...(witnessing === undefined ? undefined : { witness: (checkpoint) => witnessing.cosign(checkpoint) }),
       report: (event, detail) => log.warn({ event, detail }, 'audit'),
@@ -94,13 +93,13 @@ export async function openAudit(
   ]);
   // In the background: a witness that cannot be reached holds up nobody, and one that is ahead is believed at any time.
   void auditLog.recovered().then(() => witnessing?.compare());
-  const vkeys = () => signersOf(auditLog.stats().origin).map(({ vkey }) => vkey);
+  rotation.start();
   return {
     trail: createAuditTrail(auditLog),
     log: auditLog,
     parts: {
       reading,
-      vkeys,
+      rotation,
       witnessed: config.auditWitnessPolicy !== 'none',
       acceptance: createTwoPersonAcceptance(
         auditLog,
@@ -112,6 +111,7 @@ export async function openAudit(
       ),
     },
     async close() {
+      await rotation.close();
       await auditLog.close();
       await reading.close();
     },

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { AnchorStore } from './anchor.ts';
 import type {
@@ -226,25 +225,6 @@ export class AuditLogClient implements AuditLog {
     this.#port.postMessage({ kind: 'contradicted', detail });
   }
 
-  /**
-   * Puts the keys' successors on the log and under a checkpoint of the old keys, so that who trusts those can trust
-   * these. From then on `attestationKeys` should give both for as long as verifiers need, and then the new ones only.
-   */
-  async announceAttestationKeys(old: readonly string[], next: readonly string[]): Promise<Result<void>> {
-    for (const [index, vkey] of next.entries()) {
-      // Two ML-DSA-44 keys and what is around them are more than a slot; the old one's name and key id say which it is.
-      const oldKey = old[index]?.split('+').slice(0, 2).join('+') ?? '';
-      const data = { old_key: oldKey, new_vkey: vkey, not_before: Math.floor(Date.now() / 1000) };
-      if (!this.reserve(1)) return unavailable;
-      const done = await this.append(
-        { ...ownEvent, opId: randomUUID(), type: 'attkey.transition', data },
-        'synced',
-      );
-      if (!done.ok) return done;
-    }
-    return ok(undefined);
-  }
-
   close(): Promise<void> {
     this.#closed ??= new Promise<void>((resolve) => {
       this.#whenClosed = resolve;
@@ -445,17 +425,6 @@ export class AuditLogClient implements AuditLog {
     return this.#statistics[statistic[name]] ?? 0;
   }
 }
-
-const ownEvent = {
-  actor: 'audit-log',
-  alg: 'none',
-  digestHex: undefined,
-  keyId: 'audit',
-  keyVersion: 0,
-  purpose: 'log',
-  result: 'ok',
-  tenant: '',
-} as const;
 
 /** Settles those whose record is among the first `size`; gives the others. */
 function settleUpTo(list: Waiting[], size: number, settle: (waiting: Waiting) => void): Waiting[] {

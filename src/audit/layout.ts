@@ -24,6 +24,16 @@ export function epochsIn(files: Files, auditDirectory: string): number[] {
     .sort((a, b) => a - b);
 }
 
+/** The proof of a change of the keys that sign checkpoints, and the record that it proves; from 0, in their order. */
+export function keyFile(number: number, ending: 'tlog-proof' | 'json'): string {
+  return `keys/${number}.${ending}`;
+}
+
+/** Whether this is such a path. */
+export function isKeyFile(path: string): boolean {
+  return /^keys\/(0|[1-9][0-9]{0,5})\.(tlog-proof|json)$/.test(path);
+}
+
 /** Names of the files of one epoch. */
 export interface Layout {
   readonly directory: string;

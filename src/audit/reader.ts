@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseCheckpoint } from './checkpoint.ts';
 import { type Files, systemFiles } from './files.ts';
 import { eachEntry, frameHeaderBytes, readFrame } from './frames.ts';
@@ -6,6 +6,7 @@ import {
   chunkLeaves,
   epochDirectory,
   epochsIn,
+  isKeyFile,
   type Layout,
   layoutOf,
   segmentLeaves,
@@ -124,9 +125,10 @@ export class LogReader implements TileReader {
     }
   }
 
-  /** `checkpoint`, or a tile or bundle under the newest checkpoint, in the width that the path asks for. */
+  /** `checkpoint`, a file of keys/, or a tile or bundle under the newest checkpoint, in the width that the path asks for. */
   read(path: string): Uint8Array | undefined {
     if (path === 'checkpoint') return this.#checkpoint?.note;
+    if (isKeyFile(path)) return this.#files.read(join(this.layout.directory, path));
     const tile = parseTilePath(path);
     return tile && this.tile(tile);
   }

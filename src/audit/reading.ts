@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import { workerEnvironment } from '../core/worker-environment.ts';
 import type { TwoPersonAcceptance } from './acceptance.ts';
+import type { KeyRotation } from './key-rotation.ts';
 
 /** What can be asked of a log while it is written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
@@ -82,8 +83,8 @@ export function startAuditReading(directory: () => string): AuditReading {
 /** What the audit routes work with. */
 export interface AuditParts {
   readonly reading: AuditReading;
-  /** Verifier keys of the log (C2SP signed-note), one for each signature on its checkpoints. */
-  vkeys(): readonly string[];
+  /** Verifier keys of the log, and how they are replaced. */
+  readonly rotation: Pick<KeyRotation, 'logKeys' | 'rotate'>;
   /** Whether checkpoints are cosigned, so that an answer can wait for that. */
   readonly witnessed: boolean;
   /** After an integrity failure: two people agree, and a new epoch begins. */

@@ -1,6 +1,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Checkpoint } from './checkpoint.ts';
+import { isKeyFile, keyFile } from './layout.ts';
 import {
   entriesLevel,
   parseTilePath,
@@ -12,6 +13,7 @@ import {
   tilesAt,
   tileWidth,
 } from './tiles.ts';
+import { parseTlogProof } from './tlog-proof.ts';
 
 /** A log as plain files, as C2SP tlog-tiles lays them out: what any web server can serve and any tool of others reads. */
 
@@ -25,8 +27,8 @@ function missing(error: unknown): boolean {
 export function staticReader(directory: string): TileReader {
   return {
     read(path) {
-      const known = path === 'checkpoint' || path === minimumIndexFile || parseTilePath(path) !== undefined;
-      if (!known) return undefined;
+      const named = path === 'checkpoint' || path === minimumIndexFile || isKeyFile(path);
+      if (!named && parseTilePath(path) === undefined) return undefined;
       try {
         return readFileSync(join(directory, path));
       } catch (error) {
@@ -78,8 +80,21 @@ export function* exportLog(
       if (level === 0) yield { done: tile.index * tileWidth + tile.width };
     }
   }
+  exportKeyFiles(reader, size, directory);
   if (minimumIndex > 0) writeFile(join(directory, minimumIndexFile), Buffer.from(`${minimumIndex}\n`));
   writeFile(join(directory, 'checkpoint'), note);
+}
+
+/** As far as they lie under this checkpoint: keys may be replaced while the log is exported. */
+function exportKeyFiles(reader: TileReader, size: number, directory: string): void {
+  for (let number = 0; ; number++) {
+    const [recordFile, proofFile] = [keyFile(number, 'json'), keyFile(number, 'tlog-proof')];
+    const [record, proof] = [reader.read(recordFile), reader.read(proofFile)];
+    const parsed = proof && parseTlogProof(proof);
+    if (record === undefined || proof === undefined || !parsed?.ok || parsed.value.size > size) return;
+    writeFile(join(directory, recordFile), record);
+    writeFile(join(directory, proofFile), proof);
+  }
 }
 
 function copyTile(reader: TileReader, tile: TileCoordinates, directory: string): boolean {

@@ -23,8 +23,13 @@ export function formatTlogProof({ index, path, checkpoint }: TlogProof): Uint8Ar
   return Buffer.concat([Buffer.from(`${header}index ${index}\n${hashes}\n`), checkpoint]);
 }
 
+/** With the size that the checkpoint says. */
+export interface ParsedTlogProof extends TlogProof {
+  readonly size: number;
+}
+
 /** Reads a proof; nothing of it is verified. An `extra` line, which other logs may add, is passed over. */
-export function parseTlogProof(bytes: Uint8Array): Result<TlogProof> {
+export function parseTlogProof(bytes: Uint8Array): Result<ParsedTlogProof> {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
   const [head, index, hashes] =
     /^c2sp\.org\/tlog-proof@v1\n(?:extra [A-Za-z0-9+/=]*\n)?index (0|[1-9][0-9]{0,15})\n((?:[^\n]+\n)*)\n/.exec(
@@ -46,7 +51,7 @@ export function parseTlogProof(bytes: Uint8Array): Result<TlogProof> {
   const note = parseNote(checkpoint);
   if (!note.ok) return note;
   const parsed = parseCheckpoint(note.value.text);
-  return parsed.ok ? ok({ index: Number(index), path, checkpoint }) : parsed;
+  return parsed.ok ? ok({ index: Number(index), path, checkpoint, size: parsed.value.size }) : parsed;
 }
 
 export interface ProvenEntry {

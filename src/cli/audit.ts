@@ -2,11 +2,12 @@ import { Command } from 'commander';
 import { acceptCommand } from './audit/accept.ts';
 import { exportCommand } from './audit/export.ts';
 import { proveCommand } from './audit/prove.ts';
+import { rotateKeysCommand } from './audit/rotate-keys.ts';
 import { scrubCommand } from './audit/scrub.ts';
 import { tailCommand } from './audit/tail.ts';
 import { verifyCommand } from './audit/verify.ts';
 
-/** `audit verify`, `audit export`, `audit prove`, `audit tail`, `audit scrub`, `audit accept`. */
+/** `audit verify`, `audit export`, `audit prove`, `audit tail`, `audit scrub`, `audit accept`, `audit rotate-keys`. */
 export function auditCommand(): Command {
   return new Command('audit')
     .description('read and check the audit log: a Merkle tree that tools of others can verify too')
@@ -16,5 +17,6 @@ export function auditCommand(): Command {
     .addCommand(tailCommand())
     .addCommand(scrubCommand())
     .addCommand(acceptCommand())
+    .addCommand(rotateKeysCommand())
     .addHelpText('after', '\nHow to check a log without this program: docs/audit-verify.md');
 }

@@ -220,6 +220,12 @@ export const fields = {
     'hmac',
     'How a record names the payload: `hmac` under a key of the tenant, `commit` with a salt for the caller, `plain` as the digest itself, which anyone with the log can compare.',
   ),
+  auditKeyOverlapMs: field(
+    'KMS_AUDIT_KEY_OVERLAP_MS',
+    integer(0, 31_536_000_000),
+    604_800_000,
+    'Milliseconds for which new keys of the log sign its checkpoints beside the ones that they replace (`audit rotate-keys`). Then the old ones are destroyed. Witnesses need the new keys within that time, because they do not follow the log to them; a week is what people take.',
+  ),
   auditWitnessPolicy: field(
     'KMS_AUDIT_WITNESS_POLICY',
     path,

@@ -3,7 +3,9 @@ import type { OperationName } from '../operations/operations.ts';
 
 const prefix = '/v1/kms';
 const keysPrefix = `${prefix}/keys/`;
-const tilePrefix = `${prefix}/audit/tile/`;
+const auditPrefix = `${prefix}/audit/`;
+/** What lies in an exported log under these. */
+const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
 
 export interface Route {
   readonly operation: OperationName;
@@ -22,6 +24,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/checkpoint`]: { get: 'audit_checkpoint' },
   [`${prefix}/audit/proof`]: { get: 'audit_proof' },
   [`${prefix}/audit/vkeys`]: { get: 'audit_vkeys' },
+  [`${prefix}/audit/rotate-keys`]: { post: 'audit_rotate_keys' },
   [`${prefix}/audit/records`]: { get: 'audit_records' },
   [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
 };
@@ -40,8 +43,8 @@ const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>>
 export function findRoute(method: string, path: string): Result<Route> {
   const methods = fixed[path];
   if (methods !== undefined && Object.hasOwn(fixed, path)) return choose(methods, method, undefined);
-  if (path.startsWith(tilePrefix))
-    return choose({ get: 'audit_tile' }, method, path.slice(tilePrefix.length));
+  if (auditFiles.some((files) => path.startsWith(files)))
+    return choose({ get: 'audit_tile' }, method, path.slice(auditPrefix.length));
   if (!path.startsWith(keysPrefix)) return refuse('NotFound', 'no such path');
 
   const rest = path.slice(keysPrefix.length);

@@ -1,11 +1,16 @@
+import type { LogKeys } from '../audit/key-rotation.ts';
 import type { AuditParts, ReadAnswer, ReadQuestion } from '../audit/reading.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';
 import type { Answer, KeyOperation } from './operation.ts';
-import { parseQuery } from './parse.ts';
+import { parseQuery, shapeOf } from './parse.ts';
+import { timestamp } from './present.ts';
+import { closed } from './schemas.ts';
 
 export const noLog = refuse('Unsupported', 'this service keeps no audit log: KMS_AUDIT=off');
+
+const noMembers = shapeOf(closed({}));
 
 /** The auditor role: an auditor of the operator's tenant sees everything, others what is their tenant's. */
 function tenantSeen(caller: Caller): string | undefined {
@@ -50,14 +55,17 @@ export function auditCheckpointOperation(parts: AuditParts | undefined): KeyOper
   );
 }
 
-/** GET /audit/tile/…: tiles and entry bundles (C2SP tlog-tiles). Bundles hold every tenant's records. */
+/**
+ * GET /audit/tile/…: tiles and entry bundles (C2SP tlog-tiles). Bundles hold every tenant's records. And GET
+ * /audit/keys/<n>.tlog-proof and .json: how the log's keys were replaced.
+ */
 export function auditTileOperation(parts: AuditParts | undefined): KeyOperation<string> {
   return auditOperation(
     'audit_tile',
     parts,
     ({ query, rest }) => {
       const parsed = parseQuery(query, []);
-      return parsed.ok ? ok(`tile/${rest ?? ''}`) : parsed;
+      return parsed.ok ? ok(rest ?? '') : parsed;
     },
     (audit, path, caller) =>
       path.startsWith('tile/entries/') && tenantSeen(caller) !== undefined
@@ -86,9 +94,32 @@ export function auditProofOperation(parts: AuditParts | undefined): KeyOperation
 
 /** GET /audit/vkeys: with which keys the checkpoints verify. */
 export function auditVkeysOperation(parts: AuditParts | undefined): KeyOperation<void> {
-  return auditOperation('audit_vkeys', parts, noQuery, (audit) =>
-    ok({ status: 200, body: { vkeys: audit.vkeys() } }),
+  return auditOperation('audit_vkeys', parts, noQuery, ({ rotation }) =>
+    ok({ status: 200, body: presentLogKeys(rotation.logKeys()) }),
   );
+}
+
+function presentLogKeys({ vkeys, replaced }: LogKeys) {
+  return replaced === undefined
+    ? { vkeys }
+    : { vkeys, replaced: { vkeys: replaced.vkeys, until: timestamp(replaced.untilMs) } };
+}
+
+/** POST /audit/rotate-keys: new keys for the checkpoints, which the log announces. Answered when they sign. */
+export function auditRotateKeysOperation(parts: AuditParts | undefined): KeyOperation<unknown> {
+  return {
+    kind: 'keys',
+    name: 'audit_rotate_keys',
+    scope: 'kms:admin',
+    parse: (request) => noMembers.parse(request),
+    async run(_, caller) {
+      if (parts === undefined) return noLog;
+      if (caller.tenant !== operatorTenant)
+        return refuse('NoCapability', 'only the operator replaces the keys of the log');
+      const rotated = await parts.rotation.rotate(caller.actor);
+      return rotated.ok ? ok({ status: 200, body: presentLogKeys(rotated.value) }) : rotated;
+    },
+  };
 }
 
 interface RecordsQuery {

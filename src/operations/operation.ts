@@ -25,7 +25,7 @@ export interface OperationParts {
 
 /** A request as a listener and the router understood it; nothing in it is checked yet. */
 export interface OperationRequest {
-  /** What the path names, percent-decoded: a kid, or the rest of a tile's path. */
+  /** What the path names, percent-decoded: a kid, or the path of an exported log's file. */
   readonly kid: string | undefined;
   readonly query: string;
   /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */

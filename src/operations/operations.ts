@@ -3,6 +3,7 @@ import {
   auditCheckpointOperation,
   auditProofOperation,
   auditRecordsOperation,
+  auditRotateKeysOperation,
   auditTileOperation,
   auditVkeysOperation,
 } from './audit.ts';
@@ -34,6 +35,7 @@ export function createOperations(parts: OperationParts) {
     audit_tile: auditTileOperation(parts.audit),
     audit_proof: auditProofOperation(parts.audit),
     audit_vkeys: auditVkeysOperation(parts.audit),
+    audit_rotate_keys: auditRotateKeysOperation(parts.audit),
     audit_records: auditRecordsOperation(parts.audit),
     audit_accept: auditAcceptOperation(parts.audit),
     audit_pending: auditPendingOperation(parts.audit),

@@ -14,6 +14,7 @@ export const levels: readonly (readonly string[])[] = [
   ['request-path'],
   ['http'],
   // Parts of main.ts that are subjects of their own.
+  ['start-attestation'],
   ['start-audit', 'start-cryptography'],
   ['main'],
   ['cli'],

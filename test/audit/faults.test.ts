@@ -271,14 +271,6 @@ test('after an integrity failure two approvers start a new epoch, which names th
   await again.log.close();
 });
 
-test('verifier keys that replace others go onto the log', async () => {
-  const on = machine();
-  const { log } = await startLog(on);
-  assert.ok((await log.announceAttestationKeys(['a+00000000+AQ=='], [`a+00000001+${'A'.repeat(1_750)}`])).ok);
-  await log.close();
-  assert.match((on.files as MemoryFiles).read(wal)?.toString('latin1') ?? '', /"old_key":"a\+00000000"/);
-});
-
 test('a witness that has seen more of the log stops it', async () => {
   const on = machine();
   const { log } = await startLog(on);

@@ -8,12 +8,11 @@ import {
 } from '../../audit/checkpoint.ts';
 import { systemFiles } from '../../audit/files.ts';
 import { epochsIn } from '../../audit/layout.ts';
-import { parseNote } from '../../audit/note.ts';
+import { type NoteKey, parseNote } from '../../audit/note.ts';
 import { type LogReader, openLogReader } from '../../audit/reader.ts';
 import { minimumIndexOf, staticReader } from '../../audit/static-log.ts';
 import type { TileReader } from '../../audit/tiles.ts';
 import { fail, failWith } from '../fail.ts';
-import { readVkeys } from '../vkeys.ts';
 
 /** Exit status of commands that found the log to be something else than it should be. 1 is for everything else. */
 export const notVerified = 2;
@@ -80,9 +79,12 @@ export function claimed(note: Uint8Array): Checkpoint {
   return checkpoint.ok ? checkpoint.value : failWith(notVerified, checkpoint.failure.hint ?? '');
 }
 
-/** The checkpoint of a log, opened with the keys in a file; ends the command where it does not verify. */
-export function trusted(note: Uint8Array | undefined, keysFile: string, what: string): OpenedCheckpoint {
-  const keys = readVkeys(keysFile);
+/** The checkpoint of a log, opened with these keys of it; ends the command where it does not verify. */
+export function trusted(
+  note: Uint8Array | undefined,
+  keys: readonly NoteKey[],
+  what: string,
+): OpenedCheckpoint {
   if (note === undefined) failWith(notVerified, `${what} has no checkpoint`);
   const opened = openCheckpoint(note, keys[0]!.name, keys);
   return opened.ok ? opened.value : failWith(notVerified, `${what}: ${opened.failure.hint}`);

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
+import type { NoteKey } from '../../audit/note.ts';
 import { verifyTlogProof } from '../../audit/tlog-proof.ts';
+import { followTransitions, type ProvenTransition } from '../../audit/transition.ts';
 import { type Verified, verifyLog } from '../../audit/verify.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
@@ -8,6 +11,7 @@ import { keysHelp, logHelp, notVerified, openLog, readInput, trusted } from './o
 
 interface Options {
   keys: string;
+  saveKeys?: string;
   older?: string[];
   proof?: string;
   entry?: string;
@@ -24,6 +28,10 @@ export function verifyCommand(): Command {
       'a checkpoint kept from an earlier day, which the log must continue; may be repeated',
       (file: string, before: string[] | undefined) => [...(before ?? []), file],
     )
+    .option(
+      '--save-keys <file>',
+      'write the keys that are trusted in the end, where the log has replaced those of --keys',
+    )
     .option('--proof <file>', 'a proof (*.tlog-proof) instead of a log; with --entry')
     .option('--entry <file>', 'the record that the proof is for, to the byte')
     .option('--json', 'the result as a JSON object on standard output')
@@ -31,7 +39,8 @@ export function verifyCommand(): Command {
       'after',
       `
 What is checked of a log: the signatures of every type that --keys has, every record and its hash, every hash of every
-tile, the root, and that each key's records are numbered without a hole. Keys come from --keys only, never from the log.
+tile, the root, and that each key's records are numbered without a hole. Keys come from --keys, and never from the log but
+where a checkpoint that keys of --keys signed has a record that replaces one of them; that is followed from key to key.
 
 Exit status: 0 everything fits; 1 the command could not be carried out; 2 the log or the proof does not fit.
 
@@ -49,10 +58,19 @@ Examples:
     });
 }
 
-function verify(directory: string, { keys, older = [], json }: Options): void {
-  const log = openLog(directory);
+function verify(directory: string, { keys: keysFile, saveKeys, older = [], json }: Options): void {
+  const opened = openLog(directory);
+  const followed = followTransitions((path) => opened.tiles.read(path), readVkeys(keysFile));
+  if (!followed.ok) failWith(notVerified, `${directory}: ${followed.failure.hint}`);
+  const { keys, transitions } = followed.value;
+  // A checkpoint over all transitions that were read, though the log goes on meanwhile.
+  const log = opened.refresh();
   const checkpoint = trusted(log.note, keys, directory);
-  const olderOnes = older.map((file) => trusted(readInput(file), keys, file));
+  // Before the first entry that is kept, what was the root cannot be computed any more.
+  const ofTransitions = transitions
+    .map((transition) => transition.checkpoint)
+    .filter(({ size }) => size > log.minimumIndex);
+  const olderOnes = [...older.map((file) => trusted(readInput(file), keys, file)), ...ofTransitions];
   const progress = new Progress('verifying', 'records');
   const run = verifyLog(log.tiles, checkpoint, {
     minimumIndex: log.minimumIndex,
@@ -69,11 +87,25 @@ function verify(directory: string, { keys, older = [], json }: Options): void {
     size: checkpoint.size,
     root: Buffer.from(checkpoint.root).toString('base64'),
     signatures: checkpoint.verifiedBy.map(({ key }) => `${key.name}+${key.id}`),
+    transitions: transitions.map(({ index, oldKey, newKey, notBeforeS }) => ({
+      index,
+      from: `${oldKey.name}+${oldKey.id}`,
+      to: `${newKey.name}+${newKey.id}`,
+      not_before: new Date(notBeforeS * 1000).toISOString(),
+    })),
     ...result,
     seconds: Math.round(progress.seconds * 10) / 10,
   };
   process.stdout.write(json === true ? `${JSON.stringify(facts, null, 2)}\n` : summary(facts));
   process.exitCode = facts.verified ? 0 : notVerified;
+  if (saveKeys !== undefined && facts.verified) save(saveKeys, keys, transitions);
+}
+
+/** Those that nothing has replaced. */
+function save(file: string, keys: readonly NoteKey[], transitions: readonly ProvenTransition[]): void {
+  const replaced = new Set(transitions.map(({ oldKey }) => oldKey.vkey));
+  const kept = keys.filter(({ vkey }) => !replaced.has(vkey));
+  writeFileSync(file, kept.map(({ vkey }) => `${vkey}\n`).join(''));
 }
 
 interface Facts extends Verified {
@@ -82,6 +114,7 @@ interface Facts extends Verified {
   readonly size: number;
   readonly root: string;
   readonly signatures: readonly string[];
+  readonly transitions: readonly { readonly index: number; readonly from: string; readonly to: string }[];
   readonly seconds: number;
 }
 
@@ -96,6 +129,7 @@ function summary({ verified, origin, size, root, signatures, records, keys, ...r
     `root        ${root}`,
     `signed by   ${signatures.join(', ')}`,
     `records     ${records} of ${keys} keys, ${timeOf(rest.firstTs)} to ${timeOf(rest.lastTs)}, read in ${rest.seconds} s`,
+    ...rest.transitions.map(({ index, from, to }) => `new key     ${to} for ${from}, by record ${index}`),
     ...rest.findings.map(({ index, what }) => `NOT RIGHT   at ${index}: ${what}`),
     verified ? 'verified: the log is what its checkpoint says' : 'NOT VERIFIED',
   ];

@@ -1,0 +1,30 @@
+import { Command } from 'commander';
+import { askService } from './ask-service.ts';
+
+interface Options {
+  url: string;
+  tokenFile: string;
+}
+
+export function rotateKeysCommand(): Command {
+  return new Command('rotate-keys')
+    .description(
+      'replace the keys that sign the checkpoints; who trusts the old ones comes to trust the new ones',
+    )
+    .option('--url <url>', 'the running service', 'http://127.0.0.1:7441')
+    .requiredOption('--token-file <file>', "a file with a capability of the operator's tenant for kms:admin")
+    .addHelpText(
+      'after',
+      `
+The log announces the new keys under a checkpoint of the old ones. Then both sign for KMS_AUDIT_KEY_OVERLAP_MS, and then
+the old ones are destroyed. Give the new keys (they are printed) to the witnesses before that; audit verify finds them by
+itself from the old ones.
+
+Example:
+  npm run -s intaglio -- audit rotate-keys --token-file admin.token`,
+    )
+    .action(async ({ url, tokenFile }: Options) => {
+      const { text } = await askService(url, '/v1/kms/audit/rotate-keys', tokenFile, {});
+      process.stdout.write(text);
+    });
+}
