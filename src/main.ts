@@ -24,6 +24,7 @@ import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { countRefusal } from './observe/refusals.ts';
+import { createDenials } from './operations/denials.ts';
 import { createOperations } from './operations/operations.ts';
 import {
   createKeyJournal,
@@ -218,7 +219,11 @@ function createServer(
     audit:
       parts.audit.trail === undefined
         ? recordsNothing
-        : createUseRecorder(parts.audit.trail, config.auditDurability),
+        : createUseRecorder(
+            parts.audit.trail,
+            config.auditDurability,
+            createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
+          ),
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

@@ -28,8 +28,11 @@ export interface CallRequest extends OperationRequest {
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
-  /** Asked before a token that was never seen is verified, which costs as much as several signatures. */
-  mayVerifyToken(): boolean;
+  /**
+   * Whether its address has caused few enough refusals: asked before a token that was never seen is verified, which costs
+   * as much as several signatures, and before a missing scope is recorded.
+   */
+  withinAllowance(): boolean;
 }
 
 /** Told what became of each call, and of each item of a batch. */
@@ -66,6 +69,9 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const caller = authenticate(parts, call);
     if (!caller.ok) return caller;
     if (!permits(caller.value, operation.scope)) {
+      // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
+      if (call.withinAllowance())
+        parts.audit.unauthorised(operation.name, caller.value, () => namedIn(operation, call));
       return refuse('NoCapability', `the capability lacks the scope ${operation.scope}`);
     }
     const deadlineMs = admit(parts, call, caller.value, startedAtMs);
@@ -80,11 +86,17 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
   };
 }
 
+/** The keys that a call names; none where it cannot be read. */
+function namedIn(operation: Operation, call: CallRequest): readonly string[] {
+  const input = operation.parse(call);
+  return input.ok ? (operation.subjects?.(input.value) ?? []) : [];
+}
+
 function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequest): Result<Caller> {
   if (call.token === undefined) return refuse('Unauthenticated', 'send Authorization: Bearer <capability>');
   return authenticator.authenticate(call.token, {
     utcMs: clock.utcMs(),
-    mayVerify: () => call.mayVerifyToken(),
+    mayVerify: () => call.withinAllowance(),
   });
 }
 
@@ -112,13 +124,21 @@ async function useKeys<Input>(
   const plan = planned instanceof Promise ? await planned : planned;
   if (!plan.ok) {
     observe(parts, operation.name, 'none', plan, startedAtMs);
-    await parts.audit.denied(operation.name, operation.subject?.(input), plan.failure.code, caller);
+    await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], plan.failure.code, caller);
     return plan;
   }
   const { tenant } = caller;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs: startedAtMs + deadlineMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
-  const outcomes = await runRecorded(parts, operation, works, caller, on);
+  const running = runRecorded(parts, operation, works, caller, on);
+  // After the items that go on have their room in the log.
+  const denying = works.flatMap((work, index) =>
+    isWork(work)
+      ? []
+      : parts.audit.denied(operation.name, plan.value.subjects?.[index] ?? [], work.code, caller),
+  );
+  const outcomes = await running;
+  if (denying.length > 0) await Promise.all(denying);
   for (const [index, work] of works.entries()) {
     observe(
       parts,
@@ -179,8 +199,8 @@ function limitUses<Input>(
   // The call itself was counted when it came in.
   const more = admission.enterMore(tenant, scope, works.length - 1, nowMs);
   return works.map((work, index) => {
-    if (!isWork(work)) return work;
     if (more.refused !== undefined && index > more.admitted) return more.refused.failure;
+    if (!isWork(work)) return work;
     if (work.callClass !== 'sign') return work;
     for (const { keyId } of work.uses) {
       const usedUp = admission.useKey(keyId, nowMs);
@@ -199,7 +219,7 @@ async function manageKeys<Input>(
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
   if (!answer.ok)
-    await parts.audit.denied(operation.name, operation.subject?.(input), answer.failure.code, caller);
+    await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], answer.failure.code, caller);
   return answer;
 }
 

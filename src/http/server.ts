@@ -130,7 +130,7 @@ export class HttpServer implements ListenerHandlers {
       body: exchange.body,
       deadlineWish: exchange.headers.deadlineMs,
       cancellation: exchange.cancellation,
-      mayVerifyToken: () => !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now()),
+      withinAllowance: () => !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now()),
     });
   }
 

@@ -23,7 +23,7 @@ export function destroyKeyOperation(
       const request = shape.parse({ query, body: body.length === 0 ? emptyObject : body });
       return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
     },
-    subject: ({ kid }) => kid,
+    subjects: ({ kid }) => [kid],
     async run({ kid, request }, caller) {
       const destroyed = await parts.keyring.destroy({
         tenant: caller.tenant,

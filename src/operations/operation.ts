@@ -87,6 +87,8 @@ export type WorkOutcome = Result<{
 export interface CryptoPlan {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
+  /** The kids that each item of a batch names: for the records of those that are refused. */
+  readonly subjects?: readonly (readonly string[])[];
   /** `outcomes` has one entry for each of `works`. */
   finish(outcomes: readonly WorkOutcome[]): Result<Answer>;
 }
@@ -98,8 +100,8 @@ interface Described<Input> {
   readonly name: string;
   readonly scope: Scope;
   parse(request: OperationRequest): Result<Input>;
-  /** The kid that a call is about, as it was given: for the record of a refusal. Absent where there is none. */
-  subject?(input: Input): string | undefined;
+  /** The kids that a call names, as they were given: for the record of a refusal. Absent where there are none. */
+  subjects?(input: Input): readonly string[];
 }
 
 /** Uses keys: planned here, queued and run by the request path. */

@@ -63,6 +63,7 @@ export function readKeyOperation(parts: OperationParts): KeyOperation<string> {
       const query = parseQuery(request.query, []);
       return query.ok ? ok(request.kid ?? '') : query;
     },
+    subjects: (kid) => [kid],
     async run(kid, caller) {
       const described = await parts.keyring.describe(caller.tenant, kid);
       if (!described.ok) return described;
@@ -97,7 +98,7 @@ export function exportKeyOperation(): KeyOperation<string> {
     name: 'export',
     scope: 'kms:read',
     parse: ({ kid }) => ok(kid ?? ''),
-    subject: (kid) => kid,
+    subjects: (kid) => [kid],
     run: () => refuse('ExportForbidden', 'public keys: GET /v1/kms/keys/{kid}'),
   };
 }

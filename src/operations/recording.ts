@@ -6,15 +6,15 @@ import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
-import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
+import type { Denials } from './denials.ts';
 import type { CryptoWork, KeyUse, WorkOutcome } from './operation.ts';
 
 /** Reserved places in the log, or none where the call goes on without a record. */
 export type Room = { readonly recorded: boolean };
 
 /** Uses of keys and the audit log. */
-export interface UseRecorder {
+export interface UseRecorder extends Denials {
   /** One place for each use. Refused: no key may be used. */
   reserve(works: readonly CryptoWork[]): Result<Room>;
   /** One outcome for each work, with the receipts of its uses; what could not be recorded becomes a refusal. */
@@ -25,22 +25,12 @@ export interface UseRecorder {
     ran: readonly Result<readonly BatchResult[]>[],
     caller: Caller,
   ): Promise<readonly WorkOutcome[]>;
-  /** A call that was refused although its caller may ask such things. Resolves when it is recorded, or cannot be. */
-  denied(operation: string, kid: string | undefined, code: FailureCode, caller: Caller): Promise<void>;
 }
-
-/** Refusals that say something of a key of the caller's own; all others are counted, not recorded. */
-const recordedRefusals: ReadonlySet<FailureCode> = new Set([
-  'Conflict',
-  'PolicyViolation',
-  'ExportForbidden',
-  'AttestationMissing',
-]);
 
 /** These were refused before any key was used. */
 const unused: ReadonlySet<FailureCode> = new Set(['Backpressure', 'RateLimited', 'Timeout']);
 
-export function createUseRecorder(trail: AuditTrail, level: AuditDurability): UseRecorder {
+export function createUseRecorder(trail: AuditTrail, level: AuditDurability, denials: Denials): UseRecorder {
   return {
     reserve(works) {
       let uses = 0;
@@ -79,23 +69,7 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability): Us
       });
     },
 
-    async denied(operation, kidText, code, caller) {
-      const kid = recordedRefusals.has(code) && kidText !== undefined ? parseKid(kidText) : undefined;
-      // A refusal is right whether or not there is room for its record.
-      if (kid === undefined || kid.tenant !== caller.tenant || trail.reserve(1) !== undefined) return;
-      const event: AuditEvent = {
-        actor: caller.actor,
-        alg: kid.algorithm.name,
-        digestHex: undefined,
-        keyId: kid.id,
-        keyVersion: kid.version ?? 0,
-        opId: randomUUID(),
-        purpose: operation,
-        result: `denied:${code}`,
-        tenant: caller.tenant,
-      };
-      await trail.append(event, level);
-    },
+    ...denials,
   };
 }
 
@@ -104,6 +78,7 @@ export const recordsNothing: UseRecorder = {
   reserve: () => ok({ recorded: false }),
   record: async (_room, _operation, _works, ran) => ran.map((outcome) => withReceipts(outcome, [])),
   denied: async () => {},
+  unauthorised: () => {},
 };
 
 /** What the queue refused never came to a worker. */

@@ -21,7 +21,7 @@ export function rotateKeyOperation(
       const request = shape.parse({ query, body: body.length === 0 ? emptyObject : body });
       return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
     },
-    subject: ({ kid }) => kid,
+    subjects: ({ kid }) => [kid],
     async run({ kid, request }, caller) {
       const made = await parts.keyring.rotate({
         tenant: caller.tenant,

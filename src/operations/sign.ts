@@ -61,7 +61,7 @@ export function signOperation(parts: OperationParts): CryptoOperation<SignReques
     name: 'sign',
     scope: 'kms:sign',
     parse: (request) => signShape.parse(request),
-    subject: ({ kid }) => kid,
+    subjects: signSubjects,
     plan: (request, caller) => singlePlan(planSign(parts, request, caller), finishSign),
   };
 }
@@ -78,6 +78,11 @@ export function planSign(parts: OperationParts, request: SignRequest, caller: Ca
   return Promise.all(kids.map((kid) => parts.keyring.find(caller.tenant, kid))).then((found) =>
     planFor(parts, request, found),
   );
+}
+
+export function signSubjects(request: SignRequest): readonly string[] {
+  const kids = kidsOf(request);
+  return kids === undefined ? [] : typeof kids === 'string' ? [kids] : kids;
 }
 
 function kidsOf({ kid, kid_set, kid_or_set }: SignRequest): string | readonly string[] | undefined {

@@ -63,9 +63,13 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     name: 'verify',
     scope: 'kms:verify',
     parse: (request) => verifyShape.parse(request),
-    subject: ({ sigs }) => sigs[0]?.kid,
+    subjects: verifySubjects,
     plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
   };
+}
+
+export function verifySubjects({ sigs }: VerifyRequest): readonly string[] {
+  return sigs.map(({ kid }) => kid);
 }
 
 export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {

@@ -173,6 +173,91 @@ test('a refusal that concerns a key of the caller is recorded; one about somebod
   );
 });
 
+type Recorded = readonly [seq: number, purpose: string, result: string];
+
+/** Once there are `count` of them: some are written after the answer has left. */
+async function recordsOf(token: string, count: number): Promise<Recorded[]> {
+  for (;;) {
+    const { records } = (await call(service, token, 'GET', '/v1/kms/audit/records')).body as {
+      records: { record: { seq: number; purpose: string; result: string } }[];
+    };
+    if (records.length >= count)
+      return records.map(({ record: { seq, purpose, result } }) => [seq, purpose, result]);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+test('items of a batch that are refused are recorded like calls of their own', async () => {
+  const owner = await service.mint('batches', 'kms:create,kms:sign,kms:verify,kms:rotate,kms:audit');
+  const made = await call(service, owner, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  const rotated = await call(
+    service,
+    owner,
+    'POST',
+    `/v1/kms/keys/${encodeURIComponent(made.body.kid)}/rotate`,
+    {},
+  );
+  const item = (of: string, more = {}) => ({ kid: of, payload_b3: helloWorldB3, ...more });
+  const signed = await call(service, owner, 'POST', '/v1/kms/sign/batch', {
+    items: [
+      item(made.body.kid),
+      item(rotated.body.kid),
+      item(rotated.body.kid, { policy: { mode: 'pq_only' } }),
+      item(kid),
+      { colour: 'red' },
+    ],
+  });
+  assert.deepEqual(
+    signed.body.results.map(({ error }: { error?: { code: string } }) => error?.code),
+    ['Conflict', undefined, 'PolicyViolation', 'NotFound', 'BadRequest'],
+  );
+  const records = await recordsOf(owner, 5);
+  assert.deepEqual(
+    records
+      .slice(2)
+      .map(([, purpose, result]) => [purpose, result])
+      .sort(),
+    [
+      ['sign_batch', 'denied:Conflict'],
+      ['sign_batch', 'denied:PolicyViolation'],
+      ['sign_batch', 'ok'],
+    ],
+  );
+  assert.deepEqual(
+    records.map(([seq]) => seq),
+    [1, 2, 3, 4, 5],
+  );
+});
+
+test('a missing scope is recorded for keys of the caller’s own that there are, up to a bound', async () => {
+  const owner = await service.mint('scopes', 'kms:create,kms:audit');
+  const reader = await service.mint('scopes', 'kms:read');
+  const made = await call(service, owner, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  const own = made.body.kid as string;
+  const refused = async (path: string, body: object) =>
+    assert.equal((await call(service, reader, 'POST', path, body)).status, 403);
+  await refused('/v1/kms/sign', { kid_set: [own, own], payload_b3: helloWorldB3 });
+  await refused('/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
+  await refused('/v1/kms/sign', {
+    kid: own.replace(/.(?=#v1$)/, (digit) => (digit === '0' ? '1' : '0')),
+    payload_b3: helloWorldB3,
+  });
+  await refused('/v1/kms/sign', { colour: 'red' });
+  await refused('/v1/kms/verify/batch', {
+    items: [{ payload_b3: helloWorldB3, sigs: [{ kid: own, signature_b64: 'AAAA' }] }],
+  });
+  await refused(`/v1/kms/keys/${encodeURIComponent(own)}/destroy`, {});
+  const denied = (await recordsOf(owner, 4)).slice(1);
+  assert.deepEqual(denied, [
+    [2, 'sign', 'denied:NoCapability'],
+    [3, 'verify_batch', 'denied:NoCapability'],
+    [4, 'destroy', 'denied:NoCapability'],
+  ]);
+  for (let n = 0; n < 70; n++) await refused('/v1/kms/sign', { kid: own, payload_b3: helloWorldB3 });
+  const all = (await recordsOf(owner, 50)).length;
+  assert.ok(all >= 50 && all < 70, `${all} records`);
+});
+
 test('a key may ask that its records are synced; for a cosignature there must be a witness', async () => {
   const create = (audit: string) =>
     call(service, acme, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519', policy: { audit } });
