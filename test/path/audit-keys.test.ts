@@ -115,3 +115,30 @@ test('after the overlap the old keys sign no more', { timeout: 60_000 }, async (
   assert.deepEqual(await vkeysOf(again), newest);
   assert.equal(await again.stop(), 0);
 });
+
+test('a service that is killed while its keys are replaced starts again and finishes that', {
+  timeout: 60_000,
+}, async () => {
+  const dataDir = temporaryDirectory();
+  const env = { KMS_AUDIT_KEY_OVERLAP_MS: '0' };
+  const oldKeys = join(dataDir, 'old.vkeys');
+  // From the first write to the store until the new keys sign: some 50 ms here.
+  for (const delayMs of [0, 5, 15, 40]) {
+    const service = await startService({ dataDir, env });
+    while ((await vkeysOf(service)).replaced !== undefined) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    if (delayMs === 0) writeFileSync(oldKeys, `${(await vkeysOf(service)).vkeys.join('\n')}\n`);
+    const rotating = call(service, service.token, 'POST', '/v1/kms/audit/rotate-keys', {});
+    rotating.catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, delayMs));
+    await service.kill();
+  }
+  const last = await startService({ dataDir, env });
+  assert.equal((await call(last, undefined, 'GET', '/readyz')).status, 200);
+  const made = await call(last, last.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  assert.equal(made.status, 201);
+  assert.equal(await last.stop(), 0);
+  const verified = await intaglio(['audit', 'verify', join(dataDir, 'audit'), '--keys', oldKeys]);
+  assert.equal(verified.status, 0, verified.stdout + verified.stderr);
+});

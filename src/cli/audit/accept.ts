@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { fail } from '../fail.ts';
+import { askService } from './ask-service.ts';
 
 interface Options {
   reason?: string;
@@ -9,9 +9,6 @@ interface Options {
   url: string;
   tokenFile: string;
 }
-
-/** Starting an epoch takes a checkpoint: two signatures and a few fdatasyncs. */
-const timeoutMs = 30_000;
 
 export function acceptCommand(): Command {
   return new Command('accept')
@@ -46,29 +43,10 @@ Example:
 async function accept({ reason, approval, pending, url, tokenFile }: Options): Promise<void> {
   if ([reason, approval, pending].filter((given) => given !== undefined).length !== 1)
     fail('give exactly one of --reason (first approver), --approval (second approver) and --pending');
-  let token: string;
-  try {
-    token = readFileSync(tokenFile, 'utf8').trim();
-  } catch (error) {
-    fail(`cannot read ${tokenFile}: ${(error as NodeJS.ErrnoException).code}`);
-  }
-  let response: Response;
-  try {
-    response = await fetch(`${url.replace(/\/+$/, '')}/v1/kms/audit/accept`, {
-      ...(pending === true
-        ? { method: 'GET' }
-        : { method: 'POST', body: JSON.stringify(reason === undefined ? { approval } : { reason }) }),
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      redirect: 'error',
-      signal: AbortSignal.timeout(timeoutMs),
-    });
-  } catch {
-    fail(`no answer from ${url}`, 'the service has to run: it keeps the keys that sign the new epoch');
-  }
-  const text = await response.text();
-  if (!response.ok) fail(`${url} answers ${response.status}: ${text.slice(0, 500)}`);
-  process.stdout.write(`${text.trimEnd()}\n`);
-  if (response.status === 202)
+  const body = pending === true ? undefined : { reason, approval };
+  const { status, text } = await askService(url, '/v1/kms/audit/accept', tokenFile, body);
+  process.stdout.write(text);
+  if (status === 202)
     process.stderr.write(
       'nothing is accepted yet: another approver has to confirm, with --approval and the id above\n',
     );
