@@ -218,8 +218,9 @@ async function manageKeys<Input>(
 ): Promise<Result<Answer>> {
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
-  if (!answer.ok)
-    await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], answer.failure.code, caller);
+  const kids = operation.subjects?.(input) ?? [];
+  if (!answer.ok) await parts.audit.denied(operation.name, kids, answer.failure.code, caller);
+  else if (operation.scope === 'kms:read') parts.audit.read(operation.name, kids, caller);
   return answer;
 }
 

@@ -5,10 +5,12 @@ import { createTwoPersonAcceptance } from './audit/acceptance.ts';
 import { storeAnchors } from './audit/anchor.ts';
 import type { AuditLog } from './audit/audit-log.ts';
 import type { AuditLogClient } from './audit/client.ts';
+import { readBootId } from './audit/head.ts';
 import { KeyRotation } from './audit/key-rotation.ts';
 import { type NoteKey, parseVkey } from './audit/note.ts';
 import { type AuditParts, type AuditReading, startAuditReading } from './audit/reading.ts';
 import { auditSecretBytes, deriveSecrets } from './audit/secrets.ts';
+import { linkSideLog, SideLog } from './audit/side-log.ts';
 import { startAuditLog } from './audit/start.ts';
 import { type AuditTrail, createAuditTrail } from './audit/trail.ts';
 import { parsePolicy } from './audit/witness/policy.ts';
@@ -66,6 +68,12 @@ export async function openAudit(
     extent: () => auditLog.stats(),
     contradicted: (detail) => auditLog.contradicted(detail),
   });
+  const sideLog = new SideLog({
+    directory: join(config.dataDir, 'audit', 'degraded'),
+    origin: config.auditOrigin,
+    bootId: readBootId(),
+    clock: systemClock,
+  });
   const auditLog: AuditLogClient = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
@@ -78,7 +86,10 @@ export async function openAudit(
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
       ...(witnessing === undefined ? undefined : { witness: (checkpoint) => witnessing.cosign(checkpoint) }),
-      report: (event, detail) => log.warn({ event, detail }, 'audit'),
+      report(event, detail) {
+        log.warn({ event, detail }, 'audit');
+        if (event === 'audit_state' && detail === 'ready') void linkSideLog(sideLog, auditLog);
+      },
     },
     (cause) => {
       // A service that can sign and not log must not live.
@@ -95,7 +106,7 @@ export async function openAudit(
   void auditLog.recovered().then(() => witnessing?.compare());
   rotation.start();
   return {
-    trail: createAuditTrail(auditLog),
+    trail: createAuditTrail(auditLog, sideLog),
     log: auditLog,
     parts: {
       reading,
@@ -103,9 +114,15 @@ export async function openAudit(
       witnessed: config.auditWitnessPolicy !== 'none',
       acceptance: createTwoPersonAcceptance(
         auditLog,
-        (acceptance) => {
+        async (acceptance) => {
           log.warn({ event: 'audit_accepted', ...acceptance }, 'audit');
-          return auditLog.accept(acceptance);
+          const sealed = await sideLog.seal();
+          const accepted = await auditLog.accept({
+            ...acceptance,
+            ...(sealed === undefined ? undefined : { sideLog: { ...sealed.facts } }),
+          });
+          await sealed?.settle(accepted.ok);
+          return accepted;
         },
         systemClock,
       ),
@@ -113,6 +130,7 @@ export async function openAudit(
     async close() {
       await rotation.close();
       await auditLog.close();
+      await sideLog.close();
       await reading.close();
     },
   };

@@ -84,6 +84,8 @@ export interface Acceptance {
   readonly reason: string;
   /** At least two, all different. */
   readonly approvers: readonly string[];
+  /** What was done without records since the failure, for the record that begins the epoch. */
+  readonly sideLog?: Readonly<Record<string, string | number>>;
 }
 
 /**

@@ -202,7 +202,7 @@ export class AuditLogClient implements AuditLog {
     return this.#state;
   }
 
-  async accept({ reason, approvers }: Acceptance): Promise<Result<void>> {
+  async accept({ reason, approvers, sideLog = {} }: Acceptance): Promise<Result<void>> {
     if (this.#state !== 'integrity_failed')
       return refuse('Conflict', 'there is no integrity failure to accept');
     if (new Set(approvers).size < 2) return refuse('PolicyViolation', 'two approvers are needed');
@@ -212,7 +212,7 @@ export class AuditLogClient implements AuditLog {
       return refuse('BadRequest', 'up to ten approvers, whose names have no spaces');
     }
     const changed = this.#nextState();
-    this.#port.postMessage({ kind: 'accept', acceptance: { reason, approvers: [...approvers] } });
+    this.#port.postMessage({ kind: 'accept', acceptance: { reason, approvers: [...approvers], sideLog } });
     await changed;
     return (await this.recovered()) === 'ready' ? ok(undefined) : unavailable;
   }

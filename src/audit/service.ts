@@ -349,7 +349,7 @@ export class AuditService {
   }
 
   /** The next epoch's first record says how the last one ended, as far as it could be read. */
-  async #accept({ reason, approvers }: Acceptance): Promise<void> {
+  async #accept({ reason, approvers, sideLog }: Acceptance): Promise<void> {
     const failure = this.#failure;
     if (this.#state !== 'integrity_failed' || failure === undefined) return;
     const { files } = this.#parts;
@@ -372,7 +372,7 @@ export class AuditService {
         checkpoint_sha256: hash('sha256', checkpoint, 'hex'),
         evidence_sha256: hash('sha256', evidence, 'hex'),
         reason,
-        approvers: approvers.join(' '),
+        ...{ approvers: approvers.join(' '), ...sideLog },
       });
       this.#boot(writer, undefined);
     });

@@ -1,5 +1,6 @@
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { AuditEvent, AuditLog, AuditReceipt, Durability } from './audit-log.ts';
+import type { SideLog } from './side-log.ts';
 
 /**
  * The audit log as a call meets it: room before a key is used, records before the answer leaves. No record, no
@@ -12,6 +13,10 @@ export interface AuditTrail {
   release(count: number): void;
   /** Uses up one reserved place. Refused: the record could not be kept, and the answer must not leave. */
   append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
+  /** The log takes no records now. */
+  readonly degraded: boolean;
+  /** What is right although there is no record of it: goes to the side log, and nobody waits. */
+  unrecorded(event: AuditEvent): void;
 }
 
 /** A full queue is 2,048 records, which are written within some 20 ms. */
@@ -20,7 +25,7 @@ const queueRetryMs = 20;
 /** Most states that are not `ready` need an operator or a new disk; asking every few seconds is often enough. */
 const unavailableRetryMs = 5_000;
 
-export function createAuditTrail(log: AuditLog): AuditTrail {
+export function createAuditTrail(log: AuditLog, sideLog: Pick<SideLog, 'record'>): AuditTrail {
   return {
     reserve(count) {
       if (log.reserve(count)) return undefined;
@@ -34,5 +39,9 @@ export function createAuditTrail(log: AuditLog): AuditTrail {
     },
     release: (count) => log.release(count),
     append: (event, level) => log.append(event, level),
+    get degraded() {
+      return log.state !== 'ready';
+    },
+    unrecorded: (event) => sideLog.record(event),
   };
 }

@@ -44,16 +44,15 @@ export function createDenials(
 
   const record = async (operation: string, kid: string, code: FailureCode, caller: Caller) => {
     const found = await keys.find(caller.tenant, kid);
-    if (!found.ok || trail.reserve(1) !== undefined) return;
+    if (!found.ok) return;
     const { head, version, algorithm } = found.value;
     const { actor, tenant } = caller;
-    await trail.append(
-      {
-        ...{ actor, alg: algorithm.name, digestHex: undefined, keyId: head.id, keyVersion: version.version },
-        ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}`, tenant },
-      },
-      level,
-    );
+    const event = {
+      ...{ actor, alg: algorithm.name, digestHex: undefined, keyId: head.id, keyVersion: version.version },
+      ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}`, tenant },
+    };
+    if (trail.reserve(1) === undefined) await trail.append(event, level);
+    else trail.unrecorded(event);
   };
 
   return {

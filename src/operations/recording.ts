@@ -6,6 +6,7 @@ import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
+import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
 import type { Denials } from './denials.ts';
 import type { CryptoWork, KeyUse, WorkOutcome } from './operation.ts';
@@ -25,6 +26,8 @@ export interface UseRecorder extends Denials {
     ran: readonly Result<readonly BatchResult[]>[],
     caller: Caller,
   ): Promise<readonly WorkOutcome[]>;
+  /** A read of public keys that was answered. Such reads make no records; while nothing makes any, they are noted. */
+  read(operation: string, kids: readonly string[], caller: Caller): void;
 }
 
 /** These were refused before any key was used. */
@@ -43,7 +46,10 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
     },
 
     async record(room, operation, works, ran, caller) {
-      if (!room.recorded) return ran.map((outcome) => withReceipts(outcome, []));
+      if (!room.recorded) {
+        unrecorded(trail, operation, works, ran, caller);
+        return ran.map((outcome) => withReceipts(outcome, []));
+      }
       const appends: Promise<Result<AuditReceipt>>[] = [];
       for (const [index, outcome] of ran.entries()) {
         const work = works[index] as CryptoWork;
@@ -69,6 +75,23 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
       });
     },
 
+    read(operation, kids, caller) {
+      if (!trail.degraded) return;
+      const named = kids.length === 0 ? [undefined] : kids.map(parseKid);
+      for (const kid of named) {
+        trail.unrecorded({
+          ...{
+            actor: caller.actor,
+            alg: kid?.algorithm.name ?? 'none',
+            digestHex: undefined,
+            keyId: kid?.id ?? '',
+          },
+          ...{ keyVersion: kid?.version ?? 0, opId: randomUUID(), purpose: operation, result: 'ok' },
+          tenant: caller.tenant,
+        });
+      }
+    },
+
     ...denials,
   };
 }
@@ -77,9 +100,26 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
 export const recordsNothing: UseRecorder = {
   reserve: () => ok({ recorded: false }),
   record: async (_room, _operation, _works, ran) => ran.map((outcome) => withReceipts(outcome, [])),
+  read: () => {},
   denied: async () => {},
   unauthorised: () => {},
 };
+
+/** Verifications that were done while the log takes no records. */
+function unrecorded(
+  trail: AuditTrail,
+  operation: string,
+  works: readonly CryptoWork[],
+  ran: readonly Result<readonly BatchResult[]>[],
+  caller: Caller,
+): void {
+  for (const [index, outcome] of ran.entries()) {
+    if (!usedKeys(outcome)) continue;
+    const work = works[index] as CryptoWork;
+    const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
+    for (const use of work.uses) trail.unrecorded(eventOf(use, work, operation, result, caller));
+  }
+}
 
 /** What the queue refused never came to a worker. */
 function usedKeys(outcome: Result<unknown>): boolean {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { call, helloWorldB3, startService, temporaryDirectory } from '../support/service.ts';
@@ -72,7 +72,12 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   const { records } = (await call(second, alice, 'GET', '/v1/kms/audit/records?limit=1')).body;
   assert.equal(records[0].record.type, 'integrity');
   assert.equal(records[0].record.data.approvers, accepted.body.approvers.join(' '));
-  assert.deepEqual(readdirSync(join(dataDir, 'audit')).sort(), ['e1', 'e2']);
+  const { data } = records[0].record;
+  assert.ok(data.side_log_lines >= 2, 'the verification and the read of the public key');
+  const noted = join(dataDir, 'audit', data.side_log_path);
+  const lines = readdirSync(noted).map((name) => readFileSync(join(noted, name), 'utf8'));
+  assert.match(lines.join(''), /"purpose":"verify","result":"ok".*"purpose":"read","result":"ok"/s);
+  assert.deepEqual(readdirSync(join(dataDir, 'audit')).sort(), ['degraded', 'e1', 'e2']);
   assert.equal(
     (await accept(alice, { reason: 'drill' })).body.error.code,
     'Conflict',
