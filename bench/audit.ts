@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Appender } from '../src/audit/appender.ts';
 import type { AuditEvent } from '../src/audit/audit-log.ts';
+import { ChangesUnderWay } from '../src/audit/changes-under-way.ts';
 import { systemFiles } from '../src/audit/files.ts';
 import { HeadFile } from '../src/audit/head.ts';
 import { InputHasher } from '../src/audit/input-hash.ts';
@@ -54,6 +55,7 @@ function appenderAlone(together: number): void {
     wal: new WalWriter(systemFiles, layout, 0, 0),
     hasher: new InputHasher(secrets.inputRoot, inputHash),
     clock: systemClock,
+    changes: new ChangesUnderWay(),
     countWritten: (written) =>
       head.write({
         ...{ epoch: 1, written, bootId: '0'.repeat(32), durable: tree, checkpoint: tree },

@@ -23,6 +23,7 @@ import { AttestationKeyStore } from './custody/attestation-keys.ts';
 import type { OpenedRoot } from './custody/root-key/file.ts';
 import type { CryptoLane } from './dispatch/signatures.ts';
 import type { Engine } from './engine/engine.ts';
+import { inventoryPage } from './keys/inventory.ts';
 import type { Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { proverOf, rotatingKeys } from './start-attestation.ts';
@@ -85,6 +86,7 @@ export async function openAudit(
     {
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
+      keys: { page: (after) => inventoryPage(store, after) },
       ...(witnessing === undefined ? undefined : { witness: (checkpoint) => witnessing.cosign(checkpoint) }),
       report(event, detail) {
         log.warn({ event, detail }, 'audit');

@@ -1,11 +1,19 @@
 import type { Clock } from '../core/clock.ts';
 import type { AuditEvent } from './audit-log.ts';
+import type { ChangesUnderWay } from './changes-under-way.ts';
 import { frameHeaderBytes, maxFrameBody, writeFrameHeader } from './frames.ts';
 import type { TreeHead } from './head.ts';
 import type { InputHasher } from './input-hash.ts';
 import { segmentLeaves } from './layout.ts';
 import type { FullSegment, LogState } from './log-state.ts';
-import { composeRecord, logKeyId, maxOwnRecordBytes, type Numbering, packEvent } from './record.ts';
+import {
+  type AuditRecord,
+  composeRecord,
+  logKeyId,
+  maxOwnRecordBytes,
+  type Numbering,
+  packEvent,
+} from './record.ts';
 import type { WalWriter } from './wal.ts';
 
 export interface AppenderParts {
@@ -13,6 +21,7 @@ export interface AppenderParts {
   readonly wal: WalWriter;
   readonly hasher: InputHasher;
   readonly clock: Clock;
+  readonly changes: ChangesUnderWay;
   /** Counts the written records outside the audit directory, before anyone hears of them. Throws as the disk does. */
   countWritten(tree: TreeHead): void;
 }
@@ -59,6 +68,11 @@ export class Appender {
     return { size: this.#firstIndex, root: this.#rootBefore };
   }
 
+  /** Records of the log with those that wait for the next flush. */
+  get size(): number {
+    return this.#parts.state.size + this.#backlog.length;
+  }
+
   get pendingBytes(): number {
     return this.#bodyLength;
   }
@@ -77,7 +91,7 @@ export class Appender {
 
   /** A record of the log about itself. */
   appendOwn(type: string, data: NonNullable<AuditEvent['data']>, opId: string): void {
-    const packed = packEvent({
+    this.appendFound({
       actor: 'audit-log',
       alg: 'none',
       digestHex: undefined,
@@ -90,6 +104,11 @@ export class Appender {
       type,
       data,
     });
+  }
+
+  /** The same about a key of the store. */
+  appendFound(event: AuditEvent): void {
+    const packed = packEvent(event);
     if (packed === undefined) throw new Error('the log can write what it has to say of itself');
     this.#append(packed, true);
   }
@@ -122,16 +141,25 @@ export class Appender {
     }
     this.#stamp();
     const { state } = this.#parts;
-    const { text, seq, ascii, typed } = composeRecord(packed, this.#numbering);
+    const { text, seq, ascii, record } = composeRecord(packed, this.#numbering);
     const start = frameHeaderBytes + this.#bodyLength + 2;
     this.#makeRoom(start + text.length * (ascii ? 1 : 3));
     const length = this.#frame.write(text, start, ascii ? 'latin1' : 'utf8');
     this.#frame.writeUInt16BE(length, start - 2);
     if (!own) this.#receipts.push(state.size, seq);
-    this.#typed ||= typed;
+    if (record?.type !== undefined) this.#takeType(record);
     this.#bodyLength += 2 + length;
     state.appendLeaf(this.#frame, start, length);
     this.#segmentEnds = state.size % segmentLeaves === 0;
+  }
+
+  /** Before the record is in the tree. */
+  #takeType(record: AuditRecord): void {
+    this.#typed = true;
+    const { state, changes } = this.#parts;
+    const said = state.keys.apply(record, state.size);
+    if (said === 'begun') changes.began(record.key_id, { size: state.size, root: state.root() });
+    else if (said === 'failed') changes.recorded(record.key_id, state.size + 1);
   }
 
   /** Sets the time of the next record: of the clock, but never before the last one. */

@@ -102,6 +102,11 @@ export interface AuditLog {
   release(count: number): void;
   /** Uses up one reserved slot. Refuses with AuditUnavailable only, and then the answer must not leave. Never rejects. */
   append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
+  /**
+   * The change of the key whose record (key.create, key.rotate, key.destroy; result ok) is the last one of it is committed. A
+   * change that is not gets another record, with result error:<code>. Until either comes no checkpoint covers the first.
+   */
+  changeCommitted(keyId: string): void;
   /** The salt of a record under input_hash `commit`, in hex, for the caller; undefined in the other modes. */
   commitmentSalt(tenant: string, opId: string): string | undefined;
   /** Age of the oldest record that is not durable yet, or not even written; 0 when there is none. */

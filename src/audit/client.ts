@@ -1,5 +1,5 @@
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
-import type { AnchorStore } from './anchor.ts';
+import { answerTo } from './answers.ts';
 import type {
   Acceptance,
   AuditEvent,
@@ -10,16 +10,13 @@ import type {
   Durability,
   PublishedCheckpoint,
 } from './audit-log.ts';
-import { signCheckpoint } from './checkpoint.ts';
 import { InputHasher } from './input-hash.ts';
-import type { NoteSigner } from './note.ts';
+import type { AuditLogParts } from './parts.ts';
 import {
-  type AnswerTo,
   calmMark,
   type FromService,
   monotonicMs,
   type Port,
-  type Question,
   type ServiceData,
   statistic,
   type ToService,
@@ -28,31 +25,12 @@ import {
 import { eventEnd, packEvent } from './record.ts';
 import { deriveSecrets } from './secrets.ts';
 
-/** The keys that sign checkpoints of one origin, which is also their name. */
-export interface AttestationKeys {
-  readonly signers: readonly NoteSigner[];
-  /** Verifier keys that older checkpoints may be signed with. From configuration or store, never from the audit directory. */
-  readonly trusted?: readonly string[];
-}
-
-export interface AuditLogParts {
-  attestationKeys(origin: string): Promise<AttestationKeys>;
-  /** Where the store keeps the anchor; undefined only where no store outlives the process. */
-  readonly anchors: AnchorStore | undefined;
-  /** Gives the note with the cosignatures that the policy wants, or why it cannot be had now. */
-  witness?(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
-  /** For the operator's log: one line each. */
-  report(event: 'audit_state' | 'audit_checkpoint_failed' | 'audit_witness_failed', detail: string): void;
-}
-
 /** At admission; full means 429, and no key is used. 2,048 records are 20 ms of 100,000 a second. */
 export const maxSlots = 2_048;
 /** An answer that waited this long for its record does not leave; the record stays. */
 const maxWaitMs = 2_000;
 const sweepMs = 100;
 const witnessRetryMs = 1_000;
-/** A store that hangs must not hold the writer for ever. */
-const checkpointTimeoutMs = 10_000;
 
 interface Waiting {
   readonly level: Durability;
@@ -217,6 +195,10 @@ export class AuditLogClient implements AuditLog {
     return (await this.recovered()) === 'ready' ? ok(undefined) : unavailable;
   }
 
+  changeCommitted(keyId: string): void {
+    this.#port.postMessage({ kind: 'committed', keyId });
+  }
+
   /**
    * A witness has cosigned more of this log than there is, or something else: it was rolled back, and goes on only when
    * that is accepted. `detail`: which witness, and the sizes.
@@ -265,7 +247,7 @@ export class AuditLogClient implements AuditLog {
         this.#enter(message);
         return;
       case 'ask':
-        void this.#answer(message.question).then((answer) => {
+        void answerTo(this.#parts, message.question).then((answer) => {
           this.#port.postMessage({ kind: 'answer', id: message.id, answer });
         });
         return;
@@ -349,47 +331,6 @@ export class AuditLogClient implements AuditLog {
     return new Promise((resolve) => this.#stateWaiters.push(resolve));
   }
 
-  /** Never rejects: what cannot be answered now is asked again. */
-  async #answer(question: Question): Promise<AnswerTo> {
-    try {
-      return question.of === 'identity'
-        ? await this.#identify(question.origin)
-        : await within(checkpointTimeoutMs, this.#signAndAnchor(question));
-    } catch (error) {
-      this.#parts.report('audit_checkpoint_failed', error instanceof Error ? error.message : 'unknown');
-      return undefined;
-    }
-  }
-
-  async #identify(origin: string): Promise<AnswerTo> {
-    const { signers, trusted = [] } = await this.#parts.attestationKeys(origin);
-    const vkeys = [...new Set([...signers.map(({ vkey }) => vkey), ...trusted])];
-    const anchor = await this.#parts.anchors?.load();
-    if (anchor !== undefined && !anchor.ok) {
-      if (anchor.failure.code !== 'AuditUnavailable') return undefined;
-      return { vkeys, anchor: undefined, anchorRejected: true };
-    }
-    return { vkeys, anchor: anchor?.value, anchorRejected: false };
-  }
-
-  /** Signed, then anchored: only then may anyone see it. */
-  async #signAndAnchor({
-    origin,
-    epoch,
-    size,
-    root,
-    bootId,
-  }: Extract<Question, { of: 'checkpoint' }>): Promise<AnswerTo> {
-    const { signers } = await this.#parts.attestationKeys(origin);
-    const note = await signCheckpoint({ origin, size, root }, signers, Math.floor(Date.now() / 1000));
-    const saved = await this.#parts.anchors?.save({ origin, epoch, size, root, bootId });
-    if (saved !== undefined && !saved.ok) {
-      this.#parts.report('audit_checkpoint_failed', saved.failure.code);
-      return undefined;
-    }
-    return { note };
-  }
-
   #published({ origin, size, root, note }: PublishedCheckpoint): void {
     this.#checkpoint = { origin, size, root, note };
     if (!this.#witnessing) void this.#witnessNewest();
@@ -435,16 +376,4 @@ function settleUpTo(list: Waiting[], size: number, settle: (waiting: Waiting) =>
     count++;
   }
   return list.slice(count);
-}
-
-async function within<T>(limitMs: number, promise: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('took too long')), limitMs);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -89,3 +89,14 @@ export function segmentsIn(files: Files, layout: Layout, ending: 'ents.zst' | 't
     .map(Number)
     .sort((a, b) => a - b);
 }
+
+/** Whether any epoch in the audit directory has records. */
+export function hasRecords(files: Files, directory: string): boolean {
+  return epochsIn(files, directory).some((epoch) => {
+    const layout = layoutOf(epochDirectory(directory, epoch));
+    return (
+      segmentsIn(files, layout, 'tile1').length > 0 ||
+      walFilesIn(files, layout).some((first) => (files.read(layout.walFile(first))?.length ?? 0) > 0)
+    );
+  });
+}

@@ -1,4 +1,5 @@
 import { chunkLeaves, segmentLeaves } from './layout.ts';
+import { LoggedKeys } from './logged-keys.ts';
 import { Frontier, hashBytes, leafHashInPlace } from './merkle.ts';
 import { type AuditRecord, parseRecord } from './record.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -13,9 +14,10 @@ export interface FullSegment {
   readonly snapshot: Snapshot;
 }
 
-/** What the next record depends on: the tree, the keys' sequence numbers, the last time stamp. */
+/** What the next record depends on: the tree, the keys' sequence numbers, the last time stamp; and what the log says of the keys. */
 export class LogState {
   readonly seqs: Map<string, number>;
+  readonly keys: LoggedKeys;
   lastTs: number;
   /** Segments that became full and were not taken away yet. */
   readonly full: FullSegment[] = [];
@@ -25,6 +27,7 @@ export class LogState {
 
   constructor(from?: Snapshot) {
     this.seqs = new Map(from?.seqs);
+    this.keys = new LoggedKeys(from?.keys);
     this.lastTs = from?.lastTs ?? 0;
     this.#frontier = Frontier.of(from?.size ?? 0, from?.nodes ?? [], (level, hash) => {
       if (level === 1) {
@@ -63,6 +66,7 @@ export class LogState {
     if (record.ts < this.lastTs) return 'time';
     if (this.nextSeq(record.key_id) !== record.seq) return 'sequence';
     this.lastTs = record.ts;
+    if (record.type !== undefined) this.keys.apply(record, this.size);
     this.appendLeaf(bytes, start, length);
     return record;
   }
@@ -79,6 +83,7 @@ export class LogState {
         nodes: this.#frontier.nodes(),
         lastTs: this.lastTs,
         seqs: new Map(this.seqs),
+        keys: this.keys.snapshot(),
       },
     });
     this.#tile = new Uint8Array(chunkLeaves * hashBytes);

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { Appender } from './appender.ts';
 import type { AuditEvent } from './audit-log.ts';
+import { ChangesUnderWay } from './changes-under-way.ts';
 import { DiskSpace } from './disk-space.ts';
 import { type Files, isDiskFull, replaceFile } from './files.ts';
 import type { HeadFile, TreeHead } from './head.ts';
@@ -59,6 +60,8 @@ export interface LogWriterStart {
 }
 
 const retryMs = 250;
+/** What the store's keys were found to be is written so many records at a time. */
+const foundTogether = 1_000;
 
 /**
  * The one writer of the log. In this order, for every record: write(2), HEAD, and the waiting call hears of it; then
@@ -70,6 +73,7 @@ export class LogWriter {
   readonly #state: LogState;
   readonly #wal: WalWriter;
   readonly #appender: Appender;
+  readonly #changes = new ChangesUnderWay();
   readonly #space: DiskSpace;
   readonly #spaceTimer: NodeJS.Timeout;
   #durable: TreeHead;
@@ -111,6 +115,7 @@ export class LogWriter {
       ...parts,
       state: start.state,
       wal: this.#wal,
+      changes: this.#changes,
       countWritten: (tree) => this.#writeHead(tree),
     });
     this.#toSeal = this.#appender.takeFullSegments();
@@ -145,6 +150,27 @@ export class LogWriter {
   note(type: string, data: NonNullable<AuditEvent['data']>): void {
     this.#appender.appendOwn(type, data, crypto.randomUUID());
     this.#flush();
+  }
+
+  /**
+   * The first records of a start: what it was, then what the store's keys were found to be. No checkpoint comes before all of
+   * them are durable: it would say that what they correct is so.
+   */
+  begin(notes: () => void, found: readonly AuditEvent[]): void {
+    const start = 'start';
+    this.#changes.began(start, this.#checkpoint);
+    notes();
+    for (let at = 0; at < found.length; at += foundTogether) {
+      for (const event of found.slice(at, at + foundTogether)) this.#appender.appendFound(event);
+      this.#flush();
+    }
+    this.#changes.recorded(start, this.#appender.size);
+  }
+
+  /** The store has the change of the key that is under way. */
+  committed(keyId: string): void {
+    this.#changes.committed(keyId);
+    this.#checkpointSoon();
   }
 
   /** Everything so far durable and under a checkpoint; false where that cannot be done now. */
@@ -288,7 +314,7 @@ export class LogWriter {
 
   #checkpointSoon(): void {
     if (this.#closed || this.#checkpointing !== undefined) return;
-    const uncovered = this.#durable.size - this.#checkpoint.size;
+    const uncovered = this.#changes.limit(this.#durable).size - this.#checkpoint.size;
     if (uncovered <= 0) return;
     const { checkpointRecords, checkpointIntervalMs, checkpointMinIntervalMs } = this.#parts.options;
     const soon = this.#checkpointForced || uncovered >= checkpointRecords;
@@ -310,9 +336,11 @@ export class LogWriter {
 
   async #checkpointDurable(): Promise<void> {
     const { files, layout, head, listener } = this.#parts;
-    const target = this.#durable;
+    const target = this.#changes.limit(this.#durable);
+    if (target.size <= this.#checkpoint.size) return;
     const forced = this.#checkpointForced;
-    this.#checkpointForced = false;
+    // What is held back is due as soon as it may.
+    this.#checkpointForced = forced && target.size < this.#durable.size;
     this.#checkpointAtMs = monotonicMs();
     try {
       const note = await this.#parts.sign(target);

@@ -1,5 +1,6 @@
 import type { Acceptance, AuditState } from './audit-log.ts';
 import type { InputHashOptions } from './input-hash.ts';
+import type { KeyPage } from './key-check.ts';
 
 /** Times and sizes of the log, each with its reason. */
 export interface LogOptions {
@@ -62,6 +63,8 @@ export interface ServiceData {
   readonly statistics: SharedArrayBuffer;
   /** Whether there is a key store that keeps an anchor. */
   readonly anchored: boolean;
+  /** Whether the changes of that store's keys are on the log. */
+  readonly keysLogged: boolean;
 }
 
 /** Where the numbers lie in the shared statistics, as doubles. */
@@ -95,6 +98,7 @@ export function monotonicMs(): number {
 /** What the log's thread needs of the main thread, where keys, store and network are. */
 export type Question =
   | { readonly of: 'identity'; readonly origin: string }
+  | { readonly of: 'keys'; readonly after: string | undefined }
   | {
       readonly of: 'checkpoint';
       readonly origin: string;
@@ -121,7 +125,7 @@ export interface Identity {
 }
 
 /** `undefined`: it cannot be had now. */
-export type AnswerTo = Identity | { readonly note: Uint8Array } | undefined;
+export type AnswerTo = Identity | KeyPage | { readonly note: Uint8Array } | undefined;
 
 /** Events of one turn of the event loop, packed into one text whose first character says whether any waits for `synced`. */
 export const urgentMark = '!';
@@ -131,6 +135,8 @@ export type ToService =
   | string
   | { readonly kind: 'answer'; readonly id: number; readonly answer: AnswerTo }
   | { readonly kind: 'accept'; readonly acceptance: Acceptance }
+  /** The change of this key that is under way is in the store. */
+  | { readonly kind: 'committed'; readonly keyId: string }
   /** Somebody outside knows better than the log: a witness has seen more of it. */
   | { readonly kind: 'contradicted'; readonly detail: string }
   | { readonly kind: 'close' };

@@ -159,7 +159,8 @@ export interface Composed {
   readonly seq: number;
   /** One byte a character. */
   readonly ascii: boolean;
-  readonly typed: boolean;
+  /** As it was encoded, where it is not a plain use of a key. */
+  readonly record: AuditRecord | undefined;
 }
 
 /** Throws on a text that `packEvent` did not make. */
@@ -182,13 +183,13 @@ export function composeRecord(packed: string, numbering: Numbering): Composed {
   const inputHash = digestHex === '' ? 'none' : numbering.inputHash(tenant, opId, digestHex);
   if (more === '' && plainPacked.test(packed)) {
     const text = `{"actor":"${actor}","alg":"${alg}","input_hash":"${inputHash}","key_id":"${keyId}","key_version":${keyVersion},"op_id":"${opId}","purpose":"${purpose}","result":"${result}","seq":${seq},"tenant":"${tenant}","ts":${numbering.ts},"v":1}`;
-    return { text, seq, ascii: true, typed: false };
+    return { text, seq, ascii: true, record: undefined };
   }
   const { type, attestation, data } = (more === '' ? {} : JSON.parse(more)) as Pick<
     AuditRecord,
     'type' | 'attestation' | 'data'
   >;
-  const text = encodeRecord({
+  const record: AuditRecord = {
     actor,
     alg,
     ...(attestation === undefined ? undefined : { attestation }),
@@ -204,6 +205,6 @@ export function composeRecord(packed: string, numbering: Numbering): Composed {
     ts: numbering.ts,
     ...(type === undefined ? undefined : { type }),
     v: 1,
-  });
-  return { text, seq, ascii: false, typed: type !== undefined };
+  };
+  return { text: encodeRecord(record), seq, ascii: false, record };
 }

@@ -53,6 +53,8 @@ export interface Recovered {
   readonly lost: number;
   readonly rebooted: boolean;
   readonly checkpoint: { readonly tree: TreeHead; readonly note: string } | undefined;
+  /** Records under the newest checkpoint that anything here remembers. */
+  readonly covered: number;
 }
 
 /** Why the log cannot be believed. A closed list: operators and metrics know these words. */
@@ -76,6 +78,9 @@ export type IntegrityReason =
   | 'bytes_after_clean_end'
   | 'truncated'
   | 'root_differs'
+  /** The keys of the store lack changes that the log has, or have some that the log lacks. */
+  | 'store_behind'
+  | 'store_ahead'
   /** A witness has cosigned a longer log, or another one. */
   | 'contradicted';
 
@@ -114,6 +119,7 @@ class Replay {
   #state = new LogState();
   #demands: Demand[] = [];
   #beyondHead = 0;
+  #covered = 0;
 
   constructor(input: RecoveryInput) {
     this.#input = input;
@@ -142,6 +148,7 @@ class Replay {
         lost: Math.max(0, head.written.size - this.#state.size),
         rebooted: !this.#sameBoot,
         checkpoint,
+        covered: this.#covered,
       };
     } catch (error) {
       if (!(error instanceof Failed)) throw error;
@@ -171,12 +178,14 @@ class Replay {
     if (published !== undefined) demands.push({ by: 'published', ...published });
     // The anchor is saved before HEAD counts a checkpoint and before anyone sees it.
     const seen = Math.max(checkpoint.size, published?.size ?? 0);
+    this.#covered = seen;
     if (anchor !== undefined && anchor.epoch === epoch) {
       if (anchor.origin !== origin) throw new Failed('anchor_mismatch', 'the anchor is of another log');
       if (anchor.size < seen) {
         throw new Failed('anchor_behind', `the key store remembers ${anchor.size} of ${seen} records`);
       }
       demands.push({ by: 'anchor', size: anchor.size, root: anchor.root });
+      this.#covered = anchor.size;
     } else if (anchored && seen > 0) {
       if (anchor === undefined) throw new Failed('anchor_missing', 'the key store does not know this log');
       throw new Failed(
@@ -312,6 +321,10 @@ class Replay {
       throw new Failed('sequence_broken', `record ${index} breaks the sequence of its key`);
     }
     if (record === 'time') throw new Failed('time_goes_back', `record ${index} is older than the one before`);
+    // Before that every change is decided.
+    if (index >= this.#covered && record.type === undefined && !record.result.startsWith('denied')) {
+      this.#state.keys.used(record.key_id, record.key_version);
+    }
     if (this.#demands[0]?.size === this.#state.size) this.#meetDemands();
     return true;
   }

@@ -1,21 +1,23 @@
 import { hash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import type { Acceptance, AuditState } from './audit-log.ts';
+import type { Acceptance, AuditEvent, AuditState } from './audit-log.ts';
 import { type Files, replaceFile } from './files.ts';
 import { emptyTree, type Head, HeadFile, readHead } from './head.ts';
 import { InputHasher } from './input-hash.ts';
+import { checkKeys, type KeyPage, type KeysChecked } from './key-check.ts';
 import {
   epochDirectory,
   epochOrigin,
   epochsIn,
+  hasRecords,
   layoutOf,
   segmentLeaves,
-  segmentsIn,
   walFilesIn,
 } from './layout.ts';
 import { LogState } from './log-state.ts';
 import { LogWriter, type LogWriterStart, type Trouble } from './log-writer.ts';
+import { LoggedKeys } from './logged-keys.ts';
 import { parseVkey } from './note.ts';
 import {
   type AnswerTo,
@@ -86,6 +88,9 @@ export class AuditService {
         this.#questions.get(message.id)?.(message.answer);
         this.#questions.delete(message.id);
         return;
+      case 'committed':
+        this.#writer?.committed(message.keyId);
+        return;
       case 'accept':
         this.#started = this.#started.then(() => this.#run(() => this.#accept(message.acceptance)));
         return;
@@ -126,7 +131,7 @@ export class AuditService {
     const identity = await this.#identity();
     if (
       found === 'missing' &&
-      (identity.anchor !== undefined || identity.anchorRejected || this.#hasRecords())
+      (identity.anchor !== undefined || identity.anchorRejected || hasRecords(files, directory))
     ) {
       this.#epoch = Math.max(this.#epoch, ...epochsIn(files, directory), identity.anchor?.epoch ?? 1);
       this.#fail(unreadable('head_missing', 'there are records or an anchor, and no HEAD'));
@@ -137,21 +142,11 @@ export class AuditService {
       return;
     }
     if (found === 'missing') {
-      await this.#begin(1, 0, (writer) => this.#boot(writer, undefined));
+      const found = await this.#keysOfNewLog();
+      await this.#begin(1, 0, found, (writer) => this.#boot(writer, undefined));
       return;
     }
     await this.#recover(found, identity);
-  }
-
-  #hasRecords(): boolean {
-    const { files } = this.#parts;
-    return epochsIn(files, this.#data.directory).some((epoch) => {
-      const layout = layoutOf(epochDirectory(this.#data.directory, epoch));
-      return (
-        segmentsIn(files, layout, 'tile1').length > 0 ||
-        walFilesIn(files, layout).some((first) => (files.read(layout.walFile(first))?.length ?? 0) > 0)
-      );
-    });
   }
 
   async #recover(found: { head: Head; counter: number }, identity: Identity): Promise<void> {
@@ -162,6 +157,8 @@ export class AuditService {
       if (!key.ok) throw new Error('an attestation key is not a verifier key');
       return key.value;
     });
+    // The store reads its keys while this thread reads the log.
+    const firstKeys = this.#keysAfter(undefined);
     const recovered = recover({
       ...{ files, layout: this.#layout(), origin: this.#origin(), epoch: this.#epoch, found },
       ...{ anchor: identity.anchor, anchored, keys, bootId, secrets: this.#secrets },
@@ -174,11 +171,33 @@ export class AuditService {
       this.#enter('unavailable', 'the clock is behind the last record');
       return;
     }
+    const checked = await this.#checkKeys(recovered.state.keys, recovered.covered, firstKeys);
+    if (!checked.ok) {
+      const { size } = recovered.state;
+      this.#fail({ ...checked, size, root: Buffer.from(recovered.state.root()).toString('hex') });
+      return;
+    }
     await this.#repair(recovered);
     await this.#reopenHead(recovered);
     const { head, headCounter } = recovered;
     const start = { ...recovered, checkpoint: head.checkpoint, minimumIndex: head.minimumIndex };
-    await this.#write(start, headCounter + 1, (writer) => this.#boot(writer, recovered));
+    await this.#write(start, headCounter + 1, checked.found, (writer) => this.#boot(writer, recovered));
+  }
+
+  /** Whether the store's keys are what the log says, given its records under a checkpoint; and what is to be said of them. */
+  async #checkKeys(
+    logged: LoggedKeys,
+    covered: number,
+    first: Promise<KeyPage> = this.#keysAfter(undefined),
+  ): Promise<KeysChecked> {
+    if (!this.#data.keysLogged) return { ok: true, found: [] };
+    return checkKeys(logged, covered, await first, (after) => this.#keysAfter(after));
+  }
+
+  /** A log that begins takes them as they are. */
+  async #keysOfNewLog(): Promise<readonly AuditEvent[]> {
+    const checked = await this.#checkKeys(new LoggedKeys(), 0);
+    return checked.ok ? checked.found : [];
   }
 
   /**
@@ -244,7 +263,12 @@ export class AuditService {
   }
 
   /** An empty log of this epoch. HEAD comes last: before it there is nothing that could be missed. */
-  async #begin(epoch: number, counter: number, first: (writer: LogWriter) => void): Promise<void> {
+  async #begin(
+    epoch: number,
+    counter: number,
+    found: readonly AuditEvent[],
+    first: (writer: LogWriter) => void,
+  ): Promise<void> {
     const { files, bootId } = this.#parts;
     this.#epoch = epoch;
     const layout = this.#layout();
@@ -266,10 +290,15 @@ export class AuditService {
       checkpoint: emptyTree,
       minimumIndex: 0,
     };
-    await this.#write(start, counter + 2, first);
+    await this.#write(start, counter + 2, found, first);
   }
 
-  async #write(start: LogWriterStart, counter: number, first: (writer: LogWriter) => void): Promise<void> {
+  async #write(
+    start: LogWriterStart,
+    counter: number,
+    found: readonly AuditEvent[],
+    first: (writer: LogWriter) => void,
+  ): Promise<void> {
     const { files, clock, bootId } = this.#parts;
     const { options, inputHash } = this.#data;
     const epoch = this.#epoch;
@@ -295,7 +324,7 @@ export class AuditService {
       start,
     );
     this.#writer = writer;
-    first(writer);
+    writer.begin(() => first(writer), found);
     // Ready means: under a checkpoint. Until the keys and the store can make one, no key is used.
     while (!(await writer.settle())) {
       if (this.#closing || this.#trouble === 'write_failed' || this.#trouble === 'sync_failed') return;
@@ -362,7 +391,8 @@ export class AuditService {
     const counter = typeof found === 'string' ? 0 : found.counter;
     this.#failure = undefined;
     this.#enter('recovering', undefined);
-    await this.#begin(Math.max(...epochs) + 1, counter, (writer) => {
+    const keys = await this.#keysOfNewLog();
+    await this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
       writer.note('integrity', {
         old_origin: oldOrigin,
         old_size: failure.size,
@@ -404,6 +434,18 @@ export class AuditService {
       const answer = await this.#ask({ of: 'identity', origin: this.#origin() });
       if (answer !== undefined && 'vkeys' in answer) return answer;
       if (this.#closing) return { vkeys: [], anchor: undefined, anchorRejected: true };
+      this.#enter('recovering', 'the key store does not answer');
+      await sleep(retryMs);
+    }
+  }
+
+  async #keysAfter(after: string | undefined): Promise<KeyPage> {
+    const none: KeyPage = { ids: [], states: [], next: undefined };
+    if (!this.#data.keysLogged) return none;
+    for (;;) {
+      const answer = await this.#ask({ of: 'keys', after });
+      if (answer !== undefined && 'ids' in answer) return answer;
+      if (this.#closing) return none;
       this.#enter('recovering', 'the key store does not answer');
       await sleep(retryMs);
     }

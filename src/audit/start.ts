@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { workerEnvironment } from '../core/worker-environment.ts';
-import { AuditLogClient, type AuditLogParts } from './client.ts';
+import { AuditLogClient } from './client.ts';
 import type { InputHashOptions } from './input-hash.ts';
+import type { AuditLogParts } from './parts.ts';
 import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from './protocol.ts';
 
 export interface AuditLogSettings {
@@ -30,6 +31,7 @@ export function startAuditLog(
     options: { ...defaultLogOptions, ...settings.options },
     statistics: new SharedArrayBuffer(statisticsBytes),
     anchored: parts.anchors !== undefined,
+    keysLogged: parts.keys !== undefined,
   };
   const worker = new Worker(new URL('../../workers/audit.ts', import.meta.url), {
     workerData: data,

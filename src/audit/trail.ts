@@ -13,6 +13,8 @@ export interface AuditTrail {
   release(count: number): void;
   /** Uses up one reserved place. Refused: the record could not be kept, and the answer must not leave. */
   append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
+  /** The change of a key that was recorded last is in the store. */
+  changeCommitted(keyId: string): void;
   /** The log takes no records now. */
   readonly degraded: boolean;
   /** What is right although there is no record of it: goes to the side log, and nobody waits. */
@@ -39,6 +41,7 @@ export function createAuditTrail(log: AuditLog, sideLog: Pick<SideLog, 'record'>
     },
     release: (count) => log.release(count),
     append: (event, level) => log.append(event, level),
+    changeCommitted: (keyId) => log.changeCommitted(keyId),
     get degraded() {
       return log.state !== 'ready';
     },

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
-import type { Change } from '../store/store.ts';
+import type { Change, CommitOutcome } from '../store/store.ts';
 import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
 import type { KeyCounter } from './counter.ts';
 import type {
@@ -265,8 +266,15 @@ export class KeyChanges {
     const { tenant, id: keyId, alg } = before;
     const recorded = await this.#parts.journal.record({ tenant, keyId, alg, ...change });
     if (!recorded.ok) return recorded;
-    const outcome = await this.#parts.store.commit(changes);
-    if (outcome.ok && outcome.value.committed) return ok(undefined);
+    let failure: FailureCode | undefined = 'Internal';
+    let outcome: Result<CommitOutcome>;
+    try {
+      outcome = await this.#parts.store.commit(changes);
+      failure = outcome.ok ? (outcome.value.committed ? undefined : 'Conflict') : outcome.failure.code;
+    } finally {
+      recorded.value.end(failure);
+    }
+    if (failure === undefined) return ok(undefined);
     // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.
     this.#lookup.forgetKey(before);
     return outcome.ok ? overtaken : outcome;

@@ -1,5 +1,6 @@
 import type { Algorithm, Component } from '../algorithms/descriptor.ts';
 import type { Clock } from '../core/clock.ts';
+import type { FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
@@ -188,7 +189,12 @@ export interface KeyChange {
  */
 export interface KeyJournal {
   /** A refusal stops the change. */
-  record(change: KeyChange): Promise<Result<void>>;
+  record(change: KeyChange): Promise<Result<WrittenChange>>;
+}
+
+export interface WrittenChange {
+  /** To be called once: the change is in the store, or it is not, or the store could not say so. */
+  end(failure: FailureCode | undefined): void;
 }
 
 export interface KeyringParts {

@@ -175,11 +175,14 @@ function eventOf(
   };
 }
 
-/** Changes of keys go to the log before they are committed, and are on the disk before they take effect. */
+/**
+ * Changes of keys go to the log before they are committed, and are on the disk before they take effect. One that then does
+ * not, or perhaps not, gets a second record that says so.
+ */
 export function createKeyJournal(trail: AuditTrail): KeyJournal {
   return {
     async record(change: KeyChange) {
-      const refused = trail.reserve(1);
+      const refused = trail.reserve(2);
       if (refused !== undefined) return refused;
       const { actor, alg, keyId, opId = randomUUID(), tenant, kind } = change;
       const event: AuditEvent = {
@@ -195,10 +198,27 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
         type: `key.${kind}`,
       };
       const recorded = await trail.append(event, 'synced');
-      return recorded.ok ? ok(undefined) : recorded;
+      const failed = (code: FailureCode) => {
+        void trail.append({ ...event, result: `error:${code}` }, 'written');
+      };
+      if (!recorded.ok) {
+        // It can be on the log all the same, now or later.
+        failed(recorded.failure.code);
+        return recorded;
+      }
+      return ok({
+        end(failure) {
+          if (failure !== undefined) {
+            failed(failure);
+            return;
+          }
+          trail.changeCommitted(keyId);
+          trail.release(1);
+        },
+      });
     },
   };
 }
 
 /** The same where nothing is recorded. */
-export const journalsNothing: KeyJournal = { record: async () => ok(undefined) };
+export const journalsNothing: KeyJournal = { record: async () => ok({ end: () => {} }) };

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Appender } from '../../src/audit/appender.ts';
+import { ChangesUnderWay } from '../../src/audit/changes-under-way.ts';
 import { InputHasher } from '../../src/audit/input-hash.ts';
 import { layoutOf, segmentLeaves } from '../../src/audit/layout.ts';
 import { LogState } from '../../src/audit/log-state.ts';
@@ -128,7 +129,8 @@ test('a disk that is full at the end of a segment: what follows waits for its fi
   const state = new LogState();
   const wal = new WalWriter(files, layout, 0, 0);
   const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
-  const appender = new Appender({ state, wal, hasher, clock: systemClock, countWritten: () => {} });
+  const changes = new ChangesUnderWay();
+  const appender = new Appender({ state, wal, hasher, clock: systemClock, changes, countWritten: () => {} });
   const packed = packEvent(event()) as string;
   for (let n = 0; n < segmentLeaves - 5; n++) appender.append(packed);
   appender.flush();

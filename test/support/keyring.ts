@@ -77,7 +77,7 @@ export function makeKeyring(
       store,
       custody,
       clock,
-      journal: { record: async () => ({ ok: true, value: undefined }) },
+      journal: { record: async () => ({ ok: true, value: { end: () => {} } }) },
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
     },

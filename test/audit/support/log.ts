@@ -2,8 +2,9 @@ import { after } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
 import type { Anchor } from '../../../src/audit/anchor.ts';
 import type { AuditEvent } from '../../../src/audit/audit-log.ts';
-import { AuditLogClient, type AuditLogParts } from '../../../src/audit/client.ts';
+import { AuditLogClient } from '../../../src/audit/client.ts';
 import type { Files } from '../../../src/audit/files.ts';
+import type { AuditLogParts } from '../../../src/audit/parts.ts';
 import {
   defaultLogOptions,
   type LogOptions,
@@ -69,6 +70,7 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
     options: { ...options, ...start.options },
     statistics: new SharedArrayBuffer(statisticsBytes),
     anchored: true,
+    keysLogged: start.parts?.keys !== undefined,
   };
   const { files, bootId } = on;
   let dead = false;

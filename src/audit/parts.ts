@@ -1,0 +1,30 @@
+import type { Result } from '../core/result.ts';
+import type { InventoryKey } from '../keys/inventory.ts';
+import type { AnchorStore } from './anchor.ts';
+import type { PublishedCheckpoint } from './audit-log.ts';
+import type { NoteSigner } from './note.ts';
+
+/** The keys that sign checkpoints of one origin, which is also their name. */
+export interface AttestationKeys {
+  readonly signers: readonly NoteSigner[];
+  /** Verifier keys that older checkpoints may be signed with. From configuration or store, never from the audit directory. */
+  readonly trusted?: readonly string[];
+}
+
+export interface KeyInventory {
+  /** Keys in the order of their ids, some 1,000 from after this one on; none: that was the last one. */
+  page(after: string | undefined): Promise<Result<readonly InventoryKey[]>>;
+}
+
+/** What the log needs of the service around it: keys, store, network. */
+export interface AuditLogParts {
+  attestationKeys(origin: string): Promise<AttestationKeys>;
+  /** Where the store keeps the anchor; undefined only where no store outlives the process. */
+  readonly anchors: AnchorStore | undefined;
+  /** The keys of that store, for the comparison at each start; none where changes of keys are not on the log. */
+  readonly keys?: KeyInventory | undefined;
+  /** Gives the note with the cosignatures that the policy wants, or why it cannot be had now. */
+  witness?(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
+  /** For the operator's log: one line each. */
+  report(event: 'audit_state' | 'audit_checkpoint_failed' | 'audit_witness_failed', detail: string): void;
+}
