@@ -105,8 +105,15 @@ export class LogReader implements TileReader {
     return entry && parseRecord(entry);
   }
 
-  /** Records from `from` on, up to `to`; those that retention removed, or that are damaged, are passed over. */
-  *records(from = 0, to = this.#size): Generator<{ index: number; record: AuditRecord }> {
+  /**
+   * Records from `from` on, up to `to`; those that retention removed, or that are damaged, are passed over. `containing`:
+   * bundles without these bytes are passed over whole, which costs a tenth of parsing them.
+   */
+  *records(
+    from = 0,
+    to = this.#size,
+    containing?: Buffer,
+  ): Generator<{ index: number; record: AuditRecord }> {
     const end = Math.min(to, this.#size);
     const start = Math.max(from, this.minimumIndex);
     for (let chunk = Math.floor(start / chunkLeaves); chunk * chunkLeaves < end; chunk++) {
@@ -114,7 +121,7 @@ export class LogReader implements TileReader {
       const bundle = this.#bundle(chunk, Math.min(chunkLeaves, end - first));
       const found: { index: number; record: AuditRecord }[] = [];
       let index = first;
-      if (bundle === undefined) continue;
+      if (bundle === undefined || (containing !== undefined && !bundle.includes(containing))) continue;
       eachEntry(bundle, 0, bundle.length, Math.min(chunkLeaves, end - first), (at, length) => {
         const record = index < start ? undefined : parseRecord(bundle.subarray(at, at + length));
         if (record !== undefined) found.push({ index, record });
