@@ -23,6 +23,8 @@ export interface Tuning {
    * waits longer behind somebody else's job, unless that is a single dearer call.
    */
   readonly jobBudgetUs: number;
+  /** While only one tenant waits, and whoever comes next interrupts it: the hop is a twentieth of this. */
+  readonly soloBudgetUs: number;
   /** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
   readonly jobMaxCalls: number;
   /** Half a job: the thread hop takes about as long as this. */
@@ -33,6 +35,7 @@ export interface Tuning {
 
 export const defaultTuning: Tuning = {
   jobBudgetUs: 300,
+  soloBudgetUs: 1_000,
   jobMaxCalls: 64,
   followUpBelowUs: 150,
   queueOf: (tenant) => tenant,
@@ -78,7 +81,7 @@ export async function startCryptography(
   root: OpenedRoot['root'],
   { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
 ) {
-  const { jobBudgetUs, jobMaxCalls, followUpBelowUs, queueOf } = tuning;
+  const { jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
@@ -100,13 +103,12 @@ export async function startCryptography(
   };
   const weightOf = (tenant: string) => config.tenantWeights[tenant] ?? 1;
   const observer: LaneObserver = {
-    sent: (calls, costUs, stillWaiting) => load.sent(calls, costUs, stillWaiting),
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
-    served: (serviceMs) => load.served(serviceMs),
+    served: (calls, serviceMs, waitingCalls) => load.served(calls, serviceMs, waitingCalls),
   };
   const signatureLane = (pool: WorkerPool): SignatureLane =>
     new Lane(
-      { limits, jobBudgetUs, jobMaxCalls, followUpBelowUs },
+      { limits, jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs },
       { carrier: createSignatureCarrier(pool, onCrash), clock: systemClock, weightOf, observer },
     );
   const lanes = { quick: signatureLane(signers), slow: signatureLane(slowSigners) };
@@ -115,6 +117,7 @@ export async function startCryptography(
     {
       limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY },
       jobBudgetUs,
+      soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
       followUpBelowUs: 0,
     },

@@ -46,6 +46,11 @@ export const optionFields = {
   hopUs: field(integer(0, 10_000), 25, 'what each job costs its worker beside its calls'),
   slots: field(integer(1, 16), 2, 'jobs that a worker holds, the one it does among them'),
   jobBudgetUs: field(integer(1, 1_000_000), 300, 'cost of one job'),
+  soloBudgetUs: field(
+    integer(1, 1_000_000),
+    1000,
+    'cost of one job that others interrupt, while only one tenant has calls waiting',
+  ),
   jobMaxCalls: field(integer(1, 4096), 64, 'calls of one job'),
   followUpBelowUs: field(
     integer(0, 1_000_000),

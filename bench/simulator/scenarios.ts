@@ -31,6 +31,7 @@ function simulatorOptions(
     slotsPerWorker: options.slots,
     hopUs: options.hopUs,
     jobBudgetUs: options.jobBudgetUs,
+    soloBudgetUs: options.soloBudgetUs,
     jobMaxCalls: options.jobMaxCalls,
     followUpBelowUs: options.followUpBelowUs,
     limits: {

@@ -2,7 +2,7 @@ import { Admission, type AdmissionOptions } from '../../src/admission/admission.
 import { type CostMeter, createCostMeter } from '../../src/admission/costs.ts';
 import { cancel } from '../../src/core/cancellation.ts';
 import { ok, type Result } from '../../src/core/result.ts';
-import { Lane, type LaneOptions } from '../../src/dispatch/lane.ts';
+import { type CarriedJob, Lane, type LaneOptions } from '../../src/dispatch/lane.ts';
 import { type Ending, SimulatedCall } from './call.ts';
 import { EventQueue } from './event-queue.ts';
 import { ServiceSpread } from './fairness.ts';
@@ -37,6 +37,8 @@ export interface Watcher {
     readonly waitingCalls: number;
   }): void;
   drawn?(calls: readonly SimulatedCall[], nowUs: number): void;
+  /** They were drawn, and not begun. */
+  cameBack?(calls: readonly SimulatedCall[]): void;
   ended?(call: SimulatedCall, ending: Ending, nowUs: number): void;
   /** Now and then; share of the virtual time that has passed, 0 to 1. */
   progress?(share: number, offered: number): void;
@@ -104,7 +106,7 @@ class Simulation {
     const { cores, slotsPerWorker, hopUs } = options;
     this.#workers = new SimulatedWorkers(
       { cores, slotsPerWorker, hopUs, windowUs: [this.#windowFromUs, this.#windowToUs] },
-      (worker, job, endUs) => this.#jobStarts(worker, job, endUs),
+      (worker, endUs) => this.#schedule(endUs, eventKinds.jobDone, worker),
     );
     this.#lane = this.#createLane();
   }
@@ -121,7 +123,7 @@ class Simulation {
           return workers.idle;
         },
         threads: this.#options.cores,
-        carry: (calls) => this.#carry(calls),
+        carry: (calls, interruptible) => this.#carry(calls, interruptible),
       },
       clock: { monotonicMs: () => this.#nowUs / 1000, utcMs: () => this.#nowUs / 1000 },
       weightOf: (name) => weights.get(name) as number,
@@ -258,9 +260,19 @@ class Simulation {
     if (call.ending === undefined) cancel(call.cancellation);
   }
 
-  #carry(calls: readonly SimulatedCall[]): Promise<void> {
-    const counted = this.#inWindow(this.#nowUs);
+  #carry(calls: readonly SimulatedCall[], interruptible: boolean): CarriedJob {
     this.#watcher.drawn?.(calls, this.#nowUs);
+    // What may come back is counted as served when it was.
+    if (!interruptible) this.#countServed(calls);
+    for (const call of calls) this.#leftQueue(this.#tenants[call.tenantIndex] as SimulatedTenant);
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const job: Job = { calls, interruptible, done: resolve };
+    this.#workers.take(job, this.#nowUs);
+    return { done: promise, interrupt: () => this.#workers.interrupt(job, this.#nowUs) };
+  }
+
+  #countServed(calls: readonly SimulatedCall[]): void {
+    const counted = this.#inWindow(this.#nowUs);
     for (const call of calls) {
       const tenant = this.#tenants[call.tenantIndex] as SimulatedTenant;
       // Afterwards the queues are only drained, and some are longer than others.
@@ -271,9 +283,7 @@ class Simulation {
         tenant.chargedUs += call.costUs;
         tenant.servedUs += call.realUs;
       }
-      this.#leftQueue(tenant);
     }
-    return new Promise((done) => this.#workers.take({ calls, done }, this.#nowUs));
   }
 
   #leftQueue(tenant: SimulatedTenant): void {
@@ -282,20 +292,21 @@ class Simulation {
     if (tenant.waiting === 0 && this.#inWindow(this.#nowUs)) tenant.alwaysWaiting = false;
   }
 
-  #jobStarts(worker: number, job: Job, endUs: number): void {
-    for (const call of job.calls) {
-      if (this.#inWindow(call.arrivedUs)) this.#countsOf(call).wait.recordUs(this.#nowUs - call.arrivedUs);
-    }
-    this.#schedule(endUs, eventKinds.jobDone, worker);
-  }
-
   #jobDone(worker: number): void {
-    const job = this.#workers.finish(worker, this.#nowUs);
-    for (const call of job.calls) {
+    const finished = this.#workers.finish(worker, this.#nowUs);
+    if (finished === undefined) return;
+    const { job, count, startUs } = finished;
+    const served = job.calls.slice(0, count);
+    if (job.interruptible) this.#countServed(served);
+    for (const call of served) {
+      if (this.#inWindow(call.arrivedUs)) this.#countsOf(call).wait.recordUs(startUs - call.arrivedUs);
       (this.#meters.get(call.work) as CostMeter).observe(call.realUs);
       call.settle(ok(undefined));
     }
-    job.done();
+    const back = job.calls.slice(count);
+    this.#watcher.cameBack?.(back);
+    for (const call of back) (this.#tenants[call.tenantIndex] as SimulatedTenant).waiting++;
+    job.done(count);
   }
 
   readonly #onSettled = (call: SimulatedCall, outcome: Result<undefined>): void => {

@@ -3,13 +3,20 @@ import type { SimulatedCall } from './call.ts';
 /** Calls that go to a worker together. */
 export interface Job {
   readonly calls: readonly SimulatedCall[];
-  /** To be called when the job's slot is free again. */
-  readonly done: () => void;
+  /** Whether it may end between two of its calls. */
+  readonly interruptible: boolean;
+  /** To be called when the job's slot is free again, with the number of calls that were done. */
+  readonly done: (count: number) => void;
 }
 
 interface Timed {
   readonly job: Job;
-  readonly workUs: number;
+  workUs: number;
+  /** Calls that will have been done; fewer than it has once it was interrupted. */
+  count: number;
+  startUs: number;
+  /** When it ends, as far as is known; undefined before it starts. */
+  endUs: number | undefined;
 }
 
 export interface WorkersOptions {
@@ -26,7 +33,7 @@ export interface WorkersOptions {
 export class SimulatedWorkers {
   readonly #options: WorkersOptions;
   readonly #queues: Timed[][];
-  readonly #onStart: (worker: number, job: Job, endUs: number) => void;
+  readonly #onEnd: (worker: number, endUs: number) => void;
   #idle: number;
   #free: number;
   #busyUs = 0;
@@ -34,11 +41,11 @@ export class SimulatedWorkers {
   #jobs = 0;
   #calls = 0;
 
-  /** `onStart` learns when a worker begins with a job and when it will end. */
-  constructor(options: WorkersOptions, onStart: (worker: number, job: Job, endUs: number) => void) {
+  /** `onEnd` learns when a worker will end its job; again, when that changes. */
+  constructor(options: WorkersOptions, onEnd: (worker: number, endUs: number) => void) {
     this.#options = options;
     this.#queues = Array.from({ length: options.cores }, () => []);
-    this.#onStart = onStart;
+    this.#onEnd = onEnd;
     this.#idle = options.cores;
     this.#free = options.cores * options.slotsPerWorker;
   }
@@ -68,38 +75,71 @@ export class SimulatedWorkers {
     for (let worker = 1; worker < queues.length && queues[least]?.length !== 0; worker++) {
       if ((queues[worker] as Timed[]).length < (queues[least] as Timed[]).length) least = worker;
     }
-    let workUs = 0;
-    for (const call of job.calls) workUs += call.realUs;
     this.#free--;
     const queue = queues[least] as Timed[];
-    queue.push({ job, workUs });
+    queue.push({ job, workUs: workOf(job.calls), count: job.calls.length, startUs: 0, endUs: undefined });
     if (queue.length === 1) {
       this.#idle--;
       this.#start(least, nowUs);
     }
   }
 
-  /** The worker has done its job. */
-  finish(worker: number, nowUs: number): Job {
+  /** Ends the interruptible jobs of the worker that has this one, after the call that is in hand. */
+  interrupt(job: Job, nowUs: number): void {
+    const worker = this.#queues.findIndex((queue) => queue.some((timed) => timed.job === job));
+    for (const timed of this.#queues[worker] ?? []) {
+      if (!timed.job.interruptible) continue;
+      const { calls } = timed.job;
+      const left = timed.endUs === undefined ? 0 : nowUs - timed.startUs - this.#options.hopUs;
+      let count = 0;
+      for (let doneUs = 0; doneUs < left && count < calls.length; count++)
+        doneUs += (calls[count] as SimulatedCall).realUs;
+      if (count >= timed.count) continue;
+      timed.count = count;
+      timed.workUs = workOf(calls.slice(0, count));
+      if (timed.endUs !== undefined) this.#endsAt(worker, timed, nowUs);
+    }
+  }
+
+  /** The worker has done its job, unless that was interrupted and is no longer there, or ends at another time. */
+  finish(
+    worker: number,
+    nowUs: number,
+  ): { readonly job: Job; readonly count: number; readonly startUs: number } | undefined {
     const queue = this.#queues[worker] as Timed[];
-    const { job } = queue.shift() as Timed;
+    if (queue[0]?.endUs !== nowUs) return undefined;
+    const timed = queue.shift() as Timed;
+    this.#count(timed, nowUs);
     this.#free++;
     if (queue.length > 0) this.#start(worker, nowUs);
     else this.#idle++;
-    return job;
+    return timed;
   }
 
   #start(worker: number, nowUs: number): void {
-    const { job, workUs } = (this.#queues[worker] as Timed[])[0] as Timed;
-    const { hopUs, windowUs } = this.#options;
-    const endUs = nowUs + hopUs + workUs;
-    const insideUs = Math.min(endUs, windowUs[1]) - Math.max(nowUs, windowUs[0]);
-    if (insideUs > 0) {
-      this.#busyUs += insideUs;
-      this.#workUs += insideUs * (workUs / (hopUs + workUs));
-      this.#jobs++;
-      this.#calls += job.calls.length;
-    }
-    this.#onStart(worker, job, endUs);
+    const timed = (this.#queues[worker] as Timed[])[0] as Timed;
+    timed.startUs = nowUs;
+    this.#endsAt(worker, timed, nowUs);
   }
+
+  #endsAt(worker: number, timed: Timed, nowUs: number): void {
+    timed.endUs = Math.max(nowUs, timed.startUs + this.#options.hopUs + timed.workUs);
+    this.#onEnd(worker, timed.endUs);
+  }
+
+  #count({ workUs, count, startUs }: Timed, endUs: number): void {
+    const { hopUs, windowUs } = this.#options;
+    const insideUs = Math.min(endUs, windowUs[1]) - Math.max(startUs, windowUs[0]);
+    if (insideUs <= 0) return;
+    this.#busyUs += insideUs;
+    this.#workUs += insideUs * (workUs / (hopUs + workUs));
+    this.#jobs++;
+    this.#calls += count;
+  }
+}
+
+function workOf(calls: readonly SimulatedCall[]): number {
+  let workUs = 0;
+  for (const call of calls) workUs += call.realUs;
+  return workUs;
 }

@@ -40,6 +40,8 @@ export type Offer = 'queued' | 'tenant_full' | 'tenant_cost_full' | 'total_full'
 /** A place in the queue; hand it to `cancel`. */
 export interface Ticket<C extends Call> {
   readonly call: C;
+  /** Of two tickets, the one with the lower number came first. */
+  readonly order: number;
   queue: TenantQueue<C> | undefined;
   previous: Ticket<C> | undefined;
   next: Ticket<C> | undefined;
@@ -75,6 +77,7 @@ export class FairScheduler<C extends Call> {
   #calls = 0;
   #costUs = 0;
   #weight = 0;
+  #offered = 0;
 
   constructor(limits: SchedulerLimits, weightOf: (tenant: string) => number = () => 1) {
     this.#limits = limits;
@@ -91,6 +94,11 @@ export class FairScheduler<C extends Call> {
 
   get activeTenants(): number {
     return this.#tenants.size;
+  }
+
+  /** The tenant whose calls are all that waits; undefined when none or several have calls waiting. */
+  get onlyTenant(): string | undefined {
+    return this.#tenants.size === 1 ? this.#turn?.tenant : undefined;
   }
 
   /** Waiting calls and cost of one tenant. */
@@ -137,20 +145,43 @@ export class FairScheduler<C extends Call> {
       queue = this.#activate(call.tenant);
     }
     const fifo = queue.fifos[call.callClass];
-    const ticket: Ticket<C> = { call, queue, previous: fifo.tail, next: undefined };
-    if (fifo.tail === undefined) {
-      fifo.head = ticket;
-      // A class that was idle has no claim on the past: it starts level with the least served class that waits.
+    // A class that was idle has no claim on the past: it starts level with the least served class that waits.
+    if (fifo.tail === undefined)
       fifo.servedUs = Math.max(fifo.servedUs, leastServedUs(queue, call.callClass));
-    } else {
-      fifo.tail.next = ticket;
-    }
-    fifo.tail = ticket;
-    queue.calls++;
-    queue.costUs += call.costUs;
-    this.#calls++;
-    this.#costUs += call.costUs;
+    const ticket: Ticket<C> = {
+      call,
+      order: this.#offered++,
+      queue: undefined,
+      previous: undefined,
+      next: undefined,
+    };
+    this.#insert(queue, ticket, fifo.tail);
     return { outcome: 'queued', ticket };
+  }
+
+  /**
+   * Takes back calls of one tenant that were drawn while nobody else waited and have not been begun, each to its place
+   * in the order of arrival. The bounds do not hold for them: they have been let in. The tenant's turn is over, because
+   * turns that it had alone were no turns.
+   */
+  putBack(tickets: readonly Ticket<C>[]): void {
+    let queue: TenantQueue<C> | undefined;
+    for (const ticket of tickets) {
+      const { tenant, callClass, costUs } = ticket.call;
+      queue ??= this.#tenants.get(tenant) ?? this.#activate(tenant);
+      const fifo = queue.fifos[callClass];
+      fifo.servedUs = Math.max(0, fifo.servedUs - costUs);
+      let before: Ticket<C> | undefined;
+      // At most as many steps as calls were drawn since.
+      for (let next = fifo.head; next !== undefined && next.order < ticket.order; next = next.next)
+        before = next;
+      this.#insert(queue, ticket, before);
+    }
+    if (queue === undefined) return;
+    queue.deficitUs = Math.min(queue.deficitUs, (leastServed(queue).head as Ticket<C>).call.costUs);
+    if (this.#turn !== queue) return;
+    this.#turn = queue.after;
+    this.#credited = false;
   }
 
   /** Takes a waiting call out, because its caller has gone. False when it no longer waits. */
@@ -166,7 +197,7 @@ export class FairScheduler<C extends Call> {
    * Draws what is due, in fair order: calls until `budgetUs` of cost is reached or `maxCalls` are drawn. At least one
    * call if any waits, even one that costs more than the budget. Calls whose deadline has passed go to `expired`.
    */
-  draw(budgetUs: number, maxCalls: number, nowMs: number, due: C[], expired: C[]): void {
+  draw(budgetUs: number, maxCalls: number, nowMs: number, due: Ticket<C>[], expired: Ticket<C>[]): void {
     let spentUs = 0;
     let drawn = 0;
     let turnsInVain = 0;
@@ -181,7 +212,7 @@ export class FairScheduler<C extends Call> {
       const { call } = ticket;
       if (call.deadlineAtMs < nowMs) {
         this.#remove(queue, ticket);
-        expired.push(call);
+        expired.push(ticket);
         if (queue.calls === 0) this.#deactivate(queue);
         turnsInVain = 0;
         continue;
@@ -202,7 +233,7 @@ export class FairScheduler<C extends Call> {
       drawn++;
       turnsInVain = 0;
       this.#remove(queue, ticket);
-      due.push(call);
+      due.push(ticket);
       if (queue.calls === 0) this.#deactivate(queue);
     }
   }
@@ -271,6 +302,24 @@ export class FairScheduler<C extends Call> {
       this.#weight = 0;
       this.#costUs = 0;
     }
+  }
+
+  /** Behind `before`, or at the head. */
+  #insert(queue: TenantQueue<C>, ticket: Ticket<C>, before: Ticket<C> | undefined): void {
+    const { costUs, callClass } = ticket.call;
+    const fifo = queue.fifos[callClass];
+    const next = before === undefined ? fifo.head : before.next;
+    ticket.queue = queue;
+    ticket.previous = before;
+    ticket.next = next;
+    if (before === undefined) fifo.head = ticket;
+    else before.next = ticket;
+    if (next === undefined) fifo.tail = ticket;
+    else next.previous = ticket;
+    queue.calls++;
+    queue.costUs += costUs;
+    this.#calls++;
+    this.#costUs += costUs;
   }
 
   #remove(queue: TenantQueue<C>, ticket: Ticket<C>): void {

@@ -26,20 +26,29 @@ export function createGenerationCarrier(
       return pool.idleThreads;
     },
     threads: pool.threads,
-    async carry(calls) {
-      for (const call of calls) {
-        try {
-          const answer = (await pool.run(call.job)) as GenerateAnswer;
-          if (answer.made) {
-            call.settle(ok({ sealed: answer.sealed, publicKey: answer.publicKey }));
-            continue;
-          }
-          onCrash(new Error(`key generation failed: ${answer.code}`));
-        } catch (cause) {
-          onCrash(cause);
-        }
-        call.settle({ ok: false, failure: failure('Internal') });
-      }
+    carry(calls) {
+      return { done: generateAll(pool, calls, onCrash), interrupt() {} };
     },
   };
+}
+
+async function generateAll(
+  pool: WorkerPool,
+  calls: readonly GenerateCall[],
+  onCrash: (cause: unknown) => void,
+): Promise<number> {
+  for (const call of calls) {
+    try {
+      const answer = (await pool.run(call.job).answer) as GenerateAnswer;
+      if (answer.made) {
+        call.settle(ok({ sealed: answer.sealed, publicKey: answer.publicKey }));
+        continue;
+      }
+      onCrash(new Error(`key generation failed: ${answer.code}`));
+    } catch (cause) {
+      onCrash(cause);
+    }
+    call.settle({ ok: false, failure: failure('Internal') });
+  }
+  return calls.length;
 }

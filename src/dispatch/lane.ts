@@ -20,6 +20,14 @@ export interface LaneCall<Answer> extends Call {
   settle(outcome: Result<Answer>): void;
 }
 
+/** A job that workers have. */
+export interface CarriedJob {
+  /** Resolves when the job's slot is free again, with the number of calls that were done: the first ones. Never rejects. */
+  readonly done: Promise<number>;
+  /** Wants it to end after what is in hand; may come too late. Only for an interruptible job. */
+  interrupt(): void;
+}
+
 /** Takes calls to workers. */
 export interface Carrier<C> {
   /** How many more jobs it takes now. */
@@ -28,23 +36,27 @@ export interface Carrier<C> {
   readonly idleThreads: number;
   /** Workers that serve this lane, for the prediction of waits. */
   readonly threads: number;
-  /** One job. Settles every call; resolves when the job's slot is free again; never rejects. */
-  carry(calls: C[]): Promise<void>;
+  /** One job. Settles every call, unless an interruptible job is interrupted: then those that were done. */
+  carry(calls: C[], interruptible: boolean): CarriedJob;
 }
 
 /** Told what happens in a lane; for histograms. Called for each job and each call, so it has to be quick. */
 export interface LaneObserver {
-  /** A job was sent: its calls, their cost, and how many calls still waited then. */
-  sent(calls: number, costUs: number, stillWaiting: number): void;
+  /** A call was done, after it had waited so long to be sent. */
   waited(tenant: string, costUs: number, waitMs: number): void;
-  /** A job came back. */
-  served(serviceMs: number): void;
+  /** A job came back: how many of its calls were done, the time since it was sent, and what waited when it was. */
+  served(calls: number, serviceMs: number, waitingCalls: number): void;
 }
 
 export interface LaneOptions {
   readonly limits: SchedulerLimits;
   /** Cost of one job, in microseconds: long enough to pay for the thread hop, short enough to bound the wait behind it. */
   readonly jobBudgetUs: number;
+  /**
+   * The same while only one tenant has calls waiting: whoever comes next interrupts such a job, so that it may be long
+   * enough for the thread hop to cost next to nothing.
+   */
+  readonly soloBudgetUs: number;
   readonly jobMaxCalls: number;
   /**
    * A worker is given a second job while it has one, so that it need not wait for the main thread between the two; but
@@ -60,6 +72,13 @@ export interface LaneParts<C> {
   readonly observer?: LaneObserver;
 }
 
+/** A job of calls of one tenant, sent while no other tenant waited. */
+interface SoloJob {
+  readonly tenant: string;
+  readonly carried: CarriedJob;
+  interrupted: boolean;
+}
+
 /** Waiting calls, the fair scheduler, and the carrier that is given work only when it can take it. */
 export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   readonly #options: LaneOptions;
@@ -68,6 +87,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   readonly #drainRate: DrainRate;
   #jobsUnderWay = 0;
   #costUnderWayUs = 0;
+  /** In the order in which they were sent. */
+  readonly #soloJobs = new Set<SoloJob>();
+  #soloCostUs = 0;
+  #soloTenant: string | undefined;
   #pumping = false;
   /** Whether something waited ever since the last job ended. */
   #backlogged = false;
@@ -94,7 +117,9 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   /** How long a call that this tenant offers now would wait for a worker, in milliseconds, by costs and rate as measured. */
   predictedWaitMs(tenant: string): number {
-    const aheadUs = this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs;
+    // Others do not wait for a job that they interrupt.
+    const interruptibleUs = tenant === this.#soloTenant ? 0 : this.#soloCostUs;
+    const aheadUs = this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs;
     return (aheadUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
   }
 
@@ -155,46 +180,100 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   #pump(): void {
     const { clock } = this.#parts;
     while (this.#mayCarry() && this.#scheduler.waitingCalls > 0) {
-      const due: C[] = [];
-      const expired: C[] = [];
-      const { jobBudgetUs, jobMaxCalls } = this.#options;
+      const due: Ticket<C>[] = [];
+      const expired: Ticket<C>[] = [];
+      const { jobBudgetUs, soloBudgetUs, jobMaxCalls } = this.#options;
       const nowMs = clock.monotonicMs();
-      this.#scheduler.draw(jobBudgetUs, jobMaxCalls, nowMs, due, expired);
-      for (const call of expired) call.settle({ ok: false, failure: tooLate });
-      if (due.length > 0) void this.#carry(due, nowMs);
+      const solo = this.#scheduler.onlyTenant !== undefined;
+      this.#scheduler.draw(solo ? soloBudgetUs : jobBudgetUs, jobMaxCalls, nowMs, due, expired);
+      for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
+      if (due.length > 0) void this.#carry(due, nowMs, solo);
     }
+    this.#interruptForOthers();
     this.#backlogged &&= this.#scheduler.waitingCalls > 0;
     if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
       for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
   }
 
-  /** A job for each idle worker, and a second behind it only where what is under way is soon done. */
+  /**
+   * A job for each idle worker. A second one behind it only where what is under way is soon done, or where only one
+   * tenant has calls waiting: then it is called back when another comes.
+   */
   #mayCarry(): boolean {
     const { freeSlots, idleThreads, threads } = this.#parts.carrier;
     if (idleThreads > 0) return true;
-    return freeSlots > 0 && this.#costUnderWayUs < threads * this.#options.followUpBelowUs;
+    if (freeSlots === 0) return false;
+    return (
+      this.#scheduler.onlyTenant !== undefined ||
+      this.#costUnderWayUs < threads * this.#options.followUpBelowUs
+    );
   }
 
-  async #carry(calls: C[], sentAtMs: number): Promise<void> {
-    const { carrier, clock, observer } = this.#parts;
-    let costUs = 0;
-    for (const call of calls) {
-      costUs += call.costUs;
-      observer?.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
+  /** Where somebody waits while workers have long jobs of one other tenant, one of them ends now. */
+  #interruptForOthers(): void {
+    if (this.#soloJobs.size === 0 || this.#scheduler.waitingCalls === 0) return;
+    const { onlyTenant } = this.#scheduler;
+    for (const job of this.#soloJobs) {
+      if (job.tenant === onlyTenant) continue;
+      // One at a time: each gives room for more than those who wait have asked for.
+      if (!job.interrupted) job.carried.interrupt();
+      job.interrupted = true;
+      return;
     }
-    observer?.sent(calls.length, costUs, this.#scheduler.waitingCalls);
+  }
+
+  async #carry(tickets: Ticket<C>[], sentAtMs: number, solo: boolean): Promise<void> {
+    const { carrier, clock, observer } = this.#parts;
+    const calls = tickets.map(({ call }) => call);
+    const costUs = costOf(calls);
+    const waitingCalls = this.#scheduler.waitingCalls;
     this.#jobsUnderWay++;
     this.#costUnderWayUs += costUs;
-    await carrier.carry(calls);
+    const carried = carrier.carry(calls, solo);
+    const soloJob = solo ? this.#addSolo(calls, carried, costUs) : undefined;
+    const done = await carried.done;
     this.#jobsUnderWay--;
     this.#costUnderWayUs -= costUs;
+    if (soloJob !== undefined) {
+      this.#soloJobs.delete(soloJob);
+      this.#soloCostUs -= costUs;
+    }
     const nowMs = clock.monotonicMs();
-    observer?.served(nowMs - sentAtMs);
-    this.#drainRate.jobEnded(costUs, this.#backlogged, nowMs);
+    const served = done === calls.length ? calls : calls.slice(0, done);
+    if (observer !== undefined && done > 0) {
+      for (const call of served) observer.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
+      observer.served(done, nowMs - sentAtMs, waitingCalls);
+    }
+    if (done < calls.length) this.#putBack(tickets.slice(done));
+    this.#drainRate.jobEnded(served === calls ? costUs : costOf(served), this.#backlogged, nowMs);
     this.#backlogged = this.#scheduler.waitingCalls > 0;
     this.#pump();
   }
+
+  #addSolo([first]: readonly C[], carried: CarriedJob, costUs: number): SoloJob {
+    const { tenant } = first as C;
+    const job = { tenant, carried, interrupted: false };
+    this.#soloJobs.add(job);
+    this.#soloCostUs += costUs;
+    this.#soloTenant = tenant;
+    return job;
+  }
+
+  #putBack(tickets: readonly Ticket<C>[]): void {
+    const waiting = tickets.filter(({ call }) => !call.cancellation.cancelled);
+    this.#scheduler.putBack(waiting);
+    if (waiting.length === tickets.length) return;
+    for (const { call } of tickets) {
+      if (call.cancellation.cancelled) call.settle({ ok: false, failure: callerHasGone });
+    }
+  }
+}
+
+function costOf(calls: readonly Call[]): number {
+  let costUs = 0;
+  for (const call of calls) costUs += call.costUs;
+  return costUs;
 }
 
 function tooSlow(retryAfterMs: number): Refused {

@@ -10,10 +10,17 @@ export interface WorkerPool {
   readonly idleThreads: number;
   /** False once a worker could not be replaced, when its file fails to load: only a new process helps. */
   readonly alive: boolean;
-  /** Rejects only when a worker died, or when none is left. */
-  run(job: Job): Promise<unknown>;
+  /** Only a batch job is interruptible. */
+  run(job: Job, interruptible?: boolean): RunningJob;
   /** Waits for jobs under way, then ends the threads. */
   close(): Promise<void>;
+}
+
+export interface RunningJob {
+  /** Rejects only when a worker died, or when none is left. */
+  readonly answer: Promise<unknown>;
+  /** Calls back what has not been begun of this job, and of all others that its worker has and that may be interrupted. */
+  interrupt(): void;
 }
 
 /**
@@ -21,6 +28,9 @@ export interface WorkerPool {
  * for the main thread between two jobs. More would only move waiting from the fair queue into an unfair one.
  */
 const jobsPerThread = 2;
+
+/** What all workers of a pool are given; the pool adds what is each worker's own. */
+export type PoolWorkerData = Omit<CryptoWorkerData, 'interrupts'>;
 
 export interface PoolOptions {
   /** Told of a worker that died without a job; jobs are told by their promise. Must not throw. */
@@ -32,7 +42,7 @@ export interface PoolOptions {
 /** One Piscina for each thread, so that it is decided here, and known, which thread a job goes to: the idlest. */
 export async function startWorkerPool(
   threads: number,
-  workerData: CryptoWorkerData,
+  workerData: PoolWorkerData,
   options: PoolOptions = {},
 ): Promise<WorkerPool> {
   const workers = Array.from({ length: threads }, () => createWorker(workerData, options));
@@ -54,13 +64,16 @@ export async function startWorkerPool(
     get alive() {
       return workers.every((worker) => worker.alive);
     },
-    async run(job) {
+    run(job, interruptible = false) {
       let idlest: CryptoWorker | undefined;
       for (const worker of workers) {
         if (worker.alive && (idlest === undefined || worker.running < idlest.running)) idlest = worker;
       }
-      if (idlest === undefined) throw new Error('no crypto worker is left');
-      return idlest.run(job);
+      if (idlest === undefined) {
+        return { answer: Promise.reject(new Error('no crypto worker is left')), interrupt() {} };
+      }
+      const { run, interrupt } = idlest;
+      return { answer: run(job, interruptible), interrupt };
     },
     close: async () => {
       await Promise.all(living().map((worker) => worker.close()));
@@ -72,16 +85,20 @@ interface CryptoWorker {
   readonly alive: boolean;
   /** Jobs under way. */
   readonly running: number;
-  run(job: Job | { readonly kind: 'warm-up' }): Promise<unknown>;
+  run(job: Job | { readonly kind: 'warm-up' }, interruptible?: boolean): Promise<unknown>;
+  interrupt(): void;
   close(): Promise<void>;
 }
 
 const cryptoWorker = new URL('../../workers/crypto.ts', import.meta.url);
 
 function createWorker(
-  workerData: CryptoWorkerData,
+  workerData: PoolWorkerData,
   { onCrash = () => {}, worker = cryptoWorker }: PoolOptions,
 ): CryptoWorker {
+  const interrupts = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+  const calledBack = new Int32Array(interrupts);
+  const data: CryptoWorkerData = { ...workerData, interrupts };
   const piscina = new Piscina({
     filename: worker.href,
     minThreads: 1,
@@ -89,7 +106,7 @@ function createWorker(
     concurrentTasksPerWorker: jobsPerThread,
     // Ours is the queue that counts; this one only absorbs the moment in which the worker restarts.
     maxQueue: jobsPerThread,
-    workerData,
+    workerData: data,
     recordTiming: false,
     env: workerEnvironment(),
   });
@@ -101,6 +118,8 @@ function createWorker(
     if (!alive()) void piscina.destroy();
   });
   let running = 0;
+  /** Of the last job that may be interrupted. */
+  let lastNumber = 0;
   return {
     get alive() {
       return alive();
@@ -108,14 +127,16 @@ function createWorker(
     get running() {
       return running;
     },
-    async run(job) {
+    async run(job, interruptible = false) {
       running++;
+      if (interruptible) lastNumber = (lastNumber + 1) | 0;
       try {
-        return await piscina.run(job);
+        return await piscina.run(interruptible ? { ...job, number: lastNumber } : job);
       } finally {
         running--;
       }
     },
+    interrupt: () => void Atomics.store(calledBack, 0, lastNumber),
     close: async () => {
       await piscina.close({ force: false });
     },

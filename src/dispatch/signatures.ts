@@ -2,9 +2,9 @@ import type { QueueOutlook } from '../admission/admission.ts';
 import type { CostMeter } from '../admission/costs.ts';
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
-import { type BatchItem, type BatchResult, encodeBatch, readResults } from '../engine/batch.ts';
+import { type BatchItem, type BatchResult, encodeBatches, readResults } from '../engine/batch.ts';
 import type { Carrier, Lane, LaneCall } from './lane.ts';
-import type { WorkerPool } from './pool.ts';
+import type { RunningJob, WorkerPool } from './pool.ts';
 
 /** One or more signatures to make or verify: they stay together, in one job. */
 export interface SignatureCall extends LaneCall<readonly BatchResult[]> {
@@ -26,28 +26,74 @@ export function createSignatureCarrier(
       return pool.idleThreads;
     },
     threads: pool.threads,
-    async carry(calls) {
-      const items =
-        calls.length === 1 ? (calls[0] as SignatureCall).items : calls.flatMap((call) => call.items);
-      let response: Uint8Array;
-      try {
-        response = (await pool.run({ kind: 'batch', request: encodeBatch(items) })) as Uint8Array;
-      } catch (cause) {
-        onCrash(cause);
-        for (const call of calls) call.settle(workerDied);
-        return;
-      }
-      const results = readResults(items, response);
-      let first = 0;
-      for (const call of calls) {
-        const own = calls.length === 1 ? results : results.slice(first, first + call.items.length);
-        first += call.items.length;
-        for (let n = 0; n < own.length; n++)
-          call.meters[n]?.observe((own[n] as BatchResult).elapsedNs / 1000);
-        call.settle(ok(own));
-      }
+    carry(calls, interruptible) {
+      const slices = interruptible ? sliceByCost(calls) : [calls];
+      const batches = encodeBatches(slices.map(itemsOf));
+      const running = pool.run({ kind: 'batch', batches }, interruptible);
+      return { done: settleDone(calls, slices, running, onCrash), interrupt: running.interrupt };
     },
   };
+}
+
+/** Settles the calls whose slice was done, which are the first ones; gives their number. */
+async function settleDone(
+  calls: readonly SignatureCall[],
+  slices: readonly (readonly SignatureCall[])[],
+  { answer }: RunningJob,
+  onCrash: (cause: unknown) => void,
+): Promise<number> {
+  let responses: readonly Uint8Array[];
+  try {
+    responses = (await answer) as Uint8Array[];
+  } catch (cause) {
+    onCrash(cause);
+    for (const call of calls) call.settle(workerDied);
+    return calls.length;
+  }
+  let done = 0;
+  for (const [index, response] of responses.entries()) {
+    const slice = slices[index] as readonly SignatureCall[];
+    settleSlice(slice, response);
+    done += slice.length;
+  }
+  return done;
+}
+
+function settleSlice(calls: readonly SignatureCall[], response: Uint8Array): void {
+  const results = readResults(itemsOf(calls), response);
+  let first = 0;
+  for (const call of calls) {
+    const own = calls.length === 1 ? results : results.slice(first, first + call.items.length);
+    first += call.items.length;
+    for (let n = 0; n < own.length; n++) call.meters[n]?.observe((own[n] as BatchResult).elapsedNs / 1000);
+    call.settle(ok(own));
+  }
+}
+
+function itemsOf(calls: readonly SignatureCall[]): readonly BatchItem[] {
+  return calls.length === 1 ? (calls[0] as SignatureCall).items : calls.flatMap((call) => call.items);
+}
+
+/**
+ * Cost of what a worker does between two looks at whether somebody else waits, in microseconds; a call that costs more is
+ * alone. Entering the engine takes about one.
+ */
+const sliceUs = 100;
+
+function sliceByCost(calls: readonly SignatureCall[]): SignatureCall[][] {
+  const slices: SignatureCall[][] = [];
+  let slice: SignatureCall[] = [];
+  let costUs = 0;
+  for (const call of calls) {
+    if (slice.length === 0 || costUs + call.costUs > sliceUs) {
+      slice = [];
+      slices.push(slice);
+      costUs = 0;
+    }
+    slice.push(call);
+    costUs += call.costUs;
+  }
+  return slices;
 }
 
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;

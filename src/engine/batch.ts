@@ -83,19 +83,56 @@ const nothing = new Uint8Array(0);
 
 /** Lays `items` out in one new ArrayBuffer, whose ownership may be transferred. Throws RangeError outside 1..4096 items. */
 export function encodeBatch(items: readonly BatchItem[]): Uint8Array {
-  const count = items.length;
-  if (count < 1 || count > maxBatchItems) throw new RangeError('a batch has 1 to 4096 items');
-  const tableBytes = (batchHeaderWords + count * itemWords) * wordBytes;
-  let requestBytes = tableBytes;
-  for (const item of items) {
-    requestBytes += item.key.length + item.message.length;
-    if (item.op === batchOps.verify) requestBytes += item.signature.length;
-  }
+  const request = new Uint8Array(requestBytesOf(items));
+  writeBatch(items, request);
+  return request;
+}
 
-  const request = new Uint8Array(requestBytes);
-  const words = new Uint32Array(request.buffer, 0, tableBytes / wordBytes);
+/** The same for several batches, which share one ArrayBuffer. */
+export function encodeBatches(batches: readonly (readonly BatchItem[])[]): Uint8Array[] {
+  return shareBuffer(batches.map(requestBytesOf), (request, index) =>
+    writeBatch(batches[index] as readonly BatchItem[], request),
+  );
+}
+
+/** One array for each size, aligned to four bytes, in one new ArrayBuffer. */
+function shareBuffer(
+  sizes: readonly number[],
+  fill?: (array: Uint8Array, index: number) => void,
+): Uint8Array[] {
+  const offsets: number[] = [];
+  let end = 0;
+  for (const size of sizes) {
+    offsets.push(end);
+    end += Math.ceil(size / wordBytes) * wordBytes;
+  }
+  const buffer = new ArrayBuffer(end);
+  return sizes.map((size, index) => {
+    const array = new Uint8Array(buffer, offsets[index], size);
+    fill?.(array, index);
+    return array;
+  });
+}
+
+function requestBytesOf(items: readonly BatchItem[]): number {
+  if (items.length < 1 || items.length > maxBatchItems) throw new RangeError('a batch has 1 to 4096 items');
+  let bytes = tableBytesOf(items);
+  for (const item of items) {
+    bytes += item.key.length + item.message.length;
+    if (item.op === batchOps.verify) bytes += item.signature.length;
+  }
+  return bytes;
+}
+
+function tableBytesOf({ length }: readonly BatchItem[]): number {
+  return (batchHeaderWords + length * itemWords) * wordBytes;
+}
+
+function writeBatch(items: readonly BatchItem[], request: Uint8Array): void {
+  const tableBytes = tableBytesOf(items);
+  const words = new Uint32Array(request.buffer, request.byteOffset, tableBytes / wordBytes);
   let end = tableBytes;
-  let responseEnd = resultTableBytes(count);
+  let responseEnd = resultTableBytes(items.length);
   let at = batchHeaderWords;
   for (const item of items) {
     words[at] = item.op;
@@ -122,14 +159,18 @@ export function encodeBatch(items: readonly BatchItem[]): Uint8Array {
     }
     at += itemWords;
   }
-  words[0] = count;
+  words[0] = items.length;
   words[1] = responseEnd;
-  return request;
 }
 
 /** A response array of the size that the request asks for. */
 export function responseFor(request: Uint8Array): Uint8Array {
   return new Uint8Array(readBatchHeader(request).responseBytes);
+}
+
+/** The same for several requests; the responses share one ArrayBuffer. */
+export function responsesFor(requests: readonly Uint8Array[]): Uint8Array[] {
+  return shareBuffer(requests.map((request) => readBatchHeader(request).responseBytes));
 }
 
 /** The results of `items` (the very array that was encoded) in order; signatures are views into `response`. */

@@ -32,9 +32,8 @@ export interface LatencyQuantiles {
 
 export interface LoadMonitor {
   done(op: string, alg: string, seconds: number): void;
-  sent(calls: number, costUs: number, stillWaiting: number): void;
   waited(tenant: string, costUs: number, waitMs: number): void;
-  served(serviceMs: number): void;
+  served(calls: number, serviceMs: number, waitingCalls: number): void;
   /** All tenants, or one tenant's own share only. */
   report(onlyTenant?: string): LoadReport;
   stop(): void;
@@ -69,10 +68,17 @@ export function createLoadMonitor(metrics: Metrics, queue: () => QueueState): Lo
     [],
   );
   const sizes = new LatencyHistogram('kms_batch_len', 'Calls in one job', [], batchBuckets);
-  for (const histogram of [waits, services, sizes]) histogram.registerIn(metrics.registry);
+  const depths = new LatencyHistogram(
+    'kms_queue_len',
+    'Calls that waited when a job was sent',
+    [],
+    depthBuckets,
+  );
+  for (const histogram of [waits, services, sizes, depths]) histogram.registerIn(metrics.registry);
   const wait = waits.series();
   const service = services.series();
   const size = sizes.series();
+  const depth = depths.series();
 
   const turn = setInterval(() => {
     tenants.fade();
@@ -99,15 +105,14 @@ export function createLoadMonitor(metrics: Metrics, queue: () => QueueState): Lo
         Math.min(maxUs, Math.max(1, Math.round(seconds * 1e6))),
       );
     },
-    sent(calls) {
-      size.observe(calls);
-    },
     waited(tenant, costUs, waitMs) {
       tenants.add(tenant, costUs);
       wait.observe(waitMs / 1000);
     },
-    served(serviceMs) {
+    served(calls, serviceMs, waitingCalls) {
+      size.observe(calls);
       service.observe(serviceMs / 1000);
+      depth.observe(waitingCalls);
     },
     report(onlyTenant) {
       const shares =
@@ -122,6 +127,7 @@ export function createLoadMonitor(metrics: Metrics, queue: () => QueueState): Lo
 
 const maxUs = 60_000_000;
 const batchBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+const depthBuckets = [0, 1, 4, 16, 64, 256, 1024, 4096, 16_384];
 
 function windowsOf(windows: Map<string, Map<string, Windows>>, op: string, alg: string): Windows {
   const byAlg = windows.get(op) ?? new Map<string, Windows>();

@@ -41,10 +41,10 @@ function queue(scheduler: FairScheduler<Named>, offered: Named): Ticket<Named> {
 }
 
 function draw(scheduler: FairScheduler<Named>, budgetUs = 0, maxCalls = 64, nowMs = 0) {
-  const due: Named[] = [];
-  const expired: Named[] = [];
+  const due: Ticket<Named>[] = [];
+  const expired: Ticket<Named>[] = [];
   scheduler.draw(budgetUs, maxCalls, nowMs, due, expired);
-  return { due, expired };
+  return { due: due.map(({ call }) => call), expired: expired.map(({ call }) => call), tickets: due };
 }
 
 /** Everything that waits, one call at a time. */
@@ -81,6 +81,8 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
         budgetUs: fc.integer({ min: 0, max: 3_000 }),
         maxCalls: fc.integer({ min: 1, max: 10 }),
         waitMs: fc.nat(10),
+        /** Of what was drawn when only one tenant waited, so many of the last are not begun and come back. */
+        back: fc.nat(4),
       }),
     },
   );
@@ -114,8 +116,10 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
           const of = (tenant: string) => [...waiting.values()].filter((each) => each.tenant === tenant);
           const cost = (calls: Iterable<Named>) => [...calls].reduce((sum, { costUs }) => sum + costUs, 0);
 
-          const drawOnce = (budgetUs: number, maxCalls: number) => {
-            const { due, expired } = draw(scheduler, budgetUs, maxCalls, nowMs);
+          const drawOnce = (budgetUs: number, maxCalls: number, back = 0) => {
+            const { onlyTenant } = scheduler;
+            const drawn = draw(scheduler, budgetUs, maxCalls, nowMs);
+            const { due, expired } = drawn;
             for (const each of expired) {
               assert.ok(each.deadlineAtMs < nowMs);
               leave(each);
@@ -133,6 +137,13 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
             assert.ok(due.length <= maxCalls);
             assert.ok(due.length <= 1 || cost(due) <= budgetUs, 'the budget holds');
             assert.ok(waiting.size === 0 || due.length > 0, 'no draw in vain while something waits');
+            if (onlyTenant === undefined || back === 0) return;
+            const tickets = drawn.tickets.slice(-back);
+            scheduler.putBack(tickets);
+            for (const ticket of tickets) {
+              left.delete(ticket.call.name);
+              waiting.set(ticket.call.name, ticket.call);
+            }
           };
 
           for (const each of steps) {
@@ -165,7 +176,7 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
               assert.equal(scheduler.cancel(ticket), false);
             } else {
               nowMs += each.waitMs;
-              drawOnce(each.budgetUs, each.maxCalls);
+              drawOnce(each.budgetUs, each.maxCalls, each.back);
             }
             assert.equal(scheduler.waitingCalls, waiting.size);
             assert.equal(scheduler.waitingCostUs, cost(waiting.values()));
@@ -294,6 +305,20 @@ describe('fairness', () => {
     assert.ok(drawn <= 334 * 30 + 60, `${drawn} calls before it`);
   });
 
+  test('who had the workers alone has no turn left when another comes', () => {
+    const scheduler = new FairScheduler<Named>(roomy);
+    const flood = Array.from({ length: 40 }, () => call('flood', 100));
+    for (const each of flood) queue(scheduler, each);
+    const { tickets } = draw(scheduler, 1_000);
+    assert.equal(tickets.length, 10);
+    const victims = Array.from({ length: 3 }, () => call('victim', 100));
+    for (const each of victims) queue(scheduler, each);
+    scheduler.putBack(tickets.slice(4));
+    const next = drawAll(scheduler);
+    assert.deepEqual(next.slice(0, 3), victims);
+    assert.deepEqual(next.slice(3), flood.slice(4), 'in the order in which they came');
+  });
+
   test('idling earns nothing', () => {
     const scheduler = new FairScheduler<Named>(roomy);
     // Its turn leaves 299 of the quantum unused, again and again.
@@ -384,7 +409,8 @@ describe('single rules of the scheduler', () => {
     const late = call('t', 1, { deadlineAtMs: 9.999 });
     queue(scheduler, late);
     queue(scheduler, punctual);
-    assert.deepEqual(draw(scheduler, 300, 64, 10), { due: [punctual], expired: [late] });
+    const { due, expired } = draw(scheduler, 300, 64, 10);
+    assert.deepEqual([due, expired], [[punctual], [late]]);
   });
 
   test('expired calls cost their tenant nothing', () => {
@@ -409,6 +435,6 @@ describe('single rules of the scheduler', () => {
     assert.equal(scheduler.activeTenants, 0);
     assert.equal(scheduler.waitingCostUs, 0);
     assert.equal(scheduler.workAheadUs('t1'), 0);
-    assert.deepEqual(draw(scheduler, 300), { due: [], expired: [] });
+    assert.deepEqual(draw(scheduler, 300).due, []);
   });
 });

@@ -4,18 +4,34 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { cancel, createCancellation } from '../../src/core/cancellation.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
-import { type Carrier, Lane, type LaneCall, type LaneOptions } from '../../src/dispatch/lane.ts';
+import {
+  type CarriedJob,
+  type Carrier,
+  Lane,
+  type LaneCall,
+  type LaneOptions,
+} from '../../src/dispatch/lane.ts';
 
 interface TestCall extends LaneCall<number> {
   readonly name: number;
   readonly outcomes: Result<number>[];
 }
 
+interface HeldJob {
+  readonly calls: TestCall[];
+  readonly interruptible: boolean;
+  /** How often the lane has asked for it. */
+  interrupts: number;
+  end(answer?: Result<number>): Promise<void>;
+  /** Ends after so many of its calls, as an interrupted job does. */
+  endAfter(count: number): Promise<void>;
+}
+
 /** Takes jobs, and ends each when the test says so. */
 class HeldCarrier implements Carrier<TestCall> {
   readonly threads = 1;
   readonly slots: number;
-  readonly jobs: { readonly calls: TestCall[]; end(answer?: Result<number>): Promise<void> }[] = [];
+  readonly jobs: HeldJob[] = [];
   readonly carried: TestCall[] = [];
 
   constructor(slots: number) {
@@ -30,26 +46,31 @@ class HeldCarrier implements Carrier<TestCall> {
     return this.jobs.length === 0 ? 1 : 0;
   }
 
-  carry(calls: TestCall[]): Promise<void> {
-    this.carried.push(...calls);
-    return new Promise((resolve) => {
-      const job = {
-        calls,
-        end: async (answer?: Result<number>) => {
-          for (const call of calls) call.settle(answer ?? ok(call.name));
-          this.jobs.splice(this.jobs.indexOf(job), 1);
-          resolve();
-          await turn();
-        },
-      };
-      this.jobs.push(job);
-    });
+  carry(calls: TestCall[], interruptible: boolean): CarriedJob {
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const end = async (done: number, answer?: Result<number>) => {
+      this.carried.push(...calls.slice(0, done));
+      for (const call of calls.slice(0, done)) call.settle(answer ?? ok(call.name));
+      this.jobs.splice(this.jobs.indexOf(job), 1);
+      resolve(done);
+      await turn();
+    };
+    const job: HeldJob = {
+      calls,
+      interruptible,
+      interrupts: 0,
+      end: (answer) => end(calls.length, answer),
+      endAfter: (count) => end(count),
+    };
+    this.jobs.push(job);
+    return { done: promise, interrupt: () => void job.interrupts++ };
   }
 }
 
 const defaults: LaneOptions = {
   limits: { perTenantCalls: 100, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
   jobBudgetUs: 300,
+  soloBudgetUs: 300,
   jobMaxCalls: 8,
   followUpBelowUs: 1_000_000,
 };
@@ -246,6 +267,47 @@ describe('a lane', () => {
     await lane.drained();
   });
 
+  test('interrupts the long jobs of a tenant that was alone when another comes, which is served next', async () => {
+    const { carrier, lane, offer } = bench(2, { soloBudgetUs: 500, followUpBelowUs: 0 });
+    const flood = Array.from({ length: 12 }, () => offer());
+    await turn();
+    assert.deepEqual(
+      carrier.jobs.map(({ calls, interruptible }) => [calls.length, interruptible]),
+      [
+        [5, true],
+        [5, true],
+      ],
+    );
+    // More of the same tenant is no reason.
+    flood.push(offer());
+    await turn();
+    assert.equal(carrier.jobs[0]?.interrupts, 0);
+
+    const gone = flood[2] as TestCall;
+    cancel(gone.cancellation);
+    const victim = offer({ tenant: 'u' });
+    assert.ok(
+      lane.predictedWaitMs('u') < lane.predictedWaitMs('t'),
+      'it does not wait for what it interrupts',
+    );
+    await turn();
+    const [first, second] = carrier.jobs;
+    assert.deepEqual([first?.interrupts, second?.interrupts], [1, 0]);
+    await first?.endAfter(1);
+    await second?.endAfter(0);
+    assert.deepEqual(codes(gone), ['Timeout'], 'its caller has gone, and its key was not used');
+    assert.equal(carrier.jobs[0]?.interruptible, false);
+    assert.equal(carrier.jobs[0]?.calls[0], victim);
+    while (carrier.jobs.length > 0) await carrier.jobs[0]?.end();
+    for (const call of [victim, ...flood]) if (call !== gone) assert.deepEqual(codes(call), ['ok']);
+    const order = carrier.carried.filter(({ tenant }) => tenant === 't');
+    assert.deepEqual(
+      order,
+      flood.filter((call) => call !== gone),
+    );
+    await lane.drained();
+  });
+
   test('settles every call exactly once, whatever is offered, cancelled, late or done in which order', async () => {
     const step = fc.oneof(
       fc.record({
@@ -257,6 +319,7 @@ describe('a lane', () => {
       }),
       fc.record({ kind: fc.constant('cancel' as const), which: fc.nat(99) }),
       fc.record({ kind: fc.constant('end' as const), which: fc.nat(9), fails: fc.boolean() }),
+      fc.record({ kind: fc.constant('endAfter' as const), which: fc.nat(9), count: fc.nat(4) }),
       fc.record({ kind: fc.constant('time' as const), ms: fc.nat(10) }),
       fc.record({ kind: fc.constant('turn' as const) }),
     );
@@ -265,7 +328,11 @@ describe('a lane', () => {
         fc.integer({ min: 1, max: 3 }),
         fc.array(step, { maxLength: 60, size: 'max' }),
         async (slots, steps) => {
-          const { clock, carrier, lane, call } = bench(slots, {}, { perTenantCalls: 6, totalCalls: 12 });
+          const { clock, carrier, lane, call } = bench(
+            slots,
+            { soloBudgetUs: 3_000 },
+            { perTenantCalls: 6, totalCalls: 12 },
+          );
           const taken: TestCall[] = [];
           const refused: TestCall[] = [];
           for (const each of steps) {
@@ -283,6 +350,10 @@ describe('a lane', () => {
             } else if (each.kind === 'end') {
               const job = carrier.jobs[each.which % Math.max(1, carrier.jobs.length)];
               await job?.end(each.fails ? refuse('Internal') : undefined);
+            } else if (each.kind === 'endAfter') {
+              const asked = carrier.jobs.filter(({ interrupts }) => interrupts > 0);
+              const job = asked[each.which % Math.max(1, asked.length)];
+              await job?.endAfter(Math.min(each.count, job.calls.length));
             } else if (each.kind === 'time') clock.nowMs += each.ms;
             else await turn();
             assert.ok(carrier.jobs.length <= slots);

@@ -6,7 +6,7 @@ import type { Result } from '../../src/core/result.ts';
 import type { BatchJob, Job } from '../../src/dispatch/job.ts';
 import type { WorkerPool } from '../../src/dispatch/pool.ts';
 import { createSignatureCarrier, type SignatureCall } from '../../src/dispatch/signatures.ts';
-import { type BatchResult, batchOps, batchStatuses, responseFor } from '../../src/engine/batch.ts';
+import { type BatchResult, batchOps, batchStatuses, responsesFor } from '../../src/engine/batch.ts';
 import { keyTypes, schemes } from '../../src/engine/engine.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { signItem } from '../support/batches.ts';
@@ -16,15 +16,16 @@ const engine = createOpensslEngine(testEngineOptions);
 const root = engine.openRoot({ kind: 'memory' });
 const key = engine.generate(root, keyTypes.ed25519, 'acme', 'acme/web/key/1');
 
-function poolOf(run: (job: Job) => Promise<unknown>): WorkerPool {
+function poolOf(work: (job: Job) => Promise<unknown>): WorkerPool {
+  const run = (job: Job) => ({ answer: work(job), interrupt() {} });
   return { threads: 1, freeSlots: 1, idleThreads: 1, alive: true, run, close: async () => {} };
 }
 
 const signing = poolOf(async (job) => {
-  const { request } = job as BatchJob;
-  const response = responseFor(request);
-  engine.run(root, request, response);
-  return response;
+  const { batches } = job as BatchJob;
+  const responses = responsesFor(batches);
+  for (const [n, request] of batches.entries()) engine.run(root, request, responses[n] as Uint8Array);
+  return responses;
 });
 
 const notExpected = (cause: unknown): never => {
@@ -52,7 +53,10 @@ test('each call of a job gets the results of its own items, in their order', asy
   const messages = Array.from({ length: 7 }, (_, n) => new Uint8Array(32).fill(n));
   const item = (n: number) => signItem(schemes.ed25519, key, messages[n] as Uint8Array);
   const calls = [[0], [1, 2, 3], [4], [5, 6]].map((numbers) => callOf(numbers.map(item)));
-  await createSignatureCarrier(signing, notExpected).carry(calls.map(({ call }) => call));
+  await createSignatureCarrier(signing, notExpected).carry(
+    calls.map(({ call }) => call),
+    false,
+  ).done;
   let n = 0;
   for (const { call, outcomes, meters } of calls) {
     const [outcome] = outcomes;
@@ -71,7 +75,7 @@ test('each call of a job gets the results of its own items, in their order', asy
           signature,
         },
       ]);
-      await createSignatureCarrier(signing, notExpected).carry([verified.call]);
+      await createSignatureCarrier(signing, notExpected).carry([verified.call], false).done;
       const [verdict] = verified.outcomes;
       assert.equal(verdict?.ok && verdict.value[0]?.status, batchStatuses.ok);
     }
@@ -88,7 +92,10 @@ test('when a worker dies each of its calls is refused once, and the operator is 
     (cause) => void told.push(cause),
   );
   const calls = [0, 1, 2].map(() => callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]));
-  await carrier.carry(calls.map(({ call }) => call));
+  await carrier.carry(
+    calls.map(({ call }) => call),
+    false,
+  ).done;
   for (const { outcomes } of calls) {
     assert.deepEqual(outcomes, [{ ok: false, failure: { code: 'Internal' } }]);
   }

@@ -12,6 +12,7 @@ const { default: work } = await import('../../workers/crypto.ts');
 
 /** The real worker, until it is told to die. */
 export default function workOrDie(job: Job | { kind: 'warm-up' }): ReturnType<typeof work> {
-  if (job.kind === 'batch' && Buffer.from(job.request).includes(exits)) process.exit(1);
+  if (job.kind === 'batch' && job.batches.some((batch) => Buffer.from(batch).includes(exits)))
+    process.exit(1);
   return work(job);
 }

@@ -78,6 +78,7 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
     {
       limits: { perTenantCalls: 1_000, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
       jobBudgetUs: 300,
+      soloBudgetUs: 1_000,
       jobMaxCalls: 8,
       followUpBelowUs: 150,
     },

@@ -43,8 +43,8 @@ export function drawOnce<C extends Call>(
   maxCalls: number,
   nowMs = 0,
 ): { readonly due: C[]; readonly expired: C[] } {
-  const due: C[] = [];
-  const expired: C[] = [];
+  const due: Ticket<C>[] = [];
+  const expired: Ticket<C>[] = [];
   scheduler.draw(budgetUs, maxCalls, nowMs, due, expired);
-  return { due, expired };
+  return { due: due.map(({ call }) => call), expired: expired.map(({ call }) => call) };
 }

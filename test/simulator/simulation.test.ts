@@ -51,6 +51,7 @@ const anyOptions: fc.Arbitrary<SimulatorOptions> = fc.record({
   slotsPerWorker: fc.constantFrom(1, 2, 3),
   hopUs: fc.constantFrom(0, 25, 200),
   jobBudgetUs: fc.constantFrom(1, 300, 2000),
+  soloBudgetUs: fc.constantFrom(1, 1000, 5000),
   jobMaxCalls: fc.constantFrom(1, 64),
   followUpBelowUs: fc.constantFrom(0, 150, 1_000_000),
   limits: fc.record({
@@ -78,6 +79,7 @@ const anyOptions: fc.Arbitrary<SimulatorOptions> = fc.record({
 
 test('every admitted call ends exactly once: served, expired or cancelled', async () => {
   const seen = { served: 0, expired: 0, cancelled: 0, refused: 0 };
+  let interrupted = 0;
   await fc.assert(
     fc.asyncProperty(anyOptions, async (options) => {
       const ended = new Map<SimulatedCall, string>();
@@ -88,6 +90,10 @@ test('every admitted call ends exactly once: served, expired or cancelled', asyn
             assert.ok(!drawn.has(call) && !ended.has(call));
             drawn.add(call);
           }
+        },
+        cameBack: (calls) => {
+          for (const call of calls) assert.ok(drawn.delete(call) && !ended.has(call));
+          interrupted += calls.length;
         },
         ended: (call, ending) => {
           assert.ok(!ended.has(call));
@@ -106,6 +112,7 @@ test('every admitted call ends exactly once: served, expired or cancelled', asyn
     }),
     { seed: 41, numRuns: 40 },
   );
+  assert.ok(interrupted > 100, `${interrupted} calls came back from jobs that were interrupted`);
   for (const [ending, count] of Object.entries(seen)) assert.ok(count > 100, `${count} calls were ${ending}`);
 });
 
