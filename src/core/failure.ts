@@ -161,11 +161,9 @@ export interface Failure {
 }
 
 export function failure(code: FailureCode, hint?: string, retryAfterMs?: number): Failure {
-  return {
-    code,
-    ...(hint === undefined ? undefined : { hint }),
-    ...(retryAfterMs === undefined ? undefined : { retryAfterMs }),
-  };
+  // Spreading what may be undefined costs a microsecond, and these are made by the ten thousand under a flood.
+  if (retryAfterMs === undefined) return hint === undefined ? { code } : { code, hint };
+  return hint === undefined ? { code, retryAfterMs } : { code, hint, retryAfterMs };
 }
 
 /** What a client is told of a failure, without the facts of the single answer (time, request id). */
@@ -190,11 +188,6 @@ export function publicFailure(failure: Failure): PublicFailure {
   const { code, hint } = failure;
   const { message, retryable, hint: usualHint } = failures[code];
   const retryAfterMs = failure.retryAfterMs ?? usualRetryAfterMs[code];
-  return {
-    code: publicCode(code),
-    message,
-    retryable,
-    hint: hint ?? usualHint,
-    ...(retryAfterMs === undefined ? undefined : { retry_after_ms: Math.ceil(retryAfterMs) }),
-  };
+  const told = { code: publicCode(code), message, retryable, hint: hint ?? usualHint };
+  return retryAfterMs === undefined ? told : { ...told, retry_after_ms: Math.ceil(retryAfterMs) };
 }

@@ -35,7 +35,7 @@ export function respond(result: Result<Answer>, headers: RequestHeaders, close =
       ...failureHeaders(status, failure.retry_after_ms, result.failure.allow),
     ],
     body: JSON.stringify({
-      error: { ...failure, ts: new Date().toISOString(), request_id: requestId },
+      error: { ...failure, ts: nowText(), request_id: requestId },
     }),
     close,
   };
@@ -50,6 +50,19 @@ export function respondPlain(
 ): Response {
   const [, ...others] = responseHeaders(headers, requestIdOf(headers));
   return { status, headers: [['content-type', contentType], ...others], body };
+}
+
+let lastMs = 0;
+let lastText = '';
+
+/** RFC 3339. Formatting takes half a microsecond, and a flood is refused forty times a millisecond. */
+function nowText(): string {
+  const nowMs = Date.now();
+  if (nowMs !== lastMs) {
+    lastMs = nowMs;
+    lastText = new Date(nowMs).toISOString();
+  }
+  return lastText;
 }
 
 function requestIdOf({ requestId }: RequestHeaders): string {
