@@ -87,7 +87,12 @@ export async function openAudit(
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       anchors: storeAnchors(store, deriveSecrets(secret).anchor),
       keys: { page: (after) => inventoryPage(store, after) },
-      ...(witnessing === undefined ? undefined : { witness: (checkpoint) => witnessing.cosign(checkpoint) }),
+      ...(witnessing === undefined
+        ? undefined
+        : {
+            witnessed: (origin) => witnessing.held(origin),
+            witness: (checkpoint) => witnessing.cosign(checkpoint),
+          }),
       report(event, detail) {
         log.warn({ event, detail }, 'audit');
         if (event === 'audit_state' && detail === 'ready') void linkSideLog(sideLog, auditLog);
@@ -104,8 +109,6 @@ export async function openAudit(
     auditLog.recovered(),
     new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
   ]);
-  // In the background: a witness that cannot be reached holds up nobody, and one that is ahead is believed at any time.
-  void auditLog.recovered().then(() => witnessing?.compare());
   rotation.start();
   return {
     trail: createAuditTrail(auditLog, sideLog),

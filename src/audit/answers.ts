@@ -20,6 +20,8 @@ export async function answerTo(parts: AuditLogParts, question: Question): Promis
         return await identify(parts, question.origin);
       case 'keys':
         return await pageOfKeys(parts, question.after);
+      case 'witnessed':
+        return await witnessed(parts, question.origin);
       case 'checkpoint':
         return await within(checkpointTimeoutMs, signAndAnchor(parts, question));
     }
@@ -53,6 +55,13 @@ async function pageOfKeys({ keys }: AuditLogParts, from: string | undefined): Pr
     await setImmediate();
   }
   return { ids, states, next: ids.at(-1) };
+}
+
+async function witnessed({ witnessed, report }: AuditLogParts, origin: string): Promise<AnswerTo> {
+  const held = (await witnessed?.(origin)) ?? ok([]);
+  if (held.ok) return { witnessed: held.value };
+  report('audit_witness_failed', held.failure.hint ?? held.failure.code);
+  return undefined;
 }
 
 /** Signed, then anchored: only then may anyone see it. */

@@ -24,18 +24,19 @@ export interface KeyMismatch {
 
 /**
  * Holds the keys of the store, page after page, against what the log says of them when a checkpoint covers its first
- * `decided` records.
+ * `decided` records. Undefined: there was no next page.
  */
 export async function checkKeys(
   logged: LoggedKeys,
   decided: number,
   first: KeyPage,
-  pageAfter: (id: string) => Promise<KeyPage>,
-): Promise<KeysChecked> {
+  pageAfter: (id: string) => Promise<KeyPage | undefined>,
+): Promise<KeysChecked | undefined> {
   const check = new KeyCheck(logged, decided);
   check.take(first);
   for (let { next } = first; next !== undefined; ) {
     const page = await pageAfter(next);
+    if (page === undefined) return undefined;
     check.take(page);
     next = page.next;
   }

@@ -3,6 +3,7 @@ import type { InventoryKey } from '../keys/inventory.ts';
 import type { AnchorStore } from './anchor.ts';
 import type { PublishedCheckpoint } from './audit-log.ts';
 import type { NoteSigner } from './note.ts';
+import type { Witnessed } from './protocol.ts';
 
 /** The keys that sign checkpoints of one origin, which is also their name. */
 export interface AttestationKeys {
@@ -23,6 +24,11 @@ export interface AuditLogParts {
   readonly anchors: AnchorStore | undefined;
   /** The keys of that store, for the comparison at each start; none where changes of keys are not on the log. */
   readonly keys?: KeyInventory | undefined;
+  /**
+   * What witnesses have cosigned of this log; asked at each start, before anything is written. Refused: too few of them have
+   * said so, and the log must not start without.
+   */
+  witnessed?(origin: string): Promise<Result<readonly Witnessed[]>>;
   /** Gives the note with the cosignatures that the policy wants, or why it cannot be had now. */
   witness?(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
   /** For the operator's log: one line each. */

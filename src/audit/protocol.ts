@@ -65,6 +65,8 @@ export interface ServiceData {
   readonly anchored: boolean;
   /** Whether the changes of that store's keys are on the log. */
   readonly keysLogged: boolean;
+  /** Whether witnesses are asked what they hold. */
+  readonly witnessed: boolean;
 }
 
 /** Where the numbers lie in the shared statistics, as doubles. */
@@ -99,6 +101,7 @@ export function monotonicMs(): number {
 export type Question =
   | { readonly of: 'identity'; readonly origin: string }
   | { readonly of: 'keys'; readonly after: string | undefined }
+  | { readonly of: 'witnessed'; readonly origin: string }
   | {
       readonly of: 'checkpoint';
       readonly origin: string;
@@ -124,8 +127,20 @@ export interface Identity {
   readonly anchorRejected: boolean;
 }
 
+/** A tree that a witness has cosigned, under our own signature. */
+export interface Witnessed {
+  readonly witness: string;
+  readonly size: number;
+  readonly root: Uint8Array;
+}
+
 /** `undefined`: it cannot be had now. */
-export type AnswerTo = Identity | KeyPage | { readonly note: Uint8Array } | undefined;
+export type AnswerTo =
+  | Identity
+  | KeyPage
+  | { readonly witnessed: readonly Witnessed[] }
+  | { readonly note: Uint8Array }
+  | undefined;
 
 /** Events of one turn of the event loop, packed into one text whose first character says whether any waits for `synced`. */
 export const urgentMark = '!';

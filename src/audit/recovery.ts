@@ -7,6 +7,7 @@ import { type Head, type HeadFound, type TreeHead, unknownBootId } from './head.
 import { chunkLeaves, type Layout, segmentLeaves, segmentsIn, walFilesIn } from './layout.ts';
 import { LogState } from './log-state.ts';
 import type { NoteKey } from './note.ts';
+import type { Witnessed } from './protocol.ts';
 import type { AuditSecrets } from './secrets.ts';
 import { sealedBundles } from './segments.ts';
 import { openSnapshot, type Snapshot } from './snapshot.ts';
@@ -22,6 +23,8 @@ export interface RecoveryInput {
   readonly anchor: Anchor | undefined;
   /** Whether there is a key store that would have an anchor. */
   readonly anchored: boolean;
+  /** What witnesses hold of this epoch. */
+  readonly witnessed: readonly Witnessed[];
   /** The attestation keys, from outside the audit directory. */
   readonly keys: readonly NoteKey[];
   readonly bootId: string;
@@ -101,7 +104,7 @@ export function recover(input: RecoveryInput): Recovered | IntegrityFailure {
 
 /** A tree that the log must contain. */
 interface Demand extends TreeHead {
-  readonly by: 'written' | 'durable' | 'checkpoint' | 'anchor' | 'published';
+  readonly by: 'written' | 'durable' | 'checkpoint' | 'anchor' | 'published' | 'witness';
 }
 
 class Failed extends Error {
@@ -168,7 +171,7 @@ class Replay {
   }
 
   #collectDemands(published: TreeHead | undefined): void {
-    const { anchor, anchored, epoch, origin } = this.#input;
+    const { anchor, anchored, epoch, origin, witnessed } = this.#input;
     const { durable, checkpoint, written, clean } = this.#head;
     const demands: Demand[] = [
       { by: 'durable', ...durable },
@@ -176,6 +179,16 @@ class Replay {
     ];
     if (this.#sameBoot || clean) demands.push({ by: 'written', ...written });
     if (published !== undefined) demands.push({ by: 'published', ...published });
+    for (const { witness, size, root } of witnessed) {
+      const known = anchor?.epoch === epoch ? anchor.size : 0;
+      if (anchored && known < size) {
+        throw new Failed(
+          'contradicted',
+          `witness ${witness} has cosigned ${size} records, the key store remembers ${known}`,
+        );
+      }
+      demands.push({ by: 'witness', size, root });
+    }
     // The anchor is saved before HEAD counts a checkpoint and before anyone sees it.
     const seen = Math.max(checkpoint.size, published?.size ?? 0);
     this.#covered = seen;
@@ -333,12 +346,20 @@ class Replay {
   #meetDemands(): void {
     for (let demand = this.#demands[0]; demand !== undefined; demand = this.#demands[0]) {
       if (demand.size > this.#state.size) return;
+      if (demand.by === 'witness' && demand.size < this.#state.size) {
+        // It lies before the snapshot: the witness asks for the proof itself when it is to cosign more.
+        this.#demands.shift();
+        continue;
+      }
       if (demand.size < this.#state.size) {
         // Segments are sealed only behind a checkpoint that was anchored and published.
         throw new Failed('anchor_behind', `${demand.by} knows ${demand.size} records, fewer than are sealed`);
       }
       if (Buffer.compare(demand.root, this.#state.root()) !== 0) {
-        throw new Failed('root_differs', `at ${demand.size} records ${demand.by} remembers another root`);
+        throw new Failed(
+          demand.by === 'witness' ? 'contradicted' : 'root_differs',
+          `at ${demand.size} records ${demand.by} remembers another root`,
+        );
       }
       this.#demands.shift();
     }
@@ -347,7 +368,8 @@ class Replay {
   #allDemandsMet(): void {
     const missed = this.#demands.at(-1);
     if (missed === undefined) return;
-    throw new Failed('truncated', `${missed.by} knows ${missed.size} records, ${this.#state.size} are there`);
+    const reason = missed.by === 'witness' ? 'contradicted' : 'truncated';
+    throw new Failed(reason, `${missed.by} knows ${missed.size} records, ${this.#state.size} are there`);
   }
 
   /** A write that a crash cut short, or a failure. */

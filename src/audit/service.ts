@@ -20,16 +20,16 @@ import { LogWriter, type LogWriterStart, type Trouble } from './log-writer.ts';
 import { LoggedKeys } from './logged-keys.ts';
 import { parseVkey } from './note.ts';
 import {
-  type AnswerTo,
   type FromService,
   type Identity,
   type Port,
-  type Question,
   type ServiceData,
   statistic,
   type ToService,
   urgentMark,
+  type Witnessed,
 } from './protocol.ts';
+import { Questions } from './questions.ts';
 import { type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { scrubLog } from './scrub.ts';
 import { type AuditSecrets, deriveSecrets } from './secrets.ts';
@@ -43,6 +43,7 @@ export interface ServiceParts {
 }
 
 const retryMs = 250;
+const noKeys: KeyPage = { ids: [], states: [], next: undefined };
 
 /** The log's thread: recovers the log, writes it, answers for its state. One for each audit directory. */
 export class AuditService {
@@ -51,13 +52,14 @@ export class AuditService {
   readonly #port: Port<ToService, FromService>;
   readonly #secrets: AuditSecrets;
   readonly #statistics: Float64Array;
-  readonly #questions = new Map<number, (answer: AnswerTo) => void>();
-  #questionCount = 0;
+  readonly #questions: Questions;
   #unlock: (() => Promise<void>) | undefined;
   #writer: LogWriter | undefined;
   #failure: IntegrityFailure | undefined;
   #state: AuditState = 'recovering';
   #epoch = 1;
+  /** The newest one that a witness knows. */
+  #witnessedEpoch = 1;
   #trouble: Trouble | undefined;
   /** The log is whole and under a checkpoint. */
   #settled = false;
@@ -70,6 +72,10 @@ export class AuditService {
     this.#parts = parts;
     this.#secrets = deriveSecrets(data.secret);
     this.#statistics = new Float64Array(data.statistics);
+    this.#questions = new Questions(
+      (message) => port.postMessage(message),
+      (state, reason) => this.#enter(state, reason),
+    );
     port.on('message', (message) => this.#receive(message));
   }
 
@@ -85,8 +91,7 @@ export class AuditService {
     }
     switch (message.kind) {
       case 'answer':
-        this.#questions.get(message.id)?.(message.answer);
-        this.#questions.delete(message.id);
+        this.#questions.answer(message.id, message.answer);
         return;
       case 'committed':
         this.#writer?.committed(message.keyId);
@@ -128,7 +133,13 @@ export class AuditService {
       return;
     }
     this.#epoch = found === 'missing' ? 1 : found.head.epoch;
-    const identity = await this.#identity();
+    const [identity, witnessed] = await Promise.all([
+      this.#questions.identity(this.#origin()),
+      this.#data.witnessed
+        ? this.#questions.newestWitnessed(this.#data.origin, this.#epoch)
+        : { trees: [], epoch: this.#epoch },
+    ]);
+    if (identity === undefined || witnessed === undefined) return;
     if (
       found === 'missing' &&
       (identity.anchor !== undefined || identity.anchorRejected || hasRecords(files, directory))
@@ -141,15 +152,29 @@ export class AuditService {
       this.#fail(unreadable('anchor_rejected', 'the anchor in the key store is not authentic'));
       return;
     }
-    if (found === 'missing') {
-      const found = await this.#keysOfNewLog();
-      await this.#begin(1, 0, found, (writer) => this.#boot(writer, undefined));
+    const { trees, epoch } = witnessed;
+    if (trees[0] !== undefined && (found === 'missing' || epoch > this.#epoch)) {
+      this.#witnessedEpoch = epoch;
+      const { witness, size } = trees[0];
+      this.#fail(
+        unreadable('contradicted', `witness ${witness} has cosigned ${size} records of epoch ${epoch}`),
+      );
       return;
     }
-    await this.#recover(found, identity);
+    if (found === 'missing') {
+      const keys = await this.#keysOfNewLog();
+      if (keys === undefined) return;
+      await this.#begin(1, 0, keys, (writer) => this.#boot(writer, undefined));
+      return;
+    }
+    await this.#recover(found, identity, trees);
   }
 
-  async #recover(found: { head: Head; counter: number }, identity: Identity): Promise<void> {
+  async #recover(
+    found: { head: Head; counter: number },
+    identity: Identity,
+    witnessed: readonly Witnessed[],
+  ): Promise<void> {
     const { files, bootId, clock } = this.#parts;
     const { anchored, options } = this.#data;
     const keys = identity.vkeys.map((vkey) => {
@@ -158,10 +183,10 @@ export class AuditService {
       return key.value;
     });
     // The store reads its keys while this thread reads the log.
-    const firstKeys = this.#keysAfter(undefined);
+    const firstKeys = this.#firstKeys();
     const recovered = recover({
       ...{ files, layout: this.#layout(), origin: this.#origin(), epoch: this.#epoch, found },
-      ...{ anchor: identity.anchor, anchored, keys, bootId, secrets: this.#secrets },
+      ...{ anchor: identity.anchor, anchored, witnessed, keys, bootId, secrets: this.#secrets },
     });
     if (!recovered.ok) {
       this.#fail(recovered);
@@ -172,6 +197,7 @@ export class AuditService {
       return;
     }
     const checked = await this.#checkKeys(recovered.state.keys, recovered.covered, firstKeys);
+    if (checked === undefined) return;
     if (!checked.ok) {
       const { size } = recovered.state;
       this.#fail({ ...checked, size, root: Buffer.from(recovered.state.root()).toString('hex') });
@@ -184,20 +210,26 @@ export class AuditService {
     await this.#write(start, headCounter + 1, checked.found, (writer) => this.#boot(writer, recovered));
   }
 
-  /** Whether the store's keys are what the log says, given its records under a checkpoint; and what is to be said of them. */
+  async #firstKeys(): Promise<KeyPage | undefined> {
+    return this.#data.keysLogged ? this.#questions.keysAfter(undefined) : noKeys;
+  }
+
+  /** Whether the store's keys are what the log says, given its records under a checkpoint; undefined: the log closes. */
   async #checkKeys(
     logged: LoggedKeys,
     covered: number,
-    first: Promise<KeyPage> = this.#keysAfter(undefined),
-  ): Promise<KeysChecked> {
-    if (!this.#data.keysLogged) return { ok: true, found: [] };
-    return checkKeys(logged, covered, await first, (after) => this.#keysAfter(after));
+    keys: Promise<KeyPage | undefined>,
+  ): Promise<KeysChecked | undefined> {
+    const first = await keys;
+    if (first === undefined) return undefined;
+    if (first === noKeys) return { ok: true, found: [] };
+    return checkKeys(logged, covered, first, (after) => this.#questions.keysAfter(after));
   }
 
   /** A log that begins takes them as they are. */
-  async #keysOfNewLog(): Promise<readonly AuditEvent[]> {
-    const checked = await this.#checkKeys(new LoggedKeys(), 0);
-    return checked.ok ? checked.found : [];
+  async #keysOfNewLog(): Promise<readonly AuditEvent[] | undefined> {
+    const checked = await this.#checkKeys(new LoggedKeys(), 0, this.#firstKeys());
+    return checked?.ok ? checked.found : undefined;
   }
 
   /**
@@ -310,7 +342,7 @@ export class AuditService {
         head: new HeadFile(files, this.#data.headPath, this.#secrets.head, counter),
         hasher: new InputHasher(this.#secrets.inputRoot, inputHash),
         sign: async ({ size, root }) => {
-          const answer = await this.#ask({ of: 'checkpoint', origin, epoch, size, root, bootId });
+          const answer = await this.#questions.ask({ of: 'checkpoint', origin, epoch, size, root, bootId });
           return answer !== undefined && 'note' in answer ? answer.note : undefined;
         },
         listener: {
@@ -382,8 +414,15 @@ export class AuditService {
     const failure = this.#failure;
     if (this.#state !== 'integrity_failed' || failure === undefined) return;
     const { files } = this.#parts;
-    const { anchor } = await this.#identity();
-    const epochs = [this.#epoch, anchor?.epoch ?? 1, ...epochsIn(files, this.#data.directory)];
+    const identity = await this.#questions.identity(this.#origin());
+    if (identity === undefined) return;
+    const { anchor } = identity;
+    const epochs = [
+      this.#epoch,
+      this.#witnessedEpoch,
+      anchor?.epoch ?? 1,
+      ...epochsIn(files, this.#data.directory),
+    ];
     const oldOrigin = this.#origin();
     const checkpoint = files.read(this.#layout().checkpoint) ?? Buffer.alloc(0);
     const evidence = Buffer.concat([Buffer.from(JSON.stringify(failure)), checkpoint]);
@@ -392,6 +431,7 @@ export class AuditService {
     this.#failure = undefined;
     this.#enter('recovering', undefined);
     const keys = await this.#keysOfNewLog();
+    if (keys === undefined) return;
     await this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
       writer.note('integrity', {
         old_origin: oldOrigin,
@@ -410,8 +450,7 @@ export class AuditService {
 
   async #close(): Promise<void> {
     this.#closing = true;
-    for (const answer of this.#questions.values()) answer(undefined);
-    this.#questions.clear();
+    this.#questions.close();
     await this.#started;
     try {
       await this.#writer?.close();
@@ -427,36 +466,6 @@ export class AuditService {
     const takesRecords =
       state === 'ready' || this.#trouble === 'disk_low' || this.#trouble === 'checkpoint_late';
     this.#port.postMessage({ kind: 'state', state, reason, directory, takesRecords });
-  }
-
-  async #identity(): Promise<Identity> {
-    for (;;) {
-      const answer = await this.#ask({ of: 'identity', origin: this.#origin() });
-      if (answer !== undefined && 'vkeys' in answer) return answer;
-      if (this.#closing) return { vkeys: [], anchor: undefined, anchorRejected: true };
-      this.#enter('recovering', 'the key store does not answer');
-      await sleep(retryMs);
-    }
-  }
-
-  async #keysAfter(after: string | undefined): Promise<KeyPage> {
-    const none: KeyPage = { ids: [], states: [], next: undefined };
-    if (!this.#data.keysLogged) return none;
-    for (;;) {
-      const answer = await this.#ask({ of: 'keys', after });
-      if (answer !== undefined && 'ids' in answer) return answer;
-      if (this.#closing) return none;
-      this.#enter('recovering', 'the key store does not answer');
-      await sleep(retryMs);
-    }
-  }
-
-  #ask(question: Question): Promise<AnswerTo> {
-    const id = this.#questionCount++;
-    return new Promise((resolve) => {
-      this.#questions.set(id, resolve);
-      this.#port.postMessage({ kind: 'ask', id, question });
-    });
   }
 
   #origin(): string {

@@ -32,6 +32,7 @@ export function startAuditLog(
     statistics: new SharedArrayBuffer(statisticsBytes),
     anchored: parts.anchors !== undefined,
     keysLogged: parts.keys !== undefined,
+    witnessed: parts.witnessed !== undefined,
   };
   const worker = new Worker(new URL('../../workers/audit.ts', import.meta.url), {
     workerData: data,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
@@ -93,10 +93,32 @@ test('an older copy of everything is seen by a witness only, and then nothing is
 
   rmSync(dataDir, { recursive: true });
   cpSync(join(place, 'old'), dataDir, { recursive: true });
+  const wal = join(dataDir, 'audit', 'e1', 'wal', '00000000000000000000.wal');
+  const old = readFileSync(wal);
   const third = await startService({ dataDir, env });
-  await until(async () => (await call(third, undefined, 'GET', '/readyz')).status === 503);
+  assert.equal((await call(third, undefined, 'GET', '/readyz')).status, 503);
+  assert.ok(third.log.some((line) => line.includes('contradicted: witness w1 has cosigned')));
   const refused = await sign(third, made.body.kid);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
   assert.deepEqual((await call(third, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);
   assert.equal(await third.stop(), 0);
+  assert.deepEqual(readFileSync(wal), old, 'not even a first record was written');
+});
+
+test('a witness that cannot be reached at the start: closed does not sign, open does', async () => {
+  const place = temporaryDirectory();
+  const dataDir = join(place, 'data');
+  const [ed25519] = await initWitness(join(place, 'witness'));
+  const policy = join(place, 'policy');
+  // The discard port: nobody listens.
+  writeFileSync(policy, `witness w1 ${ed25519} http://127.0.0.1:9\nquorum w1\n`);
+  const env = { KMS_AUDIT_WITNESS_POLICY: policy };
+  const open = await startService({ dataDir, env });
+  const made = await call(open, open.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
+  assert.equal((await sign(open, made.body.kid)).status, 200);
+  assert.equal(await open.stop(), 0);
+  const closed = await startService({ dataDir, env: { ...env, KMS_AUDIT_WITNESS_FAILURE: 'closed' } });
+  assert.equal((await sign(closed, made.body.kid)).body.error.code, 'AuditUnavailable');
+  assert.deepEqual((await call(closed, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);
+  assert.equal(await closed.stop(), 0);
 });

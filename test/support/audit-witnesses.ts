@@ -35,6 +35,6 @@ export function witnessesOf({ policy, fail, timeoutMs, tiles, onAhead }: LogWitn
       const { note, publish } = await cosigner.cosign(Buffer.from(checkpoint.note), checkpoint);
       return publish ? ok(note) : refuse('AuditUnavailable', 'too few witnesses have cosigned');
     },
-    held: (origin) => cosigner.held(origin),
+    held: async (origin) => (await cosigner.held(origin)).checkpoints,
   };
 }

@@ -120,12 +120,21 @@ export class Cosigner {
     return proof.ok ? proof.value : undefined;
   }
 
-  /** What the witnesses hold of this log, asked at the start: no tree that is smaller than one of these is whole. */
-  async held(origin: string): Promise<readonly WitnessedCheckpoint[]> {
+  /**
+   * What the witnesses hold of this log: no tree that is smaller than one of these is whole. `quorum`: so many of them have
+   * answered, if only that they hold none.
+   */
+  async held(
+    origin: string,
+  ): Promise<{ readonly checkpoints: readonly WitnessedCheckpoint[]; readonly quorum: boolean }> {
     const { timeoutMs } = this.#settings;
     const answers = await Promise.all(
       this.#states.map(({ witness }) => witnessedCheckpoint(witness, origin, timeoutMs)),
     );
-    return answers.filter((answer) => answer !== undefined && answer !== 'none');
+    const answered = this.#states.filter((_, place) => answers[place] !== undefined);
+    return {
+      checkpoints: answers.filter((answer) => answer !== undefined && answer !== 'none'),
+      quorum: this.#settings.policy.quorum(new Set(answered.map(({ witness }) => witness.name))),
+    };
   }
 }

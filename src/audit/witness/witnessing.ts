@@ -3,6 +3,7 @@ import type { PublishedCheckpoint } from '../audit-log.ts';
 import { openCheckpoint } from '../checkpoint.ts';
 import { hashBytes } from '../merkle.ts';
 import { type NoteKey, parseNote } from '../note.ts';
+import type { Witnessed } from '../protocol.ts';
 import type { AuditReading } from '../reading.ts';
 import { Cosigner } from './cosigner.ts';
 import type { Policy } from './policy.ts';
@@ -23,8 +24,8 @@ export interface WitnessedLog {
 export interface Witnessing {
   /** The note with cosignatures. Refused while the quorum is not there (`closed`). */
   cosign(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
-  /** Asks the witnesses what they hold: a log that is an older copy of itself is contradicted. */
-  compare(): Promise<void>;
+  /** What the witnesses hold of this log, under its own signature. Refused while too few of them answer (`closed`). */
+  held(origin: string): Promise<Result<readonly Witnessed[]>>;
 }
 
 /** Has checkpoints cosigned as a policy asks, and believes no witness that it was rolled back without our own signature. */
@@ -49,22 +50,31 @@ export function createWitnessing(
     onAhead: () => void compare(),
   });
 
-  async function compare(): Promise<void> {
-    const { origin } = log.extent();
+  async function ask(origin: string): Promise<{ trees: Witnessed[]; quorum: boolean }> {
     const keys = log.keys(origin);
-    for (const { witness, note } of await cosigner.held(origin)) {
+    const { checkpoints, quorum } = await cosigner.held(origin);
+    const trees = checkpoints.flatMap(({ witness, note }) => {
       const opened = openCheckpoint(note, origin, ownSignaturesOf(note, keys));
-      const { size } = log.extent();
-      if (opened.ok && opened.value.size > size) {
-        log.contradicted(
-          `witness ${witness} holds a checkpoint of ${opened.value.size} records, the log has ${size}`,
-        );
+      return opened.ok ? [{ witness, size: opened.value.size, root: opened.value.root }] : [];
+    });
+    return { trees, quorum };
+  }
+
+  async function compare(): Promise<void> {
+    const { trees } = await ask(log.extent().origin);
+    const { size } = log.extent();
+    for (const { witness, size: held } of trees) {
+      if (held > size) {
+        log.contradicted(`witness ${witness} holds a checkpoint of ${held} records, the log has ${size}`);
       }
     }
   }
 
   return {
-    compare,
+    async held(origin) {
+      const { trees, quorum } = await ask(origin);
+      return quorum || fail === 'open' ? ok(trees) : refuse('AuditUnavailable', 'too few witnesses answer');
+    },
     async cosign({ origin, size, root, note }) {
       const round = await cosigner.cosign(Buffer.from(note), { origin, size, root });
       if (round.ahead !== undefined)

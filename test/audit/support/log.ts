@@ -71,6 +71,7 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
     statistics: new SharedArrayBuffer(statisticsBytes),
     anchored: true,
     keysLogged: start.parts?.keys !== undefined,
+    witnessed: start.parts?.witnessed !== undefined,
   };
   const { files, bootId } = on;
   let dead = false;
