@@ -5,6 +5,8 @@ import { createProgress, type Progress } from './report/progress.ts';
 import { tableText, writeReport } from './report/write.ts';
 import type { Context, Effort, Scenario } from './scenario.ts';
 import { scenarios } from './scenarios/all.ts';
+import { chooseGenerator } from './support/generator.ts';
+import { useGenerator } from './support/load.ts';
 import type { Target } from './support/target.ts';
 
 const usage = `usage: npm run bench -- [names…] [--quick] [--list] [--out <directory>]
@@ -74,7 +76,9 @@ const chosen =
     : scenarios.filter((scenario) => options.names.includes(scenario.name));
 const effort = options.quick ? quick : full;
 const command = ['npm run bench', process.argv.slice(2).join(' ')].filter((part) => part !== '').join(' -- ');
-const machine = await describeMachine();
+const generator = await chooseGenerator();
+useGenerator(generator);
+const machine = await describeMachine(generator);
 const commit = describeCommit();
 if (machine.loadBefore > 0.5) {
   process.stderr.write(

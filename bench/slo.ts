@@ -3,6 +3,8 @@ import { figure } from './report/figures.ts';
 import { describeCommit, describeMachine } from './report/machine.ts';
 import { type CpuCost, measureCpu } from './slo/cpu-cost.ts';
 import { type Attempt, type Bench, type Gate, gates, passes } from './slo/gates.ts';
+import { chooseGenerator } from './support/generator.ts';
+import { useGenerator } from './support/load.ts';
 import { closedLoop } from './support/measure.ts';
 import { type Product, startProduct } from './support/product.ts';
 import { signRequests } from './support/requests.ts';
@@ -140,10 +142,12 @@ if (args.some((arg) => arg !== '--prove')) {
   process.exit(2);
 }
 const startedMs = performance.now();
-const { cpu, cores, node, engine, loadBefore } = await describeMachine();
+const generator = await chooseGenerator();
+useGenerator(generator);
+const { cpu, cores, node, engine, loadBefore } = await describeMachine(generator);
 const { id, changed } = describeCommit();
 say(
-  `${cpu}, ${cores} cores, load ${loadBefore.toFixed(2)}; Node ${node}; engine ${engine}; commit ${id}${changed ? ' and changes' : ''}`,
+  `${cpu}, ${cores} cores, load ${loadBefore.toFixed(2)}; Node ${node}; engine ${engine}; load generator ${generator.name}; commit ${id}${changed ? ' and changes' : ''}`,
 );
 const kept = args.includes('--prove') ? await prove() : await runGates();
 say(`${((performance.now() - startedMs) / 1000).toFixed(0)} s`);

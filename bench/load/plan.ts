@@ -21,7 +21,8 @@ export interface LoadStream {
   readonly connections: number;
   /**
    * Requests a second, sent when they are due whether or not earlier ones were answered, and timed from when they were
-   * due (open loop: no coordinated omission). 0: each connection sends as soon as it has its answer (closed loop).
+   * due (open loop: no coordinated omission). The native generator makes them a Poisson process with a seed of the
+   * stream's name, the one in Node even bursts of a millisecond. 0: each connection sends as soon as it has its answer (closed loop).
    */
   readonly ratePerSecond: number;
   /** Taken in turn. */

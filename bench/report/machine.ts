@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { describeEngine } from '../support/engine.ts';
+import type { Generator } from '../support/generator.ts';
 
 /** Where figures were measured: without it they mean nothing. */
 export interface Machine {
@@ -17,6 +18,8 @@ export interface Machine {
   /** The engine that the product chooses here, and its libraries. */
   readonly engine: string;
   readonly libraries: Readonly<Record<string, string>>;
+  /** What sent the requests; figures of different ones are not to be compared. */
+  readonly generator: Generator['name'];
   /** Processes that wanted a processor in the minute before: near 0 on a quiet machine. */
   readonly loadBefore: number;
 }
@@ -29,7 +32,7 @@ export interface Commit {
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-export async function describeMachine(): Promise<Machine> {
+export async function describeMachine(generator: Generator): Promise<Machine> {
   const loadBefore = loadavg()[0] as number;
   const { name, libraries } = await describeEngine();
   return {
@@ -43,6 +46,7 @@ export async function describeMachine(): Promise<Machine> {
     v8: process.versions.v8,
     engine: name,
     libraries,
+    generator: generator.name,
     loadBefore,
   };
 }

@@ -4,6 +4,11 @@ import type { Effort, Rendered, Table } from '../scenario.ts';
 import type { Commit, Machine } from './machine.ts';
 import { renderSvg } from './plot.ts';
 
+const generatorText: Readonly<Record<Machine['generator'], string>> = {
+  native: 'native: open loops are Poisson processes, each request sent when it is due',
+  node: 'in Node: open loops come in bursts of a millisecond, timed from their burst',
+};
+
 export interface Report {
   readonly name: string;
   readonly question: string;
@@ -46,6 +51,7 @@ function markdown(report: Report, picture: string | undefined): string {
     ['system', `${machine.system}, ${machine.kernel}`],
     ['Node.js', `${machine.node}, V8 ${machine.v8}, OpenSSL ${machine.openssl}`],
     ['engine', `${machine.engine}: ${libraries.join(', ')}`],
+    ['load generator', generatorText[machine.generator]],
     [
       'rounds',
       `${effort.rounds}, interleaved; ${effort.windowMs} ms each after ${effort.warmUpMs} ms of warming up`,

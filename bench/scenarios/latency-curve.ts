@@ -93,7 +93,7 @@ export const latencyCurve = scenario<Data>({
       notes: [
         mixMeaning,
         'Open loop: requests are sent when they are due, whether or not earlier ones were answered, and timed from when they were due; a slow server cannot make its own test easier (no coordinated omission).',
-        'Arrivals come in the bursts of a 1 ms timer and are timed from their burst, so a request may wait for those that came in the same millisecond: harder than evenly spread arrivals.',
+        'Arrivals are a Poisson process, as those of many callers are, so a request may wait for others that happen to come with it: harder than evenly spread arrivals. Where the load generator below is the one in Node, they come in the bursts of a 1 ms timer instead and are timed from their burst: harder still.',
         'Generator and server share the cores; near saturation they also wait for each other.',
       ],
     };

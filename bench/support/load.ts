@@ -1,9 +1,7 @@
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import type { LoadPlan, LoadResult, ServerUse } from '../load/plan.ts';
-
-const generator = fileURLToPath(new URL('../load/generator.ts', import.meta.url));
+import { type Generator, nodeGenerator } from './generator.ts';
 
 export interface MeasuredLoad extends LoadResult {
   readonly server: ServerUse;
@@ -11,15 +9,30 @@ export interface MeasuredLoad extends LoadResult {
   readonly serverCpuUsPerAnswer: number;
 }
 
+/** Of all loads of this process; figures of two generators are not to be compared. */
+let generatorInUse = nodeGenerator;
+
+export function useGenerator(generator: Generator): void {
+  generatorInUse = generator;
+}
+
 /** Runs the generator in a process of its own, and the server's CPU beside it. */
-export async function runLoad(plan: LoadPlan, serverPid: number): Promise<MeasuredLoad> {
-  const child = spawn(process.execPath, [generator], {
+export async function runLoad(
+  plan: LoadPlan,
+  serverPid: number,
+  { command, args }: Generator = generatorInUse,
+): Promise<MeasuredLoad> {
+  const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
     // What slows or profiles a server is not for the generator.
     env: { ...process.env, NODE_OPTIONS: '' },
   });
+  // One that ends before it has read its plan is told of by its missing answer.
+  child.stdin.on('error', () => {});
   child.stdin.end(JSON.stringify({ ...plan, serverPid } satisfies LoadPlan));
-  const result = JSON.parse(await text(child.stdout)) as LoadResult;
+  const answer = await text(child.stdout);
+  if (answer === '') throw new Error('the load generator ended without an answer');
+  const result = JSON.parse(answer) as LoadResult;
   const server = result.server as ServerUse;
   return { ...result, server, serverCpuUsPerAnswer: server.cpuUs / server.answers };
 }

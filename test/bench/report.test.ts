@@ -92,6 +92,7 @@ test('a report says what was measured, where, and how', () => {
         v8: '13',
         engine: 'native',
         libraries: { liboqs: '0.13' },
+        generator: 'native',
         loadBefore: 1.5,
       },
       commit: { id: 'abc', changed: true },
@@ -114,6 +115,7 @@ test('a report says what was measured, where, and how', () => {
       'a processor',
       'abc, with changes',
       'npm run bench -- example',
+      'Poisson',
       'the machine was not quiet',
       'not to be quoted',
     ]) {
