@@ -45,7 +45,7 @@ const choices = ['auto', 'native', 'node'] as const;
  * demanded and cannot be had.
  */
 export async function chooseGenerator(
-  choice: string = process.env.INTAGLIO_GENERATOR ?? 'auto',
+  choice: string = process.env.INTAGLIO_GENERATOR || 'auto',
 ): Promise<Generator> {
   if (!choices.some((known) => known === choice))
     throw new Error(`INTAGLIO_GENERATOR is one of ${choices.join(', ')}`);
