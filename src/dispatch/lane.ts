@@ -90,6 +90,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   /** In the order in which they were sent. */
   readonly #soloJobs = new Set<SoloJob>();
   #soloCostUs = 0;
+  /** How many of them are to end. */
+  #interrupted = 0;
   #soloTenant: string | undefined;
   #pumping = false;
   /** Whether something waited ever since the last job ended. */
@@ -210,16 +212,19 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     );
   }
 
-  /** Where somebody waits while workers have long jobs of one other tenant, one of them ends now. */
+  /** Where others wait while workers have long jobs of one tenant, as many of these end as are needed for what waits. */
   #interruptForOthers(): void {
-    if (this.#soloJobs.size === 0 || this.#scheduler.waitingCalls === 0) return;
-    const { onlyTenant } = this.#scheduler;
     for (const job of this.#soloJobs) {
-      if (job.tenant === onlyTenant) continue;
-      // One at a time: each gives room for more than those who wait have asked for.
-      if (!job.interrupted) job.carried.interrupt();
+      const { tenant, carried } = job;
+      const own = this.#scheduler.tenantBacklog(tenant);
+      // Counted, as differences of sums of costs are not exactly zero.
+      if (this.#scheduler.waitingCalls === own.calls) continue;
+      const othersUs = this.#scheduler.waitingCostUs - own.costUs;
+      if (othersUs <= this.#interrupted * this.#options.jobBudgetUs) return;
+      if (job.interrupted) continue;
       job.interrupted = true;
-      return;
+      this.#interrupted++;
+      carried.interrupt();
     }
   }
 
@@ -237,6 +242,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     this.#costUnderWayUs -= costUs;
     if (soloJob !== undefined) {
       this.#soloJobs.delete(soloJob);
+      if (soloJob.interrupted) this.#interrupted--;
       this.#soloCostUs -= costUs;
     }
     const nowMs = clock.monotonicMs();
