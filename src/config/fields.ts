@@ -131,7 +131,7 @@ export const fields = {
     'KMS_QUEUE_PER_TENANT',
     integer(1, 65_536),
     512,
-    'Calls of one tenant that may wait; the next is answered 429 at once. 512 calls of 160 microseconds are 80 ms of work for one thread.',
+    'Calls of one tenant that may wait; the next is answered 429 at once. 512 calls of 160 microseconds are 80 ms of work for one thread. Beside other tenants it is fewer when places get scarce: no more than are free.',
   ),
   queueTotal: field(
     'KMS_QUEUE_TOTAL',

@@ -61,6 +61,7 @@ test('without any setting the documented defaults hold', () => {
     audit: 'on',
     auditOrigin: 'localhost/intaglio/audit',
     auditDurability: 'written',
+    auditKeyOverlapMs: 604_800_000,
     auditInputHash: 'hmac',
     auditWitnessPolicy: 'none',
     auditWitnessFailure: 'open',
