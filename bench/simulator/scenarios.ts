@@ -34,6 +34,8 @@ function simulatorOptions(
     soloBudgetUs: options.soloBudgetUs,
     jobMaxCalls: options.jobMaxCalls,
     followUpBelowUs: options.followUpBelowUs,
+    // The front thread is not simulated.
+    runHereUpToUs: 0,
     limits: {
       perTenantCalls: options.queuePerTenant,
       // As in main.ts: what all workers could do within the longest deadline.

@@ -38,6 +38,8 @@ export interface Carrier<C> {
   readonly threads: number;
   /** One job. Settles every call, unless an interruptible job is interrupted: then those that were done. */
   carry(calls: C[], interruptible: boolean): CarriedJob;
+  /** Does the calls at once, on this thread, and settles every one. Absent where that is never right. */
+  runHere?(calls: C[]): void;
 }
 
 /** Told what happens in a lane; for histograms. Called for each job and each call, so it has to be quick. */
@@ -63,6 +65,11 @@ export interface LaneOptions {
    * whoever comes next waits behind both. So only while less than this is under way for each worker, in microseconds.
    */
   readonly followUpBelowUs: number;
+  /**
+   * Where all that waits costs no more than this, in microseconds, and the carrier can, this thread does it itself: a
+   * message to a worker and back would cost it more.
+   */
+  readonly runHereUpToUs: number;
 }
 
 export interface LaneParts<C> {
@@ -181,6 +188,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   #pump(): void {
     const { clock } = this.#parts;
+    if (this.#isLittle()) this.#runHere(clock.monotonicMs());
     while (this.#mayCarry() && this.#scheduler.waitingCalls > 0) {
       const due: Ticket<C>[] = [];
       const expired: Ticket<C>[] = [];
@@ -196,6 +204,29 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
       for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
+  }
+
+  #isLittle(): boolean {
+    const { waitingCalls, waitingCostUs } = this.#scheduler;
+    return (
+      this.#parts.carrier.runHere !== undefined &&
+      waitingCalls > 0 &&
+      waitingCostUs <= this.#options.runHereUpToUs
+    );
+  }
+
+  #runHere(nowMs: number): void {
+    const { carrier, clock, observer } = this.#parts;
+    const due: Ticket<C>[] = [];
+    const expired: Ticket<C>[] = [];
+    this.#scheduler.draw(this.#options.runHereUpToUs, this.#options.jobMaxCalls, nowMs, due, expired);
+    for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
+    if (due.length === 0) return;
+    const calls = due.map(({ call }) => call);
+    carrier.runHere?.(calls);
+    if (observer === undefined) return;
+    for (const call of calls) observer.waited(call.tenant, call.costUs, nowMs - call.offeredAtMs);
+    observer.served(calls.length, clock.monotonicMs() - nowMs, this.#scheduler.waitingCalls);
   }
 
   /**

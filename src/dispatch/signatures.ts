@@ -2,7 +2,14 @@ import type { QueueOutlook } from '../admission/admission.ts';
 import type { CostMeter } from '../admission/costs.ts';
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
-import { type BatchItem, type BatchResult, encodeBatches, readResults } from '../engine/batch.ts';
+import {
+  type BatchItem,
+  type BatchResult,
+  encodeBatch,
+  encodeBatches,
+  readResults,
+  responseFor,
+} from '../engine/batch.ts';
 import type { Carrier, Lane, LaneCall } from './lane.ts';
 import type { RunningJob, WorkerPool } from './pool.ts';
 
@@ -13,12 +20,14 @@ export interface SignatureCall extends LaneCall<readonly BatchResult[]> {
   readonly meters: readonly CostMeter[];
 }
 
-/** Signs and verifies on the worker pool: all calls of a job become one batch. */
+/** Signs and verifies on the worker pool: all calls of a job become one batch. `runBatch` does one on this thread. */
 export function createSignatureCarrier(
   pool: WorkerPool,
   onCrash: (cause: unknown) => void,
+  runBatch?: (request: Uint8Array, response: Uint8Array) => void,
 ): Carrier<SignatureCall> {
   return {
+    ...(runBatch === undefined ? undefined : { runHere: (calls) => runHere(calls, runBatch, onCrash) }),
     get freeSlots() {
       return pool.freeSlots;
     },
@@ -33,6 +42,23 @@ export function createSignatureCarrier(
       return { done: settleDone(calls, slices, running, onCrash), interrupt: running.interrupt };
     },
   };
+}
+
+function runHere(
+  calls: readonly SignatureCall[],
+  runBatch: (request: Uint8Array, response: Uint8Array) => void,
+  onCrash: (cause: unknown) => void,
+): void {
+  const request = encodeBatch(itemsOf(calls));
+  const response = responseFor(request);
+  try {
+    runBatch(request, response);
+  } catch (cause) {
+    onCrash(cause);
+    for (const call of calls) call.settle(workerDied);
+    return;
+  }
+  settleSlice(calls, response);
 }
 
 /** Settles the calls whose slice was done, which are the first ones; gives their number. */

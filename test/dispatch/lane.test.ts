@@ -73,6 +73,7 @@ const defaults: LaneOptions = {
   soloBudgetUs: 300,
   jobMaxCalls: 8,
   followUpBelowUs: 1_000_000,
+  runHereUpToUs: 0,
 };
 
 function bench(slots = 1, options: Partial<LaneOptions> = {}, limits: Partial<LaneOptions['limits']> = {}) {

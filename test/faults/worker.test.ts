@@ -81,6 +81,7 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
       soloBudgetUs: 1_000,
       jobMaxCalls: 8,
       followUpBelowUs: 150,
+      runHereUpToUs: 0,
     },
     { carrier: createSignatureCarrier(pool, onCrash), clock: systemClock },
   );

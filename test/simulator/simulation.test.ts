@@ -54,6 +54,7 @@ const anyOptions: fc.Arbitrary<SimulatorOptions> = fc.record({
   soloBudgetUs: fc.constantFrom(1, 1000, 5000),
   jobMaxCalls: fc.constantFrom(1, 64),
   followUpBelowUs: fc.constantFrom(0, 150, 1_000_000),
+  runHereUpToUs: fc.constant(0),
   limits: fc.record({
     perTenantCalls: fc.constantFrom(4, 512),
     perTenantCostUs: fc.constantFrom(5000, 1e9),
