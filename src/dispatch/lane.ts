@@ -189,7 +189,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   #pump(): void {
     const { clock } = this.#parts;
     if (this.#isLittle()) this.#runHere(clock.monotonicMs());
-    while (this.#mayCarry() && this.#scheduler.waitingCalls > 0) {
+    while (this.#scheduler.waitingCalls > 0 && this.#mayCarry()) {
       const due: Ticket<C>[] = [];
       const expired: Ticket<C>[] = [];
       const { jobBudgetUs, soloBudgetUs, jobMaxCalls } = this.#options;

@@ -161,39 +161,42 @@ const slowFromUs = 600;
 
 export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string) => string): CryptoLane {
   const offer = (
-    work: SignatureWork,
+    { callClass, items, meters }: SignatureWork,
     costUs: number,
-    on: SignatureTerms,
-  ): Promise<Result<readonly BatchResult[]>> =>
-    new Promise((settle) => {
-      // Nothing to compute, such as signatures by destroyed keys only.
-      if (work.items.length === 0) return settle(ok([]));
-      const { callClass, items, meters } = work;
-      const { offeredAtMs, deadlineAtMs, cancellation } = on;
-      const tenant = queueOf(on.tenant);
-      const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
-      const offered = lane.offer({
-        tenant,
-        callClass,
-        costUs,
-        offeredAtMs,
-        deadlineAtMs,
-        cancellation,
-        items,
-        meters,
-        settle,
-      });
-      if (!offered.ok) settle(offered);
+    { offeredAtMs, deadlineAtMs, cancellation, tenant }: SignatureTerms,
+    settle: (outcome: Result<readonly BatchResult[]>) => void,
+  ): void => {
+    // Nothing to compute, such as signatures by destroyed keys only.
+    if (items.length === 0) return settle(ok([]));
+    const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
+    const offered = lane.offer({
+      tenant: queueOf(tenant),
+      callClass,
+      costUs,
+      offeredAtMs,
+      deadlineAtMs,
+      cancellation,
+      items,
+      meters,
+      settle,
     });
+    if (!offered.ok) settle(offered);
+  };
+  const offerPack = ({ work, costUs }: Pack, on: SignatureTerms) =>
+    new Promise<Result<readonly BatchResult[]>>((settle) => offer(work, costUs, on, settle));
 
   return {
     refusal: (tenant, deadlineMs) => lanes.quick.refusal(queueOf(tenant), deadlineMs),
-    async runAll(works, on) {
+    runAll(works, on) {
       const [only] = works;
-      if (works.length === 1 && only !== undefined) return [await offer(only, costOf(only), on)];
+      // The usual case, without the promises of the other.
+      if (works.length === 1 && only !== undefined) {
+        return new Promise((resolve) => offer(only, costOf(only), on, (outcome) => resolve([outcome])));
+      }
       const packs = packWorks(works);
-      const outcomes = await Promise.all(packs.map((pack) => offer(pack.work, pack.costUs, on)));
-      return packs.flatMap((pack, index) => unpack(pack, outcomes[index] as Result<readonly BatchResult[]>));
+      return Promise.all(packs.map((pack) => offerPack(pack, on))).then((outcomes) =>
+        packs.flatMap((pack, index) => unpack(pack, outcomes[index] as Result<readonly BatchResult[]>)),
+      );
     },
   };
 }

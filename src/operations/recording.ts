@@ -25,7 +25,7 @@ export interface UseRecorder extends Denials {
     works: readonly CryptoWork[],
     ran: readonly Result<readonly BatchResult[]>[],
     caller: Caller,
-  ): Promise<readonly WorkOutcome[]>;
+  ): readonly WorkOutcome[] | Promise<readonly WorkOutcome[]>;
   /** A read of public keys that was answered. Such reads make no records; while nothing makes any, they are noted. */
   read(operation: string, kids: readonly string[], caller: Caller): void;
 }
@@ -45,34 +45,16 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
       return verifies && refused.failure.code === 'AuditUnavailable' ? ok({ recorded: false }) : refused;
     },
 
-    async record(room, operation, works, ran, caller) {
+    record(room, operation, works, ran, caller) {
       if (!room.recorded) {
         unrecorded(trail, operation, works, ran, caller);
         return ran.map((outcome) => withReceipts(outcome, []));
       }
-      const appends: Promise<Result<AuditReceipt>>[] = [];
-      for (const [index, outcome] of ran.entries()) {
-        const work = works[index] as CryptoWork;
-        if (!usedKeys(outcome)) {
-          trail.release(work.uses.length);
-          continue;
-        }
-        const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
-        const atLeast = strictest(level, work.uses);
-        for (const use of work.uses)
-          appends.push(trail.append(eventOf(use, work, operation, result, caller), atLeast));
-      }
-      const receipts =
-        appends.length === 1
-          ? [await (appends[0] as Promise<Result<AuditReceipt>>)]
-          : await Promise.all(appends);
-      let next = 0;
-      return ran.map((outcome, index) => {
-        const { uses } = works[index] as CryptoWork;
-        if (!usedKeys(outcome)) return outcome as WorkOutcome;
-        next += uses.length;
-        return recordedOutcome(outcome, uses, receipts.slice(next - uses.length, next));
-      });
+      const append = (work: CryptoWork, outcome: Result<readonly BatchResult[]>) =>
+        appendUses(trail, level, operation, work, outcome, caller);
+      return Promise.all(
+        works.map((work, index) => append(work, ran[index] as Result<readonly BatchResult[]>)),
+      );
     },
 
     read(operation, kids, caller) {
@@ -99,7 +81,7 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
 /** Nothing is recorded: for keys that live in memory only. */
 export const recordsNothing: UseRecorder = {
   reserve: () => ok({ recorded: false }),
-  record: async (_room, _operation, _works, ran) => ran.map((outcome) => withReceipts(outcome, [])),
+  record: (_room, _operation, _works, ran) => ran.map((outcome) => withReceipts(outcome, [])),
   read: () => {},
   denied: async () => {},
   unauthorised: () => {},
@@ -121,6 +103,29 @@ function unrecorded(
   }
 }
 
+/** The records of one work, in the order of its uses. */
+function appendUses(
+  trail: AuditTrail,
+  level: AuditDurability,
+  operation: string,
+  work: CryptoWork,
+  outcome: Result<readonly BatchResult[]>,
+  caller: Caller,
+): WorkOutcome | Promise<WorkOutcome> {
+  const { uses } = work;
+  if (!usedKeys(outcome)) {
+    trail.release(uses.length);
+    return outcome as WorkOutcome;
+  }
+  const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
+  const atLeast = strictest(level, uses);
+  const append = (use: KeyUse) => trail.append(eventOf(use, work, operation, result, caller), atLeast);
+  const [only] = uses;
+  return uses.length === 1 && only !== undefined
+    ? append(only).then((receipt) => recordedOutcome(outcome, uses, [receipt]))
+    : Promise.all(uses.map(append)).then((receipts) => recordedOutcome(outcome, uses, receipts));
+}
+
 /** What the queue refused never came to a worker. */
 function usedKeys(outcome: Result<unknown>): boolean {
   return outcome.ok || !unused.has(outcome.failure.code);
@@ -132,10 +137,12 @@ function recordedOutcome(
   appended: readonly Result<AuditReceipt>[],
 ): WorkOutcome {
   const receipts = [];
-  for (const [n, receipt] of appended.entries()) {
+  for (let n = 0; n < appended.length; n++) {
+    const receipt = appended[n] as Result<AuditReceipt>;
     if (!receipt.ok) return receipt;
     const { keyId, version } = uses[n] as KeyUse;
-    receipts.push({ kid: `${keyId}#v${version}`, ...receipt.value });
+    const { index, seq } = receipt.value;
+    receipts.push({ kid: `${keyId}#v${version}`, index, seq });
   }
   return withReceipts(outcome, receipts);
 }
