@@ -268,6 +268,27 @@ describe('a lane', () => {
     await lane.drained();
   });
 
+  test('does on this thread what costs less than a message, and only as long as no more waits', async () => {
+    const { carrier, lane, offer } = bench(1, { runHereUpToUs: 30 });
+    const here: TestCall[] = [];
+    Object.assign(carrier, {
+      runHere: (calls: TestCall[]) => {
+        here.push(...calls);
+        for (const call of calls) call.settle(ok(call.name));
+      },
+    });
+    const little = [offer({ costUs: 10 }), offer({ costUs: 20, tenant: 'u' })];
+    await turn();
+    assert.deepEqual(here, little);
+    for (const call of little) assert.deepEqual(codes(call), ['ok']);
+    const much = [offer({ costUs: 20 }), offer({ costUs: 20 })];
+    await turn();
+    assert.equal(here.length, 2);
+    assert.deepEqual(carrier.jobs[0]?.calls, much);
+    await carrier.jobs[0]?.end();
+    await lane.drained();
+  });
+
   test('interrupts the long jobs of a tenant that was alone when another comes, which is served next', async () => {
     const { carrier, lane, offer } = bench(2, { soloBudgetUs: 500, followUpBelowUs: 0 });
     const flood = Array.from({ length: 12 }, () => offer());

@@ -101,3 +101,24 @@ test('when a worker dies each of its calls is refused once, and the operator is 
   }
   assert.deepEqual(told, [death]);
 });
+
+test('what is run on this thread gives the same, and a failure there is told and refuses the calls', () => {
+  const told: unknown[] = [];
+  const carrierOf = (runBatch: (request: Uint8Array, response: Uint8Array) => void) =>
+    createSignatureCarrier(signing, (cause) => void told.push(cause), runBatch);
+  const calls = [0, 1].map((n) => callOf([signItem(schemes.ed25519, key, new Uint8Array(32).fill(n))]));
+  carrierOf((request, response) => engine.run(root, request, response)).runHere?.(
+    calls.map(({ call }) => call),
+  );
+  for (const { outcomes } of calls) {
+    assert.equal(outcomes.length, 1);
+    assert.equal(outcomes[0]?.ok && outcomes[0].value[0]?.status, batchStatuses.ok);
+  }
+  const failing = callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]);
+  const bug = new Error('the engine threw');
+  carrierOf(() => {
+    throw bug;
+  }).runHere?.([failing.call]);
+  assert.deepEqual(failing.outcomes, [{ ok: false, failure: { code: 'Internal' } }]);
+  assert.deepEqual(told, [bug]);
+});

@@ -35,6 +35,13 @@ export interface ServiceOptions {
   readonly program?: readonly string[];
 }
 
+/** What `npm start` runs, in the words of package.json. */
+const asNpmStart = (
+  JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: { start: string } }
+).scripts.start
+  .split(' ')
+  .slice(1);
+
 /** A busy machine, or a test that asks much, meets no limit that is not its subject. */
 const generous = {
   KMS_SIGN_RATE_LIMIT: '0',
@@ -46,7 +53,7 @@ const generous = {
 /** The real service as a process of its own, on a free port. Throws with its standard error when it does not start. */
 export async function startService(options: ServiceOptions = {}): Promise<RunningService> {
   const dataDir = options.dataDir ?? temporaryDirectory();
-  const child = spawn(process.execPath, options.program ?? ['src/cli/main.ts', 'serve'], {
+  const child = spawn(process.execPath, options.program ?? asNpmStart, {
     cwd: root,
     env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
