@@ -7,7 +7,7 @@ import {
   type SchedulerLimits,
   type Ticket,
 } from '../admission/scheduler.ts';
-import type { Cancellation } from '../core/cancellation.ts';
+import type { Cancellation, Held } from '../core/cancellation.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
@@ -77,6 +77,25 @@ export interface LaneParts<C> {
   readonly clock: Clock;
   readonly weightOf?: (tenant: string) => number;
   readonly observer?: LaneObserver;
+}
+
+/** A call in a lane, as its caller's cancellation knows it. */
+class HeldCall<C extends LaneCall<never>> implements Held {
+  readonly #lane: Pick<Lane<never, C>, 'abandon'>;
+  readonly #ticket: Ticket<C>;
+  /** The items of a batch have one caller, and all of them go with it. */
+  readonly #others: Held | undefined;
+
+  constructor(lane: Pick<Lane<never, C>, 'abandon'>, ticket: Ticket<C>, others: Held | undefined) {
+    this.#lane = lane;
+    this.#ticket = ticket;
+    this.#others = others;
+  }
+
+  abandon(): void {
+    this.#others?.abandon();
+    this.#lane.abandon(this.#ticket);
+  }
 }
 
 /** A job of calls of one tenant, sent while no other tenant waited. */
@@ -149,12 +168,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (offer.outcome !== 'queued') {
       return queueFull(offer.outcome, this.predictedWaitMs(call.tenant));
     }
-    // The items of a batch have one caller, and all of them go with it.
-    const others = call.cancellation.onCancel;
-    call.cancellation.onCancel = () => {
-      others?.();
-      this.#cancel(offer.ticket);
-    };
+    const { cancellation } = call;
+    cancellation.held = new HeldCall(this, offer.ticket, cancellation.held);
     this.#pumpSoon();
     return ok(undefined);
   }
@@ -168,7 +183,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     }
   }
 
-  #cancel(ticket: Ticket<C>): void {
+  /** Takes a waiting call out, whose caller has gone. */
+  abandon(ticket: Ticket<C>): void {
     // Calls that are drawn already finish: a worker cannot be interrupted, and the key may have been used.
     if (this.#scheduler.cancel(ticket)) ticket.call.settle({ ok: false, failure: callerHasGone });
   }

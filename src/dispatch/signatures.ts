@@ -191,12 +191,18 @@ export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string
       const [only] = works;
       // The usual case, without the promises of the other.
       if (works.length === 1 && only !== undefined) {
-        return new Promise((resolve) => offer(only, costOf(only), on, (outcome) => resolve([outcome])));
+        return new Promise((resolve) =>
+          offer(only, costOf(only), on, (outcome) => {
+            on.cancellation.held = undefined;
+            resolve([outcome]);
+          }),
+        );
       }
       const packs = packWorks(works);
-      return Promise.all(packs.map((pack) => offerPack(pack, on))).then((outcomes) =>
-        packs.flatMap((pack, index) => unpack(pack, outcomes[index] as Result<readonly BatchResult[]>)),
-      );
+      return Promise.all(packs.map((pack) => offerPack(pack, on))).then((outcomes) => {
+        on.cancellation.held = undefined;
+        return packs.flatMap((pack, n) => unpack(pack, outcomes[n] as Result<readonly BatchResult[]>));
+      });
     },
   };
 }
