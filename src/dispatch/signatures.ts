@@ -167,7 +167,10 @@ export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string
     settle: (outcome: Result<readonly BatchResult[]>) => void,
   ): void => {
     // Nothing to compute, such as signatures by destroyed keys only.
-    if (items.length === 0) return settle(ok([]));
+    if (items.length === 0) {
+      settle(ok([]));
+      return;
+    }
     const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
     const offered = lane.offer({
       tenant: queueOf(tenant),
