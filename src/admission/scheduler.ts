@@ -13,6 +13,11 @@ export interface Call {
   readonly costUs: number;
   /** On the monotonic clock; drawn later than this the call has expired. */
   readonly deadlineAtMs: number;
+  /**
+   * Asked by the service itself, a few times a second: no bound keeps it out. The checkpoint of an audit log that has to
+   * be signed while all queues are full is one, as without it no other call goes on.
+   */
+  readonly ownWork?: boolean;
 }
 
 export const callClasses = ['sign', 'verify', 'manage'] as const;
@@ -136,11 +141,13 @@ export class FairScheduler<C extends Call> {
   ):
     | { readonly outcome: 'queued'; readonly ticket: Ticket<C> }
     | { readonly outcome: Exclude<Offer, 'queued'> } {
-    const full = this.fullFor(call.tenant);
+    const bounded = call.ownWork !== true;
+    const full = bounded ? this.fullFor(call.tenant) : undefined;
     if (full !== undefined) return { outcome: full };
     let queue = this.#tenants.get(call.tenant);
     if (queue !== undefined) {
-      if (queue.costUs + call.costUs > this.#limits.perTenantCostUs) return { outcome: 'tenant_cost_full' };
+      if (bounded && queue.costUs + call.costUs > this.#limits.perTenantCostUs)
+        return { outcome: 'tenant_cost_full' };
     } else {
       queue = this.#activate(call.tenant);
     }

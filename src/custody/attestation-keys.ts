@@ -60,6 +60,7 @@ export function signWith(
       offeredAtMs,
       deadlineAtMs: offeredAtMs + signDeadlineMs,
       cancellation: createCancellation(),
+      ownWork: true,
     });
     const result = outcome?.ok === true ? outcome.value[0] : undefined;
     if (result?.status !== batchStatuses.ok) throw new Error('the attestation key did not sign');

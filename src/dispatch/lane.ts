@@ -161,7 +161,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   /** Takes the call in, or says why not; after a refusal `settle` is never called. */
   offer(call: C): Result<void> {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
-    const waitMs = this.predictedWaitMs(call.tenant);
+    const waitMs = call.ownWork === true ? 0 : this.predictedWaitMs(call.tenant);
     const leftMs = call.deadlineAtMs - this.#parts.clock.monotonicMs();
     if (waitMs > leftMs) return tooSlow(waitMs - leftMs);
     const offer = this.#scheduler.offer(call);

@@ -128,7 +128,10 @@ const workerDied = { ok: false, failure: failure('Internal') } as const satisfie
 export type SignatureWork = Pick<SignatureCall, 'callClass' | 'items' | 'meters'>;
 
 /** For whom, since when and until when. */
-export type SignatureTerms = Pick<SignatureCall, 'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation'>;
+export type SignatureTerms = Pick<
+  SignatureCall,
+  'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'
+>;
 
 /** What a request path asks for: signatures made or verified by the workers, when it is the tenant's turn. */
 export interface CryptoLane extends QueueOutlook {
@@ -163,7 +166,7 @@ export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string
   const offer = (
     { callClass, items, meters }: SignatureWork,
     costUs: number,
-    { offeredAtMs, deadlineAtMs, cancellation, tenant }: SignatureTerms,
+    { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false }: SignatureTerms,
     settle: (outcome: Result<readonly BatchResult[]>) => void,
   ): void => {
     // Nothing to compute, such as signatures by destroyed keys only.
@@ -179,6 +182,7 @@ export function createCryptoLane(lanes: SignatureLanes, queueOf: (tenant: string
       offeredAtMs,
       deadlineAtMs,
       cancellation,
+      ownWork,
       items,
       meters,
       settle,

@@ -305,6 +305,22 @@ describe('fairness', () => {
     assert.ok(drawn <= 334 * 30 + 60, `${drawn} calls before it`);
   });
 
+  test('no bound keeps out what the service asks itself, and it has its turn like others', () => {
+    const scheduler = new FairScheduler<Named>({
+      perTenantCalls: 1,
+      perTenantCostUs: 100,
+      totalCalls: 2,
+      quantumUs: 300,
+    });
+    queue(scheduler, call('a', 100));
+    queue(scheduler, call('b', 100));
+    assert.equal(scheduler.offer(call('own', 100)).outcome, 'total_full');
+    const own = [1, 2].map(() => call('own', 100, { ownWork: true }));
+    for (const each of own) queue(scheduler, each);
+    assert.equal(scheduler.offer(call('a', 100)).outcome, 'total_full');
+    assert.deepEqual(drawAll(scheduler).slice(2), own);
+  });
+
   test('who had the workers alone has no turn left when another comes', () => {
     const scheduler = new FairScheduler<Named>(roomy);
     const flood = Array.from({ length: 40 }, () => call('flood', 100));

@@ -141,3 +141,20 @@ describe('queues that are full', { timeout: 120_000 }, () => {
     assert.equal(keys.length, made.length);
   });
 });
+
+test('with a single place for each tenant the audit log still gets its checkpoints, each with two signatures', async (context) => {
+  const service = await startService({ env: { KMS_QUEUE_PER_TENANT: '1', KMS_BATCH_MAX_ITEMS: '1' } });
+  context.after(() => service.kill());
+  const made = await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'p', alg: 'ed25519' });
+  assert.equal(made.status, 201);
+  const checkpoints = () => metric(service, 'kms_audit_checkpoint_total', 'result="ok"');
+  const before = await checkpoints();
+  const signed = await call(service, service.token, 'POST', '/v1/kms/sign', {
+    kid: made.body.kid,
+    payload_b3: helloWorldB3,
+  });
+  assert.equal(signed.status, 200);
+  await until(async () => (await checkpoints()) > before);
+  assert.equal(await metric(service, 'kms_audit_checkpoint_total', 'result="failed"'), 0);
+  assert.equal(await service.stop(), 0);
+});
