@@ -2,6 +2,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { systemFiles } from '../src/audit/files.ts';
 import { readBootId } from '../src/audit/head.ts';
 import type { ServiceData } from '../src/audit/protocol.ts';
+import { sealOnThread } from '../src/audit/sealer.ts';
 import { AuditService } from '../src/audit/service.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { lockDirectory } from '../src/store/lmdb/directory-lock.ts';
@@ -12,4 +13,5 @@ new AuditService(workerData as ServiceData, parentPort as MessagePort, {
   clock: systemClock,
   bootId: readBootId(),
   lock: lockDirectory,
+  seal: sealOnThread(),
 }).start();

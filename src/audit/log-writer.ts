@@ -10,8 +10,8 @@ import { type Layout, segmentLeaves, segmentsIn } from './layout.ts';
 import type { FullSegment, LogState } from './log-state.ts';
 import { type LogOptions, monotonicMs, statistic } from './protocol.ts';
 import { eventEnd } from './record.ts';
+import type { Seal } from './sealer.ts';
 import type { AuditSecrets } from './secrets.ts';
-import { sealSegment } from './segments.ts';
 import { sealSnapshot } from './snapshot.ts';
 import { WalWriter } from './wal.ts';
 
@@ -29,6 +29,7 @@ export interface LogWriterParts {
   readonly files: Files;
   readonly layout: Layout;
   readonly head: HeadFile;
+  readonly seal: Seal;
   readonly secrets: AuditSecrets;
   readonly hasher: InputHasher;
   readonly clock: Clock;
@@ -401,12 +402,12 @@ export class LogWriter {
   }
 
   async #seal(): Promise<void> {
-    const { files, layout, secrets, origin } = this.#parts;
+    const { layout, seal, secrets, origin } = this.#parts;
     for (;;) {
       const next = this.#toSeal[0];
       if (this.#closed || next === undefined || next.snapshot.size > this.#checkpoint.size) break;
       try {
-        await sealSegment(files, layout, next, sealSnapshot(origin, next.snapshot, secrets.snapshot));
+        await seal(layout, next, sealSnapshot(origin, next.snapshot, secrets.snapshot));
       } catch {
         // The write-ahead file stays, and says the same; the next checkpoint brings another attempt.
         break;

@@ -1,10 +1,9 @@
-import { promisify } from 'node:util';
-import { constants, crc32, zstdCompress, zstdDecompressSync } from 'node:zlib';
+import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { type Files, replaceFile, writeAll } from './files.ts';
 import { eachEntry, frameHeaderBytes, readFrame, readU64, writeU64 } from './frames.ts';
 import { chunkLeaves, type Layout, segmentLeaves } from './layout.ts';
-import type { FullSegment } from './log-state.ts';
 import { hashBytes } from './merkle.ts';
+import type { SegmentToSeal } from './sealer.ts';
 
 /**
  * A sealed segment's entries:
@@ -17,7 +16,6 @@ const headerBytes = tableAt + chunkLeaves * 4 + 4;
 /** Entries have at most 65,535 bytes and 2 for their length. */
 const maxBundleBytes = chunkLeaves * 65_537;
 
-const compress = promisify(zstdCompress);
 const compression = {
   params: {
     // 68 bytes and 1.5 us a record; higher levels gain little on JSON this repetitive.
@@ -29,12 +27,12 @@ const compression = {
 /**
  * Seals a segment all of whose frames lie in its write-ahead file: bundles, tile and root first, then the snapshot that
  * replay begins with, and only then does the write-ahead file go. A crash after any step leaves the log whole, and
- * sealing is done again. Compression runs on the thread pool, a bundle at a time.
+ * sealing is done again. Takes about 100 ms of its thread.
  */
 export async function sealSegment(
   files: Files,
   layout: Layout,
-  { segment, tile, root }: FullSegment,
+  { segment, tile, root }: SegmentToSeal,
   snapshot: Uint8Array,
 ): Promise<void> {
   const firstIndex = segment * segmentLeaves;
@@ -42,7 +40,7 @@ export async function sealSegment(
   // Sealed before, up to a crash just before the end.
   if (wal === undefined) return;
   const bundles: Buffer[] = [];
-  for (const bundle of bundlesOf(wal)) bundles.push(await compress(bundle, compression));
+  for (const bundle of bundlesOf(wal)) bundles.push(zstdCompressSync(bundle, compression));
   if (bundles.length !== chunkLeaves) throw new Error('the segment to seal is not whole');
 
   const header = Buffer.alloc(headerBytes);

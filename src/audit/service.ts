@@ -32,12 +32,14 @@ import {
 import { Questions } from './questions.ts';
 import { type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { scrubLog } from './scrub.ts';
+import type { Seal } from './sealer.ts';
 import { type AuditSecrets, deriveSecrets } from './secrets.ts';
 
 export interface ServiceParts {
   readonly files: Files;
   readonly clock: Clock;
   readonly bootId: string;
+  readonly seal: Seal;
   /** Keeps other processes from the directory; undefined when one holds it. */
   lock(directory: string): Promise<(() => Promise<void>) | undefined>;
 }
@@ -331,13 +333,14 @@ export class AuditService {
     found: readonly AuditEvent[],
     first: (writer: LogWriter) => void,
   ): Promise<void> {
-    const { files, clock, bootId } = this.#parts;
+    const { files, clock, bootId, seal } = this.#parts;
     const { options, inputHash } = this.#data;
     const epoch = this.#epoch;
     const origin = this.#origin();
     const writer = new LogWriter(
       {
-        ...{ files, clock, bootId, options, origin, epoch, layout: this.#layout(), secrets: this.#secrets },
+        ...{ files, clock, bootId, seal, options, origin, epoch },
+        ...{ layout: this.#layout(), secrets: this.#secrets },
         statistics: this.#statistics,
         head: new HeadFile(files, this.#data.headPath, this.#secrets.head, counter),
         hasher: new InputHasher(this.#secrets.inputRoot, inputHash),

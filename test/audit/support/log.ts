@@ -11,6 +11,7 @@ import {
   type ServiceData,
   statisticsBytes,
 } from '../../../src/audit/protocol.ts';
+import { sealSegment } from '../../../src/audit/segments.ts';
 import { AuditService } from '../../../src/audit/service.ts';
 import { ok } from '../../../src/core/result.ts';
 import { MemoryFiles } from './memory-files.ts';
@@ -75,11 +76,13 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
   };
   const { files, bootId } = on;
   let dead = false;
+  const mortalFiles = untilDead(files, () => dead);
   const service = new AuditService(data, port2, {
-    files: untilDead(files, () => dead),
+    files: mortalFiles,
     bootId,
     clock: { monotonicMs: () => performance.now(), utcMs: () => on.nowMs ?? Date.now() },
     lock: async () => async () => {},
+    seal: (...segment) => sealSegment(mortalFiles, ...segment),
   });
   const log = new AuditLogClient(data, port1, {
     attestationKeys: async (name) => ({

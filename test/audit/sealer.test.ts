@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { Appender } from '../../src/audit/appender.ts';
+import { ChangesUnderWay } from '../../src/audit/changes-under-way.ts';
+import { systemFiles } from '../../src/audit/files.ts';
+import { InputHasher } from '../../src/audit/input-hash.ts';
+import { layoutOf, segmentLeaves } from '../../src/audit/layout.ts';
+import { LogState } from '../../src/audit/log-state.ts';
+import { packEvent } from '../../src/audit/record.ts';
+import { sealOnThread } from '../../src/audit/sealer.ts';
+import { sealSegment } from '../../src/audit/segments.ts';
+import { WalWriter } from '../../src/audit/wal.ts';
+import { temporaryDirectory } from '../support/temporary-directory.ts';
+import { event } from './support/log.ts';
+
+const packed = packEvent(event()) as string;
+
+/** A log whose first segment is full, in a directory of its own; the same each time. */
+function fullLog(context: TestContext) {
+  const layout = layoutOf(join(temporaryDirectory(context), 'e1'));
+  mkdirSync(layout.wal, { recursive: true });
+  const state = new LogState();
+  const wal = new WalWriter(systemFiles, layout, 0, 0);
+  const clock = { monotonicMs: () => 0, utcMs: () => 1_700_000_000_000 };
+  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const changes = new ChangesUnderWay();
+  const appender = new Appender({ state, wal, hasher, clock, changes, countWritten: () => {} });
+  for (let n = 0; n < segmentLeaves; n++) appender.append(packed);
+  appender.flush();
+  wal.close();
+  const [full] = appender.takeFullSegments();
+  assert.ok(full !== undefined);
+  return { layout, full };
+}
+
+const snapshot = Buffer.from('what replay begins with');
+
+test('the sealing thread writes the files that sealing writes', async (t) => {
+  const [here, there] = [fullLog(t), fullLog(t)];
+  await sealSegment(systemFiles, here.layout, here.full, snapshot);
+  await sealOnThread()(there.layout, there.full, snapshot);
+  const names = readdirSync(here.layout.segments);
+  assert.equal(names.length, 4);
+  assert.deepEqual(readdirSync(there.layout.segments), names);
+  for (const name of names) {
+    const [expected, sealed] = [here, there].map(({ layout }) => readFileSync(join(layout.segments, name)));
+    assert.ok(expected !== undefined && sealed?.equals(expected), name);
+  }
+  assert.deepEqual(readdirSync(there.layout.wal), []);
+});
+
+test('a segment that cannot be sealed is given back with the reason, and the next attempt may succeed', async (t) => {
+  const { layout, full } = fullLog(t);
+  const seal = sealOnThread();
+  writeFileSync(layout.segments, 'a file in the place of the directory');
+  await assert.rejects(seal(layout, full, snapshot), /could not be sealed: EEXIST/);
+  const elsewhere = fullLog(t);
+  await seal(elsewhere.layout, elsewhere.full, snapshot);
+  assert.deepEqual(readdirSync(elsewhere.layout.wal), []);
+});
