@@ -1,4 +1,3 @@
-import { readlinkSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { systemFiles } from '../src/audit/files.ts';
@@ -9,16 +8,9 @@ import { sealSegment } from '../src/audit/segments.ts';
 /** A ninth of the share of a thread that serves: sealing takes what is idle, and still ends where nothing is. */
 const niceness = 10;
 
-/** Only where threads have priorities of their own, which is Linux; elsewhere it would be the whole process. */
-function giveWay(): void {
-  try {
-    setPriority(Number(readlinkSync('/proc/thread-self').split('/').at(-1)), niceness);
-  } catch {
-    // It seals all the same.
-  }
-}
+// Linux keeps the nice value of each thread: this is the calling one's. Elsewhere it would be the whole process's.
+if (process.platform === 'linux') setPriority(0, niceness);
 
-giveWay();
 parentPort?.on('message', ({ directory, segment, snapshot }: SealOrder) => {
   void sealSegment(systemFiles, layoutOf(directory), segment, snapshot)
     .then(
