@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
+import { LateRefusals } from './admission/late-refusals.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
+import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
@@ -23,7 +25,7 @@ import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
-import { countRefusal } from './observe/refusals.ts';
+import { countRefusal, gaugeHeldRefusals } from './observe/refusals.ts';
 import { createDenials } from './operations/denials.ts';
 import { createOperations } from './operations/operations.ts';
 import {
@@ -77,7 +79,10 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       health,
     });
     const keys = openKeys(store, cryptography, audit.trail, log);
-    const server = createServer(config, log, { cryptography, keys, audit, capabilities, health, metrics });
+    const server = createServer(config, log, {
+      ...{ cryptography, keys, audit, capabilities, health, metrics },
+      queueOf: tuning.queueOf,
+    });
     if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
     metrics.engine(engine.engine.description.name);
     metrics.queueDepth(cryptography.waitingCalls);
@@ -198,6 +203,7 @@ function createServer(
     capabilities: { readonly rootKey: Uint8Array };
     health: Health;
     metrics: Metrics;
+    queueOf: Tuning['queueOf'];
   },
 ): HttpServer {
   const { cryptography, keys, health, metrics } = parts;
@@ -209,12 +215,20 @@ function createServer(
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
+  const lateRefusals = new LateRefusals();
+  gaugeHeldRefusals(metrics, () => lateRefusals.held);
   const requestPath = createRequestPath({
     authenticator: createMacaroonAuthenticator({
       rootKey: parts.capabilities.rootKey,
       timeSkewToleranceMs: config.timeSkewToleranceMs,
     }),
     admission: createAdmission(config),
+    threadShare: new ThreadShare(defaultThreadShare, {
+      atTurnEnd: (ended) => void setImmediate(ended),
+      weightOf: (tenant) => config.tenantWeights[tenant] ?? 1,
+      queueOf: parts.queueOf,
+    }),
+    lateRefusals,
     signatures: cryptography.lane,
     audit:
       parts.audit.trail === undefined

@@ -1,9 +1,11 @@
 import type { Admission } from './admission/admission.ts';
+import type { LateRefusals } from './admission/late-refusals.ts';
+import type { ThreadShare } from './admission/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import type { Failure, FailureCode } from './core/failure.ts';
-import { type Result, refuse } from './core/result.ts';
+import { type Refused, type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
 import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
@@ -43,6 +45,8 @@ export interface CallObserver {
 export interface RequestPathParts {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
+  readonly threadShare: ThreadShare;
+  readonly lateRefusals: LateRefusals;
   readonly signatures: CryptoLane;
   readonly audit: UseRecorder;
   readonly clock: Clock;
@@ -74,8 +78,11 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
         parts.audit.unauthorised(operation.name, caller.value, () => namedIn(operation, call));
       return refuse('NoCapability', `the capability lacks the scope ${operation.scope}`);
     }
-    const deadlineMs = admit(parts, call, caller.value, startedAtMs);
+    const batch = operation.kind === 'crypto' && operation.batch;
+    const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
     if (!deadlineMs.ok) return deadlineMs;
+    const refused = admit(parts, operation, caller.value, startedAtMs, deadlineMs.value);
+    if (refused !== undefined) return refused;
     const input = operation.parse(call);
     if (!input.ok) return input;
 
@@ -100,18 +107,25 @@ function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequ
   });
 }
 
-/** Before anything is parsed, so that a refusal under load costs next to nothing: the deadline, or why not. */
+/**
+ * Before anything is parsed, so that a refusal under load costs next to nothing. Who floods the thread that others need too
+ * is answered when its deadline is over, and cannot ask again before.
+ */
 function admit(
-  { admission, signatures }: RequestPathParts,
-  { operation, deadlineWish }: CallRequest,
+  { admission, threadShare, lateRefusals, signatures }: RequestPathParts,
+  operation: Operation,
   { tenant }: Caller,
   nowMs: number,
-): Result<number> {
-  const deadlineMs = admission.deadlineMs(deadlineWish, operation.kind === 'crypto' && operation.batch);
-  if (!deadlineMs.ok) return deadlineMs;
-  const full = operation.kind === 'crypto' ? signatures.refusal(tenant, deadlineMs.value) : undefined;
-  return full ?? admission.enter(tenant, operation.scope, nowMs) ?? deadlineMs;
+  deadlineMs: number,
+): Refused | Promise<Refused> | undefined {
+  if (threadShare.spent(tenant, nowMs)) return lateRefusals.hold(overShare, deadlineMs);
+  const full = operation.kind === 'crypto' ? signatures.refusal(tenant, deadlineMs) : undefined;
+  const refused = full ?? admission.enter(tenant, operation.scope, nowMs);
+  if (refused === undefined || !threadShare.isOver(tenant)) return refused;
+  return lateRefusals.hold(refused, deadlineMs);
 }
+
+const overShare = refuse('Backpressure', 'others wait, and this tenant has had its share', 1_000);
 
 /** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
 async function useKeys<Input>(

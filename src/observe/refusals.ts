@@ -1,3 +1,4 @@
+import { Gauge } from 'prom-client';
 import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -27,4 +28,16 @@ export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCod
   if (why === 'Unauthenticated') metrics.authFailed();
   const reason = rejectReasons[why];
   if (reason !== undefined) metrics.rejected(reason);
+}
+
+/** Refusals that are answered late: see LateRefusals. */
+export function gaugeHeldRefusals({ registry }: Metrics, held: () => number): void {
+  new Gauge({
+    name: 'kms_refusals_held',
+    help: 'Refusals of tenants over their share that wait to be answered',
+    registers: [registry],
+    collect() {
+      this.set(held());
+    },
+  });
 }
