@@ -1,4 +1,5 @@
 import type { Scenario } from '../scenario.ts';
+import { auditLog } from './audit-log.ts';
 import { batch } from './batch.ts';
 import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
@@ -20,6 +21,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   fairness,
   tenants,
   overload,
+  auditLog,
   coldStart,
   memory,
 ];
