@@ -5,7 +5,7 @@ import { type CpuCost, measureCpu } from './slo/cpu-cost.ts';
 import { type Attempt, type Bench, type Gate, gates, passes } from './slo/gates.ts';
 import { chooseGenerator } from './support/generator.ts';
 import { useGenerator } from './support/load.ts';
-import { closedLoop } from './support/measure.ts';
+import { closedLoop, openLoop } from './support/measure.ts';
 import { type Product, startProduct } from './support/product.ts';
 import { signRequests } from './support/requests.ts';
 import { startComparator } from './support/target.ts';
@@ -31,13 +31,20 @@ function passed({ gate, tries }: Outcome): boolean {
   return tries.some((attempt) => passes(gate, attempt));
 }
 
+function isEnforced({ enforced }: Gate): boolean {
+  return enforced === 'always' || (engine === 'native' && generator.name === 'native');
+}
+
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
 async function warmUp(product: Product): Promise<void> {
   for (const alg of ['ed25519', 'ml-dsa-65'] as const) {
-    await closedLoop(warmingUp, product, signRequests(await product.keyOf('warm', alg)));
+    const requests = signRequests(await product.keyOf('warm', alg));
+    const { okPerSecond } = await closedLoop(warmingUp, product, requests);
+    // Requests that come one by one take other ways than those that come in heaps.
+    await openLoop(warmingUp, product, requests, okPerSecond / 3);
   }
 }
 
@@ -76,7 +83,7 @@ async function runGates(): Promise<boolean> {
   });
   say('');
   tell(outcomes);
-  return outcomes.every((outcome) => passed(outcome) || !outcome.gate.enforced);
+  return outcomes.every((outcome) => passed(outcome) || !isEnforced(outcome.gate));
 }
 
 /** A server that refuses to be measured has not kept its promise in this try; the next one may. */
@@ -92,7 +99,7 @@ function tell(outcomes: readonly Outcome[]): void {
   const rows = [
     ['', 'promise', 'limit', 'tries'],
     ...outcomes.map((outcome) => [
-      passed(outcome) ? 'kept' : outcome.gate.enforced ? 'BROKEN' : 'not kept yet',
+      passed(outcome) ? 'kept' : isEnforced(outcome.gate) ? 'BROKEN' : 'missed',
       outcome.gate.name,
       `${outcome.gate.mustBe} ${outcome.gate.limit} ${outcome.gate.unit}`,
       outcome.tries.map(({ value }) => figure(value)).join(', '),

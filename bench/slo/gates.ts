@@ -20,10 +20,10 @@ export interface Gate {
   readonly limit: number;
   readonly mustBe: 'at most' | 'at least';
   /**
-   * Whether missing it fails the run. A promise that is not kept yet is measured and told all the same; it is enforced
-   * from the day on which it holds.
+   * `native`: missing it fails the run only where engine and load generator are native; it is measured and told anyway. The
+   * generator in Node is late by more than this promise allows, and OpenSSL takes five times as long to sign.
    */
-  readonly enforced: boolean;
+  readonly enforced: 'always' | 'native';
   measure(bench: Bench): Promise<Attempt>;
 }
 
@@ -66,7 +66,7 @@ export const gates: readonly Gate[] = [
     unit: 'ms',
     limit: 1,
     mustBe: 'at most',
-    enforced: false,
+    enforced: 'native',
     measure: ({ product }) => p95AtAThird(product, 'ed25519'),
   },
   {
@@ -74,7 +74,7 @@ export const gates: readonly Gate[] = [
     unit: 'ms',
     limit: 10,
     mustBe: 'at most',
-    enforced: true,
+    enforced: 'always',
     measure: ({ product }) => p95AtAThird(product, 'ml-dsa-65'),
   },
   {
@@ -82,7 +82,7 @@ export const gates: readonly Gate[] = [
     unit: 'times alone',
     limit: 2,
     mustBe: 'at most',
-    enforced: true,
+    enforced: 'always',
     measure: ({ product }) => victimBesideFlood(product, normalShare),
   },
   {
@@ -90,7 +90,7 @@ export const gates: readonly Gate[] = [
     unit: 'times alone',
     limit: floodedMultiple,
     mustBe: 'at most',
-    enforced: true,
+    enforced: 'always',
     measure: ({ product }) => victimBesideFlood(product, largeShare),
   },
   {
@@ -98,7 +98,7 @@ export const gates: readonly Gate[] = [
     unit: '% of peak',
     limit: 85,
     mustBe: 'at least',
-    enforced: false,
+    enforced: 'always',
     measure: ({ product }) => acceptedUnderOverload(product),
   },
   {
@@ -106,7 +106,7 @@ export const gates: readonly Gate[] = [
     unit: 'times engine',
     limit: cpuMultiple,
     mustBe: 'at most',
-    enforced: true,
+    enforced: 'always',
     measure: ({ product, floor }) => measureCpu(product, floor),
   },
 ];
