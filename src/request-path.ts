@@ -1,4 +1,4 @@
-import type { Admission } from './admission/admission.ts';
+import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { LateRefusals } from './admission/late-refusals.ts';
 import type { ThreadShare } from './admission/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -119,7 +119,8 @@ function admit(
   deadlineMs: number,
 ): Refused | Promise<Refused> | undefined {
   if (threadShare.spent(tenant, nowMs)) return lateRefusals.hold(overShare, deadlineMs);
-  const full = operation.kind === 'crypto' ? signatures.refusal(tenant, deadlineMs) : undefined;
+  const full =
+    operation.kind === 'crypto' ? signatures.refusal(tenant, signedWithinMs(deadlineMs)) : undefined;
   const refused = full ?? admission.enter(tenant, operation.scope, nowMs);
   if (refused === undefined || !threadShare.isOver(tenant)) return refused;
   return lateRefusals.hold(refused, deadlineMs);
@@ -142,7 +143,8 @@ async function useKeys<Input>(
     return plan;
   }
   const { tenant } = caller;
-  const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs: startedAtMs + deadlineMs, cancellation };
+  const deadlineAtMs = startedAtMs + signedWithinMs(deadlineMs);
+  const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
   const outcomes = await (works.every(isWork)
     ? runRecorded(parts, operation, works, caller, on)

@@ -193,6 +193,9 @@ function sum(
   return victim[member] + (aggressor?.[member] ?? 0);
 }
 
+/** A flood: with fewer, generator and server wait for each other after every few requests. */
+const refusedConnections = 256;
+
 /** A server that refuses nearly everything; see the note in the report. */
 async function priceOfRefusal(
   context: Context,
@@ -205,7 +208,7 @@ async function priceOfRefusal(
   const prices: number[] = [];
   for (let round = 0; round < rounds; round++) {
     context.step(`429 ${kind}`);
-    const figures = await closedLoop(context, product, requests);
+    const figures = await closedLoop(context, product, requests, { connections: refusedConnections });
     const { okPerSecond, refusedPerSecond, mainThreadUs } = figures;
     prices.push((mainThreadUs * (okPerSecond + refusedPerSecond)) / refusedPerSecond);
   }

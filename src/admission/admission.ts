@@ -25,6 +25,14 @@ export interface QueueOutlook {
 /** Tenants and keys with rates at a time: about 300 bytes each, so at most 40 MB. */
 const maxNames = 65_536;
 
+/**
+ * What is left of a deadline for waiting and for the signature: its record and its answer, and a worker that others' threads
+ * interrupt, took up to 2 ms more under overload (p99), which short deadlines cannot spare.
+ */
+export function signedWithinMs(deadlineMs: number): number {
+  return deadlineMs - Math.min(2, deadlineMs / 5);
+}
+
 /** A deadline is a wish for the next seconds; anything beyond this is a mistake in units. */
 const largestDeadlineMs = 60_000;
 

@@ -202,9 +202,17 @@ export class FairScheduler<C extends Call> {
 
   /**
    * Draws what is due, in fair order: calls until `budgetUs` of cost is reached or `maxCalls` are drawn. At least one
-   * call if any waits, even one that costs more than the budget. Calls whose deadline has passed go to `expired`.
+   * call if any waits, even one that costs more than the budget. What would begin after its deadline goes to `expired`;
+   * where `whole`, also what would end after it.
    */
-  draw(budgetUs: number, maxCalls: number, nowMs: number, due: Ticket<C>[], expired: Ticket<C>[]): void {
+  draw(
+    budgetUs: number,
+    maxCalls: number,
+    beginsAtMs: number,
+    due: Ticket<C>[],
+    expired: Ticket<C>[],
+    whole = false,
+  ): void {
     let spentUs = 0;
     let drawn = 0;
     let turnsInVain = 0;
@@ -217,7 +225,7 @@ export class FairScheduler<C extends Call> {
       const fifo = leastServed(queue);
       const ticket = fifo.head as Ticket<C>;
       const { call } = ticket;
-      if (call.deadlineAtMs < nowMs) {
+      if (call.deadlineAtMs < beginsAtMs + (whole ? call.costUs / 1000 : 0)) {
         this.#remove(queue, ticket);
         expired.push(ticket);
         if (queue.calls === 0) this.#deactivate(queue);

@@ -147,8 +147,12 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   predictedWaitMs(tenant: string): number {
     // Others do not wait for a job that they interrupt.
     const interruptibleUs = tenant === this.#soloTenant ? 0 : this.#soloCostUs;
-    const aheadUs = this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs;
-    return (aheadUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
+    return this.#takesMs(this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs);
+  }
+
+  /** How long all workers together take for it, at the rate of late. */
+  #takesMs(costUs: number): number {
+    return (costUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
   }
 
   refusal(tenant: string, deadlineMs: number): Refused | undefined {
@@ -163,7 +167,8 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
     const waitMs = call.ownWork === true ? 0 : this.predictedWaitMs(call.tenant);
     const leftMs = call.deadlineAtMs - this.#parts.clock.monotonicMs();
-    if (waitMs > leftMs) return tooSlow(waitMs - leftMs);
+    const endsAfterMs = waitMs > 0 ? waitMs + call.costUs / 1000 : 0;
+    if (endsAfterMs > leftMs) return tooSlow(endsAfterMs - leftMs);
     const offer = this.#scheduler.offer(call);
     if (offer.outcome !== 'queued') {
       return queueFull(offer.outcome, this.predictedWaitMs(call.tenant));
@@ -211,7 +216,11 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
       const { jobBudgetUs, soloBudgetUs, jobMaxCalls } = this.#options;
       const nowMs = clock.monotonicMs();
       const solo = this.#scheduler.onlyTenant !== undefined;
-      this.#scheduler.draw(solo ? soloBudgetUs : jobBudgetUs, jobMaxCalls, nowMs, due, expired);
+      // A job behind another begins when that has ended, and what will be late need not be done at all. Where nothing is
+      // under way it is tried all the same: the price may be wrong.
+      const behindMs = this.#takesMs(this.#costUnderWayUs);
+      const budgetUs = solo ? soloBudgetUs : jobBudgetUs;
+      this.#scheduler.draw(budgetUs, jobMaxCalls, nowMs + behindMs, due, expired, behindMs > 0);
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
       if (due.length > 0) void this.#carry(due, nowMs, solo);
     }

@@ -181,6 +181,36 @@ describe('a lane', () => {
     assert.equal(lane.refusal('u', 1_000), undefined);
   });
 
+  test('refuses what would end after its deadline, unless it need not wait: then the price may be wrong', async () => {
+    const { carrier, lane, call, offer } = bench();
+    const dear = { costUs: 5_000, deadlineAtMs: 4 };
+    const tried = offer(dear);
+    await turn();
+    assert.deepEqual(carrier.jobs[0]?.calls, [tried]);
+    await carrier.jobs[0]?.end();
+    offer({ costUs: 1_000 });
+    await turn();
+    const refused = lane.offer(call(dear));
+    assert.ok(!refused.ok);
+    assert.equal(refused.failure.code, 'Backpressure');
+    offer({ costUs: 2_000, deadlineAtMs: 4 });
+  });
+
+  test('does not carry, behind another job, what could not end before its deadline any more', async () => {
+    const { clock, carrier, offer } = bench(2);
+    const first = offer({ costUs: 2_000 });
+    await turn();
+    const late = offer({ costUs: 2_000, deadlineAtMs: 5 });
+    const patient = offer({ costUs: 2_000, deadlineAtMs: 50 });
+    clock.nowMs = 2;
+    await turn();
+    assert.deepEqual(codes(late), ['Timeout']);
+    assert.deepEqual(
+      carrier.jobs.map(({ calls }) => calls),
+      [[first], [patient]],
+    );
+  });
+
   test('answers Timeout to what waited beyond its deadline, and does not carry it', async () => {
     const { clock, carrier, offer } = bench();
     offer();
