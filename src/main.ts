@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
+import { DeferredCalls } from './admission/deferred-calls.ts';
 import { LateRefusals } from './admission/late-refusals.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
@@ -43,6 +44,7 @@ import {
   defaultTuning,
   startCryptography,
   type Tuning,
+  weightOf,
 } from './start-cryptography.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
@@ -224,10 +226,12 @@ function createServer(
     }),
     admission: createAdmission(config),
     threadShare: new ThreadShare(defaultThreadShare, {
+      clock: systemClock,
       atTurnEnd: (ended) => void setImmediate(ended),
-      weightOf: (tenant) => config.tenantWeights[tenant] ?? 1,
+      weightOf: (tenant) => weightOf(config, tenant),
       queueOf: parts.queueOf,
     }),
+    deferredCalls: new DeferredCalls({ clock: systemClock, soon: (callBack) => void setImmediate(callBack) }),
     lateRefusals,
     signatures: cryptography.lane,
     audit:

@@ -1,4 +1,5 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
+import type { DeferredCalls } from './admission/deferred-calls.ts';
 import type { LateRefusals } from './admission/late-refusals.ts';
 import type { ThreadShare } from './admission/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -46,6 +47,7 @@ export interface RequestPathParts {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly threadShare: ThreadShare;
+  readonly deferredCalls: DeferredCalls;
   readonly lateRefusals: LateRefusals;
   readonly signatures: CryptoLane;
   readonly audit: UseRecorder;
@@ -81,16 +83,57 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const batch = operation.kind === 'crypto' && operation.batch;
     const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
     if (!deadlineMs.ok) return deadlineMs;
-    const refused = admit(parts, operation, caller.value, startedAtMs, deadlineMs.value);
-    if (refused !== undefined) return refused;
-    const input = operation.parse(call);
-    if (!input.ok) return input;
 
     const admitted = { caller: caller.value, cancellation, startedAtMs, deadlineMs: deadlineMs.value };
-    return operation.kind === 'crypto'
-      ? useKeys(parts, operation, input.value, admitted)
-      : manageKeys(parts, operation, input.value, admitted);
+    const spent = parts.threadShare.spent(caller.value.tenant, startedAtMs);
+    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted);
   };
+}
+
+/** Before anything is parsed, so that a refusal under load costs next to nothing. */
+function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
+  const { operation } = call;
+  const refused = admit(parts, operation, admitted);
+  if (refused !== undefined) return refused;
+  const input = operation.parse(call);
+  if (!input.ok) return input;
+  return operation.kind === 'crypto'
+    ? useKeys(parts, operation, input.value, admitted)
+    : manageKeys(parts, operation, input.value, admitted);
+}
+
+/**
+ * Others come first. Where too many wait for that, or it is refused, the caller hears of it when its deadline is nearly over:
+ * told at once it would ask at once again, and the thread that others need too would read it again.
+ */
+function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
+  const { deferredCalls, lateRefusals } = parts;
+  const { cancellation, deadlineMs } = admitted;
+  const late = (refused: Refused) => lateRefusals.hold(refused, signedWithinMs(deadlineMs), cancellation);
+  // The listener's memory is another request's as soon as this returns.
+  const kept = { ...call, body: Uint8Array.from(call.body) };
+  return new Promise((resolve) => {
+    const added = deferredCalls.add(() => {
+      const answer = goOn(parts, kept, admitted);
+      resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
+    });
+    if (!added) resolve(late(overShare));
+  });
+}
+
+function isLimit({ failure: { code } }: Refused): boolean {
+  return code === 'Backpressure' || code === 'RateLimited';
+}
+
+const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
+
+function admit(
+  { admission, signatures }: RequestPathParts,
+  { kind, scope }: Operation,
+  { caller: { tenant }, startedAtMs, deadlineMs }: Admitted,
+): Refused | undefined {
+  const full = kind === 'crypto' ? signatures.refusal(tenant, signedWithinMs(deadlineMs)) : undefined;
+  return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
 /** The keys that a call names; none where it cannot be read. */
@@ -106,27 +149,6 @@ function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequ
     mayVerify: () => call.withinAllowance(),
   });
 }
-
-/**
- * Before anything is parsed, so that a refusal under load costs next to nothing. Who floods the thread that others need too
- * is answered when its deadline is over, and cannot ask again before.
- */
-function admit(
-  { admission, threadShare, lateRefusals, signatures }: RequestPathParts,
-  operation: Operation,
-  { tenant }: Caller,
-  nowMs: number,
-  deadlineMs: number,
-): Refused | Promise<Refused> | undefined {
-  if (threadShare.spent(tenant, nowMs)) return lateRefusals.hold(overShare, deadlineMs);
-  const full =
-    operation.kind === 'crypto' ? signatures.refusal(tenant, signedWithinMs(deadlineMs)) : undefined;
-  const refused = full ?? admission.enter(tenant, operation.scope, nowMs);
-  if (refused === undefined || !threadShare.isOver(tenant)) return refused;
-  return lateRefusals.hold(refused, deadlineMs);
-}
-
-const overShare = refuse('Backpressure', 'others wait, and this tenant has had its share', 1_000);
 
 /** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
 async function useKeys<Input>(

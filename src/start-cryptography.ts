@@ -80,6 +80,11 @@ const generationNiceness = 10;
 /** Keys are made one at a time: a second thread would only take the processor from signatures. */
 const generationThreads = 1;
 
+/** 1 for tenants that have none of their own. A tenant may be called as a member of every object is. */
+export function weightOf({ tenantWeights }: Config, tenant: string): number {
+  return Object.hasOwn(tenantWeights, tenant) ? (tenantWeights[tenant] ?? 1) : 1;
+}
+
 export async function startCryptography(
   config: Config,
   log: Logger,
@@ -107,7 +112,6 @@ export async function startCryptography(
     totalCalls: config.queueTotal,
     quantumUs: jobBudgetUs,
   };
-  const weightOf = (tenant: string) => config.tenantWeights[tenant] ?? 1;
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
     served: (calls, serviceMs, waitingCalls) => load.served(calls, serviceMs, waitingCalls),
@@ -116,7 +120,12 @@ export async function startCryptography(
   const signatureLane = (pool: WorkerPool): SignatureLane =>
     new Lane(
       { limits, jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs },
-      { carrier: createSignatureCarrier(pool, onCrash, runBatch), clock: systemClock, weightOf, observer },
+      {
+        carrier: createSignatureCarrier(pool, onCrash, runBatch),
+        clock: systemClock,
+        weightOf: (tenant) => weightOf(config, tenant),
+        observer,
+      },
     );
   const lanes = { quick: signatureLane(signers), slow: signatureLane(slowSigners) };
   const generation = new Lane<GeneratedKey, GenerateCall>(

@@ -145,7 +145,7 @@ export const fairness = scenario<Data>({
       ],
       notes: [
         'Normal load is a fiftieth of what the server can do with the victim’s algorithm, of which a hundred times is twice what it can do; and, as a harder case, a tenth, of which ten times is all.',
-        'Beside others, a tenant over its share is refused late: its connections then wait, so that “sent/s” is less than the times say.',
+        'Beside others, a tenant over its share is put off and refused late: its connections then wait, so that “sent/s” is less than the times say.',
         'Victim and aggressor have a generator each. The aggressor’s runs at the least favoured priority: on one machine it would otherwise take processor time from the victim’s generator, which no server could give back. “sent/s” is what it reached; where that is less than the times say, the machine had no more.',
         'A job that has begun is not interrupted: beside RSA-4096 the victim may wait for the one or two signatures that a worker has in hand, over a millisecond each, however fair the queue.',
       ],

@@ -11,7 +11,7 @@ export interface Call {
   readonly callClass: CallClass;
   /** Estimated cost in microseconds of one worker. At least 1. */
   readonly costUs: number;
-  /** On the monotonic clock; drawn later than this the call has expired. */
+  /** On the monotonic clock; drawn later than this, or so that it would end later, the call has expired. */
   readonly deadlineAtMs: number;
   /**
    * Asked by the service itself, a few times a second: no bound keeps it out. The checkpoint of an audit log that has to

@@ -429,7 +429,8 @@ export class LogWriter {
       const next = this.#toSeal[0];
       if (this.#closed || next === undefined || next.snapshot.size > this.#checkpoint.size) break;
       try {
-        await seal(layout, next, sealSnapshot(origin, next.snapshot, secrets.snapshot));
+        const snapshot = sealSnapshot(origin, next.snapshot, secrets.snapshot);
+        await seal(layout, next, snapshot, this.#toSeal.length - 1);
       } catch {
         // The write-ahead file stays, and says the same; the next checkpoint brings another attempt.
         break;

@@ -3,50 +3,54 @@ import { workerEnvironment } from '../core/worker-environment.ts';
 import type { Layout } from './layout.ts';
 import type { FullSegment } from './log-state.ts';
 
-/** Seals a segment, as `sealSegment` does; rejects as the disk does, and everything is there to try again. */
-export type Seal = (layout: Layout, segment: SegmentToSeal, snapshot: Uint8Array) => Promise<void>;
+/**
+ * Seals a segment, as `sealSegment` does; rejects as the disk does, and everything is there to try again. `behind`: how
+ * many more are full.
+ */
+export type Seal = (
+  layout: Layout,
+  segment: SegmentToSeal,
+  snapshot: Uint8Array,
+  behind: number,
+) => Promise<void>;
 
 /** Plain, so that it crosses to another thread. */
 export type SegmentToSeal = Pick<FullSegment, 'segment' | 'tile' | 'root'>;
 
+/** What the sealing thread is given. */
 export interface SealOrder {
   /** Of the epoch. */
   readonly directory: string;
   readonly segment: SegmentToSeal;
   readonly snapshot: Uint8Array;
+  readonly niceness: number;
 }
 
-/** `undefined`: it is sealed; else the system's error code. */
-export type SealOutcome = string | undefined;
+/** A third of the share of a thread that serves: sealing takes what is idle, and still ends where nothing is. */
+const niceness = 5;
+/** Each that waits is a file that a start replays, and a copy of all keys' last numbers: then it takes its full share. */
+const maxBehind = 4;
 
 /**
- * Sealing on a thread of its own, which gives way to the others: 65,536 records are 100 ms of compression, and whoever
- * waits for a signature would wait for them too. The thread starts with the first segment that is full. One at a time.
+ * Sealing on a thread of its own, which gives way to the others: 65,536 records are 100 ms of work, and whoever waits for a
+ * signature would wait for them too. A thread for each segment, whose 25 MB then go with it; starting it takes 30 ms.
  */
-export function sealOnThread(): Seal {
-  let worker: Worker | undefined;
-  return (layout, { segment, tile, root }, snapshot) =>
-    new Promise((resolve, reject) => {
-      worker ??= new Worker(new URL('../../workers/audit-seal.ts', import.meta.url), {
-        env: workerEnvironment(),
-      });
-      const thread = worker;
-      thread.ref();
-      const ended = (cause: unknown) => {
-        worker = undefined;
-        reject(new Error('the sealing thread ended', { cause }));
-      };
-      thread.once('error', ended);
-      thread.once('exit', ended);
-      thread.once('message', (code: SealOutcome) => {
-        thread.off('error', ended);
-        thread.off('exit', ended);
-        // Between segments it keeps no process.
-        thread.unref();
-        if (code === undefined) resolve();
-        else reject(new Error(`the segment could not be sealed: ${code}`));
-      });
-      const order: SealOrder = { directory: layout.directory, segment: { segment, tile, root }, snapshot };
-      thread.postMessage(order);
+export const sealOnThread: Seal = (layout, { segment, tile, root }, snapshot, behind) => {
+  const order: SealOrder = {
+    directory: layout.directory,
+    segment: { segment, tile, root },
+    snapshot,
+    niceness: behind < maxBehind ? niceness : 0,
+  };
+  const worker = new Worker(new URL('../../workers/audit-seal.ts', import.meta.url), {
+    workerData: order,
+    env: workerEnvironment(),
+  });
+  return new Promise((resolve, reject) => {
+    worker.once('error', reject);
+    worker.once('exit', (status) => {
+      if (status === 0) resolve();
+      else reject(new Error(`the sealing thread ended with ${status}`));
     });
-}
+  });
+};

@@ -150,6 +150,11 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#takesMs(this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs);
   }
 
+  /** Whether every worker has a job. */
+  get #mustWait(): boolean {
+    return this.#parts.carrier.idleThreads === 0;
+  }
+
   /** How long all workers together take for it, at the rate of late. */
   #takesMs(costUs: number): number {
     return (costUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
@@ -167,7 +172,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
     const waitMs = call.ownWork === true ? 0 : this.predictedWaitMs(call.tenant);
     const leftMs = call.deadlineAtMs - this.#parts.clock.monotonicMs();
-    const endsAfterMs = waitMs > 0 ? waitMs + call.costUs / 1000 : 0;
+    const endsAfterMs = this.#mustWait && waitMs > 0 ? waitMs + call.costUs / 1000 : waitMs;
     if (endsAfterMs > leftMs) return tooSlow(endsAfterMs - leftMs);
     const offer = this.#scheduler.offer(call);
     if (offer.outcome !== 'queued') {
@@ -218,7 +223,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
       const solo = this.#scheduler.onlyTenant !== undefined;
       // A job behind another begins when that has ended, and what will be late need not be done at all. Where nothing is
       // under way it is tried all the same: the price may be wrong.
-      const behindMs = this.#takesMs(this.#costUnderWayUs);
+      const behindMs = this.#mustWait ? this.#takesMs(this.#costUnderWayUs) : 0;
       const budgetUs = solo ? soloBudgetUs : jobBudgetUs;
       this.#scheduler.draw(budgetUs, jobMaxCalls, nowMs + behindMs, due, expired, behindMs > 0);
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
+import { DeferredCalls } from '../../src/admission/deferred-calls.ts';
 import { LateRefusals } from '../../src/admission/late-refusals.ts';
-import { ThreadShare } from '../../src/admission/thread-share.ts';
+import { defaultThreadShare, ThreadShare } from '../../src/admission/thread-share.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
 
-/** The path up to where a body would be parsed; the token is the tenant's name. Time stands still but for `later`. */
+/** The path up to where a body would be parsed; the token is the tenant's name. */
 function pathOf(t: TestContext, perSecond: number) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let nowMs = 1_000;
@@ -18,59 +19,98 @@ function pathOf(t: TestContext, perSecond: number) {
     batchDeadlineMs: 250,
     maxDeadlineMs: 2_000,
   });
-  const options = { turnMs: 1, windowMs: 1_000, tolerance: 1.5, allowance: 10 };
+  const clock = { monotonicMs: () => nowMs, utcMs: () => nowMs };
+  const soon: (() => void)[] = [];
+  const parsedBodies: Uint8Array[] = [];
   const parts = {
     admission,
     authenticator: {
       authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
-    clock: { monotonicMs: () => nowMs, utcMs: () => nowMs },
+    clock,
     signatures: { refusal: () => undefined },
     lateRefusals: new LateRefusals(),
-    threadShare: new ThreadShare(options, { atTurnEnd: () => {} }),
+    deferredCalls: new DeferredCalls({ clock, soon: (callBack) => void soon.push(callBack) }),
+    threadShare: new ThreadShare(defaultThreadShare, { clock, atTurnEnd: () => {} }),
   } as unknown as RequestPathParts;
   const path = createRequestPath(parts);
-  const parsed = { ok: false, failure: { code: 'BadRequest' } };
-  const call = (tenant: string, deadlineWish?: string) =>
-    path({
-      operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false, parse: () => parsed },
+  const parse = ({ body }: { body: Uint8Array }) => {
+    parsedBodies.push(body);
+    return { ok: false, failure: { code: 'BadRequest' } };
+  };
+  /** Each takes 0.01 ms to read. */
+  const call = (tenant: string, deadlineWish?: string, body = new Uint8Array(0)) => {
+    nowMs += 0.01;
+    return path({
+      operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false, parse },
       token: tenant,
+      body,
       deadlineWish,
       cancellation: createCancellation(),
     } as unknown as CallRequest);
-  return { call, later: (ms: number) => (nowMs += ms), held: () => parts.lateRefusals.held };
+  };
+  /** What was put off goes on, all of it. */
+  const goOn = () => {
+    for (let callBack = soon.shift(); callBack !== undefined; callBack = soon.shift()) callBack();
+  };
+  return { call, goOn, parsedBodies, held: () => parts.lateRefusals.held };
 }
 
 const codeOf = (answer: unknown) => (answer as { failure?: { code: string } }).failure?.code;
 
-test('who floods a long turn is refused when its deadline is over; others go on at once', async (t) => {
-  const { call, later, held } = pathOf(t, 100_000);
+test('in a long turn others come first: a flood goes on later', async (t) => {
+  const { call, goOn } = pathOf(t, 100_000);
   assert.equal(codeOf(call('victim')), 'BadRequest', 'it came to be parsed');
-  for (let n = 0; n < 100; n++) assert.equal(codeOf(call('flood')), 'BadRequest');
-  later(2);
-  const refused = call('flood', '400');
-  assert.ok(refused instanceof Promise);
+  let later: unknown;
+  for (let n = 0; n < 1_000 && !(later instanceof Promise); n++) later = call('flood');
+  assert.ok(later instanceof Promise);
   assert.equal(codeOf(call('victim')), 'BadRequest');
-  assert.equal(held(), 1);
-  let answer: unknown;
-  void refused.then((given) => {
-    answer = given;
-  });
-  t.mock.timers.tick(399);
-  await Promise.resolve();
-  assert.equal(answer, undefined);
-  t.mock.timers.tick(1);
-  await Promise.resolve();
-  assert.equal(codeOf(answer), 'Backpressure');
+  goOn();
+  assert.equal(codeOf(await later), 'BadRequest', 'it came to be parsed');
 });
 
-test('other refusals are late too while their tenant is over its share, and at once otherwise', (t) => {
-  const { call } = pathOf(t, 5);
+test('what is put off keeps its body, whose memory is another request’s by then', async (t) => {
+  const { call, goOn, parsedBodies } = pathOf(t, 100_000);
+  call('victim');
+  const body = Uint8Array.of(1, 2, 3);
+  let later: unknown;
+  for (let n = 0; n < 1_000 && !(later instanceof Promise); n++) later = call('flood', undefined, body);
+  body.fill(9);
+  goOn();
+  await later;
+  assert.deepEqual(parsedBodies.at(-1), Uint8Array.of(1, 2, 3));
+});
+
+test('where too many were put off already, the refusal comes when the deadline is nearly over', async (t) => {
+  const { call, held } = pathOf(t, 100_000);
+  call('victim');
+  for (let n = 0; n < 2_000 && held() === 0; n++) call('flood', '400');
+  assert.equal(held(), 1);
+  let answer: unknown;
+  void (call('flood', '400') as Promise<unknown>).then((given) => {
+    answer = given;
+  });
+  t.mock.timers.tick(397);
+  await new Promise(setImmediate);
+  assert.equal(answer, undefined);
+  t.mock.timers.tick(1);
+  await new Promise(setImmediate);
+  assert.equal(codeOf(answer), 'Backpressure');
+  assert.equal(held(), 0);
+});
+
+test('what was put off and is refused then hears of it late, and at once otherwise', async (t) => {
+  const { call, goOn, held } = pathOf(t, 5);
   assert.equal(codeOf(call('victim')), 'BadRequest');
   for (let n = 0; n < 5; n++) assert.equal(codeOf(call('flood')), 'BadRequest');
   for (let n = 0; n < 8; n++) assert.equal(codeOf(call('flood')), 'RateLimited');
-  for (let n = 0; n < 100; n++) call('flood');
-  assert.ok(call('flood') instanceof Promise);
+  let later: unknown;
+  for (let n = 0; n < 1_000 && !(later instanceof Promise); n++) later = call('flood');
+  assert.equal(held(), 0);
+  goOn();
+  assert.equal(held(), 1);
+  t.mock.timers.tick(250);
+  assert.equal(codeOf(await later), 'RateLimited');
 });
 
 test('a tenant that is alone hears at once that it is refused', (t) => {
@@ -80,9 +120,8 @@ test('a tenant that is alone hears at once that it is refused', (t) => {
 });
 
 test('a deadline that cannot be read is no reason to wait', (t) => {
-  const { call, later } = pathOf(t, 100_000);
+  const { call } = pathOf(t, 100_000);
   call('victim');
-  for (let n = 0; n < 100; n++) call('flood');
-  later(2);
+  for (let n = 0; n < 1_000; n++) call('flood');
   assert.equal(codeOf(call('flood', 'soon')), 'BadRequest');
 });

@@ -82,7 +82,7 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
     bootId,
     clock: { monotonicMs: () => performance.now(), utcMs: () => on.nowMs ?? Date.now() },
     lock: async () => async () => {},
-    seal: (...segment) => sealSegment(mortalFiles, ...segment),
+    seal: (layout, segment, snapshot) => sealSegment(mortalFiles, layout, segment, snapshot),
   });
   const log = new AuditLogClient(data, port1, {
     attestationKeys: async (name) => ({
