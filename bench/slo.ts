@@ -31,10 +31,6 @@ function passed({ gate, tries }: Outcome): boolean {
   return tries.some((attempt) => passes(gate, attempt));
 }
 
-function isEnforced({ enforced }: Gate): boolean {
-  return enforced === 'always' || (engine === 'native' && generator.name === 'native');
-}
-
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
@@ -83,7 +79,7 @@ async function runGates(): Promise<boolean> {
   });
   say('');
   tell(outcomes);
-  return outcomes.every((outcome) => passed(outcome) || !isEnforced(outcome.gate));
+  return outcomes.every((outcome) => passed(outcome) || !outcome.gate.enforced);
 }
 
 /** A server that refuses to be measured has not kept its promise in this try; the next one may. */
@@ -99,7 +95,7 @@ function tell(outcomes: readonly Outcome[]): void {
   const rows = [
     ['', 'promise', 'limit', 'tries'],
     ...outcomes.map((outcome) => [
-      passed(outcome) ? 'kept' : isEnforced(outcome.gate) ? 'BROKEN' : 'missed',
+      passed(outcome) ? 'kept' : outcome.gate.enforced ? 'BROKEN' : 'missed',
       outcome.gate.name,
       `${outcome.gate.mustBe} ${outcome.gate.limit} ${outcome.gate.unit}`,
       outcome.tries.map(({ value }) => figure(value)).join(', '),

@@ -1,14 +1,19 @@
 import { setPriority } from 'node:os';
-import { workerData } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { systemFiles } from '../src/audit/files.ts';
 import { layoutOf } from '../src/audit/layout.ts';
-import type { SealOrder } from '../src/audit/sealer.ts';
+import type { SealOrder, SealOutcome } from '../src/audit/sealer.ts';
 import { sealSegment } from '../src/audit/segments.ts';
 
-const { directory, segment, snapshot, niceness } = workerData as SealOrder;
-
 // Linux keeps the nice value of each thread: this is the calling one's. Elsewhere it would be the whole process's.
-if (process.platform === 'linux') setPriority(0, niceness);
+if (process.platform === 'linux') setPriority(0, workerData as number);
 
-/** The whole of the thread: one segment. What it throws is the order's failure. */
-await sealSegment(systemFiles, layoutOf(directory), segment, snapshot);
+/** The whole of the thread: one order in, one outcome out. */
+parentPort?.on('message', ({ directory, segment, snapshot }: SealOrder) => {
+  void sealSegment(systemFiles, layoutOf(directory), segment, snapshot)
+    .then(
+      (): SealOutcome => undefined,
+      (error: NodeJS.ErrnoException): SealOutcome => error.code ?? error.message,
+    )
+    .then((outcome) => parentPort?.postMessage(outcome));
+});

@@ -13,5 +13,5 @@ new AuditService(workerData as ServiceData, parentPort as MessagePort, {
   clock: systemClock,
   bootId: readBootId(),
   lock: lockDirectory,
-  seal: sealOnThread,
+  seal: sealOnThread(),
 }).start();

@@ -17,40 +17,78 @@ export type Seal = (
 /** Plain, so that it crosses to another thread. */
 export type SegmentToSeal = Pick<FullSegment, 'segment' | 'tile' | 'root'>;
 
-/** What the sealing thread is given. */
 export interface SealOrder {
   /** Of the epoch. */
   readonly directory: string;
   readonly segment: SegmentToSeal;
   readonly snapshot: Uint8Array;
-  readonly niceness: number;
 }
 
-/** A third of the share of a thread that serves: sealing takes what is idle, and still ends where nothing is. */
-const niceness = 5;
-/** Each that waits is a file that a start replays, and a copy of all keys' last numbers: then it takes its full share. */
+/** `undefined`: it is sealed; else the system's error code, or what else was thrown. */
+export type SealOutcome = string | undefined;
+
+/** A ninth of the share of a thread that serves: sealing takes what is idle. */
+const politeNiceness = 10;
+/** Each segment that waits is a file that a start replays, and a copy of all keys' last numbers: then it takes its full share. */
 const maxBehind = 4;
 
 /**
  * Sealing on a thread of its own, which gives way to the others: 65,536 records are 100 ms of work, and whoever waits for a
- * signature would wait for them too. A thread for each segment, whose 25 MB then go with it; starting it takes 30 ms.
+ * signature would wait for them too. The thread starts with the first full segment and stays: starting it takes 30 ms in which it is not
+ * polite yet. One order at a time.
  */
-export const sealOnThread: Seal = (layout, { segment, tile, root }, snapshot, behind) => {
-  const order: SealOrder = {
-    directory: layout.directory,
-    segment: { segment, tile, root },
-    snapshot,
-    niceness: behind < maxBehind ? niceness : 0,
+export function sealOnThread(): Seal {
+  let current: SealingThread | undefined;
+  return (layout, { segment, tile, root }, snapshot, behind) => {
+    const niceness = behind < maxBehind ? politeNiceness : 0;
+    // A thread may become more polite and never less, so it is replaced.
+    if (current?.niceness !== niceness || !current.alive) {
+      current?.end();
+      current = startThread(niceness);
+    }
+    return current.seal({ directory: layout.directory, segment: { segment, tile, root }, snapshot });
   };
+}
+
+interface SealingThread {
+  readonly niceness: number;
+  readonly alive: boolean;
+  seal(order: SealOrder): Promise<void>;
+  end(): void;
+}
+
+function startThread(niceness: number): SealingThread {
   const worker = new Worker(new URL('../../workers/audit-seal.ts', import.meta.url), {
-    workerData: order,
+    workerData: niceness,
     env: workerEnvironment(),
   });
-  return new Promise((resolve, reject) => {
-    worker.once('error', reject);
-    worker.once('exit', (status) => {
-      if (status === 0) resolve();
-      else reject(new Error(`the sealing thread ended with ${status}`));
-    });
+  let alive = true;
+  let waiting: PromiseWithResolvers<void> | undefined;
+  const died = (cause: unknown) => {
+    alive = false;
+    waiting?.reject(new Error('the sealing thread ended', { cause }));
+    waiting = undefined;
+  };
+  worker.on('error', died);
+  worker.on('exit', died);
+  worker.on('message', (outcome: SealOutcome) => {
+    // Between segments it keeps no process.
+    worker.unref();
+    if (outcome === undefined) waiting?.resolve();
+    else waiting?.reject(new Error(`the segment could not be sealed: ${outcome}`));
+    waiting = undefined;
   });
-};
+  return {
+    niceness,
+    get alive() {
+      return alive;
+    },
+    seal(order) {
+      waiting = Promise.withResolvers<void>();
+      worker.ref();
+      worker.postMessage(order);
+      return waiting.promise;
+    },
+    end: () => void worker.terminate(),
+  };
+}

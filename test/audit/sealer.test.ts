@@ -41,7 +41,7 @@ for (const behind of [0, 10]) {
   test(`the sealing thread writes the files that sealing writes, with ${behind} more to seal`, async (t) => {
     const [here, there] = [fullLog(t), fullLog(t)];
     await sealSegment(systemFiles, here.layout, here.full, snapshot);
-    await sealOnThread(there.layout, there.full, snapshot, behind);
+    await sealOnThread()(there.layout, there.full, snapshot, behind);
     const names = readdirSync(here.layout.segments);
     assert.equal(names.length, 4);
     assert.deepEqual(readdirSync(there.layout.segments), names);
@@ -55,10 +55,29 @@ for (const behind of [0, 10]) {
 
 test('a segment that cannot be sealed is given back with the reason, and the next attempt succeeds', async (t) => {
   const { layout, full } = fullLog(t);
+  const seal = sealOnThread();
   writeFileSync(layout.segments, 'a file in the place of the directory');
-  await assert.rejects(sealOnThread(layout, full, snapshot, 0), { code: 'EEXIST' });
+  await assert.rejects(seal(layout, full, snapshot, 0), /could not be sealed: EEXIST/);
   assert.equal(readdirSync(layout.wal).length, 1);
   rmSync(layout.segments);
-  await sealOnThread(layout, full, snapshot, 0);
+  await seal(layout, full, snapshot, 0);
+  assert.deepEqual(readdirSync(layout.wal), []);
+});
+
+test('when segments pile up and when they do not any more, another thread takes over', async (t) => {
+  const seal = sealOnThread();
+  for (const behind of [0, 4, 0]) {
+    const { layout, full } = fullLog(t);
+    await seal(layout, full, snapshot, behind);
+    assert.deepEqual(readdirSync(layout.wal), [], `${behind} behind`);
+  }
+});
+
+test('after a thread that has died, the next order has a new one', async (t) => {
+  const { layout, full } = fullLog(t);
+  const seal = sealOnThread();
+  // Cannot be made a path of: the thread throws where nothing catches it.
+  await assert.rejects(seal({ ...layout, directory: 1 as never }, full, snapshot, 0));
+  await seal(layout, full, snapshot, 0);
   assert.deepEqual(readdirSync(layout.wal), []);
 });
