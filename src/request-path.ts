@@ -63,7 +63,8 @@ interface Admitted {
   readonly caller: Caller;
   readonly cancellation: Cancellation;
   readonly startedAtMs: number;
-  readonly deadlineMs: number;
+  /** What its deadline leaves for waiting and for the signature. */
+  readonly signWithinMs: number;
 }
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
@@ -84,7 +85,8 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
     if (!deadlineMs.ok) return deadlineMs;
 
-    const admitted = { caller: caller.value, cancellation, startedAtMs, deadlineMs: deadlineMs.value };
+    const signWithinMs = signedWithinMs(deadlineMs.value);
+    const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
     const spent = parts.threadShare.spent(caller.value.tenant, startedAtMs);
     return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted);
   };
@@ -108,14 +110,19 @@ function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): S
  */
 function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
   const { deferredCalls, lateRefusals } = parts;
-  const { cancellation, deadlineMs } = admitted;
-  const late = (refused: Refused) => lateRefusals.hold(refused, signedWithinMs(deadlineMs), cancellation);
+  const { cancellation, signWithinMs } = admitted;
+  const late = (refused: Refused) => lateRefusals.hold(refused, signWithinMs, cancellation);
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const added = deferredCalls.add(() => {
-      const answer = goOn(parts, kept, admitted);
-      resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
+      try {
+        const answer = goOn(parts, kept, admitted);
+        resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
+      } catch (cause) {
+        // As where it is not put off: a bug costs this call its answer, and not the process.
+        reject(cause);
+      }
     });
     if (!added) resolve(late(overShare));
   });
@@ -130,9 +137,9 @@ const overShare = refuse('Backpressure', 'others come first, and too many calls 
 function admit(
   { admission, signatures }: RequestPathParts,
   { kind, scope }: Operation,
-  { caller: { tenant }, startedAtMs, deadlineMs }: Admitted,
+  { caller: { tenant }, startedAtMs, signWithinMs }: Admitted,
 ): Refused | undefined {
-  const full = kind === 'crypto' ? signatures.refusal(tenant, signedWithinMs(deadlineMs)) : undefined;
+  const full = kind === 'crypto' ? signatures.refusal(tenant, signWithinMs) : undefined;
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
@@ -155,7 +162,7 @@ async function useKeys<Input>(
   parts: RequestPathParts,
   operation: CryptoOperation<Input>,
   input: Input,
-  { caller, cancellation, startedAtMs, deadlineMs }: Admitted,
+  { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(input, caller);
   const plan = planned instanceof Promise ? await planned : planned;
@@ -165,7 +172,7 @@ async function useKeys<Input>(
     return plan;
   }
   const { tenant } = caller;
-  const deadlineAtMs = startedAtMs + signedWithinMs(deadlineMs);
+  const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
   const outcomes = await (works.every(isWork)

@@ -1,6 +1,7 @@
 import type { SchedulerLimits } from './admission/scheduler.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
+import { ownMember } from './core/own-member.ts';
 import { StartError } from './core/start-error.ts';
 import type { OpenedRoot } from './custody/root-key/file.ts';
 import { announceForgotten, createForgottenRing } from './dispatch/forgotten.ts';
@@ -80,9 +81,9 @@ const generationNiceness = 10;
 /** Keys are made one at a time: a second thread would only take the processor from signatures. */
 const generationThreads = 1;
 
-/** 1 for tenants that have none of their own. A tenant may be called as a member of every object is. */
+/** 1 for tenants that have none of their own. */
 export function weightOf({ tenantWeights }: Config, tenant: string): number {
-  return Object.hasOwn(tenantWeights, tenant) ? (tenantWeights[tenant] ?? 1) : 1;
+  return ownMember(tenantWeights, tenant) ?? 1;
 }
 
 export async function startCryptography(

@@ -1,7 +1,7 @@
 import { figure, percent, spread } from '../report/figures.ts';
 import { type Context, scenario } from '../scenario.ts';
 import { type FloodFigures, underFlood } from '../support/flood.ts';
-import { closedLoop, type Figures, mustAllSucceed } from '../support/measure.ts';
+import { bestConnections, closedLoop, type Figures, mustAllSucceed } from '../support/measure.ts';
 import { type Product, type ProductOptions, startProduct } from '../support/product.ts';
 import { signRequests } from '../support/requests.ts';
 import { measuredOf } from '../support/statistics.ts';
@@ -203,13 +203,10 @@ async function compareServers(context: Context): Promise<Server[]> {
     }
   }
   for (const { target, requests, server } of contests) {
-    let best = 0;
-    for (const connections of connectionCounts) {
+    server.connections = await bestConnections(connectionCounts, (connections) => {
       context.step(`${server.name}, ${server.alg}, ${connections} connections`);
-      const { okPerSecond } = await closedLoop(context, target, requests, { connections });
-      if (okPerSecond > best) server.connections = connections;
-      best = Math.max(best, okPerSecond);
-    }
+      return closedLoop(context, target, requests, { connections });
+    });
   }
   for (let round = 0; round < context.rounds; round++) {
     for (const { target, requests, server } of contests) {

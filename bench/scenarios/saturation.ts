@@ -1,6 +1,6 @@
 import { figure, percent, spread } from '../report/figures.ts';
 import { scenario } from '../scenario.ts';
-import { closedLoop, type Figures, mustAllSucceed } from '../support/measure.ts';
+import { bestConnections, closedLoop, type Figures, mustAllSucceed } from '../support/measure.ts';
 import { startProduct } from '../support/product.ts';
 import { measuredOf } from '../support/statistics.ts';
 import { mixMeaning, prepareWorkload, type WorkloadName, workloadNames } from '../support/workloads.ts';
@@ -26,7 +26,7 @@ export const saturation = scenario<Data>({
     const { rounds, step, steps } = context;
     steps(workloadNames.length * (connectionCounts.length + rounds));
     const product = await context.using(startProduct());
-    const found = new Map<WorkloadName, { connections: number; best: number; rounds: Figures[] }>();
+    const found = new Map<WorkloadName, { connections: number; rounds: Figures[] }>();
     const requestsOf = new Map(
       await Promise.all(
         workloadNames.map(async (name) => [name, await prepareWorkload(product, name)] as const),
@@ -39,17 +39,14 @@ export const saturation = scenario<Data>({
       return figures;
     };
     for (const name of workloadNames) {
-      for (const connections of connectionCounts) {
-        const { okPerSecond } = await measure(name, connections);
-        const best = found.get(name)?.best ?? 0;
-        if (okPerSecond > best) found.set(name, { connections, best: okPerSecond, rounds: [] });
-      }
+      const connections = await bestConnections(connectionCounts, (count) => measure(name, count));
+      found.set(name, { connections, rounds: [] });
     }
     for (let round = 0; round < rounds; round++) {
       for (const [name, workload] of found) workload.rounds.push(await measure(name, workload.connections));
     }
     return {
-      workloads: [...found].map(([name, { connections, rounds }]) => ({ name, connections, rounds })),
+      workloads: [...found].map(([name, workload]) => ({ name, ...workload })),
     };
   },
   render({ workloads }) {

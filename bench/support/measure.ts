@@ -22,6 +22,19 @@ export interface Figures {
 /** Enough to fill every job of a worker, few enough that nobody waits long. */
 export const closedLoopConnections = 64;
 
+/** The one of `counts` with which most is answered; `measure` is asked for each. */
+export async function bestConnections(
+  counts: readonly number[],
+  measure: (connections: number) => Promise<Figures>,
+): Promise<number> {
+  let best = { connections: 0, okPerSecond: 0 };
+  for (const connections of counts) {
+    const { okPerSecond } = await measure(connections);
+    if (okPerSecond > best.okPerSecond) best = { connections, okPerSecond };
+  }
+  return best.connections;
+}
+
 export interface Shape {
   readonly connections?: number;
   readonly niceness?: number;

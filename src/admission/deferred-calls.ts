@@ -14,20 +14,15 @@ export interface DeferredCallsParts {
 /** Calls that were read and let go on later, a few in each turn, in their order. */
 export class DeferredCalls {
   readonly #parts: DeferredCallsParts;
-  #waiting: (() => void)[] = [];
-  #next = 0;
+  readonly #waiting: (() => void)[] = [];
   #scheduled = false;
   readonly #goOn = (): void => {
     const { clock } = this.#parts;
     const untilMs = clock.monotonicMs() + turnMs;
-    do this.#waiting[this.#next++]?.();
-    while (this.#next < this.#waiting.length && clock.monotonicMs() < untilMs);
-    if (this.#next * 2 >= this.#waiting.length) {
-      this.#waiting = this.#waiting.slice(this.#next);
-      this.#next = 0;
-    }
+    do this.#waiting.shift()?.();
+    while (this.waiting > 0 && clock.monotonicMs() < untilMs);
     this.#scheduled = false;
-    if (this.#waiting.length > 0) this.#schedule();
+    if (this.waiting > 0) this.#schedule();
   };
 
   constructor(parts: DeferredCallsParts) {
@@ -35,7 +30,7 @@ export class DeferredCalls {
   }
 
   get waiting(): number {
-    return this.#waiting.length - this.#next;
+    return this.#waiting.length;
   }
 
   /** False where too many wait. */

@@ -42,7 +42,8 @@ interface Window {
 /**
  * The one thread that reads requests is shared too, and what waits in sockets stands in no fair queue: a turn of the
  * event loop reads all of it, in any order. So within a turn that has become long, calls of a tenant that had more than its
- * share of the thread lately go on later, and others at once. Who is alone is never over its share. Holds the tenants of at most two windows, which is what one thread can read in that time.
+ * share of the thread lately go on later, and others at once. Who is alone is never over its share. Holds the tenants of at
+ * most two windows, which is what one thread can read in that time.
  */
 export class ThreadShare {
   readonly #options: ThreadShareOptions;

@@ -1,4 +1,5 @@
 import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import { ownMember } from '../core/own-member.ts';
 import { hmacHex, type PreparedHmac, prepareHmac } from './hmac.ts';
 
 /**
@@ -41,7 +42,7 @@ export class InputHasher {
   }
 
   modeOf(tenant: string): InputHashMode {
-    return this.#options.modeOfTenant[tenant] ?? this.#options.mode;
+    return ownMember(this.#options.modeOfTenant, tenant) ?? this.#options.mode;
   }
 
   /** `digestHex`: 32 bytes in hex. */

@@ -1,3 +1,4 @@
+import { ownMember } from '../core/own-member.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { OperationName } from '../operations/operations.ts';
 
@@ -50,7 +51,7 @@ export function findRoute(method: string, path: string): Result<Route> {
   const rest = path.slice(keysPrefix.length);
   const slash = rest.lastIndexOf('/');
   const last = slash === -1 ? '' : rest.slice(slash + 1);
-  const action = Object.hasOwn(actions, last) ? actions[last] : undefined;
+  const action = ownMember(actions, last);
   const kid = decodePath(action === undefined ? rest : rest.slice(0, slash));
   if (kid === undefined) return refuse('BadRequest', 'the path is not valid percent-encoding');
   return choose(action ?? { get: 'read' }, method, kid);

@@ -73,6 +73,12 @@ test('a keyed input hash says nothing across tenants; a commitment is opened by 
   assert.equal(hasher.inputHash('c', 'op', digest), `b3:${digest}`);
 });
 
+test('a tenant that is called like a member of every object has the mode of all', () => {
+  const hasher = new InputHasher(randomBytes(32), { mode: 'commit', modeOfTenant: {}, kid: 'k1' });
+  for (const tenant of ['constructor', 'toString', '__proto__'])
+    assert.equal(hasher.modeOf(tenant), 'commit', tenant);
+});
+
 test('every event that is packed becomes a canonical record that reads back', () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 60 });
   const numbering = { ts: 1, seqOf: () => 1, inputHash: () => 'none' };

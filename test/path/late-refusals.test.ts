@@ -36,6 +36,7 @@ function pathOf(t: TestContext, perSecond: number) {
   const path = createRequestPath(parts);
   const parse = ({ body }: { body: Uint8Array }) => {
     parsedBodies.push(body);
+    if (body[0] === 0xbb) throw new Error('a bug');
     return { ok: false, failure: { code: 'BadRequest' } };
   };
   /** Each takes 0.01 ms to read. */
@@ -79,6 +80,18 @@ test('what is put off keeps its body, whose memory is another request’s by the
   goOn();
   await later;
   assert.deepEqual(parsedBodies.at(-1), Uint8Array.of(1, 2, 3));
+});
+
+test('what throws when it goes on rejects its own call, and the others go on', async (t) => {
+  const { call, goOn } = pathOf(t, 100_000);
+  call('victim');
+  const later: Promise<unknown>[] = [];
+  const bug = Uint8Array.of(0xbb);
+  while (!(call('flood') instanceof Promise));
+  for (const body of [bug, undefined]) later.push(call('flood', undefined, body) as Promise<unknown>);
+  goOn();
+  await assert.rejects(later[0] as Promise<unknown>, /a bug/);
+  assert.equal(codeOf(await later[1]), 'BadRequest');
 });
 
 test('where too many were put off already, the refusal comes when the deadline is nearly over', async (t) => {

@@ -1,4 +1,5 @@
 import { isName } from '../../core/name.ts';
+import { ownMember } from '../../core/own-member.ts';
 import { grants, type Scope, scopes } from '../../core/scope.ts';
 
 /** What all caveats of a capability together leave. */
@@ -40,7 +41,7 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
 function parseCaveat(text: string): Restriction | undefined {
   const parts = /^([a-z_]{1,32}) = (.+)$/.exec(text);
   const [, name = '', value = ''] = parts ?? [];
-  return Object.hasOwn(grammar, name) ? grammar[name]?.(value) : undefined;
+  return ownMember(grammar, name)?.(value);
 }
 
 /**
