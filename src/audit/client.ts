@@ -124,13 +124,14 @@ export class AuditLogClient implements AuditLog {
   }
 
   #post(packed: string, level: Durability, resolve: Waiting['resolve']): void {
-    this.#unwritten.push({ level, sinceMs: performance.now(), receipt: undefined, resolve });
+    this.#unwritten.push({ level, sinceMs: monotonicMs(), receipt: undefined, resolve });
     this.#batch = this.#batch === '' ? packed : this.#batch + eventEnd + packed;
     this.#batchUrgent ||= level === 'synced' || level === 'witnessed';
     if (this.#sending) return;
     this.#sending = true;
-    // One message for all that this turn of the event loop brings.
-    setImmediate(() => this.#send());
+    // One message for all that was signed together. It does not wait for the end of the next turn of the event loop: at
+    // 14,000 a second that cost 3 us for each record, and p95 0.6 ms.
+    process.nextTick(() => this.#send());
   }
 
   commitmentSalt(tenant: string, opId: string): string | undefined {
@@ -138,11 +139,10 @@ export class AuditLogClient implements AuditLog {
   }
 
   durableLagMs(): number {
-    const since = this.#statistic('oldestUndurableAtMs');
-    const written = since === 0 ? 0 : monotonicMs() - since;
-    const oldest = this.#unwritten[this.#unwrittenFrom];
-    const unwritten = oldest === undefined ? 0 : performance.now() - oldest.sinceMs;
-    return Math.max(0, written, unwritten);
+    const nowMs = monotonicMs();
+    const undurableSinceMs = this.#statistic('oldestUndurableAtMs') || nowMs;
+    const unwrittenSinceMs = this.#unwritten[this.#unwrittenFrom]?.sinceMs ?? nowMs;
+    return Math.max(0, nowMs - Math.min(undurableSinceMs, unwrittenSinceMs));
   }
 
   stats(): AuditStats {
@@ -232,10 +232,11 @@ export class AuditLogClient implements AuditLog {
   }
 
   #receive(message: FromService): void {
+    if (!('kind' in message)) {
+      this.#written(message);
+      return;
+    }
     switch (message.kind) {
-      case 'written':
-        this.#written(message.receipts);
-        return;
       case 'durable':
         this.#durableSize = message.size;
         this.#unsynced = settleUpTo(this.#unsynced, message.size, (waiting) => this.#settle(waiting));
@@ -299,7 +300,7 @@ export class AuditLogClient implements AuditLog {
   }
 
   #refuseOverdue(): void {
-    const before = performance.now() - maxWaitMs;
+    const before = monotonicMs() - maxWaitMs;
     for (const list of [this.#unwritten, this.#unsynced, this.#unwitnessed]) {
       for (const waiting of list) {
         if (waiting.sinceMs > before) break;

@@ -91,10 +91,13 @@ export const statistic = {
 
 export const statisticsBytes = 16 * 8;
 
-/** CLOCK_MONOTONIC in milliseconds: the same on all threads, which performance.now() is not. */
+const [seconds, nanoseconds] = process.hrtime();
+/** performance.now() is the same clock, from where each thread began. */
+const beganAtMs = seconds * 1000 + nanoseconds / 1e6 - performance.now();
+
+/** CLOCK_MONOTONIC in milliseconds: the same on all threads. */
 export function monotonicMs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1000 + nanoseconds / 1e6;
+  return beganAtMs + performance.now();
 }
 
 /** What the log's thread needs of the main thread, where keys, store and network are. */
@@ -157,8 +160,11 @@ export type ToService =
   | { readonly kind: 'close' };
 
 export type FromService =
-  /** Index and sequence number of each event, in the order in which they were sent. */
-  | { readonly kind: 'written'; readonly receipts: readonly number[] }
+  /**
+   * What was written: index and sequence number of each event, in the order in which they were sent. Bare, as this message
+   * comes with nearly every record.
+   */
+  | readonly number[]
   | { readonly kind: 'durable'; readonly size: number }
   | {
       readonly kind: 'published';

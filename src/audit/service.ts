@@ -349,7 +349,7 @@ export class AuditService {
           return answer !== undefined && 'note' in answer ? answer.note : undefined;
         },
         listener: {
-          written: (receipts) => this.#port.postMessage({ kind: 'written', receipts }),
+          written: (receipts) => this.#port.postMessage(receipts),
           durable: (size) => this.#port.postMessage({ kind: 'durable', size }),
           published: ({ size, root }, note) =>
             this.#port.postMessage({ kind: 'published', origin, size, root, note }),

@@ -50,11 +50,12 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
         unrecorded(trail, operation, works, ran, caller);
         return ran.map((outcome) => withReceipts(outcome, []));
       }
-      const append = (work: CryptoWork, outcome: Result<readonly BatchResult[]>) =>
-        appendUses(trail, level, operation, work, outcome, caller);
-      return Promise.all(
-        works.map((work, index) => append(work, ran[index] as Result<readonly BatchResult[]>)),
-      );
+      const append = (work: CryptoWork, index: number) =>
+        appendUses(trail, level, operation, work, ran[index] as Result<readonly BatchResult[]>, caller);
+      const [only] = works;
+      // As most calls are, and without the promise of them all.
+      if (works.length === 1 && only !== undefined) return append(only, 0).then((outcome) => [outcome]);
+      return Promise.all(works.map(append));
     },
 
     read(operation, kids, caller) {
@@ -111,11 +112,11 @@ function appendUses(
   work: CryptoWork,
   outcome: Result<readonly BatchResult[]>,
   caller: Caller,
-): WorkOutcome | Promise<WorkOutcome> {
+): Promise<WorkOutcome> {
   const { uses } = work;
   if (!usedKeys(outcome)) {
     trail.release(uses.length);
-    return outcome as WorkOutcome;
+    return Promise.resolve(outcome as WorkOutcome);
   }
   const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
   const atLeast = strictest(level, uses);
