@@ -1,5 +1,9 @@
 import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+
+// `npm start` lets the young generation of this thread, which is there by now, begin with 16 MiB. Other threads need less.
+setFlagsFromString('--min-semi-space-size=1');
 
 // What V8 makes of the sources is kept for the next start. Not in the system's directory for temporary files, where
 // others could leave code for us to run: beside the packages, which whoever installed them owns.
