@@ -45,21 +45,28 @@ export async function startWorkerPool(
   workerData: PoolWorkerData,
   options: PoolOptions = {},
 ): Promise<WorkerPool> {
-  const workers = Array.from({ length: threads }, () => createWorker(workerData, options));
+  let freeSlots = 0;
+  let idleThreads = 0;
+  // With a job, or a death: each call asks several times, which with 48 workers took the main thread 10 us.
+  const recount = () => {
+    const someLive = workers.some((worker) => worker.alive);
+    freeSlots = 0;
+    idleThreads = 0;
+    for (const { alive, running } of workers) {
+      if (alive) freeSlots += jobsPerThread - running;
+      // Where all are gone a job fails at once, which is better than waiting for a worker that will not come.
+      if (running === 0 && (alive || !someLive)) idleThreads++;
+    }
+  };
+  const workers = Array.from({ length: threads }, () => createWorker(workerData, options, recount));
   await Promise.all(workers.map((worker) => worker.run({ kind: 'warm-up' })));
-  const living = () => workers.filter((worker) => worker.alive);
   return {
     threads,
     get freeSlots() {
-      let slots = 0;
-      for (const { alive, running } of workers) if (alive) slots += jobsPerThread - running;
-      return slots;
+      return freeSlots;
     },
     get idleThreads() {
-      let idle = 0;
-      // Where all are gone a job fails at once, which is better than waiting for a worker that will not come.
-      for (const { alive, running } of workers) if (running === 0 && (alive || living().length === 0)) idle++;
-      return idle;
+      return idleThreads;
     },
     get alive() {
       return workers.every((worker) => worker.alive);
@@ -76,7 +83,7 @@ export async function startWorkerPool(
       return { answer: run(job, interruptible), interrupt };
     },
     close: async () => {
-      await Promise.all(living().map((worker) => worker.close()));
+      await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
   };
 }
@@ -95,6 +102,7 @@ const cryptoWorker = new URL('../../workers/crypto.ts', import.meta.url);
 function createWorker(
   workerData: PoolWorkerData,
   { onCrash = () => {}, worker = cryptoWorker }: PoolOptions,
+  changed: () => void,
 ): CryptoWorker {
   const interrupts = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
   const calledBack = new Int32Array(interrupts);
@@ -110,30 +118,42 @@ function createWorker(
     recordTiming: false,
     env: workerEnvironment(),
   });
-  const alive = (): boolean => piscina.threads.length > 0;
+  const hasThread = (): boolean => piscina.threads.length > 0;
+  let alive = true;
+  let running = 0;
+  const count = (by: 1 | -1): void => {
+    running += by;
+    changed();
+  };
+  // Piscina decides right behind this event whether it starts another one.
+  piscina.on('workerDestroy', () =>
+    queueMicrotask(() => {
+      alive = hasThread();
+      changed();
+    }),
+  );
   // Without a listener the event would end the process.
   piscina.on('error', (cause) => {
     onCrash(cause);
     // Jobs that Piscina holds for a worker that will not come.
-    if (!alive()) void piscina.destroy();
+    if (!hasThread()) void piscina.destroy();
   });
-  let running = 0;
   /** Of the last job that may be interrupted. */
   let lastNumber = 0;
   return {
     get alive() {
-      return alive();
+      return alive;
     },
     get running() {
       return running;
     },
     async run(job, interruptible = false) {
-      running++;
+      count(1);
       if (interruptible) lastNumber = (lastNumber + 1) | 0;
       try {
         return await piscina.run(interruptible ? { ...job, number: lastNumber } : job);
       } finally {
-        running--;
+        count(-1);
       }
     },
     interrupt: () => void Atomics.store(calledBack, 0, lastNumber),
