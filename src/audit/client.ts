@@ -129,8 +129,9 @@ export class AuditLogClient implements AuditLog {
     this.#batchUrgent ||= level === 'synced' || level === 'witnessed';
     if (this.#sending) return;
     this.#sending = true;
-    // One message for all that was signed together. It does not wait for the end of the next turn of the event loop: at
-    // 14,000 a second that cost 3 us for each record, and p95 0.6 ms.
+    // One message for all that was signed together: this runs when all promises of that job's answer have had their say.
+    // With setImmediate it was one turn of the event loop later, which at 14,000 a second and with one worker cost 3 us for
+    // each record, and p95 0.6 ms.
     process.nextTick(() => this.#send());
   }
 
@@ -142,7 +143,7 @@ export class AuditLogClient implements AuditLog {
     const nowMs = monotonicMs();
     const undurableSinceMs = this.#statistic('oldestUndurableAtMs') || nowMs;
     const unwrittenSinceMs = this.#unwritten[this.#unwrittenFrom]?.sinceMs ?? nowMs;
-    return Math.max(0, nowMs - Math.min(undurableSinceMs, unwrittenSinceMs));
+    return nowMs - Math.min(undurableSinceMs, unwrittenSinceMs);
   }
 
   stats(): AuditStats {

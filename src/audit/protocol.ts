@@ -91,9 +91,11 @@ export const statistic = {
 
 export const statisticsBytes = 16 * 8;
 
+// performance.now() is the same clock, from where each thread began. It is read first: its first use loads it, and that
+// takes a millisecond or more, which would stay between the two.
+const sinceBeganMs = performance.now();
 const [seconds, nanoseconds] = process.hrtime();
-/** performance.now() is the same clock, from where each thread began. */
-const beganAtMs = seconds * 1000 + nanoseconds / 1e6 - performance.now();
+const beganAtMs = seconds * 1000 + nanoseconds / 1e6 - sinceBeganMs;
 
 /** CLOCK_MONOTONIC in milliseconds: the same on all threads. */
 export function monotonicMs(): number {
@@ -145,7 +147,7 @@ export type AnswerTo =
   | { readonly note: Uint8Array }
   | undefined;
 
-/** Events of one turn of the event loop, packed into one text whose first character says whether any waits for `synced`. */
+/** Events of what was signed together, packed into one text whose first character says whether any waits for `synced`. */
 export const urgentMark = '!';
 export const calmMark = '.';
 

@@ -4,9 +4,11 @@ import type { Job } from '../../src/dispatch/job.ts';
 /** The message that ends the worker that is to sign it. */
 const exits = Buffer.from('the thread ends');
 
-/** Not zero: a worker that starts now does not come up. */
+/** Not zero: a worker that starts now does not come up, with an error (1) or without a word (2). */
 const { broken } = workerData as { broken: SharedArrayBuffer };
-if (Atomics.load(new Int32Array(broken), 0) !== 0) throw new Error('this worker does not load');
+const how = Atomics.load(new Int32Array(broken), 0);
+if (how === 1) throw new Error('this worker does not load');
+if (how === 2) process.exit(1);
 
 const { default: work } = await import('../../workers/crypto.ts');
 

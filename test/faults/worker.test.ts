@@ -31,6 +31,7 @@ for (const { name, create } of availableEngines()) {
     }
     assert.equal(pool.alive, true);
     assert.equal(pool.freeSlots, threads * 2, 'no place is lost');
+    assert.equal(pool.idleThreads, threads);
   });
 
   test(`${name}: all workers at once, with everything queued`, async (context) => {
@@ -43,16 +44,26 @@ for (const { name, create } of availableEngines()) {
     await lane.drained();
   });
 
-  test(`${name}: a worker that cannot be replaced: calls are refused at once, none hangs`, async (context) => {
-    const { sign, broken, pool } = await start(context, name, create);
-    Atomics.store(new Int32Array(broken), 0, 1);
-    while (pool.freeSlots > 0) await sign(exits);
-    assert.equal(pool.alive, false);
-    assert.deepEqual(
-      new Set(await Promise.all(Array.from({ length: 20 }, (_, n) => sign(Buffer.from(`m${n}`))))),
-      new Set(['Internal']),
-    );
-  });
+  for (const [how, value] of [
+    ['throws', 1],
+    ['exits', 2],
+  ] as const) {
+    test(`${name}: a worker whose replacement ${how} while it loads: calls are refused at once, none hangs`, async (context) => {
+      const { sign, broken, pool, lane } = await start(context, name, create);
+      Atomics.store(new Int32Array(broken), 0, value);
+      const waiting = Array.from({ length: 60 }, (_, n) => sign(n % 8 === 0 ? exits : Buffer.from(`m${n}`)));
+      while (pool.freeSlots > 0) await sign(exits);
+      await Promise.all(waiting);
+      assert.equal(pool.alive, false);
+      assert.deepEqual(
+        new Set(await Promise.all(Array.from({ length: 20 }, (_, n) => sign(Buffer.from(`m${n}`))))),
+        new Set(['Internal']),
+      );
+      await lane.drained();
+      assert.equal(pool.freeSlots, 0);
+      assert.equal(pool.idleThreads, threads, 'or calls would wait for a worker that will not come');
+    });
+  }
 }
 
 async function start(context: TestContext, name: 'native' | 'openssl', create: () => Engine) {
