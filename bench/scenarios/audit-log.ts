@@ -125,7 +125,7 @@ export const auditLog = scenario<Data>({
       ],
       notes: [
         '“none” keeps its keys in memory and has no log. “written” answers when the record is with the kernel, “synced” when it is on the disk (fdatasync). All servers run at once and are loaded in turn.',
-        'The log’s directory is on the disk of this machine, and lasts as long as the run. What the appender does alone is in `node bench/audit.ts`.',
+        'The log’s directory is on the disk of this machine, and lasts as long as the run. What the appender does alone is in `npm exec -- node bench/audit.ts`.',
       ],
     };
   },

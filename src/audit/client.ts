@@ -63,7 +63,6 @@ export class AuditLogClient implements AuditLog {
   #slots = 0;
   #batch = '';
   #batchUrgent = false;
-  #sending = false;
   /** Sent, not written yet: answered in the order in which they were sent. */
   #unwritten: Waiting[] = [];
   #unwrittenFrom = 0;
@@ -125,10 +124,12 @@ export class AuditLogClient implements AuditLog {
 
   #post(packed: string, level: Durability, resolve: Waiting['resolve']): void {
     this.#unwritten.push({ level, sinceMs: monotonicMs(), receipt: undefined, resolve });
-    this.#batch = this.#batch === '' ? packed : this.#batch + eventEnd + packed;
     this.#batchUrgent ||= level === 'synced' || level === 'witnessed';
-    if (this.#sending) return;
-    this.#sending = true;
+    if (this.#batch !== '') {
+      this.#batch += eventEnd + packed;
+      return;
+    }
+    this.#batch = packed;
     // One message for all that was signed together: this runs when all promises of that job's answer have had their say.
     // With setImmediate it was one turn of the event loop later, which at 14,000 a second and with one worker cost 3 us for
     // each record, and p95 0.6 ms.
@@ -225,7 +226,6 @@ export class AuditLogClient implements AuditLog {
   }
 
   #send(): void {
-    this.#sending = false;
     if (this.#batch === '') return;
     this.#port.postMessage((this.#batchUrgent ? urgentMark : calmMark) + this.#batch);
     this.#batch = '';

@@ -34,8 +34,8 @@ const maxBehind = 4;
 
 /**
  * Sealing on a thread of its own, which gives way to the others: 65,536 records are 100 ms of work, and whoever waits for a
- * signature would wait for them too. The thread starts with the first full segment and stays: starting it takes 30 ms in which it is not
- * polite yet. One order at a time.
+ * signature would wait for them too. The thread starts with the first full segment and stays: starting it takes 30 ms in
+ * which it is not polite yet. One order at a time.
  */
 export function sealOnThread(): Seal {
   let current: SealingThread | undefined;
