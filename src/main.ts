@@ -79,6 +79,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       store,
       lane: cryptography.lane,
       health,
+      clockSynchronised: () => undefined,
     });
     const keys = openKeys(store, cryptography, audit.trail, log);
     const server = createServer(config, log, {

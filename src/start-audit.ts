@@ -50,6 +50,8 @@ export async function openAudit(
     readonly store: Store;
     readonly lane: CryptoLane;
     readonly health: Health;
+    /** Whether the system keeps its clock by others; undefined where it cannot be asked. */
+    readonly clockSynchronised: () => boolean | undefined;
   },
 ): Promise<OpenedAudit> {
   const { engine, root, store, lane, health } = parts;
@@ -105,6 +107,8 @@ export async function openAudit(
     },
   );
   health.condition('audit_ready', 'required', () => auditLog.state === 'ready');
+  const clock = watchClock(parts.clockSynchronised);
+  health.condition('clock', 'wanted', () => clock.synchronised && auditLog.stats().clockBehindMs === 0);
   await Promise.race([
     auditLog.recovered(),
     new Promise((resolve) => setTimeout(resolve, recoveryWaitMs).unref()),
@@ -133,11 +137,32 @@ export async function openAudit(
       ),
     },
     async close() {
+      clock.end();
       await rotation.close();
       await auditLog.close();
       await sideLog.close();
       await reading.close();
     },
+  };
+}
+
+/** Chrony and ntpd are asked by the kernel every 64 s and more. */
+const clockWatchMs = 60_000;
+
+/** Asks once a minute; a system that cannot be asked is believed. */
+function watchClock(synchronised: () => boolean | undefined): {
+  readonly synchronised: boolean;
+  end(): void;
+} {
+  let holds = synchronised() !== false;
+  const timer = setInterval(() => {
+    holds = synchronised() !== false;
+  }, clockWatchMs).unref();
+  return {
+    get synchronised() {
+      return holds;
+    },
+    end: () => clearInterval(timer),
   };
 }
 

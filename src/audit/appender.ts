@@ -29,7 +29,7 @@ export interface AppenderParts {
 /** Places of the caller's records, in the order in which they came: index, seq, index, seq, … */
 export type Receipts = number[];
 
-/** A clock that goes back by more than this is worth a record; time stamps stand still meanwhile. */
+/** A clock that is behind the last record by more than this is worth a record; time stamps stand still meanwhile. */
 const clockStepUs = 1_000_000;
 
 /**
@@ -45,10 +45,12 @@ export class Appender {
   #firstIndex: number;
   #rootBefore: Uint8Array;
   #receipts: Receipts = [];
+  /** Of frames that are written. */
+  #writtenReceipts: Receipts = [];
   /** The frame ends the segment: what comes now waits until it is written. */
   #segmentEnds = false;
   #backlog: { packed: string; own: boolean }[] = [];
-  #clockIsBack = false;
+  #clockIsBehind = false;
   #typed = false;
 
   constructor(parts: AppenderParts) {
@@ -71,10 +73,6 @@ export class Appender {
   /** Records of the log with those that wait for the next flush. */
   get size(): number {
     return this.#parts.state.size + this.#backlog.length;
-  }
-
-  get pendingBytes(): number {
-    return this.#bodyLength;
   }
 
   /** Whether a record with a type was appended since this was last asked. */
@@ -114,18 +112,23 @@ export class Appender {
   }
 
   /**
-   * Writes what was appended: one frame, then the count of it. Gives the receipts of the events in it. Throws as the
-   * disk does, and everything stays as it was: the next flush writes the same bytes, and what came after them, again.
+   * Writes what was appended: one frame, then the count of it, and so on. Throws as the disk does, and what was not written
+   * stays as it was: the next flush writes the same bytes, and what came after them.
    */
-  flush(): Receipts {
-    const receipts: Receipts = [];
+  flush(): void {
     do {
-      if (this.#bodyLength > 0) this.#writeFrame(receipts);
+      if (this.#bodyLength > 0) this.#writeFrame();
       if (this.#segmentEnds) this.#startSegment();
       const backlog = this.#backlog;
       this.#backlog = [];
       for (const { packed, own } of backlog) this.#append(packed, own);
     } while (this.#bodyLength > 0);
+  }
+
+  /** Receipts of the events that are written, whether or not a flush failed after them; each is given once. */
+  takeReceipts(): Receipts {
+    const receipts = this.#writtenReceipts;
+    this.#writtenReceipts = [];
     return receipts;
   }
 
@@ -135,11 +138,12 @@ export class Appender {
   }
 
   #append(packed: string, own: boolean): void {
+    // First, since it can append a record of its own, which can be the last of the frame or of the segment.
+    this.#stamp();
     if (this.#segmentEnds || this.#bodyLength + maxOwnRecordBytes > maxFrameBody) {
       this.#backlog.push({ packed, own });
       return;
     }
-    this.#stamp();
     const { state } = this.#parts;
     const { text, seq, ascii, record } = composeRecord(packed, this.#numbering);
     const start = frameHeaderBytes + this.#bodyLength + 2;
@@ -162,18 +166,35 @@ export class Appender {
     else if (said === 'failed') changes.recorded(record.key_id, state.size + 1);
   }
 
-  /** Sets the time of the next record: of the clock, but never before the last one. */
+  /** How far the clock is behind the last record, in microseconds; 0 where it is not, or by less than a second. */
+  get clockBehindUs(): number {
+    const behindUs = this.#parts.state.lastTs - this.#nowUs();
+    return behindUs > clockStepUs ? behindUs : 0;
+  }
+
+  /**
+   * Sets the time of the next record: of the clock, but never before the last one. The order of the log needs no clock, so
+   * one that is behind stops nothing; two records say when that began and when it ended.
+   */
   #stamp(): void {
-    const { clock, state } = this.#parts;
-    const nowUs = Math.round(clock.utcMs() * 1000);
+    const { state } = this.#parts;
+    const nowUs = this.#nowUs();
+    const wasBehind = this.#clockIsBehind;
     if (nowUs >= state.lastTs) {
       state.lastTs = nowUs;
-      this.#clockIsBack = false;
-    } else if (!this.#clockIsBack && state.lastTs - nowUs > clockStepUs) {
-      this.#clockIsBack = true;
-      this.appendOwn('clock', { back_us: state.lastTs - nowUs }, crypto.randomUUID());
+      this.#clockIsBehind = false;
+    } else if (state.lastTs - nowUs > clockStepUs) {
+      this.#clockIsBehind = true;
+    }
+    if (this.#clockIsBehind !== wasBehind) {
+      const behindUs = this.#clockIsBehind ? state.lastTs - nowUs : 0;
+      this.appendOwn('clock', { back_us: behindUs }, crypto.randomUUID());
     }
     this.#numbering.ts = state.lastTs;
+  }
+
+  #nowUs(): number {
+    return Math.round(this.#parts.clock.utcMs() * 1000);
   }
 
   #makeRoom(bytes: number): void {
@@ -183,7 +204,7 @@ export class Appender {
     this.#frame = larger;
   }
 
-  #writeFrame(receipts: Receipts): void {
+  #writeFrame(): void {
     const { state, wal } = this.#parts;
     const frame = this.#frame;
     const bodyLength = this.#bodyLength;
@@ -203,10 +224,23 @@ export class Appender {
       wal.backTo(taken);
       throw error;
     }
+    this.#frameWritten(tree);
+  }
+
+  /** The frame that waits is on the disk already, although HEAD could not count it; false where none waits that ends there. */
+  adopt({ size, root }: TreeHead): boolean {
+    const { state } = this.#parts;
+    if (this.#bodyLength === 0 || size !== state.size || Buffer.compare(root, state.root()) !== 0)
+      return false;
+    this.#frameWritten({ size, root });
+    return true;
+  }
+
+  #frameWritten(tree: TreeHead): void {
     this.#firstIndex = tree.size;
     this.#rootBefore = tree.root;
     this.#bodyLength = 0;
-    for (const number of this.#receipts) receipts.push(number);
+    for (const number of this.#receipts) this.#writtenReceipts.push(number);
     this.#receipts = [];
   }
 

@@ -77,6 +77,8 @@ export interface AuditStats {
   readonly checkpoints: number;
   readonly checkpointFailures: number;
   readonly integrityFailures: number;
+  /** How far the clock is behind the last record; 0 where it is not. */
+  readonly clockBehindMs: number;
 }
 
 /** What an operator with the consent of another signs off before the log goes on after an integrity failure. */

@@ -169,6 +169,7 @@ export class AuditLogClient implements AuditLog {
       checkpoints: this.#statistic('checkpoints'),
       checkpointFailures: this.#statistic('checkpointFailures'),
       integrityFailures: this.#statistic('integrityFailures'),
+      clockBehindMs: this.#statistic('clockBehindUs') / 1000,
     };
   }
 
@@ -247,6 +248,22 @@ export class AuditLogClient implements AuditLog {
         return;
       case 'state':
         this.#enter(message);
+        return;
+      case 'failed':
+        this.#parts.report(
+          'audit_disk',
+          message.cause === undefined
+            ? `${message.what}: works again`
+            : `${message.what}: fails and is tried again (${message.cause})`,
+        );
+        return;
+      case 'clock':
+        this.#parts.report(
+          'audit_clock',
+          message.behindUs === 0
+            ? 'the clock is no longer behind the last record'
+            : `the clock is ${Math.round(message.behindUs / 1e6)} s behind the last record, whose time new records take`,
+        );
         return;
       case 'ask':
         void answerTo(this.#parts, message.question).then((answer) => {

@@ -1,64 +1,16 @@
-import type { Clock } from '../core/clock.ts';
 import { Appender } from './appender.ts';
 import type { AuditEvent } from './audit-log.ts';
 import { ChangesUnderWay } from './changes-under-way.ts';
+import { DiskFailures, errnoOf } from './disk-failures.ts';
 import { DiskSpace } from './disk-space.ts';
-import { type Files, isDiskFull, replaceFile } from './files.ts';
-import type { HeadFile, TreeHead } from './head.ts';
-import type { InputHasher } from './input-hash.ts';
-import { type Layout, segmentLeaves, segmentsIn } from './layout.ts';
-import type { FullSegment, LogState } from './log-state.ts';
-import { type LogOptions, monotonicMs, statistic } from './protocol.ts';
+import { isDiskFull, replaceFile } from './files.ts';
+import type { TreeHead } from './head.ts';
+import type { LogState } from './log-state.ts';
+import type { LogWriterParts, LogWriterStart, Trouble } from './log-writer-parts.ts';
+import { monotonicMs, statistic } from './protocol.ts';
 import { eventEnd } from './record.ts';
-import type { Seal } from './sealer.ts';
-import type { AuditSecrets } from './secrets.ts';
-import { sealSnapshot } from './snapshot.ts';
+import { Sealing } from './sealing.ts';
 import { WalWriter } from './wal.ts';
-
-/** Why nothing can be appended now. */
-export type Trouble =
-  /** Clear by themselves. */
-  | 'disk_low'
-  | 'disk_full'
-  | 'checkpoint_late'
-  /** Until a restart, which reads back what is really there. */
-  | 'write_failed'
-  | 'sync_failed';
-
-export interface LogWriterParts {
-  readonly files: Files;
-  readonly layout: Layout;
-  readonly head: HeadFile;
-  readonly seal: Seal;
-  readonly secrets: AuditSecrets;
-  readonly hasher: InputHasher;
-  readonly clock: Clock;
-  readonly options: LogOptions;
-  readonly statistics: Float64Array;
-  readonly origin: string;
-  readonly epoch: number;
-  readonly bootId: string;
-  /** Signs the tree and saves the anchor; the note, or undefined where that cannot be done now. */
-  sign(tree: TreeHead): Promise<Uint8Array | undefined>;
-  listener: LogWriterListener;
-}
-
-export interface LogWriterListener {
-  written(receipts: readonly number[]): void;
-  /** Only while records wait for it. */
-  durable(size: number): void;
-  published(tree: TreeHead, note: Uint8Array): void;
-  trouble(trouble: Trouble | undefined): void;
-}
-
-export interface LogWriterStart {
-  readonly state: LogState;
-  readonly walFirst: number;
-  readonly walOffset: number;
-  /** The newest checkpoint, as HEAD knew it. */
-  readonly checkpoint: TreeHead;
-  readonly minimumIndex: number;
-}
 
 const retryMs = 250;
 /**
@@ -87,7 +39,10 @@ export class LogWriter {
   readonly #space: DiskSpace;
   readonly #spaceTimer: NodeJS.Timeout;
   #durable: TreeHead;
+  /** Published. */
   #checkpoint: TreeHead;
+  /** Signed and anchored: what HEAD counts, which never goes back. */
+  #signed: TreeHead;
   #minimumIndex: number;
   #clean = false;
   #closed = false;
@@ -111,8 +66,9 @@ export class LogWriter {
   #uncoveredSinceMs = 0;
   #checkpointForced = false;
 
-  #toSeal: FullSegment[] = [];
-  #sealing: Promise<void> | undefined;
+  readonly #failures: DiskFailures;
+  readonly #sealing: Sealing;
+  #clockBehind = false;
 
   constructor(parts: LogWriterParts, start: LogWriterStart) {
     const { files, layout, options } = parts;
@@ -121,6 +77,7 @@ export class LogWriter {
     this.#wal = new WalWriter(files, layout, start.walFirst, start.walOffset);
     this.#durable = { size: start.state.size, root: start.state.root() };
     this.#checkpoint = start.checkpoint;
+    this.#signed = start.checkpoint;
     this.#minimumIndex = start.minimumIndex;
     this.#appender = new Appender({
       ...parts,
@@ -129,9 +86,22 @@ export class LogWriter {
       changes: this.#changes,
       countWritten: (tree) => this.#writeHead(tree),
     });
-    this.#toSeal = this.#appender.takeFullSegments();
+    this.#failures = new DiskFailures((what, cause) => parts.listener.failed(what, cause));
+    this.#sealing = new Sealing(
+      {
+        ...{ files, layout, origin: parts.origin, seal: parts.seal, failures: this.#failures },
+        ...{ snapshotKey: parts.secrets.snapshot, retainRecords: options.retainRecords },
+        covered: () => this.#checkpoint.size,
+        closed: () => this.#closed,
+        sealed: () => this.#add(statistic.sealedSegments),
+        note: (type, data) => this.note(type, data),
+        keepFrom: (minimumIndex) => this.#keepFrom(minimumIndex),
+      },
+      start.minimumIndex,
+    );
+    this.#sealing.add(this.#appender.takeFullSegments());
     this.#space = new DiskSpace(files, layout.directory, options);
-    this.#space.takeBallast();
+    this.#takeBallast();
     this.#spaceTimer = setInterval(() => this.#watch(), options.spaceIntervalMs);
     this.#spaceTimer.unref();
     this.#watch();
@@ -146,8 +116,9 @@ export class LogWriter {
     return this.#durable;
   }
 
-  get size(): number {
-    return this.#state.size;
+  /** Counted by HEAD. */
+  get written(): TreeHead {
+    return this.#appender.written;
   }
 
   /** Takes the events of one message. They are written together with what else this turn brings. */
@@ -197,22 +168,53 @@ export class LogWriter {
   }
 
   async close(): Promise<void> {
-    if (this.#trouble !== 'write_failed' && this.#trouble !== 'sync_failed') {
+    if (this.#trouble !== 'sync_failed') {
       this.note('shutdown', {});
       await this.settle();
     }
     this.#closed = true;
     clearInterval(this.#spaceTimer);
     for (const timer of [this.#syncTimer, this.#checkpointTimer, this.#retryTimer]) clearTimeout(timer);
-    await Promise.all([this.#syncing, this.#checkpointing, this.#sealing]);
+    await Promise.all([this.#syncing, this.#checkpointing, this.#sealing.quiet()]);
     const { written } = this.#appender;
     if (this.#trouble === undefined && written.size === this.#durable.size) {
       this.#clean = true;
-      this.#writeHead(written);
-      await this.#parts.head.sync();
+      try {
+        this.#writeHead(written);
+        await this.#parts.head.sync();
+      } catch (error) {
+        // Without the flag the next start looks more closely, and finds the same.
+        this.#failures.began('write', error);
+      }
     }
     this.#wal.close();
     this.#parts.head.close();
+  }
+
+  /** Resolves when nothing of it is under way on the disk; nothing begins while fdatasync is what failed. */
+  async quiet(): Promise<void> {
+    await Promise.all([this.#syncing, this.#checkpointing, this.#sealing.quiet()]);
+  }
+
+  /** The log up to `tree` is on the disk now, in files that were written anew; goes on there. False: that is another log. */
+  resume(tree: TreeHead, walFirst: number, walOffset: number): boolean {
+    if (this.#closed || this.#trouble !== 'sync_failed') return true;
+    const { size } = this.#appender.written;
+    if (tree.size !== size && !this.#appender.adopt(tree)) return false;
+    this.#wal.reopen(walFirst, walOffset);
+    this.#durable = this.#appender.written;
+    if (this.#durable.size > size) this.#wrote(this.#durable.size);
+    this.#count(statistic.durableSize, this.#durable.size);
+    this.#count(statistic.oldestUndurableAtMs, 0);
+    if (this.#urgentSize > 0) this.#parts.listener.durable(this.#durable.size);
+    this.#urgentSize = 0;
+    if (this.#uncoveredSinceMs === 0) this.#uncoveredSinceMs = monotonicMs();
+    this.#setTrouble(undefined);
+    this.#failures.ended('sync');
+    this.note('sync_failed', {});
+    this.#checkpointSoon();
+    this.#sealing.run();
+    return true;
   }
 
   /** Stops in the middle: integrity was found broken, and nothing may be written any more. */
@@ -220,7 +222,7 @@ export class LogWriter {
     this.#closed = true;
     clearInterval(this.#spaceTimer);
     for (const timer of [this.#syncTimer, this.#checkpointTimer, this.#retryTimer]) clearTimeout(timer);
-    await Promise.all([this.#syncing, this.#checkpointing, this.#sealing]);
+    await Promise.all([this.#syncing, this.#checkpointing, this.#sealing.quiet()]);
     this.#wal.close();
     this.#parts.head.close();
   }
@@ -247,25 +249,28 @@ export class LogWriter {
   }
 
   #flush(): void {
-    if (this.#closed || this.#trouble === 'write_failed' || this.#trouble === 'sync_failed') return;
+    if (this.#closed || this.#trouble === 'sync_failed') return;
     const before = this.#appender.written.size;
-    let receipts: readonly number[];
     try {
-      receipts = this.#appender.flush();
+      this.#appender.flush();
+      this.#failures.ended('write');
     } catch (error) {
       this.#writeFailed(error);
-      return;
     }
     const { size } = this.#appender.written;
-    if (size === before) return;
+    if (size > before) this.#wrote(size);
+  }
+
+  /** Whoever waits for what is written hears of it, whatever became of what came after. */
+  #wrote(size: number): void {
     this.#count(statistic.size, size);
     this.#add(statistic.flushes);
     if (this.#statistic(statistic.oldestUndurableAtMs) === 0) {
       this.#count(statistic.oldestUndurableAtMs, monotonicMs());
     }
-    this.#parts.listener.written(receipts);
+    this.#parts.listener.written(this.#appender.takeReceipts());
     this.#checkpointForced ||= this.#appender.takeTyped();
-    this.#toSeal.push(...this.#appender.takeFullSegments());
+    this.#sealing.add(this.#appender.takeFullSegments());
     if (this.#urgent) this.#urgentSize = size;
     this.#urgent = false;
     this.#syncSoon();
@@ -273,18 +278,14 @@ export class LogWriter {
 
   /** What was appended stays in memory, where it is bounded by the slots, and goes to the disk when there is room. */
   #writeFailed(error: unknown): void {
-    if (!isDiskFull(error)) {
-      this.#setTrouble('write_failed');
-      return;
-    }
-    if (this.#trouble !== 'disk_full') {
-      this.#setTrouble('disk_full');
-      this.#space.dropBallast();
-    }
+    this.#failures.began('write', error);
+    const trouble = isDiskFull(error) ? 'disk_full' : 'write_failed';
+    if (trouble === 'disk_full' && this.#trouble !== 'disk_full') this.#dropBallast();
+    this.#setTrouble(trouble, errnoOf(error));
     this.#retryTimer ??= setTimeout(() => {
       this.#retryTimer = undefined;
       this.#flush();
-    }, retryMs);
+    }, retryMs).unref();
   }
 
   #syncSoon(): void {
@@ -300,11 +301,12 @@ export class LogWriter {
   #syncNow(): void {
     clearTimeout(this.#syncTimer);
     this.#syncTimer = undefined;
-    if (this.#closed || this.#trouble === 'sync_failed' || this.#trouble === 'write_failed') return;
+    if (this.#closed || this.#trouble === 'sync_failed') return;
     if (this.#syncing !== undefined || this.#durable.size === this.#appender.written.size) return;
     this.#syncing = this.#sync().finally(() => {
       this.#syncing = undefined;
-      if (this.#durable.size < this.#appender.written.size) this.#syncSoon();
+      if (this.#durable.size < this.#appender.written.size && this.#trouble !== 'sync_failed')
+        this.#syncSoon();
     });
   }
 
@@ -314,12 +316,18 @@ export class LogWriter {
     this.#syncStartedMs = startedMs;
     try {
       await this.#wal.sync();
-      this.#durable = target;
-      this.#writeHead(this.#appender.written);
-    } catch {
+    } catch (error) {
       // Linux reports a failed write-back once and then forgets the pages: trying again would call lost bytes durable.
-      this.#setTrouble('sync_failed');
+      this.#failures.began('sync', error);
+      this.#setTrouble('sync_failed', errnoOf(error));
       return;
+    }
+    this.#durable = target;
+    try {
+      this.#writeHead(this.#appender.written);
+    } catch (error) {
+      // An older HEAD only demands less; the next one says so too.
+      this.#writeFailed(error);
     }
     this.#add(statistic.fdatasyncs);
     this.#count(statistic.lastFdatasyncMs, monotonicMs() - startedMs);
@@ -336,7 +344,7 @@ export class LogWriter {
   }
 
   #checkpointSoon(): void {
-    if (this.#closed || this.#checkpointing !== undefined) return;
+    if (this.#closed || this.#checkpointing !== undefined || this.#trouble === 'sync_failed') return;
     const uncovered = this.#changes.limit(this.#durable).size - this.#checkpoint.size;
     if (uncovered <= 0) return;
     const { checkpointRecords, checkpointIntervalMs, checkpointMinIntervalMs } = this.#parts.options;
@@ -368,17 +376,20 @@ export class LogWriter {
     try {
       const note = await this.#parts.sign(target);
       if (note === undefined) throw new Error('not signed');
-      this.#checkpoint = target;
+      this.#signed = target;
       this.#writeHead(this.#appender.written);
       await head.sync();
       await replaceFile(files, layout.checkpoint, note);
+      this.#checkpoint = target;
+      this.#failures.ended('checkpoint');
       this.#add(statistic.checkpoints);
       this.#count(statistic.checkpointSize, target.size);
       this.#count(statistic.checkpointAtMs, monotonicMs());
       this.#uncoveredSinceMs = this.#durable.size > target.size ? this.#checkpointAtMs : 0;
       listener.published(target, note);
-      this.#sealSoon();
-    } catch {
+      this.#sealing.run();
+    } catch (error) {
+      this.#failures.began('checkpoint', error);
       // The next one covers this one's records too.
       this.#checkpointForced ||= forced;
       this.#checkpointAtMs = monotonicMs() + retryMs;
@@ -386,83 +397,73 @@ export class LogWriter {
     }
   }
 
-  /** Once a second: room on the disk, age of what no checkpoint covers. */
+  /** Once a second: room on the disk, age of what no checkpoint covers, the clock. */
   #watch(): void {
-    if (this.#trouble === 'write_failed' || this.#trouble === 'sync_failed') return;
+    this.#watchClock();
+    if (this.#trouble === 'sync_failed') return;
     const { options } = this.#parts;
     const sinceMs = this.#uncoveredSinceMs;
     const late =
       sinceMs > 0 && monotonicMs() - sinceMs > options.checkpointIntervalMs + options.checkpointLateMs;
     const low = this.#isLow();
     const stuck = this.#retryTimer !== undefined;
-    if (this.#trouble === 'disk_full' && (low || stuck || !this.#space.takeBallast())) return;
+    if (this.#trouble === 'disk_full' && (low || stuck || !this.#takeBallast())) return;
+    if (this.#trouble === 'write_failed' && stuck) return;
     if (low && this.#trouble === undefined) this.note('disk_low', {});
-    if (this.#trouble === 'disk_full') this.note('disk_full', {});
+    if (this.#trouble === 'disk_full' || this.#trouble === 'write_failed') this.note(this.#trouble, {});
+    // The note may have failed in its turn.
+    if (this.#retryTimer !== undefined) return;
     this.#setTrouble(low ? 'disk_low' : late ? 'checkpoint_late' : undefined);
+  }
+
+  #watchClock(): void {
+    const behindUs = this.#appender.clockBehindUs;
+    this.#count(statistic.clockBehindUs, behindUs);
+    if (behindUs > 0 === this.#clockBehind) return;
+    this.#clockBehind = behindUs > 0;
+    this.#parts.listener.clock(behindUs);
+  }
+
+  #takeBallast(): boolean {
+    try {
+      return this.#space.takeBallast();
+    } catch (error) {
+      this.#failures.began('space', error);
+      return false;
+    }
+  }
+
+  #dropBallast(): void {
+    try {
+      this.#space.dropBallast();
+    } catch (error) {
+      this.#failures.began('space', error);
+    }
   }
 
   #isLow(): boolean {
     try {
-      return this.#space.isLow(this.#wal.bytesWritten);
-    } catch {
-      // Who cannot say how much room there is will hardly write.
+      const low = this.#space.isLow(this.#wal.bytesWritten);
+      this.#failures.ended('space');
+      return low;
+    } catch (error) {
+      this.#failures.began('space', error);
+      // A disk that cannot say how much room it has will hardly take a record.
       return true;
     }
   }
 
-  #setTrouble(trouble: Trouble | undefined): void {
+  #setTrouble(trouble: Trouble | undefined, cause?: string): void {
     if (this.#trouble === trouble) return;
     this.#trouble = trouble;
-    this.#parts.listener.trouble(trouble);
+    this.#parts.listener.trouble(trouble, cause);
   }
 
-  /** Only what a published checkpoint covers is sealed, so that replay never begins behind one. */
-  #sealSoon(): void {
-    this.#sealing ??= this.#seal().finally(() => {
-      this.#sealing = undefined;
-    });
-  }
-
-  async #seal(): Promise<void> {
-    const { layout, seal, secrets, origin } = this.#parts;
-    for (;;) {
-      const next = this.#toSeal[0];
-      if (this.#closed || next === undefined || next.snapshot.size > this.#checkpoint.size) break;
-      try {
-        const snapshot = sealSnapshot(origin, next.snapshot, secrets.snapshot);
-        await seal(layout, next, snapshot, this.#toSeal.length - 1);
-      } catch {
-        // The write-ahead file stays, and says the same; the next checkpoint brings another attempt.
-        break;
-      }
-      this.#toSeal.shift();
-      this.#add(statistic.sealedSegments);
-    }
-    await this.#retain();
-  }
-
-  /** HEAD first: entries that are missing although HEAD wants them are a failure, entries too many are not. */
-  async #retain(): Promise<void> {
-    const { files, layout, options, head } = this.#parts;
-    if (options.retainRecords === 0) return;
-    const sealedSize = segmentsIn(files, layout, 'state').length === 0 ? 0 : this.#sealedSize();
-    const wanted = Math.min(sealedSize, this.#checkpoint.size - options.retainRecords);
-    const minimum = Math.floor(wanted / segmentLeaves) * segmentLeaves;
-    if (minimum > this.#minimumIndex) {
-      this.note('retention', { minimum_index: minimum });
-      this.#minimumIndex = minimum;
-      this.#count(statistic.minimumIndex, minimum);
-      this.#writeHead(this.#appender.written);
-      await head.sync();
-    }
-    for (const segment of segmentsIn(files, layout, 'ents.zst')) {
-      if (segment < this.#minimumIndex / segmentLeaves) files.remove(layout.entries(segment));
-    }
-  }
-
-  #sealedSize(): number {
-    const { files, layout } = this.#parts;
-    return ((segmentsIn(files, layout, 'state').at(-1) ?? -1) + 1) * segmentLeaves;
+  async #keepFrom(minimumIndex: number): Promise<void> {
+    this.#minimumIndex = minimumIndex;
+    this.#writeHead(this.#appender.written);
+    await this.#parts.head.sync();
+    this.#count(statistic.minimumIndex, minimumIndex);
   }
 
   #writeHead(written: TreeHead): void {
@@ -472,7 +473,7 @@ export class LogWriter {
       written,
       bootId,
       durable: this.#durable,
-      checkpoint: this.#checkpoint,
+      checkpoint: this.#signed,
       clean: this.#clean,
       minimumIndex: this.#minimumIndex,
     });

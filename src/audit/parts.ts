@@ -32,5 +32,12 @@ export interface AuditLogParts {
   /** Gives the note with the cosignatures that the policy wants, or why it cannot be had now. */
   witness?(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
   /** For the operator's log: one line each. */
-  report(event: 'audit_state' | 'audit_checkpoint_failed' | 'audit_witness_failed', detail: string): void;
+  report(event: AuditReport, detail: string): void;
 }
+
+export type AuditReport =
+  | 'audit_state'
+  | 'audit_checkpoint_failed'
+  | 'audit_witness_failed'
+  | 'audit_disk'
+  | 'audit_clock';

@@ -1,4 +1,5 @@
 import type { Acceptance, AuditState } from './audit-log.ts';
+import type { DiskFailure } from './disk-failures.ts';
 import type { InputHashOptions } from './input-hash.ts';
 import type { KeyPage } from './key-check.ts';
 
@@ -28,8 +29,6 @@ export interface LogOptions {
   readonly retainRecords: number;
   /** Pause between chunks that the scrub reads: 256 records in about 1 ms. */
   readonly scrubPauseMs: number;
-  /** A clock that is further behind the last record than this is not believed at the start. */
-  readonly clockToleranceMs: number;
 }
 
 export const defaultLogOptions: LogOptions = {
@@ -46,7 +45,6 @@ export const defaultLogOptions: LogOptions = {
   spaceIntervalMs: 1_000,
   retainRecords: 0,
   scrubPauseMs: 20,
-  clockToleranceMs: 300_000,
 };
 
 /** What the log's thread is given when it starts. */
@@ -87,6 +85,8 @@ export const statistic = {
   scrubbedChunks: 12,
   sealedSegments: 13,
   minimumIndex: 14,
+  /** The clock behind the last record, in microseconds. */
+  clockBehindUs: 15,
 } as const;
 
 export const statisticsBytes = 16 * 8;
@@ -183,6 +183,10 @@ export type FromService =
       /** Records that have their slot are still written and answered. */
       readonly takesRecords: boolean;
     }
+  /** Something fails on the disk and is tried again, with the system's error code; undefined: it does not any more. */
+  | { readonly kind: 'failed'; readonly what: DiskFailure; readonly cause: string | undefined }
+  /** The clock is so far behind the last record, in microseconds; 0: it is not any more. */
+  | { readonly kind: 'clock'; readonly behindUs: number }
   | { readonly kind: 'ask'; readonly id: number; readonly question: Question }
   | { readonly kind: 'closed' };
 

@@ -97,6 +97,11 @@ export interface IntegrityFailure {
   readonly root: string;
 }
 
+/** A failure where no record could be read. */
+export function unreadable(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
+  return { ok: false, reason, detail, size: 0, root: '' };
+}
+
 /** Reads the log of one epoch from its newest snapshot on, and holds it against everything that remembers it. Changes nothing. */
 export function recover(input: RecoveryInput): Recovered | IntegrityFailure {
   return new Replay(input).run();

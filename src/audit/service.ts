@@ -1,22 +1,16 @@
 import { hash } from 'node:crypto';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import type { Acceptance, AuditEvent, AuditState } from './audit-log.ts';
-import { type Files, replaceFile } from './files.ts';
+import { errnoOf } from './disk-failures.ts';
+import type { Files } from './files.ts';
 import { emptyTree, type Head, HeadFile, readHead } from './head.ts';
 import { InputHasher } from './input-hash.ts';
 import { checkKeys, type KeyPage, type KeysChecked } from './key-check.ts';
-import {
-  epochDirectory,
-  epochOrigin,
-  epochsIn,
-  hasRecords,
-  layoutOf,
-  segmentLeaves,
-  walFilesIn,
-} from './layout.ts';
+import { epochDirectory, epochOrigin, epochsIn, hasRecords, layoutOf } from './layout.ts';
 import { LogState } from './log-state.ts';
-import { LogWriter, type LogWriterStart, type Trouble } from './log-writer.ts';
+import { LogWriter } from './log-writer.ts';
+import { type LogWriterStart, type Trouble, troubles } from './log-writer-parts.ts';
 import { LoggedKeys } from './logged-keys.ts';
 import { parseVkey } from './note.ts';
 import {
@@ -30,7 +24,8 @@ import {
   type Witnessed,
 } from './protocol.ts';
 import { Questions } from './questions.ts';
-import { type IntegrityFailure, type Recovered, recover } from './recovery.ts';
+import { type IntegrityFailure, type Recovered, recover, unreadable } from './recovery.ts';
+import { repairLog } from './repair.ts';
 import { scrubLog } from './scrub.ts';
 import type { Seal } from './sealer.ts';
 import { type AuditSecrets, deriveSecrets } from './secrets.ts';
@@ -67,6 +62,7 @@ export class AuditService {
   #settled = false;
   #closing = false;
   #started: Promise<void> = Promise.resolve();
+  #rewriting: Promise<void> = Promise.resolve();
 
   constructor(data: ServiceData, port: Port<ToService, FromService>, parts: ServiceParts) {
     this.#data = data;
@@ -82,7 +78,7 @@ export class AuditService {
   }
 
   start(): void {
-    this.#started = this.#run(() => this.#start());
+    this.#started = this.#untilDone(() => this.#start());
   }
 
   #receive(message: ToService): void {
@@ -99,31 +95,40 @@ export class AuditService {
         this.#writer?.committed(message.keyId);
         return;
       case 'accept':
-        this.#started = this.#started.then(() => this.#run(() => this.#accept(message.acceptance)));
+        this.#started = this.#started.then(() => this.#untilDone(() => this.#accept(message.acceptance)));
         return;
       case 'contradicted':
-        this.#started = this.#started.then(() => this.#run(() => this.#contradicted(message.detail)));
+        this.#started = this.#started.then(() => this.#untilDone(() => this.#contradicted(message.detail)));
         return;
       case 'close':
         void this.#close();
     }
   }
 
-  /** Whatever throws here could not read or write the directory at all. */
-  async #run(step: () => Promise<void>): Promise<void> {
+  /** Whatever throws here could not read or write the directory at all. False: it did. */
+  async #run(step: () => Promise<void>): Promise<boolean> {
     try {
       await step();
+      return true;
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? 'unexpected error';
-      this.#enter('unavailable', `the audit directory cannot be used: ${code}`);
+      this.#enter('unavailable', `the audit directory cannot be used: ${errnoOf(error)}`);
+      return false;
     }
+  }
+
+  /** A disk, or a table of descriptors, that fails now may do it later. */
+  async #untilDone(step: () => Promise<void>): Promise<void> {
+    while (!this.#closing && !(await this.#run(step))) await sleep(retryMs);
   }
 
   async #start(): Promise<void> {
     const { files } = this.#parts;
     const { directory, headPath } = this.#data;
     files.makeDirectory(directory);
-    this.#unlock = await this.#parts.lock(directory);
+    // What an attempt before this one left: its files, and a lock that is still held.
+    await this.#writer?.abandon();
+    this.#writer = undefined;
+    this.#unlock ??= await this.#parts.lock(directory);
     if (this.#unlock === undefined) {
       this.#enter('unavailable', 'another process writes this audit directory');
       return;
@@ -177,25 +182,12 @@ export class AuditService {
     identity: Identity,
     witnessed: readonly Witnessed[],
   ): Promise<void> {
-    const { files, bootId, clock } = this.#parts;
-    const { anchored, options } = this.#data;
-    const keys = identity.vkeys.map((vkey) => {
-      const key = parseVkey(vkey);
-      if (!key.ok) throw new Error('an attestation key is not a verifier key');
-      return key.value;
-    });
+    const { files } = this.#parts;
     // The store reads its keys while this thread reads the log.
     const firstKeys = this.#firstKeys();
-    const recovered = recover({
-      ...{ files, layout: this.#layout(), origin: this.#origin(), epoch: this.#epoch, found },
-      ...{ anchor: identity.anchor, anchored, witnessed, keys, bootId, secrets: this.#secrets },
-    });
+    const recovered = this.#readBack(found, identity, witnessed);
     if (!recovered.ok) {
       this.#fail(recovered);
-      return;
-    }
-    if (recovered.state.lastTs / 1000 > clock.utcMs() + options.clockToleranceMs) {
-      this.#enter('unavailable', 'the clock is behind the last record');
       return;
     }
     const checked = await this.#checkKeys(recovered.state.keys, recovered.covered, firstKeys);
@@ -205,11 +197,55 @@ export class AuditService {
       this.#fail({ ...checked, size, root: Buffer.from(recovered.state.root()).toString('hex') });
       return;
     }
-    await this.#repair(recovered);
+    await repairLog(files, this.#layout(), recovered);
     await this.#reopenHead(recovered);
     const { head, headCounter } = recovered;
     const start = { ...recovered, checkpoint: head.checkpoint, minimumIndex: head.minimumIndex };
     await this.#write(start, headCounter + 1, checked.found, (writer) => this.#boot(writer, recovered));
+  }
+
+  #readBack(
+    found: { head: Head; counter: number },
+    identity: Identity,
+    witnessed: readonly Witnessed[],
+  ): Recovered | IntegrityFailure {
+    const { files, bootId } = this.#parts;
+    const keys = identity.vkeys.map((vkey) => {
+      const key = parseVkey(vkey);
+      if (!key.ok) throw new Error('an attestation key is not a verifier key');
+      return key.value;
+    });
+    return recover({
+      ...{ files, layout: this.#layout(), origin: this.#origin(), epoch: this.#epoch, found },
+      ...{ anchor: identity.anchor, anchored: this.#data.anchored, witnessed, keys, bootId },
+      secrets: this.#secrets,
+    });
+  }
+
+  /**
+   * After a failed fdatasync nothing may be believed of what was written since the last good one: it is read back, held
+   * against all that remembers it, and written anew. Tried until the disk takes it, or is found not to have it any more.
+   */
+  async #writeAnew(writer: LogWriter): Promise<void> {
+    const { files } = this.#parts;
+    await writer.quiet();
+    const identity = await this.#questions.identity(this.#origin());
+    if (identity === undefined || this.#closing || this.#writer !== writer) return;
+    const found = readHead(files, this.#data.headPath, this.#secrets.head);
+    if (typeof found === 'string') {
+      await this.#latch(`head_${found}`, 'HEAD cannot be read back after a failed fdatasync');
+      return;
+    }
+    const recovered = this.#readBack(found, identity, []);
+    if (!recovered.ok) {
+      await this.#latch(recovered.reason, recovered.detail);
+      return;
+    }
+    await repairLog(files, this.#layout(), recovered);
+    const { state, walFirst, walOffset } = recovered;
+    if (!writer.resume({ size: state.size, root: state.root() }, walFirst, walOffset)) {
+      await this.#latch('root_differs', 'after a failed fdatasync the disk has another log');
+    }
   }
 
   async #firstKeys(): Promise<KeyPage | undefined> {
@@ -251,33 +287,6 @@ export class AuditService {
     } finally {
       head.close();
     }
-  }
-
-  /** Only after everything else was found in order. The torn bytes are kept, and the boot record names them. */
-  async #repair({ torn, walFirst, walOffset, state, head }: Recovered): Promise<void> {
-    const { files } = this.#parts;
-    const layout = this.#layout();
-    if (torn !== undefined) {
-      files.makeDirectory(layout.quarantine);
-      for (const first of [torn.file, ...torn.laterFiles]) {
-        const bytes = files.read(layout.walFile(first)) ?? Buffer.alloc(0);
-        const from = first === torn.file ? torn.offset : 0;
-        const name = `${String(first).padStart(20, '0')}-${from}-${torn.sha256.slice(0, 16)}`;
-        await replaceFile(files, join(layout.quarantine, name), bytes.subarray(from));
-      }
-      for (const first of torn.laterFiles) files.remove(layout.walFile(first));
-    }
-    // After a failed fdatasync Linux calls the pages clean: syncing them again succeeds and writes nothing. What HEAD does
-    // not call durable is therefore written anew.
-    for (const first of walFilesIn(files, layout)) {
-      if (first + segmentLeaves <= head.durable.size || first === walFirst) continue;
-      await replaceFile(files, layout.walFile(first), files.read(layout.walFile(first)) ?? Buffer.alloc(0));
-    }
-    const last = files.read(layout.walFile(walFirst)) ?? Buffer.alloc(0);
-    if (state.size > head.durable.size || last.length !== walOffset) {
-      await replaceFile(files, layout.walFile(walFirst), last.subarray(0, walOffset));
-    }
-    await files.syncDirectory(layout.wal);
   }
 
   #boot(writer: LogWriter, recovered: Recovered | undefined): void {
@@ -353,7 +362,9 @@ export class AuditService {
           durable: (size) => this.#port.postMessage({ kind: 'durable', size }),
           published: ({ size, root }, note) =>
             this.#port.postMessage({ kind: 'published', origin, size, root, note }),
-          trouble: (trouble) => this.#troubled(trouble),
+          trouble: (trouble, cause) => this.#troubled(writer, trouble, cause),
+          failed: (what, cause) => this.#port.postMessage({ kind: 'failed', what, cause }),
+          clock: (behindUs) => this.#port.postMessage({ kind: 'clock', behindUs }),
         },
       },
       start,
@@ -362,7 +373,7 @@ export class AuditService {
     writer.begin(() => first(writer), found);
     // Ready means: under a checkpoint. Until the keys and the store can make one, no key is used.
     while (!(await writer.settle())) {
-      if (this.#closing || this.#trouble === 'write_failed' || this.#trouble === 'sync_failed') return;
+      if (this.#closing || this.#writer !== writer) return;
       if (this.#trouble === undefined) this.#enter('unavailable', 'the first checkpoint cannot be made yet');
       await sleep(retryMs);
     }
@@ -371,10 +382,14 @@ export class AuditService {
     void this.#scrub(writer);
   }
 
-  #troubled(trouble: Trouble | undefined): void {
+  #troubled(writer: LogWriter, trouble: Trouble | undefined, cause: string | undefined): void {
     this.#trouble = trouble;
-    if (trouble !== undefined) this.#enter('unavailable', troubles[trouble]);
-    else if (this.#settled) this.#enter('ready', undefined);
+    if (trouble === 'sync_failed') {
+      this.#rewriting = this.#rewriting.then(() => this.#untilDone(() => this.#writeAnew(writer)));
+    }
+    if (trouble !== undefined) {
+      this.#enter('unavailable', cause === undefined ? troubles[trouble] : `${troubles[trouble]} (${cause})`);
+    } else if (this.#settled) this.#enter('ready', undefined);
   }
 
   /** Reads the sealed segments once after each start, slowly. */
@@ -455,6 +470,7 @@ export class AuditService {
     this.#closing = true;
     this.#questions.close();
     await this.#started;
+    await this.#rewriting;
     try {
       await this.#writer?.close();
     } finally {
@@ -480,20 +496,9 @@ export class AuditService {
   }
 }
 
-const troubles: Readonly<Record<Trouble, string>> = {
-  disk_low: 'the disk of the audit log is nearly full',
-  disk_full: 'the disk of the audit log is full',
-  checkpoint_late: 'checkpoints cannot be signed, anchored or written',
-  write_failed: 'the audit log could not be written: restart when the disk is sound',
-  sync_failed: 'fdatasync failed: restart, which reads back what is on the disk',
-};
-
-function unreadable(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
-  return { ok: false, reason, detail, size: 0, root: '' };
-}
-
+/** Keeps no thread alive: the port does that. */
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => {
-    setTimeout(resolve, ms);
+    setTimeout(resolve, ms).unref();
   });
 }

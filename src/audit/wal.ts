@@ -56,16 +56,25 @@ export class WalWriter {
 
   /** Makes durable all that was written before the call. */
   async sync(): Promise<void> {
-    const retired = this.#retired;
-    this.#retired = [];
+    const retired = [...this.#retired];
     const directoryChanged = this.#directoryChanged;
-    this.#directoryChanged = false;
     await Promise.all([
       ...retired.map((file) => file.sync()),
       this.#file?.sync(),
       directoryChanged ? this.#files.syncDirectory(this.#layout.wal) : undefined,
     ]);
+    // Only now: after a failure all of it is still to be done. No two calls run at once.
+    if (directoryChanged) this.#directoryChanged = false;
+    this.#retired = this.#retired.filter((file) => !retired.includes(file));
     for (const file of retired) file.close();
+  }
+
+  /** Goes on at byte `offset` of the file that begins with record `first`, after all files were written anew. */
+  reopen(first: number, offset: number): void {
+    this.close();
+    this.#first = first;
+    this.#offset = offset;
+    this.#directoryChanged = false;
   }
 
   close(): void {

@@ -17,6 +17,7 @@ interface Observed {
     readonly size: number;
     readonly checkpointSize: number;
     readonly witnessedSize: number;
+    readonly clockBehindMs: number;
   };
 }
 
@@ -88,6 +89,11 @@ export function registerAuditMetrics({ registry }: Metrics, log: Observed): void
     'kms_audit_fdatasync_seconds',
     'How long the last fdatasync took',
     (stats) => stats.lastFdatasyncMs / 1000,
+  );
+  gauge(
+    'kms_clock_behind_seconds',
+    'How far the clock is behind the last record of the audit log',
+    (stats) => stats.clockBehindMs / 1000,
   );
   gauge('kms_audit_size', 'Records in the log', (stats) => stats.size);
   gauge('kms_audit_checkpoint_size', 'Records under the newest checkpoint', (stats) => stats.checkpointSize);

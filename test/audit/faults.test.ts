@@ -3,17 +3,10 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { maxSlots } from '../../src/audit/client.ts';
 import { refuse } from '../../src/core/result.ts';
-import { appendMany, auditDirectory, event, machine, startLog } from './support/log.ts';
+import { appendMany, auditDirectory, event, machine, startLog, until } from './support/log.ts';
 import { type MemoryFiles, systemError } from './support/memory-files.ts';
 
 const wal = `${auditDirectory}/e1/wal/00000000000000000000.wal`;
-
-async function until(holds: () => boolean, what: string): Promise<void> {
-  for (let waited = 0; !holds(); waited += 5) {
-    assert.ok(waited < 5_000, what);
-    await sleep(5);
-  }
-}
 
 test('a full disk refuses, loses nothing that was acknowledged, and the log goes on when there is room', async () => {
   const on = machine();
@@ -73,38 +66,6 @@ test('short writes are continued', async () => {
   const again = await startLog(on);
   assert.equal(again.log.state, 'ready', again.log.reason);
   await again.log.close();
-});
-
-test('a write error or a failed fdatasync ends the log until a restart, and is never tried again', async () => {
-  for (const operation of ['write', 'sync'] as const) {
-    const on = machine();
-    const files = on.files as MemoryFiles;
-    const running = await startLog(on);
-    const { log } = running;
-    await appendMany(log, 5);
-    let failures = 0;
-    files.fault = (what, path) => {
-      if (what !== operation || !path.endsWith('.wal')) return;
-      failures++;
-      throw systemError('EIO');
-    };
-    assert.ok(log.reserve(1));
-    const done = await log.append(event(), 'synced');
-    assert.ok(!done.ok);
-    assert.equal(done.failure.code, 'AuditUnavailable');
-    await until(() => log.state === 'unavailable', 'the log is unavailable');
-    assert.equal(log.reserve(1), false);
-    files.fault = () => {};
-    const { syncs } = files;
-    await sleep(100);
-    assert.equal(failures, 1);
-    assert.equal(files.syncs, syncs);
-    assert.equal(log.state, 'unavailable');
-    await log.close();
-    const again = await startLog({ ...on, files: files.afterCrash() });
-    assert.equal(again.log.state, 'ready', again.log.reason);
-    await again.log.close();
-  }
 });
 
 test('what a failed fdatasync left in the page cache is written anew before it counts as durable', async () => {

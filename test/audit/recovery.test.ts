@@ -11,6 +11,7 @@ import {
   type Machine,
   machine,
   startLog,
+  until,
 } from './support/log.ts';
 import { type MemoryFiles, systemError } from './support/memory-files.ts';
 
@@ -257,18 +258,49 @@ test('a power loss takes no record that was synced, forks no checkpoint, and is 
   }
 });
 
-test('sequence and time are checked: a clock far behind keeps the log from starting, a step back is recorded', async () => {
+test('a clock that is far behind stops nothing: records say when that began and when it ended', async () => {
   const on = machine();
-  on.nowMs = 1_763_769_600_000;
+  const aheadMs = 1_763_769_600_000;
+  on.nowMs = aheadMs;
   const first = await startLog(on);
   await appendMany(first.log, 3);
-  on.nowMs -= 60_000;
-  await appendMany(first.log, 3);
   await first.log.close();
+  on.nowMs = aheadMs - 7_200_000;
+  const second = await startLog(on);
+  assert.equal(second.log.state, 'ready', second.log.reason);
+  await appendMany(second.log, 3);
+  await until(() => second.log.stats().clockBehindMs > 7_000_000, 'the gauge tells');
+  assert.ok(second.reports.some((line) => /^audit_clock the clock is 7200 s behind/.test(line)));
+  on.nowMs = aheadMs + 1_000;
+  await until(() => second.log.stats().clockBehindMs === 0, 'the gauge tells the end');
+  assert.ok(second.reports.includes('audit_clock the clock is no longer behind the last record'));
+  await appendMany(second.log, 3);
+  await second.log.close();
+
   const text = (on.files as MemoryFiles).read(wal)?.toString('latin1') ?? '';
-  assert.equal(text.match(/"type":"clock"/g)?.length, 1);
-  on.nowMs -= 600_000;
-  assert.equal((await stateAfterStart(on)).state, 'unavailable');
+  const clocks = text.match(/"data":\{"back_us":\d+\}/g);
+  assert.deepEqual(clocks, ['"data":{"back_us":7200000000}', '"data":{"back_us":0}']);
+  const times = [...text.matchAll(/"ts":(\d+)/g)].map(([, ts]) => Number(ts));
+  assert.deepEqual(
+    times,
+    times.toSorted((x, y) => x - y),
+  );
+  const again = await stateAfterStart(on);
+  assert.equal(again.state, 'ready', again.reason);
+});
+
+test('a step back while running is recorded once, and its end once', async () => {
+  const on = machine();
+  on.nowMs = 1_763_769_600_000;
+  const { log } = await startLog(on);
+  await appendMany(log, 3);
+  on.nowMs -= 60_000;
+  await appendMany(log, 6);
+  on.nowMs += 120_000;
+  await appendMany(log, 6);
+  await log.close();
+  const text = (on.files as MemoryFiles).read(wal)?.toString('latin1') ?? '';
+  assert.deepEqual(text.match(/"back_us":\d+/g), ['"back_us":60000000', '"back_us":0']);
 });
 
 test('a kill between the boot record and the HEAD that counts it is survived, after a clean stop and many in a row', async () => {

@@ -14,7 +14,7 @@ import { inclusionFromTiles, rootFromTiles } from '../../src/audit/tiles.ts';
 import { WalWriter } from '../../src/audit/wal.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { appendMany, auditDirectory, event, machine, type RunningLog, startLog } from './support/log.ts';
-import { MemoryFiles } from './support/memory-files.ts';
+import { MemoryFiles, systemError } from './support/memory-files.ts';
 
 async function sealed(files: MemoryFiles, running: RunningLog, segments: number): Promise<void> {
   for (
@@ -134,6 +134,7 @@ test('a disk that is full at the end of a segment: what follows waits for its fi
   const packed = packEvent(event()) as string;
   for (let n = 0; n < segmentLeaves - 5; n++) appender.append(packed);
   appender.flush();
+  appender.takeReceipts();
   files.freeBytes = 1_000;
   for (let n = 0; n < 10; n++) appender.append(packed);
   assert.throws(() => appender.flush(), { code: 'ENOSPC' });
@@ -141,12 +142,32 @@ test('a disk that is full at the end of a segment: what follows waits for its fi
   assert.throws(() => appender.flush(), { code: 'ENOSPC' });
   assert.equal(appender.written.size, segmentLeaves - 5);
   files.freeBytes = 2 ** 30;
-  const receipts = appender.flush();
+  appender.flush();
   assert.deepEqual(
-    receipts,
+    appender.takeReceipts(),
     Array.from({ length: 20 }, (_, n) => [segmentLeaves - 5 + n, segmentLeaves - 4 + n]).flat(),
   );
   const reader = openLogReader('/log', files);
   assert.equal(reader.size, segmentLeaves + 15);
   assert.equal(appender.takeFullSegments().length, 1);
+});
+
+test('receipts of a frame that was written are not lost when the one after it fails', () => {
+  const files = new MemoryFiles();
+  const layout = layoutOf('/log');
+  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const appender = new Appender({
+    ...{ state: new LogState(), wal: new WalWriter(files, layout, 0, 0), hasher, clock: systemClock },
+    ...{ changes: new ChangesUnderWay(), countWritten: () => {} },
+  });
+  const packed = packEvent(event()) as string;
+  for (let n = 0; n < segmentLeaves + 3; n++) appender.append(packed);
+  files.fault = (_, path) => {
+    if (path === layout.walFile(segmentLeaves)) throw systemError('EMFILE');
+  };
+  assert.throws(() => appender.flush(), { code: 'EMFILE' });
+  assert.equal(appender.takeReceipts().length, 2 * segmentLeaves);
+  files.fault = () => {};
+  appender.flush();
+  assert.deepEqual(appender.takeReceipts().slice(0, 2), [segmentLeaves, segmentLeaves + 1]);
 });

@@ -169,3 +169,11 @@ export async function appendMany(log: AuditLogClient, count: number, together = 
   }
   return indexes;
 }
+
+/** For what happens in the background; gives up after far longer than it can take. */
+export async function until(holds: () => boolean, what: string): Promise<void> {
+  for (let waited = 0; !holds(); waited += 5) {
+    if (waited > 20_000) throw new Error(`it never happened: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
