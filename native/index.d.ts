@@ -147,3 +147,9 @@ export function forget(keyNumber: number): boolean;
 export function wipe(): void;
 
 export function stats(): Statistics;
+
+/** Whether the kernel calls its clock synchronised (adjtimex); null where it does not say. */
+export function clockSynchronised(): boolean | null;
+
+/** No core dump of this process from here on (PR_SET_DUMPABLE 0); false where the system refused. */
+export function forbidCoreDumps(): boolean;

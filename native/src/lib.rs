@@ -15,6 +15,7 @@ mod root;
 mod schemes;
 mod seal;
 mod stack;
+mod system;
 
 use failure::Failure;
 use napi::bindgen_prelude::{FromNapiValue, JsValue, Uint8Array, Unknown};
@@ -196,6 +197,16 @@ pub fn stats() -> Statistics {
         evictions: keys::evictions() as f64,
         reseeds: drbg::reseeds() as f64,
     }
+}
+
+#[napi(catch_unwind)]
+pub fn clock_synchronised() -> Option<bool> {
+    system::clock_synchronised()
+}
+
+#[napi(catch_unwind)]
+pub fn forbid_core_dumps() -> bool {
+    system::forbid_core_dumps()
 }
 
 /// What `generate` and `importKey` have in common.
