@@ -33,9 +33,9 @@ import { Questions } from './questions.ts';
 import { type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { scrubLog } from './scrub.ts';
 import type { Seal } from './sealer.ts';
-import { type AuditSecrets, deriveSecrets } from './secrets.ts';
+import { type AuditSecrets, openSecrets, type SecretParts } from './secrets.ts';
 
-export interface ServiceParts {
+export interface ServiceParts extends SecretParts {
   readonly files: Files;
   readonly clock: Clock;
   readonly bootId: string;
@@ -72,7 +72,7 @@ export class AuditService {
     this.#data = data;
     this.#port = port;
     this.#parts = parts;
-    this.#secrets = deriveSecrets(data.secret);
+    this.#secrets = openSecrets(parts, data.secret);
     this.#statistics = new Float64Array(data.statistics);
     this.#questions = new Questions(
       (message) => port.postMessage(message),
