@@ -57,7 +57,7 @@ export interface Description {
 export interface Settings {
   /** requests to the random generator between two reseedings by the operating system, 1 to 4294967295 */
   reseedIntervalOps: number;
-  /** upper bound of the key arena, 131072 (128 KiB) to 1073741824 (1 GiB), rounded up to 16 KiB */
+  /** upper bound of the key arena, 393216 (384 KiB) to 1073741824 (1 GiB), rounded up to 32 KiB */
   arenaBytes: number;
 }
 

@@ -3,6 +3,7 @@
 //! No function here returns private key bytes, and none may be added that does.
 
 mod arena;
+mod awslc_heap;
 mod batch;
 mod drbg;
 mod ed25519;
@@ -106,7 +107,7 @@ pub fn configure(settings: Unknown) -> Result<()> {
     let bytes = whole_number(settings.arena_bytes)
         .map(|bytes| bytes as usize)
         .filter(|bytes| (arena::MIN_BYTES..=arena::MAX_BYTES).contains(bytes))
-        .ok_or_else(|| Failure::argument("arenaBytes is a whole number from 131072 to 1073741824"))?;
+        .ok_or_else(|| Failure::argument("arenaBytes is a whole number from 393216 to 1073741824"))?;
     if !arena::configure(bytes) {
         return Err(Failure::new("ALREADY_CONFIGURED", "the arena has another size already").into());
     }

@@ -189,9 +189,9 @@ export const fields = {
   ),
   keyCacheBytes: field(
     'KMS_KEY_CACHE_BYTES',
-    integer(64 * kib, 1024 * mib),
+    integer(384 * kib, 1024 * mib),
     4 * mib,
-    'Bytes of locked memory for opened private keys; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys.',
+    'Bytes of locked memory for opened private keys and all other secrets; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys, or 600 of RSA-2048, or 400 of RSA-4096; a signature with a key that was wiped takes a fifth (ML-DSA-65) to twice as long (RSA).',
   ),
   allowCoreDumps: field(
     'KMS_ALLOW_CORE_DUMPS',
