@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHmac, hkdfSync } from 'node:crypto';
-import { chownSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { once } from 'node:events';
+import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { startFor } from '../faults/start-for.ts';
@@ -9,11 +11,16 @@ import { dumpableMemory } from './memory.ts';
 import { createFinder, type Mark, pieces } from './secrets.ts';
 
 const addon = join(import.meta.dirname, '..', '..', 'native', 'build', 'intaglio_native.node');
-const native = process.env.KMS_ENGINE !== 'openssl' && existsSync(addon);
-const noAddon = native ? false : 'the native engine is not among those under test';
+const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
+const built = existsSync(addon);
+const noAddon = built ? false : 'the native addon is not built';
+const noNative =
+  built && process.env.KMS_ENGINE !== 'openssl' ? false : 'the native engine is not among those under test';
+/** Whom services run as here: somebody other than root, as in production. */
+const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined;
 
 test('native: the memory that a core dump would hold has no secret of the data directory', {
-  skip: noAddon,
+  skip: noNative,
 }, async (context) => {
   // A user other than root may then read it.
   const service = await startFor(context, { env: { KMS_ALLOW_CORE_DUMPS: 'true', KMS_ENGINE: 'native' } });
@@ -49,12 +56,31 @@ test('KMS_ALLOW_CORE_DUMPS=true leaves them on, and a log line says so', {
   assert.equal(await service.stop(), 0);
 });
 
-/** As nobody, where this is root. */
+test('a witness is undumpable as well', { skip: noAddon }, async (context) => {
+  const dir = temporaryDirectory();
+  if (user !== undefined) chownSync(dir, user.uid, user.gid);
+  const run = (...args: string[]) =>
+    spawn(process.execPath, [program, 'witness', ...args, '--dir', dir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      ...user,
+    });
+  const init = run('init', '--name', 'witness.example/1');
+  const [vkeys] = (await once(init.stdout, 'data')) as [Buffer];
+  if (init.exitCode === null) await once(init, 'exit');
+  const log = join(dir, 'log.vkeys');
+  writeFileSync(log, vkeys);
+  const witness = run('serve', '--log', log, '--bind', '127.0.0.1:0');
+  context.after(() => witness.kill());
+  assert.match(String(await once(witness.stdout, 'data')), /listening/);
+  assert.equal(statSync(`/proc/${witness.pid}/environ`).uid, 0);
+  witness.kill();
+  assert.deepEqual(await once(witness, 'exit'), [0, null]);
+});
+
 async function startAsAnotherUser(
   context: TestContext,
   { dataDir = temporaryDirectory(), allow = false }: { dataDir?: string; allow?: boolean },
 ): Promise<RunningService> {
-  const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined;
   if (user !== undefined) chownSync(dataDir, user.uid, user.gid);
   const env = { KMS_ALLOW_CORE_DUMPS: `${allow}`, KMS_REFUSALS_PER_ADDRESS: '1000' };
   return await startFor(context, { dataDir, env, ...(user === undefined ? {} : { user }) });
