@@ -18,6 +18,7 @@ import { deriveSecrets } from '../src/audit/secrets.ts';
 import { startAuditLog } from '../src/audit/start.ts';
 import { WalWriter } from '../src/audit/wal.ts';
 import { systemClock } from '../src/core/clock.ts';
+import { softwareMacKey } from '../src/core/mac-key.ts';
 import { seededSigner } from '../test/audit/support/signers.ts';
 
 const records = Number(process.argv[2] ?? 200_000);
@@ -43,7 +44,7 @@ function event(): AuditEvent {
 
 /** Compose, HMAC, hash, tree, write(2), HEAD; no fdatasync, no thread. `together`: records of one flush. */
 function appenderAlone(together: number): void {
-  const secrets = deriveSecrets(secret);
+  const secrets = deriveSecrets(softwareMacKey(secret));
   const own = join(directory, `alone-${together}`);
   const layout = layoutOf(own);
   systemFiles.makeDirectory(layout.wal);

@@ -26,7 +26,7 @@ export type NativeErrorCode =
   | 'ROOT_LENGTH'
   /** `rootCreateFile` never overwrites */
   | 'ROOT_EXISTS'
-  /** 64 roots are loaded */
+  /** 64 roots are loaded, or 64 MAC keys */
   | 'TOO_MANY_ROOTS'
   /** every slot of the arena is in use at this moment */
   | 'ARENA_FULL'
@@ -57,7 +57,7 @@ export interface Description {
 export interface Settings {
   /** requests to the random generator between two reseedings by the operating system, 1 to 4294967295 */
   reseedIntervalOps: number;
-  /** upper bound of the key arena, 131072 (128 KiB) to 1073741824 (1 GiB), rounded up to 16 KiB */
+  /** upper bound of the key arena, 393216 (384 KiB) to 1073741824 (1 GiB), rounded up to 32 KiB */
   arenaBytes: number;
 }
 
@@ -137,13 +137,34 @@ export function importKey(
 export function run(root: number, request: Uint8Array, response: Uint8Array): void;
 
 /**
+ * Makes a key of HMAC-SHA-256 in the arena: HKDF-Extract (RFC 5869) of `secret` with `salt`. `secret` is filled with
+ * zeros whatever the outcome. Returns its number.
+ */
+export function extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
+
+/** HKDF-Extract, with `salt`, of the MAC that `macChain` would give: the key of another secret. Returns its number. */
+export function deriveMacKey(key: number, messages: Uint8Array[], salt: Uint8Array): number;
+
+/**
+ * HMAC(… HMAC(HMAC(key, first), second) …, last) into `out` (32 bytes): each MAC is the key of the next, and only the
+ * last is given. At least one message; `out` must not overlap any of them.
+ */
+export function macChain(key: number, messages: Uint8Array[], out: Uint8Array): void;
+
+/**
  * Takes an opened key out of the cache; false if it is not there. It is wiped at once, or when the signature that is
  * being made with it is done. An opening that began before this call is not cached after it; one that begins later is
  * (the caller stops sending such items first).
  */
 export function forget(keyNumber: number): boolean;
 
-/** Wipes all keys, roots and the random generator's state. For the stop; roots can be loaded anew. */
+/** Wipes all keys, MAC keys, roots and the random generator's state. For the stop; roots can be loaded anew. */
 export function wipe(): void;
 
 export function stats(): Statistics;
+
+/** Whether the kernel calls its clock synchronised (adjtimex); null where it does not say. */
+export function clockSynchronised(): boolean | null;
+
+/** No core dump of this process from here on (PR_SET_DUMPABLE 0); false where the system refused. */
+export function forbidCoreDumps(): boolean;

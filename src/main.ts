@@ -8,16 +8,19 @@ import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
+import { macaroonSalt } from './auth/macaroon/key.ts';
 import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
+import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
 import { StartError } from './core/start-error.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
 import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
-import type { EngineDescription } from './engine/engine.ts';
+import type { Engine, EngineDescription } from './engine/engine.ts';
+import { openSystemCalls } from './engine/system-calls.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import { openKeyring } from './keys/directory.ts';
@@ -67,11 +70,12 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   process.umask(0o077);
   const health = createHealth();
   const metrics = createMetrics();
+  forbidCoreDumps(config, log, health);
   const engine = chooseEngine(config, log);
   const store = await openStore(config, log, health);
   try {
     const root = await openRoot(config, log, engine, store);
-    const capabilities = openMacaroons(config);
+    const capabilities = openMacaroons(config, engine.engine);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, {
       engine: engine.engine,
@@ -129,6 +133,18 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   }
 }
 
+/** Before any secret is in memory. */
+function forbidCoreDumps({ allowCoreDumps }: Config, log: Logger, health: Health): void {
+  if (allowCoreDumps) {
+    log.warn('core dumps are allowed: they hold capabilities that were in use, and with OpenSSL keys');
+    return;
+  }
+  const forbidden = openSystemCalls().forbidCoreDumps();
+  health.condition('core_dumps_possible', 'wanted', () => forbidden);
+  if (!forbidden)
+    log.warn('core dumps are NOT forbidden, for want of the native addon: set LimitCORE=0 or ulimit -c 0');
+}
+
 /** From the first to the last byte of a request's body. */
 const bodyTimeoutMs = 5_000;
 
@@ -172,8 +188,10 @@ async function openRoot(
   return root;
 }
 
-function openMacaroons(config: Config): Extract<Capabilities, { ok: true }> {
-  const capabilities = openCapabilities({ dataDir: config.dataDir, amnesia: config.amnesia });
+function openMacaroons(config: Config, engine: Engine): Extract<Capabilities, { ok: true }> {
+  const { dataDir, amnesia } = config;
+  const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
+  const capabilities = openCapabilities({ dataDir, amnesia }, openKey);
   if (!capabilities.ok) throw new StartError(capabilities.problem);
   return capabilities;
 }
@@ -203,7 +221,7 @@ function createServer(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    capabilities: { readonly rootKey: Uint8Array };
+    capabilities: { readonly rootKey: MacKey };
     health: Health;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];

@@ -58,7 +58,7 @@ export async function openAudit(
   if (config.audit === 'off') {
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
-  const secret = openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes);
+  const secret = engine.extractMacKey(openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes), '');
   const keys = rotatingKeys(await AttestationKeyStore.open(engine, root, store), lane);
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
   const rotation = new KeyRotation({
@@ -87,7 +87,8 @@ export async function openAudit(
     },
     {
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
-      anchors: storeAnchors(store, deriveSecrets(secret).anchor),
+      macKey: engine.macKey,
+      anchors: storeAnchors(store, deriveSecrets(engine.macKey(secret)).anchor),
       keys: { page: (after) => inventoryPage(store, after) },
       ...(witnessing === undefined
         ? undefined

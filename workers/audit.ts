@@ -5,6 +5,8 @@ import type { ServiceData } from '../src/audit/protocol.ts';
 import { sealOnThread } from '../src/audit/sealer.ts';
 import { AuditService } from '../src/audit/service.ts';
 import { systemClock } from '../src/core/clock.ts';
+import { softwareMacKey } from '../src/core/mac-key.ts';
+import { openNativeMacKey } from '../src/engine/native/index.ts';
 import { lockDirectory } from '../src/store/lmdb/directory-lock.ts';
 
 /** The whole of the log's thread. */
@@ -14,4 +16,5 @@ new AuditService(workerData as ServiceData, parentPort as MessagePort, {
   bootId: readBootId(),
   lock: lockDirectory,
   seal: sealOnThread(),
+  macKey: (secret) => (typeof secret === 'number' ? openNativeMacKey(secret) : softwareMacKey(secret)),
 }).start();

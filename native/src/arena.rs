@@ -8,19 +8,21 @@ use crate::pages::{InChild, Pages, wipe};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// 16 KiB: a multiple of every page size in use, four ML-DSA-65 keys, and small enough that eight slabs (one
-/// of each slot size and some to spare) fit under the smallest configurable arena.
-pub const SLAB_BYTES: usize = 16 * 1024;
-/// Eight slabs, so that one key of each size and the scratch to open another fit together.
-pub const MIN_BYTES: usize = 8 * SLAB_BYTES;
+/// 32 KiB: a multiple of every page size in use, eight ML-DSA-65 keys, and room for the largest thing that
+/// aws-lc asks for at once, 22 KiB for RSA-4096 with AVX-512 (crypto/fipsmodule/bn/rsaz_exp_x2.c).
+pub const SLAB_BYTES: usize = 32 * 1024;
+/// Twelve slabs: one of each slot size and one to spare, so that a key and the scratch to use it fit together.
+pub const MIN_BYTES: usize = 12 * SLAB_BYTES;
 /// 1 GiB holds 250,000 ML-DSA-65 keys; more is a mistyped setting.
 pub const MAX_BYTES: usize = 1 << 30;
 /// 4 MiB stays under the customary RLIMIT_MEMLOCK of 8 MiB, with room for others.
 pub const DEFAULT_BYTES: usize = 4 << 20;
 
-/// Slot sizes, multiples of 64 so that slots start on cache lines: Ed25519 keys, roots and seeds (64); AEAD
-/// contexts and P-256 PKCS#8 (640); ML-DSA-44 and RSA PKCS#8 (2560); ML-DSA-65 (4032); ML-DSA-87 (4928).
-const CLASS_BYTES: [usize; 5] = [64, 640, 2560, 4032, 4928];
+/// Slot sizes, multiples of 64 so that slots start on cache lines: Ed25519 keys, roots, seeds and the small
+/// structs of aws-lc (64, 128); its numbers of 1024, 2048 and 4096 bits and the headers of awslc_heap.rs (192,
+/// 320, 576); AEAD contexts and P-256 PKCS#8 (640); products (1088); ML-DSA-44 and RSA PKCS#8 (2560); ML-DSA-65
+/// (4032); ML-DSA-87 (4928); scratch of RSA (10880, 32768).
+const CLASS_BYTES: [usize; 12] = [64, 128, 192, 320, 576, 640, 1088, 2560, 4032, 4928, 10_880, SLAB_BYTES];
 pub const MAX_SLOT_BYTES: usize = CLASS_BYTES[CLASS_BYTES.len() - 1];
 const UNASSIGNED: u8 = u8::MAX;
 const BITMAP_WORDS: usize = SLAB_BYTES / 64 / 64;
@@ -112,6 +114,12 @@ impl Arena {
         state.slabs[index as usize].class = class;
         state.list(index);
         Some(index)
+    }
+
+    #[cfg(test)]
+    pub fn holds(&self, at: *const u8) -> bool {
+        let start = self.pages.at(0).as_ptr().cast_const();
+        (start..start.wrapping_add(self.pages.len())).contains(&at)
     }
 
     pub fn usage(&self) -> Usage {
@@ -215,6 +223,27 @@ impl Slot {
 
     pub fn slab(&self) -> u32 {
         self.slab
+    }
+}
+
+/// Where a slot is, for those that keep it beside its bytes.
+#[derive(Clone, Copy)]
+pub struct RawSlot {
+    slab: u32,
+    slot: u16,
+    class: u8,
+}
+
+impl Slot {
+    pub fn into_raw(self) -> (RawSlot, NonNull<u8>) {
+        let slot = std::mem::ManuallyDrop::new(self);
+        (RawSlot { slab: slot.slab, slot: slot.slot, class: slot.class }, slot.start)
+    }
+
+    /// # Safety
+    /// The parts are those of one `into_raw` of this arena, and taken back once; `len` is at most what was asked for.
+    pub unsafe fn from_raw(arena: &'static Arena, raw: RawSlot, start: NonNull<u8>, len: usize) -> Slot {
+        Slot { arena, start, len, class: raw.class, slab: raw.slab, slot: raw.slot }
     }
 }
 

@@ -1,7 +1,8 @@
-//! RSA and ECDSA P-256 by aws-lc. Private keys of these types are objects in aws-lc's heap, which clears
-//! every block it frees; their encodings only ever stand in the arena.
+//! RSA and ECDSA P-256 by aws-lc. Private keys of these types are objects of aws-lc in the arena, and so is what
+//! it allocates while it uses them (awslc_heap.rs); verification takes the ordinary heap.
 
-use crate::failure::Status;
+use crate::awslc_heap::{in_arena, in_arena_if_room};
+use crate::failure::{Failure, Status};
 use aws_lc_sys as lc;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -63,11 +64,12 @@ impl EvpKey {
         self.kind
     }
 
-    pub fn generate(kind: EvpKind) -> Option<EvpKey> {
-        match kind {
+    /// None where aws-lc could not make one.
+    pub fn generate(kind: EvpKind) -> Result<Option<EvpKey>, Failure> {
+        in_arena(|| match kind {
             EvpKind::P256 => Self::generate_p256(),
             EvpKind::Rsa(bits) => Self::generate_rsa(bits),
-        }
+        })
     }
 
     fn generate_p256() -> Option<EvpKey> {
@@ -110,8 +112,12 @@ impl EvpKey {
         }
     }
 
-    /// RFC 5958. The key is checked for consistency, and must fill `der` exactly.
-    pub fn from_pkcs8(der: &[u8]) -> Option<EvpKey> {
+    /// RFC 5958. The key is checked for consistency, and must fill `der` exactly; None otherwise.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Option<EvpKey>, Failure> {
+        in_arena(|| Self::parse_pkcs8(der))
+    }
+
+    fn parse_pkcs8(der: &[u8]) -> Option<EvpKey> {
         let mut cbs = MaybeUninit::uninit();
         // SAFETY: the CBS only borrows der during this function.
         unsafe {
@@ -129,7 +135,8 @@ impl EvpKey {
     /// Writes PKCS#8 into the front of `out` (arena bytes) and returns its length.
     pub fn write_pkcs8(&self, out: &mut [u8]) -> Option<usize> {
         // SAFETY: marshals into the CBB it is given; the key is valid.
-        write_der(out, |cbb| unsafe { lc::EVP_marshal_private_key(cbb, self.key.as_ptr()) })
+        let marshal = |cbb| unsafe { lc::EVP_marshal_private_key(cbb, self.key.as_ptr()) };
+        in_arena(|| write_der(out, marshal)).ok().flatten()
     }
 
     /// SEC1 uncompressed point, or SubjectPublicKeyInfo.
@@ -184,9 +191,9 @@ impl EvpKey {
         let digest = sha256(message);
         let mut written = 0;
         // SAFETY: out has the room that ECDSA_size asks for.
-        let done = unsafe {
+        let done = in_arena(|| unsafe {
             lc::ECDSA_sign(0, digest.as_ptr(), digest.len(), out.as_mut_ptr(), &mut written, self.ec())
-        };
+        });
         finish(done, written as usize)
     }
 
@@ -196,7 +203,7 @@ impl EvpKey {
         let digest = sha256(message);
         let mut written = 0;
         // SAFETY: out has room for a signature as long as the modulus, checked above.
-        let done = unsafe {
+        let done = in_arena(|| unsafe {
             lc::RSA_sign(
                 lc::NID_sha256,
                 digest.as_ptr(),
@@ -205,7 +212,7 @@ impl EvpKey {
                 &mut written,
                 self.rsa(),
             )
-        };
+        });
         finish(done, written as usize)
     }
 
@@ -215,7 +222,7 @@ impl EvpKey {
         let digest = sha256(message);
         let mut written = 0;
         // SAFETY: out is valid for its length, and aws-lc checks that the signature fits.
-        let done = unsafe {
+        let done = in_arena(|| unsafe {
             lc::RSA_sign_pss_mgf1(
                 self.rsa(),
                 &mut written,
@@ -227,7 +234,7 @@ impl EvpKey {
                 lc::EVP_sha256(),
                 PSS_SALT_BYTES,
             )
-        };
+        });
         finish(done, written)
     }
 
@@ -331,8 +338,8 @@ fn verdict(usable: bool, valid: bool) -> Status {
     if usable { Status::SignatureInvalid } else { Status::KeyUnusable }
 }
 
-fn finish(done: i32, written: usize) -> Result<usize, Status> {
-    if done == 1 {
+fn finish(done: Result<i32, Failure>, written: usize) -> Result<usize, Status> {
+    if matches!(done, Ok(1)) {
         return Ok(written);
     }
     clear_errors();
@@ -348,9 +355,9 @@ pub fn clear_errors() {
 /// Seeds aws-lc's generator, which gathers CPU jitter for 20 to 30 ms the first time in a process: at the start
 /// rather than inside somebody's first signature.
 pub fn seed_generator() {
-    let mut unused = [0; 1];
-    // SAFETY: one byte of room. Failing here means nothing: signing draws again, and reports.
-    unsafe { lc::RAND_bytes(unused.as_mut_ptr(), unused.len()) };
+    // With what else aws-lc sets up once, when the first key is made. Failing here means nothing: signing draws again.
+    drop(in_arena_if_room(EvpKey::generate_p256));
+    clear_errors();
 }
 
 fn sha256(message: &[u8]) -> [u8; SHA256_BYTES] {

@@ -8,14 +8,11 @@ use crate::failure::{Failure, Status};
 use crate::schemes::Material;
 use crate::{root, seal};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// More shards than crypto threads, so that two threads seldom meet on one lock.
 const SHARDS: usize = 16;
-/// RSA and P-256 keys live in aws-lc's heap, up to about 10 KiB each (RSA-4096 with its Montgomery tables):
-/// 1,024 of them hold 10 MiB.
-const MAX_HEAP_KEYS: usize = 1024;
 /// Victims are drawn as the oldest sixteenth at once, so that one walk over all keys serves many evictions.
 const VICTIM_FRACTION: usize = 16;
 
@@ -25,22 +22,13 @@ pub struct Key {
     last_used: AtomicU64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Home {
-    Arena,
-    Heap,
-}
-
 impl Key {
+    /// None for what lies in many slots.
     fn slot(&self) -> Option<&Slot> {
         match &self.material {
             Material::Ed25519(slot) | Material::MlDsa(_, slot) => Some(slot),
             Material::Evp(_) => None,
         }
-    }
-
-    fn home(&self) -> Home {
-        if self.slot().is_some() { Home::Arena } else { Home::Heap }
     }
 }
 
@@ -52,23 +40,17 @@ struct Shard {
 }
 
 /// Candidates for eviction, oldest first: key number and the time it was last used when it was chosen.
-#[derive(Default)]
-struct Victims {
-    arena: VecDeque<(u32, u64)>,
-    heap: VecDeque<(u32, u64)>,
-}
+type Victims = VecDeque<(u32, u64)>;
 
 struct Cache {
     shards: [RwLock<Shard>; SHARDS],
     victims: Mutex<Victims>,
-    heap_keys: AtomicUsize,
     evictions: AtomicU64,
 }
 
 static CACHE: LazyLock<Cache> = LazyLock::new(|| Cache {
     shards: std::array::from_fn(|_| RwLock::default()),
     victims: Mutex::default(),
-    heap_keys: AtomicUsize::new(0),
     evictions: AtomicU64::new(0),
 });
 
@@ -100,7 +82,8 @@ pub fn forget(number: u32) -> bool {
         shard.forgotten += 1;
         shard.keys.remove(&number)
     };
-    removed.inspect(|key| CACHE.count_out(key)).is_some()
+    // Cleared outside of the lock.
+    removed.is_some()
 }
 
 pub fn forget_all() {
@@ -110,7 +93,7 @@ pub fn forget_all() {
             shard.forgotten += 1;
             std::mem::take(&mut shard.keys)
         };
-        removed.values().for_each(|key| CACHE.count_out(key));
+        drop(removed);
     }
 }
 
@@ -144,23 +127,10 @@ impl Cache {
     }
 
     fn keep(&self, number: u32, key: &Arc<Key>, seen: u64) {
-        let heap_full = {
-            let mut shard = self.shard(number).write().unwrap_or_else(PoisonError::into_inner);
-            // Another thread may have opened it meanwhile, or it was forgotten: then this one is used once.
-            if shard.forgotten != seen || shard.keys.contains_key(&number) {
-                return;
-            }
-            shard.keys.insert(number, key.clone());
-            key.home() == Home::Heap && self.heap_keys.fetch_add(1, Ordering::Relaxed) >= MAX_HEAP_KEYS
-        };
-        if heap_full {
-            self.evict_oldest(&mut self.victims(), Home::Heap);
-        }
-    }
-
-    fn count_out(&self, key: &Key) {
-        if key.home() == Home::Heap {
-            self.heap_keys.fetch_sub(1, Ordering::Relaxed);
+        let mut shard = self.shard(number).write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have opened it meanwhile, or it was forgotten: then this one is used once.
+        if shard.forgotten == seen {
+            shard.keys.entry(number).or_insert_with(|| key.clone());
         }
     }
 
@@ -169,10 +139,11 @@ impl Cache {
     }
 
     /// Frees a slot of the size wanted: the least recently used key, and if it has another size, all the keys
-    /// of its slab that are idle, so that the slab can change its size.
+    /// of its slab that are idle, so that the slab can change its size. What lies in many slots frees some of most
+    /// sizes; where that is not enough the caller asks again.
     fn evict_for(&self, len: usize) -> bool {
         let mut victims = self.victims();
-        let Some(key) = self.evict_oldest(&mut victims, Home::Arena) else { return false };
+        let Some(key) = self.evict_oldest(&mut victims) else { return false };
         let Some(slot) = key.slot() else { return true };
         if !slot.is_of_class(len) {
             self.evict_where(|key| key.slot().is_some_and(|other| other.slab() == slot.slab()));
@@ -181,20 +152,16 @@ impl Cache {
     }
 
     /// Takes out the idle key that was used longest ago.
-    fn evict_oldest(&self, victims: &mut Victims, home: Home) -> Option<Arc<Key>> {
+    fn evict_oldest(&self, victims: &mut Victims) -> Option<Arc<Key>> {
         let mut refills = 0;
         loop {
-            let queue = match home {
-                Home::Arena => &mut victims.arena,
-                Home::Heap => &mut victims.heap,
-            };
-            let Some((number, chosen_at)) = queue.pop_front() else {
+            let Some((number, chosen_at)) = victims.pop_front() else {
                 // Twice: candidates used since the first walk are no reason to give up; a busy loop is.
                 if refills == 2 {
                     return None;
                 }
                 refills += 1;
-                *queue = self.oldest(home);
+                *victims = self.oldest();
                 continue;
             };
             let mut shard = self.shard(number).write().unwrap_or_else(PoisonError::into_inner);
@@ -203,14 +170,13 @@ impl Cache {
             }) {
                 let key = shard.keys.remove(&number)?;
                 drop(shard);
-                self.count_out(&key);
                 self.evictions.fetch_add(1, Ordering::Relaxed);
                 return Some(key);
             }
         }
     }
 
-    fn oldest(&self, home: Home) -> VecDeque<(u32, u64)> {
+    fn oldest(&self) -> Victims {
         let mut idle = Vec::new();
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
@@ -218,7 +184,7 @@ impl Cache {
                 shard
                     .keys
                     .iter()
-                    .filter(|(_, key)| key.home() == home && Arc::strong_count(key) == 1)
+                    .filter(|(_, key)| Arc::strong_count(key) == 1)
                     .map(|(&number, key)| (number, key.last_used.load(Ordering::Relaxed))),
             );
         }
@@ -238,7 +204,6 @@ impl Cache {
                 shard.keys.extract_if(|_, key| Arc::strong_count(key) == 1 && matches(key)).collect()
             };
             self.evictions.fetch_add(removed.len() as u64, Ordering::Relaxed);
-            removed.iter().for_each(|(_, key)| self.count_out(key));
         }
     }
 }

@@ -3,18 +3,21 @@
 //! No function here returns private key bytes, and none may be added that does.
 
 mod arena;
+mod awslc_heap;
 mod batch;
 mod drbg;
 mod ed25519;
 mod evp;
 mod failure;
 mod keys;
+mod macs;
 mod mldsa;
 mod pages;
 mod root;
 mod schemes;
 mod seal;
 mod stack;
+mod system;
 
 use failure::Failure;
 use napi::bindgen_prelude::{FromNapiValue, JsValue, Uint8Array, Unknown};
@@ -104,7 +107,7 @@ pub fn configure(settings: Unknown) -> Result<()> {
     let bytes = whole_number(settings.arena_bytes)
         .map(|bytes| bytes as usize)
         .filter(|bytes| (arena::MIN_BYTES..=arena::MAX_BYTES).contains(bytes))
-        .ok_or_else(|| Failure::argument("arenaBytes is a whole number from 131072 to 1073741824"))?;
+        .ok_or_else(|| Failure::argument("arenaBytes is a whole number from 393216 to 1073741824"))?;
     if !arena::configure(bytes) {
         return Err(Failure::new("ALREADY_CONFIGURED", "the arena has another size already").into());
     }
@@ -174,8 +177,52 @@ pub fn forget(key_number: Unknown) -> Result<bool> {
 }
 
 #[napi(catch_unwind)]
+pub fn extract_mac_key(secret: Unknown, salt: Unknown) -> Result<u32> {
+    scrubbed(|| {
+        let mut secret = View::of(&secret)?;
+        let made = View::of(&salt).and_then(|salt| macs::extract(secret.bytes(), salt.bytes()));
+        pages::wipe(secret.bytes_mut());
+        made
+    })
+}
+
+#[napi(catch_unwind)]
+pub fn derive_mac_key(key: Unknown, messages: Vec<Unknown>, salt: Unknown) -> Result<u32> {
+    scrubbed(|| {
+        let views = chain_of(&messages)?;
+        macs::derive(number(&key)?, views.iter().map(View::bytes), View::of(&salt)?.bytes())
+    })
+}
+
+/// HMAC's context and SHA-256's frames, rounded up.
+const MAC_STACK_BYTES: usize = 16 << 10;
+
+#[napi(catch_unwind)]
+pub fn mac_chain(key: Unknown, messages: Vec<Unknown>, out: Unknown) -> Result<()> {
+    #[inline(never)]
+    fn apart(key: &Unknown, messages: &[Unknown], out: &Unknown) -> std::result::Result<(), Failure> {
+        let (views, mut out) = (chain_of(messages)?, View::of(out)?);
+        if out.len != macs::MAC_BYTES || views.iter().any(|view| view.overlaps(&out)) {
+            return Err(Failure::argument("a MAC needs 32 bytes, apart from the messages"));
+        }
+        macs::chain(number(key)?, views.iter().map(View::bytes), out.bytes_mut())
+    }
+    let made = apart(&key, &messages, &out);
+    stack::scrub(MAC_STACK_BYTES);
+    Ok(made?)
+}
+
+fn chain_of(messages: &[Unknown]) -> std::result::Result<Vec<View>, Failure> {
+    if messages.is_empty() {
+        return Err(Failure::argument("a chain has at least one message"));
+    }
+    messages.iter().map(View::of).collect()
+}
+
+#[napi(catch_unwind)]
 pub fn wipe() {
     keys::forget_all();
+    macs::forget_all();
     root::forget_all();
     drbg::forget();
     stack::scrub(stack::MAX_BYTES);
@@ -196,6 +243,16 @@ pub fn stats() -> Statistics {
         evictions: keys::evictions() as f64,
         reseeds: drbg::reseeds() as f64,
     }
+}
+
+#[napi(catch_unwind)]
+pub fn clock_synchronised() -> Option<bool> {
+    system::clock_synchronised()
+}
+
+#[napi(catch_unwind)]
+pub fn forbid_core_dumps() -> bool {
+    system::forbid_core_dumps()
 }
 
 /// What `generate` and `importKey` have in common.

@@ -37,7 +37,7 @@ pub enum Material {
     Ed25519(Slot),
     /// the expanded secret key of FIPS 204, in the arena
     MlDsa(&'static ParameterSet, Slot),
-    /// in aws-lc's heap
+    /// an object of aws-lc, in the arena
     Evp(EvpKey),
 }
 
@@ -81,7 +81,7 @@ impl KeyType {
                 self.expand_new(seed)
             }
             Family::Evp(kind) => {
-                let key = EvpKey::generate(kind).ok_or_else(|| {
+                let key = EvpKey::generate(kind)?.ok_or_else(|| {
                     evp::clear_errors();
                     Failure::new("INTERNAL", "key generation failed")
                 })?;
@@ -98,7 +98,7 @@ impl KeyType {
             }
             Family::Ed25519 | Family::MlDsa(_) => Err(Failure::argument("a seed has 32 bytes")),
             Family::Evp(kind) => encode(
-                &parse_pkcs8(secret.bytes(), kind)
+                &parse_pkcs8(secret.bytes(), kind)?
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
             ),
         }
@@ -131,18 +131,21 @@ impl KeyType {
                     .map_err(|_| Status::Internal)?;
                 Ok(Material::MlDsa(set, secret_key))
             }
-            Family::Evp(kind) => parse_pkcs8(bytes, kind).map(Material::Evp).ok_or(Status::KeyUnusable),
+            Family::Evp(kind) => {
+                let key = parse_pkcs8(bytes, kind).map_err(|_| Status::Internal)?;
+                key.map(Material::Evp).ok_or(Status::KeyUnusable)
+            }
             Family::Ed25519 | Family::MlDsa(_) => Err(Status::KeyUnusable),
         }
     }
 }
 
-fn parse_pkcs8(der: &[u8], kind: EvpKind) -> Option<EvpKey> {
-    let key = EvpKey::from_pkcs8(der).filter(|key| key.kind() == kind);
+fn parse_pkcs8(der: &[u8], kind: EvpKind) -> Result<Option<EvpKey>, Failure> {
+    let key = EvpKey::from_pkcs8(der)?.filter(|key| key.kind() == kind);
     if key.is_none() {
         evp::clear_errors();
     }
-    key
+    Ok(key)
 }
 
 fn encode(key: &EvpKey) -> Result<NewKey, Failure> {

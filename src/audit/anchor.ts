@@ -1,4 +1,5 @@
-import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import type { MacKey } from '../core/mac-key.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { TreeHead } from './head.ts';
@@ -20,7 +21,7 @@ export interface AnchorStore {
 export const anchorKey = 'audit/anchor';
 
 /** An anchor in the key store, authenticated. Refuses with AuditUnavailable where what is stored is not authentic. */
-export function storeAnchors(store: Store, key: KeyObject): AnchorStore {
+export function storeAnchors(store: Store, key: MacKey): AnchorStore {
   return {
     async load() {
       const found = await store.get(anchorKey);
@@ -57,18 +58,18 @@ function continues(known: Anchor, next: Anchor): boolean {
 }
 
 /** JSON, then HMAC-SHA-256 of it. */
-export function sealAnchor(anchor: Anchor, key: KeyObject): Uint8Array {
+export function sealAnchor(anchor: Anchor, key: MacKey): Uint8Array {
   const { origin, epoch, size, root, bootId } = anchor;
   const text = Buffer.from(
     JSON.stringify({ origin, epoch, size, root: Buffer.from(root).toString('hex'), bootId }),
   );
-  return Buffer.concat([text, createHmac('sha256', key).update(text).digest()]);
+  return Buffer.concat([text, key.mac(text)]);
 }
 
-export function openAnchor(sealed: Uint8Array, key: KeyObject): Anchor | undefined {
+export function openAnchor(sealed: Uint8Array, key: MacKey): Anchor | undefined {
   if (sealed.length <= 32) return undefined;
   const text = sealed.subarray(0, -32);
-  const authentic = timingSafeEqual(createHmac('sha256', key).update(text).digest(), sealed.subarray(-32));
+  const authentic = timingSafeEqual(key.mac(text), sealed.subarray(-32));
   if (!authentic) return undefined;
   const { origin, epoch, size, root, bootId } = JSON.parse(Buffer.from(text).toString());
   return { origin, epoch, size, root: Buffer.from(root, 'hex'), bootId };

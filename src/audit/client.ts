@@ -23,7 +23,7 @@ import {
   urgentMark,
 } from './protocol.ts';
 import { eventEnd, packEvent } from './record.ts';
-import { deriveSecrets } from './secrets.ts';
+import { openSecrets } from './secrets.ts';
 
 /** At admission; full means 429, and no key is used. 2,048 records are 20 ms of 100,000 a second. */
 export const maxSlots = 2_048;
@@ -82,7 +82,7 @@ export class AuditLogClient implements AuditLog {
     this.#parts = parts;
     this.#directory = data.directory;
     this.#statistics = new Float64Array(data.statistics);
-    this.#hasher = new InputHasher(deriveSecrets(data.secret).inputRoot, data.inputHash);
+    this.#hasher = new InputHasher(openSecrets(parts, data.secret).inputRoot, data.inputHash);
     port.on('message', (message) => this.#receive(message));
     this.#sweep = setInterval(() => this.#refuseOverdue(), sweepMs);
     this.#sweep.unref();

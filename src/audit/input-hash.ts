@@ -1,6 +1,6 @@
-import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from 'node:crypto';
+import { hash } from 'node:crypto';
+import type { MacKey } from '../core/mac-key.ts';
 import { ownMember } from '../core/own-member.ts';
-import { hmacHex, type PreparedHmac, prepareHmac } from './hmac.ts';
 
 /**
  * How a record names its input. A bare digest of a payload with few possible values gives the payload away to whoever
@@ -19,24 +19,24 @@ export interface InputHashOptions {
 /** Digests come as BLAKE3, which is what the service's callers send. */
 const digestAlg = 'blake3';
 const digestBytes = 32;
-/** A KeyObject and its entry take about 300 bytes. */
+/** A key and its entry take about 300 bytes; in ordinary memory, 1 KiB. */
 const maxCachedKeys = 10_000;
 
 /** A tenant's key, and the bytes that all its messages begin with, with room for a digest behind them. */
 interface TenantKey {
-  readonly key: KeyObject;
-  /** Over the tenant's messages, which differ in the digest at their end. */
-  readonly hmac: PreparedHmac;
+  readonly key: MacKey;
+  /** The tenant's messages differ in the digest at their end. */
+  readonly message: Buffer;
   readonly digestAt: number;
 }
 
 export class InputHasher {
-  readonly #root: Uint8Array;
+  readonly #root: MacKey;
   readonly #options: InputHashOptions;
   readonly #keys = new Map<string, TenantKey>();
 
-  /** `root`: 32 secret bytes that nothing else uses. */
-  constructor(root: Uint8Array, options: InputHashOptions) {
+  /** `root`: a key that nothing else uses. */
+  constructor(root: MacKey, options: InputHashOptions) {
     this.#root = root;
     this.#options = options;
   }
@@ -49,12 +49,12 @@ export class InputHasher {
   inputHash(tenant: string, opId: string, digestHex: string): string {
     const mode = this.modeOf(tenant);
     if (mode === 'plain') return `b3:${digestHex}`;
-    const { key, hmac, digestAt } = this.#key(tenant);
+    const { key, message, digestAt } = this.#key(tenant);
     if (mode === 'commit') {
       return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, digestAlg, digestHex)}`;
     }
-    hmac.inner.write(digestHex, digestAt, 'hex');
-    return `hmac-sha256:${this.#options.kid}:${hmacHex(hmac)}`;
+    message.write(digestHex, digestAt, 'hex');
+    return `hmac-sha256:${this.#options.kid}:${key.mac(message).toString('hex')}`;
   }
 
   /** Hex, 16 bytes. */
@@ -66,11 +66,9 @@ export class InputHasher {
     const cached = this.#keys.get(tenant);
     if (cached !== undefined) return cached;
     const info = `intaglio/audit-input/v1\0${tenant}\0${this.#options.kid}`;
-    const bytes = new Uint8Array(hkdfSync('sha256', this.#root, '', info, 32));
     const prefix = Buffer.from(messagePrefix(tenant, digestAlg));
-    const hmac = prepareHmac(bytes, prefix.length + digestBytes);
-    hmac.inner.set(prefix, hmac.messageAt);
-    const made = { key: createSecretKey(bytes), hmac, digestAt: hmac.messageAt + prefix.length };
+    const message = Buffer.concat([prefix, Buffer.alloc(digestBytes)]);
+    const made = { key: this.#root.expand(info), message, digestAt: prefix.length };
     if (this.#keys.size >= maxCachedKeys) this.#keys.clear();
     this.#keys.set(tenant, made);
     return made;
@@ -86,15 +84,13 @@ function message(tenant: string, alg: string, digestHex: string): Buffer {
 }
 
 /** Hex of HMAC-SHA-256(K_tenant, "kms-audit-input/v1" 0 tenant 0 alg 0 digest). */
-export function keyedInputHash(key: KeyObject, tenant: string, alg: string, digestHex: string): string {
-  return createHmac('sha256', key)
-    .update(message(tenant, alg, digestHex))
-    .digest('hex');
+export function keyedInputHash(key: MacKey, tenant: string, alg: string, digestHex: string): string {
+  return key.mac(message(tenant, alg, digestHex)).toString('hex');
 }
 
 /** HMAC-SHA-256(K_tenant, "kms-audit-salt/v1" 0 op_id), its first 16 bytes. */
-export function commitmentSalt(key: KeyObject, opId: string): Buffer {
-  return createHmac('sha256', key).update(`kms-audit-salt/v1\0${opId}`).digest().subarray(0, 16);
+export function commitmentSalt(key: MacKey, opId: string): Buffer {
+  return key.mac(Buffer.from(`kms-audit-salt/v1\0${opId}`)).subarray(0, 16);
 }
 
 /** Hex of SHA-256("kms-audit-commit/v1" 0 salt message): whoever has the salt and the digest can check it. */

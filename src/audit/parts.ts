@@ -4,6 +4,7 @@ import type { AnchorStore } from './anchor.ts';
 import type { PublishedCheckpoint } from './audit-log.ts';
 import type { NoteSigner } from './note.ts';
 import type { Witnessed } from './protocol.ts';
+import type { SecretParts } from './secrets.ts';
 
 /** The keys that sign checkpoints of one origin, which is also their name. */
 export interface AttestationKeys {
@@ -18,7 +19,7 @@ export interface KeyInventory {
 }
 
 /** What the log needs of the service around it: keys, store, network. */
-export interface AuditLogParts {
+export interface AuditLogParts extends SecretParts {
   attestationKeys(origin: string): Promise<AttestationKeys>;
   /** Where the store keeps the anchor; undefined only where no store outlives the process. */
   readonly anchors: AnchorStore | undefined;

@@ -1,3 +1,4 @@
+import type { MacKeyRef } from '../core/mac-key.ts';
 import type { Acceptance, AuditState } from './audit-log.ts';
 import type { DiskFailure } from './disk-failures.ts';
 import type { InputHashOptions } from './input-hash.ts';
@@ -53,8 +54,8 @@ export interface ServiceData {
   readonly directory: string;
   /** HEAD, outside the audit directory, or it would be restored together with it. */
   readonly headPath: string;
-  /** 32 bytes, from outside the audit directory. */
-  readonly secret: Uint8Array;
+  /** From outside the audit directory. */
+  readonly secret: MacKeyRef;
   readonly origin: string;
   readonly inputHash: InputHashOptions;
   readonly options: LogOptions;

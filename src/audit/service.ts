@@ -28,9 +28,9 @@ import { type IntegrityFailure, type Recovered, recover, unreadable } from './re
 import { repairLog } from './repair.ts';
 import { scrubLog } from './scrub.ts';
 import type { Seal } from './sealer.ts';
-import { type AuditSecrets, deriveSecrets } from './secrets.ts';
+import { type AuditSecrets, openSecrets, type SecretParts } from './secrets.ts';
 
-export interface ServiceParts {
+export interface ServiceParts extends SecretParts {
   readonly files: Files;
   readonly clock: Clock;
   readonly bootId: string;
@@ -68,7 +68,7 @@ export class AuditService {
     this.#data = data;
     this.#port = port;
     this.#parts = parts;
-    this.#secrets = deriveSecrets(data.secret);
+    this.#secrets = openSecrets(parts, data.secret);
     this.#statistics = new Float64Array(data.statistics);
     this.#questions = new Questions(
       (message) => port.postMessage(message),

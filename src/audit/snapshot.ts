@@ -1,4 +1,5 @@
-import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
+import type { MacKey } from '../core/mac-key.ts';
 import type { KeyState } from './logged-keys.ts';
 
 /** What replay needs to begin after a sealed segment instead of at the first record. */
@@ -21,7 +22,7 @@ const macBytes = 32;
  * JSON, then HMAC-SHA-256 of the origin and it: it says where sequence numbers go on, and no root covers that. A key has its
  * number, or a list of that and its states.
  */
-export function sealSnapshot(origin: string, snapshot: Snapshot, key: KeyObject): Buffer {
+export function sealSnapshot(origin: string, snapshot: Snapshot, key: MacKey): Buffer {
   const { size, nodes, lastTs, seqs, keys } = snapshot;
   const numbers: Record<string, number | number[]> = Object.create(null);
   for (const [id, seq] of seqs) {
@@ -39,7 +40,7 @@ export function sealSnapshot(origin: string, snapshot: Snapshot, key: KeyObject)
   return Buffer.concat([text, mac(origin, text, key)]);
 }
 
-export function openSnapshot(origin: string, sealed: Buffer, key: KeyObject): Snapshot | undefined {
+export function openSnapshot(origin: string, sealed: Buffer, key: MacKey): Snapshot | undefined {
   if (sealed.length <= macBytes) return undefined;
   const text = sealed.subarray(0, -macBytes);
   if (!timingSafeEqual(mac(origin, text, key), sealed.subarray(-macBytes))) return undefined;
@@ -63,6 +64,6 @@ export function openSnapshot(origin: string, sealed: Buffer, key: KeyObject): Sn
   };
 }
 
-function mac(origin: string, text: Buffer, key: KeyObject): Buffer {
-  return createHmac('sha256', key).update(`${origin}\n`).update(text).digest();
+function mac(origin: string, text: Buffer, key: MacKey): Buffer {
+  return key.mac(Buffer.concat([Buffer.from(`${origin}\n`), text]));
 }

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { MacKeyRef } from '../core/mac-key.ts';
 import { workerEnvironment } from '../core/worker-environment.ts';
 import { AuditLogClient } from './client.ts';
 import type { InputHashOptions } from './input-hash.ts';
@@ -9,8 +10,8 @@ export interface AuditLogSettings {
   readonly directory: string;
   /** Outside the audit directory. */
   readonly headPath: string;
-  /** 32 bytes, from outside the audit directory. */
-  readonly secret: Uint8Array;
+  /** From outside the audit directory. */
+  readonly secret: MacKeyRef;
   /** Names the log: a URL without its scheme, such as kms.example/audit/node-1. */
   readonly origin: string;
   readonly inputHash: InputHashOptions;

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
 import { serveCommand } from './serve.ts';
@@ -29,4 +30,8 @@ function pointToHelp(command: Command): void {
 }
 
 pointToHelp(program);
+// Most commands hold a capability or a key for a moment, and a witness its keys. `serve` has a setting for this.
+program.hook('preAction', (_, command) => {
+  if (command.parent !== program || command.name() !== 'serve') openSystemCalls().forbidCoreDumps();
+});
 await program.parseAsync();

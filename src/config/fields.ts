@@ -189,9 +189,15 @@ export const fields = {
   ),
   keyCacheBytes: field(
     'KMS_KEY_CACHE_BYTES',
-    integer(64 * kib, 1024 * mib),
+    integer(384 * kib, 1024 * mib),
     4 * mib,
-    'Bytes of locked memory for opened private keys; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys.',
+    'Bytes of locked memory for opened private keys and all other secrets; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys, or 600 of RSA-2048, or 400 of RSA-4096; a signature with a key that was wiped takes a fifth (ML-DSA-65) to twice as long (RSA).',
+  ),
+  allowCoreDumps: field(
+    'KMS_ALLOW_CORE_DUMPS',
+    boolean,
+    false,
+    'Leaves core dumps and debuggers of the same user on. Otherwise the process is made undumpable (PR_SET_DUMPABLE) before it opens any secret, which needs the native addon; without it a log line says so, and only `ulimit -c 0` or `LimitCORE=0` of systemd keeps the kernel from writing one.',
   ),
   audit: field<'on' | 'off'>(
     'KMS_AUDIT',

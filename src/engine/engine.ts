@@ -4,6 +4,7 @@
  */
 
 import type { KeyType } from '../algorithms/ids.ts';
+import type { MacKey, MacKeyRef } from '../core/mac-key.ts';
 
 export {
   type KeyType,
@@ -81,10 +82,19 @@ export interface Engine {
   /** Wipes the opened key of this number: with `native` for the whole process, with `openssl` in this thread only. */
   forget(keyNumber: number): void;
 
+  /**
+   * HKDF-Extract (RFC 5869 section 2.2) of a secret: a MAC key, with `native` in its own pages. Wipes `secret`, which
+   * should be made over an ArrayBuffer: of other small arrays V8 may keep a copy. The reference may cross to a worker thread.
+   */
+  extractMacKey(secret: Uint8Array, salt: string): MacKeyRef;
+
+  /** What computes with a MAC key of this engine. */
+  macKey(ref: MacKeyRef): MacKey;
+
   stats(): EngineStats;
 
   /**
-   * Wipes every opened key and root. With `openssl` a root lives on in its KeyObject, until whoever holds that lets go
+   * Wipes every opened key, MAC key and root. With `openssl` a root lives on in its KeyObject, until whoever holds that lets go
    * of it; OpenSSL clears its bytes when it is collected.
    */
   wipe(): void;

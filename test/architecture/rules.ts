@@ -49,7 +49,7 @@ export const packageOwners: Readonly<Record<string, readonly string[]>> = {
 /** The native addon is loaded by path; whoever names the path loads it. */
 export const addon = {
   pattern: /intaglio_native|native\/build\//,
-  owners: ['src/engine/native/', 'workers/'],
+  owners: ['src/engine/native/', 'src/engine/system-calls.ts', 'workers/'],
 } as const;
 
 /** Past it a file has more than one subject. */

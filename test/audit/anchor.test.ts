@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { createSecretKey } from 'node:crypto';
 import test from 'node:test';
 import { type Anchor, anchorKey, storeAnchors } from '../../src/audit/anchor.ts';
+import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';
 
-const key = createSecretKey(Buffer.alloc(32, 7));
+const key = softwareMacKey(Buffer.alloc(32, 7));
 
 function anchor(size: number, over: Partial<Anchor> = {}): Anchor {
   const root = new Uint8Array(32).fill(size);

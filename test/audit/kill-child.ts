@@ -2,11 +2,12 @@
  * Run by kill.test.ts: a log in its own process and thread, whose records it appends as fast as the slots permit. Writes
  * a line for each that was acknowledged: operation, index, seq. Argument: the data directory.
  */
-import { createSecretKey, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { storeAnchors } from '../../src/audit/anchor.ts';
 import { startAuditLog } from '../../src/audit/start.ts';
+import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { event } from './support/log.ts';
 import { seededSigner } from './support/signers.ts';
@@ -37,7 +38,7 @@ const log = startAuditLog(
     attestationKeys: async (origin) => ({
       signers: [seededSigner('ed25519', origin), seededSigner('mlDsa44', origin)],
     }),
-    anchors: storeAnchors(store, createSecretKey(new Uint8Array(32).fill(8))),
+    anchors: storeAnchors(store, softwareMacKey(new Uint8Array(32).fill(8))),
     report: () => {},
   },
   (cause) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createSecretKey, hash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
 import { frameHeaderBytes, readFrame, readU64, writeFrameHeader, writeU64 } from '../../src/audit/frames.ts';
@@ -13,6 +13,7 @@ import {
   packEvent,
   parseRecord,
 } from '../../src/audit/record.ts';
+import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { event } from './support/log.ts';
 import { MemoryFiles } from './support/memory-files.ts';
 
@@ -42,7 +43,7 @@ test('the example record has its bytes and its leaf', () => {
 });
 
 test('input hashes have the published values', () => {
-  const key = createSecretKey(hash('sha256', 'tenant audit key k1', 'buffer'));
+  const key = softwareMacKey(hash('sha256', 'tenant audit key k1', 'buffer'));
   const digest = hash('sha256', 'test', 'hex');
   assert.equal(
     keyedInputHash(key, 'acme', 'sha256', digest),
@@ -57,7 +58,7 @@ test('input hashes have the published values', () => {
 });
 
 test('a keyed input hash says nothing across tenants; a commitment is opened by its salt', () => {
-  const hasher = new InputHasher(randomBytes(32), {
+  const hasher = new InputHasher(softwareMacKey(randomBytes(32)), {
     mode: 'hmac',
     modeOfTenant: { b: 'commit', c: 'plain' },
     kid: 'k1',
@@ -74,7 +75,11 @@ test('a keyed input hash says nothing across tenants; a commitment is opened by 
 });
 
 test('a tenant that is called like a member of every object has the mode of all', () => {
-  const hasher = new InputHasher(randomBytes(32), { mode: 'commit', modeOfTenant: {}, kid: 'k1' });
+  const hasher = new InputHasher(softwareMacKey(randomBytes(32)), {
+    mode: 'commit',
+    modeOfTenant: {},
+    kid: 'k1',
+  });
   for (const tenant of ['constructor', 'toString', '__proto__'])
     assert.equal(hasher.modeOf(tenant), 'commit', tenant);
 });
@@ -143,7 +148,7 @@ test('frames and numbers beyond 32 bits read back', () => {
 
 test('HEAD: the newest authentic slot is in force, and one torn slot spoils nothing', () => {
   const files = new MemoryFiles();
-  const key = createSecretKey(randomBytes(32));
+  const key = softwareMacKey(randomBytes(32));
   const file = new HeadFile(files, '/head', key, 0);
   const head = (size: number) => {
     const tree = { size, root: Uint8Array.from(randomBytes(32)) };
@@ -163,7 +168,7 @@ test('HEAD: the newest authentic slot is in force, and one torn slot spoils noth
   file.write(first);
   file.write(second);
   assert.deepEqual(readHead(files, '/head', key), { head: second, counter: 2 });
-  assert.equal(readHead(files, '/head', createSecretKey(randomBytes(32))), 'damaged');
+  assert.equal(readHead(files, '/head', softwareMacKey(randomBytes(32))), 'damaged');
   const damage = (at: number) =>
     files.edit('/head', (bytes) => {
       bytes[at]! ^= 1;

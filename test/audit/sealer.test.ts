@@ -12,6 +12,7 @@ import { packEvent } from '../../src/audit/record.ts';
 import { sealOnThread } from '../../src/audit/sealer.ts';
 import { sealSegment } from '../../src/audit/segments.ts';
 import { WalWriter } from '../../src/audit/wal.ts';
+import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { event } from './support/log.ts';
 
@@ -24,7 +25,11 @@ function fullLog(context: TestContext) {
   const state = new LogState();
   const wal = new WalWriter(systemFiles, layout, 0, 0);
   const clock = { monotonicMs: () => 0, utcMs: () => 1_700_000_000_000 };
-  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const hasher = new InputHasher(softwareMacKey(new Uint8Array(32)), {
+    mode: 'plain',
+    modeOfTenant: {},
+    kid: 'k1',
+  });
   const changes = new ChangesUnderWay();
   const appender = new Appender({ state, wal, hasher, clock, changes, countWritten: () => {} });
   for (let n = 0; n < segmentLeaves; n++) appender.append(packed);

@@ -13,6 +13,7 @@ import { scrubLog } from '../../src/audit/scrub.ts';
 import { inclusionFromTiles, rootFromTiles } from '../../src/audit/tiles.ts';
 import { WalWriter } from '../../src/audit/wal.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { appendMany, auditDirectory, event, machine, type RunningLog, startLog } from './support/log.ts';
 import { MemoryFiles, systemError } from './support/memory-files.ts';
 
@@ -128,7 +129,11 @@ test('a disk that is full at the end of a segment: what follows waits for its fi
   const layout = layoutOf('/log');
   const state = new LogState();
   const wal = new WalWriter(files, layout, 0, 0);
-  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const hasher = new InputHasher(softwareMacKey(new Uint8Array(32)), {
+    mode: 'plain',
+    modeOfTenant: {},
+    kid: 'k1',
+  });
   const changes = new ChangesUnderWay();
   const appender = new Appender({ state, wal, hasher, clock: systemClock, changes, countWritten: () => {} });
   const packed = packEvent(event()) as string;

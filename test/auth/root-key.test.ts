@@ -40,7 +40,7 @@ test('a later start reads the same key, and does not bring back a capability tha
   rmSync(join(dataDir, 'bootstrap.token'));
   const second = openCapabilities({ dataDir, amnesia: false });
   assert.ok(first.ok && second.ok);
-  assert.deepEqual(second.rootKey, first.rootKey);
+  assert.deepEqual(second.rootKey.mac(Buffer.of(1)), first.rootKey.mac(Buffer.of(1)));
   assert.equal(second.bootstrap, undefined);
   assert.equal(existsSync(join(dataDir, 'bootstrap.token')), false);
 });
@@ -60,7 +60,7 @@ test('amnesia mode makes a new key at every start and does not touch the disk', 
   const first = openCapabilities({ dataDir, amnesia: true });
   const second = openCapabilities({ dataDir, amnesia: true });
   assert.ok(first.ok && second.ok);
-  assert.notDeepEqual(first.rootKey, second.rootKey);
+  assert.notDeepEqual(first.rootKey.mac(Buffer.of(1)), second.rootKey.mac(Buffer.of(1)));
   assert.ok(first.bootstrap !== undefined && first.bootstrap.path === undefined);
   assert.deepEqual(readdirSync(directory), []);
 });

@@ -58,6 +58,7 @@ test('without any setting the documented defaults hold', () => {
     tenantWeights: {},
     refusalsPerAddress: 1_000,
     keyCacheBytes: 4_194_304,
+    allowCoreDumps: false,
     audit: 'on',
     auditOrigin: 'localhost/intaglio/audit',
     auditDurability: 'written',

@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
-import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js';
+import { ml_dsa44, ml_dsa65, ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { type KeyTypeName, keyTypes } from '../../src/engine/engine.ts';
 
 /** A private key that the test knows, and the byte strings by which a copy of it can be recognised. */
@@ -34,39 +34,66 @@ export function knownEd25519(): KnownKey {
   return { keyTypeName: 'ed25519', secret, marks };
 }
 
-export function knownMlDsa65(): KnownKey {
-  const secret = distinctBytes('ml-dsa-65 seed');
-  const { secretKey } = ml_dsa65.keygen(Uint8Array.from(secret));
+/** Lengths of s1 and s2 as FIPS 204 packs them (table 1: k, l and eta). */
+const mlDsaSets = {
+  'ml-dsa-44': { keygen: ml_dsa44.keygen, s1Bytes: 4 * 96, s2Bytes: 4 * 96 },
+  'ml-dsa-65': { keygen: ml_dsa65.keygen, s1Bytes: 5 * 128, s2Bytes: 6 * 128 },
+  'ml-dsa-87': { keygen: ml_dsa87.keygen, s1Bytes: 7 * 96, s2Bytes: 8 * 96 },
+} as const;
+
+export function knownMlDsa(keyTypeName: keyof typeof mlDsaSets): KnownKey {
+  const { keygen, s1Bytes, s2Bytes } = mlDsaSets[keyTypeName];
+  const secret = distinctBytes(`${keyTypeName} seed`);
+  const { secretKey } = keygen(Uint8Array.from(secret));
   // FIPS 204, algorithm 24: rho and tr can be had from the public key; K, s1, s2 and t0 cannot.
   const packed = Buffer.from(secretKey);
-  const s1 = packed.subarray(128, 128 + 640);
-  const s2 = packed.subarray(768, 768 + 768);
+  const s1 = packed.subarray(128, 128 + s1Bytes);
+  const s2 = packed.subarray(128 + s1Bytes, 128 + s1Bytes + s2Bytes);
   const marks = [
     ...pieces('ML-DSA seed', secret),
     ...pieces('ML-DSA K', packed.subarray(32, 64)),
     ...pieces('ML-DSA s1', s1),
     ...pieces('ML-DSA s2', s2),
-    ...pieces('ML-DSA t0', packed.subarray(1536)),
-    ...unpackedPieces('ML-DSA s1 as coefficients', s1),
-    ...unpackedPieces('ML-DSA s2 as coefficients', s2),
+    ...pieces('ML-DSA t0', packed.subarray(128 + s1Bytes + s2Bytes)),
   ];
-  return { keyTypeName: 'ml-dsa-65', secret, marks };
+  if (keyTypeName === 'ml-dsa-65') {
+    marks.push(...unpackedPieces('ML-DSA s1 as coefficients', s1));
+    marks.push(...unpackedPieces('ML-DSA s2 as coefficients', s2));
+  }
+  return { keyTypeName, secret, marks };
+}
+
+export function knownMlDsa65(): KnownKey {
+  return knownMlDsa('ml-dsa-65');
 }
 
 export function knownP256(): KnownKey {
   const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
   const d = Buffer.from(key.export({ format: 'jwk' }).d as string, 'base64url');
   const secret = key.export({ format: 'der', type: 'pkcs8' });
-  return { keyTypeName: 'ecdsa-p256', secret, marks: pieces('P-256 scalar', d) };
+  return { keyTypeName: 'ecdsa-p256', secret, marks: numberPieces('P-256 scalar', d) };
+}
+
+export function knownRsa(modulusLength: 2048 | 3072 | 4096): KnownKey {
+  const key = generateKeyPairSync('rsa', { modulusLength }).privateKey;
+  const jwk = key.export({ format: 'jwk' });
+  const marks = (['d', 'p', 'q', 'dp', 'dq', 'qi'] as const).flatMap((name) =>
+    numberPieces(`RSA ${name}`, Buffer.from(jwk[name] as string, 'base64url')),
+  );
+  return {
+    keyTypeName: `rsa-${modulusLength}`,
+    secret: key.export({ format: 'der', type: 'pkcs8' }),
+    marks,
+  };
 }
 
 export function knownRsa2048(): KnownKey {
-  const key = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
-  const jwk = key.export({ format: 'jwk' });
-  const marks = (['d', 'p', 'q'] as const).flatMap((name) =>
-    pieces(`RSA ${name}`, Buffer.from(jwk[name] as string, 'base64url')),
-  );
-  return { keyTypeName: 'rsa-2048', secret: key.export({ format: 'der', type: 'pkcs8' }), marks };
+  return knownRsa(2048);
+}
+
+/** As encodings have it, and as libraries compute with it: the least significant byte first. */
+function numberPieces(what: string, bigEndian: Buffer): Mark[] {
+  return [...pieces(what, bigEndian), ...pieces(what, Buffer.from(bigEndian).reverse())];
 }
 
 /** 32 bytes of no other use, the same in every process. */

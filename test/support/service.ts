@@ -31,6 +31,8 @@ export interface ServiceOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A temporary one, removed at `release`, when not given. */
   readonly dataDir?: string;
+  /** Whom it runs as; needs root. */
+  readonly user?: { readonly uid: number; readonly gid: number };
   /** What Node runs; `serve` of the command line when not given. */
   readonly program?: readonly string[];
 }
@@ -57,6 +59,7 @@ export async function startService(options: ServiceOptions = {}): Promise<Runnin
     cwd: root,
     env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...options.user,
   });
   children.add(child);
   const gone = once(child, 'exit').then(([code]) => {

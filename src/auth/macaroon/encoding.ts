@@ -48,8 +48,11 @@ function varint(value: number): number[] {
 }
 
 /** Base64url without padding (RFC 4648 section 5). */
-export function encodeToken(macaroon: Macaroon, caveats: readonly string[]): string {
-  return Buffer.from(encodeBinary(macaroon.identifier, caveats, macaroon.signature)).toString('base64url');
+export function encodeToken(
+  { identifier, signature }: Pick<Macaroon, 'identifier' | 'signature'>,
+  caveats: readonly string[],
+): string {
+  return Buffer.from(encodeBinary(identifier, caveats, signature)).toString('base64url');
 }
 
 /**

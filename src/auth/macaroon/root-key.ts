@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { MacKey } from '../../core/mac-key.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import { scopes } from '../../core/scope.ts';
+import { macaroonKeyOf } from './key.ts';
 import { mintToken } from './mint.ts';
 
 const rootKeyBytes = 32;
@@ -15,7 +17,7 @@ export type MacaroonKey =
 export type Capabilities =
   | {
       readonly ok: true;
-      readonly rootKey: Uint8Array;
+      readonly rootKey: MacKey;
       /** The administrator's capability where this call made one. `path` is where it was written; undefined in amnesia mode. */
       readonly bootstrap?: { readonly token: string; readonly path: string | undefined };
     }
@@ -28,29 +30,49 @@ export function macaroonKeyPath(dataDir: string): string {
 /**
  * The macaroon root key of a data directory. The first call makes it, and the administrator's capability (tenant
  * `default`, all scopes) in `bootstrap.token`; both are 0600 and on disk when this returns. In amnesia mode both are
- * made at every call, and the disk is not touched: the caller has to show the capability to somebody.
+ * made at every call, and the disk is not touched: the caller has to show the capability to somebody. `openKey` takes the
+ * key's bytes to where they are used; here they are wiped.
  */
-export function openCapabilities(at: { readonly dataDir: string; readonly amnesia: boolean }): Capabilities {
-  if (at.amnesia) {
-    const rootKey = randomBytes(rootKeyBytes);
-    return { ok: true, rootKey, bootstrap: { token: bootstrapToken(rootKey), path: undefined } };
-  }
-  const read = readMacaroonKey(at.dataDir);
-  if (read.ok || !read.missing) return read;
-
-  const rootKey = randomBytes(rootKeyBytes);
-  const token = bootstrapToken(rootKey);
-  const path = join(at.dataDir, 'bootstrap.token');
+export function openCapabilities(
+  at: { readonly dataDir: string; readonly amnesia: boolean },
+  openKey: (rootKey: Uint8Array) => MacKey = macaroonKeyOf,
+): Capabilities {
+  const read = at.amnesia ? undefined : readMacaroonKey(at.dataDir);
+  if (read?.ok === false && !read.missing) return read;
+  const bytes = read?.ok ? read.rootKey : randomBytes(rootKeyBytes);
   try {
-    mkdirSync(at.dataDir, { recursive: true, mode: 0o700 });
+    // V8 puts arrays of 64 bytes or less on its heap, and leaves their bytes there when native code asks for them; those
+    // that are made over an ArrayBuffer are never there.
+    const copy = new Uint8Array(new ArrayBuffer(rootKeyBytes));
+    copy.set(bytes);
+    const rootKey = openKey(copy);
+    copy.fill(0);
+    if (read?.ok) return { ok: true, rootKey };
+    const token = bootstrapToken(rootKey);
+    if (at.amnesia) return { ok: true, rootKey, bootstrap: { token, path: undefined } };
+    const made = writeCapabilities(at.dataDir, bytes, token);
+    return made.ok ? { ok: true, rootKey, bootstrap: { token, path: made.path } } : made;
+  } finally {
+    bytes.fill(0);
+  }
+}
+
+function writeCapabilities(
+  dataDir: string,
+  rootKey: Uint8Array,
+  token: string,
+): { readonly ok: true; readonly path: string } | { readonly ok: false; readonly problem: string } {
+  const path = join(dataDir, 'bootstrap.token');
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     // The capability first: a crash between the two leaves no key, and the next start makes both again. The other way
     // round a crash would leave a service that nobody can talk to. A capability that was removed later stays removed.
     writePrivateFile(path, `${token}\n`, 'replace');
-    writePrivateFile(macaroonKeyPath(at.dataDir), rootKey, 'create');
+    writePrivateFile(macaroonKeyPath(dataDir), rootKey, 'create');
   } catch (error) {
     return { ok: false, problem: `cannot make the macaroon key in the data directory (${errorCode(error)})` };
   }
-  return { ok: true, rootKey, bootstrap: { token, path } };
+  return { ok: true, path };
 }
 
 /** Reads the key, without making one. Refuses a file that others may read, a link, and a wrong length. */
@@ -59,7 +81,7 @@ export function readMacaroonKey(dataDir: string): MacaroonKey {
   return read.ok ? { ok: true, rootKey: read.bytes } : read;
 }
 
-function bootstrapToken(rootKey: Uint8Array): string {
+function bootstrapToken(rootKey: MacKey): string {
   const minted = mintToken({ rootKey, tenant: 'default', scopes });
   if (!minted.ok) throw new Error('the bootstrap capability is malformed');
   return minted.value;

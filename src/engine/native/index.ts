@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { expandMessage, type MacKey, type MacKeyRef, macBytes } from '../../core/mac-key.ts';
 import type {
   Engine,
   EngineDescription,
@@ -21,6 +22,9 @@ interface Binding {
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
   forget(keyNumber: number): boolean;
+  extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
+  deriveMacKey(key: number, messages: readonly Uint8Array[], salt: Uint8Array): number;
+  macChain(key: number, messages: readonly Uint8Array[], out: Uint8Array): void;
   wipe(): void;
   stats(): { locked: boolean; keys: number };
 }
@@ -35,6 +39,9 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   importKey: true,
   run: true,
   forget: true,
+  extractMacKey: true,
+  deriveMacKey: true,
+  macChain: true,
   wipe: true,
   stats: true,
 };
@@ -51,18 +58,8 @@ export interface Unavailable {
  * are those of the process: the first thread that loads the engine sets them.
  */
 export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
-  let loaded: unknown;
-  try {
-    loaded = createRequire(import.meta.url)(addonPath);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return {
-      unavailable:
-        code === 'MODULE_NOT_FOUND' ? 'the addon is not built' : 'the addon is there but does not load',
-    };
-  }
-  const binding = bindingOf(loaded);
-  if (binding === undefined) return { unavailable: 'the addon is of another version of Intaglio' };
+  const binding = loadBinding();
+  if ('unavailable' in binding) return binding;
   binding.configure({ reseedIntervalOps: options.reseedIntervalOps, arenaBytes: options.keyCacheBytes });
 
   return {
@@ -78,7 +75,45 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       const { locked, keys } = binding.stats();
       return { memoryLocked: locked, cachedKeys: keys };
     },
+    extractMacKey: (secret, salt) => binding.extractMacKey(secret, Buffer.from(salt)),
+    macKey: (ref) => macKey(binding, ref),
     wipe: () => binding.wipe(),
+  };
+}
+
+function loadBinding(): Binding | Unavailable {
+  let loaded: unknown;
+  try {
+    loaded = createRequire(import.meta.url)(addonPath);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return {
+      unavailable:
+        code === 'MODULE_NOT_FOUND' ? 'the addon is not built' : 'the addon is there but does not load',
+    };
+  }
+  return bindingOf(loaded) ?? { unavailable: 'the addon is of another version of Intaglio' };
+}
+
+/** A MAC key that `extractMacKey` of the engine made in this process. Throws where the addon is not. */
+export function openNativeMacKey(ref: MacKeyRef): MacKey {
+  const binding = loadBinding();
+  if ('unavailable' in binding) throw new Error(binding.unavailable);
+  return macKey(binding, ref);
+}
+
+/** `path`: what is expanded on the way, so that an expanded key is nowhere in memory. */
+function macKey(binding: Binding, ref: MacKeyRef, path: readonly Uint8Array[] = []): MacKey {
+  if (typeof ref !== 'number') throw new EngineError('BAD_ARGUMENT', 'not a MAC key of this engine');
+  return {
+    mac(...messages) {
+      const mac = Buffer.allocUnsafe(macBytes);
+      binding.macChain(ref, path.length === 0 ? messages : [...path, ...messages], mac);
+      return mac;
+    },
+    expand: (info) => macKey(binding, ref, [...path, expandMessage(info)]),
+    derive: (info, salt = '') =>
+      macKey(binding, binding.deriveMacKey(ref, [...path, expandMessage(info)], Buffer.from(salt))),
   };
 }
 

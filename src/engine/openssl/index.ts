@@ -1,3 +1,4 @@
+import { extractMacKey, softwareMacKey } from '../../core/mac-key.ts';
 import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
@@ -72,6 +73,14 @@ export function createOpensslEngine(options: EngineOptions): Engine {
     run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
     forget: (keyNumber) => runner.forget(keyNumber),
     stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
+    extractMacKey(secret, salt) {
+      try {
+        return extractMacKey(secret, salt);
+      } finally {
+        secret.fill(0);
+      }
+    },
+    macKey: softwareMacKey,
     wipe() {
       runner.wipe();
       sealer.wipe();

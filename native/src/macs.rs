@@ -1,0 +1,95 @@
+//! Keys of HMAC-SHA-256 (RFC 2104) in the arena, known to JavaScript by a number: what authenticates capabilities
+//! and the audit log. They compute; nothing gives their bytes.
+
+use crate::arena::Slot;
+use crate::failure::Failure;
+use crate::{keys, pages};
+use aws_lc_sys as lc;
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub const MAC_BYTES: usize = 32;
+/// A process has one for capabilities and two for its audit log; sixty-four is a leak.
+const MAX_KEYS: usize = 64;
+
+struct MacKeys {
+    keys: Vec<(u32, Arc<Slot>)>,
+    last_number: u32,
+}
+
+static KEYS: RwLock<MacKeys> = RwLock::new(MacKeys { keys: Vec::new(), last_number: 0 });
+
+/// HKDF-Extract (RFC 5869 2.2) of a secret with a public salt; the result is the key.
+pub fn extract(secret: &[u8], salt: &[u8]) -> Result<u32, Failure> {
+    let mut key = keys::alloc(MAC_BYTES)?;
+    hmac(salt, secret, key.bytes_mut())?;
+    add(key)
+}
+
+/// HKDF-Extract of the MAC that `chain` gives: the key of another secret.
+pub fn derive<'a>(
+    number: u32,
+    messages: impl Iterator<Item = &'a [u8]>,
+    salt: &[u8],
+) -> Result<u32, Failure> {
+    let mut secret = keys::alloc(MAC_BYTES)?;
+    chain(number, messages, secret.bytes_mut())?;
+    extract(secret.bytes(), salt)
+}
+
+/// HMAC(… HMAC(HMAC(key, first), second) …, last): each MAC is the key of the next, and only the last comes out.
+pub fn chain<'a>(
+    number: u32,
+    mut messages: impl Iterator<Item = &'a [u8]>,
+    out: &mut [u8],
+) -> Result<(), Failure> {
+    assert!(out.len() == MAC_BYTES);
+    let key = get(number)?;
+    let mut link = [0; MAC_BYTES];
+    link.copy_from_slice(key.bytes());
+    let done = messages.try_for_each(|message| {
+        let key = link;
+        hmac(&key, message, &mut link)
+    });
+    out.copy_from_slice(&link);
+    pages::wipe(&mut link);
+    done.inspect_err(|_| out.fill(0))
+}
+
+pub fn forget_all() {
+    KEYS.write().unwrap_or_else(PoisonError::into_inner).keys.clear();
+}
+
+fn get(number: u32) -> Result<Arc<Slot>, Failure> {
+    let known = KEYS.read().unwrap_or_else(PoisonError::into_inner);
+    let found = known.keys.iter().find(|(known, _)| *known == number);
+    found.map(|(_, key)| key.clone()).ok_or_else(|| Failure::argument("no such MAC key"))
+}
+
+fn add(key: Slot) -> Result<u32, Failure> {
+    let mut known = KEYS.write().unwrap_or_else(PoisonError::into_inner);
+    if known.keys.len() >= MAX_KEYS {
+        return Err(Failure::new("TOO_MANY_ROOTS", "too many MAC keys are loaded"));
+    }
+    known.last_number += 1;
+    let number = known.last_number;
+    known.keys.push((number, Arc::new(key)));
+    Ok(number)
+}
+
+fn hmac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<(), Failure> {
+    assert!(out.len() == MAC_BYTES);
+    let mut written = 0;
+    // SAFETY: pointers are valid for the lengths beside them, and out has the 32 bytes that are written.
+    let result = unsafe {
+        lc::HMAC(
+            lc::EVP_sha256(),
+            key.as_ptr().cast(),
+            key.len(),
+            message.as_ptr(),
+            message.len(),
+            out.as_mut_ptr(),
+            &mut written,
+        )
+    };
+    if result.is_null() { Err(Failure::new("INTERNAL", "the MAC failed")) } else { Ok(()) }
+}

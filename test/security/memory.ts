@@ -1,0 +1,55 @@
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+
+/** What of a process's memory a core dump would hold, in parts of 64 KiB and 63 bytes of the next. */
+export function* dumpableMemory(pid: number): Generator<Buffer> {
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  const pages = openSync(`/proc/${pid}/pagemap`, 'r');
+  const chunk = Buffer.allocUnsafeSlow(chunkBytes + overlapBytes);
+  try {
+    for (const { start, end } of dumpableRanges(pid)) {
+      for (let at = start; at < end; at += chunkBytes) {
+        const bytes = Math.min(chunkBytes, end - at);
+        // Most of the address space was never touched.
+        if (!anyPresent(pages, at, bytes)) continue;
+        const wanted = Math.min(bytes + overlapBytes, end - at);
+        const part = chunk.subarray(0, readSync(memory, chunk, 0, wanted, at));
+        // V8 and WebAssembly reserve gigabytes of zeros.
+        if (zeros.compare(part, 0, part.length, 0, part.length) !== 0) yield part;
+      }
+    }
+  } finally {
+    closeSync(memory);
+    closeSync(pages);
+  }
+}
+
+const pageBytes = 4096;
+const chunkBytes = 1 << 16;
+/** The longest mark has 64 bytes. */
+const overlapBytes = 63;
+const zeros = Buffer.alloc(chunkBytes + overlapBytes);
+
+/**
+ * What the kernel dumps unless told otherwise (core(5)): memory without a file behind it, and pages of files that were
+ * written to privately. `dd` in the flags of a mapping is MADV_DONTDUMP.
+ */
+function dumpableRanges(pid: number): { start: number; end: number }[] {
+  const ranges: { start: number; end: number }[] = [];
+  for (const mapping of readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/)) {
+    const [, start = '', end = '', name = ''] =
+      /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)/.exec(mapping) ?? [];
+    if (start === '' || name.startsWith('[v') || /^VmFlags:.* (?:dd|io)\b/m.test(mapping)) continue;
+    const shared = /^\/(?:dev\/zero|memfd:)/.test(name);
+    if (!shared && /^Anonymous: +0 kB/m.test(mapping)) continue;
+    ranges.push({ start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) });
+  }
+  return ranges;
+}
+
+function anyPresent(pages: number, start: number, bytes: number): boolean {
+  const entries = Buffer.alloc((bytes / pageBytes) * 8);
+  readSync(pages, entries, 0, entries.length, (start / pageBytes) * 8);
+  // Bits 63 and 62: in memory, or in swap.
+  for (let at = 7; at < entries.length; at += 8) if ((entries[at] as number) >= 0x40) return true;
+  return false;
+}
