@@ -1,5 +1,6 @@
 import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
+import { createAuthenticator } from './mac.ts';
 import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
 import { openRootKey, rootKeyOf } from './root.ts';
 import { createRunner } from './run.ts';
@@ -21,6 +22,7 @@ const openedKeyBytes = 40 * 1024;
  */
 export function createOpensslEngine(options: EngineOptions): Engine {
   const sealer = createSealer();
+  const authenticator = createAuthenticator();
   // A batch touches at most a few tenants' keys; under 16 the cache would thrash even for those.
   const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)));
 
@@ -69,12 +71,14 @@ export function createOpensslEngine(options: EngineOptions): Engine {
       }
     },
 
+    mac: (root, purpose, message) => authenticator.mac(rootKeyOf(root), purpose, message),
     run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
     forget: (keyNumber) => runner.forget(keyNumber),
     stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
     wipe() {
       runner.wipe();
       sealer.wipe();
+      authenticator.wipe();
     },
   };
 }
