@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
 import { serveCommand } from './serve.ts';
+import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
 import { witnessCommand } from './witness.ts';
 
@@ -11,6 +12,7 @@ const program = new Command('intaglio')
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
+  .addCommand(storeCommand())
   .addCommand(witnessCommand())
   .addHelpText(
     'after',

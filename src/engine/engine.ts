@@ -74,7 +74,7 @@ export interface Engine {
 
   /**
    * HMAC-SHA-256 (RFC 2104), 32 bytes, under a key derived from the root key for this purpose: HKDF-SHA-256 (RFC 5869)
-   * without salt, info `intaglio/mac/v1\0<purpose>`. About 2 us, and 1 us for each KiB.
+   * without salt, info `intaglio/mac/v1\0<purpose>`. About 4 us, and 1 us for each KiB.
    */
   mac(root: RootRef, purpose: string, message: Uint8Array): Uint8Array;
 
