@@ -1,13 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
 import { StartError } from '../../core/start-error.ts';
-import {
-  type BatchItem,
-  batchOps,
-  batchStatuses,
-  encodeBatch,
-  readResults,
-  responseFor,
-} from '../../engine/batch.ts';
 import type { Engine, RootRef } from '../../engine/engine.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
 import {
@@ -24,6 +16,7 @@ import {
 import { formatKid, type Kid, parseKid } from '../../keys/kid.ts';
 import type { KeyVersion } from '../../keys/record.ts';
 import type { Store, StoreEntry } from '../../store/store.ts';
+import { isOfOnePiece } from '../key-pair.ts';
 import { openingOf } from './index.ts';
 
 /**
@@ -31,9 +24,6 @@ import { openingOf } from './index.ts';
  * in an entry of its own; from then on a record that is not authentic is refused.
  */
 const entryKey = 'meta/authenticated';
-
-/** Signed by every private key that opens, and verified with its public key. */
-const probe = Buffer.from('does this private key belong to this public key?');
 
 /** RSA-4096 signs in 5 ms, and two lines of 64 are what the start waits for at a time. */
 const recordsPerPage = 64;
@@ -154,30 +144,17 @@ function adoptVersion(parts: AdoptionParts, storeKey: string, value: Uint8Array)
   if (kid === undefined) return undefined;
   if (decodeVersion(storeKey, kid, value, mac) !== undefined) return 'authentic';
   const version = decodeFoundVersion(storeKey, kid, value);
-  return version !== undefined && isOfOnePiece(parts, kid, version) ? encodeVersion(version, mac) : undefined;
+  return version !== undefined && hasOwnPublicKeys(parts, kid, version)
+    ? encodeVersion(version, mac)
+    : undefined;
 }
 
 /** Whether each private key that opens belongs to its public key. One that does not open signs nothing, and is no proof. */
-function isOfOnePiece({ engine, root }: AdoptionParts, kid: Kid, version: KeyVersion): boolean {
+function hasOwnPublicKeys({ engine, root }: AdoptionParts, kid: Kid, version: KeyVersion): boolean {
   return version.parts.every((part, index) => {
     if (part.sealed === undefined) return true;
     const { scheme } = kid.algorithm.components[index]!.schemes[0];
-    const key = openingOf(part, index, kid.tenant, formatKid(kid.id, version.version));
-    const signed = runOne(engine, root, { op: batchOps.sign, scheme, keyNumber: 0, key, message: probe });
-    if (signed.status === batchStatuses.keyUnusable) return true;
-    if (signed.status !== batchStatuses.ok)
-      throw new StartError('a private key in the store cannot be tried');
-    const { signature } = signed;
-    const verified = runOne(engine, root, {
-      ...{ op: batchOps.verify, scheme, keyNumber: 0, key: part.publicKey, message: probe, signature },
-    });
-    return verified.status === batchStatuses.ok;
+    const opening = openingOf(part, index, kid.tenant, formatKid(kid.id, version.version));
+    return isOfOnePiece(engine, root, scheme, opening, part.publicKey) ?? true;
   });
-}
-
-function runOne(engine: Engine, root: RootRef, item: BatchItem) {
-  const request = encodeBatch([item]);
-  const response = responseFor(request);
-  engine.run(root, request, response);
-  return readResults([item], response)[0]!;
 }
