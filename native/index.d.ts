@@ -129,6 +129,13 @@ export function importKey(
 ): SealedKey;
 
 /**
+ * HMAC-SHA-256, 32 bytes, under a key that is derived from the root key for this purpose and exists in the arena only.
+ * @param purpose names the key; UTF-8
+ * @param message not backed by shared memory
+ */
+export function mac(root: number, purpose: string, message: Uint8Array): Uint8Array;
+
+/**
  * Signs and verifies a batch; the layout of both arrays is the engine ABI of src/engine. The arrays must not be
  * backed by shared memory and must not overlap. Throws MALFORMED_BATCH or BAD_ARGUMENT if the arrays are malformed as
  * a whole; everything else is a status of an item. `root` matters only for keys that are not in the cache (a batch

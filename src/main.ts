@@ -23,6 +23,7 @@ import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
+import type { RecordMac } from './keys/authenticity.ts';
 import { openKeyring } from './keys/directory.ts';
 import type { Keyring } from './keys/keyring.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
@@ -49,6 +50,7 @@ import {
   type Tuning,
   weightOf,
 } from './start-cryptography.ts';
+import { openRecords } from './start-records.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
 import type { Store } from './store/store.ts';
@@ -75,17 +77,20 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const store = await openStore(config, log, health);
   try {
     const root = await openRoot(config, log, engine, store);
+    const records = await openRecords(config, log, { engine: engine.engine, root, store });
     const capabilities = openMacaroons(config, engine.engine);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, {
       engine: engine.engine,
       root,
       store,
+      mac: records.mac,
       lane: cryptography.lane,
       health,
-      clockSynchronised: () => undefined,
+      clockSynchronised: () => systemCalls.clockSynchronised(),
     });
-    const keys = openKeys(store, cryptography, audit.trail, log);
+    records.recordFound(audit.trail);
+    const keys = openKeys(store, records.mac, cryptography, audit.trail, log);
     const server = createServer(config, log, {
       ...{ cryptography, keys, audit, capabilities, health, metrics },
       queueOf: tuning.queueOf,
@@ -110,6 +115,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       await limited('answering the calls under way', server.drain());
       listener.close();
       await limited('closing the keys', keys.keyring.close());
+      await limited('closing the records of keys', records.close());
       // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
       await limited('closing the audit log', audit.close());
       await limited('ending the workers', cryptography.stop());
@@ -139,11 +145,13 @@ function forbidCoreDumps({ allowCoreDumps }: Config, log: Logger, health: Health
     log.warn('core dumps are allowed: they hold capabilities that were in use, and with OpenSSL keys');
     return;
   }
-  const forbidden = openSystemCalls().forbidCoreDumps();
+  const forbidden = systemCalls.forbidCoreDumps();
   health.condition('core_dumps_possible', 'wanted', () => forbidden);
   if (!forbidden)
     log.warn('core dumps are NOT forbidden, for want of the native addon: set LimitCORE=0 or ulimit -c 0');
 }
+
+const systemCalls = openSystemCalls();
 
 /** From the first to the last byte of a request's body. */
 const bodyTimeoutMs = 5_000;
@@ -198,6 +206,7 @@ function openMacaroons(config: Config, engine: Engine): Extract<Capabilities, { 
 
 function openKeys(
   store: Store,
+  mac: RecordMac,
   { generation, forget }: Cryptography,
   trail: AuditTrail | undefined,
   log: Logger,
@@ -207,9 +216,10 @@ function openKeys(
     store,
     custody,
     clock: systemClock,
+    mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
     onForget: forget,
-    onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read'),
+    onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   });
   return { custody, keyring };
 }

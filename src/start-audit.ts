@@ -23,6 +23,7 @@ import { AttestationKeyStore } from './custody/attestation-keys.ts';
 import type { OpenedRoot } from './custody/root-key/file.ts';
 import type { CryptoLane } from './dispatch/signatures.ts';
 import type { Engine } from './engine/engine.ts';
+import type { RecordMac } from './keys/authenticity.ts';
 import { inventoryPage } from './keys/inventory.ts';
 import type { Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
@@ -48,13 +49,14 @@ export async function openAudit(
     readonly engine: Engine;
     readonly root: OpenedRoot['root'];
     readonly store: Store;
+    readonly mac: RecordMac;
     readonly lane: CryptoLane;
     readonly health: Health;
     /** Whether the system keeps its clock by others; undefined where it cannot be asked. */
     readonly clockSynchronised: () => boolean | undefined;
   },
 ): Promise<OpenedAudit> {
-  const { engine, root, store, lane, health } = parts;
+  const { engine, root, store, mac, lane, health } = parts;
   if (config.audit === 'off') {
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
@@ -89,7 +91,7 @@ export async function openAudit(
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       macKey: engine.macKey,
       anchors: storeAnchors(store, deriveSecrets(engine.macKey(secret)).anchor),
-      keys: { page: (after) => inventoryPage(store, after) },
+      keys: { page: (after) => inventoryPage(store, mac, after) },
       ...(witnessing === undefined
         ? undefined
         : {

@@ -43,6 +43,29 @@ fn take_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_le_bytes(*len) as usize)
 }
 
+/// HKDF-SHA-256 (RFC 5869) of a root key, without salt: 32 bytes, in the arena.
+pub fn derive(root: &Slot, prefix: &[u8], name: &[u8]) -> Result<Slot, Failure> {
+    let mut key = keys::alloc(KEY_BYTES)?;
+    let info = [prefix, name].concat();
+    let ikm = root.bytes();
+    let out = key.bytes_mut();
+    // SAFETY: all pointers are valid for the lengths beside them; an empty salt may be null.
+    let derived = unsafe {
+        lc::HKDF(
+            out.as_mut_ptr(),
+            out.len(),
+            lc::EVP_sha256(),
+            ikm.as_ptr(),
+            ikm.len(),
+            std::ptr::null(),
+            0,
+            info.as_ptr(),
+            info.len(),
+        )
+    };
+    if derived == 1 { Ok(key) } else { Err(Failure::new("SEAL_FAILED", "cannot derive a key")) }
+}
+
 /// An AEAD context whose key schedule lies in the arena.
 struct Aead {
     context: Slot,
@@ -50,40 +73,20 @@ struct Aead {
 
 impl Aead {
     fn new(root: &Slot, tenant: &[u8]) -> Result<Aead, Failure> {
-        let mut key = keys::alloc(KEY_BYTES)?;
-        let mut info = Vec::with_capacity(INFO_PREFIX.len() + tenant.len());
-        info.extend_from_slice(INFO_PREFIX);
-        info.extend_from_slice(tenant);
-        let ikm = root.bytes();
-        let out = key.bytes_mut();
-        // SAFETY: all pointers are valid for the lengths beside them; an empty salt may be null.
-        let derived = unsafe {
-            lc::HKDF(
-                out.as_mut_ptr(),
-                out.len(),
-                lc::EVP_sha256(),
-                ikm.as_ptr(),
-                ikm.len(),
-                std::ptr::null(),
-                0,
-                info.as_ptr(),
-                info.len(),
-            )
-        };
+        let key = derive(root, INFO_PREFIX, tenant)?;
         let mut context = keys::alloc(size_of::<lc::EVP_AEAD_CTX>())?;
         let context_ptr = context.bytes_mut().as_mut_ptr().cast();
         // SAFETY: slots are 64-byte aligned and this one has the size of a context; the key has 32 bytes.
-        let ready = derived == 1
-            && unsafe {
-                lc::EVP_AEAD_CTX_init(
-                    context_ptr,
-                    lc::EVP_aead_aes_256_gcm(),
-                    key.bytes().as_ptr(),
-                    KEY_BYTES,
-                    TAG_BYTES,
-                    std::ptr::null_mut(),
-                ) == 1
-            };
+        let ready = unsafe {
+            lc::EVP_AEAD_CTX_init(
+                context_ptr,
+                lc::EVP_aead_aes_256_gcm(),
+                key.bytes().as_ptr(),
+                KEY_BYTES,
+                TAG_BYTES,
+                std::ptr::null_mut(),
+            ) == 1
+        };
         if ready { Ok(Aead { context }) } else { Err(Failure::new("SEAL_FAILED", "cannot set up sealing")) }
     }
 

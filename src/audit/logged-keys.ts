@@ -77,6 +77,8 @@ export class LoggedKeys {
   ): ChangeSaid {
     const { type, key_id: id, key_version: version, data } = record;
     if (type === 'key.found') {
+      // It names public keys then, and not a state.
+      if (data !== undefined && data.state === undefined) return undefined;
       if (version === 0) this.#keys.delete(id);
       else this.#decide(id, [keyState(version, data?.state === 'destroyed')]);
       return undefined;

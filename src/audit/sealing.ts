@@ -1,4 +1,4 @@
-import type { KeyObject } from 'node:crypto';
+import type { MacKey } from '../core/mac-key.ts';
 import type { AuditEvent } from './audit-log.ts';
 import type { DiskFailures } from './disk-failures.ts';
 import type { Files } from './files.ts';
@@ -13,7 +13,7 @@ export interface SealingParts {
   readonly origin: string;
   readonly seal: Seal;
   /** Authenticates snapshots. */
-  readonly snapshotKey: KeyObject;
+  readonly snapshotKey: MacKey;
   /** Entries of older segments are removed; 0: all are kept. */
   readonly retainRecords: number;
   readonly failures: DiskFailures;

@@ -3,6 +3,7 @@ import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
 import { serveCommand } from './serve.ts';
+import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
 import { witnessCommand } from './witness.ts';
 
@@ -12,6 +13,7 @@ const program = new Command('intaglio')
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
+  .addCommand(storeCommand())
   .addCommand(witnessCommand())
   .addHelpText(
     'after',

@@ -10,6 +10,7 @@ import { batchOps, batchStatuses } from '../engine/batch.ts';
 import type { Engine, RootRef } from '../engine/engine.ts';
 import { buildOpening } from '../engine/opening.ts';
 import type { Store } from '../store/store.ts';
+import { isOfOnePiece } from './key-pair.ts';
 
 /** A key with which this service attests: its log's checkpoints. Sealed like all others, and of no tenant. */
 export interface AttestationKey {
@@ -111,7 +112,9 @@ export class AttestationKeyStore {
     const found = await store.get(storeKey);
     if (!found.ok) throw new StartError('the store does not answer');
     if (found.value !== undefined) {
-      return new AttestationKeyStore(engine, root, store, parse(found.value.value), found.value.revision);
+      const stored = parse(found.value.value);
+      requireOnePiece(engine, root, stored);
+      return new AttestationKeyStore(engine, root, store, stored, found.value.revision);
     }
     const made: Stored = { v: 2, generation: 1, ...generate(engine, root, 1) };
     const outcome = await store.commit([{ key: storeKey, value: bytesOf(made), expectedRevision: 0 }]);
@@ -183,6 +186,18 @@ export class AttestationKeyStore {
     this.#revision = revision;
     this.#current = keysOf(stored, stored.generation);
     this.#next = nextOf(stored);
+  }
+}
+
+/** Or whoever writes into the store could let this service tell others to trust a key of theirs. */
+function requireOnePiece(engine: Engine, root: RootRef, stored: Stored): void {
+  const generations = [keysOf(stored, stored.generation)];
+  const next = nextOf(stored);
+  if (next !== undefined) generations.push(next.keys);
+  for (const key of generations.flatMap(({ ed25519, mlDsa44 }) => [ed25519, mlDsa44])) {
+    if (isOfOnePiece(engine, root, key.scheme, key.opening, key.publicKey) !== true) {
+      throw new StartError('an attestation key in the store does not belong to its public key');
+    }
   }
 }
 

@@ -74,6 +74,12 @@ export interface Engine {
   importKey(root: RootRef, keyType: KeyType, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
 
   /**
+   * HMAC-SHA-256 (RFC 2104), 32 bytes, under a key derived from the root key for this purpose: HKDF-SHA-256 (RFC 5869)
+   * without salt, info `intaglio/mac/v1\0<purpose>`. About 4 us, and 1 us for each KiB.
+   */
+  mac(root: RootRef, purpose: string, message: Uint8Array): Uint8Array;
+
+  /**
    * Signs and verifies a whole batch, blocking; see batch.ts for the layout of both arrays. Each item has its
    * own status, one bad item never affects another. Throws only if an array is malformed as a whole (RangeError).
    */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Change, CommitOutcome } from '../store/store.ts';
+import { publicKeySha256 } from './authenticity.ts';
 import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
 import type { KeyCounter } from './counter.ts';
 import type {
@@ -17,7 +18,7 @@ import type {
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
 import { type KeyLookup, ownKid } from './lookup.ts';
 import type { Done, OperationLog } from './operation-log.ts';
-import type { KeyHead, KeyVersion } from './record.ts';
+import type { KeyHead, KeyPart, KeyVersion } from './record.ts';
 import type { KeyRecords, Revised } from './records.ts';
 import { Serial } from './serial.ts';
 
@@ -123,7 +124,7 @@ export class KeyChanges {
     const { custody } = this.#parts;
     const parts = await custody.generate(algorithm, tenant, formatKid(id, 1));
     if (!parts.ok) return parts;
-    const version: KeyVersion = { id, version: 1, state: 'active', createdAtMs, parts: parts.value };
+    const version = firstWriting(id, 1, createdAtMs, parts.value);
     const head: KeyHead = {
       id,
       tenant,
@@ -132,13 +133,15 @@ export class KeyChanges {
       state: 'active',
       currentVersion: 1,
       createdAtMs,
+      revision: 1,
       backend: custody.backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
     };
     const change = this.#counter.begin(head, 'created');
-    const committed = await this.#commit(head, { kind: 'create', version: 1, ...asking(request) }, [
-      { key: headKey(id), value: encodeHead(head), expectedRevision: 0 },
-      { key: versionKey(id, 1), value: encodeVersion(version), expectedRevision: 0 },
+    const what = { kind: 'create', version: 1, publicKeySha256: publicKeySha256(version.parts) } as const;
+    const committed = await this.#commit(head, { ...what, ...asking(request) }, [
+      this.#headChange(head, 0),
+      this.#versionChange({ record: version, revision: 0 }),
       ...record({ id, version: 1 }),
     ]);
     change.end(committed.ok);
@@ -159,11 +162,16 @@ export class KeyChanges {
     const parts = await this.#parts.custody.generate(algorithm, tenant, formatKid(id, number));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
-    const version: KeyVersion = { id, version: number, state: 'active', createdAtMs, parts: parts.value };
-    const head: KeyHead = { ...before, currentVersion: number };
-    const committed = await this.#commit(before, { kind: 'rotate', version: number, ...by }, [
-      { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
-      { key: versionKey(id, number), value: encodeVersion(version), expectedRevision: 0 },
+    const version = firstWriting(id, number, createdAtMs, parts.value);
+    const head: KeyHead = { ...before, currentVersion: number, revision: before.revision + 1 };
+    const what = {
+      kind: 'rotate',
+      version: number,
+      publicKeySha256: publicKeySha256(version.parts),
+    } as const;
+    const committed = await this.#commit(before, { ...what, ...by }, [
+      this.#headChange(head, revision),
+      this.#versionChange({ record: version, revision: 0 }),
       ...record({ id, version: number }),
     ]);
     if (!committed.ok) return committed;
@@ -179,7 +187,7 @@ export class KeyChanges {
     if (before.state === 'destroyed') return this.#alreadyDone({ id }, record);
     const versions = await this.#records.versions(kid);
     if (!versions.ok) return versions;
-    const head: KeyHead = { ...before, state: 'destroyed' };
+    const head: KeyHead = { ...before, state: 'destroyed', revision: before.revision + 1 };
     const shredded = versions.value.map(({ record, revision }) => ({
       record: withoutPrivate(record),
       revision,
@@ -193,9 +201,10 @@ export class KeyChanges {
       return this.#records.corrupt(headKey(id));
     }
     const change = this.#counter.begin(before, 'destroyed');
-    const committed = await this.#commit(before, { kind: 'destroy', version: 0, ...by }, [
-      { key: headKey(id), value: encodeHead(head), expectedRevision: revision },
-      ...shredded.map(versionChange),
+    const what = { kind: 'destroy', version: 0, publicKeySha256: undefined } as const;
+    const committed = await this.#commit(before, { ...what, ...by }, [
+      this.#headChange(head, revision),
+      ...shredded.map((version) => this.#versionChange(version)),
       ...record({ id }),
     ]);
     change.end(committed.ok);
@@ -222,8 +231,9 @@ export class KeyChanges {
     if (version.value.record.state === 'destroyed') return this.#alreadyDone(done, record);
     if (number === head.value.record.currentVersion) return stillCurrent;
     const shredded = { record: withoutPrivate(version.value.record), revision: version.value.revision };
-    const committed = await this.#commit(head.value.record, { kind: 'destroy', version: number, ...by }, [
-      versionChange(shredded),
+    const what = { kind: 'destroy', version: number, publicKeySha256: undefined } as const;
+    const committed = await this.#commit(head.value.record, { ...what, ...by }, [
+      this.#versionChange(shredded),
       ...record(done),
     ]);
     if (!committed.ok) return committed;
@@ -260,7 +270,7 @@ export class KeyChanges {
   /** Written down first, then done. */
   async #commit(
     before: KeyHead,
-    change: Pick<KeyChange, 'kind' | 'version'> & Asking,
+    change: Pick<KeyChange, 'kind' | 'version' | 'publicKeySha256'> & Asking,
     changes: readonly Change[],
   ): Promise<Result<void>> {
     const { tenant, id: keyId, alg } = before;
@@ -279,14 +289,27 @@ export class KeyChanges {
     this.#lookup.forgetKey(before);
     return outcome.ok ? overtaken : outcome;
   }
+
+  #headChange(head: KeyHead, expectedRevision: number): Change {
+    return { key: headKey(head.id), value: encodeHead(head, this.#parts.mac), expectedRevision };
+  }
+
+  #versionChange({ record, revision }: Revised<KeyVersion>): Change {
+    return {
+      key: versionKey(record.id, record.version),
+      value: encodeVersion(record, this.#parts.mac),
+      expectedRevision: revision,
+    };
+  }
 }
 
-function versionChange({ record, revision }: Revised<KeyVersion>): Change {
-  return {
-    key: versionKey(record.id, record.version),
-    value: encodeVersion(record),
-    expectedRevision: revision,
-  };
+function firstWriting(
+  id: string,
+  version: number,
+  createdAtMs: number,
+  parts: readonly KeyPart[],
+): KeyVersion {
+  return { id, version, state: 'active', createdAtMs, revision: 1, parts };
 }
 
 /**
@@ -294,7 +317,12 @@ function versionChange({ record, revision }: Revised<KeyVersion>): Change {
  * until it uses them again; there they are sealed under the root key.
  */
 function withoutPrivate(version: KeyVersion): KeyVersion {
-  return { ...version, state: 'destroyed', parts: version.parts.map(({ publicKey }) => ({ publicKey })) };
+  return {
+    ...version,
+    state: 'destroyed',
+    revision: version.revision + 1,
+    parts: version.parts.map(({ publicKey }) => ({ publicKey })),
+  };
 }
 
 function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {

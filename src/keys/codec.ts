@@ -1,12 +1,14 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
+import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
 import { auditDurabilities, type KeyHead, type KeyPart, type KeyVersion } from './record.ts';
 
 /**
- * Key records as bytes: JSON with a schema number `v`, byte strings in base64, no member that is not known. What a
- * reader does not accept in full is a corrupt record and gives undefined; the caller decides what that means.
+ * Key records as bytes: JSON with a schema number `v`, byte strings in base64, no member that is not known; heads and versions
+ * are authenticated. What a reader does not accept in full is a corrupt record and gives undefined; the caller decides what
+ * that means.
  */
 
 /** Public and sealed parts: an RSA-4096 key is 2.4 KiB of PKCS#8. */
@@ -21,29 +23,50 @@ function record<T extends Record<string, TSchema>>(members: T) {
   return TypeCompiler.Compile(schema);
 }
 
+/** Of records that are authenticated. */
+const authentic = {
+  v: Type.Literal(2),
+  rev: Type.Integer({ minimum: 1 }),
+  found: Type.Optional(Type.Literal(true)),
+};
+/** Of those that were written before. */
+const unauthentic = { v: Type.Literal(1) };
+
 /** Tenant, purpose and algorithm are in the id and would only be able to contradict it. */
-const headShape = record({
-  v: Type.Literal(1),
+const headMembers = {
   id: Type.String(),
   state,
   current: version,
   created: time,
   backend: Type.Literal('software'),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
-});
+};
+const headShape = record({ ...authentic, ...headMembers });
+const foundHeadShape = record({ ...unauthentic, ...headMembers });
 
-const versionShape = record({
-  v: Type.Literal(1),
+const versionMembers = {
   id: Type.String(),
   version,
   state,
   created: time,
+};
+const maxParts = 8;
+const versionShape = record({
+  ...authentic,
+  ...versionMembers,
+  pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
+});
+/** What is not authenticated with it: the sealed private parts of an active version. */
+const sealedShape = TypeCompiler.Compile(Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }));
+const foundVersionShape = record({
+  ...unauthentic,
+  ...versionMembers,
   parts: Type.Array(
     Type.Object(
       { pub: Type.String(), sealed: Type.Optional(Type.String()) },
       { additionalProperties: false },
     ),
-    { minItems: 1, maxItems: 8 },
+    { minItems: 1, maxItems: maxParts },
   ),
 });
 
@@ -76,7 +99,15 @@ export function versionKey(id: string, number: number): string {
 }
 
 export function versionPrefix(id: string): string {
-  return `ver/${id}#`;
+  return `${versionsPrefix}${id}#`;
+}
+
+/** Before the versions of all keys. */
+export const versionsPrefix = 'ver/';
+
+/** The key's id in the store key of one of its versions. */
+export function idInVersionKey(storeKey: string): string {
+  return storeKey.slice(versionsPrefix.length, storeKey.lastIndexOf('#'));
 }
 
 export const operationPrefix = 'op/';
@@ -85,21 +116,32 @@ export function operationKey(tenant: string, operationId: string): string {
   return `${operationPrefix}${tenant}/${operationId}`;
 }
 
-export function encodeHead(head: KeyHead): Uint8Array {
-  return toBytes<typeof headShape>({
-    v: 1,
+export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
+  const stored: Stored<typeof headShape> = {
+    ...encodeAuthentic(head),
     id: head.id,
     state: head.state,
     current: head.currentVersion,
     created: head.createdAtMs,
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
-  });
+  };
+  return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
 
 /** The head that belongs under this store key. */
-export function decodeHead(storeKey: string, bytes: Uint8Array): KeyHead | undefined {
-  const stored = fromBytes(headShape, bytes);
+export function decodeHead(storeKey: string, bytes: Uint8Array, mac: RecordMac): KeyHead | undefined {
+  const opened = openAuthenticated(storeKey, bytes, mac);
+  return headOf(storeKey, opened?.rest.length === 0 ? fromBytes(headShape, opened.text) : undefined);
+}
+
+/** One that was written before records were authenticated, for the first writing that is. */
+export function decodeFoundHead(storeKey: string, bytes: Uint8Array): KeyHead | undefined {
+  const stored = fromBytes(foundHeadShape, bytes);
+  return headOf(storeKey, stored && { ...stored, v: 2, rev: 1, found: true });
+}
+
+function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined): KeyHead | undefined {
   if (stored === undefined || headKey(stored.id) !== storeKey) return undefined;
   const kid = parseKid(stored.id);
   if (kid === undefined || kid.version !== undefined) return undefined;
@@ -111,53 +153,74 @@ export function decodeHead(storeKey: string, bytes: Uint8Array): KeyHead | undef
     state: stored.state,
     currentVersion: stored.current,
     createdAtMs: stored.created,
+    ...decodeAuthentic(stored),
     backend: stored.backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
   };
 }
 
-export function encodeVersion(keyVersion: KeyVersion): Uint8Array {
-  return toBytes<typeof versionShape>({
-    v: 1,
-    id: keyVersion.id,
+export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Array {
+  const { id, parts } = keyVersion;
+  const stored: Stored<typeof versionShape> = {
+    ...encodeAuthentic(keyVersion),
+    id,
     version: keyVersion.version,
     state: keyVersion.state,
     created: keyVersion.createdAtMs,
-    parts: keyVersion.parts.map(({ publicKey, sealed }) => ({
-      pub: encodeBase64(publicKey),
-      ...(sealed === undefined ? {} : { sealed: encodeBase64(sealed) }),
-    })),
-  });
+    pub: parts.map(({ publicKey }) => encodeBase64(publicKey)),
+  };
+  const sealed = parts.flatMap(({ sealed }) => (sealed === undefined ? [] : [encodeBase64(sealed)]));
+  const rest = sealed.length === 0 ? '' : JSON.stringify(sealed);
+  return authenticated(versionKey(id, keyVersion.version), JSON.stringify(stored), mac, rest);
 }
 
 /** The version that belongs under this store key, for a key of this kid's algorithm. */
-export function decodeVersion(storeKey: string, kid: Kid, bytes: Uint8Array): KeyVersion | undefined {
-  const stored = fromBytes(versionShape, bytes);
-  if (stored === undefined || versionKey(stored.id, stored.version) !== storeKey || stored.id !== kid.id) {
-    return undefined;
-  }
+export function decodeVersion(
+  storeKey: string,
+  kid: Kid,
+  bytes: Uint8Array,
+  mac: RecordMac,
+): KeyVersion | undefined {
+  const opened = openAuthenticated(storeKey, bytes, mac);
+  const stored = opened && fromBytes(versionShape, opened.text);
+  if (opened === undefined || stored === undefined) return undefined;
+  const sealed = opened.rest.length === 0 ? [] : fromBytes(sealedShape, opened.rest);
+  // An active version has all its private parts and a destroyed one none.
+  if (sealed?.length !== (stored.state === 'active' ? stored.pub.length : 0)) return undefined;
+  const { pub, ...members } = stored;
+  const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index] }));
+  return versionIn(storeKey, kid, { ...members, ...decodeAuthentic(stored), parts });
+}
+
+/** As `decodeFoundHead`. */
+export function decodeFoundVersion(storeKey: string, kid: Kid, bytes: Uint8Array): KeyVersion | undefined {
+  const stored = fromBytes(foundVersionShape, bytes);
+  return stored && versionIn(storeKey, kid, { ...stored, revision: 1, found: true });
+}
+
+interface StoredVersion {
+  readonly id: string;
+  readonly version: number;
+  readonly state: KeyVersion['state'];
+  readonly created: number;
+  readonly revision: number;
+  readonly found?: true;
+  readonly parts: readonly { readonly pub: string; readonly sealed?: string | undefined }[];
+}
+
+function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersion | undefined {
+  const { id, version, state, created: createdAtMs, revision, found } = stored;
+  if (versionKey(id, version) !== storeKey || id !== kid.id) return undefined;
   if (stored.parts.length !== kid.algorithm.components.length) return undefined;
   const parts: KeyPart[] = [];
   for (const part of stored.parts) {
     const publicKey = decodeBase64(part.pub, maxPartBytes);
-    if (publicKey === undefined) return undefined;
-    if (part.sealed === undefined) {
-      // An active version has all its private parts and a destroyed one none.
-      if (stored.state === 'active') return undefined;
-      parts.push({ publicKey });
-      continue;
-    }
-    const sealed = decodeBase64(part.sealed, maxPartBytes);
-    if (sealed === undefined || stored.state === 'destroyed') return undefined;
-    parts.push({ publicKey, sealed });
+    if (publicKey === undefined || (part.sealed === undefined) !== (state === 'destroyed')) return undefined;
+    const sealed = part.sealed === undefined ? undefined : decodeBase64(part.sealed, maxPartBytes);
+    if (part.sealed !== undefined && sealed === undefined) return undefined;
+    parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed });
   }
-  return {
-    id: stored.id,
-    version: stored.version,
-    state: stored.state,
-    createdAtMs: stored.created,
-    parts,
-  };
+  return { id, version, state, createdAtMs, revision, ...(found === undefined ? {} : { found }), parts };
 }
 
 export function encodeOperation(operation: OperationRecord): Uint8Array {
@@ -182,6 +245,14 @@ export function decodeOperation(bytes: Uint8Array): OperationRecord | undefined 
     id: stored.id,
     ...(stored.version === undefined ? {} : { version: stored.version }),
   };
+}
+
+function encodeAuthentic({ revision, found }: Pick<KeyHead, 'revision' | 'found'>) {
+  return { v: 2, rev: revision, ...(found === undefined ? undefined : { found }) } as const;
+}
+
+function decodeAuthentic({ rev, found }: { rev: number; found?: true }) {
+  return { revision: rev, ...(found === undefined ? undefined : { found }) };
 }
 
 type Shape = ReturnType<typeof record>;

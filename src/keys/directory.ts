@@ -16,7 +16,7 @@ const purgeEveryMs = 3_600_000;
 export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions> = {}): Keyring {
   const settings: KeyringOptions = Object.freeze({ ...keyringDefaults, ...options });
   const { store, clock } = parts;
-  const records = new KeyRecords(store, parts.onCorruptRecord);
+  const records = new KeyRecords(store, parts.mac, parts.onCorruptRecord);
   const lookup = new KeyLookup(parts, records, settings);
   const operations = new OperationLog(store, clock, records, settings.operationKeptMs);
   const counter = new KeyCounter();
@@ -64,7 +64,7 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
 async function countKeys(parts: KeyringParts, counter: KeyCounter, signal: AbortSignal): Promise<void> {
   await walk(parts.store, headKey(''), signal, (entries) => {
     // A record that cannot be read is reported when somebody asks for it.
-    const heads = entries.flatMap(({ key, value }) => decodeHead(key, value) ?? []);
+    const heads = entries.flatMap(({ key, value }) => decodeHead(key, value, parts.mac) ?? []);
     counter.scanned(heads, entries.at(-1)?.key ?? '');
   });
   if (!signal.aborted) counter.scanEnded();

@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
+import type { RecordMac } from './authenticity.ts';
 import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
 
 /**
@@ -179,6 +180,8 @@ export interface KeyChange {
   /** The new version; the version destroyed, or 0 for the whole key. */
   readonly version: number;
   readonly alg: string;
+  /** Of the version that is made, in hex; see publicKeySha256. Undefined where none is made. */
+  readonly publicKeySha256: string | undefined;
   /** The client's op_id, where there is one. */
   readonly opId: string | undefined;
 }
@@ -202,9 +205,11 @@ export interface KeyringParts {
   readonly custody: PrivateParts;
   readonly clock: Clock;
   readonly journal: KeyJournal;
+  /** Authenticates the records of keys. */
+  readonly mac: RecordMac;
   /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
   readonly onForget: (keyNumber: number) => void;
-  /** For the operator's log: the name of a store record that has not the shape of a key record. Must not throw. */
+  /** For the operator's log: the name of a store record that has not the shape of a key record, or is not authentic. Must not throw. */
   readonly onCorruptRecord: (storeKey: string) => void;
 }
 

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { ok, type Result, refuse } from '../core/result.ts';
-import type { Store, StoreEntry } from '../store/store.ts';
-import { decodeHead, headKey, versionKey } from './codec.ts';
+import type { Store } from '../store/store.ts';
+import { headKey, versionKey } from './codec.ts';
 import type { DescribedVersion, KeyDescription, KeyPage, ListKeys } from './keyring.ts';
 import { formatKid, isPurpose, isTenant, parseKid } from './kid.ts';
 import { ownKid } from './lookup.ts';
@@ -49,7 +49,7 @@ export class KeyListing {
       for (const entry of page.value) {
         if (keys.length === limit) return ok({ keys, nextCursor: cursorOf(after!) });
         after = entry.key;
-        const head = this.#headIn(entry);
+        const head = this.#records.headIn(entry);
         if (head !== undefined && (algorithm === undefined || head.alg === algorithm.name)) keys.push(head);
       }
       if (page.value.length < headsPerPage) return ok({ keys });
@@ -79,13 +79,6 @@ export class KeyListing {
     if (!only.ok) return only;
     if (only.value === undefined) return this.#records.corrupt(versionKey(id, version));
     return ok({ head: record, algorithm, versions: [described(only.value.record)] });
-  }
-
-  /** A record that cannot be read is told to the operator and does not hide the others. */
-  #headIn({ key, value }: StoreEntry): KeyHead | undefined {
-    const head = decodeHead(key, value);
-    if (head === undefined) this.#records.corrupt(key);
-    return head;
   }
 }
 

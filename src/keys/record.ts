@@ -1,4 +1,7 @@
-/** A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. */
+/**
+ * A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. `revision` counts the
+ * writings of a record, from 1. `found`: it was there before records were authenticated, and taken as it was.
+ */
 export interface KeyHead {
   /** `<tenant>/<purpose>/<alg>/<uuid>`, without a version. */
   readonly id: string;
@@ -10,6 +13,8 @@ export interface KeyHead {
   /** Versions are 1…currentVersion without gaps; only the current one signs. */
   readonly currentVersion: number;
   readonly createdAtMs: number;
+  readonly revision: number;
+  readonly found?: true;
   /** Which custody holds the private part. */
   readonly backend: 'software';
   /** What answers that use this key wait for, where it is more than the service's default. */
@@ -25,6 +30,8 @@ export interface KeyVersion {
   readonly version: number;
   readonly state: 'active' | 'destroyed';
   readonly createdAtMs: number;
+  readonly revision: number;
+  readonly found?: true;
   /** One for each component of the algorithm, in its order. */
   readonly parts: readonly KeyPart[];
 }

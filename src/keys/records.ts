@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Store, StoreEntry } from '../store/store.ts';
+import type { RecordMac } from './authenticity.ts';
 import { decodeHead, decodeVersion, headKey, versionKey, versionPrefix } from './codec.ts';
 import type { Kid } from './kid.ts';
 import type { KeyHead, KeyVersion } from './record.ts';
@@ -13,13 +14,18 @@ export interface Revised<T> {
 /** A page is decoded in one go on the main thread, at most about 1 ms. */
 const versionsPerPage = 64;
 
-/** Reads key records. A record that cannot be decoded is told to the operator and is Internal: a retry will not help. */
+/**
+ * Reads key records. A record that cannot be decoded or is not authentic is told to the operator and is Internal: a retry will
+ * not help.
+ */
 export class KeyRecords {
   readonly #store: Store;
+  readonly #mac: RecordMac;
   readonly #onCorruptRecord: (storeKey: string) => void;
 
-  constructor(store: Store, onCorruptRecord: (storeKey: string) => void) {
+  constructor(store: Store, mac: RecordMac, onCorruptRecord: (storeKey: string) => void) {
     this.#store = store;
+    this.#mac = mac;
     this.#onCorruptRecord = onCorruptRecord;
   }
 
@@ -29,11 +35,20 @@ export class KeyRecords {
   }
 
   async head(id: string): Promise<Result<Revised<KeyHead> | undefined>> {
-    return this.#read(headKey(id), (storeKey, bytes) => decodeHead(storeKey, bytes));
+    return this.#read(headKey(id), (storeKey, bytes) => decodeHead(storeKey, bytes, this.#mac));
+  }
+
+  /** The head in an entry of a listing; one that is corrupt is told, and does not hide the others. */
+  headIn({ key, value }: StoreEntry): KeyHead | undefined {
+    const head = decodeHead(key, value, this.#mac);
+    if (head === undefined) this.corrupt(key);
+    return head;
   }
 
   async version(kid: Kid, version: number): Promise<Result<Revised<KeyVersion> | undefined>> {
-    return this.#read(versionKey(kid.id, version), (storeKey, bytes) => decodeVersion(storeKey, kid, bytes));
+    return this.#read(versionKey(kid.id, version), (storeKey, bytes) =>
+      decodeVersion(storeKey, kid, bytes, this.#mac),
+    );
   }
 
   /** The head together with its current version, as one commit wrote them. */
@@ -82,7 +97,7 @@ export class KeyRecords {
   #versionsIn(kid: Kid, entries: readonly StoreEntry[]): Result<readonly Revised<KeyVersion>[]> {
     const versions: Revised<KeyVersion>[] = [];
     for (const { key, value, revision } of entries) {
-      const record = decodeVersion(key, kid, value);
+      const record = decodeVersion(key, kid, value, this.#mac);
       if (record === undefined) return this.corrupt(key);
       versions.push({ record, revision });
     }

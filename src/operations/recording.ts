@@ -192,7 +192,7 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
     async record(change: KeyChange) {
       const refused = trail.reserve(2);
       if (refused !== undefined) return refused;
-      const { actor, alg, keyId, opId = randomUUID(), tenant, kind } = change;
+      const { actor, alg, keyId, opId = randomUUID(), tenant, kind, publicKeySha256 } = change;
       const event: AuditEvent = {
         actor,
         alg,
@@ -204,6 +204,7 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
         result: 'ok',
         tenant,
         type: `key.${kind}`,
+        ...(publicKeySha256 === undefined ? undefined : { data: { public_key_sha256: publicKeySha256 } }),
       };
       const recorded = await trail.append(event, 'synced');
       const failed = (code: FailureCode) => {

@@ -15,7 +15,7 @@ export const levels: readonly (readonly string[])[] = [
   ['http'],
   // Parts of main.ts that are subjects of their own.
   ['start-attestation'],
-  ['start-audit', 'start-cryptography'],
+  ['start-audit', 'start-cryptography', 'start-records'],
   ['main'],
   ['cli'],
 ];
@@ -35,6 +35,7 @@ export const mayNameImplementations = new Set([
   'main',
   'start-audit',
   'start-cryptography',
+  'start-records',
   'cli',
   'workers',
 ]);

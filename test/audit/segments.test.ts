@@ -160,7 +160,11 @@ test('a disk that is full at the end of a segment: what follows waits for its fi
 test('receipts of a frame that was written are not lost when the one after it fails', () => {
   const files = new MemoryFiles();
   const layout = layoutOf('/log');
-  const hasher = new InputHasher(new Uint8Array(32), { mode: 'plain', modeOfTenant: {}, kid: 'k1' });
+  const hasher = new InputHasher(softwareMacKey(new Uint8Array(32)), {
+    mode: 'plain',
+    modeOfTenant: {},
+    kid: 'k1',
+  });
   const appender = new Appender({
     ...{ state: new LogState(), wal: new WalWriter(files, layout, 0, 0), hasher, clock: systemClock },
     ...{ changes: new ChangesUnderWay(), countWritten: () => {} },

@@ -140,3 +140,22 @@ test('an entry that is damaged, or of a later version, stops the start', async (
     await assert.rejects(reopened(store), StartError);
   }
 });
+
+test('a public key that was put into the entry is refused at the start, of both generations', async () => {
+  const { store, keys } = await opened();
+  assert.ok((await keys.begin('operator', anything)).ok);
+  const entry = await store.get(storeKey);
+  assert.ok(entry.ok && entry.value !== undefined);
+  const text = Buffer.from(entry.value.value).toString();
+  const others = await opened();
+  for (const part of ['ed25519', 'mlDsa44'] as const) {
+    for (const next of [false, true]) {
+      const forged = JSON.parse(text);
+      const theirs = Buffer.from(others.keys.current[part].publicKey).toString('base64');
+      (next ? forged.next : forged)[part].publicKey = theirs;
+      const value = Buffer.from(JSON.stringify(forged));
+      assert.ok((await store.commit([{ key: storeKey, value }])).ok);
+      await assert.rejects(reopened(store), StartError);
+    }
+  }
+});

@@ -116,10 +116,12 @@ function unsealAll(dataDir: string, rootKey: Buffer): Buffer[] {
   const numbers: Buffer[] = [];
   for (const { key, value } of records.getRange({ start: Buffer.from('ver/'), end: Buffer.from('ver0') })) {
     const [, id, number] = /^ver\/(.*)#(\d+)$/.exec(key.toString()) as RegExpExecArray;
-    const { parts } = JSON.parse(value.subarray(8).toString()) as { parts: { sealed: string }[] };
+    // Behind the revision, the tag and the authenticated text.
+    const sealedAt = 8 + 37 + Buffer.from(value).readUInt32LE(8 + 33);
+    const parts = JSON.parse(value.subarray(sealedAt).toString()) as string[];
     for (const [index, part] of parts.entries()) {
       const aad = `${id}#v${Number(number)}/${index}`;
-      const sealed = Buffer.from(part.sealed, 'base64');
+      const sealed = Buffer.from(part, 'base64');
       numbers.push(...secretNumbers(unseal(rootKey, (id as string).split('/')[0] as string, aad, sealed)));
     }
   }

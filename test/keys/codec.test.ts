@@ -14,6 +14,7 @@ import {
 } from '../../src/keys/codec.ts';
 import { formatId, maxVersion, parseKid } from '../../src/keys/kid.ts';
 import type { KeyHead, KeyVersion } from '../../src/keys/record.ts';
+import { testMac } from '../support/keyring.ts';
 
 const kids = fc
   .tuple(fc.constantFrom(...registry), fc.uuid())
@@ -39,21 +40,26 @@ test('heads, versions and operations survive being stored', () => {
         state,
         currentVersion: number,
         createdAtMs: time,
+        revision: number,
         backend: 'software',
       };
-      assert.deepEqual(decodeHead(headKey(kid.id), encodeHead(head)), head);
+      assert.deepEqual(decodeHead(headKey(kid.id), encodeHead(head, testMac), testMac), head);
       const version: KeyVersion = {
         id: kid.id,
         version: number,
         state,
         createdAtMs: time,
+        revision: number,
         parts: kid.algorithm.components.map((_, index) => ({
           publicKey: material[index] ?? Uint8Array.of(index),
           ...(state === 'active' ? { sealed: material[index + 1] ?? new Uint8Array() } : {}),
         })),
       };
       const storeKey = versionKey(kid.id, number);
-      assert.deepEqual(plain(decodeVersion(storeKey, kid, encodeVersion(version))), plain(version));
+      assert.deepEqual(
+        plain(decodeVersion(storeKey, kid, encodeVersion(version, testMac), testMac)),
+        plain(version),
+      );
       const operation = {
         atMs: time,
         digest: new Uint8Array(32).fill(number % 256),
@@ -82,8 +88,8 @@ test('bytes that are no record, or a record in another place, are refused and ne
         fc.json().map((text) => Buffer.from(text)),
       ),
       (kid, bytes) => {
-        assert.equal(decodeHead(headKey(kid.id), bytes), undefined);
-        assert.equal(decodeVersion(versionKey(kid.id, 1), kid, bytes), undefined);
+        assert.equal(decodeHead(headKey(kid.id), bytes, testMac), undefined);
+        assert.equal(decodeVersion(versionKey(kid.id, 1), kid, bytes, testMac), undefined);
         assert.equal(decodeOperation(bytes), undefined);
       },
     ),
@@ -92,10 +98,11 @@ test('bytes that are no record, or a record in another place, are refused and ne
     fc.property(kids, kids, versions, (kid, other, number) => {
       fc.pre(kid.id !== other.id && number > 1);
       const parts = kid.algorithm.components.map(() => ({ publicKey: Uint8Array.of(1) }));
-      const bytes = encodeVersion({ id: kid.id, version: number, state: 'destroyed', createdAtMs: 0, parts });
-      assert.equal(decodeVersion(versionKey(other.id, number), other, bytes), undefined);
-      assert.equal(decodeVersion(versionKey(kid.id, number), other, bytes), undefined);
-      assert.equal(decodeVersion(versionKey(kid.id, number - 1), kid, bytes), undefined);
+      const of = { id: kid.id, version: number, createdAtMs: 0, revision: 1 };
+      const bytes = encodeVersion({ ...of, state: 'destroyed', parts }, testMac);
+      assert.equal(decodeVersion(versionKey(other.id, number), other, bytes, testMac), undefined);
+      assert.equal(decodeVersion(versionKey(kid.id, number), other, bytes, testMac), undefined);
+      assert.equal(decodeVersion(versionKey(kid.id, number - 1), kid, bytes, testMac), undefined);
     }),
   );
 });

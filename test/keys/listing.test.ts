@@ -165,6 +165,7 @@ test('the counts have at most a thousand series; the rest is together', () => {
       state: 'active',
       currentVersion: 1,
       createdAtMs: 0,
+      revision: 1,
       backend: 'software',
     } as const;
     counter.begin(head, 'created').end(true);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
+import type { RecordMac } from '../../src/keys/authenticity.ts';
 import { openKeyring } from '../../src/keys/directory.ts';
 import type { KeyHandle, Keyring, KeyringOptions, PrivateParts } from '../../src/keys/keyring.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
@@ -42,6 +44,9 @@ export class NamedParts implements PrivateParts {
   }
 }
 
+/** As the engines make them, under a key of the tests. */
+export const testMac: RecordMac = (message) => createHmac('sha256', 'of the tests').update(message).digest();
+
 export class SetClock {
   nowMs = 1_800_000_000_000;
   monotonicMs(): number {
@@ -77,6 +82,7 @@ export function makeKeyring(
       store,
       custody,
       clock,
+      mac: testMac,
       journal: { record: async () => ({ ok: true, value: { end: () => {} } }) },
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),

@@ -62,16 +62,29 @@ for (const { name, create } of availableEngines()) {
     }
     assert.equal(nonces.size, 20);
   });
+
+  test(`${name}: a MAC is HMAC-SHA-256 under a key that HKDF derives from the root key for its purpose`, () => {
+    for (const length of [0, 1, 63, 64, 65, 10_000]) {
+      const message = Buffer.alloc(length, 7);
+      const expected = createHmac('sha256', derived('intaglio/mac/v1\0a-use')).update(message).digest();
+      assert.equal(hex(engine.mac(root, 'a-use', message)), hex(expected));
+      assert.notEqual(hex(engine.mac(root, 'another', message)), hex(expected));
+    }
+    const other = engine.openRoot({ kind: 'memory' });
+    const message = Buffer.from('m');
+    assert.notEqual(hex(engine.mac(other, 'a-use', message)), hex(engine.mac(root, 'a-use', message)));
+    assert.throws(() => engine.mac(undefined, 'a-use', message), { code: 'BAD_ARGUMENT' });
+  });
 }
 
 /** HKDF of RFC 5869 by hand: 32 bytes are one block, and no salt is 32 zeros. */
-function tenantKey(): Buffer {
+function derived(info: string): Buffer {
   const pseudoRandomKey = createHmac('sha256', Buffer.alloc(32)).update(rootKey).digest();
-  return createHmac('sha256', pseudoRandomKey)
-    .update('intaglio/seal/v1\0')
-    .update(tenant)
-    .update(Buffer.of(1))
-    .digest();
+  return createHmac('sha256', pseudoRandomKey).update(info).update(Buffer.of(1)).digest();
+}
+
+function tenantKey(): Buffer {
+  return derived(`intaglio/seal/v1\0${tenant}`);
 }
 
 function additionalData(): Buffer {

@@ -63,12 +63,20 @@ export function createSoftwareCustody(parts: {
       return ok(made);
     },
 
-    opening(part, partIndex, tenant, versionedKid) {
-      return part.sealed === undefined
-        ? new Uint8Array(0)
-        : buildOpening(tenant, partName(versionedKid, partIndex), part.sealed);
-    },
+    opening: openingOf,
   };
+}
+
+/** See Custody. */
+export function openingOf(
+  part: KeyPart,
+  partIndex: number,
+  tenant: string,
+  versionedKid: string,
+): Uint8Array {
+  return part.sealed === undefined
+    ? new Uint8Array(0)
+    : buildOpening(tenant, partName(versionedKid, partIndex), part.sealed);
 }
 
 /** What a sealed blob is bound to: the key, its version and which of its parts it is. */

@@ -20,6 +20,7 @@ interface Binding {
   rootRandom(): number;
   generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
+  mac(root: number, purpose: string, message: Uint8Array): Uint8Array;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
   forget(keyNumber: number): boolean;
   extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
@@ -37,6 +38,7 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   rootRandom: true,
   generate: true,
   importKey: true,
+  mac: true,
   run: true,
   forget: true,
   extractMacKey: true,
@@ -69,6 +71,8 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),
     importKey: (root, keyType, tenant, aad, secret) =>
       withEngineErrors(() => binding.importKey(rootNumberOf(root), keyType, tenant, aad, secret)),
+    mac: (root, purpose, message) =>
+      withEngineErrors(() => binding.mac(rootNumberOf(root), purpose, message)),
     run: (root, request, response) => binding.run(rootNumberOf(root), request, response),
     forget: (keyNumber) => void binding.forget(keyNumber),
     stats() {

@@ -1,6 +1,7 @@
 import { extractMacKey, softwareMacKey } from '../../core/mac-key.ts';
 import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
+import { createAuthenticator } from './mac.ts';
 import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
 import { openRootKey, rootKeyOf } from './root.ts';
 import { createRunner } from './run.ts';
@@ -22,6 +23,7 @@ const openedKeyBytes = 40 * 1024;
  */
 export function createOpensslEngine(options: EngineOptions): Engine {
   const sealer = createSealer();
+  const authenticator = createAuthenticator();
   // A batch touches at most a few tenants' keys; under 16 the cache would thrash even for those.
   const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)));
 
@@ -70,6 +72,7 @@ export function createOpensslEngine(options: EngineOptions): Engine {
       }
     },
 
+    mac: (root, purpose, message) => authenticator.mac(rootKeyOf(root), purpose, message),
     run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
     forget: (keyNumber) => runner.forget(keyNumber),
     stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
@@ -84,6 +87,7 @@ export function createOpensslEngine(options: EngineOptions): Engine {
     wipe() {
       runner.wipe();
       sealer.wipe();
+      authenticator.wipe();
     },
   };
 }

@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
+import { checkBeforeOpening } from './data-file.ts';
 import { lockDirectory } from './directory-lock.ts';
 
 export interface OpenOptions {
@@ -63,6 +64,8 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
   if (unlock === undefined) throw new Error('the data directory is in use by another process');
   let root: RootDatabase<Buffer, Uint8Array> | undefined;
   try {
+    const dataFile = join(directory, 'data.mdb');
+    if (existsSync(dataFile)) checkBeforeOpening(dataFile);
     root = openRoot(directory);
     const binary = { encoding: 'binary', keyEncoding: 'binary' } as const;
     const records = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'records' });
