@@ -58,6 +58,22 @@ test('a bit that changed in the directory of a service is found', async (context
   assert.equal((await intaglio(['audit', 'verify', audit, '--keys', keys])).status, 2);
 });
 
+test('verify and export of a damaged write-ahead file say so in a line, with status 2', async (context) => {
+  const { audit, keys, log } = await liveLog(context, 3_000);
+  await log.close();
+  const wal = join(audit, 'e1', 'wal', `${'0'.repeat(20)}.wal`);
+  const bytes = readFileSync(wal);
+  bytes[Math.floor(bytes.length / 2)]! ^= 1;
+  writeFileSync(wal, bytes);
+  const verified = await intaglio(['audit', 'verify', audit, '--keys', keys]);
+  assert.equal(verified.status, 2, verified.stderr);
+  assert.match(verified.stdout, /NOT VERIFIED/);
+  const exported = await intaglio(['audit', 'export', audit, join(temporaryDirectory(context), 'out')]);
+  assert.equal(exported.status, 2, exported.stderr);
+  assert.match(exported.stderr, /has no tile\/.*, or not all of it/);
+  for (const { stderr } of [verified, exported]) assert.doesNotMatch(stderr, /RangeError|\n +at /);
+});
+
 test('a log that is being written verifies up to its checkpoint', async (context) => {
   const { audit, keys, log } = await liveLog(context, 300);
   let writing = true;
