@@ -8,7 +8,7 @@ import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
-import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
+import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -71,7 +71,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const store = await openStore(config, log, health);
   try {
     const root = await openRoot(config, log, engine, store);
-    const capabilities = openMacaroons(config);
+    const capabilities = openMacaroons(config, log);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, {
       engine: engine.engine,
@@ -171,9 +171,15 @@ async function openRoot(
   return root;
 }
 
-function openMacaroons(config: Config): Extract<Capabilities, { ok: true }> {
+function openMacaroons(config: Config, log: Logger): Extract<Capabilities, { ok: true }> {
   const capabilities = openCapabilities({ dataDir: config.dataDir, amnesia: config.amnesia });
   if (!capabilities.ok) throw new StartError(capabilities.problem);
+  if (capabilities.replacedLost === true) {
+    log.warn(
+      { path: macaroonKeyPath(config.dataDir) },
+      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
+    );
+  }
   return capabilities;
 }
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import { scopes } from '../../core/scope.ts';
@@ -18,6 +18,8 @@ export type Capabilities =
       readonly rootKey: Uint8Array;
       /** The administrator's capability where this call made one. `path` is where it was written; undefined in amnesia mode. */
       readonly bootstrap?: { readonly token: string; readonly path: string | undefined };
+      /** The directory was used before, so this call replaced a key that is lost: no capability of before is valid any more. */
+      readonly replacedLost?: boolean;
     }
   | { readonly ok: false; readonly problem: string };
 
@@ -41,6 +43,7 @@ export function openCapabilities(at: { readonly dataDir: string; readonly amnesi
   const rootKey = randomBytes(rootKeyBytes);
   const token = bootstrapToken(rootKey);
   const path = join(at.dataDir, 'bootstrap.token');
+  const replacedLost = existsSync(join(at.dataDir, 'audit'));
   try {
     mkdirSync(at.dataDir, { recursive: true, mode: 0o700 });
     // The capability first: a crash between the two leaves no key, and the next start makes both again. The other way
@@ -50,7 +53,7 @@ export function openCapabilities(at: { readonly dataDir: string; readonly amnesi
   } catch (error) {
     return { ok: false, problem: `cannot make the macaroon key in the data directory (${errorCode(error)})` };
   }
-  return { ok: true, rootKey, bootstrap: { token, path } };
+  return { ok: true, rootKey, bootstrap: { token, path }, replacedLost };
 }
 
 /** Reads the key, without making one. Refuses a file that others may read, a link, and a wrong length. */
