@@ -9,7 +9,7 @@ import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.t
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { macaroonSalt } from './auth/macaroon/key.ts';
-import { type Capabilities, openCapabilities } from './auth/macaroon/root-key.ts';
+import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -78,7 +78,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   try {
     const root = await openRoot(config, log, engine, store);
     const records = await openRecords(config, log, { engine: engine.engine, root, store });
-    const capabilities = openMacaroons(config, engine.engine);
+    const capabilities = openMacaroons(config, log, engine.engine);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, {
       engine: engine.engine,
@@ -196,11 +196,17 @@ async function openRoot(
   return root;
 }
 
-function openMacaroons(config: Config, engine: Engine): Extract<Capabilities, { ok: true }> {
+function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
   const capabilities = openCapabilities({ dataDir, amnesia }, openKey);
   if (!capabilities.ok) throw new StartError(capabilities.problem);
+  if (capabilities.replacedLost === true) {
+    log.warn(
+      { path: macaroonKeyPath(config.dataDir) },
+      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
+    );
+  }
   return capabilities;
 }
 

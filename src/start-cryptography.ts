@@ -147,6 +147,11 @@ export async function startCryptography(
     active_tenants: Math.max(lanes.quick.activeTenants, lanes.slow.activeTenants),
   }));
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
+  if (!engine.stats().memoryLocked) {
+    log.warn(
+      'PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED and may be swapped out: raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity, ulimit -l), with the native engine',
+    );
+  }
   return {
     generation,
     description: engine.description,

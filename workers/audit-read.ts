@@ -3,11 +3,21 @@ import { createReadAnswerer } from '../src/audit/answer-reading.ts';
 import type { ReadQuestion } from '../src/audit/reading.ts';
 
 /** The whole of the thread that reads the log for auditors: one question in, one answer out. */
-const answer = createReadAnswerer();
+let answer = createReadAnswerer();
+
+/** undefined: reading failed. The next question is answered by a new reader, and the thread lives on. */
+function answerOrNothing(directory: string, question: ReadQuestion) {
+  try {
+    return answer(directory, question);
+  } catch {
+    answer = createReadAnswerer();
+    return undefined;
+  }
+}
 
 parentPort?.on(
   'message',
   ({ id, directory, question }: { id: number; directory: string; question: ReadQuestion }) => {
-    parentPort?.postMessage({ id, answer: answer(directory, question) });
+    parentPort?.postMessage({ id, answer: answerOrNothing(directory, question) });
   },
 );

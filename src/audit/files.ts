@@ -47,6 +47,9 @@ export interface Files {
   space(directory: string): { freeBytes: number; totalBytes: number };
 }
 
+/** What reading takes of it. */
+export type ReadableFiles = Pick<Files, 'open' | 'read' | 'list'>;
+
 export const systemFiles: Files = {
   open(path, how) {
     const { O_RDONLY, O_RDWR, O_CREAT, O_NOFOLLOW } = constants;

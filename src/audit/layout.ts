@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Files } from './files.ts';
+import type { ReadableFiles } from './files.ts';
 
 /** Leaves of a full level-0 tile and of a full entry bundle (C2SP tlog-tiles). */
 export const chunkLeaves = 256;
@@ -16,7 +16,7 @@ export function epochDirectory(auditDirectory: string, epoch: number): string {
 }
 
 /** Epochs of which there is a directory, ascending. */
-export function epochsIn(files: Files, auditDirectory: string): number[] {
+export function epochsIn(files: ReadableFiles, auditDirectory: string): number[] {
   return files
     .list(auditDirectory)
     .flatMap((name) => /^e([1-9][0-9]{0,8})$/.exec(name)?.[1] ?? [])
@@ -72,7 +72,7 @@ export function layoutOf(directory: string): Layout {
 }
 
 /** First indexes of the frame files, ascending. */
-export function walFilesIn(files: Files, layout: Layout): number[] {
+export function walFilesIn(files: ReadableFiles, layout: Layout): number[] {
   return files
     .list(layout.wal)
     .flatMap((name) => /^([0-9]{20})\.wal$/.exec(name)?.[1] ?? [])
@@ -81,7 +81,11 @@ export function walFilesIn(files: Files, layout: Layout): number[] {
 }
 
 /** Numbers of the segments of which there is a file with this ending, ascending. */
-export function segmentsIn(files: Files, layout: Layout, ending: 'ents.zst' | 'tile1' | 'state'): number[] {
+export function segmentsIn(
+  files: ReadableFiles,
+  layout: Layout,
+  ending: 'ents.zst' | 'tile1' | 'state',
+): number[] {
   return files
     .list(layout.segments)
     .filter((name) => name.endsWith(`.${ending}`))
@@ -91,7 +95,7 @@ export function segmentsIn(files: Files, layout: Layout, ending: 'ents.zst' | 't
 }
 
 /** Whether any epoch in the audit directory has records. */
-export function hasRecords(files: Files, directory: string): boolean {
+export function hasRecords(files: ReadableFiles, directory: string): boolean {
   return epochsIn(files, directory).some((epoch) => {
     const layout = layoutOf(epochDirectory(directory, epoch));
     return (

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import { parseCheckpoint } from './checkpoint.ts';
-import { type Files, systemFiles } from './files.ts';
-import { eachEntry, frameHeaderBytes, readFrame } from './frames.ts';
+import { type Files, type ReadableFiles, systemFiles } from './files.ts';
+import { eachEntry } from './frames.ts';
 import {
   chunkLeaves,
   epochDirectory,
@@ -17,7 +17,15 @@ import { Frontier, hashBytes, leafHash } from './merkle.ts';
 import { parseNote } from './note.ts';
 import { type AuditRecord, parseRecord } from './record.ts';
 import { readSealedBundle } from './segments.ts';
-import { entriesLevel, hashesAt, parseTilePath, type TileCoordinates, type TileReader } from './tiles.ts';
+import {
+  bundleBytes,
+  entriesLevel,
+  hashesAt,
+  parseTilePath,
+  type TileCoordinates,
+  type TileReader,
+} from './tiles.ts';
+import { WalIndex } from './wal-index.ts';
 
 /** The newest checkpoint of a log directory, as it lies there: not verified. */
 export interface StoredCheckpoint {
@@ -36,8 +44,8 @@ const cachedChunks = 64;
  */
 export class LogReader implements TileReader {
   readonly layout: Layout;
-  readonly #files: Files;
-  /** Of write-ahead files: where each entry lies, and how far the file was read. */
+  readonly #files: ReadableFiles;
+  /** Of write-ahead files: where their frames lie, and how far the file was read. */
   readonly #walFiles = new Map<number, WalIndex>();
   readonly #bundles = new Map<number, Buffer>();
   readonly #leafTiles = new Map<number, Buffer>();
@@ -46,7 +54,7 @@ export class LogReader implements TileReader {
   #size = 0;
 
   constructor(files: Files, directory: string) {
-    this.#files = files;
+    this.#files = withDamageAsMissing(files);
     this.layout = layoutOf(directory);
     this.refresh();
   }
@@ -63,11 +71,13 @@ export class LogReader implements TileReader {
     const sealed = (segmentsIn(this.#files, this.layout, 'state').at(-1) ?? -1) + 1;
     this.#size = sealed * segmentLeaves;
     for (const first of walFilesIn(this.#files, this.layout)) {
-      if (first !== this.#size) continue;
-      const index = this.#walFiles.get(first) ?? new WalIndex();
+      // Sealed, and not removed yet; or no file of ours.
+      if (first < sealed * segmentLeaves || first % segmentLeaves !== 0) continue;
+      const index = this.#walFiles.get(first) ?? new WalIndex(first);
       this.#walFiles.set(first, index);
       index.read(this.#files, this.layout.walFile(first));
-      this.#size += index.count;
+      // Each file for itself: one that is damaged or missing hides none of those behind it.
+      if (index.count > 0) this.#size = first + index.count;
     }
     for (const first of this.#walFiles.keys()) {
       if (first < sealed * segmentLeaves) this.#walFiles.delete(first);
@@ -89,6 +99,8 @@ export class LogReader implements TileReader {
   entry(index: number): Buffer | undefined {
     if (!Number.isSafeInteger(index) || index < 0 || index >= this.#size) return undefined;
     const chunk = Math.floor(index / chunkLeaves);
+    const fromWal = this.#walEntries(index, index + 1);
+    if (fromWal !== undefined) return fromWal.subarray(2);
     const bundle = this.#bundle(chunk, Math.min(chunkLeaves, this.#size - chunk * chunkLeaves));
     let found: Buffer | undefined;
     let at = 0;
@@ -119,9 +131,13 @@ export class LogReader implements TileReader {
     for (let chunk = Math.floor(start / chunkLeaves); chunk * chunkLeaves < end; chunk++) {
       const first = chunk * chunkLeaves;
       const bundle = this.#bundle(chunk, Math.min(chunkLeaves, end - first));
+      if (bundle === undefined) {
+        yield* this.#singleRecords(Math.max(start, first), Math.min(first + chunkLeaves, end));
+        continue;
+      }
       const found: { index: number; record: AuditRecord }[] = [];
       let index = first;
-      if (bundle === undefined || (containing !== undefined && !bundle.includes(containing))) continue;
+      if (containing !== undefined && !bundle.includes(containing)) continue;
       eachEntry(bundle, 0, bundle.length, Math.min(chunkLeaves, end - first), (at, length) => {
         const record = index < start ? undefined : parseRecord(bundle.subarray(at, at + length));
         if (record !== undefined) found.push({ index, record });
@@ -129,6 +145,15 @@ export class LogReader implements TileReader {
         return true;
       });
       yield* found;
+    }
+  }
+
+  /** Those records of a damaged chunk that lie in whole frames. A sealed bundle is whole or not there. */
+  *#singleRecords(from: number, to: number): Generator<{ index: number; record: AuditRecord }> {
+    for (let index = from; index < to; index++) {
+      const entry = this.#walEntries(index, index + 1);
+      const record = entry && parseRecord(entry.subarray(2));
+      if (record !== undefined) yield { index, record };
     }
   }
 
@@ -144,6 +169,7 @@ export class LogReader implements TileReader {
     const size = this.#checkpoint?.size ?? 0;
     if (index * chunkLeaves + width > hashesAt(level, size)) return undefined;
     if (level === entriesLevel) return this.#bundle(index, width);
+    if (level === 0) return this.#leafTile(index, width);
     const hashes: Uint8Array[] = [];
     for (let at = 0; at < width; at++) {
       const hash = this.#hash(level, index * chunkLeaves + at);
@@ -157,7 +183,7 @@ export class LogReader implements TileReader {
   #hash(level: number, index: number): Uint8Array | undefined {
     if (level === 0) {
       const at = (index % chunkLeaves) * hashBytes;
-      return this.#leafTile(Math.floor(index / chunkLeaves))?.subarray(at, at + hashBytes);
+      return this.#leafTile(Math.floor(index / chunkLeaves), chunkLeaves)?.subarray(at, at + hashBytes);
     }
     const stored =
       level === 1 ? this.#sealedChunkRoot(index) : level === 2 ? this.#segmentRoot(index) : undefined;
@@ -198,11 +224,11 @@ export class LogReader implements TileReader {
     return ((segmentsIn(this.#files, this.layout, 'state').at(-1) ?? -1) + 1) * segmentLeaves;
   }
 
-  #leafTile(chunk: number): Buffer | undefined {
+  /** The leaf hashes of the first `width` entries of a chunk; undefined where one of these entries is not readable. */
+  #leafTile(chunk: number, width: number): Buffer | undefined {
     const known = this.#leafTiles.get(chunk);
-    const width = Math.min(chunkLeaves, this.#size - chunk * chunkLeaves);
-    if (known !== undefined && known.length === width * hashBytes) return known;
-    const bundle = width > 0 ? this.#bundle(chunk, width) : undefined;
+    if (known !== undefined && known.length >= width * hashBytes) return known.subarray(0, width * hashBytes);
+    const bundle = this.#bundle(chunk, width);
     if (bundle === undefined) return undefined;
     const hashes: Buffer[] = [];
     eachEntry(bundle, 0, bundle.length, width, (start, length) => {
@@ -214,26 +240,25 @@ export class LogReader implements TileReader {
     return tile;
   }
 
-  /** The first `width` entries of a chunk. */
+  /** The first `width` entries of a chunk: exactly these, or undefined. */
   #bundle(chunk: number, width: number): Buffer | undefined {
-    const first = Math.floor(chunk / chunkLeaves) * segmentLeaves;
-    const index = this.#walFiles.get(first);
-    if (index !== undefined) {
-      const from = chunk * chunkLeaves - first;
-      const bundle = index.entries(this.#files, this.layout.walFile(first), from, from + width);
-      // Sealed since the last look.
-      if (bundle !== undefined) return bundle;
-    }
+    const first = chunk * chunkLeaves;
+    const fromWal = this.#walEntries(first, first + width);
+    // Where it has none, they may have been sealed since the last look.
+    if (fromWal !== undefined) return fromWal;
     const known = this.#bundles.get(chunk) ?? readSealedBundle(this.#files, this.layout, chunk);
     if (known === undefined) return undefined;
     remember(this.#bundles, chunk, known, cachedChunks);
     if (width === chunkLeaves) return known;
-    let [count, end] = [0, 0];
-    eachEntry(known, 0, known.length, chunkLeaves, (start, length) => {
-      end = start + length;
-      return ++count < width;
-    });
-    return known.subarray(0, end);
+    const length = bundleBytes(known, width);
+    return length === undefined ? undefined : known.subarray(0, length);
+  }
+
+  /** Entries [from, to) of one segment, out of its write-ahead file. */
+  #walEntries(from: number, to: number): Buffer | undefined {
+    const first = Math.floor(from / segmentLeaves) * segmentLeaves;
+    const path = this.layout.walFile(first);
+    return this.#walFiles.get(first)?.entries(this.#files, path, from - first, to - first);
   }
 
   #readCheckpoint(): StoredCheckpoint | undefined {
@@ -244,77 +269,22 @@ export class LogReader implements TileReader {
   }
 }
 
-/** Where the entries of a growing write-ahead file lie. */
-class WalIndex {
-  /** Offset of each entry's length in the file; the end of the last one behind them. */
-  #starts = new Float64Array(1_024);
-  #ends = new Float64Array(1_024);
-  #offset = 0;
-  count = 0;
-
-  /** Takes in whole frames that came since. */
-  read(files: Files, path: string): void {
-    let file: ReturnType<Files['open']>;
+/** A file that the system will not give (a directory or a link in its place, a bad sector, no right) is as one that is missing. */
+function withDamageAsMissing(files: Files): ReadableFiles {
+  const damaged = ['EACCES', 'EIO', 'EISDIR', 'ELOOP', 'ENOTDIR', 'EPERM'];
+  const unlessDamaged = <T>(act: () => T): T | undefined => {
     try {
-      file = files.open(path, 'read');
-    } catch {
-      return;
+      return act();
+    } catch (error) {
+      if (damaged.includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+      throw error;
     }
-    try {
-      const bytes = Buffer.allocUnsafe(Math.max(0, file.size() - this.#offset));
-      const news = bytes.subarray(0, file.read(bytes, this.#offset));
-      for (let at = 0; at < news.length; ) {
-        const frame = readFrame(news, at);
-        if (frame === undefined) return;
-        const body = at + frameHeaderBytes;
-        eachEntry(news, body, frame.bodyLength, frame.count, (start, length) => {
-          this.#add(this.#offset + start - at - 2, this.#offset + start - at + length);
-          return true;
-        });
-        const frameBytes = frameHeaderBytes + frame.bodyLength;
-        at += frameBytes;
-        this.#offset += frameBytes;
-      }
-    } finally {
-      file.close();
-    }
-  }
-
-  #add(start: number, end: number): void {
-    if (this.count === this.#starts.length) {
-      [this.#starts, this.#ends] = [this.#starts, this.#ends].map((old) => {
-        const larger = new Float64Array(old.length * 2);
-        larger.set(old);
-        return larger;
-      }) as [Float64Array<ArrayBuffer>, Float64Array<ArrayBuffer>];
-    }
-    this.#starts[this.count] = start;
-    this.#ends[this.count] = end;
-    this.count++;
-  }
-
-  /** The bundle of entries [from, to), which frames' headers may interrupt. */
-  entries(files: Files, path: string, from: number, to: number): Buffer | undefined {
-    if (to > this.count) return undefined;
-    let file: ReturnType<Files['open']>;
-    try {
-      file = files.open(path, 'read');
-    } catch {
-      return undefined;
-    }
-    try {
-      const begin = this.#starts[from] as number;
-      const bytes = Buffer.allocUnsafe((this.#ends[to - 1] as number) - begin);
-      if (file.read(bytes, begin) !== bytes.length) return undefined;
-      const pieces: Buffer[] = [];
-      for (let at = from; at < to; at++) {
-        pieces.push(bytes.subarray((this.#starts[at] as number) - begin, (this.#ends[at] as number) - begin));
-      }
-      return Buffer.concat(pieces);
-    } finally {
-      file.close();
-    }
-  }
+  };
+  return {
+    open: (path, how) => files.open(path, how),
+    read: (path) => unlessDamaged(() => files.read(path)),
+    list: (directory) => unlessDamaged(() => files.list(directory)) ?? [],
+  };
 }
 
 function remember<V>(cache: Map<number, V>, key: number, value: V, limit: number): void {

@@ -52,8 +52,12 @@ export function startAuditReading(directory: () => string): AuditReading {
   const waiting = new Map<number, (answer: Result<ReadAnswer>) => void>();
   let questions = 0;
   let gone: Refused | undefined;
-  worker.on('message', ({ id, answer }: { id: number; answer: ReadAnswer }) => {
-    waiting.get(id)?.({ ok: true, value: answer });
+  worker.on('message', ({ id, answer }: { id: number; answer: ReadAnswer | undefined }) => {
+    waiting.get(id)?.(
+      answer === undefined
+        ? refuse('AuditUnavailable', 'this part of the log cannot be read')
+        : { ok: true, value: answer },
+    );
     waiting.delete(id);
   });
   const fail = () => {

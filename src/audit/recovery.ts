@@ -166,10 +166,17 @@ class Replay {
   }
 
   #openCheckpoint(): { tree: TreeHead; note: string } | undefined {
-    const { files, layout, origin, keys } = this.#input;
+    const { files, layout, origin, keys, anchor, anchored } = this.#input;
     const note = files.read(layout.checkpoint);
     if (note === undefined) return undefined;
     const opened = openCheckpoint(note, origin, keys);
+    // The store has the keys that sign checkpoints, so a store that is new knows none of this log's.
+    if (!opened.ok && anchored && anchor === undefined) {
+      throw new Failed(
+        'anchor_missing',
+        'the key store does not know this log: it is missing, or another one',
+      );
+    }
     if (!opened.ok) throw new Failed('checkpoint_invalid', opened.failure.hint ?? 'not a checkpoint');
     const { size, root } = opened.value;
     return { tree: { size, root }, note: note.toString() };
@@ -380,8 +387,16 @@ class Replay {
   /** A write that a crash cut short, or a failure. */
   #tornTail(bytes: Buffer, file: number, offset: number, laterFiles: readonly number[]): TornTail {
     const { files, layout } = this.#input;
-    if (this.#head.clean)
-      throw new Failed('bytes_after_clean_end', 'the log was closed, and something follows');
+    if (this.#head.clean) {
+      const { size } = this.#head.written;
+      if (this.#state.size >= size) {
+        throw new Failed('bytes_after_clean_end', 'the log was closed, and something follows');
+      }
+      throw new Failed(
+        'frame_damaged',
+        `damage, or the end, at byte ${offset} of the file that begins at ${file}: ${this.#state.size} of ${size} records lie before it`,
+      );
+    }
     // After a power loss any page behind the last fdatasync may be missing, whatever lies behind it; `durable` decides.
     // Otherwise writes are cut only at their end.
     if (this.#sameBoot && (laterFiles.length > 0 || findFrame(bytes, offset + 1) !== undefined)) {

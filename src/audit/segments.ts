@@ -1,5 +1,5 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { type Files, replaceFile, writeAll } from './files.ts';
+import { type Files, type ReadableFiles, replaceFile, writeAll } from './files.ts';
 import { eachEntry, frameHeaderBytes, readFrame, readU64, writeU64 } from './frames.ts';
 import { chunkLeaves, type Layout, segmentLeaves } from './layout.ts';
 import { hashBytes } from './merkle.ts';
@@ -98,19 +98,29 @@ async function writeRoot(files: Files, layout: Layout, segment: number, root: Ui
 }
 
 /** The full entry bundle of a chunk of a sealed segment; undefined where its entries are not here, or damaged. */
-export function readSealedBundle(files: Files, layout: Layout, chunk: number): Buffer | undefined {
+export function readSealedBundle(files: ReadableFiles, layout: Layout, chunk: number): Buffer | undefined {
   const segment = Math.floor(chunk / chunkLeaves);
   if (!files.list(layout.segments).includes(fileName(layout.entries(segment)))) return undefined;
-  const file = files.open(layout.entries(segment), 'read');
+  let file: ReturnType<ReadableFiles['open']>;
+  try {
+    file = files.open(layout.entries(segment), 'read');
+  } catch {
+    return undefined;
+  }
   try {
     const header = Buffer.alloc(headerBytes);
     if (file.read(header, 0) !== headerBytes || !isHeaderOf(header, segment)) return undefined;
     let at = headerBytes;
     const index = chunk % chunkLeaves;
     for (let before = 0; before < index; before++) at += header.readUInt32LE(tableAt + before * 4);
-    const compressed = Buffer.alloc(header.readUInt32LE(tableAt + index * 4));
-    if (file.read(compressed, at) !== compressed.length) return undefined;
-    return decompress(compressed);
+    const length = header.readUInt32LE(tableAt + index * 4);
+    if (at + length > file.size()) return undefined;
+    const compressed = Buffer.alloc(length);
+    const bundle = file.read(compressed, at) === length ? decompress(compressed) : undefined;
+    return bundle && eachEntry(bundle, 0, bundle.length, chunkLeaves, () => true) ? bundle : undefined;
+  } catch {
+    // A bad sector, or a directory in the place of the file.
+    return undefined;
   } finally {
     file.close();
   }

@@ -108,8 +108,9 @@ function copyTile(reader: TileReader, tile: TileCoordinates, directory: string):
 
 /** Beside its place and renamed into it: nobody who reads while this writes finds half a file. */
 function writeFile(path: string, bytes: Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true });
-  const fd = openSync(`${path}.tmp`, 'w', 0o644);
+  // As private as the log that it comes from: whoever publishes it decides that.
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const fd = openSync(`${path}.tmp`, 'w', 0o600);
   try {
     for (let written = 0; written < bytes.length; ) written += writeSync(fd, bytes, written);
     if (path.endsWith('checkpoint')) fsyncSync(fd);

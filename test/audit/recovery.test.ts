@@ -206,6 +206,31 @@ test('what was removed or put back is detected: frames, files, HEAD, anchor, che
           return bytes;
         }),
     ],
+    [
+      'a damaged checkpoint, and a key store that is new',
+      /anchor_missing/,
+      (f, m) => {
+        m.anchor = undefined;
+        f.edit(`${auditDirectory}/e1/checkpoint`, (bytes) => {
+          bytes[60]! ^= 1;
+          return bytes;
+        });
+      },
+    ],
+    [
+      'a bit in the middle of the file, after a clean end',
+      /frame_damaged/,
+      (f) =>
+        f.edit(wal, (bytes) => {
+          bytes[Math.floor(bytes.length / 2)]! ^= 1;
+          return bytes;
+        }),
+    ],
+    [
+      'half of the file, after a clean end',
+      /frame_damaged|truncated/,
+      (f) => f.edit(wal, (bytes) => bytes.subarray(0, Math.floor(bytes.length / 2))),
+    ],
     ['a damaged HEAD', /head_damaged/, (f) => f.edit(headPath, (bytes) => bytes.fill(0))],
     [
       'bytes after a clean end',

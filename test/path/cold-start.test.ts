@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import {
@@ -32,6 +32,23 @@ test('a second start finds everything made, makes nothing, and serves the keys o
   assert.equal((await post(second, '/v1/kms/sign', request)).status, 200);
   const verified = await post(second, '/v1/kms/verify', { payload_b3: helloWorldB3, sigs: signed.body.sigs });
   assert.equal(verified.body.ok, true);
+  assert.equal(await second.stop(), 0);
+});
+
+test('a start says that it replaces a lost macaroon key, and that keys are in memory that is not locked', async (context) => {
+  const dataDir = temporaryDirectory();
+  const first = await startService({ dataDir, env: { KMS_ENGINE: 'openssl' } });
+  context.after(() => first.kill());
+  const saysUnlocked = (message: string) =>
+    message.startsWith('PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED');
+  const saysReplaced = (message: string) => message.startsWith('MADE A NEW MACAROON KEY');
+  assert.ok(messages(first).some(saysUnlocked));
+  assert.ok(!messages(first).some(saysReplaced), 'the first start replaces nothing');
+  assert.equal(await first.stop(), 0);
+  rmSync(join(dataDir, 'macaroon.key'));
+  const second = await startService({ dataDir });
+  context.after(() => second.kill());
+  assert.ok(messages(second).some(saysReplaced));
   assert.equal(await second.stop(), 0);
 });
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MacKey } from '../../core/mac-key.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
@@ -20,6 +20,8 @@ export type Capabilities =
       readonly rootKey: MacKey;
       /** The administrator's capability where this call made one. `path` is where it was written; undefined in amnesia mode. */
       readonly bootstrap?: { readonly token: string; readonly path: string | undefined };
+      /** The directory was used before, so this call replaced a key that is lost: no capability of before is valid any more. */
+      readonly replacedLost?: boolean;
     }
   | { readonly ok: false; readonly problem: string };
 
@@ -50,8 +52,10 @@ export function openCapabilities(
     if (read?.ok) return { ok: true, rootKey };
     const token = bootstrapToken(rootKey);
     if (at.amnesia) return { ok: true, rootKey, bootstrap: { token, path: undefined } };
+    const replacedLost = existsSync(join(at.dataDir, 'audit'));
     const made = writeCapabilities(at.dataDir, bytes, token);
-    return made.ok ? { ok: true, rootKey, bootstrap: { token, path: made.path } } : made;
+    if (!made.ok) return made;
+    return { ok: true, rootKey, bootstrap: { token, path: made.path }, replacedLost };
   } finally {
     bytes.fill(0);
   }

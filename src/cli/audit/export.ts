@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { exportLog } from '../../audit/static-log.ts';
-import { fail } from '../fail.ts';
+import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
-import { claimed, logHelp, openLog } from './open-log.ts';
+import { claimed, logHelp, notVerified, openLog } from './open-log.ts';
 
 export function exportCommand(): Command {
   return new Command('export')
@@ -15,7 +15,10 @@ export function exportCommand(): Command {
     .addHelpText(
       'after',
       `
-Nothing is verified on the way; run audit verify on the export. Any web server can serve the directory as it is.
+Nothing is verified on the way; run audit verify on the export. Any web server can serve the directory as it is, once it
+may read it: what is written is as private as the log (0600, directories 0700).
+
+Exit status: 0 all is written; 1 the command could not be carried out; 2 a part of the log is missing or damaged.
 
 Example:
   npm run -s intaglio -- audit export data/audit /srv/export`,
@@ -26,7 +29,7 @@ Example:
       const checkpoint = claimed(note);
       const progress = new Progress('exporting', 'records');
       for (const { done, missing } of exportLog(tiles, checkpoint, note, minimumIndex, directory)) {
-        if (missing !== undefined) fail(`${log} has no ${missing}, or not all of it`);
+        if (missing !== undefined) failWith(notVerified, `${log} has no ${missing}, or not all of it`);
         progress.at(done, checkpoint.size);
       }
       progress.end();

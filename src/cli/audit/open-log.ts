@@ -32,7 +32,8 @@ export interface OpenLog {
 export const logHelp =
   'an exported log, the audit directory of a service (<data directory>/audit), or one epoch in it (audit/e1)';
 
-export const keysHelp = 'a file of the verifier keys that you trust, one a line (GET /v1/kms/audit/vkeys)';
+export const keysHelp =
+  'a file of the verifier keys that you trust, one a line or as GET /v1/kms/audit/vkeys gives them';
 
 function openStatic(directory: string): OpenLog {
   const tiles = staticReader(directory);

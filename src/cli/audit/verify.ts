@@ -6,7 +6,7 @@ import { followTransitions, type ProvenTransition } from '../../audit/transition
 import { type Verified, verifyLog } from '../../audit/verify.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
-import { readVkeys } from '../vkeys.ts';
+import { demandBothTypes, readVkeys } from '../vkeys.ts';
 import { keysHelp, logHelp, notVerified, openLog, readInput, trusted } from './open-log.ts';
 
 interface Options {
@@ -15,6 +15,7 @@ interface Options {
   older?: string[];
   proof?: string;
   entry?: string;
+  allowSingle?: boolean;
   json?: boolean;
 }
 
@@ -34,11 +35,15 @@ export function verifyCommand(): Command {
     )
     .option('--proof <file>', 'a proof (*.tlog-proof) instead of a log; with --entry')
     .option('--entry <file>', 'the record that the proof is for, to the byte')
+    .option(
+      '--allow-single',
+      'let --keys have keys of one type only: the other signature is not checked then',
+    )
     .option('--json', 'the result as a JSON object on standard output')
     .addHelpText(
       'after',
       `
-What is checked of a log: the signatures of every type that --keys has, every record and its hash, every hash of every
+What is checked of a log: the signatures of both types (Ed25519 and ML-DSA-44; with --allow-single of the one that --keys has), every record and its hash, every hash of every
 tile, the root, and that each key's records are numbered without a hole. Keys come from --keys, and never from the log but
 where a checkpoint that keys of --keys signed has a record that replaces one of them; that is followed from key to key.
 
@@ -58,9 +63,14 @@ Examples:
     });
 }
 
-function verify(directory: string, { keys: keysFile, saveKeys, older = [], json }: Options): void {
+function verify(
+  directory: string,
+  { keys: keysFile, saveKeys, older = [], allowSingle, json }: Options,
+): void {
+  const trustedKeys = readVkeys(keysFile);
+  demandBothTypes(trustedKeys, keysFile, allowSingle === true);
   const opened = openLog(directory);
-  const followed = followTransitions((path) => opened.tiles.read(path), readVkeys(keysFile));
+  const followed = followTransitions((path) => opened.tiles.read(path), trustedKeys);
   if (!followed.ok) failWith(notVerified, `${directory}: ${followed.failure.hint}`);
   const { keys, transitions } = followed.value;
   // A checkpoint over all transitions that were read, though the log goes on meanwhile.
@@ -136,8 +146,13 @@ function summary({ verified, origin, size, root, signatures, records, keys, ...r
   return `${lines.join('\n')}\n`;
 }
 
-function verifyProof(proofFile: string, entryFile: string, { keys: keysFile, json }: Options): void {
+function verifyProof(
+  proofFile: string,
+  entryFile: string,
+  { keys: keysFile, allowSingle, json }: Options,
+): void {
   const keys = readVkeys(keysFile);
+  demandBothTypes(keys, keysFile, allowSingle === true);
   const entry = readInput(entryFile);
   const proven = verifyTlogProof(readInput(proofFile), entry, keys[0]!.name, keys);
   if (!proven.ok) failWith(notVerified, proven.failure.hint ?? '');

@@ -105,7 +105,7 @@ test('audit export gives the same files, later ones brought up to date; a log wi
   assert.equal((await intaglio(['audit', 'verify', copy, '--keys', keys])).status, 0);
 
   rmSync(join(log, 'tile/entries/000'));
-  assert.equal((await intaglio(['audit', 'export', log, join(directory, 'failed')])).status, 1);
+  assert.equal((await intaglio(['audit', 'export', log, join(directory, 'failed')])).status, 2);
   rmSync(join(log, 'tile/0/000'));
   writeFileSync(join(log, 'minimum-index'), '256\n');
   const pruned = join(directory, 'pruned');

@@ -58,6 +58,54 @@ test('a bit that changed in the directory of a service is found', async (context
   assert.equal((await intaglio(['audit', 'verify', audit, '--keys', keys])).status, 2);
 });
 
+test('verify and export of a damaged write-ahead file say so in a line, with status 2', async (context) => {
+  const { audit, keys, log } = await liveLog(context, 3_000);
+  await log.close();
+  const wal = join(audit, 'e1', 'wal', `${'0'.repeat(20)}.wal`);
+  const bytes = readFileSync(wal);
+  bytes[Math.floor(bytes.length / 2)]! ^= 1;
+  writeFileSync(wal, bytes);
+  const verified = await intaglio(['audit', 'verify', audit, '--keys', keys]);
+  assert.equal(verified.status, 2, verified.stderr);
+  assert.match(verified.stdout, /NOT VERIFIED/);
+  const exported = await intaglio(['audit', 'export', audit, join(temporaryDirectory(context), 'out')]);
+  assert.equal(exported.status, 2, exported.stderr);
+  assert.match(exported.stderr, /has no tile\/.*, or not all of it/);
+  for (const { stderr } of [verified, exported]) assert.doesNotMatch(stderr, /RangeError|\n +at /);
+});
+
+test('keys of one type are refused without --allow-single; the JSON of the service is taken as it is', async (context) => {
+  const { directory, audit, keys, log } = await liveLog(context, 20);
+  await log.close();
+  const vkeys = readFileSync(keys, 'utf8').trim().split('\n');
+  const verify = (text: string, ...options: string[]) => {
+    const file = join(directory, 'given');
+    writeFileSync(file, text);
+    return intaglio(['audit', 'verify', audit, '--keys', file, ...options]);
+  };
+  for (const vkey of vkeys) {
+    const refused = await verify(vkey);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /--allow-single/);
+    assert.doesNotMatch(refused.stdout, /verified/);
+    const allowed = await verify(vkey, '--allow-single');
+    assert.equal(allowed.status, 0, allowed.stderr);
+    assert.match(allowed.stderr, /warning: .* only/);
+  }
+  const both = await verify(JSON.stringify({ vkeys }));
+  assert.deepEqual([both.status, both.stderr], [0, '']);
+  const overlapping = {
+    vkeys: [vkeys[0]],
+    replaced: { vkeys: vkeys.slice(1), until: '2027-01-01T00:00:00Z' },
+  };
+  assert.equal((await verify(JSON.stringify(overlapping))).status, 0);
+  for (const text of ['{', '{}', '{"vkeys":[1]}', '{"vkeys":"x"}', '{"vkeys":[]}']) {
+    const refused = await verify(text);
+    assert.equal(refused.status, 1, text);
+    assert.equal(refused.stderr.trimEnd().split('\n').length, 1, refused.stderr);
+  }
+});
+
 test('a log that is being written verifies up to its checkpoint', async (context) => {
   const { audit, keys, log } = await liveLog(context, 300);
   let writing = true;
