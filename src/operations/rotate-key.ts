@@ -27,7 +27,7 @@ export function rotateKeyOperation(
         tenant: caller.tenant,
         actor: caller.actor,
         kid,
-        ...operationIdOf(request),
+        ...operationIdOf(request, {}),
       });
       if (!made.ok) return made;
       const { algorithm, previous, publicKeys } = made.value;
