@@ -104,7 +104,7 @@ export const fields = {
     'KMS_ALLOWED_ALGS',
     algorithms,
     'all',
-    'The algorithms that keys may be created and used with, as the registry names them. Narrowing it also stops existing keys of the others.',
+    'The algorithms that keys may be created, rotated and used with, as the registry names them. Narrowing it also stops existing keys of the others.',
   ),
   workers: field<number>(
     'KMS_WORKERS',

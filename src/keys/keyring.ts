@@ -82,6 +82,8 @@ export interface OperationId {
   readonly id: string;
   /** The request without its op_id, plain JSON; the order of its members does not matter. */
   readonly body: unknown;
+  /** The same in its one plain spelling, which decides whether two requests are the same; without it, the body. */
+  readonly meaning?: unknown;
 }
 
 export interface CreateKey {

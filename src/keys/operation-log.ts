@@ -52,14 +52,16 @@ export class OperationLog {
     const id = operation.id.toLowerCase();
     if (!isUuid(id)) return refuse('BadRequest', 'op_id is a UUID');
     const storeKey = operationKey(tenant, id);
-    const digest = digestOf([...subject, operation.body]);
+    const digest = digestOf([...subject, operation.meaning ?? operation.body]);
+    // Records of earlier versions hold the digest of the body as it was spelled; they end with `keptMs`.
+    const asSpelled = () => digestOf([...subject, operation.body]);
     const underWay = this.#underWay.get(storeKey);
     if (underWay !== undefined) {
       if (!underWay.digest.equals(digest)) return otherRequest;
       const result = (await underWay.result) as Result<T>;
       return result.ok ? ok({ ...result.value, replayed: true }) : result;
     }
-    const result = this.#onceInStore(storeKey, digest, way);
+    const result = this.#onceInStore(storeKey, { digest, asSpelled }, way);
     this.#underWay.set(storeKey, { digest, result });
     try {
       return await result;
@@ -72,14 +74,19 @@ export class OperationLog {
     return record.atMs + this.#keptMs <= this.#clock.utcMs();
   }
 
-  async #onceInStore<T>(storeKey: string, digest: Buffer, way: Repeatable<T>): Promise<Result<T>> {
+  async #onceInStore<T>(
+    storeKey: string,
+    { digest, asSpelled }: { readonly digest: Buffer; readonly asSpelled: () => Buffer },
+    way: Repeatable<T>,
+  ): Promise<Result<T>> {
     const entry = await this.#store.get(storeKey);
     if (!entry.ok) return entry;
     if (entry.value !== undefined) {
       const record = decodeOperation(entry.value.value);
       if (record === undefined) return this.#records.corrupt(storeKey);
       if (!this.isExpired(record)) {
-        return digest.equals(record.digest) ? way.repeat(record) : otherRequest;
+        const same = digest.equals(record.digest) || asSpelled().equals(record.digest);
+        return same ? way.repeat(record) : otherRequest;
       }
     }
     const expectedRevision = entry.value?.revision ?? 0;

@@ -10,7 +10,7 @@ export interface OperationMetric {
 export interface Metrics {
   /** `alg` is `none` where an operation has no algorithm. */
   operation(op: string, alg: string): OperationMetric;
-  /** A request refused before it became work: `backpressure`, `unauth`, `rate`, `pq_policy`, `too_large`, … */
+  /** A request that was refused or failed: `backpressure`, `unauth`, `rate`, `pq_policy`, `too_large`, … */
   rejected(reason: string): void;
   authFailed(): void;
   /** Called at every scrape; whoever counts keys bounds the number of series. */
@@ -105,7 +105,7 @@ export function createMetrics(): Metrics {
   const rejections = new Tally();
   new Counter({
     name: 'kms_reject_total',
-    help: 'Requests refused before any work was done for them',
+    help: 'Requests that were refused or failed, by reason; 500 is internal',
     labelNames: ['reason'],
     registers,
     collect() {

@@ -5,8 +5,8 @@ import type { Metrics } from './metrics.ts';
 /** What a listener refuses by itself, before there is a request to answer. */
 export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections';
 
-/** The reasons of kms_reject_total: what was refused before any work was done for it. */
-const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
+/** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
+const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   Unauthenticated: 'unauth',
   NoCapability: 'scope',
   Backpressure: 'backpressure',
@@ -18,6 +18,16 @@ const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
   NotReady: 'not_ready',
   Timeout: 'deadline',
   BadRequest: 'bad_request',
+  Unsupported: 'unsupported',
+  ClockSkew: 'clock_skew',
+  ExportForbidden: 'export',
+  AttestationMissing: 'attestation',
+  NotFound: 'not_found',
+  MethodNotAllowed: 'method',
+  Conflict: 'conflict',
+  Internal: 'internal',
+  StoreUnavailable: 'store',
+  AuditUnavailable: 'audit',
   too_large: 'too_large',
   framing: 'framing',
   slow_body: 'slow_body',
@@ -26,8 +36,7 @@ const rejectReasons: Partial<Record<ListenerRefusal | FailureCode, string>> = {
 
 export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {
   if (why === 'Unauthenticated') metrics.authFailed();
-  const reason = rejectReasons[why];
-  if (reason !== undefined) metrics.rejected(reason);
+  metrics.rejected(rejectReasons[why]);
 }
 
 /** Refusals that are answered late: see LateRefusals. */

@@ -23,6 +23,11 @@ const createRequest = closed({
 });
 const shape = shapeOf(createRequest);
 
+/** A null or empty policy is none, and the tenant can only be the caller's own. */
+function meaningOf({ purpose, alg, policy }: Static<typeof createRequest>): unknown {
+  return { purpose, alg, ...(policy?.audit === undefined ? undefined : { policy: { audit: policy.audit } }) };
+}
+
 /** POST /keys: a new key with version 1. */
 export function createKeyOperation(parts: OperationParts): KeyOperation<Static<typeof createRequest>> {
   return {
@@ -54,7 +59,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<Static<t
         purpose: request.purpose,
         algorithm,
         ...(request.policy?.audit === undefined ? undefined : { auditDurability: request.policy.audit }),
-        ...operationIdOf(request),
+        ...operationIdOf(request, meaningOf(request)),
       });
       if (!made.ok) return made;
       const { kid, createdAtMs, publicKeys } = made.value;

@@ -30,7 +30,8 @@ export function destroyKeyOperation(
         actor: caller.actor,
         kid,
         ...(request.version === undefined ? undefined : { version: request.version }),
-        ...operationIdOf(request),
+        // The keyring knows the version from the body or from the kid, and compares it itself.
+        ...operationIdOf(request, {}),
       });
       return destroyed.ok
         ? ok({ status: 200, body: { kid: destroyed.value.kid, state: 'destroyed' } })

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { ok } from '../core/result.ts';
+import { ok, refuse } from '../core/result.ts';
+import { parseKid } from '../keys/kid.ts';
 import { operationIdOf } from './idempotency.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 import { emptyObject, shapeOf } from './parse.ts';
@@ -23,11 +24,15 @@ export function rotateKeyOperation(
     },
     subjects: ({ kid }) => [kid],
     async run({ kid, request }, caller) {
+      const named = parseKid(kid);
+      if (named?.tenant === caller.tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) {
+        return refuse('PolicyViolation', 'this algorithm is not allowed here');
+      }
       const made = await parts.keyring.rotate({
         tenant: caller.tenant,
         actor: caller.actor,
         kid,
-        ...operationIdOf(request),
+        ...operationIdOf(request, {}),
       });
       if (!made.ok) return made;
       const { algorithm, previous, publicKeys } = made.value;

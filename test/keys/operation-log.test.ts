@@ -72,6 +72,17 @@ test('the same op_id for anything else is a Conflict', async (t) => {
   assert.equal(codeOf(await keyring.create(bad)), 'BadRequest');
 });
 
+test('an op_id that an earlier version recorded as it was spelled is answered to the same spelling', async (t) => {
+  const { keyring } = makeKeyring(t);
+  const spelled = { id: randomUUID(), body: { ...body, policy: null } };
+  const create = { tenant, actor: 'tester', purpose: 'p', algorithm: ed25519 };
+  const made = unwrap(await keyring.create({ ...create, operation: spelled }));
+  const operation = { ...spelled, meaning: { purpose: 'p', alg: 'ed25519' } };
+  assert.deepEqual(unwrap(await keyring.create({ ...create, operation })), { ...made, replayed: true });
+  const other = { ...operation, body: { ...body, policy: { audit: 'synced' } } };
+  assert.equal(codeOf(await keyring.create({ ...create, operation: other })), 'Conflict');
+});
+
 test("one tenant's op_id is nothing to another", async (t) => {
   const { keyring } = makeKeyring(t);
   const operation = { id: randomUUID(), body };

@@ -69,6 +69,26 @@ describe('op_id', { timeout: 120_000 }, () => {
     await repeatAll();
   });
 
+  test('the same change spelled in another way is the same change', async () => {
+    const plain = { purpose: 'spelled', alg: 'ed25519', op_id: randomUUID() };
+    const made = await post('/keys', { ...plain, policy: null });
+    assert.equal(made.status, 201);
+    const tenant = (made.body.kid as string).split('/')[0];
+    for (const more of [{}, { policy: null }, { policy: {} }, { tenant }, { tenant, policy: null }]) {
+      const again = await post('/keys', { ...plain, ...more });
+      assert.deepEqual([again.status, again.body], [201, made.body], JSON.stringify(more));
+    }
+    const id = (made.body.kid as string).replace('#v1', '');
+    await post(path(id, 'rotate'), {});
+    const op_id = randomUUID();
+    const destroyed = await post(path(id, 'destroy'), { op_id, version: 1 });
+    assert.equal(destroyed.status, 200);
+    for (const body of [{ op_id }, { op_id, version: 1 }]) {
+      assert.deepEqual((await post(path(`${id}#v1`, 'destroy'), body)).body, destroyed.body);
+    }
+    assertFailed(await post(path(id, 'destroy'), { op_id }), 409, 'Conflict');
+  });
+
   test('many at the same time are one', async () => {
     for (const [at, body, status] of [
       ['/keys', { purpose: 'at-once', alg: 'ml-dsa-65', op_id: randomUUID() }, 201],
@@ -94,7 +114,7 @@ describe('op_id', { timeout: 120_000 }, () => {
     for (const [at, body] of [
       ['/keys', { purpose: 'conflict-made', alg: 'ml-dsa-65', op_id }],
       ['/keys', { purpose: 'conflict-other', alg: 'ed25519', op_id }],
-      ['/keys', { purpose: 'conflict-made', alg: 'ed25519', policy: null, op_id }],
+      ['/keys', { purpose: 'conflict-made', alg: 'ed25519', policy: { audit: 'synced' }, op_id }],
       [path(id, 'rotate'), { op_id }],
       [path(id, 'destroy'), { op_id }],
     ] as const) {
