@@ -21,7 +21,7 @@ import { parseTlogProof } from './tlog-proof.ts';
 export const minimumIndexFile = 'minimum-index';
 
 function missing(error: unknown): boolean {
-  return ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+  return ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 export function staticReader(directory: string): TileReader {

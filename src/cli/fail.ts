@@ -8,3 +8,24 @@ export function failWith(status: number, ...lines: readonly string[]): never {
   for (const line of lines) process.stderr.write(`intaglio: ${line}\n`);
   process.exit(status);
 }
+
+/** As shells show a process that SIGPIPE ended: whoever reads has what it wanted. */
+const brokenPipeStatus = 128 + 13;
+
+/** One line for what the system refused (a full disk, no descriptor left); anything else is a bug, and thrown on. */
+export function failBySystem(error: unknown): never {
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  if (code === 'EPIPE') process.exit(brokenPipeStatus);
+  // Node's loader tells of missing descriptors without the call.
+  if (code === undefined || (syscall === undefined && code !== 'EMFILE')) throw error;
+  return fail(`${[syscall, path].filter((part) => part !== undefined).join(' ')} failed: ${code}`);
+}
+
+/** For a command, whose writes to standard output can fail long after the call. */
+export function failOnSystemErrors(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', failBySystem);
+  process.on('uncaughtException', (error) => {
+    process.off('uncaughtException', failBySystem);
+    failBySystem(error);
+  });
+}

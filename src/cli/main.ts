@@ -11,4 +11,5 @@ setFlagsFromString('--min-semi-space-size=1');
 enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url)));
 
 // Only what is imported from here on comes from the cache.
-await import('./program.ts');
+const { failBySystem } = await import('./fail.ts');
+await import('./program.ts').catch(failBySystem);

@@ -1,7 +1,9 @@
 import { Command } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
+import { failOnSystemErrors } from './fail.ts';
 import { serveCommand } from './serve.ts';
 import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
@@ -9,6 +11,7 @@ import { witnessCommand } from './witness.ts';
 
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
+  .version(manifest.version, '--version', 'print the version')
   .addCommand(serveCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
@@ -31,9 +34,25 @@ function pointToHelp(command: Command): void {
   for (const inner of command.commands) pointToHelp(inner);
 }
 
+/** Of an option that takes one value, a second one would silently win. Lists have parsers of their own, which collect. */
+function refuseRepeated(command: Command): void {
+  for (const option of command.options) {
+    if (option.parseArg !== undefined || option.variadic) continue;
+    let given = false;
+    command.on(`option:${option.name()}`, () => {
+      if (given) command.error(`error: ${option.long ?? option.flags} is given twice`);
+      given = true;
+    });
+  }
+  for (const inner of command.commands) refuseRepeated(inner);
+}
+
 pointToHelp(program);
+refuseRepeated(program);
 // Most commands hold a capability or a key for a moment, and a witness its keys. `serve` has a setting for this.
 program.hook('preAction', (_, command) => {
-  if (command.parent !== program || command.name() !== 'serve') openSystemCalls().forbidCoreDumps();
+  if (command.parent === program && command.name() === 'serve') return;
+  openSystemCalls().forbidCoreDumps();
+  failOnSystemErrors();
 });
 await program.parseAsync();

@@ -16,8 +16,14 @@ export function serveCommand(): Command {
 }
 
 async function serve(flags: readonly string[]): Promise<void> {
-  const { config } = settingsOrFail(flags);
+  const { config, injected } = settingsOrFail(flags);
   const log = createLog(config.logLevel);
+  if (injected.length > 0) {
+    log.info(
+      { variables: injected },
+      'variables that Kubernetes sets for a Service are not taken for settings',
+    );
+  }
   // Only here: the other commands need no service, and answer sooner without loading it.
   const { start } = await import('../main.ts');
   let service: Service;

@@ -85,6 +85,9 @@ Example, keeping the wider token out of the list of processes:
   npm run -s intaglio -- token attenuate --scope kms:verify --expires 5m < token.txt`,
     )
     .action(async (token: string | undefined, options: Restrictions) => {
+      if (options.expires === 'never') {
+        fail('--expires never takes nothing away: a capability expires when it did before');
+      }
       if (Object.keys(options).length === 0) {
         fail('nothing to take away: give --scope, --expires, --not-before or --tenant');
       }
@@ -122,6 +125,12 @@ function restrictions({ tenant, scope, expires, notBefore }: Restrictions) {
   }
   const expiresAtMs = expires === undefined || expires === 'never' ? undefined : timeOf('--expires', expires);
   const notBeforeMs = notBefore === undefined ? undefined : timeOf('--not-before', notBefore);
+  if (expiresAtMs !== undefined && expiresAtMs <= systemClock.utcMs()) {
+    fail('--expires is not in the future: nobody could use this capability');
+  }
+  if (expiresAtMs !== undefined && notBeforeMs !== undefined && notBeforeMs >= expiresAtMs) {
+    fail('--not-before is not before --expires: nobody could use this capability');
+  }
   return {
     ...(tenant === undefined ? undefined : { tenant }),
     ...(scope === undefined ? undefined : { scopes: scope }),

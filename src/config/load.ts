@@ -29,7 +29,13 @@ export interface ConfigSources {
 export type Origin = 'flag' | 'environment' | 'file' | 'default';
 
 export type LoadedConfig =
-  | { readonly ok: true; readonly config: Config; readonly origins: Readonly<Record<FieldName, Origin>> }
+  | {
+      readonly ok: true;
+      readonly config: Config;
+      readonly origins: Readonly<Record<FieldName, Origin>>;
+      /** Variables that are no settings, because Kubernetes sets them for a Service of this name. */
+      readonly injected: readonly string[];
+    }
   /** Everything that is wrong, one line each, for the operator. Lines name settings and ranges, never values. */
   | { readonly ok: false; readonly problems: readonly string[] };
 
@@ -81,7 +87,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     findContradictions(config, origins as Record<FieldName, Origin>, sources.algorithmNames, problems);
   }
   if (problems.length > 0) return { ok: false, problems };
-  return { ok: true, config: freezeDeeply(config), origins: origins as Record<FieldName, Origin> };
+  const { injected } = variables;
+  return { ok: true, config: freezeDeeply(config), origins: origins as Record<FieldName, Origin>, injected };
 }
 
 const byFlag = new Map(fieldNames.map((name) => [flagOf(name), name]));
@@ -117,13 +124,18 @@ function readFlags(argv: readonly string[], problems: string[]): { layer: Layer;
 function readVariables(
   env: ConfigSources['env'],
   problems: string[],
-): { layer: Layer; file: Given | undefined } {
+): { layer: Layer; file: Given | undefined; injected: readonly string[] } {
   const layer: Layer = new Map();
+  const injected: string[] = [];
   let file: Given | undefined;
   for (const [variable, value] of Object.entries(env)) {
     if (value === undefined || !/^(RON_)?KMS_/.test(variable)) continue;
     const plain = variable.startsWith('RON_') ? variable.slice(4) : variable;
     const name = byVariable.get(plain);
+    if (name === undefined && isInjected(variable, value)) {
+      injected.push(variable);
+      continue;
+    }
     if (name === undefined && plain !== 'KMS_CONFIG') {
       problems.push(`unknown variable ${variable}${didYouMean(plain, [...byVariable.keys(), 'KMS_CONFIG'])}`);
       continue;
@@ -136,7 +148,25 @@ function readVariables(
     if (name === undefined) file = given;
     else layer.set(name, given);
   }
-  return { layer, file };
+  return { layer, file, injected };
+}
+
+/**
+ * What Kubernetes sets in each container for a Service called `kms` or `kms-…`, in the forms of Docker's links, by the end of
+ * its name.
+ */
+const injectedForms: readonly (readonly [name: RegExp, value: RegExp])[] = [
+  [/_SERVICE_HOST$/, /^[0-9a-fA-F.:]{2,45}$/],
+  [/_SERVICE_PORT(_[A-Z0-9_]+)?$/, /^\d{1,5}$/],
+  [/_PORT(_\d{1,5}_(TCP|UDP|SCTP))?$/, /^(tcp|udp|sctp):\/\/[0-9a-fA-F.:[\]]{2,47}:\d{1,5}$/],
+  [/_PORT_\d{1,5}_(TCP|UDP|SCTP)_PROTO$/, /^(tcp|udp|sctp)$/],
+  [/_PORT_\d{1,5}_(TCP|UDP|SCTP)_PORT$/, /^\d{1,5}$/],
+  [/_PORT_\d{1,5}_(TCP|UDP|SCTP)_ADDR$/, /^[0-9a-fA-F.:]{2,45}$/],
+];
+
+/** Whether Kubernetes and not the operator set it: name and value have exactly such a form. */
+function isInjected(variable: string, value: string): boolean {
+  return injectedForms.some(([name, form]) => name.test(variable) && form.test(value));
 }
 
 // A file of settings is a few hundred bytes; more than this is some other file.

@@ -125,6 +125,35 @@ test('RON_KMS_ variables are the same settings, unless both are set and differ',
   );
 });
 
+test('what Kubernetes sets for a Service called kms is no setting and is told; nothing else passes for it', () => {
+  const env = {
+    KMS_SERVICE_HOST: '10.96.12.7',
+    KMS_SERVICE_PORT: '7441',
+    KMS_SERVICE_PORT_HTTP: '7441',
+    KMS_PORT: 'tcp://10.96.12.7:7441',
+    KMS_PORT_7441_TCP: 'tcp://10.96.12.7:7441',
+    KMS_PORT_7441_TCP_PROTO: 'tcp',
+    KMS_PORT_7441_TCP_PORT: '7441',
+    KMS_PORT_7441_TCP_ADDR: '10.96.12.7',
+    KMS_TLS_SERVICE_HOST: 'fd00::1',
+    KMS_TLS_PORT: 'tcp://[fd00::1]:443',
+    KMS_ENGINE: 'openssl',
+  };
+  const loaded = load({ env });
+  assert.ok(loaded.ok);
+  assert.equal(loaded.config.engine, 'openssl');
+  assert.deepEqual(loaded.injected, Object.keys(env).slice(0, -1));
+  for (const [name, value] of [
+    ['KMS_PORT', '7441'],
+    ['KMS_SERVICE_HOST', 'kms.example'],
+    ['KMS_PORT_TCP', 'tcp'],
+    ['KMS_BIND_PORT_X', '7441'],
+    ['KMS_PORT_7441_TCP_ADDRESS', '10.0.0.1'],
+  ] as const) {
+    assert.match(problems({ env: { [name]: value } })[0] ?? '', new RegExp(`^unknown variable ${name}`));
+  }
+});
+
 test('what is not ours in the environment is left alone', () => {
   assert.ok(load({ env: { PATH: '/bin', KMSX: '1', npm_config_kms_bind: 'x', KMS_BIND: undefined } }).ok);
 });

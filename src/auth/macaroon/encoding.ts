@@ -18,6 +18,7 @@ export interface PresentedMacaroon {
 
 // Field types of the V2 binary format (libmacaroons, doc/format.txt).
 const endOfSection = 0;
+const locationField = 1;
 const identifierField = 2;
 const signatureField = 6;
 
@@ -57,13 +58,14 @@ export function encodeToken(
 
 /**
  * Reads a token, or gives undefined for whatever is not exactly one canonical V2 macaroon within the bounds above,
- * with printable first-party caveats and no location. A macaroon's signature does not cover its encoding, its
- * location, or a caveat's location; being strict here leaves one text for one macaroon.
+ * with printable first-party caveats and no location, or an empty one, which pymacaroons writes. A macaroon's signature does
+ * not cover its encoding, its location, or a caveat's location; being strict here leaves two texts for one macaroon.
  */
 export function decodeToken(token: string): PresentedMacaroon | undefined {
   if (token.length === 0 || token.length > maxTokenCharacters) return undefined;
-  const binary = Buffer.from(token, 'base64url');
-  if (binary.toString('base64url') !== token) return undefined;
+  const sent = Buffer.from(token, 'base64url');
+  if (sent.toString('base64url') !== token) return undefined;
+  const binary = withoutEmptyLocation(sent);
   let macaroon: Macaroon;
   try {
     macaroon = library.importMacaroon(binary);
@@ -76,4 +78,10 @@ export function decodeToken(token: string): PresentedMacaroon | undefined {
   if (!caveats.every((caveat) => /^[\x20-\x7e]+$/.test(caveat))) return undefined;
   if (!binary.equals(encodeBinary(identifier, caveats, signature))) return undefined;
   return { identifier, caveats, signature, macaroon, binary };
+}
+
+/** The location is the first field behind the byte of the version. */
+function withoutEmptyLocation(binary: Buffer): Buffer {
+  const empty = binary[1] === locationField && binary[2] === 0;
+  return empty ? Buffer.concat([binary.subarray(0, 1), binary.subarray(3)]) : binary;
 }
