@@ -7,7 +7,7 @@ import type { Layout } from './layout.ts';
 import type { LogState } from './log-state.ts';
 import type { LogOptions } from './protocol.ts';
 import type { Seal } from './sealer.ts';
-import type { AuditSecrets } from './secrets.ts';
+import type { AuditSecrets, SecretParts } from './secrets.ts';
 
 /** Why nothing can be appended now. */
 export type Trouble =
@@ -27,6 +27,16 @@ export const troubles: Readonly<Record<Trouble, string>> = {
   write_failed: 'the audit log cannot be written',
   sync_failed: 'fdatasync failed: what is on the disk is read back and written anew',
 };
+
+/** What the log's thread works with. */
+export interface ServiceParts extends SecretParts {
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly bootId: string;
+  readonly seal: Seal;
+  /** Keeps other processes from the directory; undefined when one holds it. */
+  lock(directory: string): Promise<(() => Promise<void>) | undefined>;
+}
 
 export interface LogWriterParts {
   readonly files: Files;

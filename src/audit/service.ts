@@ -1,16 +1,14 @@
 import { hash } from 'node:crypto';
 import { dirname } from 'node:path';
-import type { Clock } from '../core/clock.ts';
 import type { Acceptance, AuditEvent, AuditState } from './audit-log.ts';
 import { errnoOf } from './disk-failures.ts';
-import type { Files } from './files.ts';
 import { emptyTree, type Head, HeadFile, readHead } from './head.ts';
 import { InputHasher } from './input-hash.ts';
 import { checkKeys, type KeyPage, type KeysChecked } from './key-check.ts';
 import { epochDirectory, epochOrigin, epochsIn, hasRecords, layoutOf } from './layout.ts';
 import { LogState } from './log-state.ts';
 import { LogWriter } from './log-writer.ts';
-import { type LogWriterStart, type Trouble, troubles } from './log-writer-parts.ts';
+import { type LogWriterStart, type ServiceParts, type Trouble, troubles } from './log-writer-parts.ts';
 import { LoggedKeys } from './logged-keys.ts';
 import { parseVkey } from './note.ts';
 import {
@@ -27,17 +25,7 @@ import { Questions } from './questions.ts';
 import { type IntegrityFailure, type Recovered, recover, unreadable } from './recovery.ts';
 import { repairLog } from './repair.ts';
 import { scrubLog } from './scrub.ts';
-import type { Seal } from './sealer.ts';
-import { type AuditSecrets, openSecrets, type SecretParts } from './secrets.ts';
-
-export interface ServiceParts extends SecretParts {
-  readonly files: Files;
-  readonly clock: Clock;
-  readonly bootId: string;
-  readonly seal: Seal;
-  /** Keeps other processes from the directory; undefined when one holds it. */
-  lock(directory: string): Promise<(() => Promise<void>) | undefined>;
-}
+import { type AuditSecrets, openSecrets } from './secrets.ts';
 
 const retryMs = 250;
 const noKeys: KeyPage = { ids: [], states: [], next: undefined };
@@ -450,7 +438,7 @@ export class AuditService {
     this.#enter('recovering', undefined);
     const keys = await this.#keysOfNewLog();
     if (keys === undefined) return;
-    await this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
+    const begun = this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
       writer.note('integrity', {
         old_origin: oldOrigin,
         old_size: failure.size,
@@ -463,6 +451,11 @@ export class AuditService {
         ...{ approvers: approvers.join(' '), ...sideLog },
       });
       this.#boot(writer, undefined);
+    });
+    await begun.catch((error: unknown) => {
+      // The failure stands as before, to be accepted again.
+      this.#failure = failure;
+      this.#enter('integrity_failed', `${failure.reason}: the next epoch cannot begin (${errnoOf(error)})`);
     });
   }
 

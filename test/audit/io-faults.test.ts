@@ -179,3 +179,23 @@ test('a start on a disk that fails goes on when it does not', async () => {
   assert.equal(log.checkpoint()?.origin, origin);
   await log.close();
 });
+
+test('an acceptance whose epoch cannot begin leaves the failure as it was, to be accepted again', async () => {
+  const directory = mkdtempSync(join(scratch, 'log-'));
+  const files = new FaultyFiles();
+  const on = machine(files);
+  const { log } = await startLog(on, { directory, options: quick });
+  log.contradicted('witness.example/w1 has cosigned 70000 records');
+  await until(() => log.state === 'integrity_failed', 'the log is latched');
+  files.fault = (call, path) => {
+    if (call === 'open' && path.endsWith('audit.head')) throw systemError('EMFILE');
+  };
+  const acceptance = { reason: 'drill', approvers: ['ada', 'grace'] };
+  assert.equal((await log.accept(acceptance)).ok, false);
+  assert.equal(log.state, 'integrity_failed');
+  assert.match(log.reason ?? '', /EMFILE/);
+  files.fault = () => {};
+  assert.equal((await log.accept(acceptance)).ok, true);
+  assert.equal(log.state, 'ready');
+  await log.close();
+});
