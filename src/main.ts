@@ -12,6 +12,7 @@ import { macaroonSalt } from './auth/macaroon/key.ts';
 import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
+import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
 import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
@@ -141,9 +142,16 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
 
 /** Before any secret is in memory. */
 function forbidCoreDumps({ allowCoreDumps }: Config, log: Logger, health: Health): void {
+  refuseInspectorBySignal();
   if (allowCoreDumps) {
-    log.warn('core dumps are allowed: they hold capabilities that were in use, and with OpenSSL keys');
+    log.warn('core dumps are allowed, and inspection: they show capabilities in use, and with OpenSSL keys');
     return;
+  }
+  const inspected = inspectedBy();
+  if (inspected !== undefined) {
+    throw new StartError(
+      `${inspected} shows this process's memory: leave it away, or set KMS_ALLOW_CORE_DUMPS=true`,
+    );
   }
   const forbidden = systemCalls.forbidCoreDumps();
   health.condition('core_dumps_possible', 'wanted', () => forbidden);

@@ -1,6 +1,10 @@
 import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
+import { refuseInspectorBySignal } from '../core/inspection.ts';
+
+// Before anything else is loaded.
+refuseInspectorBySignal();
 
 // `npm start` lets the young generation of this thread begin with two semi-spaces of 16 MiB. V8 reads the flag when it makes a
 // heap, so this is for the threads to come, which need less: each saves up to 28 MiB.

@@ -197,7 +197,7 @@ export const fields = {
     'KMS_ALLOW_CORE_DUMPS',
     boolean,
     false,
-    'Leaves core dumps and debuggers of the same user on. Otherwise the process is made undumpable (PR_SET_DUMPABLE) before it opens any secret, which needs the native addon; without it a log line says so, and only `ulimit -c 0` or `LimitCORE=0` of systemd keeps the kernel from writing one.',
+    "Leaves core dumps, debuggers of the same user, and Node's inspector, heap snapshots and diagnostic reports on. Otherwise Node's flags for these refuse the start, SIGUSR1 opens no inspector in any case, and the process is made undumpable (PR_SET_DUMPABLE) before it opens any secret, which needs the native addon; without it a log line says so, and only `ulimit -c 0` or `LimitCORE=0` of systemd keeps the kernel from writing one.",
   ),
   audit: field<'on' | 'off'>(
     'KMS_AUDIT',

@@ -49,6 +49,7 @@ const faults: readonly Fault[] = [
     what: 'a clock that was ahead once stops signing',
     shownBy: [['audit/recovery.test.ts', /clock|step back/]],
   },
+  { what: 'a signal opens the inspector', shownBy: [['security/inspection.test.ts']] },
   {
     what: 'variables that Kubernetes sets stop the start',
     shownBy: [['config/load.test.ts', /Kubernetes/]],

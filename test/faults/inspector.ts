@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningService } from '../support/service.ts';
 
-/** Lets a running service open its inspector (SIGUSR1) on a port of its own; pass this as its environment. */
-export const inspectable = { NODE_OPTIONS: '--inspect-port=127.0.0.1:0' };
+/** Lets a service open its inspector on a port of its own, which takes two consents; pass this as its environment. */
+export const inspectable = { NODE_OPTIONS: '--inspect=127.0.0.1:0', KMS_ALLOW_CORE_DUMPS: 'true' };
 
 export interface Heap {
   /** Every string on the heap of the main thread. */
@@ -15,7 +15,6 @@ export interface Heap {
 
 /** What a service's main thread holds in JavaScript, as its own inspector shows it. */
 export async function readHeap(service: RunningService): Promise<Heap> {
-  process.kill(service.pid, 'SIGUSR1');
   let address: string | undefined;
   while (address === undefined) {
     await sleep(5);
