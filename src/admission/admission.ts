@@ -85,12 +85,25 @@ export class Admission {
     return { admitted: taken, refused: taken === count ? undefined : rateLimited(retryAfterMs) };
   }
 
-  /** One signature by a key. */
-  useKey(keyId: string, nowMs: number): Refused | undefined {
-    const retryAfterMs = this.#keyUses.take(keyId, nowMs);
-    return retryAfterMs === 0
-      ? undefined
-      : refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
+  /** Calls and items that came in and were then refused or never begun: a rate counts what it let through. */
+  giveBack(tenant: string, scope: Scope, count: number): void {
+    this.#rates.get(scope)?.giveBack(tenant, count);
+  }
+
+  /** One signature by each of these keys, or by none where one of them may not. */
+  useKeys(uses: readonly { readonly keyId: string }[], nowMs: number): Refused | undefined {
+    for (let n = 0; n < uses.length; n++) {
+      const retryAfterMs = this.#keyUses.take((uses[n] as { keyId: string }).keyId, nowMs);
+      if (retryAfterMs === 0) continue;
+      this.unuseKeys(uses.slice(0, n));
+      return refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
+    }
+    return undefined;
+  }
+
+  /** Signatures that were permitted and not begun. */
+  unuseKeys(uses: readonly { readonly keyId: string }[]): void {
+    for (const { keyId } of uses) this.#keyUses.giveBack(keyId, 1);
   }
 }
 

@@ -167,13 +167,13 @@ export const fields = {
     'KMS_RATE_LIMITS',
     scopeRates,
     { text: 'none', from: () => [] },
-    'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT. None by default.',
+    'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT. Each is a bucket that starts full and refills all the time, so that the first window may see up to twice its count, and counting starts anew with the process. What is refused does not count. None by default.',
   ),
   keyUsesPerDay: field(
     'KMS_KEY_USES_PER_DAY',
     integer(0, 1_000_000_000),
     0,
-    'Signatures that one key may make in 24 hours, counted since the start of the process; 0 is no limit. More is answered 429 RateLimited.',
+    'Signatures that one key may make in 24 hours; 0 is no limit. More is answered 429 RateLimited. It is a bucket that starts full and refills all day, so that the first 24 hours may see up to twice as many, and counting starts anew with the process.',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(
     'KMS_TENANT_WEIGHTS',

@@ -52,10 +52,35 @@ test('each item of a batch is counted, and those beyond the rate are refused one
 
 test('a key has a usage limit of its own', () => {
   const gate = admission();
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0), undefined);
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0), undefined);
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0)?.failure.code, 'RateLimited');
-  assert.equal(gate.useKey('acme/a/ed25519/2', 0), undefined);
+  const use = (...keyIds: string[]) =>
+    gate.useKeys(
+      keyIds.map((keyId) => ({ keyId })),
+      0,
+    );
+  assert.equal(use('acme/a/ed25519/1'), undefined);
+  assert.equal(use('acme/a/ed25519/1'), undefined);
+  assert.equal(use('acme/a/ed25519/1')?.failure.code, 'RateLimited');
+  assert.equal(use('acme/a/ed25519/2'), undefined);
+});
+
+test('of several keys that sign together either all are counted or none', () => {
+  const gate = admission({ keyUses: [{ count: 1, windowMs: 86_400_000 }] });
+  assert.equal(gate.useKeys([{ keyId: 'b' }], 0), undefined);
+  assert.equal(gate.useKeys([{ keyId: 'a' }, { keyId: 'b' }], 0)?.failure.code, 'RateLimited');
+  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'the first key was not used');
+  gate.unuseKeys([{ keyId: 'a' }]);
+  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'what was not begun is not counted');
+});
+
+test('what is given back can be taken again, and is never more than the limit', () => {
+  const gate = admission();
+  gate.giveBack('acme', 'kms:sign', 100);
+  for (let n = 0; n < 3; n++) assert.equal(gate.enter('acme', 'kms:sign', 0), undefined);
+  gate.giveBack('acme', 'kms:sign', 1);
+  assert.equal(gate.enter('acme', 'kms:sign', 0), undefined);
+  assert.equal(gate.enter('acme', 'kms:sign', 0)?.failure.code, 'RateLimited');
+  gate.giveBack('acme', 'kms:sign', 100);
+  assert.equal(gate.enterMore('acme', 'kms:sign', 100, 0).admitted, 3);
 });
 
 test('a price follows what is measured, and one stall does not set it', () => {
