@@ -117,3 +117,27 @@ test('a clock that goes back leaves the drain rate alone', () => {
   rate.jobEnded(1_000, true, 0);
   assert.equal(rate.stretch, before);
 });
+
+test('scopes that share a rate use it up together, and a refusal takes nothing from either limit', () => {
+  const gate = admission({
+    rates: { 'kms:create': [{ count: 3, windowMs: 1_000 }] },
+    sharedRates: [{ scopes: ['kms:create', 'kms:rotate'], windows: [{ count: 4, windowMs: 10_000 }] }],
+  });
+  for (let n = 0; n < 2; n++) assert.equal(gate.enter('acme', 'kms:create', 0), undefined);
+  for (let n = 0; n < 2; n++) assert.equal(gate.enter('acme', 'kms:rotate', 0), undefined);
+  assert.equal(gate.enter('acme', 'kms:rotate', 0)?.failure.retryAfterMs, 2_500);
+  assert.equal(gate.enter('acme', 'kms:create', 0)?.failure.retryAfterMs, 2_500);
+  assert.equal(gate.enter('beta', 'kms:create', 0), undefined, 'another tenant');
+  gate.giveBack('acme', 'kms:rotate', 1);
+  assert.equal(gate.enter('acme', 'kms:create', 0), undefined, 'its own limit has one left');
+});
+
+test('items of a batch are within all limits of their scope', () => {
+  const gate = admission({
+    rates: { 'kms:sign': [{ count: 5, windowMs: 1_000 }] },
+    sharedRates: [{ scopes: ['kms:sign', 'kms:verify'], windows: [{ count: 3, windowMs: 1_000 }] }],
+  });
+  assert.equal(gate.enterMore('acme', 'kms:sign', 10, 0).admitted, 3);
+  gate.giveBack('acme', 'kms:verify', 3);
+  assert.equal(gate.enterMore('acme', 'kms:sign', 10, 0).admitted, 2);
+});
