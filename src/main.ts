@@ -26,7 +26,7 @@ import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import { openKeyring } from './keys/directory.ts';
-import type { Keyring } from './keys/keyring.ts';
+import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
@@ -51,6 +51,7 @@ import {
   type Tuning,
   weightOf,
 } from './start-cryptography.ts';
+import { type OpenedKeyRoom, openKeyRoom } from './start-key-room.ts';
 import { openRecords } from './start-records.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
@@ -91,7 +92,8 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       clockSynchronised: () => systemCalls.clockSynchronised(),
     });
     records.recordFound(audit.trail);
-    const keys = openKeys(store, records.mac, cryptography, audit.trail, log);
+    const keyRoom = openKeyRoom(config, audit.log);
+    const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
     const server = createServer(config, log, {
       ...{ cryptography, keys, audit, capabilities, health, metrics },
       queueOf: tuning.queueOf,
@@ -115,6 +117,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       );
       await limited('answering the calls under way', server.drain());
       listener.close();
+      keyRoom.close();
       await limited('closing the keys', keys.keyring.close());
       await limited('closing the records of keys', records.close());
       // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
@@ -219,22 +222,26 @@ function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Cap
 }
 
 function openKeys(
+  config: Config,
   store: Store,
   mac: RecordMac,
   { generation, forget }: Cryptography,
   trail: AuditTrail | undefined,
+  { room }: OpenedKeyRoom,
   log: Logger,
 ) {
   const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
-  const keyring: Keyring = openKeyring({
+  const parts: KeyringParts = {
     store,
     custody,
     clock: systemClock,
     mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
+    room,
     onForget: forget,
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
-  });
+  };
+  const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
   return { custody, keyring };
 }
 
@@ -323,14 +330,21 @@ function createAdmission(config: Config): Admission {
     windows.push({ count, windowMs });
   };
   if (config.signRateLimit > 0) add('kms:sign', config.signRateLimit, 1_000);
+  if (config.destroyRateLimit > 0) add('kms:destroy', config.destroyRateLimit, 1_000);
   for (const { scope, count, windowMs } of config.rateLimits) add(scope, count, windowMs);
   return new Admission({
     rates,
+    sharedRates: [{ scopes: ['kms:create', 'kms:rotate'], windows: makingWindows(config) }],
     keyUses: config.keyUsesPerDay === 0 ? [] : [{ count: config.keyUsesPerDay, windowMs: 86_400_000 }],
     defaultDeadlineMs: config.defaultDeadlineMs,
     batchDeadlineMs: config.signDeadlineMs,
     maxDeadlineMs: config.signDeadlineMs,
   });
+}
+
+/** A bucket for ten seconds: whoever sets up a fleet makes many keys at once, and then few. */
+function makingWindows({ createRateLimit }: Config): RateWindow[] {
+  return createRateLimit === 0 ? [] : [{ count: 10 * createRateLimit, windowMs: 10_000 }];
 }
 
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {

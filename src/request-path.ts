@@ -5,9 +5,9 @@ import type { ThreadShare } from './admission/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
-import type { Failure, FailureCode } from './core/failure.ts';
+import { type Failure, type FailureCode, failures } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type Caller, permits } from './core/scope.ts';
+import { type Caller, permits, type Scope } from './core/scope.ts';
 import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import type {
@@ -98,7 +98,10 @@ function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): S
   const refused = admit(parts, operation, admitted);
   if (refused !== undefined) return refused;
   const input = operation.parse(call);
-  if (!input.ok) return input;
+  if (!input.ok) {
+    parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
+    return input;
+  }
   return operation.kind === 'crypto'
     ? useKeys(parts, operation, input.value, admitted)
     : manageKeys(parts, operation, input.value, admitted);
@@ -167,6 +170,7 @@ async function useKeys<Input>(
   const planned = operation.plan(input, caller);
   const plan = planned instanceof Promise ? await planned : planned;
   if (!plan.ok) {
+    parts.admission.giveBack(caller.tenant, operation.scope, 1);
     observe(parts, operation.name, 'none', plan, startedAtMs);
     await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], plan.failure.code, caller);
     return plan;
@@ -190,15 +194,22 @@ async function useKeys<Input>(
  * whose record is not kept. Without async, as every await of this way costs each request half a kilobyte.
  */
 function runRecorded<Input>(
-  { audit, signatures }: RequestPathParts,
-  { name }: CryptoOperation<Input>,
+  { admission, audit, signatures }: RequestPathParts,
+  { name, scope }: CryptoOperation<Input>,
   works: readonly CryptoWork[],
   caller: Caller,
   terms: SignatureTerms,
 ): Promise<readonly WorkOutcome[]> {
   const room = audit.reserve(works);
-  if (!room.ok) return Promise.resolve(works.map(() => room));
+  if (!room.ok) {
+    for (const work of works) uncount(admission, caller.tenant, scope, work);
+    return Promise.resolve(works.map(() => room));
+  }
   return signatures.runAll(works, terms).then((ran) => {
+    for (let n = 0; n < ran.length; n++) {
+      if (neverBegan(ran[n] as Result<unknown>))
+        uncount(admission, caller.tenant, scope, works[n] as CryptoWork);
+    }
     const whole = ran.map((outcome, index) => made(works[index] as CryptoWork, outcome));
     return audit.record(room.value, name, works, whole, caller);
   });
@@ -238,6 +249,16 @@ function isWork(work: CryptoWork | Failure): work is CryptoWork {
   return !('code' in work);
 }
 
+/** Refused by the queue, or taken out of it. Whatever else fails may have used the key, and stays counted. */
+function neverBegan(outcome: Result<unknown>): boolean {
+  return !outcome.ok && (outcome.failure.code === 'Backpressure' || outcome.failure.code === 'Timeout');
+}
+
+function uncount(admission: Admission, tenant: string, scope: Scope, { callClass, uses }: CryptoWork): void {
+  admission.giveBack(tenant, scope, 1);
+  if (callClass === 'sign') admission.unuseKeys(uses);
+}
+
 /** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
 function limitUses<Input>(
   { admission }: RequestPathParts,
@@ -246,18 +267,21 @@ function limitUses<Input>(
   { works }: CryptoPlan,
   nowMs: number,
 ): CryptoPlan['works'] {
+  let asked = 0;
+  for (const work of works) if (isWork(work)) asked++;
   // The call itself was counted when it came in.
-  const more = admission.enterMore(tenant, scope, works.length - 1, nowMs);
-  return works.map((work, index) => {
-    if (more.refused !== undefined && index > more.admitted) return more.refused.failure;
+  const more = admission.enterMore(tenant, scope, Math.max(0, asked - 1), nowMs);
+  let left = 1 + more.admitted;
+  const permitted = works.map((work) => {
     if (!isWork(work)) return work;
-    if (work.callClass !== 'sign') return work;
-    for (const { keyId } of work.uses) {
-      const usedUp = admission.useKey(keyId, nowMs);
-      if (usedUp !== undefined) return usedUp.failure;
-    }
+    if (left === 0 && more.refused !== undefined) return more.refused.failure;
+    const usedUp = work.callClass === 'sign' ? admission.useKeys(work.uses, nowMs) : undefined;
+    if (usedUp !== undefined) return usedUp.failure;
+    left--;
     return work;
   });
+  if (left > 0) admission.giveBack(tenant, scope, left);
+  return permitted;
 }
 
 async function manageKeys<Input>(
@@ -269,9 +293,15 @@ async function manageKeys<Input>(
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
   const kids = operation.subjects?.(input) ?? [];
+  if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);
   if (!answer.ok) await parts.audit.denied(operation.name, kids, answer.failure.code, caller);
   else if (operation.scope === 'kms:read') parts.audit.read(operation.name, kids, caller);
   return answer;
+}
+
+/** What the store or the log refused stays counted: it has cost a record, and perhaps was done. */
+function changedNothing({ failure: { code } }: Refused): boolean {
+  return failures[code].status < 500;
 }
 
 function observe(

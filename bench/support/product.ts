@@ -37,6 +37,8 @@ export interface ProductOptions {
  */
 const benchSettings = {
   KMS_SIGN_RATE_LIMIT: '0',
+  KMS_CREATE_RATE_LIMIT: '0',
+  KMS_DESTROY_RATE_LIMIT: '0',
   KMS_MAX_CONNECTIONS: '16384',
   KMS_REFUSALS_PER_ADDRESS: '1000',
   KMS_DEFAULT_DEADLINE_MS: '250',

@@ -6,6 +6,11 @@ import { RateLimits, type RateWindow } from './rate-limits.ts';
 export interface AdmissionOptions {
   /** Uses of a scope by one tenant; a scope without windows is not limited. */
   readonly rates: Partial<Readonly<Record<Scope, readonly RateWindow[]>>>;
+  /** Uses of several scopes together, beside those. */
+  readonly sharedRates?: readonly {
+    readonly scopes: readonly Scope[];
+    readonly windows: readonly RateWindow[];
+  }[];
   /** Signatures by one key. */
   readonly keyUses: readonly RateWindow[];
   /** What a call may take when its caller does not say, in milliseconds. */
@@ -42,15 +47,23 @@ const largestDeadlineMs = 60_000;
  */
 export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #rates = new Map<Scope, RateLimits>();
+  /** All that hold for a scope; some hold for others too. */
+  readonly #rates = new Map<Scope, readonly RateLimits[]>();
   readonly #keyUses: RateLimits;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
     for (const [scope, windows] of Object.entries(options.rates) as [Scope, readonly RateWindow[]][]) {
-      if (windows.length > 0) this.#rates.set(scope, new RateLimits(windows, maxNames));
+      this.#limit([scope], windows);
     }
+    for (const { scopes, windows } of options.sharedRates ?? []) this.#limit(scopes, windows);
     this.#keyUses = new RateLimits(options.keyUses, maxNames);
+  }
+
+  #limit(scopes: readonly Scope[], windows: readonly RateWindow[]): void {
+    if (windows.length === 0) return;
+    const limits = new RateLimits(windows, maxNames);
+    for (const scope of scopes) this.#rates.set(scope, [...(this.#rates.get(scope) ?? []), limits]);
   }
 
   /** The time that a call may take: what its caller wishes (`X-Deadline-Ms`), bounded, or the default. */
@@ -68,8 +81,13 @@ export class Admission {
   enter(tenant: string, scope: Scope, nowMs: number): Refused | undefined {
     const rates = this.#rates.get(scope);
     if (rates === undefined) return undefined;
-    const retryAfterMs = rates.take(tenant, nowMs);
-    return retryAfterMs === 0 ? undefined : rateLimited(retryAfterMs);
+    for (let n = 0; n < rates.length; n++) {
+      const retryAfterMs = (rates[n] as RateLimits).take(tenant, nowMs);
+      if (retryAfterMs === 0) continue;
+      for (const before of rates.slice(0, n)) before.giveBack(tenant, 1);
+      return rateLimited(retryAfterMs);
+    }
+    return undefined;
   }
 
   /** The further items of a batch, each counted as a call: how many may go on, and what the others are told. */
@@ -81,16 +99,36 @@ export class Admission {
   ): { readonly admitted: number; readonly refused: Refused | undefined } {
     const rates = this.#rates.get(scope);
     if (rates === undefined || count === 0) return { admitted: count, refused: undefined };
-    const { taken, retryAfterMs } = rates.takeUpTo(tenant, count, nowMs);
-    return { admitted: taken, refused: taken === count ? undefined : rateLimited(retryAfterMs) };
+    let admitted = count;
+    let longestMs = 0;
+    for (let n = 0; n < rates.length; n++) {
+      const { taken, retryAfterMs } = (rates[n] as RateLimits).takeUpTo(tenant, admitted, nowMs);
+      for (const before of rates.slice(0, n)) before.giveBack(tenant, admitted - taken);
+      admitted = taken;
+      longestMs = Math.max(longestMs, retryAfterMs);
+    }
+    return { admitted, refused: admitted === count ? undefined : rateLimited(longestMs) };
   }
 
-  /** One signature by a key. */
-  useKey(keyId: string, nowMs: number): Refused | undefined {
-    const retryAfterMs = this.#keyUses.take(keyId, nowMs);
-    return retryAfterMs === 0
-      ? undefined
-      : refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
+  /** Calls and items that came in and were then refused or never begun: a rate counts what it let through. */
+  giveBack(tenant: string, scope: Scope, count: number): void {
+    for (const rates of this.#rates.get(scope) ?? []) rates.giveBack(tenant, count);
+  }
+
+  /** One signature by each of these keys, or by none where one of them may not. */
+  useKeys(uses: readonly { readonly keyId: string }[], nowMs: number): Refused | undefined {
+    for (let n = 0; n < uses.length; n++) {
+      const retryAfterMs = this.#keyUses.take((uses[n] as { keyId: string }).keyId, nowMs);
+      if (retryAfterMs === 0) continue;
+      this.unuseKeys(uses.slice(0, n));
+      return refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
+    }
+    return undefined;
+  }
+
+  /** Signatures that were permitted and not begun. */
+  unuseKeys(uses: readonly { readonly keyId: string }[]): void {
+    for (const { keyId } of uses) this.#keyUses.giveBack(keyId, 1);
   }
 }
 

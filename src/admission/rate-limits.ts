@@ -99,6 +99,18 @@ export class RateLimits {
     return { taken, retryAfterMs };
   }
 
+  /** Gives back uses that were taken for what was then not done. No bucket holds more than its size for it. */
+  giveBack(name: string, count: number): void {
+    if (this.unlimited || count <= 0) return;
+    // A name that was forgotten has full buckets.
+    const entry = this.#recent.get(name) ?? this.#older.get(name);
+    if (entry === undefined) return;
+    for (const [index, { capacity }] of this.#sizes.entries()) {
+      const bucket = entry.buckets[index] as TokenBucket;
+      bucket.tokens = Math.min(capacity, bucket.tokens + count);
+    }
+  }
+
   /** Two generations: a name that is used moves to the recent one; the older one is dropped as a whole. */
   #entry(name: string, nowMs: number): Entry {
     // After a step back of the clock names are kept longer than needed, never shorter.

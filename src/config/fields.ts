@@ -163,17 +163,35 @@ export const fields = {
     500,
     'Signatures a second of one tenant, each item of a batch counted; 0 is no limit. As many may come at once. More is answered 429 RateLimited.',
   ),
+  createRateLimit: field(
+    'KMS_CREATE_RATE_LIMIT',
+    integer(0, 1_000_000),
+    100,
+    'Keys and versions that one tenant may make in a second, creates and rotations together; 0 is no limit. Ten times as many may come at once. More is answered 429 RateLimited. 100 keys a second take the better part of an hour to fill a GiB, which leaves time to see it.',
+  ),
+  destroyRateLimit: field(
+    'KMS_DESTROY_RATE_LIMIT',
+    integer(0, 1_000_000),
+    100,
+    'Destructions a second of one tenant, of keys and of versions; 0 is no limit. As many may come at once. More is answered 429 RateLimited.',
+  ),
+  keysPerTenant: field(
+    'KMS_KEYS_PER_TENANT',
+    integer(1, 1_000_000_000),
+    1_000_000,
+    'Keys that one tenant may have, destroyed ones not counted; the next create is answered 409. After a start they are counted in the background, and until that is done there may be more. 1,000,000 keys are about 3 GiB.',
+  ),
   rateLimits: field<readonly ScopeRate[]>(
     'KMS_RATE_LIMITS',
     scopeRates,
     { text: 'none', from: () => [] },
-    'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT. None by default.',
+    'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT, KMS_CREATE_RATE_LIMIT and KMS_DESTROY_RATE_LIMIT. Each is a bucket that starts full and refills all the time, so that the first window may see up to twice its count, and counting starts anew with the process. What is refused does not count. None by default.',
   ),
   keyUsesPerDay: field(
     'KMS_KEY_USES_PER_DAY',
     integer(0, 1_000_000_000),
     0,
-    'Signatures that one key may make in 24 hours, counted since the start of the process; 0 is no limit. More is answered 429 RateLimited.',
+    'Signatures that one key may make in 24 hours; 0 is no limit. More is answered 429 RateLimited. It is a bucket that starts full and refills all day, so that the first 24 hours may see up to twice as many, and counting starts anew with the process.',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(
     'KMS_TENANT_WEIGHTS',

@@ -41,6 +41,7 @@ const tooManyVersions = refuse(
   'Conflict',
   'the key has as many versions as a key may have; create a new one',
 );
+const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant may have; destroy one');
 const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
@@ -83,7 +84,7 @@ export class KeyChanges {
       perform: (record) => {
         const uuid = randomUUID();
         const id = formatId(tenant, purpose, algorithm, uuid);
-        return this.#create({ id, tenant, purpose, algorithm, uuid }, request, record);
+        return this.#createWithin({ id, tenant, purpose, algorithm, uuid }, request, record);
       },
       repeat: (done) => this.#madeBefore(tenant, done),
     });
@@ -118,6 +119,18 @@ export class KeyChanges {
     });
   }
 
+  async #createWithin(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
+    const refused = this.#parts.room?.refusal(kid.tenant);
+    if (refused !== undefined) return refused;
+    const giveBack = this.#counter.place(kid.tenant, this.#options.maxKeysPerTenant);
+    if (giveBack === undefined) return tooManyKeys;
+    try {
+      return await this.#create(kid, request, record);
+    } finally {
+      giveBack();
+    }
+  }
+
   async #create(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const createdAtMs = this.#parts.clock.utcMs();
     const { id, tenant, purpose, algorithm } = kid;
@@ -146,6 +159,7 @@ export class KeyChanges {
     ]);
     change.end(committed.ok);
     if (!committed.ok) return committed;
+    this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     return ok(made(kid, version, false));
   }
@@ -159,6 +173,8 @@ export class KeyChanges {
     if (before.currentVersion >= this.#options.maxVersionsPerKey) return tooManyVersions;
     const number = before.currentVersion + 1;
     const { id, algorithm, tenant } = kid;
+    const refused = this.#parts.room?.refusal(tenant);
+    if (refused !== undefined) return refused;
     const parts = await this.#parts.custody.generate(algorithm, tenant, formatKid(id, number));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
@@ -175,6 +191,7 @@ export class KeyChanges {
       ...record({ id, version: number }),
     ]);
     if (!committed.ok) return committed;
+    this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     return ok(made(kid, version, false));
   }

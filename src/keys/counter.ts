@@ -21,11 +21,23 @@ export class KeyCounter {
   /** The scan has counted everything up to this store key; undefined when it is done. */
   #scannedTo: string | undefined = '';
   readonly #countedByChange = new Set<string>();
+  /** Of each tenant that has any, with those that are being made. */
+  readonly #tenants = new Map<string, number>();
 
   counts(): readonly KeyCount[] {
     const counts = [...this.#series.values()].map((series) => ({ ...series }));
     if (this.#other === 0) return counts;
     return [...counts, { tenant: 'other', purpose: 'other', alg: 'other', count: this.#other }];
+  }
+
+  /**
+   * A place for a key that is about to be made, or undefined where the tenant has `max` keys; to be given back by calling it,
+   * once the key is counted or was not made.
+   */
+  place(tenant: string, max: number): (() => void) | undefined {
+    if ((this.#tenants.get(tenant) ?? 0) >= max) return undefined;
+    this.#addTo(tenant, 1);
+    return () => this.#addTo(tenant, -1);
   }
 
   /** To be called before the commit, with the head as it is before a destruction or after a creation. */
@@ -56,7 +68,14 @@ export class KeyCounter {
     this.#countedByChange.clear();
   }
 
+  #addTo(tenant: string, difference: number): void {
+    const count = (this.#tenants.get(tenant) ?? 0) + difference;
+    if (count === 0) this.#tenants.delete(tenant);
+    else this.#tenants.set(tenant, count);
+  }
+
   #add({ tenant, purpose, alg }: KeyHead, difference: number): void {
+    this.#addTo(tenant, difference);
     const name = `${tenant}/${purpose}/${alg}`;
     const series = this.#series.get(name);
     if (series !== undefined) series.count += difference;

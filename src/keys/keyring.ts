@@ -1,7 +1,7 @@
 import type { Algorithm, Component } from '../algorithms/descriptor.ts';
 import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
-import type { Result } from '../core/result.ts';
+import type { Refused, Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { RecordMac } from './authenticity.ts';
 import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
@@ -21,7 +21,10 @@ export interface Keyring {
    */
   find(tenant: string, kid: string): Result<KeyHandle> | Promise<Result<KeyHandle>>;
 
-  /** A new key with version 1. Durable when it resolves, as with every change. */
+  /**
+   * A new key with version 1. Durable when it resolves, as with every change. Conflict: the tenant has `maxKeysPerTenant` keys
+   * that are not destroyed. StoreUnavailable, as of `rotate`: there is too little room for new keys.
+   */
   create(request: CreateKey): Promise<Result<KeyMade>>;
 
   /**
@@ -202,11 +205,20 @@ export interface WrittenChange {
   end(failure: FailureCode | undefined): void;
 }
 
+/** Whether there is room for what new keys and versions take. */
+export interface RoomForKeys {
+  refusal(tenant: string): Refused | undefined;
+  /** One was made. */
+  made(tenant: string): void;
+}
+
 export interface KeyringParts {
   readonly store: Store;
   readonly custody: PrivateParts;
   readonly clock: Clock;
   readonly journal: KeyJournal;
+  /** There is always room where this is absent. */
+  readonly room?: RoomForKeys | undefined;
   /** Authenticates the records of keys. */
   readonly mac: RecordMac;
   /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
@@ -219,6 +231,7 @@ export interface KeyringOptions {
   readonly maxCachedKeys: number;
   readonly maxCachedOldVersions: number;
   readonly maxVersionsPerKey: number;
+  readonly maxKeysPerTenant: number;
   readonly maxWaitingChangesPerKey: number;
   readonly operationKeptMs: number;
 }
@@ -230,6 +243,8 @@ export const keyringDefaults: KeyringOptions = {
   maxCachedOldVersions: 65_536,
   /** Destroying a key rewrites all its versions and the head in one commit of at most 10,000 changes; an hourly rotation takes a year to get here. */
   maxVersionsPerKey: 9_990,
+  /** About 3 GiB of the store. Counted in the background after a start, so more can be made while that goes on. */
+  maxKeysPerTenant: 1_000_000,
   /** Changes of one key run one after the other and each may take a second (RSA-4096): more than this would wait past any deadline. */
   maxWaitingChangesPerKey: 64,
   /** Longer than any client's retries or a weekend's outage; each record costs about 300 bytes for as long. */

@@ -52,10 +52,35 @@ test('each item of a batch is counted, and those beyond the rate are refused one
 
 test('a key has a usage limit of its own', () => {
   const gate = admission();
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0), undefined);
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0), undefined);
-  assert.equal(gate.useKey('acme/a/ed25519/1', 0)?.failure.code, 'RateLimited');
-  assert.equal(gate.useKey('acme/a/ed25519/2', 0), undefined);
+  const use = (...keyIds: string[]) =>
+    gate.useKeys(
+      keyIds.map((keyId) => ({ keyId })),
+      0,
+    );
+  assert.equal(use('acme/a/ed25519/1'), undefined);
+  assert.equal(use('acme/a/ed25519/1'), undefined);
+  assert.equal(use('acme/a/ed25519/1')?.failure.code, 'RateLimited');
+  assert.equal(use('acme/a/ed25519/2'), undefined);
+});
+
+test('of several keys that sign together either all are counted or none', () => {
+  const gate = admission({ keyUses: [{ count: 1, windowMs: 86_400_000 }] });
+  assert.equal(gate.useKeys([{ keyId: 'b' }], 0), undefined);
+  assert.equal(gate.useKeys([{ keyId: 'a' }, { keyId: 'b' }], 0)?.failure.code, 'RateLimited');
+  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'the first key was not used');
+  gate.unuseKeys([{ keyId: 'a' }]);
+  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'what was not begun is not counted');
+});
+
+test('what is given back can be taken again, and is never more than the limit', () => {
+  const gate = admission();
+  gate.giveBack('acme', 'kms:sign', 100);
+  for (let n = 0; n < 3; n++) assert.equal(gate.enter('acme', 'kms:sign', 0), undefined);
+  gate.giveBack('acme', 'kms:sign', 1);
+  assert.equal(gate.enter('acme', 'kms:sign', 0), undefined);
+  assert.equal(gate.enter('acme', 'kms:sign', 0)?.failure.code, 'RateLimited');
+  gate.giveBack('acme', 'kms:sign', 100);
+  assert.equal(gate.enterMore('acme', 'kms:sign', 100, 0).admitted, 3);
 });
 
 test('a price follows what is measured, and one stall does not set it', () => {
@@ -91,4 +116,28 @@ test('a clock that goes back leaves the drain rate alone', () => {
   const before = rate.stretch;
   rate.jobEnded(1_000, true, 0);
   assert.equal(rate.stretch, before);
+});
+
+test('scopes that share a rate use it up together, and a refusal takes nothing from either limit', () => {
+  const gate = admission({
+    rates: { 'kms:create': [{ count: 3, windowMs: 1_000 }] },
+    sharedRates: [{ scopes: ['kms:create', 'kms:rotate'], windows: [{ count: 4, windowMs: 10_000 }] }],
+  });
+  for (let n = 0; n < 2; n++) assert.equal(gate.enter('acme', 'kms:create', 0), undefined);
+  for (let n = 0; n < 2; n++) assert.equal(gate.enter('acme', 'kms:rotate', 0), undefined);
+  assert.equal(gate.enter('acme', 'kms:rotate', 0)?.failure.retryAfterMs, 2_500);
+  assert.equal(gate.enter('acme', 'kms:create', 0)?.failure.retryAfterMs, 2_500);
+  assert.equal(gate.enter('beta', 'kms:create', 0), undefined, 'another tenant');
+  gate.giveBack('acme', 'kms:rotate', 1);
+  assert.equal(gate.enter('acme', 'kms:create', 0), undefined, 'its own limit has one left');
+});
+
+test('items of a batch are within all limits of their scope', () => {
+  const gate = admission({
+    rates: { 'kms:sign': [{ count: 5, windowMs: 1_000 }] },
+    sharedRates: [{ scopes: ['kms:sign', 'kms:verify'], windows: [{ count: 3, windowMs: 1_000 }] }],
+  });
+  assert.equal(gate.enterMore('acme', 'kms:sign', 10, 0).admitted, 3);
+  gate.giveBack('acme', 'kms:verify', 3);
+  assert.equal(gate.enterMore('acme', 'kms:sign', 10, 0).admitted, 2);
 });

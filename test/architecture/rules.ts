@@ -15,7 +15,7 @@ export const levels: readonly (readonly string[])[] = [
   ['http'],
   // Parts of main.ts that are subjects of their own.
   ['start-attestation'],
-  ['start-audit', 'start-cryptography', 'start-records'],
+  ['start-audit', 'start-cryptography', 'start-key-room', 'start-records'],
   ['main'],
   ['cli'],
 ];

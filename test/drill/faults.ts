@@ -49,6 +49,14 @@ const faults: readonly Fault[] = [
     what: 'a clock that was ahead once stops signing',
     shownBy: [['audit/recovery.test.ts', /clock|step back/]],
   },
+  {
+    what: "one tenant's new keys stop others' signing",
+    shownBy: [['path/new-keys.test.ts'], ['admission/key-room.test.ts'], ['keys/limits.test.ts']],
+  },
+  {
+    what: "calls that a key's own limit refuses use up the tenant's",
+    shownBy: [['http/limits.test.ts'], ['path/limits.test.ts']],
+  },
   { what: 'a signal opens the inspector', shownBy: [['security/inspection.test.ts']] },
   {
     what: 'variables that Kubernetes sets stop the start',

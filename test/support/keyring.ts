@@ -5,7 +5,13 @@ import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import type { RecordMac } from '../../src/keys/authenticity.ts';
 import { openKeyring } from '../../src/keys/directory.ts';
-import type { KeyHandle, Keyring, KeyringOptions, PrivateParts } from '../../src/keys/keyring.ts';
+import type {
+  KeyHandle,
+  Keyring,
+  KeyringOptions,
+  PrivateParts,
+  RoomForKeys,
+} from '../../src/keys/keyring.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FaultyStore } from './faulty-store.ts';
@@ -71,6 +77,7 @@ export function makeKeyring(
   t: { after(undo: () => Promise<void>): void },
   options: Partial<KeyringOptions> = {},
   inner: Store = new MemoryStore(),
+  room?: RoomForKeys,
 ): Bench {
   const store = new FaultyStore(inner);
   const custody = new NamedParts();
@@ -83,6 +90,7 @@ export function makeKeyring(
       custody,
       clock,
       mac: testMac,
+      room,
       journal: { record: async () => ({ ok: true, value: { end: () => {} } }) },
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),

@@ -47,6 +47,8 @@ const asNpmStart = (
 /** A busy machine, or a test that asks much, meets no limit that is not its subject. */
 const generous = {
   KMS_SIGN_RATE_LIMIT: '0',
+  KMS_CREATE_RATE_LIMIT: '0',
+  KMS_DESTROY_RATE_LIMIT: '0',
   KMS_REFUSALS_PER_ADDRESS: '1000000',
   KMS_DEFAULT_DEADLINE_MS: '5000',
   KMS_SIGN_DEADLINE_MS: '5000',

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { Admission } from '../../src/admission/admission.ts';
+import { createCancellation } from '../../src/core/cancellation.ts';
+import type { FailureCode } from '../../src/core/failure.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
+import { recordsNothing } from '../../src/operations/recording.ts';
+import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
+
+/** A path whose queue gives this answer to every work; two calls a day, and two signatures of the key. */
+function pathWhere(queue: () => Result<[]>) {
+  const day = [{ count: 2, windowMs: 86_400_000 }];
+  const path = createRequestPath({
+    admission: new Admission({
+      rates: { 'kms:sign': day },
+      keyUses: day,
+      defaultDeadlineMs: 250,
+      batchDeadlineMs: 250,
+      maxDeadlineMs: 2_000,
+    }),
+    authenticator: {
+      authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
+    },
+    clock: { monotonicMs: () => 0, utcMs: () => 0 },
+    threadShare: { spent: () => false },
+    signatures: { refusal: () => undefined, runAll: async (works: []) => works.map(queue) },
+    audit: recordsNothing,
+    observer: { done: () => {} },
+  } as unknown as RequestPathParts);
+  const work = { alg: 'ed25519', callClass: 'sign', items: [], meters: [], uses: [{ keyId: 'k' }] };
+  const operation = {
+    ...{ name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
+    parse: () => ok({}),
+    plan: () => ok({ works: [work], finish: ([outcome]: [Result<unknown>]) => outcome }),
+  };
+  return async () => {
+    const call = { operation, token: 'acme', body: new Uint8Array(0), cancellation: createCancellation() };
+    const answer = await path(call as unknown as CallRequest);
+    return answer.ok ? 'ok' : (answer.failure.hint ?? answer.failure.code);
+  };
+}
+
+for (const code of ['Backpressure', 'Timeout'] satisfies FailureCode[]) {
+  test(`what the queue ends with ${code} counts for no limit, of tenant or key`, async () => {
+    let full = true;
+    const sign = pathWhere(() => (full ? refuse(code) : ok([])));
+    for (let n = 0; n < 10; n++) assert.equal(await sign(), code);
+    full = false;
+    for (let n = 0; n < 2; n++) assert.equal(await sign(), 'ok');
+    assert.match(await sign(), /limit/);
+  });
+}
+
+test('a signature that failed while it was made stays counted: the key may have been used', async () => {
+  const sign = pathWhere(() => refuse('Internal'));
+  for (let n = 0; n < 2; n++) assert.equal(await sign(), 'Internal');
+  assert.match(await sign(), /limit/);
+});
