@@ -73,10 +73,6 @@ export class Appender {
     return this.#parts.state.size + this.#backlog.length;
   }
 
-  get pendingBytes(): number {
-    return this.#bodyLength;
-  }
-
   /** Whether a record with a type was appended since this was last asked. */
   takeTyped(): boolean {
     const typed = this.#typed;

@@ -29,8 +29,6 @@ export interface Field<T> {
   readonly standard: (facts: DefaultFacts) => T;
   /** What it does, its unit where the name has none, and the reason for the default. One paragraph. */
   readonly meaning: string;
-  /** Whether a running service can take a new value (`reload`) or only a new process (`restart`). */
-  readonly takesEffect: 'reload' | 'restart';
 }
 
 function field<T>(
@@ -38,10 +36,9 @@ function field<T>(
   kind: Kind<T>,
   standard: T | { text: string; from: (facts: DefaultFacts) => T },
   meaning: string,
-  takesEffect: Field<T>['takesEffect'] = 'restart',
 ): Field<T> {
   if (typeof standard === 'object' && standard !== null && 'from' in standard) {
-    return { variable, kind, standardText: standard.text, standard: standard.from, meaning, takesEffect };
+    return { variable, kind, standardText: standard.text, standard: standard.from, meaning };
   }
   return {
     variable,
@@ -49,7 +46,6 @@ function field<T>(
     standardText: kind.format(standard),
     standard: () => standard,
     meaning,
-    takesEffect,
   };
 }
 
