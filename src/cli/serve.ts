@@ -17,7 +17,7 @@ export function serveCommand(): Command {
 
 async function serve(flags: readonly string[]): Promise<void> {
   const { config } = settingsOrFail(flags);
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, config.telemetryService);
   // Only here: the other commands need no service, and answer sooner without loading it.
   const { start } = await import('../main.ts');
   let service: Service;

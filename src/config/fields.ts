@@ -5,6 +5,7 @@ import {
   boolean,
   integer,
   type Kind,
+  label,
   oneOf,
   origin,
   path,
@@ -251,6 +252,12 @@ export const fields = {
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     'info',
     'The least severe entries that are written to standard output, one JSON object a line.',
+  ),
+  telemetryService: field(
+    'KMS_TELEMETRY_SERVICE',
+    label,
+    'intaglio',
+    'What the field `service` of the log and the label `service` of metrics say, so that several services in one store of logs and metrics can be told apart. Dashboards and alerts that ask for another value need it here.',
   ),
 };
 
