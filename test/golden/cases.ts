@@ -418,6 +418,13 @@ const withoutLog: readonly GoldenCase[] = [
   sign('no log, with receipt', { kid: '{kid:memory}', receipt: true }),
 ];
 
+const commitments: readonly GoldenCase[] = [
+  post('commitments: create', '/v1/kms/keys', { purpose: 'web', alg: 'ed25519' }, { keep: 'committed' }),
+  sign('commitments, with receipt', { kid: '{kid:committed}', receipt: true, op_id: opId(7) }),
+  sign('commitments, without receipt', { kid: '{kid:committed}' }),
+  get('commitments: record', `${auditPath}/records?op_id=${opId(7)}`, 'auditor'),
+];
+
 export const goldenParts: readonly GoldenPart[] = [
   {
     name: 'every setting as it comes',
@@ -455,5 +462,11 @@ export const goldenParts: readonly GoldenPart[] = [
     env: { KMS_BACKEND: 'memory' },
     sameData: false,
     cases: withoutLog,
+  },
+  {
+    name: 'inputs as commitments',
+    env: { KMS_AUDIT_INPUT_HASH: 'commit' },
+    sameData: false,
+    cases: commitments,
   },
 ];
