@@ -73,7 +73,7 @@ export interface Service {
 export async function start(config: Config, log: Logger, tuning: Tuning = defaultTuning): Promise<Service> {
   process.umask(0o077);
   const health = createHealth();
-  const metrics = createMetrics();
+  const metrics = createMetrics(config.telemetryService);
   forbidCoreDumps(config, log, health);
   const engine = chooseEngine(config, log);
   const store = await openStore(config, log, health);

@@ -13,7 +13,7 @@ const { oneQueue = false, callsPerMessage = defaultTuning.jobMaxCalls } = JSON.p
 ) as Policy;
 
 const { config } = settingsOrFail([]);
-const log = createLog(config.logLevel);
+const log = createLog(config.logLevel, config.telemetryService);
 const service = await start(config, log, {
   ...defaultTuning,
   jobMaxCalls: callsPerMessage,

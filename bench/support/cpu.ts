@@ -12,13 +12,6 @@ export function mainThreadCpuUs(pid: number): number {
   return threadNs(pid, String(pid)) / 1000;
 }
 
-/** The same for each thread by its id. */
-export function cpuUsByThread(pid: number): Map<string, number> {
-  const threads = new Map<string, number>();
-  for (const thread of readdirSync(`/proc/${pid}/task`)) threads.set(thread, threadNs(pid, thread) / 1000);
-  return threads;
-}
-
 function threadNs(pid: number, thread: string): number {
   try {
     return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);

@@ -4,7 +4,7 @@
  * Every operation is O(1) amortised, however many tenants are known: only tenants with a call waiting take memory.
  */
 
-/** What stands in the queue. The fields in brackets of `Queued` belong to the scheduler while the call is queued. */
+/** A call that stands in the queue. The scheduler writes nothing into it. */
 export interface Call {
   readonly tenant: string;
   /** Calls of one tenant take turns by class, so that a tenant's cheap calls do not wait behind its dear ones. */

@@ -33,6 +33,6 @@ export interface Algorithm {
   readonly aliases: readonly string[];
   readonly usages: readonly Usage[];
   readonly components: readonly [Component, ...Component[]];
-  /** Making such a key may take seconds; it has its own lane. */
+  /** Making such a key may take seconds, so its turn is priced higher among the keys that wait to be made. */
   readonly slowGeneration: boolean;
 }

@@ -109,8 +109,8 @@ export interface AuditLog {
    * change that is not gets another record, with result error:<code>. Until either comes no checkpoint covers the first.
    */
   changeCommitted(keyId: string): void;
-  /** The salt of a record under input_hash `commit`, in hex, for the caller; undefined in the other modes. */
-  commitmentSalt(tenant: string, opId: string): string | undefined;
+  /** The 16 bytes of salt of a record under input_hash `commit`, for the caller; undefined in the other modes. */
+  commitmentSalt(tenant: string, opId: string): Uint8Array | undefined;
   /** Age of the oldest record that is not durable yet, or not even written; 0 when there is none. */
   durableLagMs(): number;
   stats(): AuditStats;

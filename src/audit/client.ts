@@ -136,7 +136,7 @@ export class AuditLogClient implements AuditLog {
     process.nextTick(() => this.#send());
   }
 
-  commitmentSalt(tenant: string, opId: string): string | undefined {
+  commitmentSalt(tenant: string, opId: string): Uint8Array | undefined {
     return this.#hasher.modeOf(tenant) === 'commit' ? this.#hasher.salt(tenant, opId) : undefined;
   }
 

@@ -57,9 +57,9 @@ export class InputHasher {
     return `hmac-sha256:${this.#options.kid}:${key.mac(message).toString('hex')}`;
   }
 
-  /** Hex, 16 bytes. */
-  salt(tenant: string, opId: string): string {
-    return commitmentSalt(this.#key(tenant).key, opId).toString('hex');
+  /** 16 bytes. */
+  salt(tenant: string, opId: string): Uint8Array {
+    return commitmentSalt(this.#key(tenant).key, opId);
   }
 
   #key(tenant: string): TenantKey {

@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseCheckpoint } from './checkpoint.ts';
 import { type Files, type ReadableFiles, systemFiles } from './files.ts';
 import { eachEntry } from './frames.ts';
@@ -299,10 +299,4 @@ function remember<V>(cache: Map<number, V>, key: number, value: V, limit: number
 export function openLogReader(directory: string, files: Files = systemFiles): LogReader {
   const newest = epochsIn(files, directory).at(-1);
   return new LogReader(files, newest === undefined ? directory : epochDirectory(directory, newest));
-}
-
-/** Directories of the other epochs of the log that this one belongs to, ascending. */
-export function allEpochDirectories(directory: string, files: Files = systemFiles): string[] {
-  const audit = epochsIn(files, directory).length > 0 ? directory : dirname(directory);
-  return epochsIn(files, audit).map((epoch) => epochDirectory(audit, epoch));
 }

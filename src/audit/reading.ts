@@ -9,9 +9,9 @@ export type ReadQuestion =
   | { readonly of: 'checkpoint' }
   /** `path`: `tile/…` as in C2SP tlog-tiles. */
   | { readonly of: 'tile'; readonly path: string }
-  /** The proof of a record under the newest checkpoint (C2SP tlog-proof); of `tenant` only, when it is given. */
   /** An RFC 6962 consistency proof between two sizes up to the newest checkpoint's, as its hashes one after the other. */
   | { readonly of: 'consistency'; readonly from: number; readonly to: number }
+  /** The proof of a record under the newest checkpoint (C2SP tlog-proof); of `tenant` only, when it is given. */
   | { readonly of: 'proof'; readonly index: number; readonly tenant: string | undefined }
   | {
       readonly of: 'records';

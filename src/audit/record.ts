@@ -147,7 +147,7 @@ export function packEvent(event: AuditEvent): string | undefined {
     : undefined;
 }
 
-/** Makes the record's text of a packed event. `inputHash` is asked only where there is an input. */
+/** The log's part of a record. `inputHash` is asked only where there is an input. */
 export interface Numbering {
   seqOf(keyId: string): number;
   ts: number;
@@ -163,7 +163,7 @@ export interface Composed {
   readonly record: AuditRecord | undefined;
 }
 
-/** Throws on a text that `packEvent` did not make. */
+/** Makes the record's text of a packed event. Throws where the text has not the fields of one. */
 export function composeRecord(packed: string, numbering: Numbering): Composed {
   const fields = packed.split(fieldEnd);
   if (fields.length !== packedFields) throw new RangeError('not a packed event');

@@ -54,8 +54,6 @@ export interface Recovered {
   readonly torn: TornTail | undefined;
   /** Records that were written before a power loss and are not here: none of them was `synced`. */
   readonly lost: number;
-  readonly rebooted: boolean;
-  readonly checkpoint: { readonly tree: TreeHead; readonly note: string } | undefined;
   /** Records under the newest checkpoint that anything here remembers. */
   readonly covered: number;
 }
@@ -137,8 +135,7 @@ class Replay {
 
   run(): Recovered | IntegrityFailure {
     try {
-      const checkpoint = this.#openCheckpoint();
-      this.#collectDemands(checkpoint?.tree);
+      this.#collectDemands(this.#openCheckpoint()?.tree);
       this.#state = new LogState(this.#loadSnapshot());
       this.#meetDemands();
       this.#replaySealed();
@@ -154,8 +151,6 @@ class Replay {
         walOffset,
         torn,
         lost: Math.max(0, head.written.size - this.#state.size),
-        rebooted: !this.#sameBoot,
-        checkpoint,
         covered: this.#covered,
       };
     } catch (error) {

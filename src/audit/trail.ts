@@ -13,6 +13,8 @@ export interface AuditTrail {
   release(count: number): void;
   /** Uses up one reserved place. Refused: the record could not be kept, and the answer must not leave. */
   append(event: AuditEvent, level: Durability): Promise<Result<AuditReceipt>>;
+  /** The salt that opens the commitment in a record's input_hash; undefined where it is none. Costs an HMAC. */
+  commitmentSalt(tenant: string, opId: string): Uint8Array | undefined;
   /** The change of a key that was recorded last is in the store. */
   changeCommitted(keyId: string): void;
   /** The log takes no records now. */
@@ -41,6 +43,7 @@ export function createAuditTrail(log: AuditLog, sideLog: Pick<SideLog, 'record'>
     },
     release: (count) => log.release(count),
     append: (event, level) => log.append(event, level),
+    commitmentSalt: (tenant, opId) => log.commitmentSalt(tenant, opId),
     changeCommitted: (keyId) => log.changeCommitted(keyId),
     get degraded() {
       return log.state !== 'ready';

@@ -17,7 +17,7 @@ export function serveCommand(): Command {
 
 async function serve(flags: readonly string[]): Promise<void> {
   const { config, injected } = settingsOrFail(flags);
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, config.telemetryService);
   if (injected.length > 0) {
     log.info(
       { variables: injected },

@@ -5,6 +5,7 @@ import {
   boolean,
   integer,
   type Kind,
+  label,
   oneOf,
   origin,
   path,
@@ -29,8 +30,6 @@ export interface Field<T> {
   readonly standard: (facts: DefaultFacts) => T;
   /** What it does, its unit where the name has none, and the reason for the default. One paragraph. */
   readonly meaning: string;
-  /** Whether a running service can take a new value (`reload`) or only a new process (`restart`). */
-  readonly takesEffect: 'reload' | 'restart';
 }
 
 function field<T>(
@@ -38,10 +37,9 @@ function field<T>(
   kind: Kind<T>,
   standard: T | { text: string; from: (facts: DefaultFacts) => T },
   meaning: string,
-  takesEffect: Field<T>['takesEffect'] = 'restart',
 ): Field<T> {
   if (typeof standard === 'object' && standard !== null && 'from' in standard) {
-    return { variable, kind, standardText: standard.text, standard: standard.from, meaning, takesEffect };
+    return { variable, kind, standardText: standard.text, standard: standard.from, meaning };
   }
   return {
     variable,
@@ -49,7 +47,6 @@ function field<T>(
     standardText: kind.format(standard),
     standard: () => standard,
     meaning,
-    takesEffect,
   };
 }
 
@@ -279,6 +276,12 @@ export const fields = {
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     'info',
     'The least severe entries that are written to standard output, one JSON object a line.',
+  ),
+  telemetryService: field(
+    'KMS_TELEMETRY_SERVICE',
+    label,
+    'intaglio',
+    'What the field `service` of the log and the label `service` of metrics say, so that several services in one store of logs and metrics can be told apart. Dashboards and alerts that ask for another value need it here.',
   ),
 };
 

@@ -71,6 +71,14 @@ export const address: Kind<Address> = {
   format: ({ host, port }) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`),
 };
 
+/** A value of a label: nothing in it needs escaping. */
+export const label: Kind<string> = {
+  accepts: 'a letter or digit and up to 62 more of A-Z a-z 0-9 . _ -',
+  parse: (given) =>
+    typeof given === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(given) ? given : undefined,
+  format: (value) => value,
+};
+
 /** A key name of a signed note (C2SP signed-note): no white space, no plus. */
 export const origin: Kind<string> = {
   accepts: 'a URL without its scheme, at most 200 of A-Z a-z 0-9 . _ - / :',

@@ -22,7 +22,6 @@ export const batchOps = {
   /** ML-DSA with rnd = 0 (FIPS 204, section 3.4), for test vectors only; other schemes: like `sign`. */
   signDeterministic: 3,
 } as const;
-export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
 export const batchStatuses = {
   ok: 0,

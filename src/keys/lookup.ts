@@ -1,6 +1,6 @@
 import type { Algorithm } from '../algorithms/descriptor.ts';
+import { BoundedCache } from '../core/bounded-cache.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
-import { BoundedCache } from './cache.ts';
 import type { KeyHandle, KeyringOptions, KeyringParts, LoadedPart, LoadedVersion } from './keyring.ts';
 import { formatKid, type Kid, parseKid } from './kid.ts';
 import type { KeyHead, KeyVersion } from './record.ts';
@@ -51,10 +51,10 @@ export function ownKid(tenant: string, text: string): Result<Kid> {
 export class KeyLookup {
   readonly #parts: KeyringParts;
   readonly #records: KeyRecords;
-  readonly #keys: BoundedCache<CachedKey>;
-  readonly #oldVersions: BoundedCache<LoadedVersion>;
+  readonly #keys: BoundedCache<string, CachedKey>;
+  readonly #oldVersions: BoundedCache<string, LoadedVersion>;
   /** Value: until when, monotonic milliseconds. */
-  readonly #missing = new BoundedCache<number>(maxMissing, () => {});
+  readonly #missing = new BoundedCache<string, number>(maxMissing);
   readonly #loads = new Map<string, Load & { readonly done: Promise<Result<unknown>> }>();
 
   constructor(parts: KeyringParts, records: KeyRecords, options: KeyringOptions) {

@@ -25,10 +25,10 @@ const secretNames = [
  * JSON lines on standard output for the operator: `level`, `time` (RFC 3339), `service`, `msg` and the fields given.
  * Causes and details of failures belong here and never in an answer. An error is logged as `{ err }`.
  */
-export function createLog(level: LogLevel, destination?: DestinationStream): Logger {
+export function createLog(level: LogLevel, service: string, destination?: DestinationStream): Logger {
   const options = {
     level,
-    base: { service: 'ron-kms' },
+    base: { service },
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },

@@ -60,7 +60,8 @@ interface OperationSeries extends OperationMetric {
 }
 
 /** A registry of its own, never prom-client's global one: two services in one process do not mix. */
-export function createMetrics(): Metrics {
+/** `service`: the label of that name, as in the log. */
+export function createMetrics(service: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -122,7 +123,7 @@ export function createMetrics(): Metrics {
     registers,
     collect() {
       this.reset();
-      this.inc({ service: 'ron-kms' }, authFailures);
+      this.inc({ service }, authFailures);
     },
   });
 

@@ -52,6 +52,8 @@ export interface CryptoWork {
   readonly digestHex: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
+  /** Whether the answer shows its receipts, so that they need all that they may have. */
+  readonly receipts: boolean;
 }
 
 export interface KeyUse {
@@ -74,6 +76,8 @@ export interface UseReceipt {
   readonly index: number;
   /** Sequence number among the key's records. */
   readonly seq: number;
+  /** 16 bytes that open the record's `input_hash`, where it is a commitment and the answer shows receipts. */
+  readonly salt_b64?: string;
 }
 
 /** What became of one work. */

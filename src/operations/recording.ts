@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
+import { encodeBase64 } from '../core/bytes.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -9,7 +10,7 @@ import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
 import type { Denials } from './denials.ts';
-import type { CryptoWork, KeyUse, WorkOutcome } from './operation.ts';
+import type { CryptoWork, KeyUse, UseReceipt, WorkOutcome } from './operation.ts';
 
 /** Reserved places in the log, or none where the call goes on without a record. */
 export type Room = { readonly recorded: boolean };
@@ -120,11 +121,15 @@ function appendUses(
   }
   const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
   const atLeast = strictest(level, uses);
-  const append = (use: KeyUse) => trail.append(eventOf(use, work, operation, result, caller), atLeast);
-  const [only] = uses;
-  return uses.length === 1 && only !== undefined
-    ? append(only).then((receipt) => recordedOutcome(outcome, uses, [receipt]))
-    : Promise.all(uses.map(append)).then((receipts) => recordedOutcome(outcome, uses, receipts));
+  const events = uses.map((use) => eventOf(use, work, operation, result, caller));
+  const saltOf = (event: AuditEvent) =>
+    work.receipts ? trail.commitmentSalt(event.tenant, event.opId) : undefined;
+  const [only] = events;
+  return events.length === 1 && only !== undefined
+    ? trail.append(only, atLeast).then((receipt) => recordedOutcome(outcome, events, [receipt], saltOf))
+    : Promise.all(events.map((event) => trail.append(event, atLeast))).then((receipts) =>
+        recordedOutcome(outcome, events, receipts, saltOf),
+      );
 }
 
 /** What the queue refused never came to a worker. */
@@ -134,16 +139,21 @@ function usedKeys(outcome: Result<unknown>): boolean {
 
 function recordedOutcome(
   outcome: Result<readonly BatchResult[]>,
-  uses: readonly KeyUse[],
+  events: readonly AuditEvent[],
   appended: readonly Result<AuditReceipt>[],
+  saltOf: (event: AuditEvent) => Uint8Array | undefined,
 ): WorkOutcome {
-  const receipts = [];
+  const receipts: UseReceipt[] = [];
   for (let n = 0; n < appended.length; n++) {
     const receipt = appended[n] as Result<AuditReceipt>;
     if (!receipt.ok) return receipt;
-    const { keyId, version } = uses[n] as KeyUse;
+    const event = events[n] as AuditEvent;
+    const kid = `${event.keyId}#v${event.keyVersion}`;
     const { index, seq } = receipt.value;
-    receipts.push({ kid: `${keyId}#v${version}`, index, seq });
+    const salt = saltOf(event);
+    receipts.push(
+      salt === undefined ? { kid, index, seq } : { kid, index, seq, salt_b64: encodeBase64(salt) },
+    );
   }
   return withReceipts(outcome, receipts);
 }

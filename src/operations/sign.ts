@@ -49,8 +49,6 @@ interface Signer {
 export interface SignPlan {
   readonly work: CryptoWork;
   readonly signers: readonly Signer[];
-  /** Whether the answer names the audit log's records. */
-  readonly receipt: boolean;
 }
 
 /** POST /sign: signs the 32 bytes of a BLAKE3 digest with the current version of one key or of several. */
@@ -128,8 +126,8 @@ function planFor(
     }
   }
   const alg = handles.length === 1 && handles[0]?.ok ? handles[0].value.algorithm.name : 'several';
-  const { payload_b3: digestHex, op_id: opId, receipt = false } = request;
-  return ok({ work: { alg, callClass: 'sign', items, meters, uses, digestHex, opId }, signers, receipt });
+  const { payload_b3: digestHex, op_id: opId, receipt: receipts = false } = request;
+  return ok({ work: { alg, callClass: 'sign', items, meters, uses, digestHex, opId, receipts }, signers });
 }
 
 function mayNotSign(parts: OperationParts, handle: KeyHandle): Failure | undefined {
@@ -167,5 +165,5 @@ export function finishSign(plan: SignPlan, outcome: WorkOutcome): Result<SignAns
     sigs.push({ kid: signer.kid, alg: signer.alg, signature_b64: encodeBase64(signature) });
   }
   const { kid } = plan.signers[0] as Signer;
-  return ok(plan.receipt ? { kid, sigs, receipts: outcome.value.receipts } : { kid, sigs });
+  return ok(plan.work.receipts ? { kid, sigs, receipts: outcome.value.receipts } : { kid, sigs });
 }

@@ -144,6 +144,7 @@ function planFor(
       uses: usesOf(candidates),
       digestHex: request.payload_b3,
       opId: undefined,
+      receipts: false,
     },
     candidates,
     mode: request.policy?.mode ?? 'and',

@@ -4,22 +4,24 @@ import type { Change, ListRange } from './store.ts';
 export const maxKeyBytes = 512;
 /** The largest record is a key version with two public keys and sealed parts, under 20 KiB. */
 export const maxValueBytes = 1024 * 1024;
-/** Destroying a key with all its versions is one commit: 4,096 versions, a head, an operation, and room to grow. */
+/** Destroying a key with all its versions is one commit: up to 9,990 versions, the head and an operation. */
 export const maxChangesPerCommit = 10_000;
 /** A page is copied out in one go on the main thread: about 2 ms. */
 export const maxListEntries = 1_000;
 
 // Printable ASCII without the blank: byte order and string order are the same, and nothing needs escaping in a log.
-const storeKey = /^[!-~]{1,512}$/;
-const storePrefix = /^[!-~]{0,512}$/;
+const storeKey = new RegExp(`^[!-~]{1,${maxKeyBytes}}$`);
+const storePrefix = new RegExp(`^[!-~]{0,${maxKeyBytes}}$`);
 
 /** The bounds of the contract. Whoever breaks them has a bug, so these throw. */
 export function checkKey(key: string): void {
-  if (!storeKey.test(key)) throw new RangeError('a store key is 1 to 512 printable ASCII characters');
+  if (!storeKey.test(key))
+    throw new RangeError(`a store key is 1 to ${maxKeyBytes} printable ASCII characters`);
 }
 
 export function checkPrefix(prefix: string): void {
-  if (!storePrefix.test(prefix)) throw new RangeError('a prefix is 0 to 512 printable ASCII characters');
+  if (!storePrefix.test(prefix))
+    throw new RangeError(`a prefix is 0 to ${maxKeyBytes} printable ASCII characters`);
 }
 
 export function checkRange(range: ListRange): void {

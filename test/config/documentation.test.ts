@@ -7,11 +7,10 @@ import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../../src/
 const documentation = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'configuration.md'), 'utf8');
 
 function section(name: FieldName): string {
-  const { variable, kind, standardText, meaning, takesEffect } = fields[name];
-  const effect = takesEffect === 'restart' ? 'at the next start' : 'at once on a reload';
+  const { variable, kind, standardText, meaning } = fields[name];
   return `### ${variable}
 
-Flag \`${flagOf(name)}\`, file member \`${memberOf(name)}\`. Accepts ${kind.accepts}. Default: \`${standardText}\`. Takes effect ${effect}.
+Flag \`${flagOf(name)}\`, file member \`${memberOf(name)}\`. Accepts ${kind.accepts}. Default: \`${standardText}\`. Takes effect at the next start.
 
 ${meaning}
 `;

@@ -97,7 +97,7 @@ describe('bad input', { timeout: 120_000 }, () => {
 
   test('was counted, and the service signs as before', async () => {
     const unauthenticated = mostOf(({ status }) => status === 401);
-    assert.equal(await metric(service, 'auth_failures_total', 'service="ron-kms"'), unauthenticated);
+    assert.equal(await metric(service, 'auth_failures_total', 'service="intaglio"'), unauthenticated);
     for (const [reason, count] of Object.entries({
       unauth: unauthenticated,
       scope: mostOf(({ status, code }) => status === 403 && code === 'NoCapability'),

@@ -4,7 +4,7 @@ import { createLog, type LogLevel } from '../../src/observe/log.ts';
 
 function logTo(level: LogLevel) {
   const lines: string[] = [];
-  return { lines, log: createLog(level, { write: (line) => lines.push(line) }) };
+  return { lines, log: createLog(level, 'seal-1', { write: (line) => lines.push(line) }) };
 }
 
 test('an entry is one line of JSON with level, time, service and message', () => {
@@ -13,7 +13,7 @@ test('an entry is one line of JSON with level, time, service and message', () =>
   assert.equal(lines.length, 1);
   assert.match(lines[0] ?? '', /^[^\n]+\n$/);
   const { time, ...rest } = JSON.parse(lines[0] ?? '');
-  assert.deepEqual(rest, { level: 'info', service: 'ron-kms', url: 'http://127.0.0.1:1', msg: 'listening' });
+  assert.deepEqual(rest, { level: 'info', service: 'seal-1', url: 'http://127.0.0.1:1', msg: 'listening' });
   assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
 });
 

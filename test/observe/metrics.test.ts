@@ -17,7 +17,7 @@ async function samples(metrics: ReturnType<typeof createMetrics>): Promise<Map<s
 }
 
 test('an operation is counted by its outcome, and its time lands in the right bucket', async () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   const sign = metrics.operation('sign', 'ed25519');
   sign.done('ok', 0.000_04);
   sign.done('ok', 0.000_05);
@@ -38,7 +38,7 @@ test('an operation is counted by its outcome, and its time lands in the right bu
 });
 
 test('a second scrape shows the same counts and not twice as many', async () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   metrics.operation('verify', 'ml-dsa-65').done('ok', 0.001);
   metrics.rejected('backpressure');
   metrics.authFailed();
@@ -49,17 +49,17 @@ test('a second scrape shows the same counts and not twice as many', async () => 
       assert.equal(second.get(name), first.get(name), name);
   }
   assert.equal(second.get('kms_reject_total{reason="backpressure"}'), 1);
-  assert.equal(second.get('auth_failures_total{service="ron-kms"}'), 1);
+  assert.equal(second.get('auth_failures_total{service="seal-1"}'), 1);
 });
 
 test('the same operation is one series, whoever asks for it', () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   assert.equal(metrics.operation('sign', 'ed25519'), metrics.operation('sign', 'ed25519'));
   assert.notEqual(metrics.operation('sign', 'ed25519'), metrics.operation('verify', 'ed25519'));
 });
 
 test('keys are counted by tenant, purpose and algorithm as they are at the scrape', async () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   const acme = { tenant: 'acme', purpose: 'signing', alg: 'ed25519' };
   let counts = [{ ...acme, count: 2 }];
   metrics.keyCounts(() => counts);
@@ -72,7 +72,7 @@ test('keys are counted by tenant, purpose and algorithm as they are at the scrap
 });
 
 test('queue depth is read at the scrape, and the engine is named', async () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   let depth = 3;
   metrics.queueDepth(() => depth);
   metrics.engine('native');
@@ -86,7 +86,7 @@ test('queue depth is read at the scrape, and the engine is named', async () => {
 });
 
 test('the number of series is bounded, and what is beyond is counted under other', async () => {
-  const metrics = createMetrics();
+  const metrics = createMetrics('seal-1');
   for (let index = 0; index < 5_000; index++) {
     metrics.operation(`op${index}`, 'none').done('ok', 0.001);
     metrics.rejected(`reason${index}`);
@@ -103,9 +103,9 @@ test('the number of series is bounded, and what is beyond is counted under other
 });
 
 test('two services in one process count apart, and the process has its own metrics', async () => {
-  const [one, other] = [createMetrics(), createMetrics()];
+  const [one, other] = [createMetrics('seal-1'), createMetrics('seal-1')];
   one.authFailed();
-  assert.equal((await samples(other)).get('auth_failures_total{service="ron-kms"}'), 0);
+  assert.equal((await samples(other)).get('auth_failures_total{service="seal-1"}'), 0);
   assert.ok((await samples(one)).has('process_resident_memory_bytes'));
   assert.match(one.contentType, /^text\/plain; version=0\.0\.4/);
 });

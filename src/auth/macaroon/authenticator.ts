@@ -1,9 +1,9 @@
 import { hash, timingSafeEqual } from 'node:crypto';
+import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import type { Authenticator, RequestFacts } from '../auth.ts';
-import { BoundedCache } from './bounded-cache.ts';
 import { type Grant, grantOf } from './caveats.ts';
 import { decodeToken, encodeBinary, maxTokenCharacters } from './encoding.ts';
 import { type MacaroonRootKey, macaroonKeyOf, signatureOf } from './key.ts';
@@ -11,9 +11,9 @@ import { type MacaroonRootKey, macaroonKeyOf, signatureOf } from './key.ts';
 export interface MacaroonOptions {
   readonly rootKey: MacaroonRootKey;
   readonly timeSkewToleranceMs: number;
-  /** Verified capabilities surely kept. 16,384 are several for each service of a company; twice 600 bytes each, 20 MB. */
+  /** Verified capabilities kept at most. 32,768 are several for each service of a company; at 600 bytes each, 20 MB. */
   readonly maxVerified?: number;
-  /** Refused tokens surely kept, apart from the verified ones so that a flood of bad tokens evicts no good one. */
+  /** Refused tokens kept at most, apart from the verified ones so that a flood of bad tokens evicts no good one. */
   readonly maxRefused?: number;
 }
 
@@ -38,8 +38,8 @@ const notYetValid = refuse('Unauthenticated', 'the capability is not valid yet')
 export function createMacaroonAuthenticator(options: MacaroonOptions): Authenticator {
   const { timeSkewToleranceMs } = options;
   const key = macaroonKeyOf(options.rootKey);
-  const verified = new BoundedCache<Verified>(options.maxVerified ?? 16_384);
-  const refused = new BoundedCache<true>(options.maxRefused ?? 4_096);
+  const verified = new BoundedCache<string, Verified>(options.maxVerified ?? 32_768);
+  const refused = new BoundedCache<string, true>(options.maxRefused ?? 8_192);
 
   const verify = (token: string, name: string): Verified | undefined => {
     const grant = verifyToken(key, token);

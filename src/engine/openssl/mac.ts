@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
-import { type BoundedCache, createBoundedCache } from './bounded-cache.ts';
+import { BoundedCache } from '../../core/bounded-cache.ts';
 
 const info = 'intaglio/mac/v1\0';
 const keyBytes = 32;
@@ -16,7 +16,7 @@ export function createAuthenticator(): Authenticator {
   let derived = new WeakMap<KeyObject, BoundedCache<string, KeyObject>>();
 
   function keyOf(root: KeyObject, purpose: string): KeyObject {
-    const keys = derived.get(root) ?? createBoundedCache<string, KeyObject>(maxPurposes);
+    const keys = derived.get(root) ?? new BoundedCache<string, KeyObject>(maxPurposes);
     derived.set(root, keys);
     const key = keys.get(purpose) ?? derive(root, purpose);
     keys.set(purpose, key);

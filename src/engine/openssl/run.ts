@@ -1,4 +1,5 @@
 import type { KeyObject, SignKeyObjectInput } from 'node:crypto';
+import { BoundedCache } from '../../core/bounded-cache.ts';
 import {
   type BatchStatus,
   batchHeaderWords,
@@ -13,7 +14,6 @@ import {
 } from '../batch.ts';
 import { type KeyType, type Scheme, schemes } from '../engine.ts';
 import { parseOpening } from '../opening.ts';
-import { type BoundedCache, createBoundedCache } from './bounded-cache.ts';
 import { importSecret } from './private-keys.ts';
 import type { Sealer } from './seal.ts';
 import { isScheme, modulusBytes, type SchemeWays, schemeWays } from './signing.ts';
@@ -53,8 +53,8 @@ interface Item {
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
 export function createRunner(sealer: Sealer, openedKeys: number): Runner {
-  const privateKeys = createBoundedCache<number, OpenedKey>(openedKeys);
-  const publicKeys = createBoundedCache<number, PublicKey>(openedKeys);
+  const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
+  const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
 
   return {
     run(root, request, response) {

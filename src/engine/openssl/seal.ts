@@ -6,8 +6,8 @@ import {
   type KeyObject,
   randomFillSync,
 } from 'node:crypto';
+import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { KeyType } from '../engine.ts';
-import { type BoundedCache, createBoundedCache } from './bounded-cache.ts';
 import { isKeyType } from './private-keys.ts';
 
 /**
@@ -47,7 +47,7 @@ export function createSealer(): Sealer {
   function tenantKey(root: KeyObject, tenant: Uint8Array): KeyObject {
     let ofRoot = tenantKeys.get(root);
     if (ofRoot === undefined) {
-      ofRoot = createBoundedCache(tenantKeyCacheEntries);
+      ofRoot = new BoundedCache(tenantKeyCacheEntries);
       tenantKeys.set(root, ofRoot);
     }
     // Latin-1 keeps different bytes different; UTF-8 would fold malformed sequences into one.
