@@ -10,16 +10,18 @@ import { type Refused, type Result, refuse } from './core/result.ts';
 import { type Caller, permits } from './core/scope.ts';
 import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
-import type {
-  Answer,
-  CryptoOperation,
-  CryptoPlan,
-  CryptoWork,
-  KeyOperation,
-  Operation,
-  OperationRequest,
-  Step,
-  WorkOutcome,
+import {
+  type Answer,
+  type CryptoOperation,
+  type CryptoPlan,
+  type CryptoWork,
+  type KeyOperation,
+  type Operation,
+  type OperationRequest,
+  type Step,
+  type Subjects,
+  subjectsOf,
+  type WorkOutcome,
 } from './operations/operation.ts';
 import type { UseRecorder } from './operations/recording.ts';
 
@@ -143,10 +145,10 @@ function admit(
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
-/** The keys that a call names; none where it cannot be read. */
-function namedIn(operation: Operation, call: CallRequest): readonly string[] {
+/** What a call is about; nothing where it cannot be read. */
+function namedIn(operation: Operation, call: CallRequest): Subjects {
   const input = operation.parse(call);
-  return input.ok ? (operation.subjects?.(input.value) ?? []) : [];
+  return input.ok ? subjectsOf(operation, input.value) : [];
 }
 
 function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequest): Result<Caller> {
@@ -168,7 +170,7 @@ async function useKeys<Input>(
   const plan = planned instanceof Promise ? await planned : planned;
   if (!plan.ok) {
     observe(parts, operation.name, 'none', plan, startedAtMs);
-    await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], plan.failure.code, caller);
+    await parts.audit.denied(operation.name, subjectsOf(operation, input), plan.failure.code, caller);
     return plan;
   }
   const { tenant } = caller;
@@ -268,9 +270,10 @@ async function manageKeys<Input>(
 ): Promise<Result<Answer>> {
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
-  const kids = operation.subjects?.(input) ?? [];
-  if (!answer.ok) await parts.audit.denied(operation.name, kids, answer.failure.code, caller);
-  else if (operation.scope === 'kms:read') parts.audit.read(operation.name, kids, caller);
+  const subjects = subjectsOf(operation, input);
+  if (!answer.ok) await parts.audit.denied(operation.name, subjects, answer.failure.code, caller);
+  else if (operation.scope === 'kms:read')
+    parts.audit.read(operation.name, 'alg' in subjects ? [] : subjects, caller);
   return answer;
 }
 
