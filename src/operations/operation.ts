@@ -52,7 +52,12 @@ export interface CryptoWork {
   readonly digestHex: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
+  /** What the record of a use says of results that there are; without it that the key was used. */
+  readonly verdict?: (use: KeyUse, results: readonly BatchResult[]) => Verdict;
 }
+
+/** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
+export type Verdict = 'ok' | 'invalid' | 'error:Internal';
 
 export interface KeyUse {
   readonly keyId: string;

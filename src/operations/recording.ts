@@ -99,8 +99,8 @@ function unrecorded(
   for (const [index, outcome] of ran.entries()) {
     if (!usedKeys(outcome)) continue;
     const work = works[index] as CryptoWork;
-    const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
-    for (const use of work.uses) trail.unrecorded(eventOf(use, work, operation, result, caller));
+    for (const use of work.uses)
+      trail.unrecorded(eventOf(use, work, operation, resultOf(use, work, outcome), caller));
   }
 }
 
@@ -118,13 +118,19 @@ function appendUses(
     trail.release(uses.length);
     return Promise.resolve(outcome as WorkOutcome);
   }
-  const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
   const atLeast = strictest(level, uses);
-  const append = (use: KeyUse) => trail.append(eventOf(use, work, operation, result, caller), atLeast);
+  const append = (use: KeyUse) =>
+    trail.append(eventOf(use, work, operation, resultOf(use, work, outcome), caller), atLeast);
   const [only] = uses;
   return uses.length === 1 && only !== undefined
     ? append(only).then((receipt) => recordedOutcome(outcome, uses, [receipt]))
     : Promise.all(uses.map(append)).then((receipts) => recordedOutcome(outcome, uses, receipts));
+}
+
+/** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
+function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchResult[]>): string {
+  if (!outcome.ok) return `error:${outcome.failure.code}`;
+  return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
 /** What the queue refused never came to a worker. */
