@@ -32,6 +32,7 @@ import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { countRefusal, gaugeHeldRefusals } from './observe/refusals.ts';
+import { mayKnowOf } from './operations/admin.ts';
 import { createDenials } from './operations/denials.ts';
 import { createOperations } from './operations/operations.ts';
 import {
@@ -269,11 +270,12 @@ function createServer(
   });
   const lateRefusals = new LateRefusals();
   gaugeHeldRefusals(metrics, () => lateRefusals.held);
+  const authenticator = createMacaroonAuthenticator({
+    rootKey: parts.capabilities.rootKey,
+    timeSkewToleranceMs: config.timeSkewToleranceMs,
+  });
   const requestPath = createRequestPath({
-    authenticator: createMacaroonAuthenticator({
-      rootKey: parts.capabilities.rootKey,
-      timeSkewToleranceMs: config.timeSkewToleranceMs,
-    }),
+    authenticator,
     admission: createAdmission(config),
     threadShare: new ThreadShare(defaultThreadShare, {
       clock: systemClock,
@@ -304,7 +306,11 @@ function createServer(
     operations,
     requestPath,
     health,
-    metrics: async () => ({ contentType: metrics.contentType, text: await metrics.exposition() }),
+    authenticator,
+    metrics: async (caller) => ({
+      contentType: metrics.contentType,
+      text: await metrics.exposition((tenant) => config.metricsNames === 'open' || mayKnowOf(caller, tenant)),
+    }),
     version: {
       name: 'intaglio',
       version: manifest.version,

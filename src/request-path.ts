@@ -10,16 +10,18 @@ import { type Refused, type Result, refuse } from './core/result.ts';
 import { type Caller, permits, type Scope } from './core/scope.ts';
 import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
-import type {
-  Answer,
-  CryptoOperation,
-  CryptoPlan,
-  CryptoWork,
-  KeyOperation,
-  Operation,
-  OperationRequest,
-  Step,
-  WorkOutcome,
+import {
+  type Answer,
+  type CryptoOperation,
+  type CryptoPlan,
+  type CryptoWork,
+  type KeyOperation,
+  type Operation,
+  type OperationRequest,
+  type Step,
+  type Subjects,
+  subjectsOf,
+  type WorkOutcome,
 } from './operations/operation.ts';
 import type { UseRecorder } from './operations/recording.ts';
 
@@ -146,10 +148,10 @@ function admit(
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
-/** The keys that a call names; none where it cannot be read. */
-function namedIn(operation: Operation, call: CallRequest): readonly string[] {
+/** What a call is about; nothing where it cannot be read. */
+function namedIn(operation: Operation, call: CallRequest): Subjects {
   const input = operation.parse(call);
-  return input.ok ? (operation.subjects?.(input.value) ?? []) : [];
+  return input.ok ? subjectsOf(operation, input.value) : [];
 }
 
 function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequest): Result<Caller> {
@@ -172,7 +174,7 @@ async function useKeys<Input>(
   if (!plan.ok) {
     parts.admission.giveBack(caller.tenant, operation.scope, 1);
     observe(parts, operation.name, 'none', plan, startedAtMs);
-    await parts.audit.denied(operation.name, operation.subjects?.(input) ?? [], plan.failure.code, caller);
+    await parts.audit.denied(operation.name, subjectsOf(operation, input), plan.failure.code, caller);
     return plan;
   }
   const { tenant } = caller;
@@ -292,10 +294,11 @@ async function manageKeys<Input>(
 ): Promise<Result<Answer>> {
   const answer = await operation.run(input, caller);
   observe(parts, operation.name, 'none', answer, startedAtMs);
-  const kids = operation.subjects?.(input) ?? [];
+  const subjects = subjectsOf(operation, input);
   if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);
-  if (!answer.ok) await parts.audit.denied(operation.name, kids, answer.failure.code, caller);
-  else if (operation.scope === 'kms:read') parts.audit.read(operation.name, kids, caller);
+  if (!answer.ok) await parts.audit.denied(operation.name, subjects, answer.failure.code, caller);
+  else if (operation.scope === 'kms:read')
+    parts.audit.read(operation.name, 'alg' in subjects ? [] : subjects, caller);
   return answer;
 }
 

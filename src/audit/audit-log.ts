@@ -21,7 +21,7 @@ export interface AuditEvent {
   readonly opId: string;
   /** sign, verify, wrap, create, … */
   readonly purpose: string;
-  /** ok | denied:<code> | error:<code> */
+  /** ok | invalid | denied:<code> | error:<code> */
   readonly result: string;
   readonly tenant: string;
   /** For records that are not a plain use of a key: key.create, key.rotate, policy, … */

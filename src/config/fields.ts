@@ -271,6 +271,12 @@ export const fields = {
     1_024,
     'Connections that may be open at once; further ones are closed unanswered. 1,024 stays below the usual limit of open files.',
   ),
+  metricsNames: field<'admin' | 'open'>(
+    'KMS_METRICS_NAMES',
+    oneOf('admin', 'open'),
+    'admin',
+    'Who sees tenants and purposes in `/metrics`: `admin` leaves these labels out, and sums the series, unless the scrape carries a capability with kms:admin; `open` shows them to everybody who reaches the port.',
+  ),
   logLevel: field(
     'KMS_LOG_LEVEL',
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),

@@ -1,8 +1,9 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
-import { bearerToken } from '../auth/auth.ts';
+import { type Authenticator, bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type FailureCode, failure } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
 import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { Answer } from '../operations/operation.ts';
@@ -16,8 +17,12 @@ export interface ServerParts {
   readonly operations: Operations;
   readonly requestPath: RequestPath;
   readonly health: Health;
-  /** Prometheus text exposition. */
-  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  /** Prometheus text exposition, as this caller may see it; undefined: anybody. */
+  readonly metrics: (
+    caller: Caller | undefined,
+  ) => Promise<{ readonly contentType: string; readonly text: string }>;
+  /** For the capability of a scrape; all else is the request path's. */
+  readonly authenticator: Authenticator;
   /** The answer of /version. */
   readonly version: unknown;
   /** Refusals that one address may cause. */
@@ -130,12 +135,33 @@ export class HttpServer implements ListenerHandlers {
       body: exchange.body,
       deadlineWish: exchange.headers.deadlineMs,
       cancellation: exchange.cancellation,
-      withinAllowance: () => !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now()),
+      withinAllowance: () => this.#withinAllowance(exchange),
     });
   }
 
+  #withinAllowance(exchange: Exchange): boolean {
+    return !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now());
+  }
+
+  async #metrics(exchange: Exchange): Promise<Response> {
+    const { authenticator, clock, metrics } = this.#parts;
+    const { headers } = exchange;
+    const token = bearerToken(headers.authorization);
+    const mayVerify = () => this.#withinAllowance(exchange);
+    const caller =
+      token === undefined
+        ? undefined
+        : authenticator.authenticate(token, { utcMs: clock.utcMs(), mayVerify });
+    // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
+    const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
+    const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
+    const response = respondPlain(200, contentType, text, headers);
+    return abusive ? { ...response, close: true } : response;
+  }
+
   /** Health, metrics and version: no capability needed, and answered while draining. */
-  #ownAnswer({ method, path, headers }: Exchange): Response | Promise<Response> | undefined {
+  #ownAnswer(exchange: Exchange): Response | Promise<Response> | undefined {
+    const { method, path, headers } = exchange;
     if (method !== 'get' && method !== 'head') return undefined;
     switch (path) {
       case '/healthz': {
@@ -149,9 +175,7 @@ export class HttpServer implements ListenerHandlers {
       case '/version':
         return respondPlain(200, jsonType, JSON.stringify(this.#parts.version), headers);
       case '/metrics':
-        return this.#parts
-          .metrics()
-          .then(({ contentType, text }) => respondPlain(200, contentType, text, headers));
+        return this.#metrics(exchange);
       default:
         return undefined;
     }

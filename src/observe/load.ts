@@ -171,17 +171,16 @@ function registerGauges(metrics: Metrics, quantiles: () => LatencyQuantiles[], t
       }
     },
   });
-  new Gauge({
+  metrics.tenantGauge({
     name: 'kms_tenant_share',
     help: `Part of the workers' time of late, of the ${shownTenants} tenants that use most; the rest is "other"`,
     labelNames: ['tenant'],
-    registers,
-    collect() {
-      this.reset();
+    read() {
       const top = tenants.top(shownTenants);
-      for (const { name, share } of top) this.set({ tenant: name }, share);
-      if (top.length > 0)
-        this.set({ tenant: 'other' }, Math.max(0, 1 - top.reduce((sum, { share }) => sum + share, 0)));
+      if (top.length === 0) return [];
+      const rest = Math.max(0, 1 - top.reduce((sum, { share }) => sum + share, 0));
+      const shares = top.map(({ name, share }) => ({ labels: { tenant: name }, value: share }));
+      return [...shares, { labels: { tenant: 'other' }, value: rest }];
     },
   });
 }

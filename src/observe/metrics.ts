@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { LatencyHistogram, type LatencySeries } from './latency-histogram.ts';
+import { expositionOf, type ShownTenants, type TenantGauge } from './tenant-gauges.ts';
 
 /** One operation with one algorithm. Resolve it once and keep it: `done` does no lookup by labels. */
 export interface OperationMetric {
@@ -18,11 +19,13 @@ export interface Metrics {
   /** Called at every scrape. */
   queueDepth(read: () => number): void;
   engine(name: string): void;
-  /** The registry, for whoever has further metrics. */
+  /** Whatever has a label that names a tenant or what one does; in `registry` everybody would see it. */
+  tenantGauge(gauge: TenantGauge): void;
+  /** The registry, for whoever has further metrics that everybody may see. */
   readonly registry: Registry;
   readonly contentType: string;
-  /** Prometheus text format 0.0.4. */
-  exposition(): Promise<string>;
+  /** Prometheus text format 0.0.4, as those may see it who may know of the tenants `shown`. */
+  exposition(shown: ShownTenants): Promise<string>;
 }
 
 export interface KeySeries {
@@ -128,16 +131,14 @@ export function createMetrics(service: string): Metrics {
   });
 
   let keyCounts: () => readonly KeySeries[] = () => [];
-  new Gauge({
-    name: 'kms_keys_total',
-    help: 'Keys that are not destroyed; beyond 1,000 label sets they are counted under "other"',
-    labelNames: ['tenant', 'purpose', 'alg'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { count, ...labels } of keyCounts()) this.set(labels, count);
+  const tenantGauges: TenantGauge[] = [
+    {
+      name: 'kms_keys_total',
+      help: 'Keys that are not destroyed; beyond 1,000 label sets they are counted under "other"',
+      labelNames: ['tenant', 'purpose', 'alg'],
+      read: () => keyCounts().map(({ count: value, ...labels }) => ({ labels, value })),
     },
-  });
+  ];
 
   let depth: () => number = () => 0;
   new Gauge({
@@ -185,8 +186,11 @@ export function createMetrics(service: string): Metrics {
       engineInfo.reset();
       engineInfo.set({ engine: name }, 1);
     },
+    tenantGauge(gauge) {
+      tenantGauges.push(gauge);
+    },
     registry,
     contentType: registry.contentType,
-    exposition: () => registry.metrics(),
+    exposition: async (shown) => `${await registry.metrics()}\n${await expositionOf(tenantGauges, shown)}`,
   };
 }

@@ -35,6 +35,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<Static<t
     name: 'create',
     scope: 'kms:create',
     parse: (request) => shape.parse(request),
+    subjects: ({ alg }) => ({ alg: findAlgorithm(alg)?.name ?? 'none' }),
     async run(request, caller) {
       if (request.tenant !== undefined && request.tenant !== caller.tenant) {
         return refuse('NoCapability', 'the capability is for another tenant');

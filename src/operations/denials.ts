@@ -1,21 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { RateLimits, type RateWindow } from '../admission/rate-limits.ts';
+import type { AuditEvent } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import type { Subjects } from './operation.ts';
 
 /** Records of what was refused. A refusal is right whether or not there is room for its record. */
 export interface Denials {
   /** A call, or an item of one, that was refused although its caller may ask such things. Resolves when it is recorded, or cannot be. */
-  denied(operation: string, kids: readonly string[], code: FailureCode, caller: Caller): Promise<void>;
-  /** A call for which the capability lacks the scope. `kids` is asked only where there is to be a record. */
-  unauthorised(operation: string, caller: Caller, kids: () => readonly string[]): void;
+  denied(operation: string, subjects: Subjects, code: FailureCode, caller: Caller): Promise<void>;
+  /** A call for which the capability lacks the scope. `subjects` is asked only where there is to be a record. */
+  unauthorised(operation: string, caller: Caller, subjects: () => Subjects): void;
 }
 
-/** Refusals that say something of a key of the caller's own; all others are counted, not recorded. */
+/** Refusals that say something of what a caller may do; docs/audit.md says why the others are counted only. */
 const recordedRefusals: ReadonlySet<FailureCode> = new Set([
   'Conflict',
   'PolicyViolation',
@@ -42,32 +44,62 @@ export function createDenials(
 ): Denials {
   const allowance = new RateLimits([unauthorisedRecords], maxTenants);
 
-  const record = async (operation: string, kid: string, code: FailureCode, caller: Caller) => {
-    const found = await keys.find(caller.tenant, kid);
-    if (!found.ok) return;
-    const { head, version, algorithm } = found.value;
+  const append = async (refused: Refused, of: KeyOf) => {
+    const { operation, code, caller } = refused;
     const { actor, tenant } = caller;
     const event = {
-      ...{ actor, alg: algorithm.name, digestHex: undefined, keyId: head.id, keyVersion: version.version },
-      ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}`, tenant },
+      ...{ ...of, actor, digestHex: undefined, tenant },
+      ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}` },
     };
     if (trail.reserve(1) === undefined) await trail.append(event, level);
     else trail.unrecorded(event);
   };
 
-  return {
-    async denied(operation, kids, code, caller) {
-      if (!recordedRefusals.has(code)) return;
-      await Promise.all([...new Set(kids)].map((kid) => record(operation, kid, code, caller)));
-    },
-
-    unauthorised(operation, caller, kids) {
-      // One for the call, because reading it costs something too, and one for each further key.
-      if (allowance.take(caller.tenant, clock.monotonicMs()) > 0) return;
-      for (const [index, kid] of [...new Set(kids())].entries()) {
-        if (index > 0 && allowance.take(caller.tenant, clock.monotonicMs()) > 0) return;
-        void record(operation, kid, 'NoCapability', caller);
-      }
-    },
+  const appendOfKey = async (refused: Refused, kid: string) => {
+    const found = await keys.find(refused.caller.tenant, kid);
+    if (!found.ok) return;
+    const { head, version, algorithm } = found.value;
+    await append(refused, { alg: algorithm.name, keyId: head.id, keyVersion: version.version });
   };
+
+  const unauthorised: Denials['unauthorised'] = (operation, caller, subjectsOfCall) => {
+    // One for the call, because reading it costs something too, and one for each further key.
+    const exhausted = () => allowance.take(caller.tenant, clock.monotonicMs()) > 0;
+    if (exhausted()) return;
+    const subjects = subjectsOfCall();
+    const refused = { operation, code: 'NoCapability', caller } as const;
+    if ('alg' in subjects) {
+      void append(refused, noKeyOf(caller, subjects.alg));
+      return;
+    }
+    for (const [index, kid] of [...new Set(subjects)].entries()) {
+      if (index > 0 && exhausted()) return;
+      void appendOfKey(refused, kid);
+    }
+  };
+
+  return {
+    async denied(operation, subjects, code, caller) {
+      // As where the scope is missing: what a tenant may not do must not fill the log either.
+      if (code === 'NoCapability') unauthorised(operation, caller, () => subjects);
+      if (!recordedRefusals.has(code)) return;
+      const refused = { operation, code, caller };
+      if ('alg' in subjects) await append(refused, noKeyOf(caller, subjects.alg));
+      else await Promise.all([...new Set(subjects)].map((kid) => appendOfKey(refused, kid)));
+    },
+    unauthorised,
+  };
+}
+
+interface Refused {
+  readonly operation: string;
+  readonly code: FailureCode;
+  readonly caller: Caller;
+}
+
+type KeyOf = Pick<AuditEvent, 'alg' | 'keyId' | 'keyVersion'>;
+
+/** Where the refusals of a tenant's calls that name no key are numbered. No key has this id: those have four parts. */
+function noKeyOf({ tenant }: Caller, alg: string): KeyOf {
+  return { alg, keyId: `${tenant}/-`, keyVersion: 0 };
 }

@@ -27,7 +27,8 @@ export function judge(signatures: readonly CheckedSignature[], mode: HybridMode)
   return { ok: satisfied(mode), satisfiedMode: strictest ?? 'none' };
 }
 
-function satisfies(group: readonly CheckedSignature[], mode: HybridMode): boolean {
+/** Whether the signatures by one key, of which there is at least one, satisfy the mode. */
+export function satisfies(group: readonly CheckedSignature[], mode: HybridMode): boolean {
   const { components } = group[0] as CheckedSignature;
   const holds = (component: Component) => group.some((sig) => sig.valid && sig.component === component);
   switch (mode) {

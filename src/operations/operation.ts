@@ -54,7 +54,12 @@ export interface CryptoWork {
   readonly opId: string | undefined;
   /** Whether the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
+  /** What the record of a use says of results that there are; without it that the key was used. */
+  readonly verdict?: (use: KeyUse, results: readonly BatchResult[]) => Verdict;
 }
+
+/** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
+export type Verdict = 'ok' | 'invalid' | 'error:Internal';
 
 export interface KeyUse {
   readonly keyId: string;
@@ -99,13 +104,21 @@ export interface CryptoPlan {
 
 export type Step<T> = Result<T> | Promise<Result<T>>;
 
+/** What a refused call was about, for its record: the kids as they were given, or, where a call names no key, its algorithm. */
+export type Subjects = readonly string[] | NoKey;
+
+export interface NoKey {
+  /** As in records: the canonical name, or `none`. */
+  readonly alg: string;
+}
+
 interface Described<Input> {
   /** As in metrics, logs and the audit log. */
   readonly name: string;
   readonly scope: Scope;
   parse(request: OperationRequest): Result<Input>;
-  /** The kids that a call names, as they were given: for the record of a refusal. Absent where there are none. */
-  subjects?(input: Input): readonly string[];
+  /** Absent where a call names neither a key nor an algorithm. */
+  subjects?(input: Input): Subjects;
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
@@ -124,6 +137,12 @@ export interface KeyOperation<Input> extends Described<Input> {
 
 // biome-ignore lint/suspicious/noExplicitAny: each operation's input is its own; the request path only carries it from parse to plan or run.
 export type Operation = CryptoOperation<any> | KeyOperation<any>;
+
+export function subjectsOf<Input>(operation: Described<Input>, input: Input): Subjects {
+  return operation.subjects?.(input) ?? noKey;
+}
+
+const noKey: NoKey = { alg: 'none' };
 
 /** The plan of a request that is one work: its outcome becomes the whole answer. */
 export function singlePlan<Plan extends { readonly work: CryptoWork }>(

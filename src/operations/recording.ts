@@ -100,8 +100,8 @@ function unrecorded(
   for (const [index, outcome] of ran.entries()) {
     if (!usedKeys(outcome)) continue;
     const work = works[index] as CryptoWork;
-    const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
-    for (const use of work.uses) trail.unrecorded(eventOf(use, work, operation, result, caller));
+    for (const use of work.uses)
+      trail.unrecorded(eventOf(use, work, operation, resultOf(use, work, outcome), caller));
   }
 }
 
@@ -119,9 +119,8 @@ function appendUses(
     trail.release(uses.length);
     return Promise.resolve(outcome as WorkOutcome);
   }
-  const result = outcome.ok ? 'ok' : `error:${outcome.failure.code}`;
   const atLeast = strictest(level, uses);
-  const events = uses.map((use) => eventOf(use, work, operation, result, caller));
+  const events = uses.map((use) => eventOf(use, work, operation, resultOf(use, work, outcome), caller));
   const saltOf = (event: AuditEvent) =>
     work.receipts ? trail.commitmentSalt(event.tenant, event.opId) : undefined;
   const [only] = events;
@@ -130,6 +129,12 @@ function appendUses(
     : Promise.all(events.map((event) => trail.append(event, atLeast))).then((receipts) =>
         recordedOutcome(outcome, events, receipts, saltOf),
       );
+}
+
+/** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
+function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchResult[]>): string {
+  if (!outcome.ok) return `error:${outcome.failure.code}`;
+  return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
 /** What the queue refused never came to a worker. */

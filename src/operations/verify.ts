@@ -4,9 +4,15 @@ import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SchemeCosts } from '../dispatch/costs.ts';
-import { type BatchStatus, batchOps, batchStatuses, type VerifyItem } from '../engine/batch.ts';
+import {
+  type BatchResult,
+  type BatchStatus,
+  batchOps,
+  batchStatuses,
+  type VerifyItem,
+} from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
-import { type CheckedSignature, type HybridMode, judge } from './hybrid.ts';
+import { type CheckedSignature, type HybridMode, judge, satisfies } from './hybrid.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
@@ -15,6 +21,7 @@ import {
   type Step,
   singlePlan,
   useOf,
+  type Verdict,
   type WorkOutcome,
 } from './operation.ts';
 import { shapeOf } from './parse.ts';
@@ -134,6 +141,7 @@ function planFor(
       meters.push((parts.costs.get(way.scheme) as SchemeCosts).verify);
     }
   }
+  const mode = request.policy?.mode ?? 'and';
   const alg = handles.length === 1 ? (candidates[0] as Candidate).handle.algorithm.name : 'several';
   return ok({
     work: {
@@ -145,9 +153,10 @@ function planFor(
       digestHex: request.payload_b3,
       opId: undefined,
       receipts: false,
+      verdict: (use, results) => verdictOn(candidates, mode, use, results),
     },
     candidates,
-    mode: request.policy?.mode ?? 'and',
+    mode,
   });
 }
 
@@ -190,22 +199,15 @@ export interface VerifyAnswer {
 
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {
   if (!outcome.ok) return outcome;
-  const checked: { kid: string; alg: string; ok: boolean; reason?: string }[] = [];
-  const verdicts: CheckedSignature[] = [];
-  for (const { handle, alg, component, item, reason } of plan.candidates) {
-    const status = item === undefined ? undefined : outcome.value.results[item]?.status;
-    if (status === batchStatuses.badInput || status === batchStatuses.internal) return refuse('Internal');
-    const valid = status === batchStatuses.ok;
-    const why = reason ?? reasonOf(status);
-    checked.push({
-      kid: handle.version.kid,
-      alg,
-      ok: valid,
-      ...(why === undefined ? undefined : { reason: why }),
-    });
-    verdicts.push({ kid: handle.version.kid, components: handle.algorithm.components, component, valid });
-  }
-  const judgement = judge(verdicts, plan.mode);
+  const { results } = outcome.value;
+  const signatures = checkedBy(plan.candidates, results);
+  if (signatures === undefined) return refuse('Internal');
+  const checked = plan.candidates.map(({ handle, alg, item, reason }, index) => {
+    const why = reason ?? reasonOf(statusOf(item, results));
+    const { valid } = signatures[index] as CheckedSignature;
+    return { kid: handle.version.kid, alg, ok: valid, ...(why === undefined ? undefined : { reason: why }) };
+  });
+  const judgement = judge(signatures, plan.mode);
   return ok({
     ok: judgement.ok,
     details: { checked, satisfied_mode: judgement.satisfiedMode },
@@ -214,6 +216,45 @@ export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<Ver
       algs: [...new Set(checked.map(({ alg }) => alg))],
     },
   });
+}
+
+/** The verdict on the signatures by the key of one use: what its record says. */
+function verdictOn(
+  candidates: readonly Candidate[],
+  mode: HybridMode,
+  { keyId, version }: KeyUse,
+  results: readonly BatchResult[],
+): Verdict {
+  const own = candidates.filter(
+    ({ handle }) => handle.head.id === keyId && handle.version.version === version,
+  );
+  const signatures = checkedBy(own, results);
+  if (signatures === undefined) return 'error:Internal';
+  return satisfies(signatures, mode) ? 'ok' : 'invalid';
+}
+
+/** One for each candidate; undefined where one could not be checked, which is a bug. */
+function checkedBy(
+  candidates: readonly Candidate[],
+  results: readonly BatchResult[],
+): CheckedSignature[] | undefined {
+  const signatures: CheckedSignature[] = [];
+  for (const { handle, component, item } of candidates) {
+    const status = statusOf(item, results);
+    if (status === batchStatuses.badInput || status === batchStatuses.internal) return undefined;
+    const valid = status === batchStatuses.ok;
+    signatures.push({
+      kid: handle.version.kid,
+      components: handle.algorithm.components,
+      component,
+      valid,
+    });
+  }
+  return signatures;
+}
+
+function statusOf(item: number | undefined, results: readonly BatchResult[]): BatchStatus | undefined {
+  return item === undefined ? undefined : results[item]?.status;
 }
 
 function reasonOf(status: BatchStatus | undefined): string | undefined {

@@ -71,6 +71,7 @@ test('without any setting the documented defaults hold', () => {
     auditWitnessFailure: 'open',
     shutdownTimeoutMs: 5_000,
     maxConnections: 1_024,
+    metricsNames: 'admin',
     logLevel: 'info',
     telemetryService: 'intaglio',
   });

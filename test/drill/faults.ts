@@ -44,6 +44,10 @@ const faults: readonly Fault[] = [
       ['path/cold-start.test.ts', /lost macaroon key/],
     ],
   },
+  {
+    what: 'metrics name tenants and purposes to everybody',
+    shownBy: [['http/metrics-names.test.ts']],
+  },
   { what: 'commands end in stack traces, or do what nobody can use', shownBy: [['cli/refusals.test.ts']] },
   {
     what: 'a clock that was ahead once stops signing',
@@ -72,7 +76,14 @@ const faults: readonly Fault[] = [
   },
   {
     what: 'refusals are in no metric, rotation makes keys that are not allowed',
-    shownBy: [['path/refusal-metrics.test.ts'], ['path/allowed-algorithms.test.ts']],
+    shownBy: [
+      ['path/refusal-metrics.test.ts'],
+      ['path/allowed-algorithms.test.ts'],
+      ['http/audit-refusals.test.ts'],
+      ['http/audit-verdicts.test.ts'],
+      ['http/thrown.test.ts'],
+      ['operations/denials.test.ts'],
+    ],
   },
   {
     what: 'whoever can write the store makes a forged signature verify',

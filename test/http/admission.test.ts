@@ -86,7 +86,8 @@ test('the load report shows latencies, queues and shares to the operator, and to
 });
 
 test('metrics have quantiles, shares and histograms of the queue', async () => {
-  const text = await (await fetch(`${service.url}/metrics`)).text();
+  const authorization = `Bearer ${service.token}`;
+  const text = await (await fetch(`${service.url}/metrics`, { headers: { authorization } })).text();
   for (const name of [
     'kms_latency_quantile_seconds{op="sign",alg="ed25519",quantile="0.99"}',
     'kms_tenant_share{tenant="default"}',

@@ -5,7 +5,7 @@ import { createMetrics } from '../../src/observe/metrics.ts';
 
 /** The samples of one exposition by their full name, `name{labels}`. */
 async function samples(metrics: ReturnType<typeof createMetrics>): Promise<Map<string, number>> {
-  const lines = (await metrics.exposition())
+  const lines = (await metrics.exposition(() => true))
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('#'));
   return new Map(
