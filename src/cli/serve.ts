@@ -4,6 +4,7 @@ import type { Service } from '../main.ts';
 import { createLog } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
+import { whenNpmIsGone } from './npm-parent.ts';
 import { settingsOrFail } from './settings.ts';
 
 /** `serve`: runs the service until SIGTERM or SIGINT. */
@@ -36,7 +37,7 @@ async function serve(flags: readonly string[]): Promise<void> {
   process.stderr.write(firstSteps(service));
   log.info({ url: service.url, engine: service.engine.name, pid: process.pid }, 'listening');
 
-  const stop = (signal: NodeJS.Signals) => {
+  const stop = (signal: NodeJS.Signals | 'npm is gone') => {
     log.info({ signal }, 'stopping');
     void service.stop().then(() => {
       log.info('stopped');
@@ -47,4 +48,5 @@ async function serve(flags: readonly string[]): Promise<void> {
   // A second signal changes nothing: the stop is under way, and each of its steps has a limit.
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  whenNpmIsGone(() => stop('npm is gone'));
 }

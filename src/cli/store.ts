@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { errorCode } from '../core/private-file.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
-import { lockDirectory } from '../store/lmdb/directory-lock.ts';
+import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { fail, failWith } from './fail.ts';
 
 const damagedStatus = 2;
@@ -32,7 +32,8 @@ async function checkStore(dataDir: string): Promise<void> {
   const path = join(directory, 'data.mdb');
   if (!existsSync(path)) fail(`there is no ${path}`);
   const unlock = await lockDirectory(directory);
-  if (unlock === undefined) fail(`${dataDir} is in use: stop the service, or check a copy`);
+  if (unlock === undefined)
+    fail(`${dataDir} is in use: ${await heldBy(directory)}; stop the service, or check a copy`);
   try {
     const checked = checkEveryPage(path);
     if ('damage' in checked) failWith(damagedStatus, `${path}: ${checked.damage}`);

@@ -62,6 +62,7 @@ const faults: readonly Fault[] = [
     shownBy: [['http/limits.test.ts'], ['path/limits.test.ts']],
   },
   { what: 'a signal opens the inspector', shownBy: [['security/inspection.test.ts']] },
+  { what: 'npm ends and leaves the service behind', shownBy: [['cli/npm-start.test.ts']] },
   {
     what: 'variables that Kubernetes sets stop the start',
     shownBy: [['config/load.test.ts', /Kubernetes/]],

@@ -250,7 +250,7 @@ describe('a start that cannot be', { timeout: 120_000 }, () => {
     const env = { KMS_DATA_DIR: dataDir };
     const service = await startService({ dataDir });
     const { kid } = (await create(service)).body;
-    await assertRefused(env, /in use by another process/);
+    await assertRefused(env, /in use: process \d+ holds it/);
     assert.equal((await sign(service, kid)).status, 200);
     assert.equal(await service.stop(), 0);
 

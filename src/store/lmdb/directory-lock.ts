@@ -13,11 +13,8 @@ import { join } from 'node:path';
  * other's; the store's revision is the second fence.
  */
 export async function lockDirectory(directory: string): Promise<(() => Promise<void>) | undefined> {
-  const { dev, ino } = statSync(directory, { bigint: true });
-  const name = `intaglio-${createHash('sha256').update(`${dev}:${ino}`).digest('hex')}`;
-  if (process.platform === 'linux') return listen(`\0${name}`);
-  // Paths of sockets have at most 104 bytes on macOS.
-  const path = join(tmpdir(), `${name.slice(0, 40)}.sock`);
+  const path = socketOf(directory);
+  if (path.startsWith('\0')) return listen(path);
   const release = await listen(path);
   if (release !== undefined || (await isAnswered(path))) return release;
   // Left over from a process that was killed.
@@ -25,8 +22,47 @@ export async function lockDirectory(directory: string): Promise<(() => Promise<v
   return listen(path);
 }
 
+/** An abstract name on Linux, elsewhere a path. */
+function socketOf(directory: string): string {
+  const { dev, ino } = statSync(directory, { bigint: true });
+  const name = `intaglio-${createHash('sha256').update(`${dev}:${ino}`).digest('hex')}`;
+  // Paths of sockets have at most 104 bytes on macOS.
+  return process.platform === 'linux' ? `\0${name}` : join(tmpdir(), `${name.slice(0, 40)}.sock`);
+}
+
+/** A holder that answers does so at once; one that is stopped is not waited for. */
+const holderTimeoutMs = 1_000;
+
+/** The process that holds the directory, as it says itself; undefined where none does, or none says so. */
+export function holderOf(directory: string): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    let text = '';
+    const end = () => {
+      socket.destroy();
+      resolve(/^\d{1,10}\n$/.test(text) ? Number(text) : undefined);
+    };
+    const socket = connect(socketOf(directory));
+    socket.setTimeout(holderTimeoutMs, end);
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1');
+      if (text.length > 16) end();
+    });
+    socket.once('error', end);
+    socket.once('close', end);
+  });
+}
+
+/** Who holds `directory`, in words for whoever wanted it. */
+export async function heldBy(directory: string): Promise<string> {
+  const pid = await holderOf(directory);
+  return pid === undefined ? 'another process holds it' : `process ${pid} holds it`;
+}
+
 function listen(path: string): Promise<(() => Promise<void>) | undefined> {
-  const server = createServer((socket) => socket.destroy());
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.end(`${process.pid}\n`, () => socket.destroy());
+  });
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE') resolve(undefined);

@@ -11,7 +11,7 @@ import {
 import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { checkBeforeOpening } from './data-file.ts';
-import { lockDirectory } from './directory-lock.ts';
+import { heldBy, lockDirectory } from './directory-lock.ts';
 
 export interface OpenOptions {
   /** Made when it is missing. */
@@ -61,7 +61,7 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const unlock = await lockDirectory(directory);
-  if (unlock === undefined) throw new Error('the data directory is in use by another process');
+  if (unlock === undefined) throw new Error(`the data directory is in use: ${await heldBy(directory)}`);
   let root: RootDatabase<Buffer, Uint8Array> | undefined;
   try {
     const dataFile = join(directory, 'data.mdb');
