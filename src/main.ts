@@ -1,11 +1,23 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
-import { DeferredCalls } from './admission/deferred-calls.ts';
-import { LateRefusals } from './admission/late-refusals.ts';
+import { DeferredCalls } from './admission/flood-guard/deferred-calls.ts';
+import { LateRefusals } from './admission/flood-guard/late-refusals.ts';
+import { defaultThreadShare, ThreadShare } from './admission/flood-guard/thread-share.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
-import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
+import { type OpenedAudit, openAudit } from './assemble/audit.ts';
+import {
+  type ChosenEngine,
+  type Cryptography,
+  chooseEngine,
+  defaultTuning,
+  startCryptography,
+  type Tuning,
+  weightOf,
+} from './assemble/cryptography.ts';
+import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { openRecords } from './assemble/records.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { macaroonSalt } from './auth/macaroon/key.ts';
@@ -25,8 +37,8 @@ import { openSystemCalls } from './engine/system-calls.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
-import { openKeyring } from './keys/directory.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
+import { openKeyring } from './keys/open-keyring.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
@@ -42,18 +54,6 @@ import {
   recordsNothing,
 } from './operations/recording.ts';
 import { createRequestPath } from './request-path.ts';
-import { type OpenedAudit, openAudit } from './start-audit.ts';
-import {
-  type ChosenEngine,
-  type Cryptography,
-  chooseEngine,
-  defaultTuning,
-  startCryptography,
-  type Tuning,
-  weightOf,
-} from './start-cryptography.ts';
-import { type OpenedKeyRoom, openKeyRoom } from './start-key-room.ts';
-import { openRecords } from './start-records.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
 import type { Store } from './store/store.ts';

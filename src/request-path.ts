@@ -1,14 +1,14 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
-import type { DeferredCalls } from './admission/deferred-calls.ts';
-import type { LateRefusals } from './admission/late-refusals.ts';
-import type { ThreadShare } from './admission/thread-share.ts';
+import type { DeferredCalls } from './admission/flood-guard/deferred-calls.ts';
+import type { LateRefusals } from './admission/flood-guard/late-refusals.ts';
+import type { ThreadShare } from './admission/flood-guard/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, failures } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
 import { type Caller, permits, type Scope } from './core/scope.ts';
-import type { CryptoLane, SignatureTerms } from './dispatch/signatures.ts';
+import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import {
   type Answer,
@@ -51,7 +51,7 @@ export interface RequestPathParts {
   readonly threadShare: ThreadShare;
   readonly deferredCalls: DeferredCalls;
   readonly lateRefusals: LateRefusals;
-  readonly signatures: CryptoLane;
+  readonly signatures: CryptoDispatch;
   readonly audit: UseRecorder;
   readonly clock: Clock;
   readonly observer: CallObserver;
@@ -200,7 +200,7 @@ function runRecorded<Input>(
   { name, scope }: CryptoOperation<Input>,
   works: readonly CryptoWork[],
   caller: Caller,
-  terms: SignatureTerms,
+  terms: CallTerms,
 ): Promise<readonly WorkOutcome[]> {
   const room = audit.reserve(works);
   if (!room.ok) {
@@ -224,7 +224,7 @@ async function runPermitted<Input>(
   works: readonly (CryptoWork | Failure)[],
   { subjects }: CryptoPlan,
   caller: Caller,
-  terms: SignatureTerms,
+  terms: CallTerms,
 ): Promise<readonly WorkOutcome[]> {
   const running = runRecorded(parts, operation, works.filter(isWork), caller, terms);
   const denying = works.flatMap((work, index) =>

@@ -1,6 +1,6 @@
 import { parentPort } from 'node:worker_threads';
-import { createReadAnswerer } from '../src/audit/answer-reading.ts';
-import type { ReadQuestion } from '../src/audit/reading.ts';
+import { createReadAnswerer } from '../src/audit/reading/answer-reads.ts';
+import type { ReadQuestion } from '../src/audit/reading/read-thread.ts';
 
 /** The whole of the thread that reads the log for auditors: one question in, one answer out. */
 let answer = createReadAnswerer();

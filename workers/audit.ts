@@ -1,16 +1,16 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { systemFiles } from '../src/audit/files.ts';
-import { readBootId } from '../src/audit/head.ts';
-import type { ServiceData } from '../src/audit/protocol.ts';
-import { sealOnThread } from '../src/audit/sealer.ts';
-import { AuditService } from '../src/audit/service.ts';
+import { systemFiles } from '../src/audit/disk/files.ts';
+import { readBootId } from '../src/audit/disk/head.ts';
+import type { ServiceData } from '../src/audit/thread-messages.ts';
+import { LogThread } from '../src/audit/writer/log-thread.ts';
+import { sealOnThread } from '../src/audit/writer/sealer.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { softwareMacKey } from '../src/core/mac-key.ts';
 import { openNativeMacKey } from '../src/engine/native/index.ts';
 import { lockDirectory } from '../src/store/lmdb/directory-lock.ts';
 
 /** The whole of the log's thread. */
-new AuditService(workerData as ServiceData, parentPort as MessagePort, {
+new LogThread(workerData as ServiceData, parentPort as MessagePort, {
   files: systemFiles,
   clock: systemClock,
   bootId: readBootId(),

@@ -1,8 +1,8 @@
 import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/algorithms/ids.ts';
 import { batchOps, batchStatuses, encodeBatch, readResults, responseFor } from '../../src/engine/batch.ts';
 import type { Engine } from '../../src/engine/engine.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { loadNativeEngine } from '../../src/engine/native/index.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import type { EngineTask, EngineTimes, OperationTimes } from '../support/engine.ts';
 import { measured } from '../support/statistics.ts';
@@ -70,7 +70,7 @@ function timesOf(engine: Engine, root: unknown, name: KeyTypeName, windowMs: num
   const scheme = schemeOf(name);
   const batchSize = batchSizeOf(name);
   const made = engine.generate(root, keyType, 'bench', 'bench');
-  const key = buildOpening('bench', 'bench', made.sealed);
+  const key = buildKeyReference('bench', 'bench', made.sealed);
   const messages = Array.from({ length: batchSize }, (_, n) => new Uint8Array(32).fill(n));
 
   const signing = messages.map((message) => ({

@@ -1,7 +1,7 @@
+import { defaultTuning } from '../../src/assemble/cryptography.ts';
 import { settingsOrFail } from '../../src/cli/settings.ts';
 import { start } from '../../src/main.ts';
 import { createLog } from '../../src/observe/log.ts';
-import { defaultTuning } from '../../src/start-cryptography.ts';
 import type { Policy } from '../support/product.ts';
 
 /**

@@ -1,7 +1,7 @@
-import type { CallClass } from '../../src/admission/scheduler.ts';
 import { type Cancellation, createCancellation } from '../../src/core/cancellation.ts';
 import type { Result } from '../../src/core/result.ts';
-import type { LaneCall } from '../../src/dispatch/lane.ts';
+import type { LaneCall } from '../../src/queue/lane.ts';
+import type { CallClass } from '../../src/queue/scheduler.ts';
 import type { Work } from './workload.ts';
 
 /** How an admitted call ends: answered, dropped because it was too late, or dropped because its caller had gone. */

@@ -1,8 +1,8 @@
 import { Admission, type AdmissionOptions } from '../../src/admission/admission.ts';
-import { type CostMeter, createCostMeter } from '../../src/admission/costs.ts';
 import { cancel } from '../../src/core/cancellation.ts';
 import { ok, type Result } from '../../src/core/result.ts';
-import { type CarriedJob, Lane, type LaneOptions } from '../../src/dispatch/lane.ts';
+import { type CostMeter, createCostMeter } from '../../src/queue/cost-meter.ts';
+import { type CarriedJob, Lane, type LaneOptions } from '../../src/queue/lane.ts';
 import { type Ending, SimulatedCall } from './call.ts';
 import { EventQueue } from './event-queue.ts';
 import { ServiceSpread } from './fairness.ts';

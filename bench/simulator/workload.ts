@@ -1,5 +1,5 @@
-import { type CallClass, callClasses } from '../../src/admission/scheduler.ts';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
+import { type CallClass, callClasses } from '../../src/queue/scheduler.ts';
 import type { Random } from './random.ts';
 
 /** One kind of work that a tenant asks for. */

@@ -21,12 +21,6 @@ export interface AdmissionOptions {
   readonly maxDeadlineMs: number;
 }
 
-/** What admission asks of the queue that a call would stand in. */
-export interface QueueOutlook {
-  /** Why a call of this tenant could not be queued now and served within `deadlineMs`; cheap, nothing is changed. */
-  refusal(tenant: string, deadlineMs: number): Refused | undefined;
-}
-
 /** Tenants and keys with rates at a time: about 300 bytes each, so at most 40 MB. */
 const maxNames = 65_536;
 

@@ -1,6 +1,6 @@
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { AuditEvent, AuditLog, AuditReceipt, Durability } from './audit-log.ts';
-import type { SideLog } from './side-log.ts';
+import type { SideLog } from './service/side-log.ts';
 
 /**
  * The audit log as a call meets it: room before a key is used, records before the answer leaves. No record, no

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type NoteKey, parseVkey, signatureTypes } from '../audit/note.ts';
+import { type NoteKey, parseVkey, signatureTypes } from '../audit/format/note.ts';
 import { fail } from './fail.ts';
 
 /**

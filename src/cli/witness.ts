@@ -2,11 +2,11 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { isKeyName, type NoteKey, signatureTypes } from '../audit/note.ts';
+import { isKeyName, type NoteKey, signatureTypes } from '../audit/format/note.ts';
 import { newSkey, parseSkey, type WitnessKey } from '../audit/witness/keys.ts';
-import { witnessServer } from '../audit/witness/server.ts';
 import { fileStore } from '../audit/witness/state.ts';
 import { Witness } from '../audit/witness/witness.ts';
+import { witnessServer } from '../audit/witness/witness-server.ts';
 import { fail } from './fail.ts';
 import { readVkeys } from './vkeys.ts';
 

@@ -1,14 +1,14 @@
-import { createCostMeter } from '../admission/costs.ts';
 import { type KeyType, keyTypes, type Scheme, schemes } from '../algorithms/ids.ts';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
 import { createCancellation } from '../core/cancellation.ts';
 import type { Clock } from '../core/clock.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import { StartError } from '../core/start-error.ts';
-import type { CryptoLane } from '../dispatch/signatures.ts';
+import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { batchOps, batchStatuses } from '../engine/batch.ts';
 import type { Engine, RootRef } from '../engine/engine.ts';
-import { buildOpening } from '../engine/opening.ts';
+import { buildKeyReference } from '../engine/key-reference.ts';
+import { createCostMeter } from '../queue/cost-meter.ts';
 import type { Store } from '../store/store.ts';
 import { isOfOnePiece } from './key-pair.ts';
 
@@ -48,7 +48,7 @@ const signDeadlineMs = 1_000;
 
 /** Signs with an attestation key on the crypto workers. Rejects when they have no time for it. */
 export function signWith(
-  lane: CryptoLane,
+  lane: CryptoDispatch,
   key: AttestationKey,
   clock: Clock,
 ): (message: Uint8Array) => Promise<Uint8Array> {
@@ -247,7 +247,7 @@ function keyOf(stored: StoredKey, keyType: KeyType, scheme: Scheme, generation: 
   const sealed = decodeBase64(stored.sealed, maxSealedBytes);
   const publicKey = decodeBase64(stored.publicKey, maxSealedBytes);
   if (sealed === undefined || publicKey === undefined) throw new Error('not base64');
-  const opening = buildOpening(attestationTenant, aadOf(keyType, generation), sealed);
+  const opening = buildKeyReference(attestationTenant, aadOf(keyType, generation), sealed);
   return { scheme, publicKey, opening };
 }
 

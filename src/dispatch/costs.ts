@@ -1,5 +1,5 @@
-import { type CostMeter, createCostMeter } from '../admission/costs.ts';
 import type { Algorithm, SignatureScheme } from '../algorithms/descriptor.ts';
+import { type CostMeter, createCostMeter } from '../queue/cost-meter.ts';
 
 /** The meters of one signature scheme of one key type. */
 export interface SchemeCosts {

@@ -1,8 +1,8 @@
 import { failure } from '../core/failure.ts';
 import { ok } from '../core/result.ts';
 import type { GeneratedKey } from '../engine/engine.ts';
+import type { Carrier, LaneCall } from '../queue/lane.ts';
 import type { GenerateAnswer, GenerateJob } from './job.ts';
-import type { Carrier, LaneCall } from './lane.ts';
 import type { WorkerPool } from './pool.ts';
 
 /** One key pair to make. */

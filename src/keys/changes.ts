@@ -5,6 +5,7 @@ import type { Change, CommitOutcome } from '../store/store.ts';
 import { publicKeySha256 } from './authenticity.ts';
 import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
 import type { KeyCounter } from './counter.ts';
+import type { Done, Idempotency } from './idempotency.ts';
 import type {
   ChangeKey,
   CreateKey,
@@ -17,7 +18,6 @@ import type {
 } from './keyring.ts';
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
 import { type KeyLookup, ownKid } from './lookup.ts';
-import type { Done, OperationLog } from './operation-log.ts';
 import type { KeyHead, KeyPart, KeyVersion } from './record.ts';
 import type { KeyRecords, Revised } from './records.ts';
 import { Serial } from './serial.ts';
@@ -54,14 +54,14 @@ export class KeyChanges {
   readonly #options: KeyringOptions;
   readonly #records: KeyRecords;
   readonly #lookup: KeyLookup;
-  readonly #operations: OperationLog;
+  readonly #operations: Idempotency;
   readonly #counter: KeyCounter;
   readonly #serial: Serial;
 
   constructor(
     parts: KeyringParts,
     options: KeyringOptions,
-    rooms: { records: KeyRecords; lookup: KeyLookup; operations: OperationLog; counter: KeyCounter },
+    rooms: { records: KeyRecords; lookup: KeyLookup; operations: Idempotency; counter: KeyCounter },
   ) {
     this.#parts = parts;
     this.#options = options;

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { PendingAcceptance } from '../audit/acceptance.ts';
-import type { AuditParts } from '../audit/reading.ts';
+import type { PendingAcceptance } from '../audit/service/acceptance.ts';
+import type { AuditParts } from '../audit/service/parts.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';

@@ -1,5 +1,6 @@
-import type { LogKeys } from '../audit/key-rotation.ts';
-import type { AuditParts, ReadAnswer, ReadQuestion } from '../audit/reading.ts';
+import type { ReadAnswer, ReadQuestion } from '../audit/reading/read-thread.ts';
+import type { LogKeys } from '../audit/service/key-rotation.ts';
+import type { AuditParts } from '../audit/service/parts.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';

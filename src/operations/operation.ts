@@ -1,6 +1,4 @@
-import type { CostMeter } from '../admission/costs.ts';
-import type { CallClass } from '../admission/scheduler.ts';
-import type { AuditParts } from '../audit/reading.ts';
+import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
@@ -9,6 +7,8 @@ import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import type { CostMeter } from '../queue/cost-meter.ts';
+import type { CallClass } from '../queue/scheduler.ts';
 
 /** What operations work with. */
 export interface OperationParts {

@@ -12,7 +12,7 @@ import {
   type VerifyItem,
 } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
-import { type CheckedSignature, type HybridMode, judge, satisfies } from './hybrid.ts';
+import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
 import {
   type CryptoOperation,
   type CryptoWork,

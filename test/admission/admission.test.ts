@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
-import { createCostMeter } from '../../src/admission/costs.ts';
-import { createDrainRate } from '../../src/admission/drain-rate.ts';
+import { createCostMeter } from '../../src/queue/cost-meter.ts';
+import { createDrainRate } from '../../src/queue/drain-rate.ts';
 
 const admission = (over: Partial<ConstructorParameters<typeof Admission>[0]> = {}) =>
   new Admission({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { DeferredCalls } from '../../src/admission/deferred-calls.ts';
+import { DeferredCalls } from '../../src/admission/flood-guard/deferred-calls.ts';
 
 function deferred() {
   const clock = { nowMs: 0, monotonicMs: () => clock.nowMs };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { LateRefusals } from '../../src/admission/late-refusals.ts';
+import { LateRefusals } from '../../src/admission/flood-guard/late-refusals.ts';
 import { cancel, createCancellation } from '../../src/core/cancellation.ts';
 import { refuse } from '../../src/core/result.ts';
 

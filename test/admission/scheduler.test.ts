@@ -8,7 +8,7 @@ import {
   FairScheduler,
   type SchedulerLimits,
   type Ticket,
-} from '../../src/admission/scheduler.ts';
+} from '../../src/queue/scheduler.ts';
 
 interface Named extends Call {
   readonly name: number;

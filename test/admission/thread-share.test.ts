@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { defaultThreadShare, ThreadShare, type ThreadShareParts } from '../../src/admission/thread-share.ts';
+import {
+  defaultThreadShare,
+  ThreadShare,
+  type ThreadShareParts,
+} from '../../src/admission/flood-guard/thread-share.ts';
 
 /** Reads calls one after the other; `turn` ends the turn of the event loop. */
 function thread(parts: Partial<ThreadShareParts> = {}) {

@@ -257,3 +257,46 @@ suite('the tree', () => {
     refused({ 'test/a.test.ts': '\n'.repeat(501) }, /has 501 lines, more than 500/);
   });
 });
+
+suite('wings', () => {
+  const files = {
+    'src/audit/log.ts': '',
+    'src/audit/format/note.ts': '',
+    'src/audit/disk/wal.ts': `import '../format/note.ts';\nimport '../log.ts';`,
+    'src/audit/writer/writer.ts': `import '../disk/wal.ts';`,
+    'src/operations/sign.ts': `import '../audit/writer/writer.ts';`,
+  };
+
+  test('a wing may use those in its row, and other rooms may use all of them', () => {
+    assert.deepEqual(problems(files), []);
+  });
+
+  test('no other wing may be used', () => {
+    refused(
+      {
+        ...files,
+        'src/audit/format/note.ts': `import '../disk/segments.ts';`,
+        'src/audit/disk/segments.ts': '',
+      },
+      /audit\/format may not use audit\/disk/,
+    );
+  });
+
+  test('files directly in the room use only types of its wings', () => {
+    const interfaces = {
+      ...files,
+      'src/audit/disk/wal.ts': '',
+      'src/audit/log.ts': `import './format/note.ts';`,
+    };
+    refused(interfaces, /use only types of its wings/);
+  });
+
+  test('a wing without a row may not exist', () => {
+    refused({ ...files, 'src/audit/attic/old.ts': '' }, /audit\/attic has no row among the wings/);
+  });
+
+  test('a folder of src/ has twenty files at most', () => {
+    const many = Array.from({ length: 21 }, (_, n) => [`src/core/${n}.ts`, ''] as const);
+    refused(Object.fromEntries(many), /src\/core\/: has 21 files, more than 20/);
+  });
+});

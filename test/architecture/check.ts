@@ -3,11 +3,13 @@ import { posix } from 'node:path';
 import {
   addon,
   levels,
+  maxFilesOfFolder,
   maxLines,
   mayNameImplementations,
   neighbours,
   packageOwners,
   standalone,
+  wings,
 } from './rules.ts';
 import { type Import, scan } from './scan.ts';
 
@@ -54,9 +56,28 @@ function forbidden(from: Place, target: Place, typeOnly: boolean): string | unde
       return `${from.room} may use only the types of ${target.room}: write import type`;
     }
   }
-  if (target.way === undefined || mayNameImplementations.has(from.room)) return undefined;
   if (from.room === target.room && from.way === target.way) return undefined;
-  return `src/${target.room}/${target.way}/ is an implementation; only main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
+  const parts = wings[target.room];
+  if (parts !== undefined) return betweenWings(parts, from, target, typeOnly);
+  if (target.way === undefined || mayNameImplementations.has(from.room)) return undefined;
+  return `src/${target.room}/${target.way}/ is an implementation; only assemble/, main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
+}
+
+/** The same within a room that has wings; other rooms may use all of them. */
+function betweenWings(
+  parts: Readonly<Record<string, readonly string[]>>,
+  from: Place,
+  target: Place,
+  typeOnly: boolean,
+): string | undefined {
+  if (from.room !== target.room || target.way === undefined) return undefined;
+  if (from.way === undefined) {
+    return typeOnly
+      ? undefined
+      : `files directly in ${from.room}/ use only types of its wings: write import type`;
+  }
+  if (parts[from.way]?.includes(target.way)) return undefined;
+  return `${from.room}/${from.way} may not use ${target.room}/${target.way}; hand down what is needed as a parameter`;
 }
 
 function packageName(specifier: string): string {
@@ -104,6 +125,16 @@ function cycles(graph: ReadonlyMap<string, readonly string[]>): string[][] {
   return found;
 }
 
+function filesByFolder(tree: Tree): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const path of tree.files.keys()) {
+    if (!path.startsWith('src/')) continue;
+    const folder = posix.dirname(path);
+    counts.set(folder, (counts.get(folder) ?? 0) + 1);
+  }
+  return counts;
+}
+
 function checkRooms(tree: Tree): string[] {
   const problems: string[] = [];
   const known = new Set([...levels.flat(), ...standalone]);
@@ -114,6 +145,18 @@ function checkRooms(tree: Tree): string[] {
         `src/${name}: has no row in the import table; add one to test/architecture/rules.ts, or move it`,
       );
     }
+  }
+  for (const path of tree.files.keys()) {
+    const place = placeOf(path);
+    const parts = place?.way === undefined ? undefined : wings[place.room];
+    if (parts !== undefined && !Object.hasOwn(parts, place!.way!))
+      problems.push(
+        `${path}: ${place!.room}/${place!.way} has no row among the wings in test/architecture/rules.ts`,
+      );
+  }
+  for (const [folder, count] of filesByFolder(tree)) {
+    if (count > maxFilesOfFolder)
+      problems.push(`${folder}/: has ${count} files, more than ${maxFilesOfFolder}; which parts are there?`);
   }
   for (const room of tree.rooms) {
     const inhabited = [...tree.files.keys()].some((path) => path.startsWith(`src/${room}/`));

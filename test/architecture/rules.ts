@@ -6,19 +6,34 @@
  */
 export const levels: readonly (readonly string[])[] = [
   ['core'],
-  ['algorithms', 'store', 'auth', 'admission', 'policy', 'observe', 'config', 'keys'],
-  ['engine', 'audit', 'custody', 'dispatch'],
+  ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys'],
+  ['engine', 'policy', 'audit', 'custody', 'dispatch'],
   // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
   ['workers'],
   ['operations'],
   ['request-path'],
   ['http'],
-  // Parts of main.ts that are subjects of their own.
-  ['start-attestation'],
-  ['start-audit', 'start-cryptography', 'start-key-room', 'start-records'],
+  // Chooses implementations.
+  ['assemble'],
   ['main'],
   ['cli'],
 ];
+
+/**
+ * Folders inside a room that are its parts and not implementations of one interface, each with those that it may import.
+ * Files directly in the room are interfaces between them: every part may use these, and they may use types of every part.
+ */
+export const wings: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  admission: { 'flood-guard': [] },
+  audit: {
+    format: [],
+    disk: ['format'],
+    reading: ['format', 'disk'],
+    writer: ['format', 'disk'],
+    service: ['format', 'disk', 'reading'],
+    witness: ['format', 'reading'],
+  },
+};
 
 /** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
 export const standalone = new Set(['client']);
@@ -31,14 +46,7 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set([
-  'main',
-  'start-audit',
-  'start-cryptography',
-  'start-records',
-  'cli',
-  'workers',
-]);
+export const mayNameImplementations = new Set(['assemble', 'main', 'cli', 'workers']);
 
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
@@ -55,3 +63,6 @@ export const addon = {
 
 /** Past it a file has more than one subject. */
 export const maxLines = 500;
+
+/** Past it a folder of src/ is no longer read at a glance. */
+export const maxFilesOfFolder = 20;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { Acceptance, AuditState, AuditStats } from '../../src/audit/audit-log.ts';
 import {
   acceptanceLifetimeMs,
   createTwoPersonAcceptance,
   maxPendingAcceptances,
-} from '../../src/audit/acceptance.ts';
-import type { Acceptance, AuditState, AuditStats } from '../../src/audit/audit-log.ts';
+} from '../../src/audit/service/acceptance.ts';
 import { ok, type Result } from '../../src/core/result.ts';
 
 function failedLog() {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { type Anchor, anchorKey, storeAnchors } from '../../src/audit/anchor.ts';
+import { type Anchor, anchorKey, storeAnchors } from '../../src/audit/disk/anchor.ts';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { FaultyStore } from '../support/faulty-store.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test from 'node:test';
-import { createReadAnswerer } from '../../src/audit/answer-reading.ts';
-import { systemFiles } from '../../src/audit/files.ts';
-import type { AuditRecord } from '../../src/audit/record.ts';
+import { systemFiles } from '../../src/audit/disk/files.ts';
+import type { AuditRecord } from '../../src/audit/format/record.ts';
+import { createReadAnswerer } from '../../src/audit/reading/answer-reads.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { appendMany, event, machine, startLog } from './support/log.ts';
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { AuditLogClient } from '../../src/audit/client.ts';
+import { eventEnd } from '../../src/audit/format/record.ts';
+import { AuditLogClient } from '../../src/audit/service/log-client.ts';
 import {
   calmMark,
   defaultLogOptions,
@@ -9,8 +10,7 @@ import {
   statisticsBytes,
   type ToService,
   urgentMark,
-} from '../../src/audit/protocol.ts';
-import { eventEnd } from '../../src/audit/record.ts';
+} from '../../src/audit/thread-messages.ts';
 import { event } from './support/log.ts';
 
 /** The main thread's side alone, with what it sends to the log's thread. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { maxSlots } from '../../src/audit/client.ts';
+import { maxSlots } from '../../src/audit/service/log-client.ts';
 import { refuse } from '../../src/core/result.ts';
 import { appendMany, auditDirectory, event, machine, startLog, until } from './support/log.ts';
 import { type MemoryFiles, systemError } from './support/memory-files.ts';

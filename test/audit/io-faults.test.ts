@@ -3,9 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { type Files, type LogFile, systemFiles } from '../../src/audit/files.ts';
-import { openLogReader } from '../../src/audit/reader.ts';
-import { parseRecord } from '../../src/audit/record.ts';
+import { type Files, type LogFile, systemFiles } from '../../src/audit/disk/files.ts';
+import { parseRecord } from '../../src/audit/format/record.ts';
+import { openLogReader } from '../../src/audit/reading/log-reader.ts';
 import { event, machine, origin, startLog, until } from './support/log.ts';
 import { systemError } from './support/memory-files.ts';
 

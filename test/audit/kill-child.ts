@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { storeAnchors } from '../../src/audit/anchor.ts';
-import { startAuditLog } from '../../src/audit/start.ts';
+import { storeAnchors } from '../../src/audit/disk/anchor.ts';
+import { startAuditLog } from '../../src/audit/service/start-log-thread.ts';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { event } from './support/log.ts';

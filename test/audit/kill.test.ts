@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import test from 'node:test';
-import { openLogReader } from '../../src/audit/reader.ts';
-import { rootFromTiles } from '../../src/audit/tiles.ts';
+import { rootFromTiles } from '../../src/audit/format/tiles.ts';
+import { openLogReader } from '../../src/audit/reading/log-reader.ts';
 import { createRandom } from '../faults/random.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 

@@ -2,17 +2,28 @@ import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
-import { frameHeaderBytes, readFrame, readU64, writeFrameHeader, writeU64 } from '../../src/audit/frames.ts';
-import { HeadFile, readHead } from '../../src/audit/head.ts';
-import { commitmentSalt, InputHasher, inputCommitment, keyedInputHash } from '../../src/audit/input-hash.ts';
-import { leafHash } from '../../src/audit/merkle.ts';
+import {
+  frameHeaderBytes,
+  readFrame,
+  readU64,
+  writeFrameHeader,
+  writeU64,
+} from '../../src/audit/disk/frames.ts';
+import { HeadFile, readHead } from '../../src/audit/disk/head.ts';
+import {
+  commitmentSalt,
+  InputHasher,
+  inputCommitment,
+  keyedInputHash,
+} from '../../src/audit/format/input-hash.ts';
+import { leafHash } from '../../src/audit/format/merkle.ts';
 import {
   type AuditRecord,
   composeRecord,
   encodeRecord,
   packEvent,
   parseRecord,
-} from '../../src/audit/record.ts';
+} from '../../src/audit/format/record.ts';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { event } from './support/log.ts';
 import { MemoryFiles } from './support/memory-files.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { frameHeaderBytes, readFrame } from '../../src/audit/frames.ts';
+import { frameHeaderBytes, readFrame } from '../../src/audit/disk/frames.ts';
 import { ok } from '../../src/core/result.ts';
 import { createRandom } from '../faults/random.ts';
 import {

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import type { AuditEvent, Durability } from '../../src/audit/audit-log.ts';
-import { linkSideLog, SideLog } from '../../src/audit/side-log.ts';
+import { linkSideLog, SideLog } from '../../src/audit/service/side-log.ts';
 import { ok, refuse } from '../../src/core/result.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { AuditEvent, AuditReceipt } from '../../src/audit/audit-log.ts';
-import type { KeyInventory } from '../../src/audit/parts.ts';
+import type { KeyInventory } from '../../src/audit/service/parts.ts';
 import { ok, type Result } from '../../src/core/result.ts';
 import {
   appendMany,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { Witnessed } from '../../src/audit/protocol.ts';
+import type { Witnessed } from '../../src/audit/thread-messages.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import {
   appendMany,

@@ -10,7 +10,7 @@ import {
   Lane,
   type LaneCall,
   type LaneOptions,
-} from '../../src/dispatch/lane.ts';
+} from '../../src/queue/lane.ts';
 
 interface TestCall extends LaneCall<number> {
   readonly name: number;

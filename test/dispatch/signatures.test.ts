@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createCostMeter } from '../../src/admission/costs.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import type { Result } from '../../src/core/result.ts';
+import { type CryptoCall, createBatchCarrier } from '../../src/dispatch/crypto-dispatch.ts';
 import type { BatchJob, Job } from '../../src/dispatch/job.ts';
 import type { WorkerPool } from '../../src/dispatch/pool.ts';
-import { createSignatureCarrier, type SignatureCall } from '../../src/dispatch/signatures.ts';
 import { type BatchResult, batchOps, batchStatuses, responsesFor } from '../../src/engine/batch.ts';
 import { keyTypes, schemes } from '../../src/engine/engine.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { createCostMeter } from '../../src/queue/cost-meter.ts';
 import { signItem } from '../support/batches.ts';
 import { testEngineOptions } from '../support/engines.ts';
 
@@ -32,10 +32,10 @@ const notExpected = (cause: unknown): never => {
   throw cause;
 };
 
-function callOf(items: SignatureCall['items']) {
+function callOf(items: CryptoCall['items']) {
   const outcomes: Result<readonly BatchResult[]>[] = [];
   const meters = items.map(() => createCostMeter(1_000_000));
-  const call: SignatureCall = {
+  const call: CryptoCall = {
     tenant: 'acme',
     callClass: 'sign',
     costUs: 1,
@@ -53,7 +53,7 @@ test('each call of a job gets the results of its own items, in their order', asy
   const messages = Array.from({ length: 7 }, (_, n) => new Uint8Array(32).fill(n));
   const item = (n: number) => signItem(schemes.ed25519, key, messages[n] as Uint8Array);
   const calls = [[0], [1, 2, 3], [4], [5, 6]].map((numbers) => callOf(numbers.map(item)));
-  await createSignatureCarrier(signing, notExpected).carry(
+  await createBatchCarrier(signing, notExpected).carry(
     calls.map(({ call }) => call),
     false,
   ).done;
@@ -75,7 +75,7 @@ test('each call of a job gets the results of its own items, in their order', asy
           signature,
         },
       ]);
-      await createSignatureCarrier(signing, notExpected).carry([verified.call], false).done;
+      await createBatchCarrier(signing, notExpected).carry([verified.call], false).done;
       const [verdict] = verified.outcomes;
       assert.equal(verdict?.ok && verdict.value[0]?.status, batchStatuses.ok);
     }
@@ -87,7 +87,7 @@ test('each call of a job gets the results of its own items, in their order', asy
 test('when a worker dies each of its calls is refused once, and the operator is told', async () => {
   const death = new Error('the worker died');
   const told: unknown[] = [];
-  const carrier = createSignatureCarrier(
+  const carrier = createBatchCarrier(
     poolOf(() => Promise.reject(death)),
     (cause) => void told.push(cause),
   );
@@ -105,7 +105,7 @@ test('when a worker dies each of its calls is refused once, and the operator is 
 test('what is run on this thread gives the same, and a failure there is told and refuses the calls', () => {
   const told: unknown[] = [];
   const carrierOf = (runBatch: (request: Uint8Array, response: Uint8Array) => void) =>
-    createSignatureCarrier(signing, (cause) => void told.push(cause), runBatch);
+    createBatchCarrier(signing, (cause) => void told.push(cause), runBatch);
   const calls = [0, 1].map((n) => callOf([signItem(schemes.ed25519, key, new Uint8Array(32).fill(n))]));
   carrierOf((request, response) => engine.run(root, request, response)).runHere?.(
     calls.map(({ call }) => call),

@@ -24,7 +24,7 @@ import {
   responseFor,
 } from '../../src/engine/batch.ts';
 import { type Engine, type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import {
   aad,
   flipBit,
@@ -148,7 +148,7 @@ function sealingTests(engine: Engine, root: unknown): void {
     const otherRoot = engine.openRoot({ kind: 'memory' });
     const sign = (r: unknown, t: string, a: string) =>
       runBatch(engine, r, [
-        { op: batchOps.sign, scheme: 1, keyNumber: 0, key: buildOpening(t, a, key.sealed), message },
+        { op: batchOps.sign, scheme: 1, keyNumber: 0, key: buildKeyReference(t, a, key.sealed), message },
       ])[0]?.status;
     assert.equal(sign(root, tenant, aad), ok);
     assert.equal(sign(otherRoot, tenant, aad), keyUnusable);
@@ -185,7 +185,7 @@ function sealingTests(engine: Engine, root: unknown): void {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (t, a) => {
         const key = engine.generate(root, keyTypes.ed25519, t, a);
-        const opening = buildOpening(t, a, key.sealed);
+        const opening = buildKeyReference(t, a, key.sealed);
         const [result] = runBatch(engine, root, [
           { op: batchOps.sign, scheme: 1, keyNumber: 0, key: opening, message },
         ]);

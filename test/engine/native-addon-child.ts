@@ -3,7 +3,7 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import type * as addon from '../../native/index.d.ts';
 import { batchOps, encodeBatch, readResults, responseFor, type SignItem } from '../../src/engine/batch.ts';
 import { type KeyTypeName, keyTypes, type Scheme } from '../../src/engine/engine.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { schemesOf } from '../support/batches.ts';
 
 /** What native-addon.test.ts runs in processes and threads of its own, because the addon's state is the process's. */
@@ -22,7 +22,7 @@ interface Work {
 
 function newItem(root: number, name: KeyTypeName, keyNumber: number) {
   const { sealed, publicKey } = native.generate(root, keyTypes[name], 'acme', 'kid');
-  const key = buildOpening('acme', 'kid', sealed);
+  const key = buildKeyReference('acme', 'kid', sealed);
   const item: SignItem = { op: batchOps.sign, scheme: schemesOf[name][0] as Scheme, keyNumber, key, message };
   return { item, publicKey };
 }

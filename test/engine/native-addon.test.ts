@@ -31,7 +31,7 @@ import {
   type SignItem,
 } from '../../src/engine/batch.ts';
 import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { schemesOf } from '../support/batches.ts';
 
 /*
@@ -61,7 +61,7 @@ function newKey(engine: typeof addon, root: number, name: KeyTypeName) {
 }
 
 function signItem(scheme: Scheme, sealed: Uint8Array, keyNumber = 0): SignItem {
-  const key = buildOpening('acme', 'kid', sealed);
+  const key = buildKeyReference('acme', 'kid', sealed);
   return { op: batchOps.sign, scheme, keyNumber, key, message };
 }
 

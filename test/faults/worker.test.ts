@@ -3,13 +3,13 @@ import test, { type TestContext } from 'node:test';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { Result } from '../../src/core/result.ts';
+import { type CryptoCall, createBatchCarrier } from '../../src/dispatch/crypto-dispatch.ts';
 import { createForgottenRing } from '../../src/dispatch/forgotten.ts';
-import { Lane } from '../../src/dispatch/lane.ts';
 import { startWorkerPool } from '../../src/dispatch/pool.ts';
-import { createSignatureCarrier, type SignatureCall } from '../../src/dispatch/signatures.ts';
 import { type BatchResult, batchOps } from '../../src/engine/batch.ts';
 import { type Engine, keyTypes, schemes } from '../../src/engine/engine.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
+import { Lane } from '../../src/queue/lane.ts';
 import { availableEngines, testEngineOptions } from '../support/engines.ts';
 
 /** As in dying-worker.ts, which a main thread cannot import. */
@@ -85,7 +85,7 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
     worker: new URL('./dying-worker.ts', import.meta.url),
   });
   context.after(() => pool.close());
-  const lane = new Lane<readonly BatchResult[], SignatureCall>(
+  const lane = new Lane<readonly BatchResult[], CryptoCall>(
     {
       limits: { perTenantCalls: 1_000, perTenantCostUs: 1e9, totalCalls: 1_000, quantumUs: 300 },
       jobBudgetUs: 300,
@@ -94,10 +94,10 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
       followUpBelowUs: 150,
       runHereUpToUs: 0,
     },
-    { carrier: createSignatureCarrier(pool, onCrash), clock: systemClock },
+    { carrier: createBatchCarrier(pool, onCrash), clock: systemClock },
   );
   const made = engine.generate(root, keyTypes.ed25519, 't', 'aad');
-  const key = buildOpening('t', 'aad', made.sealed);
+  const key = buildKeyReference('t', 'aad', made.sealed);
 
   async function sign(message: Uint8Array): Promise<string> {
     const nowMs = systemClock.monotonicMs();

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
-import { openCheckpoint } from '../../src/audit/checkpoint.ts';
-import { parseVkey } from '../../src/audit/note.ts';
-import { verifyTlogProof } from '../../src/audit/tlog-proof.ts';
+import { openCheckpoint } from '../../src/audit/format/checkpoint.ts';
+import { parseVkey } from '../../src/audit/format/note.ts';
+import { verifyTlogProof } from '../../src/audit/format/tlog-proof.ts';
 import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
 
 let service: RunningService;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
-import { type CheckedSignature, type HybridMode, judge } from '../../src/operations/hybrid.ts';
+import { type CheckedSignature, type HybridMode, judge } from '../../src/policy/hybrid.ts';
 
 const algorithms = ['ed25519', 'ml-dsa-65', 'ed25519+ml-dsa-65', 'rsa-2048'].map(
   (name) => findAlgorithm(name)!,

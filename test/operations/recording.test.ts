@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
-import { encodeRecord, parseRecord } from '../../src/audit/record.ts';
+import { encodeRecord, parseRecord } from '../../src/audit/format/record.ts';
 import type { AuditTrail } from '../../src/audit/trail.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { type BatchResult, batchStatuses } from '../../src/engine/batch.ts';

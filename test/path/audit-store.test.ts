@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { anchorKey } from '../../src/audit/anchor.ts';
+import { anchorKey } from '../../src/audit/disk/anchor.ts';
 import { headKey, versionKey } from '../../src/keys/codec.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import type { StoreEntry } from '../../src/store/store.ts';

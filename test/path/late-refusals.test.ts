@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
-import { DeferredCalls } from '../../src/admission/deferred-calls.ts';
-import { LateRefusals } from '../../src/admission/late-refusals.ts';
-import { defaultThreadShare, ThreadShare } from '../../src/admission/thread-share.ts';
+import { DeferredCalls } from '../../src/admission/flood-guard/deferred-calls.ts';
+import { LateRefusals } from '../../src/admission/flood-guard/late-refusals.ts';
+import { defaultThreadShare, ThreadShare } from '../../src/admission/flood-guard/thread-share.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';

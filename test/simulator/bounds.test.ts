@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { Random } from '../../bench/simulator/random.ts';
-import { type Call, FairScheduler, type Ticket } from '../../src/admission/scheduler.ts';
+import { type Call, FairScheduler, type Ticket } from '../../src/queue/scheduler.ts';
 import { anyCall, createCall, drawOnce, offerOrFail, type Profile, unbounded } from './calls.ts';
 
 // The bounds are derived in docs/fairness.md.

@@ -1,5 +1,5 @@
 import type { Random } from '../../bench/simulator/random.ts';
-import { type Call, callClasses, type FairScheduler, type Ticket } from '../../src/admission/scheduler.ts';
+import { type Call, callClasses, type FairScheduler, type Ticket } from '../../src/queue/scheduler.ts';
 
 /** Without bounds that could refuse a call, so that only the order of service shows. */
 export function unbounded(quantumUs: number) {

@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { Random } from '../../bench/simulator/random.ts';
-import { type Call, FairScheduler } from '../../src/admission/scheduler.ts';
+import { type Call, FairScheduler } from '../../src/queue/scheduler.ts';
 import { anyCall, createCall, drawOnce, never, offerOrFail, unbounded } from './calls.ts';
 
 // How much work the scheduler does is counted, not timed: what it reads of calls (each step of a draw looks at one),

@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, hash, sign } from 'node:crypto';
-import { type NoteSigner, noteKey, type SignatureType, signatureTypes } from '../../src/audit/note.ts';
+import { type NoteSigner, noteKey, type SignatureType, signatureTypes } from '../../src/audit/format/note.ts';
 
 const pkcs8Prefix = {
   [signatureTypes.ed25519]: '302e020100300506032b657004220420',

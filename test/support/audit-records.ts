@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { encodeRecord } from '../../src/audit/record.ts';
+import { encodeRecord } from '../../src/audit/format/record.ts';
 
 /** Records as the service writes them, of seven keys of three tenants. Always the same ones. */
 export function* auditRecords(count: number): Generator<Uint8Array> {

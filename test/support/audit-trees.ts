@@ -1,7 +1,13 @@
-import { formatCheckpoint, signCheckpoint } from '../../src/audit/checkpoint.ts';
-import { Frontier, leafHash, type NodeSource, nodeHash } from '../../src/audit/merkle.ts';
-import type { NoteSigner } from '../../src/audit/note.ts';
-import { encodeBundle, entriesLevel, type TileReader, tilePath, tileWidth } from '../../src/audit/tiles.ts';
+import { formatCheckpoint, signCheckpoint } from '../../src/audit/format/checkpoint.ts';
+import { Frontier, leafHash, type NodeSource, nodeHash } from '../../src/audit/format/merkle.ts';
+import type { NoteSigner } from '../../src/audit/format/note.ts';
+import {
+  encodeBundle,
+  entriesLevel,
+  type TileReader,
+  tilePath,
+  tileWidth,
+} from '../../src/audit/format/tiles.ts';
 
 /** A tree held whole in memory, the slow and plain way: what the fast ways are compared with. */
 export class MemoryTree {

@@ -1,6 +1,6 @@
 import type { PublishedCheckpoint } from '../../src/audit/audit-log.ts';
-import { consistencyFromTiles, type TileReader } from '../../src/audit/tiles.ts';
-import type { WitnessedCheckpoint } from '../../src/audit/witness/client.ts';
+import { consistencyFromTiles, type TileReader } from '../../src/audit/format/tiles.ts';
+import type { WitnessedCheckpoint } from '../../src/audit/witness/ask-witnesses.ts';
 import { Cosigner } from '../../src/audit/witness/cosigner.ts';
 import type { Policy } from '../../src/audit/witness/policy.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';

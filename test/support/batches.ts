@@ -15,7 +15,7 @@ import {
   type Scheme,
   schemes,
 } from '../../src/engine/engine.ts';
-import { buildOpening } from '../../src/engine/opening.ts';
+import { buildKeyReference } from '../../src/engine/key-reference.ts';
 
 export const tenant = 'acme';
 export const aad = 'acme/web/key/1';
@@ -51,7 +51,7 @@ export function signItem(
   message: Uint8Array,
   { keyNumber = 0, op = batchOps.sign as SignItem['op'] } = {},
 ): SignItem {
-  return { op, scheme, keyNumber, key: buildOpening(tenant, aad, key.sealed), message };
+  return { op, scheme, keyNumber, key: buildKeyReference(tenant, aad, key.sealed), message };
 }
 
 export function signOne(

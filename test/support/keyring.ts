@@ -4,7 +4,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import type { RecordMac } from '../../src/keys/authenticity.ts';
-import { openKeyring } from '../../src/keys/directory.ts';
 import type {
   KeyHandle,
   Keyring,
@@ -12,6 +11,7 @@ import type {
   PrivateParts,
   RoomForKeys,
 } from '../../src/keys/keyring.ts';
+import { openKeyring } from '../../src/keys/open-keyring.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FaultyStore } from './faulty-store.ts';

@@ -1,11 +1,11 @@
 import type { Result } from '../../core/result.ts';
-import type { Checkpoint } from '../checkpoint.ts';
+import type { Checkpoint } from '../format/checkpoint.ts';
 import {
   submitCheckpoint,
   type WitnessAnswer,
   type WitnessedCheckpoint,
   witnessedCheckpoint,
-} from './client.ts';
+} from './ask-witnesses.ts';
 import type { Policy, PolicyWitness } from './policy.ts';
 
 /** What came of a round with all witnesses. */

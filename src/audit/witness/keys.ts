@@ -8,7 +8,7 @@ import {
   noteKey,
   type SignatureType,
   signatureTypes,
-} from '../note.ts';
+} from '../format/note.ts';
 
 /**
  * The witness's own keys, as text: PRIVATE+KEY+<name>+<key id>+<base64(type || 32 bytes of seed)>, as Go's note package

@@ -1,5 +1,5 @@
 import { ok, type Result, refuse } from '../../core/result.ts';
-import { type NoteKey, parseVkey, signatureTypes } from '../note.ts';
+import { type NoteKey, parseVkey, signatureTypes } from '../format/note.ts';
 
 /** C2SP tlog-policy: which logs and witnesses are known, and how many witnesses make a quorum. */
 

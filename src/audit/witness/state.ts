@@ -1,8 +1,8 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Checkpoint, checkpointMessage, parseCheckpoint } from '../checkpoint.ts';
-import { type NoteKey, parseNote, verifyNote } from '../note.ts';
-import { originHash } from './protocol.ts';
+import { type Checkpoint, checkpointMessage, parseCheckpoint } from '../format/checkpoint.ts';
+import { type NoteKey, parseNote, verifyNote } from '../format/note.ts';
+import { originHash } from './add-checkpoint.ts';
 
 /** What a witness remembers of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
 export interface Witnessed {

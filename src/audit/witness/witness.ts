@@ -1,7 +1,12 @@
-import { checkpointMessage, openCheckpoint, parseCheckpoint, signCheckpointText } from '../checkpoint.ts';
-import { emptyRoot, verifyConsistency } from '../merkle.ts';
-import { type NoteKey, type NoteSigner, parseNote, verifyNote } from '../note.ts';
-import { originHash, parseAddCheckpoint, sizeContentType } from './protocol.ts';
+import {
+  checkpointMessage,
+  openCheckpoint,
+  parseCheckpoint,
+  signCheckpointText,
+} from '../format/checkpoint.ts';
+import { emptyRoot, verifyConsistency } from '../format/merkle.ts';
+import { type NoteKey, type NoteSigner, parseNote, verifyNote } from '../format/note.ts';
+import { originHash, parseAddCheckpoint, sizeContentType } from './add-checkpoint.ts';
 import type { WitnessStore } from './state.ts';
 
 /** A witness: cosigns a log's checkpoints as long as each tree continues the one before (C2SP tlog-witness). */

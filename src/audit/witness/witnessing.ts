@@ -1,10 +1,10 @@
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { PublishedCheckpoint } from '../audit-log.ts';
-import { openCheckpoint } from '../checkpoint.ts';
-import { hashBytes } from '../merkle.ts';
-import { type NoteKey, parseNote } from '../note.ts';
-import type { Witnessed } from '../protocol.ts';
-import type { AuditReading } from '../reading.ts';
+import { openCheckpoint } from '../format/checkpoint.ts';
+import { hashBytes } from '../format/merkle.ts';
+import { type NoteKey, parseNote } from '../format/note.ts';
+import type { AuditReading } from '../reading/read-thread.ts';
+import type { Witnessed } from '../thread-messages.ts';
 import { Cosigner } from './cosigner.ts';
 import type { Policy } from './policy.ts';
 

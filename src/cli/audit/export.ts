@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { exportLog } from '../../audit/static-log.ts';
+import { exportLog } from '../../audit/disk/static-log.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { claimed, logHelp, notVerified, openLog } from './open-log.ts';

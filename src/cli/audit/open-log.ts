@@ -1,17 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemFiles } from '../../audit/disk/files.ts';
+import { epochsIn } from '../../audit/disk/layout.ts';
+import { minimumIndexOf, staticReader } from '../../audit/disk/static-log.ts';
 import {
   type Checkpoint,
   type OpenedCheckpoint,
   openCheckpoint,
   parseCheckpoint,
-} from '../../audit/checkpoint.ts';
-import { systemFiles } from '../../audit/files.ts';
-import { epochsIn } from '../../audit/layout.ts';
-import { type NoteKey, parseNote } from '../../audit/note.ts';
-import { type LogReader, openLogReader } from '../../audit/reader.ts';
-import { minimumIndexOf, staticReader } from '../../audit/static-log.ts';
-import type { TileReader } from '../../audit/tiles.ts';
+} from '../../audit/format/checkpoint.ts';
+import { type NoteKey, parseNote } from '../../audit/format/note.ts';
+import type { TileReader } from '../../audit/format/tiles.ts';
+import { type LogReader, openLogReader } from '../../audit/reading/log-reader.ts';
 import { fail, failWith } from '../fail.ts';
 
 /** Exit status of commands that found the log to be something else than it should be. 1 is for everything else. */

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { leafHash, verifyInclusion } from '../../audit/merkle.ts';
-import { parseRecord } from '../../audit/record.ts';
+import { leafHash, verifyInclusion } from '../../audit/format/merkle.ts';
+import { parseRecord } from '../../audit/format/record.ts';
 import {
   decodeBundle,
   entriesLevel,
@@ -10,8 +10,8 @@ import {
   readTile,
   tilesAt,
   tileWidth,
-} from '../../audit/tiles.ts';
-import { formatTlogProof } from '../../audit/tlog-proof.ts';
+} from '../../audit/format/tiles.ts';
+import { formatTlogProof } from '../../audit/format/tlog-proof.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { claimed, countOf, logHelp, notVerified, type OpenLog, openLog } from './open-log.ts';

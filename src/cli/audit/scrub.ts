@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import { systemFiles } from '../../audit/files.ts';
-import { openLogReader } from '../../audit/reader.ts';
-import { scrubLog } from '../../audit/scrub.ts';
+import { systemFiles } from '../../audit/disk/files.ts';
+import { openLogReader } from '../../audit/reading/log-reader.ts';
+import { scrubLog } from '../../audit/writer/scrub.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { isLive, notVerified } from './open-log.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { parseRecord } from '../../audit/record.ts';
+import { parseRecord } from '../../audit/format/record.ts';
 import {
   decodeBundle,
   entriesLevel,
@@ -9,7 +9,7 @@ import {
   tilesAt,
   tileWidth,
   widthAt,
-} from '../../audit/tiles.ts';
+} from '../../audit/format/tiles.ts';
 import { fail } from '../fail.ts';
 import { countOf, logHelp, openLog } from './open-log.ts';
 

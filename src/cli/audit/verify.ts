@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { Command } from 'commander';
-import type { NoteKey } from '../../audit/note.ts';
-import { verifyTlogProof } from '../../audit/tlog-proof.ts';
-import { followTransitions, type ProvenTransition } from '../../audit/transition.ts';
-import { type Verified, verifyLog } from '../../audit/verify.ts';
+import { followTransitions, type ProvenTransition } from '../../audit/disk/key-transition.ts';
+import type { NoteKey } from '../../audit/format/note.ts';
+import { verifyTlogProof } from '../../audit/format/tlog-proof.ts';
+import { type Verified, verifyLog } from '../../audit/reading/verify.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { demandBothTypes, readVkeys } from '../vkeys.ts';

@@ -12,7 +12,7 @@ import {
   type SignItem,
 } from '../../engine/batch.ts';
 import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
-import { buildOpening } from '../../engine/opening.ts';
+import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { Store } from '../../store/store.ts';
 
 export interface OpenedRoot {
@@ -118,7 +118,7 @@ function opensWitness(engine: Engine, root: RootRef, sealed: Uint8Array): boolea
       op: batchOps.sign,
       scheme: schemes.ed25519,
       keyNumber: 0,
-      key: buildOpening(witnessTenant, witnessAad, sealed),
+      key: buildKeyReference(witnessTenant, witnessAad, sealed),
       message: Buffer.from(witnessAad),
     },
   ];

@@ -1,13 +1,13 @@
-import type { CallClass } from '../../admission/scheduler.ts';
 import type { Component } from '../../algorithms/descriptor.ts';
 import { createCancellation } from '../../core/cancellation.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Result } from '../../core/result.ts';
 import type { GenerateCall } from '../../dispatch/generation.ts';
-import type { Lane } from '../../dispatch/lane.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
-import { buildOpening } from '../../engine/opening.ts';
+import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { KeyPart } from '../../keys/record.ts';
+import type { Lane } from '../../queue/lane.ts';
+import type { CallClass } from '../../queue/scheduler.ts';
 import type { Custody } from '../custody.ts';
 
 /** Making an RSA-4096 key takes a second or more, and others may wait in front of it. */
@@ -76,7 +76,7 @@ export function openingOf(
 ): Uint8Array {
   return part.sealed === undefined
     ? new Uint8Array(0)
-    : buildOpening(tenant, partName(versionedKid, partIndex), part.sealed);
+    : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
 }
 
 /** What a sealed blob is bound to: the key, its version and which of its parts it is. */

@@ -13,7 +13,7 @@ import {
   resultWords,
 } from '../batch.ts';
 import { type KeyType, type Scheme, schemes } from '../engine.ts';
-import { parseOpening } from '../opening.ts';
+import { parseKeyReference } from '../key-reference.ts';
 import { importSecret } from './private-keys.ts';
 import type { Sealer } from './seal.ts';
 import { isScheme, modulusBytes, type SchemeWays, schemeWays } from './signing.ts';
@@ -116,7 +116,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
   function openedKey(root: KeyObject, item: Item): OpenedKey | undefined {
     const cached = item.keyNumber === 0 ? undefined : privateKeys.get(item.keyNumber);
     if (cached !== undefined) return cached;
-    const opening = parseOpening(item.key);
+    const opening = parseKeyReference(item.key);
     if (opening === undefined) return undefined;
     const blob = sealer.open(root, opening.tenant, opening.aad, opening.sealed);
     if (blob === undefined) return undefined;

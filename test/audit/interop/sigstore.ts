@@ -1,8 +1,8 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import type { NoteKey } from '../../../src/audit/note.ts';
-import { parseTlogProof } from '../../../src/audit/tlog-proof.ts';
+import type { NoteKey } from '../../../src/audit/format/note.ts';
+import { parseTlogProof } from '../../../src/audit/format/tlog-proof.ts';
 
 /** As much of a Rekor entry as @sigstore/verify reads of it for an inclusion proof. */
 interface Entry {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { emptyRoot, leafHash, verifyConsistency, verifyInclusion } from '../../../src/audit/merkle.ts';
+import { emptyRoot, leafHash, verifyConsistency, verifyInclusion } from '../../../src/audit/format/merkle.ts';
 
 /*
  * The proofs of github.com/transparency-dev/merkle, proof/verify_test.go (Apache-2.0), over its eight leaves, and every

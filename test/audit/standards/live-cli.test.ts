@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { systemFiles } from '../../../src/audit/files.ts';
+import { systemFiles } from '../../../src/audit/disk/files.ts';
 import { intaglio } from '../../cli/intaglio.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';
 import { appendMany, machine, origin, startLog } from '../support/log.ts';

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { openCheckpoint, parseCheckpoint } from '../../../src/audit/checkpoint.ts';
-import { parseNote, parseVkey } from '../../../src/audit/note.ts';
-import { decodeBundle, parseTilePath } from '../../../src/audit/tiles.ts';
-import { parseTlogProof, verifyTlogProof } from '../../../src/audit/tlog-proof.ts';
+import { openCheckpoint, parseCheckpoint } from '../../../src/audit/format/checkpoint.ts';
+import { parseNote, parseVkey } from '../../../src/audit/format/note.ts';
+import { decodeBundle, parseTilePath } from '../../../src/audit/format/tiles.ts';
+import { parseTlogProof, verifyTlogProof } from '../../../src/audit/format/tlog-proof.ts';
+import { parseAddCheckpoint } from '../../../src/audit/witness/add-checkpoint.ts';
 import { newSkey, parseSkey } from '../../../src/audit/witness/keys.ts';
 import { parsePolicy } from '../../../src/audit/witness/policy.ts';
-import { parseAddCheckpoint } from '../../../src/audit/witness/protocol.ts';
 import { testKeys, testOrigin, vectorFile } from './vectors.ts';
 
 /** A good text with some of its bytes replaced, taken out or put in. */

@@ -13,7 +13,7 @@ import {
   rootAt,
   verifyConsistency,
   verifyInclusion,
-} from '../../../src/audit/merkle.ts';
+} from '../../../src/audit/format/merkle.ts';
 import { decimals, MemoryTree } from '../../support/audit-trees.ts';
 import { base64, vectors } from './vectors.ts';
 

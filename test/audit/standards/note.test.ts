@@ -9,8 +9,8 @@ import {
   parseCheckpoint,
   signCheckpoint,
   signCheckpointText,
-} from '../../../src/audit/checkpoint.ts';
-import { emptyRoot } from '../../../src/audit/merkle.ts';
+} from '../../../src/audit/format/checkpoint.ts';
+import { emptyRoot } from '../../../src/audit/format/merkle.ts';
 import {
   isKeyName,
   noteKey,
@@ -19,7 +19,7 @@ import {
   signatureLine,
   signatureTypes,
   verifyNote,
-} from '../../../src/audit/note.ts';
+} from '../../../src/audit/format/note.ts';
 import { logSigners, seedOf, signerFromSeed } from '../../support/audit-notes.ts';
 import { keyOf, testKeys, testOrigin, vectorFile, vectors } from './vectors.ts';
 

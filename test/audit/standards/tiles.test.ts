@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
-import { formatCheckpoint, signCheckpoint } from '../../../src/audit/checkpoint.ts';
-import { leafHash, verifyConsistency, verifyInclusion } from '../../../src/audit/merkle.ts';
+import { formatCheckpoint, signCheckpoint } from '../../../src/audit/format/checkpoint.ts';
+import { leafHash, verifyConsistency, verifyInclusion } from '../../../src/audit/format/merkle.ts';
 import {
   consistencyFromTiles,
   decodeBundle,
@@ -20,8 +20,8 @@ import {
   tilePath,
   tilesAt,
   widthAt,
-} from '../../../src/audit/tiles.ts';
-import { formatTlogProof, parseTlogProof, verifyTlogProof } from '../../../src/audit/tlog-proof.ts';
+} from '../../../src/audit/format/tiles.ts';
+import { formatTlogProof, parseTlogProof, verifyTlogProof } from '../../../src/audit/format/tlog-proof.ts';
 import { logSigners } from '../../support/audit-notes.ts';
 import { decimals, MemoryTree, reader } from '../../support/audit-trees.ts';
 import { base64, testKeys, testOrigin, vectorFile, vectors } from './vectors.ts';

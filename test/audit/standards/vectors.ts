@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type NoteKey, parseVkey } from '../../../src/audit/note.ts';
+import { type NoteKey, parseVkey } from '../../../src/audit/format/note.ts';
 
 export function vectorFile(name: string): Uint8Array {
   return readFileSync(join(import.meta.dirname, '..', 'vectors', name));

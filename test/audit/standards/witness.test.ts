@@ -4,17 +4,21 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { openCheckpoint, signCheckpoint } from '../../../src/audit/checkpoint.ts';
-import { consistencyProof } from '../../../src/audit/merkle.ts';
-import { signatureTypes } from '../../../src/audit/note.ts';
-import { submitCheckpoint, witnessedCheckpoint } from '../../../src/audit/witness/client.ts';
+import { openCheckpoint, signCheckpoint } from '../../../src/audit/format/checkpoint.ts';
+import { consistencyProof } from '../../../src/audit/format/merkle.ts';
+import { signatureTypes } from '../../../src/audit/format/note.ts';
+import {
+  formatAddCheckpoint,
+  originHash,
+  parseAddCheckpoint,
+} from '../../../src/audit/witness/add-checkpoint.ts';
+import { submitCheckpoint, witnessedCheckpoint } from '../../../src/audit/witness/ask-witnesses.ts';
 import { Cosigner } from '../../../src/audit/witness/cosigner.ts';
 import { newSkey, parseSkey } from '../../../src/audit/witness/keys.ts';
 import { type PolicyWitness, parsePolicy, thresholdPolicy } from '../../../src/audit/witness/policy.ts';
-import { formatAddCheckpoint, originHash, parseAddCheckpoint } from '../../../src/audit/witness/protocol.ts';
-import { witnessServer } from '../../../src/audit/witness/server.ts';
 import { fileStore } from '../../../src/audit/witness/state.ts';
 import { Witness } from '../../../src/audit/witness/witness.ts';
+import { witnessServer } from '../../../src/audit/witness/witness-server.ts';
 import { logSigners } from '../../support/audit-notes.ts';
 import { decimals, MemoryTree } from '../../support/audit-trees.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';

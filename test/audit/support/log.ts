@@ -1,18 +1,18 @@
 import { after } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
-import type { Anchor } from '../../../src/audit/anchor.ts';
 import type { AuditEvent } from '../../../src/audit/audit-log.ts';
-import { AuditLogClient } from '../../../src/audit/client.ts';
-import type { Files } from '../../../src/audit/files.ts';
-import type { AuditLogParts } from '../../../src/audit/parts.ts';
+import type { Anchor } from '../../../src/audit/disk/anchor.ts';
+import type { Files } from '../../../src/audit/disk/files.ts';
+import { sealSegment } from '../../../src/audit/disk/segments.ts';
+import { AuditLogClient } from '../../../src/audit/service/log-client.ts';
+import type { AuditLogParts } from '../../../src/audit/service/parts.ts';
 import {
   defaultLogOptions,
   type LogOptions,
   type ServiceData,
   statisticsBytes,
-} from '../../../src/audit/protocol.ts';
-import { sealSegment } from '../../../src/audit/segments.ts';
-import { AuditService } from '../../../src/audit/service.ts';
+} from '../../../src/audit/thread-messages.ts';
+import { LogThread } from '../../../src/audit/writer/log-thread.ts';
 import { ok } from '../../../src/core/result.ts';
 import { MemoryFiles } from './memory-files.ts';
 import { seededSigner } from './signers.ts';
@@ -77,7 +77,7 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
   const { files, bootId } = on;
   let dead = false;
   const mortalFiles = untilDead(files, () => dead);
-  const service = new AuditService(data, port2, {
+  const service = new LogThread(data, port2, {
     files: mortalFiles,
     bootId,
     clock: { monotonicMs: () => performance.now(), utcMs: () => on.nowMs ?? Date.now() },

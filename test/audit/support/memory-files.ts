@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import type { Files, LogFile } from '../../../src/audit/files.ts';
+import type { Files, LogFile } from '../../../src/audit/disk/files.ts';
 
 type Operation = 'write' | 'sync';
 

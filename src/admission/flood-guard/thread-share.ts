@@ -1,0 +1,122 @@
+import type { Clock } from '../../core/clock.ts';
+
+export interface ThreadShareOptions {
+  /**
+   * Reading requests may take so much of one turn of the event loop before shares count, in milliseconds: with less,
+   * whoever waits in another socket waits for less.
+   */
+  readonly turnMs: number;
+  /** Shares are of the time of the last one to two of these, in milliseconds. */
+  readonly windowMs: number;
+  /** Over its share is who had this many times as much of the thread as is fair… */
+  readonly tolerance: number;
+  /** …and so much more, in milliseconds of the last two windows. */
+  readonly allowanceMs: number;
+}
+
+/** `turnMs`: some ten Ed25519 signatures. `allowanceMs`: 2 % of the thread is no flood. */
+export const defaultThreadShare: ThreadShareOptions = {
+  turnMs: 0.25,
+  windowMs: 50,
+  tolerance: 1.5,
+  allowanceMs: 2,
+};
+
+export interface ThreadShareParts {
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+  /** Calls back when this turn of the event loop has read what there was to read. */
+  readonly atTurnEnd: (ended: () => void) => void;
+  readonly weightOf?: (tenant: string) => number;
+  /** Who is counted together. */
+  readonly queueOf?: (tenant: string) => string;
+}
+
+interface Window {
+  readonly startedAtMs: number;
+  readonly msOf: Map<string, number>;
+  totalMs: number;
+  /** Sum of the weights of the tenants in it. */
+  weights: number;
+}
+
+/**
+ * The one thread that reads requests is shared too, and what waits in sockets stands in no fair queue: a turn of the
+ * event loop reads all of it, in any order. So within a turn that has become long, calls of a tenant that had more than its
+ * share of the thread lately go on later, and others at once. Who is alone is never over its share. Holds the tenants of at
+ * most two windows, which is what one thread can read in that time.
+ */
+export class ThreadShare {
+  readonly #options: ThreadShareOptions;
+  readonly #clock: ThreadShareParts['clock'];
+  readonly #atTurnEnd: ThreadShareParts['atTurnEnd'];
+  readonly #weightOf: (tenant: string) => number;
+  readonly #queueOf: (tenant: string) => string;
+  #turnStartedAtMs: number | undefined;
+  /** Of the call that is being read; its time ends with the next one, or with the turn. */
+  #reading = '';
+  #readingSinceMs = 0;
+  #window = emptyWindow(0);
+  #before = emptyWindow(0);
+  readonly #endTurn = (): void => {
+    this.#charge(this.#clock.monotonicMs());
+    this.#turnStartedAtMs = undefined;
+  };
+
+  constructor(
+    options: ThreadShareOptions,
+    { clock, atTurnEnd, weightOf = () => 1, queueOf = (tenant) => tenant }: ThreadShareParts,
+  ) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#atTurnEnd = atTurnEnd;
+    this.#weightOf = weightOf;
+    this.#queueOf = queueOf;
+  }
+
+  /** A call was read. True: the turn is long, and its tenant has had its share, so that others come first. */
+  spent(tenant: string, nowMs: number): boolean {
+    if (this.#turnStartedAtMs === undefined) {
+      this.#turnStartedAtMs = nowMs;
+      this.#atTurnEnd(this.#endTurn);
+      this.#turnWindows(nowMs);
+    } else {
+      this.#charge(nowMs);
+    }
+    this.#reading = this.#queueOf(tenant);
+    this.#readingSinceMs = nowMs;
+    return nowMs - this.#turnStartedAtMs > this.#options.turnMs && this.isOver(tenant);
+  }
+
+  /** Whether the tenant had more than its share of the thread lately. */
+  isOver(tenant: string): boolean {
+    const { tolerance, allowanceMs } = this.#options;
+    const window = this.#window;
+    const before = this.#before;
+    const queue = this.#queueOf(tenant);
+    const ownMs = (window.msOf.get(queue) ?? 0) + (before.msOf.get(queue) ?? 0);
+    const weights = Math.max(window.weights, before.weights, 1);
+    const fairMs = ((window.totalMs + before.totalMs) * this.#weightOf(queue)) / weights;
+    return ownMs > fairMs * tolerance + allowanceMs;
+  }
+
+  #charge(nowMs: number): void {
+    const window = this.#window;
+    const tookMs = Math.max(0, nowMs - this.#readingSinceMs);
+    const ownMs = window.msOf.get(this.#reading);
+    if (ownMs === undefined) window.weights += this.#weightOf(this.#reading);
+    window.msOf.set(this.#reading, (ownMs ?? 0) + tookMs);
+    window.totalMs += tookMs;
+  }
+
+  #turnWindows(nowMs: number): void {
+    const ageMs = nowMs - this.#window.startedAtMs;
+    const { windowMs } = this.#options;
+    if (ageMs < windowMs) return;
+    this.#before = ageMs < 2 * windowMs ? this.#window : emptyWindow(nowMs);
+    this.#window = emptyWindow(nowMs);
+  }
+}
+
+function emptyWindow(startedAtMs: number): Window {
+  return { startedAtMs, msOf: new Map(), totalMs: 0, weights: 0 };
+}

@@ -1,0 +1,174 @@
+import type { Config } from '../config/load.ts';
+import { systemClock } from '../core/clock.ts';
+import { ownMember } from '../core/own-member.ts';
+import { StartError } from '../core/start-error.ts';
+import type { OpenedRoot } from '../custody/root-key/file.ts';
+import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
+import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
+import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
+import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
+import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
+import { loadNativeEngine } from '../engine/native/index.ts';
+import { createOpensslEngine } from '../engine/openssl/index.ts';
+import type { Health } from '../observe/health.ts';
+import { createLoadMonitor } from '../observe/load.ts';
+import type { Logger } from '../observe/log.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import { Lane, type LaneObserver } from '../queue/lane.ts';
+import type { SchedulerLimits } from '../queue/scheduler.ts';
+
+/** What benches change in order to compare; the service itself runs with the defaults. */
+export interface Tuning {
+  /**
+   * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
+   * waits longer behind somebody else's job, unless that is a single dearer call.
+   */
+  readonly jobBudgetUs: number;
+  /** While only one tenant waits, and whoever comes next interrupts it: the hop is a twentieth of this. */
+  readonly soloBudgetUs: number;
+  /** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
+  readonly jobMaxCalls: number;
+  /** Half a job: the thread hop takes about as long as this. */
+  readonly followUpBelowUs: number;
+  /**
+   * About five Ed25519 signatures. A message to a worker that sleeps, and its answer, cost this thread some 35 us and the
+   * worker 20, and the caller 100 us of waiting; reading one request takes as long as two of the signatures.
+   */
+  readonly runHereUpToUs: number;
+  /** Whose turn a tenant's calls are counted to. */
+  readonly queueOf: (tenant: string) => string;
+}
+
+export const defaultTuning: Tuning = {
+  jobBudgetUs: 300,
+  soloBudgetUs: 1_000,
+  jobMaxCalls: 64,
+  followUpBelowUs: 150,
+  runHereUpToUs: 30,
+  queueOf: (tenant) => tenant,
+};
+
+export interface ChosenEngine {
+  readonly engine: Engine;
+  readonly options: EngineOptions;
+}
+
+/** OpenSSL's heap is not locked, so that no limit of the system binds its cache; each thread has one. */
+const opensslKeyCacheBytes = 64 * 2 ** 20;
+
+export function chooseEngine(config: Config, log: Logger): ChosenEngine {
+  const { rngReseedIntervalOps: reseedIntervalOps, keyCacheBytes } = config;
+  if (config.engine !== 'openssl') {
+    const options = { reseedIntervalOps, keyCacheBytes };
+    const native = loadNativeEngine(options);
+    if (!('unavailable' in native)) return { engine: native, options };
+    if (config.engine === 'native') throw new StartError(`KMS_ENGINE=native, but ${native.unavailable}`);
+    log.warn(
+      { reason: native.unavailable },
+      'THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. `npm run build:native` says what is missing.',
+    );
+  }
+  const options = { reseedIntervalOps, keyCacheBytes: opensslKeyCacheBytes };
+  return { engine: createOpensslEngine(options), options };
+}
+
+/** Dear calls give way to quick ones where both want the same processor, and keep about a third of it (sched(7)). */
+const slowNiceness = 5;
+
+/** Making a key gives way to all signatures, and keeps about a tenth. */
+const generationNiceness = 10;
+
+/** Keys are made one at a time: a second thread would only take the processor from signatures. */
+const generationThreads = 1;
+
+/** 1 for tenants that have none of their own. */
+export function weightOf({ tenantWeights }: Config, tenant: string): number {
+  return ownMember(tenantWeights, tenant) ?? 1;
+}
+
+export async function startCryptography(
+  config: Config,
+  log: Logger,
+  { engine, options }: ChosenEngine,
+  root: OpenedRoot['root'],
+  { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
+) {
+  const { jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs, queueOf } = tuning;
+  const forgotten = createForgottenRing();
+  const workerData = { engine: engine.description.name, options, root, forgotten };
+  const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
+  const startPool = (threads: number, niceness: number) =>
+    startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+  const [signers, slowSigners, makers] = await Promise.all([
+    startPool(config.workers, 0),
+    startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
+    startPool(generationThreads, generationNiceness),
+  ]);
+  const pools = [signers, slowSigners, makers];
+  health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
+  const limits: SchedulerLimits = {
+    perTenantCalls: config.queuePerTenant,
+    // More could not be served within the deadline, even by all workers.
+    perTenantCostUs: config.signDeadlineMs * 1000 * config.workers,
+    totalCalls: config.queueTotal,
+    quantumUs: jobBudgetUs,
+  };
+  const observer: LaneObserver = {
+    waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
+    served: (calls, serviceMs, waitingCalls) => load.served(calls, serviceMs, waitingCalls),
+  };
+  const runBatch = (request: Uint8Array, response: Uint8Array) => engine.run(root, request, response);
+  const signatureLane = (pool: WorkerPool): CryptoLane =>
+    new Lane(
+      { limits, jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs },
+      {
+        carrier: createBatchCarrier(pool, onCrash, runBatch),
+        clock: systemClock,
+        weightOf: (tenant) => weightOf(config, tenant),
+        observer,
+      },
+    );
+  const lanes = { quick: signatureLane(signers), slow: signatureLane(slowSigners) };
+  const generation = new Lane<GeneratedKey, GenerateCall>(
+    // Keys are made rarely and may take seconds: only their number is bounded.
+    {
+      limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY },
+      jobBudgetUs,
+      soloBudgetUs: jobBudgetUs,
+      jobMaxCalls: 1,
+      followUpBelowUs: 0,
+      runHereUpToUs: 0,
+    },
+    { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
+  );
+  const load = createLoadMonitor(metrics, () => ({
+    waiting_calls: lanes.quick.waitingCalls + lanes.slow.waitingCalls,
+    waiting_cost_us: Math.round(lanes.quick.waitingCostUs + lanes.slow.waitingCostUs),
+    active_tenants: Math.max(lanes.quick.activeTenants, lanes.slow.activeTenants),
+  }));
+  health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
+  if (!engine.stats().memoryLocked) {
+    log.warn(
+      'PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED and may be swapped out: raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity, ulimit -l), with the native engine',
+    );
+  }
+  return {
+    generation,
+    description: engine.description,
+    load,
+    /** Whose turn a tenant's calls are counted to. */
+    lane: createCryptoDispatch(lanes, queueOf),
+    waitingCalls: () => lanes.quick.waitingCalls + lanes.slow.waitingCalls + generation.waitingCalls,
+    forget(keyNumber: number) {
+      engine.forget(keyNumber);
+      announceForgotten(forgotten, keyNumber);
+    },
+    async stop() {
+      await Promise.all([lanes.quick.drained(), lanes.slow.drained(), generation.drained()]);
+      await Promise.all(pools.map((pool) => pool.close()));
+      load.stop();
+    },
+  };
+}
+
+export type Cryptography = Awaited<ReturnType<typeof startCryptography>>;

@@ -1,0 +1,69 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { AuditTrail } from '../audit/trail.ts';
+import type { Config } from '../config/load.ts';
+import { errorCode, writePrivateFile } from '../core/private-file.ts';
+import { StartError } from '../core/start-error.ts';
+import type { OpenedRoot } from '../custody/root-key/file.ts';
+import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
+import type { Engine } from '../engine/engine.ts';
+import { type RecordMac, recordMacPurpose } from '../keys/authenticity.ts';
+import type { Logger } from '../observe/log.ts';
+import { recordFoundKeys } from '../operations/found-keys.ts';
+import type { Store } from '../store/store.ts';
+
+export interface OpenedRecords {
+  readonly mac: RecordMac;
+  /** Goes on in the background until the audit log knows of the keys that were taken. Undefined: nothing is recorded. */
+  recordFound(trail: AuditTrail | undefined): void;
+  /** Ends that. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Beside the store: who writes into the store alone cannot make it look like one whose records nobody authenticated. */
+const markName = 'store.authenticated';
+
+/** The records of keys: authentic, or refused from now on. */
+export async function openRecords(
+  config: Config,
+  log: Logger,
+  { engine, root, store }: { engine: Engine; root: OpenedRoot['root']; store: Store },
+): Promise<OpenedRecords> {
+  const mac: RecordMac = (message) => engine.mac(root, recordMacPurpose, message);
+  const mark = store.durable ? join(config.dataDir, markName) : undefined;
+  const wasAuthenticated = mark !== undefined && existsSync(mark);
+  const { taken, refused, unrecorded } = await adoptRecords({ engine, root, store, mac, wasAuthenticated });
+  if (mark !== undefined && !wasAuthenticated) writeMark(mark);
+  for (const key of refused) log.error({ key }, 'a record in the store was not taken: not of one piece');
+  if (taken > 0) log.warn({ records: taken }, 'records of the store were taken as they are, once');
+
+  const stop = new AbortController();
+  let recording: Promise<void> | undefined;
+  const record = async (trail: AuditTrail | undefined): Promise<void> => {
+    try {
+      const all = trail === undefined || (await recordFoundKeys({ store, mac, trail }, stop.signal));
+      if (all) await foundAreRecorded({ store, mac });
+    } catch (cause) {
+      // The next start does it again.
+      log.error({ err: cause }, 'the audit log was not told of all keys that were taken');
+    }
+  };
+  return {
+    mac,
+    recordFound(trail) {
+      if (unrecorded) recording ??= record(trail);
+    },
+    async close() {
+      stop.abort();
+      await recording;
+    },
+  };
+}
+
+function writeMark(path: string): void {
+  try {
+    writePrivateFile(path, 'the key records in store/ are authenticated\n', 'replace');
+  } catch (cause) {
+    throw new StartError(`${path} cannot be made (${errorCode(cause)})`, { cause });
+  }
+}

@@ -1,0 +1,83 @@
+import { Worker } from 'node:worker_threads';
+import { type Refused, type Result, refuse } from '../../core/result.ts';
+import { workerEnvironment } from '../../core/worker-environment.ts';
+
+/** What can be asked of a log while it is written. Plain data: it is answered on a thread of its own. */
+export type ReadQuestion =
+  | { readonly of: 'checkpoint' }
+  /** `path`: `tile/…` as in C2SP tlog-tiles. */
+  | { readonly of: 'tile'; readonly path: string }
+  /** An RFC 6962 consistency proof between two sizes up to the newest checkpoint's, as its hashes one after the other. */
+  | { readonly of: 'consistency'; readonly from: number; readonly to: number }
+  /** The proof of a record under the newest checkpoint (C2SP tlog-proof); of `tenant` only, when it is given. */
+  | { readonly of: 'proof'; readonly index: number; readonly tenant: string | undefined }
+  | {
+      readonly of: 'records';
+      readonly from: number;
+      readonly limit: number;
+      readonly tenant: string | undefined;
+      readonly opId: string | undefined;
+    };
+
+export interface RecordsPage {
+  readonly records: readonly { readonly index: number; readonly record: unknown }[];
+  /** Where the next page begins; undefined at the end of the log. */
+  readonly next: number | undefined;
+}
+
+export type ReadAnswer =
+  | { readonly found: true; readonly bytes: Uint8Array }
+  | { readonly found: true; readonly page: RecordsPage }
+  | { readonly found: false };
+
+/** Reads the log without holding up the thread that serves. */
+export interface AuditReading {
+  ask(question: ReadQuestion): Promise<Result<ReadAnswer>>;
+  close(): Promise<void>;
+}
+
+/** Auditors read one after the other; more than this would wait for seconds. */
+const maxWaiting = 64;
+const busyRetryMs = 1_000;
+
+/** `directory` is asked at each question, because an accepted integrity failure begins a new one. */
+export function startAuditReading(directory: () => string): AuditReading {
+  const worker = new Worker(new URL('../../../workers/audit-read.ts', import.meta.url), {
+    env: workerEnvironment(),
+  });
+  // Serving goes on without it, and the process may end while it waits.
+  worker.unref();
+  const waiting = new Map<number, (answer: Result<ReadAnswer>) => void>();
+  let questions = 0;
+  let gone: Refused | undefined;
+  worker.on('message', ({ id, answer }: { id: number; answer: ReadAnswer | undefined }) => {
+    waiting.get(id)?.(
+      answer === undefined
+        ? refuse('AuditUnavailable', 'this part of the log cannot be read')
+        : { ok: true, value: answer },
+    );
+    waiting.delete(id);
+  });
+  const fail = () => {
+    gone = refuse('AuditUnavailable', 'the log cannot be read until the service is started again');
+    for (const settle of waiting.values()) settle(gone);
+    waiting.clear();
+  };
+  worker.on('error', fail);
+  worker.on('exit', fail);
+  return {
+    ask(question) {
+      if (gone !== undefined) return Promise.resolve(gone);
+      if (waiting.size >= maxWaiting) {
+        return Promise.resolve(refuse('Backpressure', 'too many questions to the audit log', busyRetryMs));
+      }
+      return new Promise((settle) => {
+        waiting.set(++questions, settle);
+        worker.postMessage({ id: questions, directory: directory(), question });
+      });
+    },
+    close: async () => {
+      await worker.terminate();
+    },
+  };
+}

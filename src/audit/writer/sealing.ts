@@ -1,0 +1,110 @@
+import type { MacKey } from '../../core/mac-key.ts';
+import type { AuditEvent } from '../audit-log.ts';
+import type { Files } from '../disk/files.ts';
+import { type Layout, segmentLeaves, segmentsIn } from '../disk/layout.ts';
+import { sealSnapshot } from '../disk/snapshot.ts';
+import type { DiskFailures } from './disk-failures.ts';
+import type { FullSegment } from './log-state.ts';
+import type { Seal } from './sealer.ts';
+
+export interface SealingParts {
+  readonly files: Files;
+  readonly layout: Layout;
+  readonly origin: string;
+  readonly seal: Seal;
+  /** Authenticates snapshots. */
+  readonly snapshotKey: MacKey;
+  /** Entries of older segments are removed; 0: all are kept. */
+  readonly retainRecords: number;
+  readonly failures: DiskFailures;
+  /** Records under the newest published checkpoint. */
+  covered(): number;
+  closed(): boolean;
+  sealed(): void;
+  /** Appends a record of the log about itself. */
+  note(type: string, data: NonNullable<AuditEvent['data']>): void;
+  /** Makes it durable in HEAD that entries are kept from this index on. */
+  keepFrom(minimumIndex: number): Promise<void>;
+}
+
+/** Full segments become sealed files, and old entries go. Only what a published checkpoint covers is sealed. */
+export class Sealing {
+  readonly #parts: SealingParts;
+  readonly #toSeal: FullSegment[] = [];
+  /** The first index whose entries are kept, as a record says. */
+  #minimumIndex: number;
+  /** The same, durable in HEAD: before that nothing is removed. */
+  #durableMinimumIndex: number;
+  #underWay: Promise<void> | undefined;
+
+  constructor(parts: SealingParts, minimumIndex: number) {
+    this.#parts = parts;
+    this.#minimumIndex = minimumIndex;
+    this.#durableMinimumIndex = minimumIndex;
+  }
+
+  add(segments: readonly FullSegment[]): void {
+    this.#toSeal.push(...segments);
+  }
+
+  /** Seals what may be sealed. Never rejects: what fails is tried again after the next checkpoint. */
+  run(): void {
+    this.#underWay ??= this.#seal()
+      .then(() => this.#retain())
+      .then(
+        () => this.#parts.failures.ended('retain'),
+        (error: unknown) => this.#parts.failures.began('retain', error),
+      )
+      .finally(() => {
+        this.#underWay = undefined;
+      });
+  }
+
+  /** Resolves when nothing is under way. */
+  async quiet(): Promise<void> {
+    await this.#underWay;
+  }
+
+  async #seal(): Promise<void> {
+    const { layout, seal, snapshotKey, origin, failures } = this.#parts;
+    for (;;) {
+      const next = this.#toSeal[0];
+      if (this.#parts.closed() || next === undefined || next.snapshot.size > this.#parts.covered()) return;
+      try {
+        const snapshot = sealSnapshot(origin, next.snapshot, snapshotKey);
+        await seal(layout, next, snapshot, this.#toSeal.length - 1);
+        failures.ended('seal');
+      } catch (error) {
+        // The write-ahead file stays, and says the same; the next checkpoint brings another attempt.
+        failures.began('seal', error);
+        return;
+      }
+      this.#toSeal.shift();
+      this.#parts.sealed();
+    }
+  }
+
+  /** HEAD first: entries that are missing although HEAD wants them are a failure, entries too many are not. */
+  async #retain(): Promise<void> {
+    const { files, layout, retainRecords } = this.#parts;
+    if (retainRecords === 0) return;
+    const wanted = Math.min(this.#sealedSize(), this.#parts.covered() - retainRecords);
+    const minimum = Math.floor(wanted / segmentLeaves) * segmentLeaves;
+    if (minimum > this.#minimumIndex) {
+      this.#parts.note('retention', { minimum_index: minimum });
+      this.#minimumIndex = minimum;
+    }
+    if (this.#minimumIndex > this.#durableMinimumIndex) {
+      await this.#parts.keepFrom(this.#minimumIndex);
+      this.#durableMinimumIndex = this.#minimumIndex;
+    }
+    for (const segment of segmentsIn(files, layout, 'ents.zst')) {
+      if (segment < this.#durableMinimumIndex / segmentLeaves) files.remove(layout.entries(segment));
+    }
+  }
+
+  #sealedSize(): number {
+    const { files, layout } = this.#parts;
+    return ((segmentsIn(files, layout, 'state').at(-1) ?? -1) + 1) * segmentLeaves;
+  }
+}

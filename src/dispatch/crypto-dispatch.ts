@@ -1,0 +1,254 @@
+import { failure } from '../core/failure.ts';
+import { ok, type Refused, type Result } from '../core/result.ts';
+import {
+  type BatchItem,
+  type BatchResult,
+  encodeBatch,
+  encodeBatches,
+  readResults,
+  responseFor,
+} from '../engine/batch.ts';
+import type { CostMeter } from '../queue/cost-meter.ts';
+import type { Carrier, Lane, LaneCall } from '../queue/lane.ts';
+import type { QueueOutlook } from '../queue/outlook.ts';
+import type { RunningJob, WorkerPool } from './pool.ts';
+
+/** One or more signatures to make or verify: they stay together, in one job. */
+export interface CryptoCall extends LaneCall<readonly BatchResult[]> {
+  readonly items: readonly BatchItem[];
+  /** One per item; learns what the item took. */
+  readonly meters: readonly CostMeter[];
+}
+
+/** Signs and verifies on the worker pool: all calls of a job become one batch. `runBatch` does one on this thread. */
+export function createBatchCarrier(
+  pool: WorkerPool,
+  onCrash: (cause: unknown) => void,
+  runBatch?: (request: Uint8Array, response: Uint8Array) => void,
+): Carrier<CryptoCall> {
+  return {
+    ...(runBatch === undefined ? undefined : { runHere: (calls) => runHere(calls, runBatch, onCrash) }),
+    get freeSlots() {
+      return pool.freeSlots;
+    },
+    get idleThreads() {
+      return pool.idleThreads;
+    },
+    threads: pool.threads,
+    carry(calls, interruptible) {
+      const slices = interruptible ? sliceByCost(calls) : [calls];
+      const batches = encodeBatches(slices.map(itemsOf));
+      const running = pool.run({ kind: 'batch', batches }, interruptible);
+      return { done: settleDone(calls, slices, running, onCrash), interrupt: running.interrupt };
+    },
+  };
+}
+
+function runHere(
+  calls: readonly CryptoCall[],
+  runBatch: (request: Uint8Array, response: Uint8Array) => void,
+  onCrash: (cause: unknown) => void,
+): void {
+  const request = encodeBatch(itemsOf(calls));
+  const response = responseFor(request);
+  try {
+    runBatch(request, response);
+  } catch (cause) {
+    onCrash(cause);
+    for (const call of calls) call.settle(workerDied);
+    return;
+  }
+  settleSlice(calls, response);
+}
+
+/** Settles the calls whose slice was done, which are the first ones; gives their number. */
+async function settleDone(
+  calls: readonly CryptoCall[],
+  slices: readonly (readonly CryptoCall[])[],
+  { answer }: RunningJob,
+  onCrash: (cause: unknown) => void,
+): Promise<number> {
+  let responses: readonly Uint8Array[];
+  try {
+    responses = (await answer) as Uint8Array[];
+  } catch (cause) {
+    onCrash(cause);
+    for (const call of calls) call.settle(workerDied);
+    return calls.length;
+  }
+  let done = 0;
+  for (const [index, response] of responses.entries()) {
+    const slice = slices[index] as readonly CryptoCall[];
+    settleSlice(slice, response);
+    done += slice.length;
+  }
+  return done;
+}
+
+function settleSlice(calls: readonly CryptoCall[], response: Uint8Array): void {
+  const results = readResults(itemsOf(calls), response);
+  let first = 0;
+  for (const call of calls) {
+    const own = calls.length === 1 ? results : results.slice(first, first + call.items.length);
+    first += call.items.length;
+    for (let n = 0; n < own.length; n++) call.meters[n]?.observe((own[n] as BatchResult).elapsedNs / 1000);
+    call.settle(ok(own));
+  }
+}
+
+function itemsOf(calls: readonly CryptoCall[]): readonly BatchItem[] {
+  return calls.length === 1 ? (calls[0] as CryptoCall).items : calls.flatMap((call) => call.items);
+}
+
+/**
+ * Cost of what a worker does between two looks at whether somebody else waits, in microseconds; a call that costs more is
+ * alone. Entering the engine takes about one.
+ */
+const sliceUs = 100;
+
+function sliceByCost(calls: readonly CryptoCall[]): CryptoCall[][] {
+  const slices: CryptoCall[][] = [];
+  let slice: CryptoCall[] = [];
+  let costUs = 0;
+  for (const call of calls) {
+    if (slice.length === 0 || costUs + call.costUs > sliceUs) {
+      slice = [];
+      slices.push(slice);
+      costUs = 0;
+    }
+    slice.push(call);
+    costUs += call.costUs;
+  }
+  return slices;
+}
+
+const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
+
+/** Items that stay together, in one job. */
+export type BatchWork = Pick<CryptoCall, 'callClass' | 'items' | 'meters'>;
+
+/** For whom, since when and until when. */
+export type CallTerms = Pick<
+  CryptoCall,
+  'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'
+>;
+
+/** What a request path asks for: signatures made or verified by the workers, when it is the tenant's turn. */
+export interface CryptoDispatch extends QueueOutlook {
+  /** One outcome for each work, in order. Works of one class are queued together as far as one turn takes them. */
+  runAll(works: readonly BatchWork[], on: CallTerms): Promise<readonly Result<readonly BatchResult[]>[]>;
+}
+
+/**
+ * Cost of the calls that the works of a large request are packed into, in microseconds. Half of a quantum: others have
+ * their turn between two of them, and a message to a worker still carries several.
+ */
+const packedCostUs = 150;
+
+export type CryptoLane = Lane<readonly BatchResult[], CryptoCall>;
+
+export interface CryptoLanes {
+  readonly quick: CryptoLane;
+  /**
+   * For calls that take longer than others should have to wait: workers cannot be interrupted, but the operating system
+   * shares a processor between the threads of two lanes.
+   */
+  readonly slow: CryptoLane;
+}
+
+/** Twice a job of quick calls: RSA-3072 and above, and ML-DSA with OpenSSL. */
+const slowFromUs = 600;
+
+export function createCryptoDispatch(
+  lanes: CryptoLanes,
+  queueOf: (tenant: string) => string,
+): CryptoDispatch {
+  const offer = (
+    { callClass, items, meters }: BatchWork,
+    costUs: number,
+    { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false }: CallTerms,
+    settle: (outcome: Result<readonly BatchResult[]>) => void,
+  ): void => {
+    // Nothing to compute, such as signatures by destroyed keys only.
+    if (items.length === 0) {
+      settle(ok([]));
+      return;
+    }
+    const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
+    const offered = lane.offer({
+      tenant: queueOf(tenant),
+      callClass,
+      costUs,
+      offeredAtMs,
+      deadlineAtMs,
+      cancellation,
+      ownWork,
+      items,
+      meters,
+      settle,
+    });
+    if (!offered.ok) settle(offered);
+  };
+  const offerPack = ({ work, costUs }: Pack, on: CallTerms) =>
+    new Promise<Result<readonly BatchResult[]>>((settle) => offer(work, costUs, on, settle));
+
+  return {
+    refusal: (tenant, deadlineMs) => lanes.quick.refusal(queueOf(tenant), deadlineMs),
+    runAll(works, on) {
+      const [only] = works;
+      // The usual case, without the promises of the other.
+      if (works.length === 1 && only !== undefined) {
+        return new Promise((resolve) =>
+          offer(only, costOf(only), on, (outcome) => {
+            on.cancellation.held = undefined;
+            resolve([outcome]);
+          }),
+        );
+      }
+      const packs = packWorks(works);
+      return Promise.all(packs.map((pack) => offerPack(pack, on))).then((outcomes) => {
+        on.cancellation.held = undefined;
+        return packs.flatMap((pack, n) => unpack(pack, outcomes[n] as Result<readonly BatchResult[]>));
+      });
+    },
+  };
+}
+
+function costOf({ meters }: BatchWork): number {
+  let costUs = 0;
+  for (const meter of meters) costUs += meter.costUs;
+  return costUs;
+}
+
+interface Pack {
+  readonly work: { callClass: BatchWork['callClass']; items: BatchItem[]; meters: CostMeter[] };
+  /** Items of each work in it. */
+  readonly sizes: number[];
+  costUs: number;
+}
+
+function packWorks(works: readonly BatchWork[]): Pack[] {
+  const packs: Pack[] = [];
+  let last: Pack | undefined;
+  for (const work of works) {
+    const costUs = costOf(work);
+    if (last === undefined || last.work.callClass !== work.callClass || last.costUs + costUs > packedCostUs) {
+      last = { work: { callClass: work.callClass, items: [], meters: [] }, sizes: [], costUs: 0 };
+      packs.push(last);
+    }
+    last.work.items.push(...work.items);
+    last.work.meters.push(...work.meters);
+    last.sizes.push(work.items.length);
+    last.costUs += costUs;
+  }
+  return packs;
+}
+
+function unpack({ sizes }: Pack, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]>[] {
+  if (!outcome.ok) return sizes.map(() => outcome);
+  let first = 0;
+  return sizes.map((size) => {
+    first += size;
+    return ok(outcome.value.slice(first - size, first));
+  });
+}
