@@ -32,7 +32,7 @@ function event(): AuditEvent {
   return {
     actor: 'spiffe://acme/web-17',
     alg: 'ed25519',
-    digestHex: 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24',
+    inputDigest: 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24',
     keyId: `acme/tls/ed25519/0192f7c1-5b1e-7c3a-9d2e-${String(operation % 50).padStart(12, '0')}`,
     keyVersion: 7,
     opId: `0192f7c1-5b1e-7c3a-9d2e-${String(operation).padStart(12, '0')}`,

@@ -2,6 +2,7 @@ import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { DeferredCalls } from './admission/flood-guard/deferred-calls.ts';
 import type { LateRefusals } from './admission/flood-guard/late-refusals.ts';
 import type { ThreadShare } from './admission/flood-guard/thread-share.ts';
+import { workKinds } from './algorithms/work-kinds.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
@@ -238,12 +239,9 @@ async function runPermitted<Input>(
   );
 }
 
-/** A signature that could not be made fails its whole work: half of a hybrid one must not pass for a whole one. */
-function made(
-  { callClass }: CryptoWork,
-  outcome: Result<readonly BatchResult[]>,
-): Result<readonly BatchResult[]> {
-  if (callClass !== 'sign' || !outcome.ok) return outcome;
+/** What could not be made fails its whole work, where the kind of work says so. */
+function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
+  if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
   return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
 }
 
@@ -256,9 +254,9 @@ function neverBegan(outcome: Result<unknown>): boolean {
   return !outcome.ok && (outcome.failure.code === 'Backpressure' || outcome.failure.code === 'Timeout');
 }
 
-function uncount(admission: Admission, tenant: string, scope: Scope, { callClass, uses }: CryptoWork): void {
+function uncount(admission: Admission, tenant: string, scope: Scope, { kind, uses }: CryptoWork): void {
   admission.giveBack(tenant, scope, 1);
-  if (callClass === 'sign') admission.unuseKeys(uses);
+  if (workKinds[kind].usesSecret) admission.unuseKeys(uses);
 }
 
 /** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
@@ -277,7 +275,7 @@ function limitUses<Input>(
   const permitted = works.map((work) => {
     if (!isWork(work)) return work;
     if (left === 0 && more.refused !== undefined) return more.refused.failure;
-    const usedUp = work.callClass === 'sign' ? admission.useKeys(work.uses, nowMs) : undefined;
+    const usedUp = workKinds[work.kind].usesSecret ? admission.useKeys(work.uses, nowMs) : undefined;
     if (usedUp !== undefined) return usedUp.failure;
     left--;
     return work;

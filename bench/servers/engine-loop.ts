@@ -78,13 +78,13 @@ function timesOf(engine: Engine, root: unknown, name: KeyTypeName, windowMs: num
     scheme,
     keyNumber: 2 * keyType,
     key,
-    message,
+    inputs: [message],
   }));
   const signRequest = encodeBatch(signing);
   const signed = responseFor(signRequest);
   const signUs = timeUs(() => engine.run(root, signRequest, signed), windowMs) / batchSize;
 
-  const verifying = readResults(signing, signed).map(({ status, signature }, n) => {
+  const verifying = readResults(signing, signed).map(({ status, outputs }, n) => {
     if (status !== batchStatuses.ok) throw new Error(`${name}: signing gave status ${status}`);
     const message = messages[n] as Uint8Array;
     return {
@@ -92,8 +92,7 @@ function timesOf(engine: Engine, root: unknown, name: KeyTypeName, windowMs: num
       scheme,
       keyNumber: 2 * keyType + 1,
       key: made.publicKey,
-      message,
-      signature,
+      inputs: [message, ...outputs],
     };
   });
   const verifyRequest = encodeBatch(verifying);

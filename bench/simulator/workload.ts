@@ -53,7 +53,7 @@ export function workOf(algorithmName: string, callClass: 'sign' | 'verify'): Wor
   let costUs = 0;
   for (const { schemes } of algorithm.components) {
     const scheme = schemes[0];
-    if (scheme !== undefined) costUs += callClass === 'sign' ? scheme.signCostUs : scheme.verifyCostUs;
+    if (scheme !== undefined) costUs += scheme.costUs[callClass] ?? 0;
   }
   return {
     name: `${algorithm.name} ${callClass}`,

@@ -1,30 +1,37 @@
-//! The batch interface: one call signs and verifies up to 4,096 items.
+//! The batch interface: one call does up to 4,096 items.
 //!
-//! Request, little endian: u32 count, u32 responseBytes, then nine u32 an item (see `Item`), then the bytes
-//! that the items point to. Response: three u32 an item (status, signature length, nanoseconds), then the
-//! output area that sign items point to.
+//! Request, little endian: u32 count, u32 responseBytes, u32 spans, then six u32 an item (see `Item`), then two u32
+//! a span (offset, length), then the bytes that the spans point to. The spans of an item are its key, its inputs
+//! and its outputs. Response: two u32 an item (status, nanoseconds), a u32 length for each output, then the output
+//! area.
 
 use crate::failure::{Failure, Status};
-use crate::schemes::{Scheme, scheme};
-use crate::{keys, stack};
+use crate::keys::{self, Key};
+use crate::schemes::{Operations, Scheme, scheme};
+use crate::stack;
+use std::sync::Arc;
 
 /// The most a batch may hold: 4,096 ML-DSA-87 signatures take 19 MB and about a second.
 const MAX_ITEMS: usize = 4096;
-const HEADER_BYTES: usize = 8;
-const ITEM_BYTES: usize = 36;
-const RESULT_BYTES: usize = 12;
+const HEADER_BYTES: usize = 12;
+const ITEM_BYTES: usize = 24;
+const SPAN_BYTES: usize = 8;
+const RESULT_BYTES: usize = 8;
+const LENGTH_BYTES: usize = 4;
 
 const OP_SIGN: u32 = 1;
 const OP_VERIFY: u32 = 2;
 const OP_SIGN_DETERMINISTIC: u32 = 3;
+const OP_MAC: u32 = 8;
+const OP_VERIFY_MAC: u32 = 9;
 
 struct Item {
     op: u32,
     scheme: u32,
     key_number: u32,
-    key: (u32, u32),
-    message: (u32, u32),
-    signature: (u32, u32),
+    first_span: u32,
+    inputs: u32,
+    outputs: u32,
 }
 
 fn word(bytes: &[u8], index: usize) -> u32 {
@@ -38,10 +45,14 @@ impl Item {
             op: word(bytes, 0),
             scheme: word(bytes, 1),
             key_number: word(bytes, 2),
-            key: (word(bytes, 3), word(bytes, 4)),
-            message: (word(bytes, 5), word(bytes, 6)),
-            signature: (word(bytes, 7), word(bytes, 8)),
+            first_span: word(bytes, 3),
+            inputs: word(bytes, 4),
+            outputs: word(bytes, 5),
         }
+    }
+
+    fn spans(&self) -> u64 {
+        1 + u64::from(self.inputs) + u64::from(self.outputs)
     }
 }
 
@@ -66,30 +77,48 @@ fn process(root: u32, request: &[u8], response: &mut [u8]) -> Result<usize, Fail
     }
     let count = word(request, 0) as usize;
     let response_bytes = word(request, 1) as usize;
+    let spans = word(request, 2) as usize;
     if count == 0 || count > MAX_ITEMS {
         return Err(malformed("a batch has 1 to 4096 items"));
     }
-    if request.len() < HEADER_BYTES + count * ITEM_BYTES {
-        return Err(malformed("the request is shorter than its items"));
+    let spans_at = HEADER_BYTES + count * ITEM_BYTES;
+    if (request.len() as u64) < spans_at as u64 + spans as u64 * SPAN_BYTES as u64 {
+        return Err(malformed("the request is shorter than its tables"));
     }
-    if response_bytes > response.len() || response_bytes < count * RESULT_BYTES {
+    let items = &request[HEADER_BYTES..spans_at];
+    let mut outputs = 0;
+    for item in items.chunks_exact(ITEM_BYTES).map(Item::read) {
+        if u64::from(item.first_span) + item.spans() > spans as u64 {
+            return Err(malformed("an item has spans that are not there"));
+        }
+        outputs += item.outputs as usize;
+    }
+    let table_bytes = count * RESULT_BYTES + outputs * LENGTH_BYTES;
+    if response_bytes > response.len() || response_bytes < table_bytes {
         return Err(malformed("the response has no room for the results"));
     }
-    let (results, output) = response[..response_bytes].split_at_mut(count * RESULT_BYTES);
-    let items = &request[HEADER_BYTES..HEADER_BYTES + count * ITEM_BYTES];
-    let mut batch = Batch { root, request, output, results_bytes: count * RESULT_BYTES, stack_bytes: 0 };
+    let (results, output) = response[..response_bytes].split_at_mut(table_bytes);
+    let (results, mut lengths) = results.split_at_mut(count * RESULT_BYTES);
+    let mut batch = Batch { root, request, spans_at, output, table_bytes, stack_bytes: 0 };
     let mut now_ns = stack::monotonic_ns();
     for (item, result) in items.chunks_exact(ITEM_BYTES).zip(results.chunks_exact_mut(RESULT_BYTES)) {
-        let (status, written) = match batch.item(&Item::read(item), now_ns) {
+        let item = Item::read(item);
+        let (own, rest) = lengths.split_at_mut(item.outputs as usize * LENGTH_BYTES);
+        lengths = rest;
+        let (status, written) = match batch.item(&item, now_ns) {
             Ok(written) => (Status::Ok, written),
             Err(status) => (status, 0),
         };
+        // No operation has more than one output yet.
+        for (index, length) in own.chunks_exact_mut(LENGTH_BYTES).enumerate() {
+            let length_of = if index == 0 { written as u32 } else { 0 };
+            length.copy_from_slice(&length_of.to_le_bytes());
+        }
         let then_ns = now_ns;
         now_ns = stack::monotonic_ns();
         let elapsed_ns = u32::try_from(now_ns - then_ns).unwrap_or(u32::MAX);
         result[..4].copy_from_slice(&(status as u32).to_le_bytes());
-        result[4..8].copy_from_slice(&(written as u32).to_le_bytes());
-        result[8..].copy_from_slice(&elapsed_ns.to_le_bytes());
+        result[4..].copy_from_slice(&elapsed_ns.to_le_bytes());
     }
     Ok(batch.stack_bytes)
 }
@@ -97,58 +126,83 @@ fn process(root: u32, request: &[u8], response: &mut [u8]) -> Result<usize, Fail
 struct Batch<'a> {
     root: u32,
     request: &'a [u8],
-    /// The response after the results; offsets in items count from the start of the response.
+    spans_at: usize,
+    /// The response after the results; offsets in spans count from the start of the response.
     output: &'a mut [u8],
-    results_bytes: usize,
+    table_bytes: usize,
     stack_bytes: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// The number of signature bytes written (0 for a verification that holds).
+    /// The number of bytes written to the output (0 where there is none).
     fn item(&mut self, item: &Item, now_ns: u64) -> Result<usize, Status> {
         let scheme = scheme(item.scheme).ok_or(Status::BadInput)?;
-        match item.op {
-            OP_SIGN => self.sign(scheme, item, now_ns, false),
-            OP_SIGN_DETERMINISTIC => self.sign(scheme, item, now_ns, true),
-            OP_VERIFY => match (scheme.verify)(
-                self.part(item.key)?,
-                self.part(item.message)?,
-                self.part(item.signature)?,
-            ) {
-                Status::Ok => Ok(0),
-                status => Err(status),
-            },
+        match (item.op, item.inputs, item.outputs, &scheme.operations) {
+            (OP_SIGN | OP_SIGN_DETERMINISTIC, 1, 1, Operations::Signature { sign, .. }) => {
+                let message = self.input(item, 0)?;
+                let place = self.output_place(item)?;
+                let key = self.key(scheme, item, now_ns)?;
+                sign(&key.material, message, &mut self.output[place], item.op == OP_SIGN_DETERMINISTIC)
+            }
+            (OP_VERIFY, 2, 0, Operations::Signature { verify, .. }) => {
+                match verify(self.span(item, 0)?, self.input(item, 0)?, self.input(item, 1)?) {
+                    Status::Ok => Ok(0),
+                    status => Err(status),
+                }
+            }
+            (OP_MAC, 1, 1, Operations::Mac { mac, .. }) => {
+                let message = self.input(item, 0)?;
+                let place = self.output_place(item)?;
+                let key = self.key(scheme, item, now_ns)?;
+                mac(&key.material, message, &mut self.output[place])
+            }
+            (OP_VERIFY_MAC, 2, 0, Operations::Mac { verify, .. }) => {
+                let (message, tag) = (self.input(item, 0)?, self.input(item, 1)?);
+                let key = self.key(scheme, item, now_ns)?;
+                match verify(&key.material, message, tag) {
+                    Status::Ok => Ok(0),
+                    status => Err(status),
+                }
+            }
             _ => Err(Status::BadInput),
         }
     }
 
-    fn sign(
-        &mut self,
-        scheme: &Scheme,
-        item: &Item,
-        now_ns: u64,
-        deterministic: bool,
-    ) -> Result<usize, Status> {
-        let opening = self.part(item.key)?;
-        let message = self.part(item.message)?;
-        let place = range(item.signature).ok_or(Status::BadInput)?;
-        let start = place.start.checked_sub(self.results_bytes).ok_or(Status::BadInput)?;
-        let out = self.output.get_mut(start..place.end - self.results_bytes).ok_or(Status::BadInput)?;
-        let key = match keys::cached(item.key_number, now_ns) {
+    fn key(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Arc<Key>, Status> {
+        let reference = self.span(item, 0)?;
+        match keys::cached(item.key_number, now_ns) {
             Some(key) => {
                 self.stack_bytes = self.stack_bytes.max(scheme.stack_bytes);
-                key
+                Ok(key)
             }
             None => {
                 // Opening expands a key of a type that the blob names, not the item.
                 self.stack_bytes = stack::MAX_BYTES;
-                keys::open(self.root, item.key_number, opening, now_ns)?
+                keys::open(self.root, item.key_number, reference, now_ns)
             }
-        };
-        (scheme.sign)(&key.material, message, out, deterministic)
+        }
     }
 
-    fn part(&self, place: (u32, u32)) -> Result<&'a [u8], Status> {
-        range(place).and_then(|place| self.request.get(place)).ok_or(Status::BadInput)
+    fn input(&self, item: &Item, index: usize) -> Result<&'a [u8], Status> {
+        self.span(item, 1 + index)
+    }
+
+    /// Where the only output stands, in the output area.
+    fn output_place(&self, item: &Item) -> Result<std::ops::Range<usize>, Status> {
+        let place = range(self.place(item, 1 + item.inputs as usize)).ok_or(Status::BadInput)?;
+        let start = place.start.checked_sub(self.table_bytes).ok_or(Status::BadInput)?;
+        let place = start..place.end - self.table_bytes;
+        if place.end > self.output.len() { Err(Status::BadInput) } else { Ok(place) }
+    }
+
+    fn span(&self, item: &Item, index: usize) -> Result<&'a [u8], Status> {
+        range(self.place(item, index)).and_then(|place| self.request.get(place)).ok_or(Status::BadInput)
+    }
+
+    /// `process` has checked that the span is in its table.
+    fn place(&self, item: &Item, index: usize) -> (u32, u32) {
+        let table = &self.request[self.spans_at..];
+        let at = (item.first_span as usize + index) * 2;
+        (word(table, at), word(table, at + 1))
     }
 }

@@ -9,6 +9,7 @@ mod drbg;
 mod ed25519;
 mod evp;
 mod failure;
+mod hmac;
 mod keys;
 mod mac;
 mod macs;

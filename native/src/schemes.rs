@@ -5,6 +5,7 @@ use crate::drbg;
 use crate::ed25519;
 use crate::evp::{self, EvpKey, EvpKind};
 use crate::failure::{Failure, Status};
+use crate::hmac;
 use crate::keys;
 use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
 
@@ -22,16 +23,19 @@ pub enum KeyType {
     Rsa2048 = 16,
     Rsa3072 = 17,
     Rsa4096 = 18,
+    HmacSha256 = 32,
 }
 
-/// The three ways a key type is made, sealed and opened.
+/// The ways a key type is made, sealed and opened.
 enum Family {
     Ed25519,
     MlDsa(&'static ParameterSet),
     Evp(EvpKind),
+    /// Uniform bytes, without a public part.
+    Secret,
 }
 
-/// An opened private key, ready for signing.
+/// An opened private or secret key, ready for use.
 pub enum Material {
     /// seed || public key, in the arena
     Ed25519(Slot),
@@ -39,6 +43,8 @@ pub enum Material {
     MlDsa(&'static ParameterSet, Slot),
     /// an object of aws-lc, in the arena
     Evp(EvpKey),
+    /// as they are, in the arena
+    Secret(Slot),
 }
 
 /// A new key before sealing: the plaintext of the blob, in the arena, and the public key bytes.
@@ -50,7 +56,7 @@ pub struct NewKey {
 impl KeyType {
     pub fn from_id(id: u32) -> Option<KeyType> {
         use KeyType::*;
-        [Ed25519, MlDsa44, MlDsa65, MlDsa87, EcdsaP256, Rsa2048, Rsa3072, Rsa4096]
+        [Ed25519, MlDsa44, MlDsa65, MlDsa87, EcdsaP256, Rsa2048, Rsa3072, Rsa4096, HmacSha256]
             .into_iter()
             .find(|key_type| u32::from(key_type.id()) == id)
     }
@@ -69,13 +75,14 @@ impl KeyType {
             KeyType::Rsa2048 => Family::Evp(EvpKind::Rsa(2048)),
             KeyType::Rsa3072 => Family::Evp(EvpKind::Rsa(3072)),
             KeyType::Rsa4096 => Family::Evp(EvpKind::Rsa(4096)),
+            KeyType::HmacSha256 => Family::Secret,
         }
     }
 
     pub fn generate(self) -> Result<NewKey, Failure> {
         match self.family() {
-            Family::Ed25519 | Family::MlDsa(_) => {
-                // FIPS 204 xi and RFC 8032's private key are both 32 uniform bytes.
+            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => {
+                // FIPS 204 xi, RFC 8032's private key and the keys of symmetric schemes are all 32 uniform bytes.
                 let mut seed = keys::alloc(ed25519::SEED_BYTES)?;
                 drbg::fill(seed.bytes_mut())?;
                 self.expand_new(seed)
@@ -93,10 +100,14 @@ impl KeyType {
     /// A key brought from outside: `secret` is the plaintext that a sealed blob of this type holds.
     pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
         match self.family() {
-            Family::Ed25519 | Family::MlDsa(_) if secret.bytes().len() == ed25519::SEED_BYTES => {
+            Family::Ed25519 | Family::MlDsa(_) | Family::Secret
+                if secret.bytes().len() == ed25519::SEED_BYTES =>
+            {
                 self.expand_new(secret)
             }
-            Family::Ed25519 | Family::MlDsa(_) => Err(Failure::argument("a seed has 32 bytes")),
+            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => {
+                Err(Failure::argument("a seed or secret key has 32 bytes"))
+            }
             Family::Evp(kind) => encode(
                 &parse_pkcs8(secret.bytes(), kind)?
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
@@ -112,6 +123,7 @@ impl KeyType {
                 set.expand(seed.bytes(), keys::alloc(set.secret_key_bytes)?.bytes_mut(), &mut public_key)?;
                 public_key
             }
+            Family::Secret => Vec::new(),
             Family::Evp(_) => return Err(Failure::new("INTERNAL", "this key type has no seed")),
         };
         Ok(NewKey { secret: seed, public_key })
@@ -135,7 +147,8 @@ impl KeyType {
                 let key = parse_pkcs8(bytes, kind).map_err(|_| Status::Internal)?;
                 key.map(Material::Evp).ok_or(Status::KeyUnusable)
             }
-            Family::Ed25519 | Family::MlDsa(_) => Err(Status::KeyUnusable),
+            Family::Secret if bytes.len() == hmac::KEY_BYTES => Ok(Material::Secret(plaintext)),
+            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => Err(Status::KeyUnusable),
         }
     }
 }
@@ -162,59 +175,95 @@ type Sign = fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>;
 /// Public key, message, signature.
 type Verify = fn(&[u8], &[u8], &[u8]) -> Status;
 
-/// One way of signing.
+/// Key, message, output; the tag stands at the front of the output.
+type Mac = fn(&Material, &[u8], &mut [u8]) -> Result<usize, Status>;
+/// Key, message, tag.
+type VerifyMac = fn(&Material, &[u8], &[u8]) -> Status;
+
+pub enum Operations {
+    Signature { sign: Sign, verify: Verify },
+    Mac { mac: Mac, verify: VerifyMac },
+}
+
+/// One way to use keys.
 pub struct Scheme {
     id: u32,
     /// How far the library's stack frames reach below ours, rounded up; what is cleared afterwards. Measured
     /// by the tests in src/stack.rs.
     pub stack_bytes: usize,
-    pub sign: Sign,
-    pub verify: Verify,
+    pub operations: Operations,
 }
 
-static SCHEMES: [Scheme; 7] = [
-    Scheme { id: 1, stack_bytes: 16 << 10, sign: sign_ed25519, verify: ed25519::verify },
+static SCHEMES: [Scheme; 8] = [
+    Scheme {
+        id: 1,
+        stack_bytes: 16 << 10,
+        operations: Operations::Signature { sign: sign_ed25519, verify: ed25519::verify },
+    },
     Scheme {
         id: 2,
         stack_bytes: 128 << 10,
-        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_44, key, message, out, deterministic),
-        verify: |key, message, signature| ML_DSA_44.verify(key, message, signature),
+        operations: Operations::Signature {
+            sign: |key, message, out, deterministic| {
+                sign_ml_dsa(&ML_DSA_44, key, message, out, deterministic)
+            },
+            verify: |key, message, signature| ML_DSA_44.verify(key, message, signature),
+        },
     },
     Scheme {
         id: 3,
         stack_bytes: 128 << 10,
-        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_65, key, message, out, deterministic),
-        verify: |key, message, signature| ML_DSA_65.verify(key, message, signature),
+        operations: Operations::Signature {
+            sign: |key, message, out, deterministic| {
+                sign_ml_dsa(&ML_DSA_65, key, message, out, deterministic)
+            },
+            verify: |key, message, signature| ML_DSA_65.verify(key, message, signature),
+        },
     },
     Scheme {
         id: 4,
         stack_bytes: 192 << 10,
-        sign: |key, message, out, deterministic| sign_ml_dsa(&ML_DSA_87, key, message, out, deterministic),
-        verify: |key, message, signature| ML_DSA_87.verify(key, message, signature),
+        operations: Operations::Signature {
+            sign: |key, message, out, deterministic| {
+                sign_ml_dsa(&ML_DSA_87, key, message, out, deterministic)
+            },
+            verify: |key, message, signature| ML_DSA_87.verify(key, message, signature),
+        },
     },
     Scheme {
         id: 5,
         stack_bytes: 16 << 10,
-        sign: |key, message, out, deterministic| {
-            randomised(deterministic)?;
-            evp_key(key)?.sign_ecdsa(message, out)
+        operations: Operations::Signature {
+            sign: |key, message, out, deterministic| {
+                randomised(deterministic)?;
+                evp_key(key)?.sign_ecdsa(message, out)
+            },
+            verify: evp::verify_ecdsa,
         },
-        verify: evp::verify_ecdsa,
     },
     Scheme {
         id: 6,
         stack_bytes: 64 << 10,
-        sign: |key, message, out, deterministic| {
-            randomised(deterministic)?;
-            evp_key(key)?.sign_pss(message, out)
+        operations: Operations::Signature {
+            sign: |key, message, out, deterministic| {
+                randomised(deterministic)?;
+                evp_key(key)?.sign_pss(message, out)
+            },
+            verify: evp::verify_pss,
         },
-        verify: evp::verify_pss,
     },
     Scheme {
         id: 7,
         stack_bytes: 64 << 10,
-        sign: |key, message, out, _| evp_key(key)?.sign_pkcs1(message, out),
-        verify: evp::verify_pkcs1,
+        operations: Operations::Signature {
+            sign: |key, message, out, _| evp_key(key)?.sign_pkcs1(message, out),
+            verify: evp::verify_pkcs1,
+        },
+    },
+    Scheme {
+        id: 32,
+        stack_bytes: 16 << 10,
+        operations: Operations::Mac { mac: mac_hmac, verify: verify_hmac },
     },
 ];
 
@@ -254,4 +303,19 @@ fn evp_key(key: &Material) -> Result<&EvpKey, Status> {
 /// ECDSA and PSS draw from aws-lc's own generator: a deterministic signature cannot be had.
 fn randomised(deterministic: bool) -> Result<(), Status> {
     if deterministic { Err(Status::BadInput) } else { Ok(()) }
+}
+
+fn secret(key: &Material) -> Result<&[u8], Status> {
+    match key {
+        Material::Secret(bytes) => Ok(bytes.bytes()),
+        _ => Err(Status::KeyUnusable),
+    }
+}
+
+fn mac_hmac(key: &Material, message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
+    hmac::mac(secret(key)?, message, out)
+}
+
+fn verify_hmac(key: &Material, message: &[u8], tag: &[u8]) -> Status {
+    secret(key).map_or_else(|status| status, |key| hmac::verify(key, message, tag))
 }

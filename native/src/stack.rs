@@ -77,7 +77,7 @@ pub fn monotonic_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schemes::{KeyType, scheme};
+    use crate::schemes::{KeyType, Operations, scheme};
     use crate::{keys, root, seal};
 
     const PAINTED_BYTES: usize = 1 << 20;
@@ -113,9 +113,16 @@ mod tests {
         on_large_stack(|| {
             let root = root::random().unwrap();
             let root_key = root::get(root).unwrap();
-            for (type_id, scheme_ids) in
-                [(1, &[1][..]), (2, &[2]), (3, &[3]), (4, &[4]), (5, &[5]), (16, &[6, 7]), (18, &[6, 7])]
-            {
+            for (type_id, scheme_ids) in [
+                (1, &[1][..]),
+                (2, &[2]),
+                (3, &[3]),
+                (4, &[4]),
+                (5, &[5]),
+                (16, &[6, 7]),
+                (18, &[6, 7]),
+                (32, &[32]),
+            ] {
                 let key_type = KeyType::from_id(type_id).unwrap();
                 let mut opening = vec![1, 0, b't', 1, 0, b'a'];
                 let making = depth(|| {
@@ -131,7 +138,15 @@ mod tests {
                     let deepest = (0..50)
                         .map(|_| {
                             depth(|| {
-                                _ = (scheme.sign)(&key.material, &[7; 32], &mut signature, false).unwrap()
+                                _ = match &scheme.operations {
+                                    Operations::Signature { sign, .. } => {
+                                        sign(&key.material, &[7; 32], &mut signature, false)
+                                    }
+                                    Operations::Mac { mac, .. } => {
+                                        mac(&key.material, &[7; 32], &mut signature)
+                                    }
+                                }
+                                .unwrap()
                             })
                         })
                         .max()

@@ -1,4 +1,7 @@
-/** Numbers of the key types that an engine generates; part of the sealed format, never reused. */
+/**
+ * Numbers of the key types that an engine generates; part of the sealed format, never reused. From 32 on: secret keys,
+ * which have no public part.
+ */
 export const keyTypes = {
   ed25519: 1,
   'ml-dsa-44': 2,
@@ -8,11 +11,12 @@ export const keyTypes = {
   'rsa-2048': 16,
   'rsa-3072': 17,
   'rsa-4096': 18,
+  'hmac-sha256': 32,
 } as const;
 export type KeyTypeName = keyof typeof keyTypes;
 export type KeyType = (typeof keyTypes)[KeyTypeName];
 
-/** Numbers of the signature schemes that a batch item names. */
+/** Numbers of the schemes that a batch item names: ways to use a key. */
 export const schemes = {
   /** RFC 8032, pure. */
   ed25519: 1,
@@ -26,6 +30,8 @@ export const schemes = {
   ps256: 6,
   /** RFC 8017 RSASSA-PKCS1-v1_5, SHA-256: JWA RS256. */
   rs256: 7,
+  /** RFC 2104 with SHA-256, a tag of 32 bytes. */
+  'hmac-sha256': 32,
 } as const;
 export type SchemeName = keyof typeof schemes;
 export type Scheme = (typeof schemes)[SchemeName];

@@ -1,16 +1,15 @@
-import type { Algorithm, Component, SignatureScheme } from './descriptor.ts';
+import type { Algorithm, Component, SchemeEntry } from './descriptor.ts';
 import { type KeyType, keyTypes, type Scheme, schemes } from './ids.ts';
 
-const signing = ['sign', 'verify'] as const;
-
+/** A way to sign, and what signing and verifying cost. */
 function scheme(
   alg: string,
   id: Scheme,
-  maxSignatureBytes: number,
+  maxOutputBytes: number,
   signCostUs: number,
   verifyCostUs: number,
-): SignatureScheme {
-  return { alg, scheme: id, maxSignatureBytes, signCostUs, verifyCostUs };
+): SchemeEntry {
+  return { alg, scheme: id, maxOutputBytes, costUs: { sign: signCostUs, verify: verifyCostUs } };
 }
 
 const postQuantumTypes: ReadonlySet<KeyType> = new Set([
@@ -19,10 +18,10 @@ const postQuantumTypes: ReadonlySet<KeyType> = new Set([
   keyTypes['ml-dsa-87'],
 ]);
 
-function component(keyType: KeyType, spkiPrefixHex: string, ...ways: Component['schemes']): Component {
+function component(keyType: KeyType, spkiPrefixHex: string, ...schemes: Component['schemes']): Component {
   return {
     keyType,
-    schemes: ways,
+    schemes,
     spkiPrefix: Buffer.from(spkiPrefixHex, 'hex'),
     postQuantum: postQuantumTypes.has(keyType),
   };
@@ -65,41 +64,57 @@ function rsa(keyType: KeyType, modulusBytes: number, signCostUs: number, verifyC
   );
 }
 
-/** One line per algorithm. */
+const hmacSha256: Component = {
+  keyType: keyTypes['hmac-sha256'],
+  schemes: [
+    {
+      alg: 'hmac-sha256',
+      scheme: schemes['hmac-sha256'],
+      maxOutputBytes: 32,
+      costUs: { mac: 2, verify_mac: 2 },
+    },
+  ],
+  spkiPrefix: undefined,
+  // Grover's search leaves 128 bits of a key of 256.
+  postQuantum: true,
+};
+
+/** One entry per algorithm, of whatever kind. */
 export const registry: readonly Algorithm[] = [
-  { name: 'ed25519', aliases: [], usages: signing, components: [ed25519], slowGeneration: false },
-  { name: 'ml-dsa-44', aliases: [], usages: signing, components: [mlDsa44], slowGeneration: false },
-  { name: 'ml-dsa-65', aliases: ['ml-dsa'], usages: signing, components: [mlDsa65], slowGeneration: false },
-  { name: 'ml-dsa-87', aliases: [], usages: signing, components: [mlDsa87], slowGeneration: false },
+  { name: 'ed25519', aliases: [], kind: 'signature', components: [ed25519], slowGeneration: false },
+  { name: 'ml-dsa-44', aliases: [], kind: 'signature', components: [mlDsa44], slowGeneration: false },
+  { name: 'ml-dsa-65', aliases: ['ml-dsa'], kind: 'signature', components: [mlDsa65], slowGeneration: false },
+  { name: 'ml-dsa-87', aliases: [], kind: 'signature', components: [mlDsa87], slowGeneration: false },
   {
     name: 'ed25519+ml-dsa-65',
     aliases: [],
-    usages: signing,
+    kind: 'signature',
     components: [ed25519, mlDsa65],
     slowGeneration: false,
   },
-  { name: 'ecdsa-p256', aliases: [], usages: signing, components: [ecdsaP256], slowGeneration: false },
+  { name: 'ecdsa-p256', aliases: [], kind: 'signature', components: [ecdsaP256], slowGeneration: false },
   {
     name: 'rsa-2048',
     aliases: [],
-    usages: signing,
+    kind: 'signature',
     components: [rsa(keyTypes['rsa-2048'], 256, 550, 25)],
     slowGeneration: true,
   },
   {
     name: 'rsa-3072',
     aliases: [],
-    usages: signing,
+    kind: 'signature',
     components: [rsa(keyTypes['rsa-3072'], 384, 1700, 45)],
     slowGeneration: true,
   },
   {
     name: 'rsa-4096',
     aliases: [],
-    usages: signing,
+    kind: 'signature',
     components: [rsa(keyTypes['rsa-4096'], 512, 3800, 75)],
     slowGeneration: true,
   },
+  { name: 'hmac-sha256', aliases: [], kind: 'mac', components: [hmacSha256], slowGeneration: false },
 ];
 
 const byName = new Map<string, Algorithm>();

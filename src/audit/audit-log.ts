@@ -12,8 +12,11 @@ export interface AuditEvent {
   /** Who: a pseudonymous subject, at most 512 characters. */
   readonly actor: string;
   readonly alg: string;
-  /** The 32-byte BLAKE3 digest of the payload in hex; undefined where there is no input, or the input is secret. */
-  readonly digestHex: string | undefined;
+  /**
+   * The 32-byte BLAKE3 digest of the payload in hex, or `sha256:` and that digest of a message that came whole; undefined
+   * where there is no input, or the input is secret.
+   */
+  readonly inputDigest: string | undefined;
   /** Without the version: the sequence numbers are the key's. */
   readonly keyId: string;
   readonly keyVersion: number;

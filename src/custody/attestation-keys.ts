@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import { StartError } from '../core/start-error.ts';
 import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
-import { batchOps, batchStatuses } from '../engine/batch.ts';
+import { batchOps } from '../engine/batch.ts';
 import type { Engine, RootRef } from '../engine/engine.ts';
 import { buildKeyReference } from '../engine/key-reference.ts';
 import { createCostMeter } from '../queue/cost-meter.ts';
@@ -55,18 +55,18 @@ export function signWith(
   const meter = createCostMeter(100);
   return async (message) => {
     const offeredAtMs = clock.monotonicMs();
-    const item = { op: batchOps.sign, scheme: key.scheme, keyNumber: 0, key: key.opening, message };
-    const [outcome] = await lane.runAll([{ callClass: 'manage', items: [item], meters: [meter] }], {
+    const item = { op: batchOps.sign, scheme: key.scheme, keyNumber: 0, key: key.opening, inputs: [message] };
+    const [outcome] = await lane.runAll([{ kind: 'sign', items: [item], meters: [meter] }], {
       tenant: attestationTenant,
       offeredAtMs,
       deadlineAtMs: offeredAtMs + signDeadlineMs,
       cancellation: createCancellation(),
       ownWork: true,
     });
-    const result = outcome?.ok === true ? outcome.value[0] : undefined;
-    if (result?.status !== batchStatuses.ok) throw new Error('the attestation key did not sign');
+    const signature = outcome?.ok === true ? outcome.value[0]?.outputs[0] : undefined;
+    if (signature === undefined) throw new Error('the attestation key did not sign');
     // A view into the whole batch's answer.
-    return Uint8Array.from(result.signature);
+    return Uint8Array.from(signature);
   };
 }
 

@@ -23,11 +23,17 @@ export function isOfOnePiece(
   opening: Uint8Array,
   publicKey: Uint8Array,
 ): boolean | undefined {
-  const signed = runOne(engine, root, { op: batchOps.sign, scheme, keyNumber: 0, key: opening, message });
+  const signed = runOne(engine, root, {
+    op: batchOps.sign,
+    scheme,
+    keyNumber: 0,
+    key: opening,
+    inputs: [message],
+  });
   if (signed.status === batchStatuses.keyUnusable) return undefined;
   if (signed.status !== batchStatuses.ok) throw new StartError('a private key in the store cannot be tried');
-  const { signature } = signed;
-  const item = { op: batchOps.verify, scheme, keyNumber: 0, key: publicKey, message, signature };
+  const inputs = [message, ...signed.outputs];
+  const item = { op: batchOps.verify, scheme, keyNumber: 0, key: publicKey, inputs };
   return runOne(engine, root, item).status === batchStatuses.ok;
 }
 

@@ -1,25 +1,36 @@
-import type { Algorithm, SignatureScheme } from '../algorithms/descriptor.ts';
+import type { Algorithm, SchemeEntry } from '../algorithms/descriptor.ts';
+import type { WorkKind } from '../algorithms/work-kinds.ts';
 import { type CostMeter, createCostMeter } from '../queue/cost-meter.ts';
 
-/** The meters of one signature scheme of one key type. */
-export interface SchemeCosts {
-  readonly sign: CostMeter;
-  readonly verify: CostMeter;
+/** A meter for each kind of work of each scheme, found by the entry itself. */
+export interface CostTable {
+  /** `inputBytes`: of the message; longer ones are metered apart, as their price is the bytes'. */
+  meterOf(scheme: SchemeEntry, kind: WorkKind, inputBytes: number): CostMeter;
 }
 
-/** A meter for each way to sign of each algorithm, found by the descriptor itself. */
-export type CostTable = ReadonlyMap<SignatureScheme, SchemeCosts>;
+/** Borders of size classes, in bytes: hashing takes about 2 us a KiB, so that each class varies by some 15 us at most. */
+const sizeClassBytes = [1_024, 8_192, 65_536];
+/** Of what a KiB of input adds to a first guess, in microseconds: SHA-256 without SHA extensions. */
+const costUsPerKiB = 2;
 
 export function createCostTable(algorithms: readonly Algorithm[]): CostTable {
-  const table = new Map<SignatureScheme, SchemeCosts>();
-  for (const { components } of algorithms) {
-    for (const scheme of components.flatMap((component) => component.schemes)) {
-      if (table.has(scheme)) continue;
-      table.set(scheme, {
-        sign: createCostMeter(scheme.signCostUs),
-        verify: createCostMeter(scheme.verifyCostUs),
-      });
+  const table = new Map<SchemeEntry, Map<WorkKind, readonly CostMeter[]>>();
+  for (const scheme of algorithms.flatMap(({ components }) => components.flatMap(({ schemes }) => schemes))) {
+    const meters = new Map<WorkKind, readonly CostMeter[]>();
+    for (const [kind, costUs] of Object.entries(scheme.costUs)) {
+      const ofClass = (bytes: number) => createCostMeter(costUs + (bytes / 1_024) * costUsPerKiB);
+      meters.set(kind as WorkKind, [createCostMeter(costUs), ...sizeClassBytes.map(ofClass)]);
     }
+    table.set(scheme, meters);
   }
-  return table;
+  return {
+    meterOf(scheme, kind, inputBytes) {
+      let sizeClass = 0;
+      while (sizeClass < sizeClassBytes.length && inputBytes > (sizeClassBytes[sizeClass] as number))
+        sizeClass++;
+      const meter = table.get(scheme)?.get(kind)?.[sizeClass];
+      if (meter === undefined) throw new RangeError('the scheme does not do this kind of work');
+      return meter;
+    },
+  };
 }

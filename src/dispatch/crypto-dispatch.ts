@@ -1,3 +1,4 @@
+import { type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import {
@@ -125,7 +126,9 @@ function sliceByCost(calls: readonly CryptoCall[]): CryptoCall[][] {
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
 
 /** Items that stay together, in one job. */
-export type BatchWork = Pick<CryptoCall, 'callClass' | 'items' | 'meters'>;
+export interface BatchWork extends Pick<CryptoCall, 'items' | 'meters'> {
+  readonly kind: WorkKind;
+}
 
 /** For whom, since when and until when. */
 export type CallTerms = Pick<
@@ -164,7 +167,7 @@ export function createCryptoDispatch(
   queueOf: (tenant: string) => string,
 ): CryptoDispatch {
   const offer = (
-    { callClass, items, meters }: BatchWork,
+    { kind, items, meters }: BatchWork,
     costUs: number,
     { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false }: CallTerms,
     settle: (outcome: Result<readonly BatchResult[]>) => void,
@@ -177,7 +180,7 @@ export function createCryptoDispatch(
     const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
     const offered = lane.offer({
       tenant: queueOf(tenant),
-      callClass,
+      callClass: workKinds[kind].callClass,
       costUs,
       offeredAtMs,
       deadlineAtMs,
@@ -221,7 +224,7 @@ function costOf({ meters }: BatchWork): number {
 }
 
 interface Pack {
-  readonly work: { callClass: BatchWork['callClass']; items: BatchItem[]; meters: CostMeter[] };
+  readonly work: { kind: WorkKind; items: BatchItem[]; meters: CostMeter[] };
   /** Items of each work in it. */
   readonly sizes: number[];
   costUs: number;
@@ -232,8 +235,8 @@ function packWorks(works: readonly BatchWork[]): Pack[] {
   let last: Pack | undefined;
   for (const work of works) {
     const costUs = costOf(work);
-    if (last === undefined || last.work.callClass !== work.callClass || last.costUs + costUs > packedCostUs) {
-      last = { work: { callClass: work.callClass, items: [], meters: [] }, sizes: [], costUs: 0 };
+    if (last === undefined || last.work.kind !== work.kind || last.costUs + costUs > packedCostUs) {
+      last = { work: { kind: work.kind, items: [], meters: [] }, sizes: [], costUs: 0 };
       packs.push(last);
     }
     last.work.items.push(...work.items);

@@ -4,38 +4,48 @@ import { type Scheme, schemes } from './engine.ts';
  * The layout of a batch, read by both engines, the workers and the main thread. Every number is an unsigned 32-bit
  * little-endian word; both arrays begin on a multiple of four bytes.
  *
- * Request:  count (1..4096) | responseBytes | count x (op, scheme, keyNumber, keyOffset, keyLength, messageOffset,
- *           messageLength, signatureOffset, signatureLength) | bytes that the offsets point at.
- *           A signature to make has its place and room in the response; all other offsets point into the request.
- * Response: count x (status, signatureLength, elapsedNs) | room for signatures.
+ * Request:  count (1..4096) | responseBytes | spans | count x (op, scheme, keyNumber, firstSpan, inputs, outputs)
+ *           | spans x (offset, length) | bytes that the spans point at.
+ *           The spans of an item are its key, its inputs and its outputs, in this order. Outputs have their place and room
+ *           in the response; all others lie in the request.
+ * Response: count x (status, elapsedNs) | a length for each output of all items, in their order | room for outputs.
  */
-export const batchHeaderWords = 2;
-export const itemWords = 9;
-export const resultWords = 3;
+export const batchHeaderWords = 3;
+export const itemWords = 6;
+export const spanWords = 2;
+export const resultWords = 2;
 
 /** 4096 items keep the table of a request under 150 KiB and one batch under a second of Ed25519 on one core. */
 export const maxBatchItems = 4096;
 
+/** Numbers of the operations. What an item of each takes and gives stands beside it. */
 export const batchOps = {
+  /** message -> signature */
   sign: 1,
+  /** message, signature -> nothing; the key is the public one */
   verify: 2,
   /** ML-DSA with rnd = 0 (FIPS 204, section 3.4), for test vectors only; other schemes: like `sign`. */
   signDeterministic: 3,
+  /** message -> tag */
+  mac: 8,
+  /** message, tag -> nothing */
+  verifyMac: 9,
 } as const;
+export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
 export const batchStatuses = {
   ok: 0,
-  /** The signature is not one of this key over this message; also for wrong lengths and malformed encodings. */
+  /** The signature or tag is not one of this key over this message; also for wrong lengths and malformed encodings. */
   signatureInvalid: 1,
-  /** Sign: the opening does not open (tenant, aad, root or blob), or its key type does not fit the scheme. Verify: no public key of the scheme. */
+  /** The key reference does not open (tenant, aad, root or blob), or its key type does not fit the scheme; verify: no public key of the scheme. */
   keyUnusable: 2,
-  /** Offsets or sizes out of range, unknown op or scheme, too little room for the signature. */
+  /** Offsets or sizes out of range, unknown op or scheme, one that does not fit the other, too little room. */
   badInput: 3,
   internal: 4,
 } as const;
 export type BatchStatus = (typeof batchStatuses)[keyof typeof batchStatuses];
 
-/** The most bytes that a signature of the scheme takes, which is the room that a sign item has to offer. */
+/** The most bytes that a signature or tag of the scheme takes, which is the room that its item has to offer. */
 export const maxSignatureBytes: Readonly<Record<Scheme, number>> = {
   [schemes.ed25519]: 64,
   [schemes['ml-dsa-44']]: 2420,
@@ -46,39 +56,46 @@ export const maxSignatureBytes: Readonly<Record<Scheme, number>> = {
   // As long as the modulus; this is RSA-4096. A smaller key takes less.
   [schemes.ps256]: 512,
   [schemes.rs256]: 512,
+  [schemes['hmac-sha256']]: 32,
 };
 
-export interface SignItem {
-  readonly op: typeof batchOps.sign | typeof batchOps.signDeterministic;
+/** Room for each output of an item, in bytes. */
+type OutputRoom = (scheme: Scheme, inputs: readonly Uint8Array[]) => readonly number[];
+
+const noOutput: readonly number[] = [];
+/** Made once for each scheme: this stands on the way of every signature. */
+const signatureRoom = new Map<Scheme, readonly number[]>(
+  Object.values(schemes).map((scheme) => [scheme, [maxSignatureBytes[scheme]]]),
+);
+const oneSignature: OutputRoom = (scheme) => signatureRoom.get(scheme) ?? noOutput;
+
+const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
+  [batchOps.sign]: oneSignature,
+  [batchOps.signDeterministic]: oneSignature,
+  [batchOps.verify]: () => noOutput,
+  [batchOps.mac]: oneSignature,
+  [batchOps.verifyMac]: () => noOutput,
+};
+
+export interface BatchItem {
+  readonly op: BatchOp;
   readonly scheme: Scheme;
   /** Process-unique number of the key version, never reused; 0: the opened key is not cached. */
   readonly keyNumber: number;
-  /** The opening of the key, see opening.ts. */
+  /** The key reference (key-reference.ts) of a private or secret key, or the public key in its standard bytes. */
   readonly key: Uint8Array;
-  readonly message: Uint8Array;
+  readonly inputs: readonly Uint8Array[];
 }
-
-export interface VerifyItem {
-  readonly op: typeof batchOps.verify;
-  readonly scheme: Scheme;
-  readonly keyNumber: number;
-  /** The public key in its standard bytes, see GeneratedKey. */
-  readonly key: Uint8Array;
-  readonly message: Uint8Array;
-  readonly signature: Uint8Array;
-}
-
-export type BatchItem = SignItem | VerifyItem;
 
 export interface BatchResult {
   readonly status: BatchStatus;
-  /** A view into the response, not a copy; empty for a verification and for every status but ok. */
-  readonly signature: Uint8Array;
+  /** Views into the response, not copies; none for every status but ok. */
+  readonly outputs: readonly Uint8Array[];
   readonly elapsedNs: number;
 }
 
 const wordBytes = 4;
-const nothing = new Uint8Array(0);
+const nothing: readonly Uint8Array[] = [];
 
 /** Lays `items` out in one new ArrayBuffer, whose ownership may be transferred. Throws RangeError outside 1..4096 items. */
 export function encodeBatch(items: readonly BatchItem[]): Uint8Array {
@@ -115,104 +132,160 @@ function shareBuffer(
 
 function requestBytesOf(items: readonly BatchItem[]): number {
   if (items.length < 1 || items.length > maxBatchItems) throw new RangeError('a batch has 1 to 4096 items');
-  let bytes = tableBytesOf(items);
-  for (const item of items) {
-    bytes += item.key.length + item.message.length;
-    if (item.op === batchOps.verify) bytes += item.signature.length;
+  let spans = 0;
+  let bytes = 0;
+  for (const { op, scheme, key, inputs } of items) {
+    spans += 1 + inputs.length + outputRooms[op](scheme, inputs).length;
+    bytes += key.length;
+    for (const input of inputs) bytes += input.length;
   }
-  return bytes;
+  return tableBytesOf(items.length, spans) + bytes;
 }
 
-function tableBytesOf({ length }: readonly BatchItem[]): number {
-  return (batchHeaderWords + length * itemWords) * wordBytes;
+function tableBytesOf(count: number, spans: number): number {
+  return (batchHeaderWords + count * itemWords + spans * spanWords) * wordBytes;
 }
 
 function writeBatch(items: readonly BatchItem[], request: Uint8Array): void {
-  const tableBytes = tableBytesOf(items);
+  let spans = 0;
+  let outputs = 0;
+  for (const { op, scheme, inputs } of items) {
+    const ownOutputs = outputRooms[op](scheme, inputs).length;
+    spans += 1 + inputs.length + ownOutputs;
+    outputs += ownOutputs;
+  }
+  const tableBytes = tableBytesOf(items.length, spans);
   const words = new Uint32Array(request.buffer, request.byteOffset, tableBytes / wordBytes);
   let end = tableBytes;
-  let responseEnd = resultTableBytes(items.length);
+  let responseEnd = resultTableBytes(items.length, outputs);
   let at = batchHeaderWords;
-  for (const item of items) {
-    words[at] = item.op;
-    words[at + 1] = item.scheme;
-    words[at + 2] = item.keyNumber;
-    words[at + 3] = end;
-    words[at + 4] = item.key.length;
-    request.set(item.key, end);
-    end += item.key.length;
-    words[at + 5] = end;
-    words[at + 6] = item.message.length;
-    request.set(item.message, end);
-    end += item.message.length;
-    if (item.op === batchOps.verify) {
-      words[at + 7] = end;
-      words[at + 8] = item.signature.length;
-      request.set(item.signature, end);
-      end += item.signature.length;
-    } else {
-      const room = maxSignatureBytes[item.scheme];
-      words[at + 7] = responseEnd;
-      words[at + 8] = room;
-      responseEnd += room;
-    }
+  let span = 0;
+  let spanAt = batchHeaderWords + items.length * itemWords;
+  const place = (bytes: Uint8Array): void => {
+    words[spanAt] = end;
+    words[spanAt + 1] = bytes.length;
+    request.set(bytes, end);
+    end += bytes.length;
+    spanAt += spanWords;
+  };
+  for (const { op, scheme, keyNumber, key, inputs } of items) {
+    const rooms = outputRooms[op](scheme, inputs);
+    words[at] = op;
+    words[at + 1] = scheme;
+    words[at + 2] = keyNumber;
+    words[at + 3] = span;
+    words[at + 4] = inputs.length;
+    words[at + 5] = rooms.length;
     at += itemWords;
+    span += 1 + inputs.length + rooms.length;
+    place(key);
+    for (const input of inputs) place(input);
+    for (const room of rooms) {
+      words[spanAt] = responseEnd;
+      words[spanAt + 1] = room;
+      responseEnd += room;
+      spanAt += spanWords;
+    }
   }
   words[0] = items.length;
   words[1] = responseEnd;
+  words[2] = spans;
+}
+
+/** Throws RangeError when the array is too short to say so. */
+function responseBytesOf(request: Uint8Array): number {
+  return wordsOf(request, batchHeaderWords)[1] as number;
 }
 
 /** A response array of the size that the request asks for. */
 export function responseFor(request: Uint8Array): Uint8Array {
-  return new Uint8Array(readBatchHeader(request).responseBytes);
+  return new Uint8Array(responseBytesOf(request));
 }
 
 /** The same for several requests; the responses share one ArrayBuffer. */
 export function responsesFor(requests: readonly Uint8Array[]): Uint8Array[] {
-  return shareBuffer(requests.map((request) => readBatchHeader(request).responseBytes));
+  return shareBuffer(requests.map(responseBytesOf));
 }
 
-/** The results of `items` (the very array that was encoded) in order; signatures are views into `response`. */
+/** The results of `items` (the very array that was encoded) in order; outputs are views into `response`. */
 export function readResults(items: readonly BatchItem[], response: Uint8Array): BatchResult[] {
-  const words = wordsOf(response, items.length * resultWords);
-  let room = resultTableBytes(items.length);
-  return items.map((item, index) => {
+  let count = 0;
+  for (const { op, scheme, inputs } of items) count += outputRooms[op](scheme, inputs).length;
+  const words = wordsOf(response, items.length * resultWords + count);
+  let room = resultTableBytes(items.length, count);
+  let lengthAt = items.length * resultWords;
+  return items.map(({ op, scheme, inputs }, index) => {
     const at = index * resultWords;
-    const place = room;
-    if (item.op !== batchOps.verify) room += maxSignatureBytes[item.scheme];
-    const length = words[at + 1] as number;
-    return {
-      status: words[at] as BatchStatus,
-      signature: length === 0 ? nothing : response.subarray(place, place + length),
-      elapsedNs: words[at + 2] as number,
-    };
+    const status = words[at] as BatchStatus;
+    const rooms = outputRooms[op](scheme, inputs);
+    let outputs = nothing;
+    if (rooms.length > 0) {
+      if (status === batchStatuses.ok) outputs = viewsOf(response, room, rooms, words, lengthAt);
+      for (const bytes of rooms) room += bytes;
+      lengthAt += rooms.length;
+    }
+    return { status, outputs, elapsedNs: words[at + 1] as number };
+  });
+}
+
+function viewsOf(
+  response: Uint8Array,
+  start: number,
+  rooms: readonly number[],
+  words: Uint32Array,
+  lengthAt: number,
+): Uint8Array[] {
+  let place = start;
+  return rooms.map((room, index) => {
+    const view = response.subarray(place, place + (words[lengthAt + index] as number));
+    place += room;
+    return view;
   });
 }
 
 export interface BatchHeader {
   readonly count: number;
   readonly responseBytes: number;
-  /** The request's table, header included. */
+  readonly spans: number;
+  /** Outputs of all items. */
+  readonly outputs: number;
+  /** The request's tables, header included. */
   readonly words: Uint32Array;
 }
 
 /** Reads the head of a request. Throws RangeError when the array is malformed as a whole. */
 export function readBatchHeader(request: Uint8Array): BatchHeader {
-  const [count, responseBytes] = wordsOf(request, batchHeaderWords) as unknown as [number, number];
+  const [count, responseBytes, spans] = wordsOf(request, batchHeaderWords) as unknown as [
+    number,
+    number,
+    number,
+  ];
   if (count < 1 || count > maxBatchItems) throw new RangeError('a batch has 1 to 4096 items');
-  if (responseBytes < resultTableBytes(count)) throw new RangeError('the response cannot hold the results');
-  return { count, responseBytes, words: wordsOf(request, batchHeaderWords + count * itemWords) };
+  const tableWords = batchHeaderWords + count * itemWords + spans * spanWords;
+  if (request.length < tableWords * wordBytes) throw new RangeError('the array is too short');
+  const words = wordsOf(request, tableWords);
+  let outputs = 0;
+  for (let item = 0; item < count; item++) {
+    const at = batchHeaderWords + item * itemWords;
+    const ownSpans = 1 + (words[at + 4] as number) + (words[at + 5] as number);
+    if ((words[at + 3] as number) + ownSpans > spans)
+      throw new RangeError('an item has spans that are not there');
+    outputs += words[at + 5] as number;
+  }
+  if (responseBytes < resultTableBytes(count, outputs))
+    throw new RangeError('the response cannot hold the results');
+  return { count, responseBytes, spans, outputs, words };
 }
 
-/** The status words of a response to `count` items. Throws RangeError when the array is not of `responseBytes` bytes. */
+/** The status and length words of a response. Throws RangeError when the array is not of `responseBytes` bytes. */
 export function resultTable(response: Uint8Array, header: BatchHeader): Uint32Array {
   if (response.length < header.responseBytes) throw new RangeError('the response is too short');
-  return wordsOf(response, header.count * resultWords);
+  return wordsOf(response, header.count * resultWords + header.outputs);
 }
 
-/** Where the room for signatures begins in a response, in bytes. */
-export function resultTableBytes(count: number): number {
-  return count * resultWords * wordBytes;
+/** Where the room for outputs begins in a response, in bytes. */
+export function resultTableBytes(count: number, outputs: number): number {
+  return (count * resultWords + outputs) * wordBytes;
 }
 
 /** The machine's own word order, which is little endian on every platform that Node 24 is built for here (x64, arm64). */

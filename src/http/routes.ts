@@ -21,6 +21,8 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/sign/batch`]: { post: 'sign_batch' },
   [`${prefix}/verify`]: { post: 'verify' },
   [`${prefix}/verify/batch`]: { post: 'verify_batch' },
+  [`${prefix}/mac`]: { post: 'mac' },
+  [`${prefix}/mac/verify`]: { post: 'mac_verify' },
   [`${prefix}/admin/load`]: { get: 'load' },
   [`${prefix}/audit/checkpoint`]: { get: 'audit_checkpoint' },
   [`${prefix}/audit/proof`]: { get: 'audit_proof' },

@@ -56,8 +56,8 @@ export interface KeyHandle {
   readonly head: KeyHead;
   readonly algorithm: Algorithm;
   readonly version: LoadedVersion;
-  /** Whether this version may sign: it is the current one and the key is active. Otherwise signing is a Conflict. */
-  readonly signs: boolean;
+  /** Whether it is the current version of an active key. Otherwise it makes nothing new: signing with it is a Conflict. */
+  readonly current: boolean;
 }
 
 export interface LoadedVersion {
@@ -75,7 +75,7 @@ export interface LoadedPart {
   /** Never given twice in a process; 0 only when all 2^32 - 1 numbers are used up, and then nothing is cached. */
   readonly keyNumber: number;
   readonly publicKey: Uint8Array;
-  /** What a sign item carries as its key; empty (and unusable) where `signs` is false. */
+  /** What an item carries as its private or secret key; empty, and unusable, where this version does not use it any more. */
   readonly opening: Uint8Array;
 }
 

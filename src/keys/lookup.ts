@@ -1,4 +1,5 @@
 import type { Algorithm } from '../algorithms/descriptor.ts';
+import { oldVersionsUseSecret } from '../algorithms/work-kinds.ts';
 import { BoundedCache } from '../core/bounded-cache.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { KeyHandle, KeyringOptions, KeyringParts, LoadedPart, LoadedVersion } from './keyring.ts';
@@ -153,7 +154,7 @@ export class KeyLookup {
       if (!read.ok) return read;
       // Versions have no gaps and records are never removed.
       if (read.value === undefined) return this.#records.corrupt(formatKid(kid.id, number));
-      const version = this.#loadVersion(kid, read.value.record, false);
+      const version = this.#loadVersion(kid, read.value.record, oldVersionsUseSecret(kid.algorithm.kind));
       this.#oldVersions.set(version.kid, version);
       return ok(version);
     }
@@ -189,12 +190,16 @@ export class KeyLookup {
   }
 
   #load(kid: Kid, head: KeyHead, current: KeyVersion): CachedKey {
-    const signs = head.state === 'active';
-    const version = this.#loadVersion(kid, current, signs);
-    return { kid, head, found: { ok: true, value: { head, algorithm: kid.algorithm, version, signs } } };
+    const active = head.state === 'active';
+    const version = this.#loadVersion(kid, current, active);
+    return {
+      kid,
+      head,
+      found: { ok: true, value: { head, algorithm: kid.algorithm, version, current: active } },
+    };
   }
 
-  #loadVersion(kid: Kid, record: KeyVersion, signs: boolean): LoadedVersion {
+  #loadVersion(kid: Kid, record: KeyVersion, usesSecret: boolean): LoadedVersion {
     const versionedKid = formatKid(kid.id, record.version);
     const { custody } = this.#parts;
     const parts = record.parts.map(
@@ -203,7 +208,7 @@ export class KeyLookup {
         // Nothing is done with a destroyed version, so it needs no number.
         keyNumber: record.state === 'active' ? nextKeyNumber() : 0,
         publicKey: part.publicKey,
-        opening: signs ? custody.opening(part, index, kid.tenant, versionedKid) : noOpening,
+        opening: usesSecret ? custody.opening(part, index, kid.tenant, versionedKid) : noOpening,
       }),
     );
     const { version, state, createdAtMs } = record;
@@ -219,5 +224,5 @@ export class KeyLookup {
 
 function oldHandle(key: CachedKey, version: LoadedVersion): KeyHandle {
   const algorithm: Algorithm = key.kid.algorithm;
-  return { head: key.head, algorithm, version, signs: false };
+  return { head: key.head, algorithm, version, current: false };
 }

@@ -48,7 +48,7 @@ export function createDenials(
     const { operation, code, caller } = refused;
     const { actor, tenant } = caller;
     const event = {
-      ...{ ...of, actor, digestHex: undefined, tenant },
+      ...{ ...of, actor, inputDigest: undefined, tenant },
       ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}` },
     };
     if (trail.reserve(1) === undefined) await trail.append(event, level);

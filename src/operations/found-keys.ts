@@ -52,7 +52,7 @@ async function foundEvent(records: KeyRecords, head: KeyHead): Promise<AuditEven
   for (const { record } of found) all.update(publicKeySha256(record.parts), 'hex');
   return [
     {
-      ...{ actor: 'key-store', alg, digestHex: undefined, keyId: id, keyVersion: last.version },
+      ...{ actor: 'key-store', alg, inputDigest: undefined, keyId: id, keyVersion: last.version },
       ...{ opId: randomUUID(), purpose: 'adoption', result: 'ok', tenant, type: 'key.found' },
       data: {
         public_key_sha256: publicKeySha256(last.parts),

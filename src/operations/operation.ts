@@ -1,3 +1,4 @@
+import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
@@ -8,7 +9,6 @@ import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
-import type { CallClass } from '../queue/scheduler.ts';
 
 /** What operations work with. */
 export interface OperationParts {
@@ -42,14 +42,14 @@ export type Answer =
 export interface CryptoWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
-  readonly callClass: CallClass;
+  readonly kind: WorkKind;
   readonly items: readonly BatchItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
-  /** The payload's BLAKE3 digest in hex, for the audit log. */
-  readonly digestHex: string;
+  /** For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. */
+  readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
   /** Whether the answer shows its receipts, so that they need all that they may have. */

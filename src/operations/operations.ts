@@ -11,6 +11,7 @@ import { auditAcceptOperation, auditPendingOperation } from './audit-accept.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
+import { macOperation, macVerifyOperation } from './mac.ts';
 import type { Operation, OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
@@ -30,6 +31,8 @@ export function createOperations(parts: OperationParts) {
     sign_batch: signBatchOperation(parts),
     verify: verifyOperation(parts),
     verify_batch: verifyBatchOperation(parts),
+    mac: macOperation(parts),
+    mac_verify: macVerifyOperation(parts),
     load: loadOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),

@@ -15,12 +15,13 @@ export interface PublicComponent {
 /**
  * A public key for clients. `pubkey_b64` has the algorithm's standard bytes (RFC 8032, FIPS 204, SEC1 uncompressed, for
  * RSA SubjectPublicKeyInfo); `spki_b64` is SubjectPublicKeyInfo (RFC 5280) in DER, which any library reads. A hybrid key
- * has both parts, and as its own `pubkey_b64` their concatenation.
+ * has both parts, and as its own `pubkey_b64` their concatenation. Undefined: the key is secret and has no public part.
  */
 export function presentPublicKey(
   algorithm: Algorithm,
   publicKeys: readonly Uint8Array[],
-): PublicComponent | PublicHybrid {
+): PublicComponent | PublicHybrid | undefined {
+  if (algorithm.components.some(({ spkiPrefix }) => spkiPrefix === undefined)) return undefined;
   const components = algorithm.components.map((component, index) =>
     presentComponent(component, publicKeys[index] as Uint8Array),
   );
@@ -28,6 +29,8 @@ export function presentPublicKey(
   if (components.length === 1 && only !== undefined) return { ...only, alg: algorithm.name };
   return { alg: algorithm.name, pubkey_b64: encodeBase64(Buffer.concat(publicKeys)), components };
 }
+
+const nothing = new Uint8Array(0);
 
 export interface PublicHybrid {
   readonly alg: string;
@@ -39,6 +42,6 @@ function presentComponent(component: Component, publicKey: Uint8Array): PublicCo
   return {
     alg: component.schemes[0].alg,
     pubkey_b64: encodeBase64(publicKey),
-    spki_b64: encodeBase64(Buffer.concat([component.spkiPrefix, publicKey])),
+    spki_b64: encodeBase64(Buffer.concat([component.spkiPrefix ?? nothing, publicKey])),
   };
 }

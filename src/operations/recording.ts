@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import { encodeBase64 } from '../core/bytes.ts';
@@ -42,7 +43,7 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
       const refused = uses === 0 ? undefined : trail.reserve(uses);
       if (refused === undefined) return ok({ recorded: uses > 0 });
       // Verification uses no private key, and stays available when the log does not: the one thing it is not is recorded.
-      const verifies = works.every((work) => work.callClass === 'verify');
+      const verifies = works.every(({ kind }) => !workKinds[kind].usesSecret);
       return verifies && refused.failure.code === 'AuditUnavailable' ? ok({ recorded: false }) : refused;
     },
 
@@ -67,7 +68,7 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
           ...{
             actor: caller.actor,
             alg: kid?.algorithm.name ?? 'none',
-            digestHex: undefined,
+            inputDigest: undefined,
             keyId: kid?.id ?? '',
           },
           ...{ keyVersion: kid?.version ?? 0, opId: randomUUID(), purpose: operation, result: 'ok' },
@@ -188,7 +189,7 @@ function eventOf(
   return {
     actor: caller.actor,
     alg: use.alg,
-    digestHex: work.digestHex,
+    inputDigest: work.inputDigest,
     keyId: use.keyId,
     keyVersion: use.version,
     opId: work.opId ?? randomUUID(),
@@ -211,7 +212,7 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
       const event: AuditEvent = {
         actor,
         alg,
-        digestHex: undefined,
+        inputDigest: undefined,
         keyId,
         keyVersion: change.version,
         opId,

@@ -8,6 +8,11 @@ export function closed<Members extends TProperties>(members: Members) {
 /** Longest kid: two names of 63, the longest algorithm name, a UUID, a version, and the separators. */
 export const maxKidLength = 256;
 
+/** Characters of base64 (RFC 4648, padded) for so many bytes. */
+export function base64Length(bytes: number): number {
+  return Math.ceil(bytes / 3) * 4;
+}
+
 export const kidText = Type.String({ minLength: 1, maxLength: maxKidLength });
 
 /** BLAKE3-256 of the payload, as the only form in which payloads come here. */

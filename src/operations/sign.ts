@@ -1,11 +1,10 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SignatureScheme } from '../algorithms/descriptor.ts';
+import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { encodeBase64 } from '../core/bytes.ts';
 import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { SchemeCosts } from '../dispatch/costs.ts';
-import { type BatchResult, batchOps, type SignItem } from '../engine/batch.ts';
+import { type BatchItem, type BatchResult, batchOps } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import {
   type CryptoOperation,
@@ -94,7 +93,7 @@ function planFor(
   handles: readonly Result<KeyHandle>[],
 ): Result<SignPlan> {
   const message = Buffer.from(request.payload_b3, 'hex');
-  const items: SignItem[] = [];
+  const items: BatchItem[] = [];
   const meters = [];
   const signers: Signer[] = [];
   const uses: KeyUse[] = [];
@@ -114,9 +113,9 @@ function planFor(
         scheme: scheme.scheme,
         keyNumber: part.keyNumber,
         key: part.opening,
-        message,
+        inputs: [message],
       });
-      meters.push((parts.costs.get(scheme) as SchemeCosts).sign);
+      meters.push(parts.costs.meterOf(scheme, 'sign', message.length));
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
     }
     if (items.length === before) {
@@ -126,26 +125,26 @@ function planFor(
     }
   }
   const alg = handles.length === 1 && handles[0]?.ok ? handles[0].value.algorithm.name : 'several';
-  const { payload_b3: digestHex, op_id: opId, receipt: receipts = false } = request;
-  return ok({ work: { alg, callClass: 'sign', items, meters, uses, digestHex, opId, receipts }, signers });
+  const { payload_b3: inputDigest, op_id: opId, receipt: receipts = false } = request;
+  return ok({ work: { alg, kind: 'sign', items, meters, uses, inputDigest, opId, receipts }, signers });
 }
 
 function mayNotSign(parts: OperationParts, handle: KeyHandle): Failure | undefined {
-  if (!handle.algorithm.usages.includes('sign')) return failure('Unsupported', 'this key does not sign');
+  if (handle.algorithm.kind !== 'signature') return failure('Unsupported', 'this key does not sign');
   if (!parts.allowedAlgorithms.has(handle.algorithm.name)) {
     return failure('PolicyViolation', 'this algorithm is not allowed here');
   }
   if (handle.head.state === 'destroyed') return failure('Conflict', 'the key is destroyed');
-  if (!handle.signs) return failure('Conflict', 'only the current version signs');
+  if (!handle.current) return failure('Conflict', 'only the current version signs');
   return undefined;
 }
 
 /** The default way of the key, or the one that `alg` names: the key's own algorithm, or one of its schemes. */
 function schemeFor(
   handle: KeyHandle,
-  schemes: readonly [SignatureScheme, ...SignatureScheme[]],
+  schemes: readonly [SchemeEntry, ...SchemeEntry[]],
   alg: string | undefined,
-): SignatureScheme | undefined {
+): SchemeEntry | undefined {
   if (alg === undefined || alg === handle.algorithm.name || handle.algorithm.aliases.includes(alg))
     return schemes[0];
   return schemes.find((scheme) => scheme.alg === alg);
@@ -161,7 +160,7 @@ export function finishSign(plan: SignPlan, outcome: WorkOutcome): Result<SignAns
   if (!outcome.ok) return outcome;
   const sigs = [];
   for (const [index, signer] of plan.signers.entries()) {
-    const { signature } = outcome.value.results[index] as BatchResult;
+    const [signature] = (outcome.value.results[index] as BatchResult).outputs as [Uint8Array];
     sigs.push({ kid: signer.kid, alg: signer.alg, signature_b64: encodeBase64(signature) });
   }
   const { kid } = plan.signers[0] as Signer;

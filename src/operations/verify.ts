@@ -1,15 +1,14 @@
 import { type Static, Type } from '@sinclair/typebox';
-import type { SignatureScheme } from '../algorithms/descriptor.ts';
+import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { SchemeCosts } from '../dispatch/costs.ts';
 import {
+  type BatchItem,
   type BatchResult,
   type BatchStatus,
   batchOps,
   batchStatuses,
-  type VerifyItem,
 } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
@@ -93,7 +92,7 @@ function planFor(
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
   const message = Buffer.from(request.payload_b3, 'hex');
-  const items: VerifyItem[] = [];
+  const items: BatchItem[] = [];
   const meters = [];
   const candidates: Candidate[] = [];
   for (const [index, sig] of request.sigs.entries()) {
@@ -103,6 +102,8 @@ function planFor(
     if (!parts.allowedAlgorithms.has(handle.algorithm.name)) {
       return refuse('PolicyViolation', 'this algorithm is not allowed here');
     }
+    if (handle.algorithm.kind !== 'signature')
+      return refuse('Unsupported', 'this key verifies no signatures');
     const signature = decodeBase64(sig.signature_b64, maxSignatureBase64);
     if (signature === undefined) return refuse('BadRequest', `sigs.${index}.signature_b64 is not base64`);
     const way = wayFor(handle, sig.alg, signature.length);
@@ -135,10 +136,9 @@ function planFor(
         scheme: way.scheme.scheme,
         keyNumber: way.part.keyNumber,
         key: way.part.publicKey,
-        message,
-        signature,
+        inputs: [message, signature],
       });
-      meters.push((parts.costs.get(way.scheme) as SchemeCosts).verify);
+      meters.push(parts.costs.meterOf(way.scheme, 'verify', message.length));
     }
   }
   const mode = request.policy?.mode ?? 'and';
@@ -146,11 +146,11 @@ function planFor(
   return ok({
     work: {
       alg,
-      callClass: 'verify',
+      kind: 'verify',
       items,
       meters,
       uses: usesOf(candidates),
-      digestHex: request.payload_b3,
+      inputDigest: request.payload_b3,
       opId: undefined,
       receipts: false,
       verdict: (use, results) => verdictOn(candidates, mode, use, results),
@@ -168,7 +168,7 @@ function usesOf(candidates: readonly Candidate[]): KeyUse[] {
 
 interface Way {
   readonly part: LoadedPart;
-  readonly scheme: SignatureScheme;
+  readonly scheme: SchemeEntry;
 }
 
 /**
@@ -184,7 +184,7 @@ function wayFor(handle: KeyHandle, alg: string | undefined, signatureBytes: numb
     if (named !== undefined) return named;
     if (alg !== handle.algorithm.name && !handle.algorithm.aliases.includes(alg)) return undefined;
   }
-  return ways.find((way) => way.scheme.maxSignatureBytes === signatureBytes) ?? ways[0];
+  return ways.find((way) => way.scheme.maxOutputBytes === signatureBytes) ?? ways[0];
 }
 
 export interface VerifyAnswer {

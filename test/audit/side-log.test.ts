@@ -19,7 +19,7 @@ function sideLog(context: TestContext, maxBytes?: number) {
 }
 
 function event(n: number): AuditEvent {
-  const key = { alg: 'ed25519', keyId: 'acme/tls/ed25519/1', keyVersion: 1, digestHex: undefined };
+  const key = { alg: 'ed25519', keyId: 'acme/tls/ed25519/1', keyVersion: 1, inputDigest: undefined };
   return { ...key, actor: 'cap:1', opId: `op-${n}`, purpose: 'verify', result: 'ok', tenant: 'acme' };
 }
 

@@ -38,7 +38,7 @@ const id = (name: string) => `acme/test/ed25519/${name}`;
 
 function record(log: RunningLog['log'], over: Partial<AuditEvent>): Promise<Result<AuditReceipt>> {
   assert.ok(log.reserve(1), log.reason);
-  return log.append(event({ digestHex: undefined, ...over }), 'synced');
+  return log.append(event({ inputDigest: undefined, ...over }), 'synced');
 }
 
 async function begin(log: RunningLog['log'], kind: string, keyId: string, keyVersion: number): Promise<void> {

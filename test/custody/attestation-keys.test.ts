@@ -31,10 +31,10 @@ function publicKeyOf({ publicKey }: AttestationKey): string {
 function signs({ scheme, opening, publicKey }: AttestationKey): boolean {
   const message = Buffer.from('checkpoint');
   const [signed] = runBatch(engine, root, [
-    { op: batchOps.sign, scheme, keyNumber: 0, key: opening, message },
+    { op: batchOps.sign, scheme, keyNumber: 0, key: opening, inputs: [message] },
   ]);
   if (signed?.status !== batchStatuses.ok) return false;
-  const signature = Uint8Array.from(signed.signature);
+  const signature = Uint8Array.from(signed.outputs[0] as Uint8Array);
   return verifyOne(engine, root, scheme, publicKey, message, signature) === batchStatuses.ok;
 }
 

@@ -63,7 +63,7 @@ test('each call of a job gets the results of its own items, in their order', asy
     assert.equal(outcomes.length, 1);
     assert.ok(outcome?.ok);
     assert.equal(outcome.value.length, call.items.length);
-    for (const { status, signature } of outcome.value) {
+    for (const { status, outputs } of outcome.value) {
       assert.equal(status, batchStatuses.ok);
       const verified = callOf([
         {
@@ -71,8 +71,7 @@ test('each call of a job gets the results of its own items, in their order', asy
           scheme: schemes.ed25519,
           keyNumber: 0,
           key: key.publicKey,
-          message: messages[n++] as Uint8Array,
-          signature,
+          inputs: [messages[n++] as Uint8Array, ...outputs],
         },
       ]);
       await createBatchCarrier(signing, notExpected).carry([verified.call], false).done;

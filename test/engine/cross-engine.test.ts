@@ -5,8 +5,16 @@ import { join } from 'node:path';
 import test, { after } from 'node:test';
 import fc from 'fast-check';
 import { batchStatuses } from '../../src/engine/batch.ts';
-import { type Engine, type KeyTypeName, keyTypes } from '../../src/engine/engine.ts';
-import { aad, flipBit, schemesOf, signOne, tenant, verifyOne } from '../support/batches.ts';
+import { type Engine, keyTypes } from '../../src/engine/engine.ts';
+import {
+  aad,
+  flipBit,
+  type SigningKeyTypeName,
+  schemesOf,
+  signOne,
+  tenant,
+  verifyOne,
+} from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'intaglio-cross-'));
@@ -22,7 +30,7 @@ for (const [index, sealer] of engines.entries()) {
   sealer.openRoot({ kind: 'file-create', path: rootPath });
   for (const opener of engines) {
     const way = `${sealer.description.name} -> ${opener.description.name}`;
-    for (const keyTypeName of Object.keys(keyTypes) as KeyTypeName[]) {
+    for (const keyTypeName of Object.keys(schemesOf) as SigningKeyTypeName[]) {
       test(`${way}: a sealed ${keyTypeName} key opens in the other engine and signs for its public key`, () => {
         const sealerRoot = sealer.openRoot({ kind: 'file', path: rootPath });
         const openerRoot = opener.openRoot({ kind: 'file', path: rootPath });

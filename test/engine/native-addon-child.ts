@@ -1,10 +1,10 @@
 import { createRequire } from 'node:module';
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import type * as addon from '../../native/index.d.ts';
-import { batchOps, encodeBatch, readResults, responseFor, type SignItem } from '../../src/engine/batch.ts';
-import { type KeyTypeName, keyTypes, type Scheme } from '../../src/engine/engine.ts';
+import { type BatchItem, batchOps, encodeBatch, readResults, responseFor } from '../../src/engine/batch.ts';
+import { keyTypes, type Scheme } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
-import { schemesOf } from '../support/batches.ts';
+import { type SigningKeyTypeName, schemesOf } from '../support/batches.ts';
 
 /** What native-addon.test.ts runs in processes and threads of its own, because the addon's state is the process's. */
 
@@ -15,19 +15,20 @@ const largeBatch = 64;
 interface Work {
   readonly root: number;
   readonly rounds: number;
-  readonly items: readonly SignItem[];
+  readonly items: readonly BatchItem[];
   /** This thread forgets keys instead of signing. */
   readonly forgets: boolean;
 }
 
-function newItem(root: number, name: KeyTypeName, keyNumber: number) {
+function newItem(root: number, name: SigningKeyTypeName, keyNumber: number) {
   const { sealed, publicKey } = native.generate(root, keyTypes[name], 'acme', 'kid');
   const key = buildKeyReference('acme', 'kid', sealed);
-  const item: SignItem = { op: batchOps.sign, scheme: schemesOf[name][0] as Scheme, keyNumber, key, message };
+  const scheme = schemesOf[name][0] as Scheme;
+  const item: BatchItem = { op: batchOps.sign, scheme, keyNumber, key, inputs: [message] };
   return { item, publicKey };
 }
 
-function sign(root: number, items: readonly SignItem[]) {
+function sign(root: number, items: readonly BatchItem[]) {
   const request = encodeBatch(items);
   const response = responseFor(request);
   native.run(root, request, response);
@@ -42,7 +43,11 @@ function eviction() {
   const root = native.rootRandom();
   const keys = Array.from({ length: 200 }, (_, index) =>
     // RSA keys take 50 ms each to make.
-    newItem(root, index % 20 === 0 ? 'rsa-2048' : (mixed[index % mixed.length] as KeyTypeName), index + 1),
+    newItem(
+      root,
+      index % 20 === 0 ? 'rsa-2048' : (mixed[index % mixed.length] as SigningKeyTypeName),
+      index + 1,
+    ),
   );
   let good = 0;
   for (let round = 0; round < 3; round++) {
@@ -56,7 +61,7 @@ function eviction() {
         ...item,
         op: batchOps.verify,
         key: publicKey,
-        signature: results[index]?.signature as Uint8Array,
+        inputs: [message, results[index]?.outputs[0] as Uint8Array],
       }));
       const request = encodeBatch(checks);
       const response = responseFor(request);

@@ -21,6 +21,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import type * as addon from '../../native/index.d.ts';
 import {
+  type BatchItem,
   batchHeaderWords,
   batchOps,
   batchStatuses,
@@ -28,11 +29,12 @@ import {
   itemWords,
   readResults,
   responseFor,
-  type SignItem,
+  resultTableBytes,
+  spanWords,
 } from '../../src/engine/batch.ts';
 import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
-import { schemesOf } from '../support/batches.ts';
+import { type SigningKeyTypeName, schemesOf } from '../support/batches.ts';
 
 /*
  * What belongs to the addon alone; what both engines have in common is held by contract.ts and the tests around it.
@@ -60,12 +62,12 @@ function newKey(engine: typeof addon, root: number, name: KeyTypeName) {
   return engine.generate(root, keyTypes[name], 'acme', 'kid');
 }
 
-function signItem(scheme: Scheme, sealed: Uint8Array, keyNumber = 0): SignItem {
+function signItem(scheme: Scheme, sealed: Uint8Array, keyNumber = 0): BatchItem {
   const key = buildKeyReference('acme', 'kid', sealed);
-  return { op: batchOps.sign, scheme, keyNumber, key, message };
+  return { op: batchOps.sign, scheme, keyNumber, key, inputs: [message] };
 }
 
-function sign(engine: typeof addon, root: number, items: readonly SignItem[]) {
+function sign(engine: typeof addon, root: number, items: readonly BatchItem[]) {
   const request = encodeBatch(items);
   const response = responseFor(request);
   engine.run(root, request, response);
@@ -87,13 +89,13 @@ nativeTest('the addon names its libraries, and ML-DSA runs on AVX2 where the CPU
 
 nativeTest('node:crypto accepts the public keys and the signatures of every scheme', (engine) => {
   const root = engine.rootRandom();
-  for (const name of Object.keys(keyTypes) as KeyTypeName[]) {
+  for (const name of Object.keys(schemesOf) as SigningKeyTypeName[]) {
     const { sealed, publicKey } = newKey(engine, root, name);
     const key = nodePublicKey(name, publicKey);
     for (const scheme of schemesOf[name]) {
       const [result] = sign(engine, root, [signItem(scheme, sealed)]);
       assert.equal(result?.status, ok);
-      const signature = result.signature;
+      const signature = result.outputs[0] as Uint8Array;
       const pss = { padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
       const options = scheme === schemes.ps256 ? { key, ...pss } : { key };
       const hash = name.startsWith('rsa') || name.startsWith('ecdsa') ? 'sha256' : null;
@@ -189,26 +191,30 @@ nativeTest('wrong arguments are refused with a code, never coerced', (engine) =>
 });
 
 nativeTest('arrays that form no batch are refused with MALFORMED_BATCH', (engine) => {
-  const request = (count: number, responseBytes: number, length: number) => {
+  const request = (count: number, responseBytes: number, length: number, spans = 0) => {
     const bytes = new Uint8Array(length);
-    bytes.set(new Uint8Array(Uint32Array.of(count, responseBytes).buffer).subarray(0, length));
+    bytes.set(new Uint8Array(Uint32Array.of(count, responseBytes, spans).buffer).subarray(0, length));
     return bytes;
   };
   const table = (count: number) => (batchHeaderWords + count * itemWords) * 4;
   const cases: readonly (readonly [Uint8Array, number])[] = [
     [new Uint8Array(0), 100],
-    [request(1, 12, 7), 100],
-    [request(0, 12, 44), 100],
-    [request(1, 12, table(1) - 1), 100],
-    [request(4096, 12 * 4096, table(4096) - 1), 12 * 4096],
-    [request(4097, 12 * 4097, table(4097)), 12 * 4097],
-    [request(0xffffffff, 12, 44), 100],
-    [request(2 ** 30, 12, 44), 100],
-    [request(1, 11, 44), 100],
-    [request(2, 23, table(2)), 100],
-    [request(1, 101, 44), 100],
-    [request(1, 0xffffffff, 44), 100],
-    [request(1, 12, 44), 0],
+    [request(1, 8, 11), 100],
+    [request(0, 8, 44), 100],
+    [request(1, 8, table(1) - 1), 100],
+    [request(4096, 8 * 4096, table(4096) - 1), 8 * 4096],
+    [request(4097, 8 * 4097, table(4097)), 8 * 4097],
+    [request(0xffffffff, 8, 44), 100],
+    [request(2 ** 30, 8, 44), 100],
+    // No span for the key, and more spans than there are bytes.
+    [request(1, 8, table(1)), 100],
+    [request(1, 8, table(1), 1), 100],
+    [request(1, 8, table(1) + 8, 0xffffffff), 100],
+    [request(1, 7, table(1) + 8, 1), 100],
+    [request(2, 15, table(2) + 16, 2), 100],
+    [request(1, 101, table(1) + 8, 1), 100],
+    [request(1, 0xffffffff, table(1) + 8, 1), 100],
+    [request(1, 8, table(1) + 8, 1), 0],
   ];
   for (const [index, [bytes, responseBytes]] of cases.entries()) {
     const run = () => engine.run(1, bytes, new Uint8Array(responseBytes));
@@ -228,8 +234,9 @@ nativeTest('a batch at an odd address works, and ranges that meet the ends exact
   }) as [Uint8Array, Uint8Array];
   engine.run(root, oddRequest, oddResponse);
   assert.equal(oddResponse[0], ok);
-  // The signature's room one byte past the end of the response.
-  new DataView(request.buffer).setUint32((batchHeaderWords + 7) * 4, 13, true);
+  // The signature's room one byte past the end of the response: of the third span, after key and message.
+  const signaturePlace = batchHeaderWords + itemWords + 2 * spanWords;
+  new DataView(request.buffer).setUint32(signaturePlace * 4, resultTableBytes(1, 1) + 1, true);
   engine.run(root, request, response);
   assert.equal(response[0], badInput);
 });
@@ -247,7 +254,13 @@ nativeTest('an unknown root opens nothing, and cached keys need none', (engine) 
 
 nativeTest('threads sign with the same keys while another forgets them', async (engine) => {
   const root = engine.rootRandom();
-  const names: readonly KeyTypeName[] = ['ed25519', 'ml-dsa-44', 'ml-dsa-87', 'ecdsa-p256', 'rsa-2048'];
+  const names: readonly SigningKeyTypeName[] = [
+    'ed25519',
+    'ml-dsa-44',
+    'ml-dsa-87',
+    'ecdsa-p256',
+    'rsa-2048',
+  ];
   const items = names.map((name, index) =>
     signItem(schemesOf[name][0] as Scheme, newKey(engine, root, name).sealed, 0xffff0000 + index),
   );

@@ -109,7 +109,7 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
         offeredAtMs: nowMs,
         deadlineAtMs: nowMs + 60_000,
         cancellation: createCancellation(),
-        items: [{ op: batchOps.sign, scheme: schemes.ed25519, keyNumber: 0, key, message }],
+        items: [{ op: batchOps.sign, scheme: schemes.ed25519, keyNumber: 0, key, inputs: [message] }],
         meters: [],
         settle,
       });

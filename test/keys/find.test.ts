@@ -14,7 +14,7 @@ test('a new key is found at once, with and without its version, and nothing is r
     assert.ok(!(found instanceof Promise));
     const handle = unwrap(found);
     assertConsistent(handle);
-    assert.ok(handle.signs);
+    assert.ok(handle.current);
     assert.equal(handle.version.kid, made.kid);
   }
   assert.equal(keyring.find(tenant, id), keyring.find(tenant, made.kid));
@@ -31,7 +31,7 @@ test('what another keyring wrote to the store is found, and then it is cached', 
   const results = await Promise.all(Array.from({ length: 50 }, () => keyring.find(tenant, kid)));
   const handles = results.map(unwrap);
   handles.forEach(assertConsistent);
-  assert.ok(handles.every((handle) => handle.version.version === 1 && !handle.signs));
+  assert.ok(handles.every((handle) => handle.version.version === 1 && !handle.current));
   assert.equal(store.calls.get, 3, 'head, current version and old version were each read once for all');
   assert.ok(!(keyring.find(tenant, kid) instanceof Promise));
   assert.ok(!(keyring.find(tenant, kid.replace('#v1', '')) instanceof Promise));

@@ -40,7 +40,7 @@ test('a refused call that names no key is recorded under its tenant, with its al
   assert.deepEqual(rest, {
     actor: caller.actor,
     alg: 'rsa-2048',
-    digestHex: undefined,
+    inputDigest: undefined,
     keyId: 'acme/-',
     keyVersion: 0,
     purpose: 'create',

@@ -28,7 +28,7 @@ async function resultsOf(verdict: Verdict, outcome: Result<readonly BatchResult[
   };
   const recorder = createUseRecorder(trail, 'written', { denied: async () => {}, unauthorised: () => {} });
   const work: CryptoWork = {
-    ...{ alg: 'ed25519', callClass: 'verify', items: [], meters: [], digestHex: '00', opId: undefined },
+    ...{ alg: 'ed25519', kind: 'verify', items: [], meters: [], inputDigest: '00', opId: undefined },
     receipts: false,
     uses: [{ keyId, version: 1, alg: 'ed25519', durability: undefined }],
     verdict: () => verdict,
@@ -39,9 +39,7 @@ async function resultsOf(verdict: Verdict, outcome: Result<readonly BatchResult[
   return { recorded: recorded.map(({ result }) => result), sideLog: sideLog.map(({ result }) => result) };
 }
 
-const done = ok([
-  { status: batchStatuses.signatureInvalid, signature: new Uint8Array(0), elapsedNs: 0 },
-] as const);
+const done = ok([{ status: batchStatuses.signatureInvalid, outputs: [], elapsedNs: 0 }] as const);
 
 for (const verdict of ['ok', 'invalid', 'error:Internal'] as const) {
   test(`a verification that comes to ${verdict} is recorded so, in the log or in the side log`, async () => {

@@ -27,7 +27,7 @@ function pathWhere(queue: () => Result<[]>) {
     audit: recordsNothing,
     observer: { done: () => {} },
   } as unknown as RequestPathParts);
-  const work = { alg: 'ed25519', callClass: 'sign', items: [], meters: [], uses: [{ keyId: 'k' }] };
+  const work = { alg: 'ed25519', kind: 'sign', items: [], meters: [], uses: [{ keyId: 'k' }] };
   const operation = {
     ...{ name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
     parse: () => ok({}),

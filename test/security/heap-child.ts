@@ -6,9 +6,16 @@ import { appendFileSync, closeSync, fstatSync, openSync, readdirSync, readSync }
 import { type InspectorNotification, type Runtime, Session } from 'node:inspector';
 import { join } from 'node:path';
 import { writeHeapSnapshot } from 'node:v8';
-import type { KeyTypeName } from '../../src/engine/engine.ts';
 import { keyTypes } from '../../src/engine/engine.ts';
-import { aad, nextKeyNumber, runBatch, schemesOf, signItem, tenant } from '../support/batches.ts';
+import {
+  aad,
+  nextKeyNumber,
+  runBatch,
+  type SigningKeyTypeName,
+  schemesOf,
+  signItem,
+  tenant,
+} from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
 import { distinctBytes } from './secrets.ts';
 
@@ -20,7 +27,7 @@ if (engine === undefined) throw new Error(`no engine ${engineName}`);
 const root = engine.openRoot({ kind: 'memory' });
 
 for (const name of readdirSync(directory).filter((file) => file.endsWith('.secret'))) {
-  const keyTypeName = name.replace('.secret', '') as KeyTypeName;
+  const keyTypeName = name.replace('.secret', '') as SigningKeyTypeName;
   const key = engine.importKey(root, keyTypes[keyTypeName], tenant, aad, readInto(join(directory, name)));
   for (const scheme of schemesOf[keyTypeName]) {
     // Once from the blob and once from the cache.

@@ -1,10 +1,11 @@
 import { createHash, generateKeyPairSync } from 'node:crypto';
 import { ml_dsa44, ml_dsa65, ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
-import { type KeyTypeName, keyTypes } from '../../src/engine/engine.ts';
+import { keyTypes } from '../../src/engine/engine.ts';
+import type { SigningKeyTypeName } from '../support/batches.ts';
 
 /** A private key that the test knows, and the byte strings by which a copy of it can be recognised. */
 export interface KnownKey {
-  readonly keyTypeName: KeyTypeName;
+  readonly keyTypeName: SigningKeyTypeName;
   /** As importKey takes it. */
   readonly secret: Buffer;
   readonly marks: readonly Mark[];
@@ -101,7 +102,7 @@ export function distinctBytes(name: string): Buffer {
   return createHash('sha256').update(`intaglio test ${name}`).digest();
 }
 
-export function keyTypeOf(key: KnownKey): (typeof keyTypes)[KeyTypeName] {
+export function keyTypeOf(key: KnownKey): (typeof keyTypes)[SigningKeyTypeName] {
   return keyTypes[key.keyTypeName];
 }
 

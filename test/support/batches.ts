@@ -5,7 +5,6 @@ import {
   encodeBatch,
   readResults,
   responseFor,
-  type SignItem,
 } from '../../src/engine/batch.ts';
 import {
   type Engine,
@@ -20,7 +19,10 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 export const tenant = 'acme';
 export const aad = 'acme/web/key/1';
 
-export const schemesOf: Readonly<Record<KeyTypeName, readonly Scheme[]>> = {
+/** Key types that sign; the others have secret keys. */
+export type SigningKeyTypeName = Exclude<KeyTypeName, 'hmac-sha256'>;
+
+export const schemesOf: Readonly<Record<SigningKeyTypeName, readonly Scheme[]>> = {
   ed25519: [schemes.ed25519],
   'ml-dsa-44': [schemes['ml-dsa-44']],
   'ml-dsa-65': [schemes['ml-dsa-65']],
@@ -49,9 +51,9 @@ export function signItem(
   scheme: Scheme,
   key: GeneratedKey,
   message: Uint8Array,
-  { keyNumber = 0, op = batchOps.sign as SignItem['op'] } = {},
-): SignItem {
-  return { op, scheme, keyNumber, key: buildKeyReference(tenant, aad, key.sealed), message };
+  { keyNumber = 0, op = batchOps.sign as BatchItem['op'] } = {},
+): BatchItem {
+  return { op, scheme, keyNumber, key: buildKeyReference(tenant, aad, key.sealed), inputs: [message] };
 }
 
 export function signOne(
@@ -60,8 +62,9 @@ export function signOne(
   scheme: Scheme,
   key: GeneratedKey,
   message: Uint8Array,
-): BatchResult {
-  return only(runBatch(engine, root, [signItem(scheme, key, message)]));
+): SignResult {
+  const result = only(runBatch(engine, root, [signItem(scheme, key, message)]));
+  return { status: result.status, signature: signatureOf(result), elapsedNs: result.elapsedNs };
 }
 
 export function verifyOne(
@@ -73,8 +76,26 @@ export function verifyOne(
   signature: Uint8Array,
   keyNumber = 0,
 ): number {
-  const item = { op: batchOps.verify, scheme, keyNumber, key: publicKey, message, signature } as const;
+  const item = {
+    op: batchOps.verify,
+    scheme,
+    keyNumber,
+    key: publicKey,
+    inputs: [message, signature],
+  } as const;
   return only(runBatch(engine, root, [item])).status;
+}
+
+export interface SignResult {
+  readonly status: number;
+  /** Empty for every status but ok. */
+  readonly signature: Uint8Array;
+  readonly elapsedNs: number;
+}
+
+/** The first output; empty where there is none. */
+export function signatureOf(result: BatchResult | undefined): Uint8Array {
+  return result?.outputs[0] ?? new Uint8Array(0);
 }
 
 function only(results: readonly BatchResult[]): BatchResult {

@@ -112,16 +112,16 @@ export function codeOf(result: Result<unknown>): string {
 
 /** The version in the handle is all of one piece: its number, kid, public and private parts belong together. */
 export function assertConsistent(handle: KeyHandle): void {
-  const { version, head, algorithm, signs } = handle;
+  const { version, head, algorithm, current } = handle;
   assert.equal(version.kid, `${head.id}#v${version.version}`);
   assert.equal(version.parts.length, algorithm.components.length);
   version.parts.forEach((part, index) => {
     assert.equal(part.component, algorithm.components[index]);
     assert.equal(Buffer.from(part.publicKey).toString(), `public ${index} ${version.kid}`);
     const expected = `opening ${index} ${head.tenant} ${version.kid} sealed ${index} ${version.kid}`;
-    assert.equal(Buffer.from(part.opening).toString(), signs ? expected : '');
+    assert.equal(Buffer.from(part.opening).toString(), current ? expected : '');
   });
-  if (signs) assert.equal(version.version, head.currentVersion);
+  if (current) assert.equal(version.version, head.currentVersion);
 }
 
 /** For what happens in the background; gives up after far longer than it can take. */

@@ -29,8 +29,7 @@ for (const { name, create } of availableEngines()) {
             scheme: schemes[scheme],
             keyNumber: 0,
             key: bytes(publicKey),
-            message: bytes(msg),
-            signature: bytes(sig),
+            inputs: [bytes(msg), bytes(sig)],
           }),
         );
         const results = runBatch(engine, root, items);

@@ -16,8 +16,10 @@ export interface InputHashOptions {
   readonly kid: string;
 }
 
-/** Digests come as BLAKE3, which is what the service's callers send. */
+/** Of a bare digest, which is what callers send to be signed. */
 const digestAlg = 'blake3';
+/** A digest made here of a message that came whole: `sha256:` and 64 hex digits. */
+const sha256Digest = /^sha256:([0-9a-f]{64})$/;
 const digestBytes = 32;
 /** A key and its entry take about 300 bytes; in ordinary memory, 1 KiB. */
 const maxCachedKeys = 10_000;
@@ -45,16 +47,26 @@ export class InputHasher {
     return ownMember(this.#options.modeOfTenant, tenant) ?? this.#options.mode;
   }
 
-  /** `digestHex`: 32 bytes in hex. */
-  inputHash(tenant: string, opId: string, digestHex: string): string {
+  /** `digest`: BLAKE3 as 64 hex digits, or `sha256:` and 64 hex digits. */
+  inputHash(tenant: string, opId: string, digest: string): string {
     const mode = this.modeOf(tenant);
-    if (mode === 'plain') return `b3:${digestHex}`;
+    const sha256 = sha256Digest.exec(digest)?.[1];
+    if (sha256 !== undefined) return this.#sha256InputHash(mode, tenant, opId, sha256);
+    if (mode === 'plain') return `b3:${digest}`;
     const { key, message, digestAt } = this.#key(tenant);
     if (mode === 'commit') {
-      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, digestAlg, digestHex)}`;
+      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, digestAlg, digest)}`;
     }
-    message.write(digestHex, digestAt, 'hex');
+    message.write(digest, digestAt, 'hex');
     return `hmac-sha256:${this.#options.kid}:${key.mac(message).toString('hex')}`;
+  }
+
+  #sha256InputHash(mode: InputHashMode, tenant: string, opId: string, digestHex: string): string {
+    if (mode === 'plain') return `sha256:${digestHex}`;
+    const { key } = this.#key(tenant);
+    if (mode === 'commit')
+      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, 'sha256', digestHex)}`;
+    return `hmac-sha256:${this.#options.kid}:${keyedInputHash(key, tenant, 'sha256', digestHex)}`;
   }
 
   /** 16 bytes. */

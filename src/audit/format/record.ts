@@ -110,13 +110,13 @@ export function packEvent(event: AuditEvent): string | undefined {
     type === undefined && attestation === undefined && data === undefined
       ? ''
       : JSON.stringify({ type, attestation, data });
-  const { actor, alg, digestHex = '', keyId, keyVersion, opId, purpose, result, tenant } = event;
+  const { actor, alg, inputDigest = '', keyId, keyVersion, opId, purpose, result, tenant } = event;
   const packed =
     actor +
     fieldEnd +
     alg +
     fieldEnd +
-    digestHex +
+    inputDigest +
     fieldEnd +
     keyId +
     fieldEnd +
@@ -134,7 +134,7 @@ export function packEvent(event: AuditEvent): string | undefined {
   // All fields at once where they are plain, which they nearly always are; a separator too many tells of one in a field.
   if (
     !plainMessage.test(packed) &&
-    ![actor, alg, digestHex, keyId, opId, purpose, result, tenant, more].every(packable)
+    ![actor, alg, inputDigest, keyId, opId, purpose, result, tenant, more].every(packable)
   ) {
     return undefined;
   }
@@ -151,7 +151,7 @@ export function packEvent(event: AuditEvent): string | undefined {
 export interface Numbering {
   seqOf(keyId: string): number;
   ts: number;
-  inputHash(tenant: string, opId: string, digestHex: string): string;
+  inputHash(tenant: string, opId: string, inputDigest: string): string;
 }
 
 export interface Composed {
@@ -167,7 +167,7 @@ export interface Composed {
 export function composeRecord(packed: string, numbering: Numbering): Composed {
   const fields = packed.split(fieldEnd);
   if (fields.length !== packedFields) throw new RangeError('not a packed event');
-  const [actor, alg, digestHex, keyId, keyVersion, opId, purpose, result, tenant, more] = fields as [
+  const [actor, alg, inputDigest, keyId, keyVersion, opId, purpose, result, tenant, more] = fields as [
     string,
     string,
     string,
@@ -180,7 +180,7 @@ export function composeRecord(packed: string, numbering: Numbering): Composed {
     string,
   ];
   const seq = numbering.seqOf(keyId);
-  const inputHash = digestHex === '' ? 'none' : numbering.inputHash(tenant, opId, digestHex);
+  const inputHash = inputDigest === '' ? 'none' : numbering.inputHash(tenant, opId, inputDigest);
   if (more === '' && plainPacked.test(packed)) {
     const text = `{"actor":"${actor}","alg":"${alg}","input_hash":"${inputHash}","key_id":"${keyId}","key_version":${keyVersion},"op_id":"${opId}","purpose":"${purpose}","result":"${result}","seq":${seq},"tenant":"${tenant}","ts":${numbering.ts},"v":1}`;
     return { text, seq, ascii: true, record: undefined };

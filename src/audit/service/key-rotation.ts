@@ -224,7 +224,7 @@ export class KeyRotation {
         {
           actor,
           alg: 'none',
-          digestHex: undefined,
+          inputDigest: undefined,
           keyId: logKeyId,
           keyVersion: 0,
           opId: randomUUID(),

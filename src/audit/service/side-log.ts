@@ -217,7 +217,7 @@ export async function linkSideLog(
   }
   const appended = await log.append(
     {
-      ...{ actor: 'audit-log', alg: 'none', digestHex: undefined, keyId: logKeyId, keyVersion: 0 },
+      ...{ actor: 'audit-log', alg: 'none', inputDigest: undefined, keyId: logKeyId, keyVersion: 0 },
       ...{ opId: randomUUID(), purpose: 'log', result: 'ok', tenant: '' },
       ...{ type: 'degraded', data: { ...sealed.facts } },
     },

@@ -61,7 +61,7 @@ export class Appender {
     this.#numbering = {
       ts: state.lastTs,
       seqOf: (keyId) => state.nextSeq(keyId),
-      inputHash: (tenant, opId, digestHex) => hasher.inputHash(tenant, opId, digestHex),
+      inputHash: (tenant, opId, inputDigest) => hasher.inputHash(tenant, opId, inputDigest),
     };
   }
 
@@ -92,7 +92,7 @@ export class Appender {
     this.appendFound({
       actor: 'audit-log',
       alg: 'none',
-      digestHex: undefined,
+      inputDigest: undefined,
       keyId: logKeyId,
       keyVersion: 0,
       opId,

@@ -92,7 +92,7 @@ function foundEvent(id: string, state: KeyState): AuditEvent {
   return {
     actor: 'audit-log',
     alg,
-    digestHex: undefined,
+    inputDigest: undefined,
     keyId: id,
     keyVersion: versionOf(state),
     opId: crypto.randomUUID(),

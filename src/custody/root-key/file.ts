@@ -4,12 +4,12 @@ import { dirname } from 'node:path';
 import { keyTypes, schemes } from '../../algorithms/ids.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
+  type BatchItem,
   batchOps,
   batchStatuses,
   encodeBatch,
   readResults,
   responseFor,
-  type SignItem,
 } from '../../engine/batch.ts';
 import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
@@ -113,13 +113,13 @@ async function makeWitness(engine: Engine, store: Store, root: RootRef): Promise
 
 /** Signs with the witness key: the engine has no call that only opens one. */
 function opensWitness(engine: Engine, root: RootRef, sealed: Uint8Array): boolean {
-  const items: SignItem[] = [
+  const items: BatchItem[] = [
     {
       op: batchOps.sign,
       scheme: schemes.ed25519,
       keyNumber: 0,
       key: buildKeyReference(witnessTenant, witnessAad, sealed),
-      message: Buffer.from(witnessAad),
+      inputs: [Buffer.from(witnessAad)],
     },
   ];
   const request = encodeBatch(items);

@@ -1,15 +1,23 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  generateKeyPairSync,
+  generateKeySync,
+  type KeyObject,
+} from 'node:crypto';
 import { type KeyType, keyTypes } from '../engine.ts';
 
 /**
  * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
- * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA.
+ * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, the 32 bytes of an HMAC key.
  */
-interface KeyTypeWays {
+interface OpensslKeyType {
   generate(): KeyObject;
   exportSecret(key: KeyObject): Buffer;
   /** Throws when the bytes are no secret of this type. */
   importSecret(secret: Buffer): KeyObject;
+  /** The public bytes of a private key; none of a secret one. */
   exportPublic(key: KeyObject): Buffer;
 }
 
@@ -17,19 +25,19 @@ type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 
 const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
 
-const ed25519: KeyTypeWays = {
+const ed25519: OpensslKeyType = {
   generate: () => generateKeyPairSync('ed25519').privateKey,
   exportSecret: (key) => key.export({ format: 'raw-private' }),
   importSecret: (secret) =>
     createPrivateKey({ key: secret, format: 'raw-private', asymmetricKeyType: 'ed25519' }),
-  exportPublic: (key) => key.export({ format: 'raw-public' }),
+  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
 };
 
-const mlDsa = (name: MlDsaName): KeyTypeWays => ({
+const mlDsa = (name: MlDsaName): OpensslKeyType => ({
   generate: () => generateMlDsa(name),
   exportSecret: (key) => key.export({ format: 'raw-seed' }),
   importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
-  exportPublic: (key) => key.export({ format: 'raw-public' }),
+  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
 });
 
 /** One overload of generateKeyPairSync a name. */
@@ -45,7 +53,7 @@ function generateMlDsa(name: MlDsaName): KeyObject {
 }
 
 // Node exports the raw public key of a curve in the uncompressed form unless told otherwise.
-const ecdsaP256: KeyTypeWays = {
+const ecdsaP256: OpensslKeyType = {
   generate: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
   exportSecret: (key) => key.export(pkcs8),
   importSecret: (secret) => {
@@ -53,10 +61,10 @@ const ecdsaP256: KeyTypeWays = {
     if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not a P-256 key');
     return key;
   },
-  exportPublic: (key) => key.export({ format: 'raw-public' }),
+  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
 };
 
-const rsa = (modulusLength: number): KeyTypeWays => ({
+const rsa = (modulusLength: number): OpensslKeyType => ({
   generate: () => generateKeyPairSync('rsa', { modulusLength, publicExponent: 65537 }).privateKey,
   exportSecret: (key) => key.export(pkcs8),
   importSecret: (secret) => {
@@ -66,10 +74,21 @@ const rsa = (modulusLength: number): KeyTypeWays => ({
     }
     return key;
   },
-  exportPublic: (key) => key.export({ format: 'der', type: 'spki' }),
+  exportPublic: (key) => createPublicKey(key).export({ format: 'der', type: 'spki' }),
 });
 
-const ways: Readonly<Record<KeyType, KeyTypeWays>> = {
+const hmacBytes = 32;
+const hmac: OpensslKeyType = {
+  generate: () => generateKeySync('hmac', { length: hmacBytes * 8 }),
+  exportSecret: (key) => key.export(),
+  importSecret: (secret) => {
+    if (secret.length !== hmacBytes) throw new TypeError('an HMAC key has 32 bytes');
+    return createSecretKey(secret);
+  },
+  exportPublic: () => Buffer.alloc(0),
+};
+
+const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes.ed25519]: ed25519,
   [keyTypes['ml-dsa-44']]: mlDsa('ml-dsa-44'),
   [keyTypes['ml-dsa-65']]: mlDsa('ml-dsa-65'),
@@ -78,30 +97,31 @@ const ways: Readonly<Record<KeyType, KeyTypeWays>> = {
   [keyTypes['rsa-2048']]: rsa(2048),
   [keyTypes['rsa-3072']]: rsa(3072),
   [keyTypes['rsa-4096']]: rsa(4096),
+  [keyTypes['hmac-sha256']]: hmac,
 };
 
 export function isKeyType(number: number): number is KeyType {
-  return Object.hasOwn(ways, number);
+  return Object.hasOwn(keyTypesHere, number);
 }
 
 export function generatePrivateKey(keyType: KeyType): KeyObject {
-  return ways[keyType].generate();
+  return keyTypesHere[keyType].generate();
 }
 
 /** The secret of a key in a buffer of its own; the caller wipes it. */
 export function exportSecret(keyType: KeyType, key: KeyObject): Buffer {
-  return ways[keyType].exportSecret(key);
+  return keyTypesHere[keyType].exportSecret(key);
 }
 
 /** Does not wipe `secret`. Returns undefined when the bytes are no secret of this type. */
 export function importSecret(keyType: KeyType, secret: Buffer): KeyObject | undefined {
   try {
-    return ways[keyType].importSecret(secret);
+    return keyTypesHere[keyType].importSecret(secret);
   } catch {
     return undefined;
   }
 }
 
-export function publicBytesOf(keyType: KeyType, privateKey: KeyObject): Buffer {
-  return ways[keyType].exportPublic(createPublicKey(privateKey));
+export function publicBytesOf(keyType: KeyType, key: KeyObject): Buffer {
+  return keyTypesHere[keyType].exportPublic(key);
 }

@@ -1,6 +1,7 @@
 import type { KeyObject, SignKeyObjectInput } from 'node:crypto';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import {
+  type BatchHeader,
   type BatchStatus,
   batchHeaderWords,
   batchOps,
@@ -11,12 +12,13 @@ import {
   resultTable,
   resultTableBytes,
   resultWords,
+  spanWords,
 } from '../batch.ts';
 import { type KeyType, type Scheme, schemes } from '../engine.ts';
 import { parseKeyReference } from '../key-reference.ts';
 import { importSecret } from './private-keys.ts';
+import { isScheme, type MacScheme, modulusBytes, opensslSchemes, type SignatureScheme } from './schemes.ts';
 import type { Sealer } from './seal.ts';
-import { isScheme, modulusBytes, type SchemeWays, schemeWays } from './signing.ts';
 
 interface OpenedKey {
   readonly keyType: KeyType;
@@ -38,7 +40,10 @@ export interface Runner {
   cachedKeys(): number;
 }
 
-type Outcome = BatchStatus | Buffer;
+/** A status, or the outputs, which stand in their places already. */
+type Outcome = BatchStatus | readonly Uint8Array[];
+
+const done: Outcome = [];
 
 /** One item as the words of the request say it, offsets already checked. */
 interface Item {
@@ -46,9 +51,9 @@ interface Item {
   readonly scheme: Scheme;
   readonly keyNumber: number;
   readonly key: Uint8Array;
-  readonly message: Uint8Array;
-  /** In the request for a verification, else the room in the response. */
-  readonly signature: Uint8Array;
+  readonly inputs: readonly Uint8Array[];
+  /** Room in the response. */
+  readonly outputs: readonly Uint8Array[];
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
@@ -60,13 +65,16 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     run(root, request, response) {
       const header = readBatchHeader(request);
       const results = resultTable(response, header);
+      let lengthAt = header.count * resultWords;
       for (let index = 0; index < header.count; index++) {
         const startedMs = performance.now();
-        const at = index * resultWords;
-        const outcome = runItem(root, request, response, header.words, index, header.count);
-        results[at] = typeof outcome === 'number' ? outcome : batchStatuses.ok;
-        results[at + 1] = typeof outcome === 'number' ? 0 : outcome.length;
-        results[at + 2] = Math.min((performance.now() - startedMs) * 1e6, 0xffffffff);
+        const outcome = runItem(root, request, response, header, index);
+        const rooms = header.words[batchHeaderWords + index * itemWords + 5] as number;
+        const outputs = typeof outcome === 'number' ? [] : outcome;
+        for (let n = 0; n < rooms; n++) results[lengthAt + n] = outputs[n]?.length ?? 0;
+        lengthAt += rooms;
+        results[index * resultWords] = typeof outcome === 'number' ? outcome : batchStatuses.ok;
+        results[index * resultWords + 1] = Math.min((performance.now() - startedMs) * 1e6, 0xffffffff);
       }
     },
     forget(keyNumber) {
@@ -84,33 +92,56 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     root: KeyObject,
     request: Uint8Array,
     response: Uint8Array,
-    words: Uint32Array,
+    header: BatchHeader,
     index: number,
-    count: number,
   ): Outcome {
-    const item = readItem(request, response, words, index, count);
+    const item = readItem(request, response, header, index);
     if (item === undefined) return batchStatuses.badInput;
     try {
-      return item.op === batchOps.verify ? verifyItem(publicKeys, item) : signItem(root, item);
+      const scheme = opensslSchemes[item.scheme];
+      return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
     } catch {
       // Nothing below throws on any input that is known; an unknown one costs its own item only.
       return batchStatuses.internal;
     }
   }
 
-  function signItem(root: KeyObject, item: Item): Outcome {
-    const ways = schemeWays[item.scheme];
+  function runSignature(root: KeyObject, scheme: SignatureScheme, item: Item): Outcome {
+    const { op, inputs } = item;
+    if (op === batchOps.verify && inputs.length === 2) return verifyItem(publicKeys, scheme, item);
+    const signs = op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(item.scheme));
+    const [message] = inputs;
+    const [room] = item.outputs;
+    if (!signs || message === undefined || room === undefined || inputs.length > 1)
+      return batchStatuses.badInput;
     const opened = openedKey(root, item);
-    if (opened === undefined || !ways.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
-    if (item.signature.length < roomFor(item.scheme, opened.key)) return batchStatuses.badInput;
+    if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
+    if (room.length < roomFor(item.scheme, opened.key)) return batchStatuses.badInput;
     let input = opened.inputs.get(item.scheme);
     if (input === undefined) {
-      input = ways.signingInput(opened.key);
+      input = scheme.signingInput(opened.key);
       opened.inputs.set(item.scheme, input);
     }
-    const signature = ways.sign(item.message, input);
-    item.signature.set(signature);
-    return signature;
+    const signature = scheme.sign(message, input);
+    room.set(signature);
+    return [signature];
+  }
+
+  function runMac(root: KeyObject, scheme: MacScheme, item: Item): Outcome {
+    const { op, inputs } = item;
+    const [message, tag] = inputs;
+    const [room] = item.outputs;
+    const makes = op === batchOps.mac && inputs.length === 1 && room !== undefined;
+    const checks = op === batchOps.verifyMac && inputs.length === 2;
+    if (message === undefined || !(makes || checks)) return batchStatuses.badInput;
+    const opened = openedKey(root, item);
+    if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
+    if (tag !== undefined)
+      return scheme.verify(message, opened.key, tag) ? done : batchStatuses.signatureInvalid;
+    if (room === undefined || room.length < maxSignatureBytes[item.scheme]) return batchStatuses.badInput;
+    const made = scheme.mac(message, opened.key);
+    room.set(made);
+    return [made];
   }
 
   function openedKey(root: KeyObject, item: Item): OpenedKey | undefined {
@@ -132,24 +163,26 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
   }
 }
 
-function verifyItem(publicKeys: BoundedCache<number, PublicKey>, item: Item): BatchStatus {
-  const ways = schemeWays[item.scheme];
-  const key = publicKeyOf(publicKeys, ways, item);
+function verifyItem(
+  publicKeys: BoundedCache<number, PublicKey>,
+  scheme: SignatureScheme,
+  item: Item,
+): Outcome {
+  const [message, signature] = item.inputs as [Uint8Array, Uint8Array];
+  const key = publicKeyOf(publicKeys, scheme, item);
   if (key === undefined) return batchStatuses.keyUnusable;
-  return ways.verify(item.message, key, item.key, item.signature)
-    ? batchStatuses.ok
-    : batchStatuses.signatureInvalid;
+  return scheme.verify(message, key, item.key, signature) ? done : batchStatuses.signatureInvalid;
 }
 
 /** A cached key answers only for the very bytes it was parsed from. */
 function publicKeyOf(
   publicKeys: BoundedCache<number, PublicKey>,
-  ways: SchemeWays,
+  { parsePublic }: SignatureScheme,
   { scheme, keyNumber, key: bytes }: Item,
 ): KeyObject | undefined {
   const cached = keyNumber === 0 ? undefined : publicKeys.get(keyNumber);
   if (cached !== undefined && cached.scheme === scheme && cached.bytes.equals(bytes)) return cached.key;
-  const key = ways.parsePublic(bytes);
+  const key = parsePublic(bytes);
   if (key !== undefined && keyNumber !== 0)
     publicKeys.set(keyNumber, { scheme, bytes: Buffer.from(bytes), key });
   return key;
@@ -163,29 +196,29 @@ function roomFor(scheme: Scheme, key: KeyObject): number {
 function readItem(
   request: Uint8Array,
   response: Uint8Array,
-  words: Uint32Array,
+  { words, count, outputs }: BatchHeader,
   index: number,
-  count: number,
 ): Item | undefined {
   const at = batchHeaderWords + index * itemWords;
-  const word = (offset: number) => words[at + offset] as number;
-  const op = word(0);
-  const scheme = word(1);
+  const [op, scheme, keyNumber, firstSpan, inputCount, outputCount] = words.subarray(
+    at,
+    at + itemWords,
+  ) as unknown as [number, number, number, number, number, number];
   if (!isScheme(scheme)) return undefined;
-  const key = slice(request, word(3), word(4));
-  const message = slice(request, word(5), word(6));
-  if (key === undefined || message === undefined) return undefined;
-
-  let signature: Uint8Array | undefined;
-  if (op === batchOps.verify) {
-    signature = slice(request, word(7), word(8));
-  } else if (op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(scheme))) {
-    // Room that overlaps the results would let a signature overwrite a status.
-    if (word(7) < resultTableBytes(count)) return undefined;
-    signature = slice(response, word(7), word(8));
+  // Room that overlaps the results would let an output overwrite a status.
+  const responseFrom = resultTableBytes(count, outputs);
+  const places: Uint8Array[] = [];
+  for (let n = 0; n < 1 + inputCount + outputCount; n++) {
+    const spanAt = batchHeaderWords + count * itemWords + (firstSpan + n) * spanWords;
+    const offset = words[spanAt] as number;
+    const isOutput = n > inputCount;
+    if (isOutput && offset < responseFrom) return undefined;
+    const place = slice(isOutput ? response : request, offset, words[spanAt + 1] as number);
+    if (place === undefined) return undefined;
+    places.push(place);
   }
-  if (signature === undefined) return undefined;
-  return { op, scheme, keyNumber: word(2), key, message, signature };
+  const [key, ...rest] = places as [Uint8Array, ...Uint8Array[]];
+  return { op, scheme, keyNumber, key, inputs: rest.slice(0, inputCount), outputs: rest.slice(inputCount) };
 }
 
 /**

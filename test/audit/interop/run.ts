@@ -72,7 +72,7 @@ function eventOf(index: number): AuditEvent {
   return {
     actor: `spiffe://${tenant}/web-${index % 40}`,
     alg: key % 2 === 0 ? 'ed25519' : 'ml-dsa-65',
-    digestHex: hash('sha256', `payload ${index}`, 'hex'),
+    inputDigest: hash('sha256', `payload ${index}`, 'hex'),
     keyId: `${tenant}/tls/ed25519/0192f7c1-5b1e-7c3a-9d2e-00000000000${key}`,
     keyVersion: 1,
     opId: randomUUID(),
