@@ -1,9 +1,7 @@
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
-import { DeferredCalls } from './admission/flood-guard/deferred-calls.ts';
-import { LateRefusals } from './admission/flood-guard/late-refusals.ts';
-import { defaultThreadShare, ThreadShare } from './admission/flood-guard/thread-share.ts';
+import { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
@@ -268,8 +266,14 @@ function createServer(
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
-  const lateRefusals = new LateRefusals();
-  gaugeHeldRefusals(metrics, () => lateRefusals.held);
+  const floodGuard = new FloodGuard({
+    clock: systemClock,
+    atTurnEnd: (ended) => void setImmediate(ended),
+    soon: (callBack) => void setImmediate(callBack),
+    weightOf: (tenant) => weightOf(config, tenant),
+    queueOf: parts.queueOf,
+  });
+  gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const authenticator = createMacaroonAuthenticator({
     rootKey: parts.capabilities.rootKey,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
@@ -277,14 +281,7 @@ function createServer(
   const requestPath = createRequestPath({
     authenticator,
     admission: createAdmission(config),
-    threadShare: new ThreadShare(defaultThreadShare, {
-      clock: systemClock,
-      atTurnEnd: (ended) => void setImmediate(ended),
-      weightOf: (tenant) => weightOf(config, tenant),
-      queueOf: parts.queueOf,
-    }),
-    deferredCalls: new DeferredCalls({ clock: systemClock, soon: (callBack) => void setImmediate(callBack) }),
-    lateRefusals,
+    floodGuard,
     signatures: cryptography.lane,
     audit:
       parts.audit.trail === undefined

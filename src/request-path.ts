@@ -1,7 +1,5 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
-import type { DeferredCalls } from './admission/flood-guard/deferred-calls.ts';
-import type { LateRefusals } from './admission/flood-guard/late-refusals.ts';
-import type { ThreadShare } from './admission/flood-guard/thread-share.ts';
+import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { workKinds } from './algorithms/work-kinds.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
@@ -49,9 +47,7 @@ export interface CallObserver {
 export interface RequestPathParts {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
-  readonly threadShare: ThreadShare;
-  readonly deferredCalls: DeferredCalls;
-  readonly lateRefusals: LateRefusals;
+  readonly floodGuard: FloodGuard;
   readonly signatures: CryptoDispatch;
   readonly audit: UseRecorder;
   readonly clock: Clock;
@@ -90,7 +86,7 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
 
     const signWithinMs = signedWithinMs(deadlineMs.value);
     const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
-    const spent = parts.threadShare.spent(caller.value.tenant, startedAtMs);
+    const spent = parts.floodGuard.spent(caller.value.tenant, startedAtMs);
     return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted);
   };
 }
@@ -110,35 +106,16 @@ function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): S
     : manageKeys(parts, operation, input.value, admitted);
 }
 
-/**
- * Others come first. Where too many wait for that, or it is refused, the caller hears of it when its deadline is nearly over:
- * told at once it would ask at once again, and the thread that others need too would read it again.
- */
-function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
-  const { deferredCalls, lateRefusals } = parts;
-  const { cancellation, signWithinMs } = admitted;
-  const late = (refused: Refused) => lateRefusals.hold(refused, signWithinMs, cancellation);
+/** Others come first. */
+function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Promise<Result<Answer>> {
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
-  return new Promise((resolve, reject) => {
-    const added = deferredCalls.add(() => {
-      try {
-        const answer = goOn(parts, kept, admitted);
-        resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
-      } catch (cause) {
-        // As where it is not put off: a bug costs this call its answer, and not the process.
-        reject(cause);
-      }
-    });
-    if (!added) resolve(late(overShare));
-  });
+  return parts.floodGuard.putOff(
+    () => goOn(parts, kept, admitted),
+    admitted.signWithinMs,
+    admitted.cancellation,
+  );
 }
-
-function isLimit({ failure: { code } }: Refused): boolean {
-  return code === 'Backpressure' || code === 'RateLimited';
-}
-
-const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
 
 function admit(
   { admission, signatures }: RequestPathParts,

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
-import { DeferredCalls } from '../../src/admission/flood-guard/deferred-calls.ts';
-import { LateRefusals } from '../../src/admission/flood-guard/late-refusals.ts';
-import { defaultThreadShare, ThreadShare } from '../../src/admission/flood-guard/thread-share.ts';
+import { FloodGuard } from '../../src/admission/flood-guard/flood-guard.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
@@ -29,9 +27,11 @@ function pathOf(t: TestContext, perSecond: number) {
     },
     clock,
     signatures: { refusal: () => undefined },
-    lateRefusals: new LateRefusals(),
-    deferredCalls: new DeferredCalls({ clock, soon: (callBack) => void soon.push(callBack) }),
-    threadShare: new ThreadShare(defaultThreadShare, { clock, atTurnEnd: () => {} }),
+    floodGuard: new FloodGuard({
+      clock,
+      soon: (callBack) => void soon.push(callBack),
+      atTurnEnd: () => {},
+    }),
   } as unknown as RequestPathParts;
   const path = createRequestPath(parts);
   const parse = ({ body }: { body: Uint8Array }) => {
@@ -57,7 +57,7 @@ function pathOf(t: TestContext, perSecond: number) {
   const useUp = (tenant: string) => {
     for (let n = 0; n < perSecond; n++) admission.enter(tenant, 'kms:sign', nowMs);
   };
-  return { call, goOn, useUp, parsedBodies, held: () => parts.lateRefusals.held };
+  return { call, goOn, useUp, parsedBodies, held: () => parts.floodGuard.heldRefusals };
 }
 
 const codeOf = (answer: unknown) => (answer as { failure?: { code: string } }).failure?.code;

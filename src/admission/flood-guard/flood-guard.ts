@@ -1,0 +1,62 @@
+import type { Cancellation } from '../../core/cancellation.ts';
+import { type Refused, type Result, refuse } from '../../core/result.ts';
+import { DeferredCalls, type DeferredCallsParts } from './deferred-calls.ts';
+import { LateRefusals } from './late-refusals.ts';
+import { defaultThreadShare, ThreadShare, type ThreadShareParts } from './thread-share.ts';
+
+export type FloodGuardParts = ThreadShareParts & DeferredCallsParts;
+
+const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
+
+/**
+ * Shares the thread that reads requests, before anything of a call is parsed. A tenant over its share goes on later, a few
+ * calls in each turn of the event loop, and hears of a refusal late.
+ */
+export class FloodGuard {
+  readonly #share: ThreadShare;
+  readonly #deferred: DeferredCalls;
+  readonly #late = new LateRefusals();
+
+  constructor(parts: FloodGuardParts) {
+    this.#share = new ThreadShare(defaultThreadShare, parts);
+    this.#deferred = new DeferredCalls(parts);
+  }
+
+  /** Refusals that are held back now. */
+  get heldRefusals(): number {
+    return this.#late.held;
+  }
+
+  /** A call was read. True: its tenant has had its share of a turn that is long already, so the call is to be put off. */
+  spent(tenant: string, nowMs: number): boolean {
+    return this.#share.spent(tenant, nowMs);
+  }
+
+  /**
+   * Others come first. Where too many wait for that, or the call is refused then, the caller hears of it when its deadline is
+   * nearly over: told at once it would ask at once again, and the thread that others need too would read it again.
+   */
+  putOff<T>(
+    goOn: () => Result<T> | Promise<Result<T>>,
+    waitMs: number,
+    cancellation: Cancellation,
+  ): Promise<Result<T>> {
+    const late = (refused: Refused) => this.#late.hold(refused, waitMs, cancellation);
+    return new Promise((resolve, reject) => {
+      const added = this.#deferred.add(() => {
+        try {
+          const answer = goOn();
+          resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
+        } catch (cause) {
+          // As where it is not put off: a bug costs this call its answer, and not the process.
+          reject(cause);
+        }
+      });
+      if (!added) resolve(late(overShare));
+    });
+  }
+}
+
+function isLimit({ failure: { code } }: Refused): boolean {
+  return code === 'Backpressure' || code === 'RateLimited';
+}
