@@ -1,4 +1,4 @@
-import { algorithmNames } from '../../src/algorithms/registry.ts';
+import { registry } from '../../src/algorithms/registry.ts';
 import { helloWorldB3 } from '../support/service.ts';
 
 /** Capabilities that the cases use, by name; `nobody` sends none. */
@@ -73,8 +73,10 @@ const ownAnswers: readonly GoldenCase[] = [
 const hybrid = 'ed25519+ml-dsa-65';
 const parts = (alg: string) => (alg === hybrid ? [0, 1] : [0]);
 
-/** Made, read, signed with and verified with, every algorithm. */
-const everyAlgorithm = algorithmNames.flatMap((alg): GoldenCase[] => {
+const signingAlgorithms = registry.filter(({ kind }) => kind === 'signature').map(({ name }) => name);
+
+/** Made, read, signed with and verified with, every algorithm that signs. */
+const everySigningAlgorithm = signingAlgorithms.flatMap((alg): GoldenCase[] => {
   const sigs = parts(alg).map((n) => ({ kid: `{kid:${alg}}`, signature_b64: `{sig:${alg}.${n}}` }));
   const wrong = parts(alg).map((n) => ({ kid: `{kid:${alg}}`, signature_b64: `{flipped:${alg}.${n}}` }));
   return [
@@ -85,6 +87,23 @@ const everyAlgorithm = algorithmNames.flatMap((alg): GoldenCase[] => {
     verify(`${alg}, a bit changed`, wrong),
   ];
 });
+
+const macs: readonly GoldenCase[] = [
+  post('create: hmac-sha256', '/v1/kms/keys', { purpose: 'web', alg: 'hmac-sha256' }, { keep: 'mac' }),
+  get('read: hmac-sha256', key('{kid:mac}')),
+  post('mac', '/v1/kms/mac', { kid: '{kid:mac}', message_b64: 'aGVsbG8=' }),
+  post('mac: not base64', '/v1/kms/mac', { kid: '{kid:mac}', message_b64: 'hello' }),
+  post('mac: a key that signs', '/v1/kms/mac', { kid: '{kid:ed25519}', message_b64: 'aGVsbG8=' }),
+  post('mac verify: another tag', '/v1/kms/mac/verify', {
+    kid: '{kid:mac}',
+    message_b64: 'aGVsbG8=',
+    mac_b64: 'aGVsbG8=',
+  }),
+  post('sign: a key that makes tags', '/v1/kms/sign', {
+    kid: '{kid:mac}',
+    payload_b3: 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24',
+  }),
+];
 
 const creating: readonly GoldenCase[] = [
   post('create: by an alias', '/v1/kms/keys', { purpose: 'alias', alg: 'ml-dsa' }),
@@ -401,8 +420,8 @@ const narrow: readonly GoldenCase[] = [
     alg: 'ed25519',
     op_id: opId(1),
   }),
-  post('rotate: within the rate', key('nothing', '/rotate'), {}),
-  post('rotate: a call too many', key('nothing', '/rotate'), {}),
+  post('rotate: within the rate', key('{kid:second}', '/rotate'), {}),
+  post('rotate: a call too many', key('{kid:second}', '/rotate'), {}),
 ];
 
 const withoutLog: readonly GoldenCase[] = [
@@ -432,7 +451,8 @@ export const goldenParts: readonly GoldenPart[] = [
     sameData: false,
     cases: [
       ...ownAnswers,
-      ...everyAlgorithm,
+      ...everySigningAlgorithm,
+      ...macs,
       ...creating,
       ...signing,
       ...framing,
