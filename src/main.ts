@@ -3,6 +3,7 @@ import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
 import { DeferredCalls } from './admission/deferred-calls.ts';
 import { LateRefusals } from './admission/late-refusals.ts';
+import { ParseTurn } from './admission/parse-turn.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { defaultThreadShare, ThreadShare } from './admission/thread-share.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
@@ -253,6 +254,7 @@ function createServer(
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
   const lateRefusals = new LateRefusals();
+  const parseTurn = new ParseTurn((callBack) => void setImmediate(callBack));
   gaugeHeldRefusals(metrics, () => lateRefusals.held);
   const requestPath = createRequestPath({
     authenticator: createMacaroonAuthenticator({
@@ -262,10 +264,11 @@ function createServer(
     admission: createAdmission(config),
     threadShare: new ThreadShare(defaultThreadShare, {
       clock: systemClock,
-      atTurnEnd: (ended) => void setImmediate(ended),
+      atTurnEnd: (ended) => parseTurn.atEnd(ended),
       weightOf: (tenant) => weightOf(config, tenant),
       queueOf: parts.queueOf,
     }),
+    parseTurn,
     deferredCalls: new DeferredCalls({ clock: systemClock, soon: (callBack) => void setImmediate(callBack) }),
     lateRefusals,
     signatures: cryptography.lane,

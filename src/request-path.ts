@@ -1,6 +1,7 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { DeferredCalls } from './admission/deferred-calls.ts';
 import type { LateRefusals } from './admission/late-refusals.ts';
+import type { ParseTurn } from './admission/parse-turn.ts';
 import type { ThreadShare } from './admission/thread-share.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
@@ -47,6 +48,7 @@ export interface RequestPathParts {
   readonly authenticator: Authenticator;
   readonly admission: Admission;
   readonly threadShare: ThreadShare;
+  readonly parseTurn: ParseTurn;
   readonly deferredCalls: DeferredCalls;
   readonly lateRefusals: LateRefusals;
   readonly signatures: CryptoLane;
@@ -88,21 +90,45 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const signWithinMs = signedWithinMs(deadlineMs.value);
     const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
     const spent = parts.threadShare.spent(caller.value.tenant, startedAtMs);
-    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted);
+    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, beginAfterParsing);
   };
 }
 
 /** Before anything is parsed, so that a refusal under load costs next to nothing. */
-function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
+function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted, begin: Begin): Step<Answer> {
   const { operation } = call;
   const refused = admit(parts, operation, admitted);
   if (refused !== undefined) return refused;
   const input = operation.parse(call);
   if (!input.ok) return input;
-  return operation.kind === 'crypto'
-    ? useKeys(parts, operation, input.value, admitted)
-    : manageKeys(parts, operation, input.value, admitted);
+  return begin(parts, admitted, () =>
+    operation.kind === 'crypto'
+      ? useKeys(parts, operation, input.value, admitted)
+      : manageKeys(parts, operation, input.value, admitted),
+  );
 }
+
+type Begin = (
+  parts: RequestPathParts,
+  admitted: Admitted,
+  work: () => Promise<Result<Answer>>,
+) => Promise<Result<Answer>>;
+
+const beginNow: Begin = (_parts, { cancellation }, work) =>
+  cancellation.cancelled ? Promise.resolve(callerHasGone) : work();
+
+/** Begins nothing for a caller whose connection ended while what it sent was parsed: nobody would have the answer. */
+const beginAfterParsing: Begin = (parts, admitted, work) =>
+  new Promise((resolve) => {
+    const begin = () => resolve(beginNow(parts, admitted, work));
+    parts.parseTurn.afterParsing(() => {
+      const { threadShare, deferredCalls, clock } = parts;
+      const spent = threadShare.spent(admitted.caller.tenant, clock.monotonicMs());
+      if (!spent || !deferredCalls.add(begin)) begin();
+    });
+  });
+
+const callerHasGone = refuse('Timeout', 'the caller closed the connection');
 
 /**
  * Others come first. Where too many wait for that, or it is refused, the caller hears of it when its deadline is nearly over:
@@ -117,7 +143,8 @@ function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitte
   return new Promise((resolve, reject) => {
     const added = deferredCalls.add(() => {
       try {
-        const answer = goOn(parts, kept, admitted);
+        // Whatever was read with it is parsed by now.
+        const answer = goOn(parts, kept, admitted, beginNow);
         resolve('ok' in answer && !answer.ok && isLimit(answer) ? late(answer) : answer);
       } catch (cause) {
         // As where it is not put off: a bug costs this call its answer, and not the process.

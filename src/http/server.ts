@@ -94,6 +94,8 @@ export class HttpServer implements ListenerHandlers {
 
   /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
   #refused(exchange: Exchange, code: FailureCode): boolean {
+    // The listener has counted it already.
+    if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
     return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;

@@ -2,8 +2,8 @@ import { Gauge } from 'prom-client';
 import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
-/** What a listener refuses by itself, before there is a request to answer. */
-export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections';
+/** What a listener refuses by itself, and requests whose connection ended before their answer. */
+export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections' | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
 const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
@@ -32,6 +32,7 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   framing: 'framing',
   slow_body: 'slow_body',
   too_many_connections: 'too_many_connections',
+  unanswered: 'unanswered',
 };
 
 export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {

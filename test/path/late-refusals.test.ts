@@ -3,6 +3,7 @@ import test, { type TestContext } from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
 import { DeferredCalls } from '../../src/admission/deferred-calls.ts';
 import { LateRefusals } from '../../src/admission/late-refusals.ts';
+import { ParseTurn } from '../../src/admission/parse-turn.ts';
 import { defaultThreadShare, ThreadShare } from '../../src/admission/thread-share.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
@@ -32,6 +33,7 @@ function pathOf(t: TestContext, perSecond: number) {
     lateRefusals: new LateRefusals(),
     deferredCalls: new DeferredCalls({ clock, soon: (callBack) => void soon.push(callBack) }),
     threadShare: new ThreadShare(defaultThreadShare, { clock, atTurnEnd: () => {} }),
+    parseTurn: new ParseTurn((callBack) => void soon.push(callBack)),
   } as unknown as RequestPathParts;
   const path = createRequestPath(parts);
   const parse = ({ body }: { body: Uint8Array }) => {

@@ -77,9 +77,10 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
   const path = req.getUrl();
   const query = req.getQuery() ?? '';
   const cancellation = createCancellation();
-  const flight: Flight = { ended: undefined };
+  const flight: Flight = { answered: false, paused: false, ended: undefined };
   res.onAborted(() => {
     cancel(cancellation);
+    if (!flight.answered) handlers.onRefusal('unanswered');
     flight.ended?.();
   });
 
@@ -95,8 +96,13 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     respond: (response) => (cancellation.cancelled ? undefined : send(res, response, method, flight)),
   });
 
+  const handOn = (body: Uint8Array): void => {
+    handlers.onExchange(exchange(body));
+    if (!flight.answered && !cancellation.cancelled) pause(res, flight);
+  };
+
   if (contentLength === undefined || contentLength === 0) {
-    handlers.onExchange(exchange(emptyBody));
+    handOn(emptyBody);
     return;
   }
   if (contentLength > options.maxBodyBytes) {
@@ -112,7 +118,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
       res.close();
       return;
     }
-    handlers.onExchange(exchange(body));
+    handOn(body);
   });
 }
 
@@ -199,10 +205,24 @@ function readBody(
   });
 }
 
-/** An answer that is not yet whole in the system's hands. */
+/** How far the answer to a request is. */
 interface Flight {
-  /** Set while there is one. */
+  /** It is being sent, or was sent. */
+  answered: boolean;
+  /** What the client sends meanwhile stays unread. */
+  paused: boolean;
+  /** Set while a part of it is not yet in the system's hands. */
   ended: (() => void) | undefined;
+}
+
+/**
+ * Leaves unread what comes behind a request until its answer has left: reading the end of what a client sends
+ * (`shutdown(SHUT_WR)`), or a second request, makes uWebSockets.js close the connection without the answer. A client that
+ * hangs up is therefore only noticed when it is written to. Costs, with the resumption, 3 us of CPU.
+ */
+function pause(res: HttpResponse, flight: Flight): void {
+  flight.paused = true;
+  res.pause();
 }
 
 /** The system's buffer of a new connection surely takes this much (tcp_wmem), so nobody need wait for such an answer. */
@@ -216,7 +236,10 @@ function send(
 ): Promise<void> | undefined {
   const large = body.length > smallAnswerBytes && method !== 'head' && !close ? Buffer.from(body) : undefined;
   let whole = true;
+  flight.answered = true;
   res.cork(() => {
+    // After `end` it is too late; nothing is read before this returns.
+    if (flight.paused) res.resume();
     res.writeStatus(statusLines[status] ?? String(status));
     for (const [name, value] of headers) res.writeHeader(name, value);
     // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
