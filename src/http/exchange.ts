@@ -42,10 +42,13 @@ export interface Response {
   readonly close?: boolean;
 }
 
+/** `framing`: where the request ends is in doubt. */
+export type ListenerFailure = 'TooLarge' | 'LengthRequired' | 'HeadersTooLarge' | 'SlowBody' | 'framing';
+
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
-  /** An answer for a body over the limit, which the listener sends before closing. */
-  tooLarge(headers: RequestHeaders): Response;
+  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. */
+  refused(code: ListenerFailure, headers: RequestHeaders): Response;
   onRefusal(reason: ListenerRefusal): void;
 }
 

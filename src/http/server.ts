@@ -8,7 +8,7 @@ import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { Answer } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
-import type { Exchange, ListenerHandlers, Response } from './exchange.ts';
+import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
 import { respond, respondPlain } from './respond.ts';
 import { findRoute } from './routes.ts';
 
@@ -110,8 +110,11 @@ export class HttpServer implements ListenerHandlers {
     this.#finish(exchange, { ok: false, failure: failure('Internal') });
   }
 
-  tooLarge(headers: Exchange['headers']): ReturnType<ListenerHandlers['tooLarge']> {
-    return respond({ ok: false, failure: failure('TooLarge') }, headers, true);
+  refused(code: ListenerFailure, headers: Exchange['headers']): Response {
+    this.#parts.onRefused(code);
+    const why =
+      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
+    return respond({ ok: false, failure: why }, headers, true);
   }
 
   onRefusal(reason: ListenerRefusal): void {

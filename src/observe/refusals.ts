@@ -3,7 +3,7 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What a listener refuses by itself, and requests whose connection ended before their answer. */
-export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections' | 'unanswered';
+export type ListenerRefusal = 'framing' | 'too_many_connections' | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
 const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
@@ -13,6 +13,9 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   RateLimited: 'rate',
   AddressLimited: 'address',
   TooLarge: 'too_large',
+  LengthRequired: 'framing',
+  HeadersTooLarge: 'headers_too_large',
+  SlowBody: 'slow_body',
   UnsupportedEncoding: 'decompress_cap',
   PolicyViolation: 'policy',
   NotReady: 'not_ready',
@@ -28,9 +31,7 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   Internal: 'internal',
   StoreUnavailable: 'store',
   AuditUnavailable: 'audit',
-  too_large: 'too_large',
   framing: 'framing',
-  slow_body: 'slow_body',
   too_many_connections: 'too_many_connections',
   unanswered: 'unanswered',
 };

@@ -130,10 +130,61 @@ describe('framing', { timeout: 120_000 }, () => {
         connection.send(bytes);
         const received = await connection.closed();
         assertNothingServed(received);
+        // The library's own pages are those that it refuses before a handler is called.
+        if (received.includes('application/json')) assertRefusedWhole(received);
       }
       assert.equal(await keysOf(purpose), 0);
     });
   }
+
+  test('a Transfer-Encoding is answered 411 and two lengths 400, once, and a GET behind it is not served', async () => {
+    const get = `GET /healthz HTTP/1.1\r\n${authorization}\r\n`;
+    for (const [bytes, status] of [
+      [head('Transfer-Encoding: chunked') + chunked(createBody('once')) + get, 411],
+      [`${lengths(2, 2)}{}${get}`, 400],
+    ] as const) {
+      const connection = new RawConnection(service.port);
+      connection.send(bytes);
+      const received = await connection.closed();
+      assert.match(received, new RegExp(`^HTTP/1\\.1 ${status} `));
+      assertRefusedWhole(received);
+      assert.equal(received.split('HTTP/1.1 ').length, 2, received);
+    }
+  });
+
+  test('clients that stream a body are told 411', async () => {
+    const body = new Blob([createBody('streamed')]).stream();
+    const init = {
+      method: 'POST',
+      body,
+      duplex: 'half',
+      headers: { authorization: `Bearer ${service.token}` },
+    };
+    const answer = await fetch(`${service.url}/v1/kms/keys`, init as RequestInit);
+    assert.equal(answer.status, 411);
+    const { error } = (await answer.json()) as { error: { code: string } };
+    assert.equal(error.code, 'Unsupported');
+  });
+
+  test('a body over the limit and a request behind it in one segment: the latter is not served', async () => {
+    const connection = new RawConnection(service.port);
+    connection.send(
+      `${head(`Content-Length: ${2 ** 20 + 1}`)}{}${createRequest('behind-413')}`.padEnd(100_000, 'x'),
+    );
+    const received = await connection.closed();
+    assert.match(received, /^HTTP\/1\.1 413 /);
+    assertRefusedWhole(received);
+  });
+
+  test('a body that is too slow is answered 408', async () => {
+    const connection = new RawConnection(service.port);
+    connection.send(signRequest().slice(0, -10));
+    // Its time begins with its first bytes, and is 5 s.
+    const received = await connection.closed();
+    assert.match(received, /^HTTP\/1\.1 408 Request Timeout\r\n/);
+    assertRefusedWhole(received);
+    assert.equal(await metric(service, 'kms_reject_total', 'reason="slow_body"'), 1);
+  });
 
   test('a bare carriage return, or line ends only, are never a request', async () => {
     const body = createBody('bare');
@@ -339,7 +390,6 @@ describe('framing', { timeout: 120_000 }, () => {
   test('what was dropped is counted', async () => {
     assert.ok((await metric(service, 'kms_reject_total', 'reason="framing"')) > 20);
     assert.ok((await metric(service, 'kms_reject_total', 'reason="too_large"')) >= 4);
-    assert.equal(await metric(service, 'kms_reject_total', 'reason="slow_body"'), 0);
     const { status } = await exchange(service, { method: 'GET', path: '/readyz' });
     assert.equal(status, 200);
   });
@@ -353,4 +403,13 @@ function assertNothingServed(received: string): void {
     statuses.every((status) => status >= 400 && status < 600 && status !== 500),
     received,
   );
+}
+
+/** One answer with the envelope, which says that the connection closes. */
+function assertRefusedWhole(received: string): void {
+  const [head = '', body = ''] = received.split('\r\n\r\n');
+  assert.match(head, /\r\nconnection: close(\r\n|$)/i);
+  assert.equal(body.length, Number(/content-length: (\d+)/i.exec(head)?.[1]));
+  const { error } = JSON.parse(body);
+  assert.equal(typeof error.request_id, 'string');
 }

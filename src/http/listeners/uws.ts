@@ -8,7 +8,14 @@ import {
 } from 'uWebSockets.js';
 import { cancel, createCancellation } from '../../core/cancellation.ts';
 import { StartError } from '../../core/start-error.ts';
-import type { Exchange, Listener, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
+import type {
+  Exchange,
+  Listener,
+  ListenerFailure,
+  ListenerHandlers,
+  RequestHeaders,
+  Response,
+} from '../exchange.ts';
 
 export interface UwsOptions {
   readonly host: string;
@@ -64,15 +71,7 @@ type ListenOn = (
 
 /** `req` is only valid until this returns: everything that matters is copied out here. */
 function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handlers: ListenerHandlers): void {
-  const read = readHeaders(req);
-  if (read === undefined) {
-    // Differing lengths or any Transfer-Encoding: where the next request begins is anybody's guess, so nothing more is
-    // read from this connection. An answer would leave what follows to be parsed as a request.
-    handlers.onRefusal('framing');
-    res.close();
-    return;
-  }
-  const { headers, contentLength } = read;
+  const { headers, contentLength, refusal } = readHeaders(req);
   const method = req.getMethod();
   const path = req.getUrl();
   const query = req.getQuery() ?? '';
@@ -84,6 +83,13 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     flight.ended?.();
   });
 
+  if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
+    const response = handlers.refused(refusal ?? 'TooLarge', headers);
+    // Without a body there is no way to send at once.
+    if (method === 'head') res.close();
+    else send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+    return;
+  }
   const exchange = (body: Uint8Array): Exchange => ({
     method,
     path,
@@ -105,32 +111,36 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     handOn(emptyBody);
     return;
   }
-  if (contentLength > options.maxBodyBytes) {
-    handlers.onRefusal('too_large');
-    send(res, handlers.tooLarge(headers), method, flight);
-    return;
-  }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
     // Who has gone is not slow.
     if (cancellation.cancelled) return;
     if (body === undefined) {
-      handlers.onRefusal('slow_body');
-      res.close();
+      send(res, handlers.refused('SlowBody', headers), method, flight);
       return;
     }
     handOn(body);
   });
 }
 
+/**
+ * What is sent while a segment is parsed is collected, in a buffer of 16 KiB, until all of it is parsed; so a request behind
+ * the refused one would be served, although the answer says that the connection closes, and where the refused one ends is
+ * in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
+ * JSON text is padded with spaces to that.
+ */
+const sendsAtOnceBytes = 16 * 1024;
+
 const emptyBody = new Uint8Array(0);
 
 interface ReadHeaders {
   readonly headers: RequestHeaders;
   readonly contentLength: number | undefined;
+  /** Set where it has to be refused whatever it asks for. */
+  readonly refusal: ListenerFailure | undefined;
 }
 
-/** One pass over the headers; undefined when the framing of the body is not beyond doubt. */
-function readHeaders(req: HttpRequest): ReadHeaders | undefined {
+/** One pass over the headers. */
+function readHeaders(req: HttpRequest): ReadHeaders {
   let authorization: string | undefined;
   let contentEncoding: string | undefined;
   let requestId: string | undefined;
@@ -169,11 +179,11 @@ function readHeaders(req: HttpRequest): ReadHeaders | undefined {
         break;
     }
   });
-  if (transferEncoding || lengths > 1) return undefined;
-  if (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText)) return undefined;
+  const doubtful = lengths > 1 || (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText));
   return {
     headers: { authorization, contentEncoding, requestId, correlationId, traceparent, deadlineMs },
-    contentLength: lengths === 0 ? undefined : Number(lengthText),
+    contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),
+    refusal: transferEncoding ? 'LengthRequired' : doubtful ? 'framing' : undefined,
   };
 }
 
@@ -267,9 +277,12 @@ const statusLines: Readonly<Record<number, string>> = {
   403: '403 Forbidden',
   404: '404 Not Found',
   405: '405 Method Not Allowed',
+  408: '408 Request Timeout',
   409: '409 Conflict',
+  411: '411 Length Required',
   413: '413 Content Too Large',
   415: '415 Unsupported Media Type',
+  431: '431 Request Header Fields Too Large',
   429: '429 Too Many Requests',
   500: '500 Internal Server Error',
   503: '503 Service Unavailable',
