@@ -3,7 +3,7 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
 /** What a listener refuses by itself, and requests whose connection ended before their answer. */
-export type ListenerRefusal = 'framing' | 'too_many_connections' | 'unanswered';
+export type ListenerRefusal = 'framing' | 'too_many_connections' | 'too_many_of_address' | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
 const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
@@ -33,6 +33,7 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   AuditUnavailable: 'audit',
   framing: 'framing',
   too_many_connections: 'too_many_connections',
+  too_many_of_address: 'too_many_of_address',
   unanswered: 'unanswered',
 };
 

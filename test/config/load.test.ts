@@ -68,6 +68,7 @@ test('without any setting the documented defaults hold', () => {
     auditWitnessFailure: 'open',
     shutdownTimeoutMs: 5_000,
     maxConnections: 1_024,
+    maxConnectionsPerAddress: 0,
     logLevel: 'info',
   });
 });

@@ -12,7 +12,10 @@ describe('framing', { timeout: 120_000 }, () => {
   let authorization: string;
 
   before(async () => {
-    service = await startService({ env: { KMS_MAX_CONNECTIONS: String(maxConnections) } });
+    const connections = String(maxConnections);
+    service = await startService({
+      env: { KMS_MAX_CONNECTIONS: connections, KMS_MAX_CONNECTIONS_PER_ADDRESS: connections },
+    });
     authorization = `Host: x\r\nAuthorization: Bearer ${service.token}\r\n`;
     const made = await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'p', alg: 'ed25519' });
     kid = made.body.kid;

@@ -8,6 +8,7 @@ import {
 } from 'uWebSockets.js';
 import { cancel, createCancellation } from '../../core/cancellation.ts';
 import { StartError } from '../../core/start-error.ts';
+import { ConnectionCount, type ConnectionLimits, countByAddress } from '../connections.ts';
 import type {
   Exchange,
   Listener,
@@ -24,19 +25,27 @@ export interface UwsOptions {
   readonly maxBodyBytes: number;
   /** From the first to the last byte of a body. uWebSockets.js itself only ends connections that idle for 32 s. */
   readonly bodyTimeoutMs: number;
-  readonly maxConnections: number;
+  readonly connections: ConnectionLimits;
 }
 
 /** Plain HTTP/1.1 on TCP. Rejects with a StartError when the address cannot be bound. */
 export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Promise<Listener> {
   const app = App();
-  let connections = 0;
+  let port = options.port;
+  const connections = new ConnectionCount({
+    limits: options.connections,
+    nowMs: () => performance.now(),
+    count: () => countByAddress(port),
+  });
   const countConnection = (res: HttpResponse, change: number): void => {
-    connections += change;
-    if (change > 0 && connections > options.maxConnections) {
-      handlers.onRefusal('too_many_connections');
-      res.close();
+    if (change < 0) {
+      connections.closed();
+      return;
     }
+    const refusal = connections.opened(new Uint8Array(res.getRemoteAddress()));
+    if (refusal === undefined) return;
+    handlers.onRefusal(refusal);
+    res.close();
   };
   app.filter(countConnection as Parameters<typeof app.filter>[0]);
   app.any('/*', (res, req) => accept(res, req, options, handlers));
@@ -48,7 +57,7 @@ export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Prom
         reject(new StartError(`cannot listen on ${options.host}:${options.port}: is the address in use?`));
         return;
       }
-      const port = us_socket_local_port(socket);
+      port = us_socket_local_port(socket);
       resolve({
         url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
         stopAccepting: () => us_listen_socket_close(socket),
