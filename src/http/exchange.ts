@@ -3,7 +3,9 @@ import type { ListenerRefusal } from '../observe/refusals.ts';
 
 /** The headers that matter; everything else is left in the listener's buffer. */
 export interface RequestHeaders {
+  /** Undefined also where there are several, which is refused. */
   readonly authorization: string | undefined;
+  readonly severalAuthorizations: boolean;
   readonly contentEncoding: string | undefined;
   readonly requestId: string | undefined;
   readonly correlationId: string | undefined;

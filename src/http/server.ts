@@ -2,7 +2,7 @@ import type { RateLimits } from '../admission/rate-limits.ts';
 import { bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type FailureCode, failure } from '../core/failure.ts';
-import type { Result } from '../core/result.ts';
+import { type Result, refuse } from '../core/result.ts';
 import type { Health } from '../observe/health.ts';
 import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { Answer } from '../operations/operation.ts';
@@ -57,7 +57,9 @@ export class HttpServer implements ListenerHandlers {
   onExchange(exchange: Exchange): void {
     this.#underWay++;
     try {
-      const answer = this.#ownAnswer(exchange) ?? this.#call(exchange);
+      const answer = exchange.headers.severalAuthorizations
+        ? severalAuthorizations
+        : (this.#ownAnswer(exchange) ?? this.#call(exchange));
       if (answer instanceof Promise) {
         answer.then(
           (answered) => this.#finish(exchange, answered),
@@ -125,7 +127,7 @@ export class HttpServer implements ListenerHandlers {
     if (this.#draining) return { ok: false, failure: failure('NotReady', 'the service stops', drainRetryMs) };
     const route = findRoute(exchange.method, exchange.path);
     if (!route.ok) return route;
-    if (exchange.headers.contentEncoding !== undefined)
+    if (!isIdentity(exchange.headers.contentEncoding))
       return { ok: false, failure: failure('UnsupportedEncoding') };
     return this.#parts.requestPath({
       operation: this.#parts.operations[route.value.operation],
@@ -161,6 +163,14 @@ export class HttpServer implements ListenerHandlers {
         return undefined;
     }
   }
+}
+
+/** Which of them would count is anybody's guess: a proxy may look at the other one. */
+const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
+
+/** As it is (RFC 9110 section 8.4.1 reserves the word), which is the only way that a body is taken. */
+function isIdentity(contentEncoding: string | undefined): boolean {
+  return contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity';
 }
 
 /** What a caller that behaves does not do thousands of times a second. */

@@ -226,17 +226,71 @@ describe('framing', { timeout: 120_000 }, () => {
     });
   }
 
-  test('headers of more than 4 KiB are answered 431', async () => {
+  test('headers of more than 8 KiB are answered 431, with the envelope up to 16 KiB', async () => {
     const withHeader = (bytes: number) =>
       `GET /healthz HTTP/1.1\r\n${authorization}X-Long: ${'x'.repeat(bytes)}\r\n\r\n`;
     const small = new RawConnection(service.port);
-    small.send(withHeader(4_000 - authorization.length - 60));
+    small.send(withHeader(8 * 1024 - authorization.length - 20));
     assert.equal((await small.answers(1))[0]?.status, 200);
     small.socket.destroy();
-    for (const request of [withHeader(4_097), withHeader(100_000), withHeader(4_097).slice(0, -4)]) {
+    for (const bytes of [8 * 1024, 15 * 1024]) {
+      const connection = new RawConnection(service.port);
+      connection.send(withHeader(bytes) + createRequest('behind-431'));
+      const received = await connection.closed();
+      assert.match(received, /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/);
+      assertRefusedWhole(received);
+    }
+    for (const request of [withHeader(16 * 1024), withHeader(100_000)]) {
       const connection = new RawConnection(service.port);
       connection.send(request);
       assert.match(await connection.closed(), /^HTTP\/1\.1 431 /);
+    }
+    assert.equal(await keysOf('behind-431'), 0);
+  });
+
+  test('two Authorization headers are answered 400, whatever they hold and wherever they go', async () => {
+    for (const [first, second] of [
+      [service.token, service.token],
+      ['nonsense', service.token],
+      [service.token, 'nonsense'],
+    ]) {
+      for (const path of ['/v1/kms/keys', '/healthz']) {
+        const connection = new RawConnection(service.port);
+        connection.send(
+          `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${first}\r\nauthorization: Bearer ${second}\r\n\r\n`,
+        );
+        const [answer] = await connection.answers(1);
+        assert.equal(answer?.status, 400);
+        assert.match(answer?.body ?? '', /"code":"BadRequest"/);
+        connection.socket.destroy();
+      }
+    }
+  });
+
+  test('a member given twice is 400, and Content-Encoding: identity is none', async () => {
+    const path = '/v1/kms/keys';
+    const twice = '{"purpose":"twice","alg":"ed25519","purpose":"twice"}';
+    assert.equal((await call(service, service.token, 'POST', path, twice)).status, 400);
+    assert.equal(await keysOf('twice'), 0);
+    const identity = { 'content-encoding': 'Identity' };
+    assert.equal(
+      (await call(service, service.token, 'POST', path, createBody('identity'), identity)).status,
+      201,
+    );
+  });
+
+  test('HEAD is answered where GET is', async () => {
+    for (const [path, status] of [
+      ['/v1/kms/keys', 200],
+      [`/v1/kms/keys/${encodeURIComponent(kid)}`, 200],
+      ['/v1/kms/audit/checkpoint', 200],
+      ['/metrics', 200],
+      ['/v1/kms/sign', 405],
+      [`/v1/kms/keys/${encodeURIComponent(kid)}/export`, 403],
+    ] as const) {
+      const { status: had, text } = await exchange(service, { method: 'HEAD', path, token: service.token });
+      assert.equal(had, status, path);
+      assert.equal(text, '');
     }
   });
 

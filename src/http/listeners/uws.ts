@@ -1,3 +1,4 @@
+import './uws-environment.ts';
 import {
   App,
   type HttpRequest,
@@ -156,13 +157,17 @@ function readHeaders(req: HttpRequest): ReadHeaders {
   let correlationId: string | undefined;
   let traceparent: string | undefined;
   let deadlineMs: string | undefined;
+  let authorizations = 0;
   let lengths = 0;
+  let bytes = req.getUrl().length;
   let lengthText = '';
   let transferEncoding = false;
   req.forEach((name, value) => {
+    bytes += name.length + value.length + 4;
     switch (name) {
       case 'authorization':
         authorization = value;
+        authorizations++;
         break;
       case 'content-length':
         lengths++;
@@ -190,11 +195,28 @@ function readHeaders(req: HttpRequest): ReadHeaders {
   });
   const doubtful = lengths > 1 || (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText));
   return {
-    headers: { authorization, contentEncoding, requestId, correlationId, traceparent, deadlineMs },
+    headers: {
+      authorization: authorizations === 1 ? authorization : undefined,
+      severalAuthorizations: authorizations > 1,
+      contentEncoding,
+      requestId,
+      correlationId,
+      traceparent,
+      deadlineMs,
+    },
     contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),
-    refusal: transferEncoding ? 'LengthRequired' : doubtful ? 'framing' : undefined,
+    refusal: transferEncoding
+      ? 'LengthRequired'
+      : doubtful
+        ? 'framing'
+        : bytes > maxHeaderBytes
+          ? 'HeadersTooLarge'
+          : undefined,
   };
 }
+
+/** Path and headers: a capability of 4,096 characters, and as much again. */
+const maxHeaderBytes = 8 * 1024;
 
 /** Hands on the body once it is whole, or undefined when it took too long. Chunks are only valid in their callback. */
 function readBody(
