@@ -32,6 +32,8 @@ import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
+import type { ConnectionLimits } from './http/connections.ts';
+import { affordableConnections } from './http/descriptors.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
@@ -105,8 +107,9 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     health.condition('draining', 'required', () => !draining);
 
     const { host, port } = config.bind;
-    const { maxPayloadBytes: maxBodyBytes, maxConnections } = config;
-    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, maxConnections }, server);
+    const { maxPayloadBytes: maxBodyBytes } = config;
+    const connections = connectionLimits(config, log);
+    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, connections }, server);
 
     const stop = async (): Promise<void> => {
       draining = true;
@@ -140,6 +143,18 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     await store.close();
     throw cause;
   }
+}
+
+/** Once everything else has its descriptors. */
+function connectionLimits(config: Config, log: Logger): ConnectionLimits {
+  const total = affordableConnections(config.maxConnections);
+  if (total < config.maxConnections) {
+    log.warn(
+      { wanted: config.maxConnections, connections: total },
+      'KMS_MAX_CONNECTIONS is LOWERED to what the limit of open files leaves: raise that (ulimit -n, LimitNOFILE)',
+    );
+  }
+  return { total, perAddress: Math.min(total, config.maxConnectionsPerAddress || Math.ceil(total / 2)) };
 }
 
 /** Before any secret is in memory. */
@@ -268,7 +283,6 @@ function createServer(
   });
   const floodGuard = new FloodGuard({
     clock: systemClock,
-    atTurnEnd: (ended) => void setImmediate(ended),
     soon: (callBack) => void setImmediate(callBack),
     weightOf: (tenant) => weightOf(config, tenant),
     queueOf: parts.queueOf,

@@ -87,12 +87,15 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const signWithinMs = signedWithinMs(deadlineMs.value);
     const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
     const spent = parts.floodGuard.spent(caller.value.tenant, startedAtMs);
-    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted);
+    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
   };
 }
 
-/** Before anything is parsed, so that a refusal under load costs next to nothing. */
-function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Step<Answer> {
+/**
+ * Refuses before anything is parsed, so that a refusal under load costs next to nothing. `parsed`: what came with the call in
+ * one segment is parsed; until then nothing begins, as a second request there ends the connection.
+ */
+function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted, parsed: boolean): Step<Answer> {
   const { operation } = call;
   const refused = admit(parts, operation, admitted);
   if (refused !== undefined) return refused;
@@ -101,9 +104,25 @@ function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted): S
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
     return input;
   }
-  return operation.kind === 'crypto'
-    ? useKeys(parts, operation, input.value, admitted)
-    : manageKeys(parts, operation, input.value, admitted);
+  const begin = () => {
+    if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
+    return operation.kind === 'crypto'
+      ? useKeys(parts, operation, input.value, admitted)
+      : manageKeys(parts, operation, input.value, admitted);
+  };
+  return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
+}
+
+const gone = refuse('Timeout', 'the caller closed the connection');
+
+/** Nothing is begun whose answer nobody would have. */
+async function callerHasGone(
+  { admission }: RequestPathParts,
+  { scope }: Operation,
+  { caller: { tenant } }: Admitted,
+): Promise<Result<Answer>> {
+  admission.giveBack(tenant, scope, 1);
+  return gone;
 }
 
 /** Others come first. */
@@ -111,7 +130,8 @@ function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitte
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
   return parts.floodGuard.putOff(
-    () => goOn(parts, kept, admitted),
+    // Whatever was read with it is parsed by then.
+    () => goOn(parts, kept, admitted, true),
     admitted.signWithinMs,
     admitted.cancellation,
   );

@@ -9,8 +9,8 @@ import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts'
 import type { Engine } from '../engine/engine.ts';
 import { type RecordMac, recordMacPurpose } from '../keys/authenticity.ts';
 import type { Logger } from '../observe/log.ts';
-import { recordFoundKeys } from '../operations/found-keys.ts';
 import type { Store } from '../store/store.ts';
+import { recordFoundKeys } from './found-keys.ts';
 
 export interface OpenedRecords {
   readonly mac: RecordMac;

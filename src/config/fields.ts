@@ -269,7 +269,13 @@ export const fields = {
     'KMS_MAX_CONNECTIONS',
     integer(1, 65_535),
     1_024,
-    'Connections that may be open at once; further ones are closed unanswered. 1,024 stays below the usual limit of open files.',
+    'Connections that may be open at once; further ones are closed unanswered, but for 16 of addresses that have at most two, so that a health check finds a place. Where the limit of open files (RLIMIT_NOFILE) leaves fewer, beside what the service has open and 64 for its files, it is lowered to that, and a log line says so. 1,024 idle connections cost some MiB.',
+  ),
+  maxConnectionsPerAddress: field(
+    'KMS_MAX_CONNECTIONS_PER_ADDRESS',
+    integer(0, 65_535),
+    0,
+    'Connections of one IPv4 address, or of one /64 of IPv6, that may be open at once; 0 is half of KMS_MAX_CONNECTIONS, so that nobody can take all places alone: an idle connection is only ended after 32 s. Behind a proxy, whose address all have, set it to KMS_MAX_CONNECTIONS. Held on Linux only.',
   ),
   metricsNames: field<'admin' | 'open'>(
     'KMS_METRICS_NAMES',

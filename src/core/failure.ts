@@ -64,11 +64,23 @@ export const failures = {
     message: 'the method is not allowed here',
     hint: 'the Allow header says which methods are',
   },
+  SlowBody: {
+    status: 408,
+    retryable: true,
+    message: 'the body took too long to arrive',
+    hint: 'send all of it within 5 s',
+  },
   Conflict: {
     status: 409,
     retryable: false,
     message: 'conflicts with the current state',
     hint: 'read the key and try again',
+  },
+  LengthRequired: {
+    status: 411,
+    retryable: false,
+    message: 'no Transfer-Encoding is accepted',
+    hint: 'send the body with a Content-Length',
   },
   TooLarge: {
     status: 413,
@@ -81,6 +93,12 @@ export const failures = {
     retryable: false,
     message: 'content encodings are not accepted',
     hint: 'send the body as it is',
+  },
+  HeadersTooLarge: {
+    status: 431,
+    retryable: false,
+    message: 'the headers are too large',
+    hint: 'send at most 8 KiB of headers',
   },
   Backpressure: {
     status: 429,
@@ -136,13 +154,16 @@ export type FailureCode = keyof typeof failures;
 
 /**
  * The code that clients see. The published surface has fewer names than we have kinds: a missing or invalid
- * capability is NoCapability with status 401, wrong methods and encodings are Unsupported with 405 and 415, and a limit of
- * an address is RateLimited as well.
+ * capability is NoCapability with status 401, wrong methods and encodings are Unsupported with 405, 411 and 415, headers
+ * are TooLarge with 431, a slow body is a Timeout with 408, and a limit of an address is RateLimited as well.
  */
 const published: Partial<Record<FailureCode, FailureCode>> = {
   Unauthenticated: 'NoCapability',
   MethodNotAllowed: 'Unsupported',
+  LengthRequired: 'Unsupported',
   UnsupportedEncoding: 'Unsupported',
+  HeadersTooLarge: 'TooLarge',
+  SlowBody: 'Timeout',
   AddressLimited: 'RateLimited',
 };
 

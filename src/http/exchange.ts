@@ -3,7 +3,9 @@ import type { ListenerRefusal } from '../observe/refusals.ts';
 
 /** The headers that matter; everything else is left in the listener's buffer. */
 export interface RequestHeaders {
+  /** Undefined also where there are several, which is refused. */
   readonly authorization: string | undefined;
+  readonly severalAuthorizations: boolean;
   readonly contentEncoding: string | undefined;
   readonly requestId: string | undefined;
   readonly correlationId: string | undefined;
@@ -42,10 +44,13 @@ export interface Response {
   readonly close?: boolean;
 }
 
+/** `framing`: where the request ends is in doubt. */
+export type ListenerFailure = 'TooLarge' | 'LengthRequired' | 'HeadersTooLarge' | 'SlowBody' | 'framing';
+
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
-  /** An answer for a body over the limit, which the listener sends before closing. */
-  tooLarge(headers: RequestHeaders): Response;
+  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. */
+  refused(code: ListenerFailure, headers: RequestHeaders): Response;
   onRefusal(reason: ListenerRefusal): void;
 }
 

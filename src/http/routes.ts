@@ -64,11 +64,13 @@ function choose(
   method: string,
   kid: string | undefined,
 ): Result<Route> {
-  if (!Object.hasOwn(methods, method)) {
-    const allow = Object.keys(methods).join(', ').toUpperCase();
-    return { ok: false, failure: { code: 'MethodNotAllowed', allow } };
+  // The listener leaves out the body (RFC 9110 section 9.3.2).
+  const served = method === 'head' ? 'get' : method;
+  if (!Object.hasOwn(methods, served)) {
+    const names = Object.keys(methods).flatMap((name) => (name === 'get' ? ['get', 'head'] : [name]));
+    return { ok: false, failure: { code: 'MethodNotAllowed', allow: names.join(', ').toUpperCase() } };
   }
-  return ok({ operation: methods[method] as OperationName, kid });
+  return ok({ operation: methods[served] as OperationName, kid });
 }
 
 function decodePath(text: string): string | undefined {

@@ -2,14 +2,14 @@ import type { RateLimits } from '../admission/rate-limits.ts';
 import { type Authenticator, bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type FailureCode, failure } from '../core/failure.ts';
-import type { Result } from '../core/result.ts';
+import { type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
 import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { Answer } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
-import type { Exchange, ListenerHandlers, Response } from './exchange.ts';
+import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
 import { respond, respondPlain } from './respond.ts';
 import { findRoute } from './routes.ts';
 
@@ -62,7 +62,9 @@ export class HttpServer implements ListenerHandlers {
   onExchange(exchange: Exchange): void {
     this.#underWay++;
     try {
-      const answer = this.#ownAnswer(exchange) ?? this.#call(exchange);
+      const answer = exchange.headers.severalAuthorizations
+        ? severalAuthorizations
+        : (this.#ownAnswer(exchange) ?? this.#call(exchange));
       if (answer instanceof Promise) {
         answer.then(
           (answered) => this.#finish(exchange, answered),
@@ -99,6 +101,8 @@ export class HttpServer implements ListenerHandlers {
 
   /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
   #refused(exchange: Exchange, code: FailureCode): boolean {
+    // The listener has counted it already.
+    if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
     return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
@@ -113,8 +117,11 @@ export class HttpServer implements ListenerHandlers {
     this.#finish(exchange, { ok: false, failure: failure('Internal') });
   }
 
-  tooLarge(headers: Exchange['headers']): ReturnType<ListenerHandlers['tooLarge']> {
-    return respond({ ok: false, failure: failure('TooLarge') }, headers, true);
+  refused(code: ListenerFailure, headers: Exchange['headers']): Response {
+    this.#parts.onRefused(code);
+    const why =
+      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
+    return respond({ ok: false, failure: why }, headers, true);
   }
 
   onRefusal(reason: ListenerRefusal): void {
@@ -125,7 +132,7 @@ export class HttpServer implements ListenerHandlers {
     if (this.#draining) return { ok: false, failure: failure('NotReady', 'the service stops', drainRetryMs) };
     const route = findRoute(exchange.method, exchange.path);
     if (!route.ok) return route;
-    if (exchange.headers.contentEncoding !== undefined)
+    if (!isIdentity(exchange.headers.contentEncoding))
       return { ok: false, failure: failure('UnsupportedEncoding') };
     return this.#parts.requestPath({
       operation: this.#parts.operations[route.value.operation],
@@ -180,6 +187,14 @@ export class HttpServer implements ListenerHandlers {
         return undefined;
     }
   }
+}
+
+/** Which of them would count is anybody's guess: a proxy may look at the other one. */
+const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
+
+/** As it is (RFC 9110 section 8.4.1 reserves the word), which is the only way that a body is taken. */
+function isIdentity(contentEncoding: string | undefined): boolean {
+  return contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity';
 }
 
 /** What a caller that behaves does not do thousands of times a second. */

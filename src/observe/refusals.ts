@@ -2,8 +2,8 @@ import { Gauge } from 'prom-client';
 import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
-/** What a listener refuses by itself, before there is a request to answer. */
-export type ListenerRefusal = 'too_large' | 'framing' | 'slow_body' | 'too_many_connections';
+/** What a listener refuses by itself, and requests whose connection ended before their answer. */
+export type ListenerRefusal = 'framing' | 'too_many_connections' | 'too_many_of_address' | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
 const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
@@ -13,6 +13,9 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   RateLimited: 'rate',
   AddressLimited: 'address',
   TooLarge: 'too_large',
+  LengthRequired: 'framing',
+  HeadersTooLarge: 'headers_too_large',
+  SlowBody: 'slow_body',
   UnsupportedEncoding: 'decompress_cap',
   PolicyViolation: 'policy',
   NotReady: 'not_ready',
@@ -28,10 +31,10 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   Internal: 'internal',
   StoreUnavailable: 'store',
   AuditUnavailable: 'audit',
-  too_large: 'too_large',
   framing: 'framing',
-  slow_body: 'slow_body',
   too_many_connections: 'too_many_connections',
+  too_many_of_address: 'too_many_of_address',
+  unanswered: 'unanswered',
 };
 
 export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {

@@ -2,6 +2,7 @@ import type { Static, TSchema } from '@sinclair/typebox';
 import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { OperationRequest } from './operation.ts';
+import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
@@ -33,11 +34,15 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 function parseJson(body: Uint8Array): Result<unknown> {
   if (body.length === 0) return refuse('BadRequest', 'a JSON body is required');
   try {
-    return ok(JSON.parse(utf8.decode(body)));
+    const text = utf8.decode(body);
+    const value: unknown = JSON.parse(text);
+    return hasRepeatedMember(text, value) ? repeatedMember : ok(value);
   } catch {
     return refuse('BadRequest', 'the body is not valid JSON');
   }
 }
+
+const repeatedMember = refuse('BadRequest', 'a member is given twice');
 
 function refuseShape(check: TypeCheck<TSchema>, value: unknown): Refused {
   const error = check.Errors(value).First();

@@ -72,6 +72,7 @@ test('without any setting the documented defaults hold', () => {
     shutdownTimeoutMs: 5_000,
     maxConnections: 1_024,
     metricsNames: 'admin',
+    maxConnectionsPerAddress: 0,
     logLevel: 'info',
     telemetryService: 'intaglio',
   });

@@ -265,7 +265,7 @@ for (const [method, at] of [
   refused(`${method} ${at}`, 405, 'Unsupported', () => ({ method, path: at }));
 }
 refused('POST /metrics', 404, 'NotFound', () => ({ path: '/metrics' }));
-for (const encoding of ['gzip', 'identity', 'br', 'gzip, gzip', canary]) {
+for (const encoding of ['gzip', 'identity, gzip', 'br', 'gzip, gzip', canary]) {
   refused(`Content-Encoding: ${encoding}`, 415, 'Unsupported', ({ kid }) => ({
     path: '/v1/kms/sign',
     headers: { 'content-encoding': encoding },

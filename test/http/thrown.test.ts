@@ -33,7 +33,12 @@ function serverWith(broken: Partial<ServerParts>) {
       const exchange: Exchange = {
         ...{ method: 'get', path, query: '', body: new Uint8Array(0), cancellation: createCancellation() },
         headers: {
-          ...{ authorization: 'Bearer x', contentEncoding: undefined, requestId: undefined },
+          ...{
+            severalAuthorizations: false,
+            authorization: 'Bearer x',
+            contentEncoding: undefined,
+            requestId: undefined,
+          },
           ...{ correlationId: undefined, traceparent: undefined, deadlineMs: undefined },
         },
         remoteAddress: () => '127.0.0.1',

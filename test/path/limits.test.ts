@@ -22,7 +22,7 @@ function pathWhere(queue: () => Result<[]>) {
       authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
     clock: { monotonicMs: () => 0, utcMs: () => 0 },
-    threadShare: { spent: () => false },
+    floodGuard: { spent: () => false, afterParsing: (_: string, begin: () => unknown) => begin() },
     signatures: { refusal: () => undefined, runAll: async (works: []) => works.map(queue) },
     audit: recordsNothing,
     observer: { done: () => {} },

@@ -83,7 +83,7 @@ export function assertEnvelope(
   const expected = ['code', 'message', 'retryable', ...(retries ? ['retry_after_ms'] : [])];
   assert.deepEqual(members.sort(), [...expected, 'request_id', 'ts'].sort());
   assert.equal(typeof error.message, 'string');
-  assert.equal(error.retryable, retries || status === 504);
+  assert.equal(error.retryable, retries || status === 504 || status === 408);
   if ('hint' in error) assert.ok(typeof error.hint === 'string' && error.hint !== '');
   assert.match(error.ts, iso);
   assert.match(error.request_id, uuid);

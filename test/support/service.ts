@@ -33,6 +33,8 @@ export interface ServiceOptions {
   readonly dataDir?: string;
   /** Whom it runs as; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** RLIMIT_NOFILE, soft and hard. */
+  readonly openFiles?: number;
   /** What Node runs; `serve` of the command line when not given. */
   readonly program?: readonly string[];
 }
@@ -57,7 +59,10 @@ const generous = {
 /** The real service as a process of its own, on a free port. Throws with its standard error when it does not start. */
 export async function startService(options: ServiceOptions = {}): Promise<RunningService> {
   const dataDir = options.dataDir ?? temporaryDirectory();
-  const child = spawn(process.execPath, options.program ?? asNpmStart, {
+  const node = [process.execPath, ...(options.program ?? asNpmStart)];
+  const limited = ['sh', '-c', `ulimit -n ${options.openFiles} && exec "$0" "$@"`, ...node];
+  const [command = '', ...args] = options.openFiles === undefined ? node : limited;
+  const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -2,9 +2,15 @@ import type { Cancellation } from '../../core/cancellation.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
 import { DeferredCalls, type DeferredCallsParts } from './deferred-calls.ts';
 import { LateRefusals } from './late-refusals.ts';
+import { ParseTurn } from './parse-turn.ts';
 import { defaultThreadShare, ThreadShare, type ThreadShareParts } from './thread-share.ts';
 
-export type FloodGuardParts = ThreadShareParts & DeferredCallsParts;
+export interface FloodGuardParts extends DeferredCallsParts, Pick<ThreadShareParts, 'weightOf' | 'queueOf'> {
+  /** Calls back when everything that this turn of the event loop has read was parsed, and before anything else is read. */
+  readonly soon: (callBack: () => void) => void;
+  /** When a turn ends for the shares of its time; at the end of its parsing, when not given. */
+  readonly atTurnEnd?: ThreadShareParts['atTurnEnd'];
+}
 
 const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
 
@@ -13,12 +19,17 @@ const overShare = refuse('Backpressure', 'others come first, and too many calls 
  * calls in each turn of the event loop, and hears of a refusal late.
  */
 export class FloodGuard {
+  readonly #clock: FloodGuardParts['clock'];
+  readonly #parseTurn: ParseTurn;
   readonly #share: ThreadShare;
   readonly #deferred: DeferredCalls;
   readonly #late = new LateRefusals();
 
   constructor(parts: FloodGuardParts) {
-    this.#share = new ThreadShare(defaultThreadShare, parts);
+    this.#clock = parts.clock;
+    this.#parseTurn = new ParseTurn(parts.soon);
+    const atTurnEnd = parts.atTurnEnd ?? ((ended) => this.#parseTurn.atEnd(ended));
+    this.#share = new ThreadShare(defaultThreadShare, { ...parts, atTurnEnd });
     this.#deferred = new DeferredCalls(parts);
   }
 
@@ -30,6 +41,20 @@ export class FloodGuard {
   /** A call was read. True: its tenant has had its share of a turn that is long already, so the call is to be put off. */
   spent(tenant: string, nowMs: number): boolean {
     return this.#share.spent(tenant, nowMs);
+  }
+
+  /**
+   * Begins when everything is parsed that was read with the call, or a turn later where its tenant has had its share. `begin`
+   * must not throw.
+   */
+  afterParsing<T>(tenant: string, begin: () => Promise<T>): Promise<T> {
+    return new Promise((resolve) => {
+      const begun = () => resolve(begin());
+      this.#parseTurn.afterParsing(() => {
+        const spent = this.#share.spent(tenant, this.#clock.monotonicMs());
+        if (!spent || !this.#deferred.add(begun)) begun();
+      });
+    });
   }
 
   /**

@@ -1,0 +1,45 @@
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { StartError } from '../core/start-error.ts';
+
+/** For the audit log and the store: segments, tiles and the checkpoint, each written beside and renamed. */
+const keptForFiles = 64;
+/** Beyond KMS_MAX_CONNECTIONS, for whoever has next to none. */
+export const keptPlaces = 16;
+
+/** RLIMIT_NOFILE, which Node itself raises to the hard limit; undefined where it cannot be read. */
+function openFileLimit(): number | undefined {
+  try {
+    // World-readable, so that an undumpable process of any user can read its own.
+    const line = /^Max open files\s+(\d+)\s/m.exec(readFileSync('/proc/self/limits', 'latin1'));
+    return line === null ? undefined : Number(line[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Descriptors in use, from the numbers that new ones get, which are the lowest that are free: /proc/self/fd belongs to root
+ * once the process is undumpable. The probes fill up to 32 gaps below the highest one in use.
+ */
+function descriptorsInUse(): number {
+  const probes: number[] = [];
+  try {
+    while (probes.length < 32) probes.push(openSync('/dev/null', 'r'));
+  } catch {
+    // As many as there are.
+  }
+  for (const probe of probes) closeSync(probe);
+  return Math.max(0, ...probes) + 1 - probes.length;
+}
+
+/** How many connections the descriptors allow, at most `wanted`. Throws a StartError where that is none. */
+export function affordableConnections(wanted: number, limit = openFileLimit()): number {
+  if (limit === undefined) return wanted;
+  const others = descriptorsInUse() + keptForFiles + keptPlaces;
+  if (limit - others < 1) {
+    throw new StartError(
+      `the limit of open files is ${limit}, and ${others} are needed beside connections: raise it (ulimit -n, LimitNOFILE)`,
+    );
+  }
+  return Math.min(wanted, limit - others);
+}
