@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import manifest from '../package.json' with { type: 'json' };
 import { Admission } from './admission/admission.ts';
@@ -26,6 +27,7 @@ import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
 import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
+import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
 import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
 import { createSoftwareCustody } from './custody/software/index.ts';
@@ -73,6 +75,7 @@ export interface Service {
 /** Builds every part, and serves when it resolves. Throws a StartError when it cannot. */
 export async function start(config: Config, log: Logger, tuning: Tuning = defaultTuning): Promise<Service> {
   process.umask(0o077);
+  requireOwnDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
   forbidCoreDumps(config, log, health);
@@ -184,6 +187,17 @@ const bodyTimeoutMs = 5_000;
 /** About 20 million keys. Writes are refused beyond. */
 const maxStoreBytes = 64 * 2 ** 30;
 
+function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
+  return { groupAllowed: groupReadableSecrets };
+}
+
+/** Before anything is put there; one that is missing is made later with mode 0700. */
+function requireOwnDataDir(config: Config): void {
+  if (config.amnesia || !existsSync(config.dataDir)) return;
+  const problem = judgeSecretDirectory(config.dataDir, secretRuleOf(config));
+  if (problem !== undefined) throw new StartError(problem);
+}
+
 async function openStore(config: Config, log: Logger, health: Health): Promise<Store> {
   if (config.backend === 'memory') return new MemoryStore();
   try {
@@ -210,7 +224,7 @@ async function openRoot(
 ): Promise<OpenedRoot['root']> {
   const where = config.amnesia
     ? ({ kind: 'memory' } as const)
-    : ({ kind: 'file', path: config.rootKeyFile } as const);
+    : ({ kind: 'file', path: config.rootKeyFile, rule: secretRuleOf(config) } as const);
   const { root, made } = await openRootKey(engine, store, where);
   if (made && where.kind === 'file') {
     log.warn(
@@ -224,7 +238,7 @@ async function openRoot(
 function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
-  const capabilities = openCapabilities({ dataDir, amnesia }, openKey);
+  const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
   if (!capabilities.ok) throw new StartError(capabilities.problem);
   if (capabilities.replacedLost === true) {
     log.warn(

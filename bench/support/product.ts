@@ -64,7 +64,7 @@ export async function startProduct(options: ProductOptions = {}): Promise<Produc
       : { program: ['bench/servers/tuned.ts', JSON.stringify(options.policy)] }),
     ...(options.dataDir === undefined ? undefined : { dataDir: options.dataDir }),
   });
-  const macaroonKey = readMacaroonKey(service.dataDir);
+  const macaroonKey = readMacaroonKey(service.dataDir, { groupAllowed: false });
   if (!macaroonKey.ok) throw new Error(macaroonKey.problem);
   const tokens = new Map<string, string>();
   const tokenOf = (tenant: string): string => {

@@ -19,6 +19,7 @@ import { createWitnessing, type WitnessedLog, type Witnessing } from '../audit/w
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-file.ts';
+import type { SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { AttestationKeyStore } from '../custody/attestation-keys.ts';
 import type { OpenedRoot } from '../custody/root-key/file.ts';
@@ -61,7 +62,12 @@ export async function openAudit(
   if (config.audit === 'off') {
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
-  const secret = engine.extractMacKey(openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes), '');
+  const secret = engine.extractMacKey(
+    openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes, {
+      groupAllowed: config.groupReadableSecrets,
+    }),
+    '',
+  );
   const keys = rotatingKeys(await AttestationKeyStore.open(engine, root, store), lane);
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
   const rotation = new KeyRotation({
@@ -189,8 +195,8 @@ function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog):
   return createWitnessing(parsed.policy, fail, reading, log);
 }
 
-function openSecret(path: string, length: number): Uint8Array {
-  const read = readPrivateFile(path, length);
+function openSecret(path: string, length: number, rule: SecretRule): Uint8Array {
+  const read = readPrivateFile(path, length, rule);
   if (read.ok) return read.bytes;
   if (!read.missing) throw new StartError(read.problem);
   const secret = randomBytes(length);

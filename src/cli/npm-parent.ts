@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import manifest from '../../package.json' with { type: 'json' };
 
 /** npm ends on a signal without ending what it started; nothing tells us, so we look. */
 const lookEveryMs = 500;
@@ -24,7 +25,9 @@ function ancestors(): string {
  * directory and its port. Does nothing where npm did not start it.
  */
 export function whenNpmIsGone(gone: () => void): void {
-  if (process.env.npm_lifecycle_event === undefined) return;
+  // Another package's script may start a service that is to stay.
+  const { npm_lifecycle_event: script, npm_package_name: name } = process.env;
+  if (script === undefined || name !== manifest.name) return;
   const before = ancestors();
   const timer = setInterval(() => {
     if (ancestors() === before) return;

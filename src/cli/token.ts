@@ -9,7 +9,7 @@ import { isName } from '../core/name.ts';
 import type { Result } from '../core/result.ts';
 import { scopes } from '../core/scope.ts';
 import { fail } from './fail.ts';
-import { settingsOrFail } from './settings.ts';
+import { secretRule, settingsOrFail } from './settings.ts';
 
 interface Restrictions {
   tenant?: string;
@@ -56,7 +56,7 @@ Examples:
         );
       }
       const dataDir = options.dataDir ?? settingsOrFail([]).config.dataDir;
-      const key = readMacaroonKey(dataDir);
+      const key = readMacaroonKey(dataDir, secretRule());
       if (!key.ok) {
         fail(
           key.problem,

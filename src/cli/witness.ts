@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -7,7 +7,9 @@ import { newSkey, parseSkey, type WitnessKey } from '../audit/witness/keys.ts';
 import { fileStore } from '../audit/witness/state.ts';
 import { Witness } from '../audit/witness/witness.ts';
 import { witnessServer } from '../audit/witness/witness-server.ts';
+import { judgeSecretFile } from '../core/secret-file.ts';
 import { fail } from './fail.ts';
+import { secretRule } from './settings.ts';
 import { readVkeys } from './vkeys.ts';
 
 const directoryHelp = 'where the keys and the newest checkpoint of each log lie';
@@ -121,8 +123,8 @@ function keyFile(directory: string): string {
 function readKeys(directory: string): WitnessKey[] {
   const path = keyFile(directory);
   if (!existsSync(path)) fail(`there are no keys in ${path}`, 'make them with: witness init --name <name>');
-  // A copy made with a wide umask is narrowed, as ssh would demand it.
-  chmodSync(path, 0o600);
+  const problem = judgeSecretFile(path, secretRule());
+  if (problem !== undefined) fail(problem);
   const lines = readFileSync(path, 'utf8').trimEnd().split('\n');
   return lines.map((line) => {
     const key = parseSkey(line);

@@ -208,6 +208,12 @@ export const fields = {
     4 * mib,
     'Bytes of locked memory for opened private keys and all other secrets; least recently used keys are wiped first. 4 MiB fits the 8 MiB that Linux lets an ordinary process lock (RLIMIT_MEMLOCK) and holds about a thousand ML-DSA-65 keys, or 600 of RSA-2048, or 400 of RSA-4096; a signature with a key that was wiped takes a fifth (ML-DSA-65) to twice as long (RSA).',
   ),
+  groupReadableSecrets: field(
+    'KMS_GROUP_READABLE_SECRETS',
+    boolean,
+    false,
+    'Lets the group of a secret file read and write it, and the group of its directory write there: what `fsGroup` of Kubernetes does to a volume at each start. Others are refused in any case.',
+  ),
   allowCoreDumps: field(
     'KMS_ALLOW_CORE_DUMPS',
     boolean,

@@ -14,7 +14,8 @@ export function refuseInspectorBySignal(): void {
 
 /** Why this process may not hold secrets: somebody can look into its memory, or could on a signal. Undefined: nobody can. */
 export function inspectedBy(): string | undefined {
-  const flags = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ');
+  // Node takes an underscore for a hyphen.
+  const flags = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].join(' ').replaceAll('_', '-');
   const flag = showingFlags.exec(flags)?.[1];
   if (flag !== undefined) return `Node's flag ${flag}`;
   return url() === undefined ? undefined : "Node's inspector, which is open";

@@ -2,39 +2,48 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   linkSync,
+  lstatSync,
   openSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { judgeSecretFile, ownerAndMode, type SecretRule } from './secret-file.ts';
 
 export type PrivateFile =
   | { readonly ok: true; readonly bytes: Uint8Array }
   /** `missing`: there is no such file. `problem` is for the operator. */
   | { readonly ok: false; readonly missing: boolean; readonly problem: string };
 
-/** Reads a secret of exactly `length` bytes. Refuses a file that others may read, a link, and a wrong length. */
-export function readPrivateFile(path: string, length: number): PrivateFile {
+/** Reads a secret of exactly `length` bytes. Refuses a file that the rule for secrets does not allow, and a wrong length. */
+export function readPrivateFile(path: string, length: number, rule: SecretRule): PrivateFile {
   const refused = (problem: string) =>
     ({ ok: false, missing: false, problem: `${path} ${problem}` }) as const;
   let file: number;
   try {
-    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = errorCode(error);
-    if (code === 'ENOENT') return { ok: false, missing: true, problem: `there is no ${path}` };
-    return refused(`cannot be opened (${code === 'ELOOP' ? 'it is a symbolic link' : code})`);
+    if (code !== 'ENOENT') {
+      const stat = statSync(path, { throwIfNoEntry: false });
+      return refused(`cannot be opened: ${code}${stat === undefined ? '' : ` ${ownerAndMode(stat)}`}`);
+    }
+    if (isDangling(path)) return refused('is a symbolic link to a file that is missing');
+    return { ok: false, missing: true, problem: `there is no ${path}` };
   }
   try {
-    const { mode, size } = fstatSync(file);
-    if ((mode & constants.S_IFMT) !== constants.S_IFREG) return refused('is not a regular file');
-    if ((mode & 0o077) !== 0) return refused('may be read by others; run chmod 600 on it');
-    if (size !== length) return refused(`must hold exactly ${length} bytes`);
+    const stat = fstatSync(file);
+    if (!stat.isFile()) return refused('is not a regular file');
+    const problem = judgeSecretFile(path, rule, stat);
+    if (problem !== undefined) return { ok: false, missing: false, problem };
+    if (stat.size !== length) return refused(`must hold exactly ${length} bytes`);
     const bytes = readFileSync(file);
     return bytes.length === length ? { ok: true, bytes } : refused('changed while it was read');
   } catch (error) {
@@ -42,6 +51,11 @@ export function readPrivateFile(path: string, length: number): PrivateFile {
   } finally {
     closeSync(file);
   }
+}
+
+/** A link to nothing, which is no reason to make a new secret: the mount may come later. */
+export function isDangling(path: string): boolean {
+  return !existsSync(path) && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
 }
 
 /**

@@ -33,7 +33,7 @@ test('a service that npm started ends with npm; a refused start names who holds 
   const serve = [process.execPath, program, 'serve', '--bind', '127.0.0.1:0', '--data-dir', dataDir];
   const npm = spawn(process.execPath, ['-e', runner, serve.map((part) => `'${part}'`).join(' ')], {
     stdio: ['ignore', 'pipe', 'ignore'],
-    env: { PATH: process.env.PATH, npm_lifecycle_event: 'start' },
+    env: { PATH: process.env.PATH, npm_lifecycle_event: 'start', npm_package_name: 'intaglio' },
   });
   let pid: number | undefined;
   for await (const line of createInterface(npm.stdout)) {

@@ -14,7 +14,7 @@ const tokenLine = /^[A-Za-z0-9_-]+\n$/;
 /** A data directory as a first start leaves it, and what reads its capabilities. */
 function dataDirectory(context: TestContext) {
   const dataDir = temporaryDirectory(context);
-  const made = openCapabilities({ dataDir, amnesia: false });
+  const made = openCapabilities({ dataDir, amnesia: false, secretRule: { groupAllowed: false } });
   assert.ok(made.ok);
   const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKey, timeSkewToleranceMs: 0 });
   const callerOf = (token: string, utcMs = Date.now()) => {

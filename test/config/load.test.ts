@@ -61,6 +61,7 @@ test('without any setting the documented defaults hold', () => {
     tenantWeights: {},
     refusalsPerAddress: 1_000,
     keyCacheBytes: 4_194_304,
+    groupReadableSecrets: false,
     allowCoreDumps: false,
     audit: 'on',
     auditOrigin: 'localhost/intaglio/audit',

@@ -64,6 +64,10 @@ const faults: readonly Fault[] = [
   { what: 'a signal opens the inspector', shownBy: [['security/inspection.test.ts']] },
   { what: 'npm ends and leaves the service behind', shownBy: [['cli/npm-start.test.ts']] },
   {
+    what: 'secret files are refused behind links and after fsGroup, and taken from other users',
+    shownBy: [['path/secret-files.test.ts']],
+  },
+  {
     what: 'variables that Kubernetes sets stop the start',
     shownBy: [['config/load.test.ts', /Kubernetes/]],
   },

@@ -357,7 +357,7 @@ nativeTest('root key files: made once, private, regular, and of 32 bytes', (engi
     writeFileSync(path(name), new Uint8Array(length), { mode: 0o600 });
     refused('ROOT_LENGTH', () => engine.rootFromFile(path(name)));
   }
-  for (const open of [0o640, 0o604, 0o620, 0o601, 0o666]) {
+  for (const open of [0o604, 0o602, 0o601, 0o644, 0o666]) {
     chmodSync(path('root'), open);
     refused('ROOT_PERMISSIONS', () => engine.rootFromFile(path('root')));
   }

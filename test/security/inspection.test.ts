@@ -25,6 +25,7 @@ const showing = [
   '--inspect=127.0.0.1:0',
   '--inspect-port=127.0.0.1:0',
   '--heapsnapshot-signal=SIGUSR2',
+  '--heapsnapshot_signal=SIGUSR2',
   '--heapsnapshot-near-heap-limit=1',
   '--report-on-signal',
   '--report-on-fatalerror',
@@ -45,7 +46,9 @@ for (const flag of showing) {
       assert.equal(ran.status, 1, ran.stderr);
       assert.match(
         ran.stderr,
-        new RegExp(`intaglio: Node's flag ${flag.split('=')[0]} shows this process's memory`),
+        new RegExp(
+          `intaglio: Node's flag ${flag.split('=')[0]?.replaceAll('_', '-')} shows this process's memory`,
+        ),
       );
     }
   });

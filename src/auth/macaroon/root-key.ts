@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import type { MacKey } from '../../core/mac-key.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import { scopes } from '../../core/scope.ts';
+import { judgeSecretFile, type SecretRule } from '../../core/secret-file.ts';
 import { macaroonKeyOf } from './key.ts';
 import { mintToken } from './mint.ts';
 
 const rootKeyBytes = 32;
+const bootstrapName = 'bootstrap.token';
 
 export type MacaroonKey =
   | { readonly ok: true; readonly rootKey: Uint8Array }
@@ -36,11 +38,16 @@ export function macaroonKeyPath(dataDir: string): string {
  * key's bytes to where they are used; here they are wiped.
  */
 export function openCapabilities(
-  at: { readonly dataDir: string; readonly amnesia: boolean },
+  at: { readonly dataDir: string; readonly amnesia: boolean; readonly secretRule: SecretRule },
   openKey: (rootKey: Uint8Array) => MacKey = macaroonKeyOf,
 ): Capabilities {
-  const read = at.amnesia ? undefined : readMacaroonKey(at.dataDir);
+  const read = at.amnesia ? undefined : readMacaroonKey(at.dataDir, at.secretRule);
   if (read?.ok === false && !read.missing) return read;
+  const path = join(at.dataDir, bootstrapName);
+  if (read?.ok && existsSync(path)) {
+    const problem = judgeSecretFile(path, at.secretRule);
+    if (problem !== undefined) return { ok: false, problem };
+  }
   const bytes = read?.ok ? read.rootKey : randomBytes(rootKeyBytes);
   try {
     // V8 puts arrays of 64 bytes or less on its heap, and leaves their bytes there when native code asks for them; those
@@ -66,7 +73,7 @@ function writeCapabilities(
   rootKey: Uint8Array,
   token: string,
 ): { readonly ok: true; readonly path: string } | { readonly ok: false; readonly problem: string } {
-  const path = join(dataDir, 'bootstrap.token');
+  const path = join(dataDir, bootstrapName);
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     // The capability first: a crash between the two leaves no key, and the next start makes both again. The other way
@@ -79,9 +86,9 @@ function writeCapabilities(
   return { ok: true, path };
 }
 
-/** Reads the key, without making one. Refuses a file that others may read, a link, and a wrong length. */
-export function readMacaroonKey(dataDir: string): MacaroonKey {
-  const read = readPrivateFile(macaroonKeyPath(dataDir), rootKeyBytes);
+/** Reads the key, without making one. Refuses a file that the rule for secrets does not allow, and a wrong length. */
+export function readMacaroonKey(dataDir: string, rule: SecretRule): MacaroonKey {
+  const read = readPrivateFile(macaroonKeyPath(dataDir), rootKeyBytes, rule);
   return read.ok ? { ok: true, rootKey: read.bytes } : read;
 }
 

@@ -1,7 +1,23 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { keyTypes, schemes } from '../../algorithms/ids.ts';
+import { isDangling } from '../../core/private-file.ts';
+import {
+  judgeSecretDirectory,
+  judgeSecretFile,
+  ownerAndMode,
+  type SecretRule,
+} from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
   type BatchItem,
@@ -11,7 +27,7 @@ import {
   readResults,
   responseFor,
 } from '../../engine/batch.ts';
-import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
+import type { Engine, EngineErrorCode, RootRef } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { Store } from '../../store/store.ts';
 
@@ -35,7 +51,9 @@ const witnessAad = 'root-witness/v1';
 export async function openRootKey(
   engine: Engine,
   store: Store,
-  where: { readonly kind: 'memory' } | { readonly kind: 'file'; readonly path: string },
+  where:
+    | { readonly kind: 'memory' }
+    | { readonly kind: 'file'; readonly path: string; readonly rule: SecretRule },
 ): Promise<OpenedRoot> {
   const witness = await store.get(witnessKey);
   if (!witness.ok) throw new StartError('the store does not answer');
@@ -45,7 +63,10 @@ export async function openRootKey(
       `${where.path} is missing, and the keys in the store are sealed under it: restore it from your copy`,
     );
   }
-  const root = missing ? create(engine, where.path) : open(engine, where);
+  const root =
+    where.kind === 'memory'
+      ? orAdvice('the root key', () => engine.openRoot(where))
+      : openFile(engine, where, missing);
   if (witness.value === undefined) {
     await makeWitness(engine, store, root);
   } else if (!opensWitness(engine, root, witness.value.value)) {
@@ -54,9 +75,21 @@ export async function openRootKey(
   return { root, made: missing || where.kind === 'memory' };
 }
 
-function open(engine: Engine, source: RootSource): RootRef {
-  const path = source.kind === 'memory' ? 'the root key' : source.path;
-  return orAdvice(path, () => engine.openRoot(source));
+function openFile(
+  engine: Engine,
+  { path, rule }: { readonly path: string; readonly rule: SecretRule },
+  missing: boolean,
+): RootRef {
+  if (isDangling(path)) throw new StartError(`${path} is a symbolic link to a file that is missing`);
+  if (missing && !existsSync(dirname(path))) throw new StartError(`${path}: its directory does not exist`);
+  const problem = missing ? judgeSecretDirectory(dirname(path), rule) : judgeSecretFile(path, rule);
+  if (problem !== undefined) throw new StartError(problem);
+  // The engines follow no link.
+  if (missing) return create(engine, path);
+  const resolved = realpathSync(path);
+  return orAdvice(`${path} ${ownerAndMode(statSync(path))}`, () =>
+    engine.openRoot({ kind: 'file', path: resolved }),
+  );
 }
 
 /**
@@ -98,7 +131,7 @@ function orAdvice(path: string, opening: () => RootRef): RootRef {
 }
 
 const advice: Partial<Record<EngineErrorCode, string>> & { readonly IO: string } = {
-  ROOT_PERMISSIONS: 'must be a regular file that only its owner can read: chmod 600',
+  ROOT_PERMISSIONS: 'must be a regular file that the service may read, and others may not',
   ROOT_LENGTH: 'must hold exactly 32 bytes',
   ROOT_MISSING: 'does not exist',
   ROOT_EXISTS: 'was made by another process at the same moment: start again',

@@ -14,7 +14,8 @@ import type { EngineErrorCode, RootRef, RootSource } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 
 export const rootKeyBytes = 32;
-const groupAndOthers = 0o077;
+/** Owner, group and directory are judged by the caller, who knows what the operator allows. */
+const others = 0o007;
 
 /** Opens or makes a root key; its bytes are in JavaScript only in a buffer that is wiped before this returns. */
 export function openRootKey(source: RootSource): KeyObject {
@@ -44,8 +45,8 @@ function readRootFile(path: string): KeyObject {
   try {
     const stat = guarded(() => fstatSync(file));
     if (!stat.isFile()) throw new EngineError('ROOT_PERMISSIONS', 'the root key is not a regular file');
-    if ((stat.mode & groupAndOthers) !== 0) {
-      throw new EngineError('ROOT_PERMISSIONS', 'group or others have access to the root key file');
+    if ((stat.mode & others) !== 0) {
+      throw new EngineError('ROOT_PERMISSIONS', 'others have access to the root key file');
     }
     const length = guarded(() => readSync(file, bytes, 0, bytes.length, 0));
     if (length !== rootKeyBytes) throw new EngineError('ROOT_LENGTH', 'a root key file has exactly 32 bytes');
