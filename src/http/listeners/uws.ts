@@ -95,8 +95,11 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
     const response = handlers.refused(refusal ?? 'TooLarge', headers);
+    // Where the body ends is certain, so it can be read past; closing at once would reset the connection, and the client
+    // would lose the answer.
+    if (refusal === undefined) send(res, response, method, flight);
     // Without a body there is no way to send at once.
-    if (method === 'head') res.close();
+    else if (method === 'head') res.close();
     else send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
     return;
   }
