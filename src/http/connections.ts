@@ -11,8 +11,10 @@ export type ConnectionRefusal = 'too_many_connections' | 'too_many_of_address';
 
 /** Whoever has no more than this may use the places that are kept: a health check. */
 const fewConnections = 2;
-/** Reading the kernel's table takes a millisecond or two, of a thread that all share. */
+/** At most so often, */
 const recountMs = 100;
+/** and for a fiftieth of the time of a thread that all share: with 8,000 lines a reading takes 50 ms. */
+const recountShare = 50;
 
 export interface ConnectionCountParts {
   readonly limits: ConnectionLimits;
@@ -29,7 +31,7 @@ export class ConnectionCount {
   readonly #parts: ConnectionCountParts;
   #open = 0;
   #atMost = new Map<string, number>();
-  #recountedAtMs = Number.NEGATIVE_INFINITY;
+  #recountFromMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ConnectionCountParts) {
     this.#parts = parts;
@@ -43,9 +45,9 @@ export class ConnectionCount {
     const count = (this.#atMost.get(key) ?? 0) + 1;
     this.#atMost.set(key, count);
     // Addresses that come and go leave their bounds behind; four tables' worth of them is a reason to read the table.
-    if (this.#atMost.size > 4 * (limits.total + keptPlaces)) this.#recount();
+    if (this.#atMost.size > 4 * (limits.total + keptPlaces) && this.#mayRecount()) this.#recount();
     let refusal = this.#refusal(count);
-    if (refusal !== undefined && this.#parts.nowMs() - this.#recountedAtMs >= recountMs) {
+    if (refusal !== undefined && this.#mayRecount()) {
       refusal = this.#recount() ? this.#refusal(this.#atMost.get(key) ?? 1) : this.#totalOnly();
     }
     // It is closed at once.
@@ -69,9 +71,15 @@ export class ConnectionCount {
     return this.#open <= this.#parts.limits.total ? undefined : 'too_many_connections';
   }
 
+  #mayRecount(): boolean {
+    return this.#parts.nowMs() >= this.#recountFromMs;
+  }
+
   #recount(): boolean {
-    this.#recountedAtMs = this.#parts.nowMs();
+    const beganMs = this.#parts.nowMs();
     const counted = this.#parts.count();
+    const endedMs = this.#parts.nowMs();
+    this.#recountFromMs = endedMs + Math.max(recountMs, (endedMs - beganMs) * recountShare);
     const before = this.#atMost;
     this.#atMost = new Map();
     if (counted === undefined) return false;

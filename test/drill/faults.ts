@@ -18,6 +18,18 @@ const faults: readonly Fault[] = [
     shownBy: [['audit/io-faults.test.ts'], ['audit/segments.test.ts', /receipts of a frame/]],
   },
   {
+    what: 'connections alone stop signing for everybody',
+    shownBy: [['http/connections.test.ts']],
+  },
+  {
+    what: 'a change is carried out and its caller gets no answer',
+    shownBy: [['http/unanswered.test.ts']],
+  },
+  {
+    what: 'chunked bodies, doubtful lengths, doubled headers and members',
+    shownBy: [['http/framing.test.ts'], ['operations/repeated-members.test.ts']],
+  },
+  {
     what: 'a damaged data.mdb ends the process with a signal',
     shownBy: [['store/damaged-file.test.ts']],
   },
