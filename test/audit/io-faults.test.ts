@@ -6,7 +6,7 @@ import test, { after } from 'node:test';
 import { type Files, type LogFile, systemFiles } from '../../src/audit/disk/files.ts';
 import { parseRecord } from '../../src/audit/format/record.ts';
 import { openLogReader } from '../../src/audit/reading/log-reader.ts';
-import { event, machine, origin, startLog, until } from './support/log.ts';
+import { appendMany, event, machine, origin, startLog, until } from './support/log.ts';
 import { systemError } from './support/memory-files.ts';
 
 /** Milliseconds that a lasting fault lasts; the drill takes 10,000. */
@@ -165,18 +165,52 @@ for (const lasting of [false, true]) {
   }
 }
 
-test('a start on a disk that fails goes on when it does not', async () => {
+const atStart: readonly (readonly [call: Call, path: RegExp, code: string])[] = [
+  ['open', /audit\.head$/, 'EMFILE'],
+  ['read', /audit\.head$/, 'EIO'],
+  ['list', /audit/, 'EMFILE'],
+  ['read', /\.wal$/, 'EIO'],
+  ['syncDirectory', /wal$/, 'EIO'],
+];
+
+for (const [call, path, code] of atStart) {
+  test(`a start whose ${call} of ${path.source} fails goes on when it does not`, async () => {
+    const directory = mkdtempSync(join(scratch, 'log-'));
+    const files = new FaultyFiles();
+    const on = machine(files);
+    const first = await startLog(on, { directory, options: quick });
+    await appendMany(first.log, 3);
+    // As kill -9, so that the next start has something to read back and to write anew.
+    first.kill();
+    let failing = true;
+    files.fault = (made, where) => {
+      if (failing && made === call && path.test(where)) throw systemError(code);
+    };
+    const { log } = await startLog(on, { directory, options: quick });
+    assert.equal(log.state, 'unavailable');
+    assert.match(log.reason ?? '', new RegExp(code));
+    failing = false;
+    await until(() => log.state === 'ready', 'the log starts');
+    assert.equal(log.checkpoint()?.origin, origin);
+    await appendMany(log, 3);
+    await log.close();
+  });
+}
+
+test('a full disk whose ballast cannot be removed is told, and the log goes on when there is room', async () => {
   const directory = mkdtempSync(join(scratch, 'log-'));
   const files = new FaultyFiles();
+  const { log, reports } = await startLog(machine(files), { directory, options: quick });
+  let full = true;
   files.fault = (call, path) => {
-    if (call === 'open' && path.endsWith('audit.head')) throw systemError('EMFILE');
+    if (full && call === 'write' && path.endsWith('.wal')) throw systemError('ENOSPC');
+    if (call === 'remove' && path.endsWith('ballast')) throw systemError('EACCES');
   };
-  const { log } = await startLog(machine(files), { directory, options: quick });
-  assert.equal(log.state, 'unavailable');
-  assert.match(log.reason ?? '', /EMFILE/);
-  files.fault = () => {};
-  await until(() => log.state === 'ready', 'the log starts');
-  assert.equal(log.checkpoint()?.origin, origin);
+  assert.ok(log.reserve(1));
+  assert.equal((await log.append(event(), 'written')).ok, false);
+  await until(() => reports.some((line) => line.includes('EACCES')), 'the failure is told');
+  full = false;
+  await until(() => log.state === 'ready', 'the log goes on');
   await log.close();
 });
 
