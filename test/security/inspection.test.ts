@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { call, startService, temporaryDirectory } from '../support/service.ts';
@@ -31,6 +32,25 @@ const showing = [
   '--report-on-fatalerror',
   '--report-uncaught-exception',
 ];
+
+test('a flag in quotes, or in a file of options, refuses the start too', { timeout: 60_000 }, () => {
+  const dataDir = temporaryDirectory();
+  const file = join(dataDir, 'node.json');
+  writeFileSync(file, JSON.stringify({ nodeOptions: { 'heapsnapshot-signal': 'SIGUSR2' } }));
+  for (const [args, options] of [
+    [[], '"--heapsnapshot-signal=SIGUSR2"'],
+    [[], '"--report-on-signal"'],
+    [[`--experimental-config-file=${file}`], ''],
+  ] as const) {
+    const ran = spawnSync(process.execPath, [...args, program, 'serve', '--bind', '127.0.0.1:0'], {
+      encoding: 'utf8',
+      timeout: 20_000,
+      env: { PATH: process.env.PATH, KMS_DATA_DIR: dataDir, NODE_OPTIONS: options },
+    });
+    assert.equal(ran.status, 1, ran.stderr);
+    assert.match(ran.stderr, /shows this process's memory/);
+  }
+});
 
 for (const flag of showing) {
   test(`${flag} refuses the start, as an argument and in NODE_OPTIONS`, { timeout: 60_000 }, () => {
