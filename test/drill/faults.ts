@@ -132,7 +132,8 @@ async function run(
 
 let failures = 0;
 for (const { what, shownBy } of faults) {
-  process.stdout.write(`… ${what}`);
+  const { isTTY } = process.stdout;
+  if (isTTY) process.stdout.write(`… ${what}`);
   let [passed, failed] = [0, 0];
   let output = '';
   for (const [file, names] of shownBy) {
@@ -144,7 +145,7 @@ for (const { what, shownBy } of faults) {
   failures += failed;
   const verdict = failed === 0 ? '✔ gone:' : '✖ IS BACK:';
   process.stdout.write(
-    `\r${verdict} ${what} (${passed} tests passed${failed > 0 ? `, ${failed} failed` : ''})\n`,
+    `${isTTY ? '\r' : ''}${verdict} ${what} (${passed} tests passed${failed > 0 ? `, ${failed} failed` : ''})\n`,
   );
   if (failed > 0) process.stderr.write(output);
 }
