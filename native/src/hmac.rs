@@ -6,12 +6,11 @@ use aws_lc_sys as lc;
 pub const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 
-/// The tag, at the front of `out`.
-pub fn mac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
-    let Some(out) = out.get_mut(..TAG_BYTES) else { return Err(Status::BadInput) };
-    assert!(key.len() == KEY_BYTES);
+/// The one call of aws-lc's HMAC: into all 32 bytes of `out`. False where the library failed.
+pub fn sha256(key: &[u8], message: &[u8], out: &mut [u8]) -> bool {
+    assert!(out.len() == TAG_BYTES);
     let mut written = 0;
-    // SAFETY: the key and the message have their lengths, the output 32 bytes.
+    // SAFETY: the key and the message have their lengths, the output the 32 bytes that are written.
     let made = unsafe {
         lc::HMAC(
             lc::EVP_sha256(),
@@ -23,7 +22,14 @@ pub fn mac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<usize, Status> 
             &mut written,
         )
     };
-    if made.is_null() || written as usize != TAG_BYTES { Err(Status::Internal) } else { Ok(TAG_BYTES) }
+    !made.is_null() && written as usize == TAG_BYTES
+}
+
+/// The tag, at the front of `out`.
+pub fn mac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
+    let Some(out) = out.get_mut(..TAG_BYTES) else { return Err(Status::BadInput) };
+    assert!(key.len() == KEY_BYTES);
+    if sha256(key, message, out) { Ok(TAG_BYTES) } else { Err(Status::Internal) }
 }
 
 /// In constant time for a tag of the right length; a tag of another length is none of this key.

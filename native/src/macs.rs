@@ -3,8 +3,7 @@
 
 use crate::arena::Slot;
 use crate::failure::Failure;
-use crate::{keys, pages};
-use aws_lc_sys as lc;
+use crate::{hmac, keys, pages};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub const MAC_BYTES: usize = 32;
@@ -77,19 +76,5 @@ fn add(key: Slot) -> Result<u32, Failure> {
 }
 
 fn hmac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<(), Failure> {
-    assert!(out.len() == MAC_BYTES);
-    let mut written = 0;
-    // SAFETY: pointers are valid for the lengths beside them, and out has the 32 bytes that are written.
-    let result = unsafe {
-        lc::HMAC(
-            lc::EVP_sha256(),
-            key.as_ptr().cast(),
-            key.len(),
-            message.as_ptr(),
-            message.len(),
-            out.as_mut_ptr(),
-            &mut written,
-        )
-    };
-    if result.is_null() { Err(Failure::new("INTERNAL", "the MAC failed")) } else { Ok(()) }
+    if hmac::sha256(key, message, out) { Ok(()) } else { Err(Failure::new("INTERNAL", "the MAC failed")) }
 }
