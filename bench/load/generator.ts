@@ -1,7 +1,7 @@
 import { setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { build, type Histogram } from 'hdr-histogram-js';
-import { cpuUs, mainThreadCpuUs } from '../support/cpu.ts';
+import { type CpuTime, cpuTime } from '../support/cpu.ts';
 import { Connection, wire } from './connection.ts';
 import type { LoadPlan, LoadResult, LoadStream, Quantiles, StreamResult } from './plan.ts';
 
@@ -189,7 +189,7 @@ function quantiles(values: Histogram): Quantiles {
 /** Everything that has one value at each end of the counted part. */
 interface Reading {
   readonly atUs: number;
-  readonly server: { readonly cpuUs: number; readonly mainThreadUs: number } | undefined;
+  readonly server: CpuTime | undefined;
   readonly answers: number;
   readonly own: NodeJS.CpuUsage;
 }
@@ -198,10 +198,7 @@ function read(plan: LoadPlan, streams: readonly Stream[]): Reading {
   const { serverPid } = plan;
   return {
     atUs: nowUs(),
-    server:
-      serverPid === undefined
-        ? undefined
-        : { cpuUs: cpuUs(serverPid), mainThreadUs: mainThreadCpuUs(serverPid) },
+    server: serverPid === undefined ? undefined : cpuTime(serverPid),
     answers: streams.reduce((sum, stream) => sum + stream.answers, 0),
     own: process.cpuUsage(),
   };

@@ -1,16 +1,27 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** CPU time that a process has used so far on all its threads, in microseconds (Linux: schedstat counts nanoseconds). */
-export function cpuUs(pid: number): number {
-  let ns = 0;
-  for (const thread of readdirSync(`/proc/${pid}/task`)) ns += threadNs(pid, thread);
-  return ns / 1000;
+/** CPU time that a process has used so far, in microseconds (Linux: schedstat counts nanoseconds). */
+export interface CpuTime {
+  /** Of all its threads. */
+  readonly cpuUs: number;
+  /** Of the thread that Node runs its program on, which talks HTTP. */
+  readonly mainThreadUs: number;
 }
 
-/** The same for the thread that Node runs its program on, which talks HTTP. */
-export function mainThreadCpuUs(pid: number): number {
-  return threadNs(pid, String(pid)) / 1000;
+/** Both figures from one reading of each thread, so that the part is never more than the whole. */
+export function cpuTime(pid: number): CpuTime {
+  let cpuUs = 0;
+  let mainThreadUs = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const us = threadNs(pid, thread) / 1000;
+    cpuUs += us;
+    if (thread === String(pid)) mainThreadUs = us;
+  }
+  return { cpuUs, mainThreadUs };
 }
+
+/** Of all threads of a process, in microseconds. */
+export const cpuUs = (pid: number): number => cpuTime(pid).cpuUs;
 
 function threadNs(pid: number, thread: string): number {
   try {

@@ -32,7 +32,7 @@ async function refusal(dataDir: string, kid: string): Promise<string> {
   assert.equal(refused.status, 503);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
   assert.deepEqual((await call(service, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);
-  const line = service.log.find((text) => text.includes('integrity_failed')) ?? '';
+  const line = await service.logged((text) => text.includes('integrity_failed'));
   assert.equal(await service.stop(), 0);
   return JSON.parse(line).detail;
 }

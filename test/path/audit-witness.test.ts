@@ -97,7 +97,7 @@ test('an older copy of everything is seen by a witness only, and then nothing is
   const old = readFileSync(wal);
   const third = await startService({ dataDir, env });
   assert.equal((await call(third, undefined, 'GET', '/readyz')).status, 503);
-  assert.ok(third.log.some((line) => line.includes('contradicted: witness w1 has cosigned')));
+  await third.logged((line) => line.includes('contradicted: witness w1 has cosigned'));
   const refused = await sign(third, made.body.kid);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
   assert.deepEqual((await call(third, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);

@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -18,8 +20,10 @@ export interface RunningService {
   readonly token: string;
   /** A capability of this data directory; all scopes unless some are named. */
   mint(tenant: string, scopes?: string, expires?: string): Promise<string>;
-  /** Lines of standard output so far: the service's log. */
+  /** Lines of standard output so far: the service's log. Lines come later than the answers that they tell of. */
   readonly log: readonly string[];
+  /** The first line that fits, as soon as it is there. Throws when none comes in half a minute, or the service has ended. */
+  logged(fits: (line: string) => boolean): Promise<string>;
   readonly errors: () => string;
   /** SIGTERM, and its exit status. */
   stop(): Promise<number | null>;
@@ -69,7 +73,8 @@ export async function startService(options: ServiceOptions = {}): Promise<Runnin
     ...options.user,
   });
   children.add(child);
-  const gone = once(child, 'exit').then(([code]) => {
+  // Not before all that it wrote is read.
+  const gone = once(child, 'close').then(([code]) => {
     children.delete(child);
     return code as number | null;
   });
@@ -98,6 +103,16 @@ export async function startService(options: ServiceOptions = {}): Promise<Runnin
     token: existsSync(tokenFile) ? readFileSync(tokenFile, 'utf8').trim() : '',
     mint: (tenant, scopes, expires) => mintToken(dataDir, tenant, scopes, expires),
     log,
+    async logged(fits) {
+      const endMs = Date.now() + 30_000;
+      for (;;) {
+        const ended = !children.has(child);
+        const line = log.find(fits);
+        if (line !== undefined) return line;
+        assert.ok(!ended && Date.now() < endMs, `no such line in the log: ${fits}\n${log.join('\n')}`);
+        await delay(5);
+      }
+    },
     errors: () => errors,
     stop() {
       child.kill('SIGTERM');
