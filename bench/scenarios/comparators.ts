@@ -49,7 +49,7 @@ const policyAlgorithm = 'ml-dsa-65';
 interface Variant {
   readonly name: string;
   readonly options: (peakPerSecond: number) => ProductOptions;
-  /** Whom the server takes victim and aggressor for. */
+  /** The tenants that the server takes victim and aggressor for. */
   readonly tenants: readonly [victim: string, aggressor: string];
 }
 

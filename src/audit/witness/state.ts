@@ -4,7 +4,7 @@ import { type Checkpoint, checkpointMessage, parseCheckpoint } from '../format/c
 import { type NoteKey, parseNote, verifyNote } from '../format/note.ts';
 import { originHash } from './add-checkpoint.ts';
 
-/** What a witness remembers of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
+/** A witness's memory of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
 export interface Witnessed {
   readonly checkpoint: Checkpoint;
   readonly note: Uint8Array;

@@ -11,7 +11,7 @@ import type { Policy } from './policy.ts';
 /** For each request; a round may take two of them. The log's checkpoints go on meanwhile. */
 const requestTimeoutMs = 2_000;
 
-/** What witnessing has to know of the log. */
+/** The facts of the log that witnessing needs. */
 export interface WitnessedLog {
   /** Verifier keys of the log itself. */
   keys(origin: string): readonly NoteKey[];
@@ -24,7 +24,9 @@ export interface WitnessedLog {
 export interface Witnessing {
   /** The note with cosignatures. Refused while the quorum is not there (`closed`). */
   cosign(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
-  /** What the witnesses hold of this log, under its own signature. Refused while too few of them answer (`closed`). */
+  /**
+   * The checkpoints that the witnesses hold, under the log's own signature. Refused while too few of them answer (`closed`).
+   */
   held(origin: string): Promise<Result<readonly Witnessed[]>>;
 }
 

@@ -71,7 +71,7 @@ export class LogThread {
 
   #receive(message: ToService): void {
     if (typeof message === 'string') {
-      // What comes after a failure was refused on the other side already.
+      // Events after a failure were refused on the other side already.
       this.#writer?.receive(message.slice(1), message[0] === urgentMark);
       return;
     }
@@ -93,7 +93,7 @@ export class LogThread {
     }
   }
 
-  /** Whatever throws here could not read or write the directory at all. False: it did. */
+  /** A step that throws could not read or write the directory at all. False: it did throw. */
   async #run(step: () => Promise<void>): Promise<boolean> {
     try {
       await step();
@@ -113,7 +113,7 @@ export class LogThread {
     const { files } = this.#parts;
     const { directory, headPath } = this.#data;
     files.makeDirectory(directory);
-    // What an attempt before this one left: its files, and a lock that is still held.
+    // An attempt before this one left its files, and a lock that is still held.
     await this.#writer?.abandon();
     this.#writer = undefined;
     this.#unlock ??= await this.#parts.lock(directory);
@@ -240,7 +240,7 @@ export class LogThread {
     return this.#data.keysLogged ? this.#questions.keysAfter(undefined) : noKeys;
   }
 
-  /** Whether the store's keys are what the log says, given its records under a checkpoint; undefined: the log closes. */
+  /** Compares the store's keys with the log, given its records under a checkpoint; undefined: the log closes. */
   async #checkKeys(
     logged: LoggedKeys,
     covered: number,
