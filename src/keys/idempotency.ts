@@ -7,7 +7,7 @@ import type { OperationId } from './keyring.ts';
 import { isUuid } from './kid.ts';
 import type { KeyRecords } from './records.ts';
 
-/** What was done: the key, and the version if it was about one. */
+/** The key that was changed, and the version if it was about one. */
 export type Done = Pick<OperationRecord, 'id' | 'version'>;
 
 export interface Repeatable<T> {
