@@ -10,7 +10,7 @@ import { type ComparedAlgorithm, startComparator, type Target } from '../support
 interface Server {
   readonly name: string;
   readonly alg: ComparedAlgorithm;
-  /** With which it did most; tried first. */
+  /** The number of connections with which it did most; tried first. */
   readonly connections: number;
   readonly rounds: Figures[];
 }

@@ -189,7 +189,7 @@ export class AttestationKeyStore {
   }
 }
 
-/** Or whoever writes into the store could let this service tell others to trust a key of theirs. */
+/** A stranger who can write into the store could otherwise let this service tell others to trust a key of theirs. */
 function requireOnePiece(engine: Engine, root: RootRef, stored: Stored): void {
   const generations = [keysOf(stored, stored.generation)];
   const next = nextOf(stored);

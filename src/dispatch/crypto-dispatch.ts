@@ -130,7 +130,7 @@ export interface BatchWork extends Pick<CryptoCall, 'items' | 'meters'> {
   readonly kind: WorkKind;
 }
 
-/** For whom, since when and until when. */
+/** The tenant of a call, and the times at which its wait began and has to end. */
 export type CallTerms = Pick<
   CryptoCall,
   'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'

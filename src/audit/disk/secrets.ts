@@ -8,7 +8,7 @@ export interface AuditSecrets {
   readonly anchor: MacKey;
   /** Authenticates what sealed segments say of the keys' sequence numbers. */
   readonly snapshot: MacKey;
-  /** From which the tenants' input_hash keys come. */
+  /** The root of the tenants' input_hash keys. */
   readonly inputRoot: MacKey;
 }
 

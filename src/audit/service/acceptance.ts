@@ -5,7 +5,7 @@ import type { Acceptance, AuditLog } from '../audit-log.ts';
 
 /** An acceptance that one approver has asked for, and another has not confirmed yet. */
 export interface PendingAcceptance {
-  /** By which the second approver names it: 16 hexadecimal digits. Not a secret. */
+  /** The name by which the second approver refers to it: 16 hexadecimal digits. Not a secret. */
   readonly approval: string;
   readonly reason: string;
   /** Pseudonym of the capability that asked. */

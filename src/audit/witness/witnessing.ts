@@ -48,7 +48,7 @@ export function createWitnessing(
         ? ok(hashesOf(answer.value.bytes))
         : refuse('NotFound');
     },
-    // That it is ahead is only what it says; what it holds has our signature, or is nothing.
+    // A witness only says that it is ahead; the checkpoint that it holds has our signature, or is nothing.
     onAhead: () => void compare(),
   });
 

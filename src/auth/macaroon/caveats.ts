@@ -64,7 +64,7 @@ export function grantOf(caveats: readonly string[]): Grant | undefined {
     }
     const permitted = restriction.scopes;
     if (permitted !== undefined) {
-      // By what each set permits and not by its names, so that rotate narrowed to create leaves create.
+      // Sets are compared by the uses that they permit and not by names, so that rotate narrowed to create leaves create.
       granted = granted.filter((scope) => grants(permitted, scope));
       scopeSets++;
     }
