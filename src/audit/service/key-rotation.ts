@@ -17,15 +17,15 @@ export interface RotatingKeys {
   /** None where nothing is being replaced. Of the same types as the current ones, in the same order. */
   next(origin: string): readonly NoteSigner[];
   /** Undefined: nothing is being replaced. `announced`: both generations sign, until then. */
-  change(): KeyChange | undefined;
+  change(): AttestationKeyChange | undefined;
   /** Makes the next generation, which signs nothing yet. `fits`: whether its verifier keys can be told apart. */
   begin(actor: string, origin: string, fits: (vkeys: readonly string[]) => boolean): Promise<Result<void>>;
-  announced(announced: NonNullable<KeyChange['announced']>): Promise<Result<void>>;
+  announced(announced: NonNullable<AttestationKeyChange['announced']>): Promise<Result<void>>;
   /** The next generation becomes the current one, whose keys are destroyed. */
   finish(): Promise<Result<void>>;
 }
 
-export interface KeyChange {
+export interface AttestationKeyChange {
   readonly actor: string;
   readonly announced: { readonly origin: string; readonly overlapEndsAtMs: number } | undefined;
 }

@@ -29,7 +29,7 @@ export interface AuditLogParts extends SecretParts {
   /** The keys of that store, for the comparison at each start; none where changes of keys are not on the log. */
   readonly keys?: KeyInventory | undefined;
   /**
-   * The checkpoints of this log that witnesses have cosigned; asked at each start, before anything is written. Refused: too few
+   * The trees of this log that witnesses have cosigned; asked at each start, before anything is written. Refused: too few
    * of them have said so, and the log must not start without.
    */
   witnessed?(origin: string): Promise<Result<readonly Witnessed[]>>;

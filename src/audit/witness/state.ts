@@ -5,13 +5,13 @@ import { type NoteKey, parseNote, verifyNote } from '../format/note.ts';
 import { originHash } from './add-checkpoint.ts';
 
 /** A witness's memory of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
-export interface Witnessed {
+export interface CosignedCheckpoint {
   readonly checkpoint: Checkpoint;
   readonly note: Uint8Array;
 }
 
 export interface WitnessStore {
-  load(origin: string): Witnessed | undefined;
+  load(origin: string): CosignedCheckpoint | undefined;
   /** Durable when it returns. */
   save(origin: string, note: Uint8Array): void;
 }

@@ -25,7 +25,7 @@ export interface Witnessing {
   /** The note with cosignatures. Refused while the quorum is not there (`closed`). */
   cosign(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
   /**
-   * The checkpoints that the witnesses hold, under the log's own signature. Refused while too few of them answer (`closed`).
+   * The trees that the witnesses hold, under the log's own signature. Refused while too few of them answer (`closed`).
    */
   held(origin: string): Promise<Result<readonly Witnessed[]>>;
 }

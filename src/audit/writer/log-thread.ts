@@ -23,7 +23,7 @@ import { LogState } from './log-state.ts';
 import { LogWriter } from './log-writer.ts';
 import { type LogWriterStart, type ServiceParts, type Trouble, troubles } from './log-writer-parts.ts';
 import { MainThread } from './main-thread.ts';
-import { type IntegrityFailure, type Recovered, recover, unreadable } from './recovery.ts';
+import { failureWithoutRecords, type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { repairLog } from './repair.ts';
 import { scrubLog } from './scrub.ts';
 
@@ -124,7 +124,7 @@ export class LogThread {
     const found = readHead(files, headPath, this.#secrets.head);
     if (found === 'damaged') {
       this.#epoch = epochsIn(files, directory).at(-1) ?? 1;
-      this.#fail(unreadable('head_damaged', 'HEAD is there and no slot of it is authentic'));
+      this.#fail(failureWithoutRecords('head_damaged', 'HEAD is there and no slot of it is authentic'));
       return;
     }
     this.#epoch = found === 'missing' ? 1 : found.head.epoch;
@@ -140,11 +140,11 @@ export class LogThread {
       (identity.anchor !== undefined || identity.anchorRejected || hasRecords(files, directory))
     ) {
       this.#epoch = Math.max(this.#epoch, ...epochsIn(files, directory), identity.anchor?.epoch ?? 1);
-      this.#fail(unreadable('head_missing', 'there are records or an anchor, and no HEAD'));
+      this.#fail(failureWithoutRecords('head_missing', 'there are records or an anchor, and no HEAD'));
       return;
     }
     if (identity.anchorRejected) {
-      this.#fail(unreadable('anchor_rejected', 'the anchor in the key store is not authentic'));
+      this.#fail(failureWithoutRecords('anchor_rejected', 'the anchor in the key store is not authentic'));
       return;
     }
     const { trees, epoch } = witnessed;
@@ -152,7 +152,10 @@ export class LogThread {
       this.#witnessedEpoch = epoch;
       const { witness, size } = trees[0];
       this.#fail(
-        unreadable('contradicted', `witness ${witness} has cosigned ${size} records of epoch ${epoch}`),
+        failureWithoutRecords(
+          'contradicted',
+          `witness ${witness} has cosigned ${size} records of epoch ${epoch}`,
+        ),
       );
       return;
     }

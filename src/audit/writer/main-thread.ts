@@ -59,7 +59,7 @@ export class MainThread {
     );
   }
 
-  /** The witnesses' checkpoints of this epoch of the log, or of the newest later one: then the log is an older copy. */
+  /** The witnesses' trees of this epoch of the log, or of the newest later one: then the log is an older copy. */
   async newestWitnessed(
     origin: string,
     first: number,

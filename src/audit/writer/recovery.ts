@@ -23,7 +23,7 @@ export interface RecoveryInput {
   readonly anchor: Anchor | undefined;
   /** True if there is a key store that would have an anchor. */
   readonly anchored: boolean;
-  /** The checkpoints of this epoch that witnesses hold. */
+  /** The trees of this epoch that witnesses hold. */
   readonly witnessed: readonly Witnessed[];
   /** The attestation keys, from outside the audit directory. */
   readonly keys: readonly NoteKey[];
@@ -96,7 +96,7 @@ export interface IntegrityFailure {
 }
 
 /** A failure where no record could be read. */
-export function unreadable(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
+export function failureWithoutRecords(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
   return { ok: false, reason, detail, size: 0, root: '' };
 }
 
