@@ -95,8 +95,8 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
     const response = handlers.refused(refusal ?? 'TooLarge', headers);
-    // Where the body ends is certain, so it can be read past; closing at once would reset the connection, and the client
-    // would lose the answer.
+    // The body's end is certain, so it can be read past; closing at once would reset the connection, and the client would lose
+    // the answer.
     if (refusal === undefined) send(res, response, method, flight);
     // Without a body there is no way to send at once.
     else if (method === 'head') res.close();
@@ -125,7 +125,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
-    // Who has gone is not slow.
+    // A client that has gone is not slow.
     if (cancellation.cancelled) return;
     if (body === undefined) {
       send(res, handlers.refused('SlowBody', headers), method, flight);
@@ -136,9 +136,9 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 }
 
 /**
- * What is sent while a segment is parsed is collected, in a buffer of 16 KiB, until all of it is parsed; so a request behind
- * the refused one would be served, although the answer says that the connection closes, and where the refused one ends is
- * in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
+ * Answers that are sent while a segment is parsed are collected, in a buffer of 16 KiB, until all of it is parsed. So a request
+ * behind the refused one would be served, although the answer says that the connection closes, and the end of the refused one
+ * is in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
  * JSON text is padded with spaces to that.
  */
 const sendsAtOnceBytes = 16 * 1024;
@@ -249,11 +249,11 @@ function readBody(
   });
 }
 
-/** How far the answer to a request is. */
+/** The state of the answer to a request. */
 interface Flight {
   /** It is being sent, or was sent. */
   answered: boolean;
-  /** What the client sends meanwhile stays unread. */
+  /** Bytes that the client sends meanwhile stay unread. */
   paused: boolean;
   /** Set while a part of it is not yet in the system's hands. */
   ended: (() => void) | undefined;
@@ -286,7 +286,7 @@ function send(
     if (flight.paused) res.resume();
     res.writeStatus(statusLines[status] ?? String(status));
     for (const [name, value] of headers) res.writeHeader(name, value);
-    // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
+    // A body behind the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
     if (method === 'head') res.endWithoutBody(Buffer.byteLength(body), close);
     else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
     else res.end(body, close);
