@@ -1,10 +1,7 @@
 import type { Component } from '../algorithms/descriptor.ts';
+import type { HybridMode } from '../core/hybrid-mode.ts';
 
-/**
- * The rule by which the signatures of a key with several components count: `and` asks for all components, `or` for one of them,
- * `pq_only` for the post-quantum ones. For a key with one component `and` and `or` are the same.
- */
-export type HybridMode = 'or' | 'and' | 'pq_only';
+export type { HybridMode };
 
 export interface CheckedSignature {
   readonly kid: string;

@@ -100,7 +100,11 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     if (refusal === undefined) send(res, response, method, flight);
     // Without a body there is no way to send at once.
     else if (method === 'head') res.close();
-    else send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+    else {
+      send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+      // No handler is left that could take it, so the library closes the connection even where the answer did not fit.
+      req.setYield(true);
+    }
     return;
   }
   const exchange = (body: Uint8Array): Exchange => ({
@@ -136,10 +140,9 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 }
 
 /**
- * Answers that are sent while a segment is parsed are collected, in a buffer of 16 KiB, until all of it is parsed. So a request
- * behind the refused one would be served, although the answer says that the connection closes, and the end of the refused one
- * is in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
- * JSON text is padded with spaces to that.
+ * Answers are collected in a buffer of 16 KiB until the whole segment is parsed, and closing the connection drops them. A
+ * connection has to end at once where the end of a request is in doubt. An answer that does not fit into the buffer leaves
+ * at once, so the JSON text is padded with spaces to that. The system may not take it, from a client that reads nothing.
  */
 const sendsAtOnceBytes = 16 * 1024;
 
