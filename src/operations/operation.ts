@@ -8,6 +8,7 @@ import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchItem, BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import type { LoadReport } from '../observe/load.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
 /** What operations work with. */
@@ -17,26 +18,10 @@ export interface OperationParts {
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
-  readonly batchMaxItems: number;
   readonly audit: AuditParts | undefined;
-  /** The load report as plain JSON: of all tenants, or of one. */
-  readonly load: (onlyTenant?: string) => unknown;
+  /** The load report: of all tenants, or of one. */
+  readonly load: (onlyTenant?: string) => LoadReport;
 }
-
-/** A request as a listener and the router understood it; nothing in it is checked yet. */
-export interface OperationRequest {
-  /** What the path names, percent-decoded: a kid, or the path of an exported log's file. */
-  readonly kid: string | undefined;
-  readonly query: string;
-  /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */
-  readonly body: Uint8Array;
-}
-
-export type Answer =
-  /** Plain JSON. */
-  | { readonly status: 200 | 201 | 202; readonly body: unknown }
-  /** A format that others have defined. */
-  | { readonly status: 200; readonly raw: { readonly contentType: string; readonly bytes: Uint8Array } };
 
 /** Crypto work that stays together in one job. */
 export interface CryptoWork {
@@ -55,7 +40,7 @@ export interface CryptoWork {
   /** Whether the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
   /** What the record of a use says of results that there are; without it that the key was used. */
-  readonly verdict?: (use: KeyUse, results: readonly BatchResult[]) => Verdict;
+  readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -82,7 +67,7 @@ export interface UseReceipt {
   /** Sequence number among the key's records. */
   readonly seq: number;
   /** 16 bytes that open the record's `input_hash`, where it is a commitment and the answer shows receipts. */
-  readonly salt_b64?: string;
+  readonly salt?: Uint8Array;
 }
 
 /** What became of one work. */
@@ -93,7 +78,7 @@ export type WorkOutcome = Result<{
 }>;
 
 /** What an operation needs done, and how it makes an answer of the results. */
-export interface CryptoPlan {
+export interface CryptoPlan<Answer> {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
   /** The kids that each item of a batch names: for the records of those that are refused. */
@@ -112,50 +97,50 @@ export interface NoKey {
   readonly alg: string;
 }
 
-interface Described<Input> {
+export interface Described {
+  readonly kind: 'crypto' | 'keys';
   /** As in metrics, logs and the audit log. */
   readonly name: string;
   readonly scope: Scope;
-  parse(request: OperationRequest): Result<Input>;
+}
+
+interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
-  subjects?(input: Input): Subjects;
+  subjects?(request: Request): Subjects;
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
-export interface CryptoOperation<Input> extends Described<Input> {
+export interface CryptoOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'crypto';
   /** Whether one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
-  plan(input: Input, caller: Caller): Step<CryptoPlan>;
+  plan(request: Request, caller: Caller): Step<CryptoPlan<Answer>>;
 }
 
 /** Reads or changes keys. */
-export interface KeyOperation<Input> extends Described<Input> {
+export interface KeyOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'keys';
-  run(input: Input, caller: Caller): Step<Answer>;
+  run(request: Request, caller: Caller): Step<Answer>;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: each operation's input is its own; the request path only carries it from parse to plan or run.
-export type Operation = CryptoOperation<any> | KeyOperation<any>;
+/** What can be asked, in types that no wire format has a part in: dialects make the requests and present the answers. */
+export type Operation<Request, Answer> = CryptoOperation<Request, Answer> | KeyOperation<Request, Answer>;
 
-export function subjectsOf<Input>(operation: Described<Input>, input: Input): Subjects {
-  return operation.subjects?.(input) ?? noKey;
+export function subjectsOf<Request>(operation: Asked<Request>, request: Request): Subjects {
+  return operation.subjects?.(request) ?? noKey;
 }
 
 const noKey: NoKey = { alg: 'none' };
 
 /** The plan of a request that is one work: its outcome becomes the whole answer. */
-export function singlePlan<Plan extends { readonly work: CryptoWork }>(
+export function singlePlan<Plan extends { readonly work: CryptoWork }, Answer>(
   planned: Step<Plan>,
-  finish: (plan: Plan, outcome: WorkOutcome) => Result<unknown>,
-): Step<CryptoPlan> {
+  finish: (plan: Plan, outcome: WorkOutcome) => Result<Answer>,
+): Step<CryptoPlan<Answer>> {
   if (planned instanceof Promise) return planned.then((plan) => singlePlan(plan, finish));
   if (!planned.ok) return planned;
   return ok({
     works: [planned.value.work],
-    finish(outcomes) {
-      const answer = finish(planned.value, outcomes[0] as WorkOutcome);
-      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
-    },
+    finish: (outcomes) => finish(planned.value, outcomes[0] as WorkOutcome),
   });
 }
