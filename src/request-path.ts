@@ -57,7 +57,7 @@ export interface RequestPathParts {
   readonly observer: CallObserver;
 }
 
-/** Whatever is refused without using a key is refused at once, without a promise. */
+/** A refusal for which no key is used comes at once, without a promise. */
 export type RequestPath = <Request, Answer>(call: CallRequest<Request, Answer>) => Step<Answer>;
 
 /** A call that was let in. */
@@ -65,7 +65,7 @@ interface Admitted {
   readonly caller: Caller;
   readonly cancellation: Cancellation;
   readonly startedAtMs: number;
-  /** What its deadline leaves for waiting and for the signature. */
+  /** The part of its deadline that is left for waiting and for the signature. */
   readonly signWithinMs: number;
 }
 
@@ -141,7 +141,7 @@ function goOnLater<Request, Answer>(
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
   return parts.floodGuard.putOff(
-    // Whatever was read with it is parsed by then.
+    // Everything that was read with it is parsed by then.
     () => goOn(parts, kept, admitted, true),
     admitted.signWithinMs,
     admitted.cancellation,
@@ -157,7 +157,7 @@ function admit(
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
-/** What a call is about; nothing where it cannot be read. */
+/** The subjects of a call; none where it cannot be read. */
 function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Request, Answer>): Subjects {
   const request = parse(body);
   return request.ok ? subjectsOf(operation, request.value) : [];
@@ -250,7 +250,7 @@ async function runPermitted(
   );
 }
 
-/** What could not be made fails its whole work, where the kind of work says so. */
+/** An item that could not be made fails its whole work, where the kind of work says so. */
 function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
   if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
   return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
@@ -311,7 +311,7 @@ async function manageKeys<Request, Answer>(
   return answer;
 }
 
-/** What the store or the log refused stays counted: it has cost a record, and perhaps was done. */
+/** A refusal of the store or the log stays counted: it has cost a record, and perhaps the call was done. */
 function changedNothing({ failure: { code } }: Refused): boolean {
   return !isPerhapsDone(code);
 }

@@ -23,7 +23,7 @@ export interface Route {
   readonly named: string | undefined;
 }
 
-/** How one operation is asked for and answered in a dialect. */
+/** One operation in a dialect: from a request to what the operation takes, and from its answer to what is sent. */
 export interface Endpoint<Request, Answer> {
   readonly operation: Operation<Request, Answer>;
   /** Refuses what is no request of this dialect. */

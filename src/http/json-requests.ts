@@ -6,8 +6,9 @@ import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
+  /** Of a value that was parsed already. */
   check(value: unknown): Result<T>;
-  /** The same for a request whose body is JSON; what it asks for stands there, so a query is refused. */
+  /** Of a request whose body is JSON; what it asks for stands there, so a query is refused. */
   parse(request: Pick<WireRequest, 'query' | 'body'>): Result<T>;
 }
 
@@ -30,7 +31,7 @@ export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Sc
   };
 }
 
-/** The same, made into what an operation takes. */
+/** Reads a body of this shape and makes of it what an operation takes. */
 export function typed<Body, Request>(
   shape: Shape<Body>,
   requestOf: (body: Body, request: WireRequest) => Result<Request>,
@@ -43,7 +44,7 @@ export function typed<Body, Request>(
 
 const noQuery = refuse('BadRequest', 'no query parameters here');
 
-/** The same for requests that may do without a body. */
+/** The same shape for requests that may do without a body. */
 export function optionalBody<T>({ check, parse }: Shape<T>): Shape<T> {
   return {
     check,

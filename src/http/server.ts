@@ -34,7 +34,7 @@ export interface ServerParts {
   readonly onInternal: (requestId: string | undefined) => void;
 }
 
-/** What a retry is told while the service stops: another instance, or this one restarted, is there soon. */
+/** Time of a retry while the service stops: another instance, or this one restarted, is there soon. */
 const drainRetryMs = 1000;
 
 /** From an exchange to an answer: routing, health and metrics, and the request path for all else. */
@@ -225,7 +225,7 @@ export class HttpServer implements ListenerHandlers {
   }
 }
 
-/** Which of them would count is anybody's guess: a proxy may look at the other one. */
+/** Nobody can say which of them counts: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
 
 /** As it is (RFC 9110 section 8.4.1 reserves the word), which is the only way that a body is taken. */
@@ -233,7 +233,7 @@ function isIdentity(contentEncoding: string | undefined): boolean {
   return contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity';
 }
 
-/** What a caller that behaves does not do thousands of times a second. */
+/** Refusals that a caller who behaves does not cause thousands of times a second. */
 const faultOfCaller: ReadonlySet<FailureCode> = new Set([
   'Unauthenticated',
   'NoCapability',

@@ -12,7 +12,7 @@ export interface ChangeName {
 }
 
 /**
- * What a change is repeated by; nothing when the client gave no name. `meaning` is the typed request in one plain spelling,
+ * The keyring's name for a change; nothing when the client gave none. `meaning` is the typed request in one plain spelling,
  * without members that say what holds anyway. Its digest is in the store for a week, so its members are never renamed.
  */
 export function operationIdOf(

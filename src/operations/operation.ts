@@ -11,7 +11,7 @@ import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
-/** What operations work with. */
+/** The parts of the service that operations work with. */
 export interface OperationParts {
   readonly keyring: Keyring;
   readonly custody: Custody;
@@ -39,7 +39,7 @@ export interface CryptoWork {
   readonly opId: string | undefined;
   /** Whether the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
-  /** What the record of a use says of results that there are; without it that the key was used. */
+  /** The word in the record of a use, where there are results; without it that the key was used. */
   readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
 }
 
@@ -50,7 +50,7 @@ export interface KeyUse {
   readonly keyId: string;
   readonly version: number;
   readonly alg: string;
-  /** What the answer waits for, where it is more than usual. */
+  /** The answer waits for this of its record, where it is more than usual. */
   readonly durability: AuditDurability | undefined;
 }
 
@@ -59,7 +59,7 @@ export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
   return { keyId, version: version.version, alg: algorithm.name, durability };
 }
 
-/** What an audit log says of a key that was used: by whose record its use can be proved. */
+/** The place in the audit log of the record by which the use of a key can be proved. */
 export interface UseReceipt {
   readonly kid: string;
   /** Position in the log. */
@@ -70,14 +70,14 @@ export interface UseReceipt {
   readonly salt?: Uint8Array;
 }
 
-/** What became of one work. */
+/** The end of one work. */
 export type WorkOutcome = Result<{
   readonly results: readonly BatchResult[];
   /** One for each of the work's uses; empty where nothing is recorded. */
   readonly receipts: readonly UseReceipt[];
 }>;
 
-/** What an operation needs done, and how it makes an answer of the results. */
+/** The works that an operation needs done, and the making of its answer from their results. */
 export interface CryptoPlan<Answer> {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
@@ -89,7 +89,7 @@ export interface CryptoPlan<Answer> {
 
 export type Step<T> = Result<T> | Promise<Result<T>>;
 
-/** What a refused call was about, for its record: the kids as they were given, or, where a call names no key, its algorithm. */
+/** The subjects of a refused call, for its record: the kids as they were given, or, where it names no key, its algorithm. */
 export type Subjects = readonly string[] | NoKey;
 
 export interface NoKey {
@@ -123,7 +123,7 @@ export interface KeyOperation<Request, Answer> extends Asked<Request> {
   run(request: Request, caller: Caller): Step<Answer>;
 }
 
-/** What can be asked, in types that no wire format has a part in: dialects make the requests and present the answers. */
+/** One thing that can be asked. No wire format has a part in its types: dialects make the requests and present the answers. */
 export type Operation<Request, Answer> = CryptoOperation<Request, Answer> | KeyOperation<Request, Answer>;
 
 export function subjectsOf<Request>(operation: Asked<Request>, request: Request): Subjects {

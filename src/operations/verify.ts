@@ -20,7 +20,7 @@ export interface VerifyRequest {
   readonly payloadBlake3: string;
   /** At least one. */
   readonly signatures: readonly GivenSignature[];
-  /** How they count together; `and` when not given. */
+  /** The rule by which they count together; `and` when not given. */
   readonly mode: HybridMode | undefined;
 }
 

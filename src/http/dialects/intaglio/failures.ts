@@ -45,7 +45,7 @@ export function publicCode(code: FailureCode): FailureCode {
   return spoken[code].code ?? code;
 }
 
-/** What a client is told of a failure, without the facts of the single answer (time, request id). */
+/** A failure as a client is told of it, without the facts of the single answer (time, request id). */
 export interface PublicFailure {
   readonly code: FailureCode;
   readonly message: string;

@@ -15,7 +15,7 @@ import { closed, optionalBody, parseNothing, parseQuery, shapeOf, typed } from '
 import { presentPublicKey, timestamp } from './present.ts';
 import { algorithmText, operationId } from './schemas.ts';
 
-/** What holds for a key as long as it lives. */
+/** Holds for a key as long as it lives. */
 const keyPolicy = closed({
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
 });

@@ -5,7 +5,7 @@ import type { OperationName } from '../../../operations/operations.ts';
 export const prefix = '/v1/kms';
 const keysPrefix = `${prefix}/keys/`;
 const auditPrefix = `${prefix}/audit/`;
-/** What lies in an exported log under these. */
+/** Folders of an exported log. */
 const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
 
 /** Paths without a kid in them. */
@@ -26,7 +26,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
 };
 
-/** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
+/** Actions that may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
 const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   rotate: { post: 'rotate' },
   destroy: { post: 'destroy' },
