@@ -67,7 +67,7 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
   readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly bootstrapFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;

@@ -36,8 +36,8 @@ export interface CallRequest<Request, Answer> {
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
   /**
-   * Whether its address has caused few enough refusals: asked before a token that was never seen is verified, which costs
-   * as much as several signatures, and before a missing scope is recorded.
+   * True if its address has caused few enough refusals: asked before a token that was never seen is verified, which costs as
+   * much as several signatures, and before a missing scope is recorded.
    */
   withinAllowance(): boolean;
 }

@@ -153,7 +153,7 @@ export class HttpServer implements ListenerHandlers {
     if (this.#underWay === 0) this.#idle?.();
   }
 
-  /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
+  /** True if this was one refusal too many from its address, so that the connection is worth no more than this answer. */
   #refused(exchange: Exchange, code: FailureCode): boolean {
     // The listener has counted it already.
     if (exchange.cancellation.cancelled) return false;

@@ -37,7 +37,7 @@ export interface CryptoWork {
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
-  /** Whether the answer shows its receipts, so that they need all that they may have. */
+  /** True if the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
   /** The word in the record of a use, where there are results; without it that the key was used. */
   readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
@@ -112,7 +112,7 @@ interface Asked<Request> extends Described {
 /** Uses keys: planned here, queued and run by the request path. */
 export interface CryptoOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'crypto';
-  /** Whether one request may hold many calls; it then has longer by default. */
+  /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
   plan(request: Request, caller: Caller): Step<CryptoPlan<Answer>>;
 }
