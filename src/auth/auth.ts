@@ -1,24 +1,6 @@
+import type { Peer } from '../core/peer.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-
-/** The other end of a connection, as far as the listener knows it. */
-export interface Peer {
-  /** IPv4 or IPv6, without port and zone; undefined where there is none. */
-  readonly address?: string | undefined;
-  readonly certificate?: PeerCertificate | undefined;
-  /** Of the process at the other end of a Unix socket. */
-  readonly uid?: number | undefined;
-}
-
-/** The facts of a client certificate that the listener has verified. */
-export interface PeerCertificate {
-  /** The URI name with the scheme spiffe, where there is exactly one. */
-  readonly spiffe: string | undefined;
-  readonly dns: readonly string[];
-  readonly subject: string;
-  /** SHA-256 of the DER, 64 lowercase hex digits (RFC 8705). */
-  readonly sha256: string;
-}
 
 /** The facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
 export interface RequestFacts {

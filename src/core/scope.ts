@@ -25,6 +25,8 @@ export interface Caller {
   readonly scopes: ReadonlySet<Scope>;
   /** Pseudonymous identity of the capability for logs and audit; never the token or a part of it. */
   readonly actor: string;
+  /** The end of the capability in UTC, milliseconds since 1970, so that it makes none that lasts longer. Absent: it has none. */
+  readonly expiresAtMs?: number;
   /** The capability's further demands on each call; undefined, as of most, where there are none. */
   readonly conditions?: CallConditions;
 }
@@ -49,9 +51,6 @@ export interface CallFacts {
 
 /** Conditions that are judged where the operation and its keys are known. */
 export interface CallConditions {
-  /** The end of the capability in UTC, milliseconds since 1970; Infinity where it has none. */
-  readonly expiresAtMs: number;
-
   /** The reason against this call. It comes from the request alone, so that it says nothing of the keys that exist. */
   refusal(call: CallFacts): Refused | undefined;
 

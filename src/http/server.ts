@@ -2,6 +2,7 @@ import type { RateLimits } from '../admission/rate-limits.ts';
 import { type Authenticator, bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
+import { peerAt } from '../core/peer.ts';
 import { type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
@@ -89,6 +90,8 @@ export class HttpServer implements ListenerHandlers {
       parse: (body) => endpoint.parse({ named, query, body }),
       body: exchange.body,
       token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
+      discharges: undefined,
+      peer: () => peerAt('tcp', exchange.remoteAddress()),
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import test from 'node:test';
-import type { Peer, RequestFacts } from '../../src/auth/auth.ts';
 import { createMacaroonAuthenticator, type MacaroonOptions } from '../../src/auth/macaroon/authenticator.ts';
 import { caveatNames, parseCaveat } from '../../src/auth/macaroon/caveats.ts';
 import { StoreLedger } from '../../src/auth/macaroon/ledger.ts';
 import { attenuateToken, mintToken } from '../../src/auth/macaroon/mint.ts';
+import { type Peer, peerAt } from '../../src/core/peer.ts';
 import type { Refused } from '../../src/core/result.ts';
 import type { CallConditions, CallFacts } from '../../src/core/scope.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
@@ -31,18 +31,18 @@ function subject(options: Partial<MacaroonOptions> = {}) {
 }
 
 const certificate = {
-  spiffe: 'spiffe://corp.example/payments',
-  dns: ['payments.corp.example', 'Second.corp.example'],
+  spiffeId: 'spiffe://corp.example/payments',
+  dnsNames: ['payments.corp.example', 'Second.corp.example'],
   subject: 'CN=payments,O=Corp\\, Inc.',
   sha256: digest,
 };
-const peer: Peer = { address: '10.1.2.3', certificate, uid: 1001 };
+const peer: Peer = { ...peerAt('tls', '10.1.2.3'), certificate, user: { uid: 1001, gid: 1 } };
 
 /** Caveats on the connection and the head of a request, with a peer that fits and others that do not. */
 const requestCases: readonly {
   readonly caveat: string;
-  readonly holds: readonly (Partial<RequestFacts> | Peer)[];
-  readonly fails: readonly (Partial<RequestFacts> | Peer)[];
+  readonly holds: readonly Partial<Peer>[];
+  readonly fails: readonly Partial<Peer>[];
 }[] = [
   {
     caveat: 'address = 10.1.2.3',
@@ -59,8 +59,8 @@ const requestCases: readonly {
     holds: [peer],
     fails: [
       {},
-      { certificate: { ...certificate, spiffe: undefined } },
-      { certificate: { ...certificate, spiffe: 'spiffe://corp.example/payments/x' } },
+      { certificate: { ...certificate, spiffeId: undefined } },
+      { certificate: { ...certificate, spiffeId: 'spiffe://corp.example/payments/x' } },
     ],
   },
   {
@@ -68,8 +68,8 @@ const requestCases: readonly {
     holds: [peer],
     fails: [
       {},
-      { certificate: { ...certificate, dns: [] } },
-      { certificate: { ...certificate, dns: ['x.corp.example'] } },
+      { certificate: { ...certificate, dnsNames: [] } },
+      { certificate: { ...certificate, dnsNames: ['x.corp.example'] } },
     ],
   },
   {
@@ -82,17 +82,26 @@ const requestCases: readonly {
     holds: [peer],
     fails: [{}, { address: '10.1.2.3' }, { certificate: { ...certificate, sha256: otherDigest } }],
   },
-  { caveat: 'peer_uid = 1001', holds: [peer, { uid: 1001 }], fails: [{}, { uid: 0 }, { uid: 100 }] },
-  { caveat: 'peer_uid = 0,1001', holds: [{ uid: 0 }, { uid: 1001 }], fails: [{ uid: 1 }] },
+  {
+    caveat: 'peer_uid = 1001',
+    holds: [peer, { user: { uid: 1001, gid: 1001 } }],
+    fails: [{}, { user: { uid: 0, gid: 1001 } }, { user: { uid: 100, gid: 1001 } }],
+  },
+  {
+    caveat: 'peer_uid = 0,1001',
+    holds: [{ user: { uid: 0, gid: 1001 } }, { user: { uid: 1001, gid: 1001 } }],
+    fails: [{ user: { uid: 1, gid: 1001 } }],
+  },
 ];
 
 for (const { caveat, holds, fails } of requestCases) {
   test(`${caveat}: ${holds.length} connections on which it holds, ${fails.length} on which it does not`, () => {
     const authenticator = subject();
     const token = mint(caveat);
-    const on = (one: Peer) => authenticator.authenticate(token, { utcMs, peer: () => one });
-    for (const one of holds) assert.ok(on(one as Peer).ok, JSON.stringify(one));
-    for (const one of fails) assertRefused(on(one as Peer), 'Unauthenticated');
+    const on = (one: Partial<Peer>) =>
+      authenticator.authenticate(token, { utcMs, peer: () => ({ ...peerAt('tcp', ''), ...one }) });
+    for (const one of holds) assert.ok(on(one).ok, JSON.stringify(one));
+    for (const one of fails) assertRefused(on(one), 'Unauthenticated');
     // Where the listener knows nothing.
     assertRefused(authenticator.authenticate(token, { utcMs }), 'Unauthenticated');
   });

@@ -198,7 +198,8 @@ class MacaroonAuthenticator implements Authenticator {
     const expiresAtMs = Math.min(read.expiresAtMs, grant.expiresAtMs);
     const conditions = conditionsOf({ ...grant, expiresAtMs }, agreed, this.#accounts);
     const rates = grant.limits.filter(({ kind }) => kind === 'rate');
-    const caller = { tenant, scopes, actor };
+    const end = Number.isFinite(expiresAtMs) ? { expiresAtMs } : undefined;
+    const caller = { tenant, scopes, actor, ...end };
     return {
       answer: ok(Object.freeze(conditions === undefined ? caller : { ...caller, conditions })),
       notBeforeMs,

@@ -1,8 +1,9 @@
 import { isName } from '../../core/name.ts';
 import { ownMember } from '../../core/own-member.ts';
+import type { Peer } from '../../core/peer.ts';
 import { type Refused, refuse } from '../../core/result.ts';
 import { type CallFacts, type Scope, scopes } from '../../core/scope.ts';
-import type { Peer, RequestFacts } from '../auth.ts';
+import type { RequestFacts } from '../auth.ts';
 import { count, formatUtc, isWithin, list, networks, parseUtc, perSecond } from './values.ts';
 
 /** One caveat's restriction, by the facts that it is judged against. */
@@ -57,10 +58,10 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
   },
 
   audience: ofRequest(text, (wanted) => (_, audience) => audience !== undefined && wanted.has(audience)),
-  address: ofRequest(networks, (wanted) => ofPeer(({ address }) => isWithin(wanted, address ?? ''))),
-  spiffe: ofRequest(spiffeIds, (ids) => ofPeer(({ certificate }) => ids.has(certificate?.spiffe ?? ''))),
+  address: ofRequest(networks, (wanted) => ofPeer(({ address }) => isWithin(wanted, address))),
+  spiffe: ofRequest(spiffeIds, (ids) => ofPeer(({ certificate }) => ids.has(certificate?.spiffeId ?? ''))),
   dns: ofRequest(dnsNames, (names) =>
-    ofPeer(({ certificate }) => certificate?.dns.some((name) => names.has(name.toLowerCase())) === true),
+    ofPeer(({ certificate }) => certificate?.dnsNames.some((name) => names.has(name.toLowerCase())) === true),
   ),
   // Not a list: subjects have commas of their own.
   subject: ofRequest(
@@ -70,7 +71,9 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
   cert_sha256: ofRequest(digests, (certificates) =>
     ofPeer(({ certificate }) => certificates.has(certificate?.sha256 ?? '')),
   ),
-  peer_uid: ofRequest(userIds, (uids) => ofPeer(({ uid }) => uid !== undefined && uids.has(String(uid)))),
+  peer_uid: ofRequest(userIds, (uids) =>
+    ofPeer(({ user }) => user !== undefined && uids.has(String(user.uid))),
+  ),
   max_body_bytes(value) {
     const most = count(value);
     const judge: RequestCondition = ({ bodyBytes = Number.POSITIVE_INFINITY }) =>

@@ -25,7 +25,6 @@ export function conditionsOf(
   const { tenant, expiresAtMs } = grant;
   const { counters, ledger } = accounts;
   return {
-    expiresAtMs,
     refusal: (call) => first(grant.call, (judge) => judge(call, tenant)),
 
     use(call, items) {
