@@ -49,7 +49,7 @@ export class HttpServer implements ListenerHandlers {
     this.#parts = parts;
   }
 
-  /** From now on every call is refused with NotReady. Resolves when those under way have their answers. */
+  /** From now on every call is refused with NotReady. Resolves when those under way are answered; the answers may still be leaving. */
   async drain(): Promise<void> {
     this.#draining = true;
     while (this.#underWay > 0) {
@@ -83,17 +83,9 @@ export class HttpServer implements ListenerHandlers {
       const abusive = !answer.ok && this.#refused(exchange, answer.failure.code);
       const response = respond(answer, exchange.headers, abusive || this.#draining);
       if (!answer.ok && answer.failure.code === 'Internal') this.#parts.onInternal(requestIdIn(response));
-      this.#leave(exchange.respond(response));
+      exchange.respond(response);
     } else {
-      this.#leave(exchange.respond(answer));
-    }
-  }
-
-  /** A call is under way until its answer has left: a stop would cut off what is still here. */
-  #leave(rest: Promise<void> | undefined): void {
-    if (rest !== undefined) {
-      void rest.then(() => this.#leave(undefined));
-      return;
+      exchange.respond(answer);
     }
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
@@ -105,7 +97,7 @@ export class HttpServer implements ListenerHandlers {
     if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
-    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
+    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.peer().address, this.#now()) > 0;
   }
 
   #now(): number {
@@ -118,9 +110,9 @@ export class HttpServer implements ListenerHandlers {
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers']): Response {
-    this.#parts.onRefused(code);
+    this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
-      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
+      code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
     return respond({ ok: false, failure: why }, headers, true);
   }
 
@@ -147,7 +139,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #withinAllowance(exchange: Exchange): boolean {
-    return !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now());
+    return !this.#parts.refusals.exhausted(exchange.peer().address, this.#now());
   }
 
   async #metrics(exchange: Exchange): Promise<Response> {
@@ -188,6 +180,11 @@ export class HttpServer implements ListenerHandlers {
     }
   }
 }
+
+const hints = {
+  framing: 'send one Content-Length, in digits',
+  malformed: 'send HTTP/1.1 with one Host',
+} as const;
 
 /** Which of them would count is anybody's guess: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
