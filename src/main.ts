@@ -36,6 +36,7 @@ import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
+import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { UwsListener } from './http/listeners/uws.ts';
 import { Listeners } from './http/listeners.ts';
 import { HttpServer } from './http/server.ts';
@@ -67,7 +68,7 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
   readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly bootstrapFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -296,7 +297,6 @@ function createServer(
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
-    batchMaxItems: config.batchMaxItems,
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
@@ -333,7 +333,7 @@ function createServer(
     },
   });
   return new HttpServer({
-    operations,
+    dialects: [intaglioDialect(operations, config)],
     requestPath,
     health,
     authenticator,

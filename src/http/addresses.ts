@@ -1,9 +1,9 @@
 import { SocketAddress } from 'node:net';
 
-/** IPv4 in dotted form, also where it is mapped into IPv6; IPv6 in the form of RFC 5952. Of 4 or 16 bytes, else empty. */
-export function addressText(bytes: Uint8Array): string {
+/** IPv4 in dotted form, also where it is mapped into IPv6; IPv6 in the form of RFC 5952. Undefined unless of 4 or 16 bytes. */
+export function addressText(bytes: Uint8Array): string | undefined {
   if (bytes.length === 4) return bytes.join('.');
-  if (bytes.length !== 16) return '';
+  if (bytes.length !== 16) return undefined;
   if (isMapped(bytes)) return bytes.subarray(12).join('.');
   const groups = Buffer.from(bytes).toString('hex').match(/..../g) as string[];
   return new SocketAddress({ family: 'ipv6', address: groups.join(':') }).address;

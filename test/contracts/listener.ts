@@ -69,7 +69,8 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     await until(() => exchanges.length === 1);
     const { port, ...peer } = (exchanges[0] as Exchange).peer();
     assert.deepEqual(peer, {
-      ...{ listener: 'tcp', address: '127.0.0.1', certificate: undefined, user: undefined },
+      ...{ listener: 'tcp', address: '127.0.0.1', certificate: undefined },
+      ...{ uid: undefined, gid: undefined },
     });
     assert.ok(port === undefined || port === connection.socket.localPort);
     assert.equal((exchanges[0] as Exchange).peer(), (exchanges[0] as Exchange).peer());

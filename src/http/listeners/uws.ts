@@ -117,8 +117,8 @@ function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
     const response = handlers.refused(refusal ?? 'TooLarge', headers);
-    // Where the body ends is certain, so it can be read past; closing at once would reset the connection, and the client
-    // would lose the answer.
+    // The body's end is certain, so it can be read past; closing at once would reset the connection, and the client would lose
+    // the answer.
     if (refusal === undefined) exchange.respond(response);
     // Without a body there is no way to send at once.
     else if (exchange.method === 'head') res.close();
@@ -134,7 +134,7 @@ function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
-    // Who has gone is not slow.
+    // A client that has gone is not slow.
     if (cancellation.cancelled) return;
     if (body === undefined) exchange.respond(handlers.refused('SlowBody', headers));
     else handOn(exchange, body, handlers);
@@ -187,7 +187,7 @@ function readBody(
 /** The system's buffer of a new connection surely takes this much (tcp_wmem), so nobody need wait for such an answer. */
 const smallAnswerBytes = 16 * 1024;
 
-const gone = peerAt('tcp', '');
+const gone = peerAt('tcp');
 
 class UwsExchange implements Exchange {
   readonly #res: HttpResponse;
@@ -230,7 +230,7 @@ class UwsExchange implements Exchange {
   }
 
   /**
-   * Leaves unread what comes behind a request until its answer has left: reading the end of what a client sends
+   * Leaves all that comes behind a request unread until its answer has left: reading the end of what a client sends
    * (`shutdown(SHUT_WR)`), or a second request, makes uWebSockets.js close the connection without the answer. A client that
    * hangs up is therefore only noticed when it is written to. Costs, with the resumption, 3 us of CPU.
    */
@@ -251,7 +251,7 @@ class UwsExchange implements Exchange {
       if (this.#paused) res.resume();
       res.writeStatus(statusLines[status] ?? String(status));
       for (const [name, value] of headers) res.writeHeader(name, value);
-      // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
+      // A body behind the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
       if (head) res.endWithoutBody(Buffer.byteLength(body), close);
       else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
       else res.end(body, close);
