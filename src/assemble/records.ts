@@ -29,7 +29,7 @@ export async function openRecords(
   log: Logger,
   { engine, root, store }: { engine: Engine; root: OpenedRoot['root']; store: Store },
 ): Promise<OpenedRecords> {
-  const mac: RecordMac = (message) => engine.mac(root, recordMacPurpose, message);
+  const { mac } = engine.macKey(engine.rootMacKey(root, recordMacPurpose));
   const mark = store.durable ? join(config.dataDir, markName) : undefined;
   const wasAuthenticated = mark !== undefined && existsSync(mark);
   const { taken, refused, unrecorded } = await adoptRecords({ engine, root, store, mac, wasAuthenticated });
