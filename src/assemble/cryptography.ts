@@ -2,7 +2,7 @@ import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { ownMember } from '../core/own-member.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';

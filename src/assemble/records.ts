@@ -4,7 +4,7 @@ import type { AuditTrail } from '../audit/trail.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type RecordMac, recordMacPurpose } from '../keys/authenticity.ts';
