@@ -29,7 +29,6 @@ import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
 import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
-import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -65,7 +64,7 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
   readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly bootstrapFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -233,24 +232,28 @@ function openKeys(
   config: Config,
   store: Store,
   mac: RecordMac,
-  { generation, forget }: Cryptography,
+  { custodies, forget }: Cryptography,
   trail: AuditTrail | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
 ) {
-  const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const parts: KeyringParts = {
     store,
-    custody,
+    custodies,
     clock: systemClock,
     mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
     room,
     onForget: forget,
+    onUnknownBackend: (key, backend) =>
+      log.error(
+        { key, backend },
+        'a key is refused: this service has no backend of the name that its record has',
+      ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
   const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
-  return { custody, keyring };
+  return { custodies, keyring };
 }
 
 function createServer(

@@ -33,8 +33,8 @@ export interface CallRequest extends OperationRequest {
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
   /**
-   * Whether its address has caused few enough refusals: asked before a token that was never seen is verified, which costs
-   * as much as several signatures, and before a missing scope is recorded.
+   * True if its address has caused few enough refusals: asked before a token that was never seen is verified, which costs as
+   * much as several signatures, and before a missing scope is recorded.
    */
   withinAllowance(): boolean;
 }
@@ -54,7 +54,7 @@ export interface RequestPathParts {
   readonly observer: CallObserver;
 }
 
-/** Whatever is refused without using a key is refused at once, without a promise. */
+/** A call that is refused without using a key is refused at once, without a promise. */
 export type RequestPath = (call: CallRequest) => Step<Answer>;
 
 /** A call that was let in. */
@@ -62,7 +62,7 @@ interface Admitted {
   readonly caller: Caller;
   readonly cancellation: Cancellation;
   readonly startedAtMs: number;
-  /** What its deadline leaves for waiting and for the signature. */
+  /** The part of its deadline for waiting and for the signature. */
   readonly signWithinMs: number;
 }
 
@@ -130,7 +130,7 @@ function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitte
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
   return parts.floodGuard.putOff(
-    // Whatever was read with it is parsed by then.
+    // Every request that was read with it is parsed by then.
     () => goOn(parts, kept, admitted, true),
     admitted.signWithinMs,
     admitted.cancellation,
@@ -146,7 +146,7 @@ function admit(
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
-/** What a call is about; nothing where it cannot be read. */
+/** The subjects of a call; none where it cannot be read. */
 function namedIn(operation: Operation, call: CallRequest): Subjects {
   const input = operation.parse(call);
   return input.ok ? subjectsOf(operation, input.value) : [];
@@ -236,7 +236,7 @@ async function runPermitted<Input>(
   );
 }
 
-/** What could not be made fails its whole work, where the kind of work says so. */
+/** A result that could not be made fails its whole work, where the kind of work says so. */
 function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
   if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
   return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
@@ -297,7 +297,7 @@ async function manageKeys<Input>(
   return answer;
 }
 
-/** What the store or the log refused stays counted: it has cost a record, and perhaps was done. */
+/** A change that the store or the log refused stays counted: it has cost a record, and perhaps was done. */
 function changedNothing({ failure: { code } }: Refused): boolean {
   return failures[code].status < 500;
 }

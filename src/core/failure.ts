@@ -187,7 +187,7 @@ export function failure(code: FailureCode, hint?: string, retryAfterMs?: number)
   return hint === undefined ? { code, retryAfterMs } : { code, hint, retryAfterMs };
 }
 
-/** What a client is told of a failure, without the facts of the single answer (time, request id). */
+/** A failure as a client is told of it, without the facts of the single answer (time, request id). */
 export interface PublicFailure {
   readonly code: FailureCode;
   readonly message: string;
@@ -196,7 +196,7 @@ export interface PublicFailure {
   readonly retry_after_ms?: number;
 }
 
-/** What answers with 429 and 503 say where nobody knows better: long enough to spare us, short enough for a caller. */
+/** The default wait in answers with 429 and 503: long enough to spare us, short enough for a caller. */
 const usualRetryAfterMs: Partial<Record<FailureCode, number>> = {
   Backpressure: 1_000,
   RateLimited: 1_000,

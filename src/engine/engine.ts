@@ -16,9 +16,9 @@ export {
 } from '../algorithms/ids.ts';
 
 /**
- * How the engine comes by the 32 bytes of a root key. `file-create` makes the file (0600) and fails if it exists. `descriptor`
- * is of a file or pipe, from 3 on, that gives them and ends; it is closed in any case. `lent-page`: `fill` is called once with
- * 32 zero bytes of the engine's memory, writes the key into them, and has an empty page afterwards; it keeps no copy.
+ * The way in which the engine gets the 32 bytes of a root key. `file-create` makes the file (0600) and fails if it exists. The
+ * descriptor, from 3 on, is of a file or pipe that gives them and ends; it is closed in any case. `fill` is called once with 32
+ * zero bytes of the engine's memory, writes the key into them, and keeps no copy; the page is empty afterwards.
  */
 export type RootSource =
   | { readonly kind: 'file'; readonly path: string }
@@ -45,7 +45,7 @@ export interface EngineDescription {
 }
 
 export interface EngineStats {
-  /** Whether pages with private keys are locked into memory. */
+  /** True if pages with private keys are locked into memory. */
   readonly memoryLocked: boolean;
   readonly cachedKeys: number;
 }
@@ -94,10 +94,10 @@ export interface Engine {
    */
   extractMacKey(secret: Uint8Array, salt: string): MacKeyRef;
 
-  /** A MAC key from the root key for this purpose: HKDF-SHA-256 (RFC 5869), no salt, info `intaglio/mac/v1\0<purpose>`. */
+  /** A MAC key, derived from the root key for this purpose: HKDF-SHA-256 (RFC 5869), no salt, info `intaglio/mac/v1\0<purpose>`. */
   rootMacKey(root: RootRef, purpose: string): MacKeyRef;
 
-  /** What computes with a MAC key of this engine: about 4 us, and 1 us for each KiB. */
+  /** The functions that compute with a MAC key of this engine: about 4 us, and 1 us for each KiB. */
   macKey(ref: MacKeyRef): MacKey;
 
   stats(): EngineStats;

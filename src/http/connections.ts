@@ -9,7 +9,7 @@ export interface ConnectionLimits {
 
 export type ConnectionRefusal = 'too_many_connections' | 'too_many_of_address';
 
-/** Whoever has no more than this may use the places that are kept: a health check. */
+/** An address with no more than this may use the places that are kept: a health check. */
 const fewConnections = 2;
 /** At most so often, */
 const recountMs = 100;
@@ -37,7 +37,7 @@ export class ConnectionCount {
     this.#parts = parts;
   }
 
-  /** Why the connection that has just opened is to be closed, if it is; `closed` is due for it all the same. */
+  /** The reason to close the connection that has just opened, if there is one; `closed` is due for it all the same. */
   opened(address: Uint8Array): ConnectionRefusal | undefined {
     const { limits } = this.#parts;
     const key = addressKey(address);

@@ -5,7 +5,7 @@ import type { OperationName } from '../operations/operations.ts';
 const prefix = '/v1/kms';
 const keysPrefix = `${prefix}/keys/`;
 const auditPrefix = `${prefix}/audit/`;
-/** What lies in an exported log under these. */
+/** An exported log has its other files under these. */
 const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
 
 export interface Route {
@@ -32,7 +32,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
 };
 
-/** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
+/** The words that may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
 const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   rotate: { post: 'rotate' },
   destroy: { post: 'destroy' },

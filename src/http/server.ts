@@ -35,7 +35,7 @@ export interface ServerParts {
   readonly onInternal: (requestId: string | undefined) => void;
 }
 
-/** What a retry is told while the service stops: another instance, or this one restarted, is there soon. */
+/** The wait for a retry while the service stops: another instance, or this one restarted, is there soon. */
 const drainRetryMs = 1000;
 
 /** From an exchange to an answer: routing, health and metrics, and the request path for all else. */
@@ -99,7 +99,7 @@ export class HttpServer implements ListenerHandlers {
     if (this.#underWay === 0) this.#idle?.();
   }
 
-  /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
+  /** True if this was one refusal too many from its address, so that the connection is worth no more than this answer. */
   #refused(exchange: Exchange, code: FailureCode): boolean {
     // The listener has counted it already.
     if (exchange.cancellation.cancelled) return false;
@@ -189,7 +189,7 @@ export class HttpServer implements ListenerHandlers {
   }
 }
 
-/** Which of them would count is anybody's guess: a proxy may look at the other one. */
+/** The one of them that counts is anybody's guess: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
 
 /** As it is (RFC 9110 section 8.4.1 reserves the word), which is the only way that a body is taken. */
@@ -197,7 +197,7 @@ function isIdentity(contentEncoding: string | undefined): boolean {
   return contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity';
 }
 
-/** What a caller that behaves does not do thousands of times a second. */
+/** Refusals that a caller that behaves does not get thousands of times a second. */
 const faultOfCaller: ReadonlySet<FailureCode> = new Set([
   'Unauthenticated',
   'NoCapability',

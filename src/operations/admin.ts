@@ -6,7 +6,10 @@ import { parseQuery } from './parse.ts';
 /** The tenant of those who run the service: only its administrators see other tenants' names. */
 export const operatorTenant = 'default';
 
-/** Whose names a caller may see: an administrator of the operator's tenant all, one of another tenant that one, others none. */
+/**
+ * True if the caller may see the tenant's name: an administrator of the operator's tenant all, one of another tenant that one,
+ * others none.
+ */
 export function mayKnowOf(caller: Caller | undefined, tenant: string): boolean {
   if (caller === undefined || !permits(caller, 'kms:admin')) return false;
   return caller.tenant === operatorTenant || caller.tenant === tenant;

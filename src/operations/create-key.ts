@@ -9,7 +9,7 @@ import { shapeOf } from './parse.ts';
 import { presentPublicKey, timestamp } from './present.ts';
 import { algorithmText, closed, operationId } from './schemas.ts';
 
-/** What holds for a key as long as it lives. */
+/** Terms that hold for a key as long as it lives. */
 const keyPolicy = closed({
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
 });

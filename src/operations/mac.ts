@@ -4,11 +4,13 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import { type BatchItem, type BatchOp, type BatchResult, batchOps, batchStatuses } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import { type BatchOp, type BatchResult, batchOps, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
+  homeOf,
   type KeyUse,
   type OperationParts,
   type Step,
@@ -124,19 +126,21 @@ function planOf(
   const [part] = handle.version.parts as [(typeof handle.version.parts)[0]];
   const [scheme] = part.component.schemes;
   const [message] = inputs;
-  const item: BatchItem = {
+  const home = homeOf(kind, handle);
+  const item: WorkItem = {
     op,
     scheme: scheme.scheme,
     keyNumber: part.keyNumber,
-    key: part.opening,
+    key: part.keyReference,
     inputs: inputs as readonly Uint8Array[],
+    home,
   };
   return {
     work: {
       alg: handle.algorithm.name,
       kind,
       items: [item],
-      meters: [parts.costs.meterOf(scheme, kind, message.length)],
+      meters: [parts.costs.meterOf(scheme, kind, message.length, home)],
       uses: [useOf(handle)],
       inputDigest: `sha256:${hash('sha256', message)}`,
       opId: undefined,

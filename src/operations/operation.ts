@@ -1,19 +1,20 @@
-import type { WorkKind } from '../algorithms/work-kinds.ts';
+import { type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
-import type { Custody } from '../custody/custody.ts';
+import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
-import type { BatchItem, BatchResult } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
-import type { AuditDurability } from '../keys/record.ts';
+import { type AuditDurability, softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
-/** What operations work with. */
+/** The parts that operations work with. */
 export interface OperationParts {
   readonly keyring: Keyring;
-  readonly custody: Custody;
+  readonly custodies: Custodies;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
@@ -25,7 +26,7 @@ export interface OperationParts {
 
 /** A request as a listener and the router understood it; nothing in it is checked yet. */
 export interface OperationRequest {
-  /** What the path names, percent-decoded: a kid, or the path of an exported log's file. */
+  /** The rest of the path, percent-decoded: a kid, or the path of an exported log's file. */
   readonly kid: string | undefined;
   readonly query: string;
   /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */
@@ -43,7 +44,7 @@ export interface CryptoWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;
-  readonly items: readonly BatchItem[];
+  readonly items: readonly WorkItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
@@ -52,9 +53,9 @@ export interface CryptoWork {
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
-  /** Whether the answer shows its receipts, so that they need all that they may have. */
+  /** True if the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
-  /** What the record of a use says of results that there are; without it that the key was used. */
+  /** The verdict of a use's record on results that there are; without it, the record says that the key was used. */
   readonly verdict?: (use: KeyUse, results: readonly BatchResult[]) => Verdict;
 }
 
@@ -65,8 +66,16 @@ export interface KeyUse {
   readonly keyId: string;
   readonly version: number;
   readonly alg: string;
-  /** What the answer waits for, where it is more than usual. */
+  /** The durability that the answer waits for, where it is more than usual. */
   readonly durability: AuditDurability | undefined;
+}
+
+/**
+ * The home in which this kind of work is done with a key. Public keys are anybody's, so work that needs no others is done by
+ * our engine, and goes on if a home is gone.
+ */
+export function homeOf(kind: WorkKind, { head }: KeyHandle): string {
+  return workKinds[kind].usesSecret ? head.backend : softwareBackend;
 }
 
 export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
@@ -74,7 +83,7 @@ export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
   return { keyId, version: version.version, alg: algorithm.name, durability };
 }
 
-/** What an audit log says of a key that was used: by whose record its use can be proved. */
+/** An audit log's word on a key that was used: by whose record its use can be proved. */
 export interface UseReceipt {
   readonly kid: string;
   /** Position in the log. */
@@ -85,14 +94,14 @@ export interface UseReceipt {
   readonly salt_b64?: string;
 }
 
-/** What became of one work. */
+/** The outcome of one work. */
 export type WorkOutcome = Result<{
   readonly results: readonly BatchResult[];
   /** One for each of the work's uses; empty where nothing is recorded. */
   readonly receipts: readonly UseReceipt[];
 }>;
 
-/** What an operation needs done, and how it makes an answer of the results. */
+/** The works that an operation needs done, and the way from their results to an answer. */
 export interface CryptoPlan {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
@@ -104,7 +113,7 @@ export interface CryptoPlan {
 
 export type Step<T> = Result<T> | Promise<Result<T>>;
 
-/** What a refused call was about, for its record: the kids as they were given, or, where a call names no key, its algorithm. */
+/** The subject of a refused call, for its record: the kids as they were given, or, where a call names no key, its algorithm. */
 export type Subjects = readonly string[] | NoKey;
 
 export interface NoKey {
@@ -124,7 +133,7 @@ interface Described<Input> {
 /** Uses keys: planned here, queued and run by the request path. */
 export interface CryptoOperation<Input> extends Described<Input> {
   readonly kind: 'crypto';
-  /** Whether one request may hold many calls; it then has longer by default. */
+  /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
   plan(input: Input, caller: Caller): Step<CryptoPlan>;
 }

@@ -84,7 +84,7 @@ export function readKeyOperation(parts: OperationParts): KeyOperation<string> {
             public: presentPublicKey(algorithm, version.publicKeys),
           })),
           backend: head.backend,
-          attestation_class: parts.custody.attestationClass,
+          attestation_class: parts.custodies.get(head.backend)?.attestationClass ?? 'none',
         },
       });
     },

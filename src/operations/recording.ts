@@ -138,7 +138,7 @@ function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchR
   return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
-/** What the queue refused never came to a worker. */
+/** A work that the queue refused never came to a worker. */
 function usedKeys(outcome: Result<unknown>): boolean {
   return outcome.ok || !unused.has(outcome.failure.code);
 }

@@ -4,11 +4,13 @@ import { encodeBase64 } from '../core/bytes.ts';
 import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import { type BatchItem, type BatchResult, batchOps } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import { type BatchResult, batchOps } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
+  homeOf,
   type KeyUse,
   type OperationParts,
   type Step,
@@ -93,7 +95,7 @@ function planFor(
   handles: readonly Result<KeyHandle>[],
 ): Result<SignPlan> {
   const message = Buffer.from(request.payload_b3, 'hex');
-  const items: BatchItem[] = [];
+  const items: WorkItem[] = [];
   const meters = [];
   const signers: Signer[] = [];
   const uses: KeyUse[] = [];
@@ -104,6 +106,7 @@ function planFor(
     if (refused !== undefined) return { ok: false, failure: refused };
     uses.push(useOf(handle));
     const before = items.length;
+    const home = homeOf('sign', handle);
     for (const part of handle.version.parts) {
       if (request.policy?.mode === 'pq_only' && !part.component.postQuantum) continue;
       const scheme = schemeFor(handle, part.component.schemes, request.alg);
@@ -112,10 +115,11 @@ function planFor(
         op: batchOps.sign,
         scheme: scheme.scheme,
         keyNumber: part.keyNumber,
-        key: part.opening,
+        key: part.keyReference,
         inputs: [message],
+        home,
       });
-      meters.push(parts.costs.meterOf(scheme, 'sign', message.length));
+      meters.push(parts.costs.meterOf(scheme, 'sign', message.length, home));
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
     }
     if (items.length === before) {

@@ -3,18 +3,14 @@ import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import {
-  type BatchItem,
-  type BatchResult,
-  type BatchStatus,
-  batchOps,
-  batchStatuses,
-} from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import { type BatchResult, type BatchStatus, batchOps, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
+  homeOf,
   type KeyUse,
   type OperationParts,
   type Step,
@@ -92,7 +88,7 @@ function planFor(
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
   const message = Buffer.from(request.payload_b3, 'hex');
-  const items: BatchItem[] = [];
+  const items: WorkItem[] = [];
   const meters = [];
   const candidates: Candidate[] = [];
   for (const [index, sig] of request.sigs.entries()) {
@@ -124,6 +120,7 @@ function planFor(
         reason: 'alg_mismatch',
       });
     } else {
+      const home = homeOf('verify', handle);
       candidates.push({
         handle,
         alg: way.scheme.alg,
@@ -137,8 +134,9 @@ function planFor(
         keyNumber: way.part.keyNumber,
         key: way.part.publicKey,
         inputs: [message, signature],
+        home,
       });
-      meters.push(parts.costs.meterOf(way.scheme, 'verify', message.length));
+      meters.push(parts.costs.meterOf(way.scheme, 'verify', message.length, home));
     }
   }
   const mode = request.policy?.mode ?? 'and';

@@ -40,6 +40,7 @@ export const standalone = new Set(['client']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
+  auth: { config: 'types' },
   keys: { algorithms: 'any', store: 'types' },
   custody: { dispatch: 'any', engine: 'any' },
   dispatch: { engine: 'any' },

@@ -4,8 +4,8 @@ import { StartError } from '../../core/start-error.ts';
 import type { RootKeySource } from './source.ts';
 
 /**
- * A file or pipe that whoever starts the service hands over open: the engine reads 32 bytes and the end, and closes it. The
- * rule for secrets holds for a file that has a name.
+ * A file or pipe that the service is handed open at its start. The engine reads 32 bytes and the end, and closes it. The rule
+ * for secrets holds for a file that has a name.
  */
 export function descriptorRootKey(descriptor: number, rule: SecretRule): RootKeySource {
   const place = `descriptor ${descriptor}`;

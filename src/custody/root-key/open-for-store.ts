@@ -15,11 +15,11 @@ import { orAdvice, type RootKeySource } from './source.ts';
 
 export interface OpenedRoot {
   readonly root: RootRef;
-  /** Whether this start made the key where it will be found again. */
+  /** True if this start made the key in a place where the next start finds it. */
   readonly made: boolean;
 }
 
-/** Where the store keeps a key that only the right root key opens. */
+/** The store's place for a key that only the right root key opens. */
 const witnessKey = 'meta/root-witness';
 
 /** No tenant may have this name, so no tenant's key is sealed under the same derived key. */

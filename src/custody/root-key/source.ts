@@ -2,17 +2,17 @@ import { StartError } from '../../core/start-error.ts';
 import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
 
 /**
- * Where the key comes from under which all others are sealed. No source gives its bytes: it names a file or a descriptor that
- * the engine reads into its own memory, or fills a page that the engine lends for one call.
+ * A source of the key under which all others are sealed. No source gives its bytes. It names a file or a descriptor that the
+ * engine reads into its own memory, or fills a page that the engine lends for one call.
  */
 export interface RootKeySource {
-  /** As messages to the operator call it, such as a path. No secret. */
+  /** Its name in messages to the operator, such as a path. No secret. */
   readonly place: string;
-  /** Whether there is a key. Throws a StartError where it must not be used as it is. */
+  /** True if there is a key. Throws a StartError where it must not be used as it is. */
   isThere(): boolean;
-  /** How the engine comes by the bytes. Asked once, of a source whose key is there; may ask others first. */
+  /** The way in which the engine gets the bytes. Called once, if the key is there; may ask others first. */
   open(): Promise<RootSource>;
-  /** Makes a key, which is durable when it returns; throws a StartError where none can be. Absent where only others can. */
+  /** Makes a key, which is durable when it returns; throws a StartError where none can be. Absent if only others can. */
   readonly make?: (engine: Engine) => RootRef;
 }
 

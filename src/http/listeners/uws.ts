@@ -95,12 +95,16 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
     const response = handlers.refused(refusal ?? 'TooLarge', headers);
-    // Where the body ends is certain, so it can be read past; closing at once would reset the connection, and the client
-    // would lose the answer.
+    // The body's end is certain, so it can be read past; closing at once would reset the connection, and the client would lose
+    // the answer.
     if (refusal === undefined) send(res, response, method, flight);
     // Without a body there is no way to send at once.
     else if (method === 'head') res.close();
-    else send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+    else {
+      send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+      // No handler is left that could take it, so the library closes the connection even where the answer did not fit.
+      req.setYield(true);
+    }
     return;
   }
   const exchange = (body: Uint8Array): Exchange => ({
@@ -125,7 +129,7 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
-    // Who has gone is not slow.
+    // A client that has gone is not slow.
     if (cancellation.cancelled) return;
     if (body === undefined) {
       send(res, handlers.refused('SlowBody', headers), method, flight);
@@ -136,10 +140,9 @@ function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handle
 }
 
 /**
- * What is sent while a segment is parsed is collected, in a buffer of 16 KiB, until all of it is parsed; so a request behind
- * the refused one would be served, although the answer says that the connection closes, and where the refused one ends is
- * in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
- * JSON text is padded with spaces to that.
+ * Answers are collected in a buffer of 16 KiB until the whole segment is parsed, and closing the connection drops them. A
+ * connection has to end at once where the end of a request is in doubt. An answer that does not fit into the buffer leaves
+ * at once, so the JSON text is padded with spaces to that. The system may not take it, from a client that reads nothing.
  */
 const sendsAtOnceBytes = 16 * 1024;
 
@@ -249,11 +252,11 @@ function readBody(
   });
 }
 
-/** How far the answer to a request is. */
+/** The state of the answer to a request. */
 interface Flight {
   /** It is being sent, or was sent. */
   answered: boolean;
-  /** What the client sends meanwhile stays unread. */
+  /** Bytes that the client sends meanwhile stay unread. */
   paused: boolean;
   /** Set while a part of it is not yet in the system's hands. */
   ended: (() => void) | undefined;
@@ -286,7 +289,7 @@ function send(
     if (flight.paused) res.resume();
     res.writeStatus(statusLines[status] ?? String(status));
     for (const [name, value] of headers) res.writeHeader(name, value);
-    // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
+    // A body behind the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
     if (method === 'head') res.endWithoutBody(Buffer.byteLength(body), close);
     else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
     else res.end(body, close);
