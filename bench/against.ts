@@ -47,7 +47,7 @@ async function compare(
 ): Promise<Map<string, Figures[]>> {
   const figures = new Map<string, Figures[]>(sides.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    // Who comes second finds a warmer machine, so sides take turns.
+    // The side that comes second finds a warmer machine, so sides take turns.
     const order = round % 2 === 0 ? sides : sides.toReversed();
     for (const side of order) figures.get(side.name)?.push(await measure(side));
     process.stderr.write(`\r${what}: round ${round + 1} of ${rounds} `);

@@ -34,6 +34,7 @@ import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import type { ConnectionLimits } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
+import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { listenUws } from './http/listeners/uws.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
@@ -274,7 +275,6 @@ function createServer(
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
-    batchMaxItems: config.batchMaxItems,
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
@@ -311,7 +311,7 @@ function createServer(
     },
   });
   return new HttpServer({
-    operations,
+    dialects: [intaglioDialect(operations, config)],
     requestPath,
     health,
     authenticator,

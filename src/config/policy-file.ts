@@ -131,7 +131,7 @@ export interface PolicyRule {
 
 export interface PolicyRules {
   readonly rules: readonly PolicyRule[];
-  /** Where no rule fits; `deny` when the file does not say. */
+  /** The decision where no rule fits; `deny` when the file does not say. */
   readonly otherwise: 'allow' | 'deny';
 }
 

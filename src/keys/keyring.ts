@@ -72,6 +72,8 @@ export interface LoadedVersion {
 
 export interface LoadedPart {
   readonly component: Component;
+  /** The name of the custody that has the private part: its work is done there. */
+  readonly home: string;
   /** Never given twice in a process; 0 only when all 2^32 - 1 numbers are used up, and then nothing is cached. */
   readonly keyNumber: number;
   readonly publicKey: Uint8Array;

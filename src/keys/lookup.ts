@@ -183,8 +183,8 @@ export class KeyLookup {
       if (read.value === undefined) return this.#records.corrupt(formatKid(kid.id, number));
       const custody = custodyOf(this.#parts, backend);
       if (!custody.ok) return custody;
-      const referTo = oldVersionsUseSecret(kid.algorithm.kind) ? custody.value : undefined;
-      const version = this.#loadVersion(kid, read.value.record, referTo);
+      const usesSecret = oldVersionsUseSecret(kid.algorithm.kind);
+      const version = this.#loadVersion(kid, read.value.record, custody.value, usesSecret);
       this.#oldVersions.set(version.kid, version);
       return ok(version);
     }
@@ -226,7 +226,7 @@ export class KeyLookup {
       return { kid, head, found: custody };
     }
     const active = head.state === 'active';
-    const version = this.#loadVersion(kid, current, active ? custody.value : undefined);
+    const version = this.#loadVersion(kid, current, custody.value, active);
     return {
       kid,
       head,
@@ -234,8 +234,7 @@ export class KeyLookup {
     };
   }
 
-  /** `custody`: where the private parts are; undefined where this version does not use them any more. */
-  #loadVersion(kid: Kid, record: KeyVersion, custody: PrivateParts | undefined): LoadedVersion {
+  #loadVersion(kid: Kid, record: KeyVersion, custody: PrivateParts, usesSecret: boolean): LoadedVersion {
     const versionedKid = formatKid(kid.id, record.version);
     const parts = record.parts.map(
       (part, index): LoadedPart => ({
@@ -243,7 +242,8 @@ export class KeyLookup {
         // Nothing is done with a destroyed version, so it needs no number.
         keyNumber: record.state === 'active' ? nextKeyNumber() : 0,
         publicKey: part.publicKey,
-        keyReference: custody?.keyReference(part, index, kid.tenant, versionedKid) ?? noReference,
+        home: custody.backend,
+        keyReference: usesSecret ? custody.keyReference(part, index, kid.tenant, versionedKid) : noReference,
       }),
     );
     const { version, state, createdAtMs } = record;

@@ -1,7 +1,7 @@
 import { ok } from '../core/result.ts';
 import { type Caller, permits } from '../core/scope.ts';
+import type { LoadReport } from '../observe/load.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
-import { parseQuery } from './parse.ts';
 
 /** The tenant of those who run the service: only its administrators see other tenants' names. */
 export const operatorTenant = 'default';
@@ -15,17 +15,12 @@ export function mayKnowOf(caller: Caller | undefined, tenant: string): boolean {
   return caller.tenant === operatorTenant || caller.tenant === tenant;
 }
 
-/** GET /admin/load: queues, latencies and who uses the workers, now. */
-export function loadOperation(parts: OperationParts): KeyOperation<void> {
+/** Queues, latencies and who uses the workers, now. */
+export function loadOperation(parts: OperationParts): KeyOperation<void, LoadReport> {
   return {
     kind: 'keys',
     name: 'load',
     scope: 'kms:admin',
-    parse(request) {
-      const query = parseQuery(request.query, []);
-      return query.ok ? ok(undefined) : query;
-    },
-    run: (_, caller) =>
-      ok({ status: 200, body: parts.load(caller.tenant === operatorTenant ? undefined : caller.tenant) }),
+    run: (_, { tenant }) => ok(parts.load(tenant === operatorTenant ? undefined : tenant)),
   };
 }

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { encodeBase64 } from '../core/bytes.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -157,9 +156,7 @@ function recordedOutcome(
     const kid = `${event.keyId}#v${event.keyVersion}`;
     const { index, seq } = receipt.value;
     const salt = saltOf(event);
-    receipts.push(
-      salt === undefined ? { kid, index, seq } : { kid, index, seq, salt_b64: encodeBase64(salt) },
-    );
+    receipts.push(salt === undefined ? { kid, index, seq } : { kid, index, seq, salt });
   }
   return withReceipts(outcome, receipts);
 }

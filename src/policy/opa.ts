@@ -10,7 +10,7 @@ export interface OpaOptions {
   /** The address of the decision in OPA's Data API: `http://127.0.0.1:8181/v1/data/intaglio/decision`. */
   readonly url: string;
   readonly clock: Clock;
-  /** What could not be asked, for the operator's log. */
+  /** Told, for the operator's log, why a question could not be asked. */
   readonly onFailure: (cause: string) => void;
   readonly timeoutMs?: number;
   readonly cacheMs?: number;

@@ -4,18 +4,20 @@ import { RateLimits } from '../../src/admission/rate-limits.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { refuse } from '../../src/core/result.ts';
+import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import type { Exchange, Response } from '../../src/http/exchange.ts';
 import { HttpServer, type ServerParts } from '../../src/http/server.ts';
 import { createHealth } from '../../src/observe/health.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import { countRefusal } from '../../src/observe/refusals.ts';
+import type { Operations } from '../../src/operations/operations.ts';
 
 /** A server whose request path or metrics are a bug, and what it answers, counts and tells of it. */
 function serverWith(broken: Partial<ServerParts>) {
   const metrics = createMetrics('intaglio');
   const told: { bugs: unknown[]; answered500: (string | undefined)[] } = { bugs: [], answered500: [] };
   const server = new HttpServer({
-    operations: {} as ServerParts['operations'],
+    dialects: [intaglioDialect({} as Operations, { batchMaxItems: 1 })],
     requestPath: () => refuse('NotFound'),
     health: createHealth(),
     metrics: async () => ({ contentType: 'text/plain', text: '' }),

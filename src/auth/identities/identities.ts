@@ -12,7 +12,7 @@ export interface CertificateFacts {
   readonly sha256: string;
 }
 
-/** What a workload shows in place of a capability. */
+/** The proof of identity that a workload shows in place of a capability. */
 export interface Evidence {
   readonly certificate?: CertificateFacts | undefined;
   readonly jwt?: string | undefined;

@@ -11,7 +11,7 @@ import type { Clock } from '../../core/clock.ts';
 import { limitedText } from '../../core/limited-text.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 
-/** What a token that holds says. */
+/** The claims of a token that holds. */
 export interface TokenClaims {
   readonly issuer: string;
   readonly subject: string;
