@@ -2,7 +2,7 @@ import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { ownMember } from '../core/own-member.ts';
 import { StartError } from '../core/start-error.ts';
-import type { Custodies, Custody, Home } from '../custody/custody.ts';
+import type { Custodies, Home } from '../custody/custody.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { createSoftwareCustody } from '../custody/software/index.ts';
 import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
@@ -13,6 +13,7 @@ import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { Health } from '../observe/health.ts';
 import { createLoadMonitor } from '../observe/load.ts';
 import type { Logger } from '../observe/log.ts';
@@ -97,6 +98,7 @@ export async function startCryptography(
   { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
   otherHomes: readonly Home[] = [],
 ) {
+  requireOwnNames(otherHomes);
   const { jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
@@ -145,12 +147,20 @@ export async function startCryptography(
     },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
   );
-  const software = createSoftwareCustody({ lane: generation, clock: systemClock });
-  const { custodies, laneOfHome } = openHomes(software, otherHomes, (carrier) =>
-    createHomeLane(
-      { ...limits, deadlineMs: config.signDeadlineMs, jobBudgetUs, jobMaxCalls },
-      { carrier, clock: systemClock, weightOf: (tenant) => weightOf(config, tenant), observer },
-    ),
+  const custodies: Custodies = new Map(
+    [
+      createSoftwareCustody({ lane: generation, clock: systemClock }),
+      ...otherHomes.map((home) => home.custody),
+    ].map((custody) => [custody.backend, custody]),
+  );
+  const laneOfHome = new Map(
+    otherHomes.map(({ custody, carrier }) => [
+      custody.backend,
+      createHomeLane(
+        { ...limits, deadlineMs: config.signDeadlineMs, jobBudgetUs, jobMaxCalls },
+        { carrier, clock: systemClock, weightOf: (tenant) => weightOf(config, tenant), observer },
+      ),
+    ]),
   );
   const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
   const allLanes = [...cryptoLanes, generation];
@@ -188,21 +198,14 @@ export async function startCryptography(
   };
 }
 
-/** The custodies by name, and a lane for each home that is not our engine. Throws a StartError where two have one name. */
-function openHomes(
-  software: Custody,
-  others: readonly Home[],
-  makeLane: (carrier: Home['carrier']) => CryptoLane,
-) {
-  const custodies = new Map<string, Custody>([[software.backend, software]]);
-  const laneOfHome = new Map<string, CryptoLane>();
-  for (const { custody, carrier } of others) {
-    if (custodies.has(custody.backend))
+/** Records name a home, so that two of one name would each be given the other's keys. */
+function requireOwnNames(homes: readonly Home[]): void {
+  const names = new Set([softwareBackend]);
+  for (const { custody } of homes) {
+    if (names.has(custody.backend))
       throw new StartError(`there are two backends of the name ${custody.backend}`);
-    custodies.set(custody.backend, custody);
-    laneOfHome.set(custody.backend, makeLane(carrier));
+    names.add(custody.backend);
   }
-  return { custodies: custodies as Custodies, laneOfHome };
 }
 
 function sum<T>(all: readonly T[], numberOf: (one: T) => number): number {

@@ -52,6 +52,11 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     return this;
   }
 
+  /** The number of keys that it has. */
+  get keys(): number {
+    return this.#keys.size;
+  }
+
   get freeSlots(): number {
     return 1 - this.#jobs;
   }
