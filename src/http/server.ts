@@ -2,7 +2,6 @@ import type { RateLimits } from '../admission/rate-limits.ts';
 import { type Authenticator, bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
-import { peerAt } from '../core/peer.ts';
 import { type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
@@ -49,7 +48,7 @@ export class HttpServer implements ListenerHandlers {
     this.#parts = parts;
   }
 
-  /** From now on every call is refused with NotReady. Resolves when those under way have their answers. */
+  /** From now on every call is refused with NotReady. Resolves when those under way are answered; the answers may still be leaving. */
   async drain(): Promise<void> {
     this.#draining = true;
     while (this.#underWay > 0) {
@@ -90,8 +89,8 @@ export class HttpServer implements ListenerHandlers {
       parse: (body) => endpoint.parse({ named, query, body }),
       body: exchange.body,
       token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
-      discharges: undefined,
-      peer: () => peerAt('tcp', exchange.remoteAddress()),
+      discharges: headers.discharges,
+      peer: () => exchange.peer(),
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),
@@ -143,15 +142,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #send(exchange: Exchange, response: Response): void {
-    this.#leave(exchange.respond(response));
-  }
-
-  /** A call is under way until its answer has left: a stop would cut off what is still here. */
-  #leave(rest: Promise<void> | undefined): void {
-    if (rest !== undefined) {
-      void rest.then(() => this.#leave(undefined));
-      return;
-    }
+    exchange.respond(response);
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
   }
@@ -162,7 +153,9 @@ export class HttpServer implements ListenerHandlers {
     if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
-    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
+    return (
+      faultOfCaller.has(code) && this.#parts.refusals.take(exchange.peer().address ?? '', this.#now()) > 0
+    );
   }
 
   #now(): number {
@@ -175,9 +168,9 @@ export class HttpServer implements ListenerHandlers {
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers']): Response {
-    this.#parts.onRefused(code);
+    this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
-      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
+      code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
     return respondFailure(this.#parts.dialects[0], why, headers, true);
   }
 
@@ -186,7 +179,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #withinAllowance(exchange: Exchange): boolean {
-    return !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now());
+    return !this.#parts.refusals.exhausted(exchange.peer().address ?? '', this.#now());
   }
 
   async #metrics(exchange: Exchange): Promise<Response> {
@@ -197,7 +190,10 @@ export class HttpServer implements ListenerHandlers {
     const caller =
       token === undefined
         ? undefined
-        : authenticator.authenticate(token, { utcMs: clock.utcMs(), mayVerify });
+        : authenticator.authenticate(token, {
+            ...{ utcMs: clock.utcMs(), mayVerify, bodyBytes: exchange.body.length },
+            ...{ peer: () => exchange.peer(), discharges: headers.discharges },
+          });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
     const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
@@ -227,6 +223,11 @@ export class HttpServer implements ListenerHandlers {
     }
   }
 }
+
+const hints = {
+  framing: 'send one Content-Length, in digits',
+  malformed: 'send HTTP/1.1 with one Host',
+} as const;
 
 /** Nobody can say which of them counts: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');

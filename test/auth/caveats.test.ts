@@ -31,12 +31,12 @@ function subject(options: Partial<MacaroonOptions> = {}) {
 }
 
 const certificate = {
-  spiffeId: 'spiffe://corp.example/payments',
-  dnsNames: ['payments.corp.example', 'Second.corp.example'],
+  spiffe: 'spiffe://corp.example/payments',
+  dns: ['payments.corp.example', 'Second.corp.example'],
   subject: 'CN=payments,O=Corp\\, Inc.',
   sha256: digest,
 };
-const peer: Peer = { ...peerAt('tls', '10.1.2.3'), certificate, user: { uid: 1001, gid: 1 } };
+const peer: Peer = { ...peerAt('tls', '10.1.2.3'), certificate, uid: 1001 };
 
 /** Caveats on the connection and the head of a request, with a peer that fits and others that do not. */
 const requestCases: readonly {
@@ -59,8 +59,8 @@ const requestCases: readonly {
     holds: [peer],
     fails: [
       {},
-      { certificate: { ...certificate, spiffeId: undefined } },
-      { certificate: { ...certificate, spiffeId: 'spiffe://corp.example/payments/x' } },
+      { certificate: { ...certificate, spiffe: undefined } },
+      { certificate: { ...certificate, spiffe: 'spiffe://corp.example/payments/x' } },
     ],
   },
   {
@@ -68,8 +68,8 @@ const requestCases: readonly {
     holds: [peer],
     fails: [
       {},
-      { certificate: { ...certificate, dnsNames: [] } },
-      { certificate: { ...certificate, dnsNames: ['x.corp.example'] } },
+      { certificate: { ...certificate, dns: [] } },
+      { certificate: { ...certificate, dns: ['x.corp.example'] } },
     ],
   },
   {
@@ -84,13 +84,13 @@ const requestCases: readonly {
   },
   {
     caveat: 'peer_uid = 1001',
-    holds: [peer, { user: { uid: 1001, gid: 1001 } }],
-    fails: [{}, { user: { uid: 0, gid: 1001 } }, { user: { uid: 100, gid: 1001 } }],
+    holds: [peer, { uid: 1001 }],
+    fails: [{}, { uid: 0 }, { uid: 100 }],
   },
   {
     caveat: 'peer_uid = 0,1001',
-    holds: [{ user: { uid: 0, gid: 1001 } }, { user: { uid: 1001, gid: 1001 } }],
-    fails: [{ user: { uid: 1, gid: 1001 } }],
+    holds: [{ uid: 0 }, { uid: 1001 }],
+    fails: [{ uid: 1 }],
   },
 ];
 

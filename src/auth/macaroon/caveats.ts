@@ -58,10 +58,10 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
   },
 
   audience: ofRequest(text, (wanted) => (_, audience) => audience !== undefined && wanted.has(audience)),
-  address: ofRequest(networks, (wanted) => ofPeer(({ address }) => isWithin(wanted, address))),
-  spiffe: ofRequest(spiffeIds, (ids) => ofPeer(({ certificate }) => ids.has(certificate?.spiffeId ?? ''))),
+  address: ofRequest(networks, (wanted) => ofPeer(({ address }) => isWithin(wanted, address ?? ''))),
+  spiffe: ofRequest(spiffeIds, (ids) => ofPeer(({ certificate }) => ids.has(certificate?.spiffe ?? ''))),
   dns: ofRequest(dnsNames, (names) =>
-    ofPeer(({ certificate }) => certificate?.dnsNames.some((name) => names.has(name.toLowerCase())) === true),
+    ofPeer(({ certificate }) => certificate?.dns.some((name) => names.has(name.toLowerCase())) === true),
   ),
   // Not a list: subjects have commas of their own.
   subject: ofRequest(
@@ -71,9 +71,7 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
   cert_sha256: ofRequest(digests, (certificates) =>
     ofPeer(({ certificate }) => certificates.has(certificate?.sha256 ?? '')),
   ),
-  peer_uid: ofRequest(userIds, (uids) =>
-    ofPeer(({ user }) => user !== undefined && uids.has(String(user.uid))),
-  ),
+  peer_uid: ofRequest(userIds, (uids) => ofPeer(({ uid }) => uid !== undefined && uids.has(String(uid)))),
   max_body_bytes(value) {
     const most = count(value);
     const judge: RequestCondition = ({ bodyBytes = Number.POSITIVE_INFINITY }) =>
