@@ -6,6 +6,7 @@ import { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
+import { type OpenedCapabilities, openMacaroons } from './assemble/capabilities.ts';
 import {
   type Cryptography,
   chooseEngine,
@@ -18,10 +19,6 @@ import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import type { AuditTrail } from './audit/trail.ts';
-import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
-import { macaroonSalt } from './auth/macaroon/key.ts';
-import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
-import type { RootKeys } from './auth/macaroon/root-keys.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
@@ -30,7 +27,7 @@ import type { Scope } from './core/scope.ts';
 import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
 import { createCostTable } from './dispatch/costs.ts';
-import type { Engine, EngineDescription } from './engine/engine.ts';
+import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
@@ -51,8 +48,10 @@ import { createDenials } from './operations/denials.ts';
 import { createOperations } from './operations/operations.ts';
 import {
   createKeyJournal,
+  createTokenJournal,
   createUseRecorder,
   journalsNothing,
+  notesNothing,
   recordsNothing,
 } from './operations/recording.ts';
 import { createRequestPath } from './request-path.ts';
@@ -84,7 +83,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   try {
     const root = await openConfiguredRootKey(config, log, engine.engine, store);
     const records = await openRecords(config, log, { engine: engine.engine, root, store });
-    const capabilities = openMacaroons(config, log, engine.engine);
+    const capabilities = await openMacaroons(config, log, { engine: engine.engine, store });
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
     const audit = await openAudit(config, log, {
       engine: engine.engine,
@@ -127,6 +126,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       await limited('answering the calls under way', answered);
       listeners.close();
       keyRoom.close();
+      capabilities.close();
       await limited('closing the keys', keys.keyring.close());
       await limited('closing the records of keys', records.close());
       // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
@@ -220,20 +220,6 @@ async function openStore(config: Config, log: Logger, health: Health): Promise<S
   }
 }
 
-function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
-  const { dataDir, amnesia } = config;
-  const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
-  const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
-  if (!capabilities.ok) throw new StartError(capabilities.problem);
-  if (capabilities.replacedLost === true) {
-    log.warn(
-      { path: macaroonKeyPath(config.dataDir) },
-      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
-    );
-  }
-  return capabilities;
-}
-
 function openKeys(
   config: Config,
   store: Store,
@@ -269,18 +255,24 @@ function createServer(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    capabilities: { readonly rootKeys: RootKeys };
+    capabilities: OpenedCapabilities;
     health: Health;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
   },
 ): HttpServer {
   const { cryptography, keys, health, metrics } = parts;
+  const { authenticator, authority } = parts.capabilities;
   const operations = createOperations({
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
     audit: parts.audit.parts,
+    tokens: {
+      authority,
+      journal: parts.audit.trail === undefined ? notesNothing : createTokenJournal(parts.audit.trail),
+      clock: systemClock,
+    },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
   const floodGuard = new FloodGuard({
@@ -290,10 +282,6 @@ function createServer(
     queueOf: parts.queueOf,
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
-  const authenticator = createMacaroonAuthenticator({
-    rootKey: parts.capabilities.rootKeys,
-    timeSkewToleranceMs: config.timeSkewToleranceMs,
-  });
   const requestPath = createRequestPath({
     authenticator,
     admission: createAdmission(config),

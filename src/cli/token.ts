@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { maxTokenCharacters } from '../auth/macaroon/encoding.ts';
 import { attenuateToken, inspectToken, mintToken } from '../auth/macaroon/mint.ts';
 import { readMacaroonKey } from '../auth/macaroon/root-key.ts';
-import { parseUtc } from '../auth/macaroon/values.ts';
+import { parseUtc } from '../auth/utc.ts';
 import { nearest } from '../config/nearest.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';

@@ -11,6 +11,7 @@ import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
+import type { TokenParts } from './tokens.ts';
 
 /** The parts of the service that operations work with. */
 export interface OperationParts {
@@ -20,6 +21,7 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly audit: AuditParts | undefined;
+  readonly tokens: TokenParts;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }

@@ -16,6 +16,13 @@ import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { signOperation } from './sign.ts';
+import {
+  dischargeTokenOperation,
+  mintTokenOperation,
+  revokeTokenOperation,
+  rotateTokenKeyOperation,
+  tokenKeysOperation,
+} from './tokens.ts';
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
@@ -42,6 +49,11 @@ export function createOperations(parts: OperationParts) {
     audit_records: auditRecordsOperation(parts.audit),
     audit_accept: auditAcceptOperation(parts.audit),
     audit_pending: auditPendingOperation(parts.audit),
+    token_mint: mintTokenOperation(parts.tokens),
+    token_discharge: dischargeTokenOperation(parts.tokens),
+    token_revoke: revokeTokenOperation(parts.tokens),
+    token_keys: tokenKeysOperation(parts.tokens),
+    token_rotate_key: rotateTokenKeyOperation(parts.tokens),
   };
 }
 
