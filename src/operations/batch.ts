@@ -1,5 +1,6 @@
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { Consultation } from '../policy/consult.ts';
 import type { CryptoOperation, CryptoWork, OperationParts, Step, WorkOutcome } from './operation.ts';
 import { finishSign, planSign, type SignAnswer, type SignRequest, signSubjects } from './sign.ts';
 import { finishVerify, planVerify, type VerifyAnswer, type VerifyRequest, verifySubjects } from './verify.ts';
@@ -30,7 +31,7 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
   scope: 'kms:sign' | 'kms:verify',
   parts: OperationParts,
   subjects: (request: Request) => readonly string[],
-  plan: (parts: OperationParts, request: Request, caller: Caller) => Step<Plan>,
+  plan: (parts: OperationParts, request: Request, caller: Caller, ruled?: Consultation) => Step<Plan>,
   finish: (plan: Plan, outcome: WorkOutcome) => Result<Item>,
 ): CryptoOperation<BatchRequest<Request>, BatchAnswer<Item>> {
   const subjectsOf = (item: Result<Request>) => (item.ok ? subjects(item.value) : []);
@@ -40,10 +41,10 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ite
     name,
     scope,
     subjects: (batch) => batch.items().flatMap(subjectsOf),
-    async plan(batch, caller) {
+    async plan(batch, caller, ruled) {
       const items = batch.items();
       const plans = await Promise.all(
-        items.map((item) => (item.ok ? plan(parts, item.value, caller) : item)),
+        items.map((item) => (item.ok ? plan(parts, item.value, caller, ruled) : item)),
       );
       return ok({
         works: plans.map((planned) => (planned.ok ? planned.value.work : planned.failure)),
