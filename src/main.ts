@@ -32,10 +32,11 @@ import { StartError } from './core/start-error.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
-import type { ConnectionLimits } from './http/connections.ts';
+import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
 import { intaglioDialect } from './http/dialects/intaglio/index.ts';
-import { listenUws } from './http/listeners/uws.ts';
+import { UwsListener } from './http/listeners/uws.ts';
+import { Listeners } from './http/listeners.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
@@ -110,17 +111,21 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
 
     const { host, port } = config.bind;
     const { maxPayloadBytes: maxBodyBytes } = config;
-    const connections = connectionLimits(config, log);
-    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, connections }, server);
+    const connections = countConnections(connectionLimits(config, log));
+    const listeners = new Listeners([
+      new UwsListener({ host, port, maxBodyBytes, bodyTimeoutMs, connections }),
+    ]);
+    const [url = ''] = await listeners.listen(server);
 
     const stop = async (): Promise<void> => {
       draining = true;
-      listener.stopAccepting();
+      listeners.stopAccepting();
       const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
-      await limited('answering the calls under way', server.drain());
-      listener.close();
+      const answered = server.drain().then(() => listeners.drain());
+      await limited('answering the calls under way', answered);
+      listeners.close();
       keyRoom.close();
       await limited('closing the keys', keys.keyring.close());
       await limited('closing the records of keys', records.close());
@@ -132,7 +137,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     };
     let stopped: Promise<void> | undefined;
     return {
-      url: listener.url,
+      url,
       engine: engine.engine.description,
       bootstrap: capabilities.bootstrap,
       bootstrapFile: join(config.dataDir, 'bootstrap.token'),
