@@ -26,7 +26,7 @@ export function openOperations(
   const bench = makeKeyring(t);
   const parts: OperationParts = {
     keyring: bench.keyring,
-    custody: Object.assign(bench.custody, { attestationClass: 'none' as const }),
+    custodies: new Map([['software', Object.assign(bench.custody, { attestationClass: 'none' })]]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     audit: undefined,
