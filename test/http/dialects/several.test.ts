@@ -74,10 +74,7 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
         cancellation: createCancellation(),
         headers: { authorization: 'Bearer x', severalAuthorizations: false, ...more } as Exchange['headers'],
         peer: () => peerAt('tcp', '127.0.0.1'),
-        respond(response) {
-          answered(response);
-          return undefined;
-        },
+        respond: answered,
       });
     });
   return { server, post, tokens, bugs };
