@@ -37,7 +37,10 @@ function inside(
 ): void {
   const volume = `${tree}${writable}`;
   const readOnly = `mount --bind "$1" "$1" && mount --bind '${volume}' '${volume}' && mount -o remount,bind,ro "$1" &&`;
-  const script = `cp /etc/resolv.conf "$1/etc/resolv.conf" && ${writable === undefined ? '' : readOnly}
+  // Certificates of this machine, which may be behind a proxy that has its own.
+  const certificates = '/etc/ssl/certs/ca-certificates.crt';
+  const script = `cp /etc/resolv.conf "$1/etc/resolv.conf" &&
+    { [ ! -e "$1${certificates}" ] || mount --bind ${certificates} "$1${certificates}"; } && ${writable === undefined ? '' : readOnly}
     mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cd "$1" &&
     exec chroot . /bin/bash -o pipefail -c 'cd "$0" && eval "$1"' "$2" "$3"`;
   run('unshare', ['--mount', '--pid', '--fork', 'bash', '-c', script, 'bash', tree, directory, command], {
