@@ -48,7 +48,7 @@ export class HttpServer implements ListenerHandlers {
     this.#parts = parts;
   }
 
-  /** From now on every call is refused with NotReady. Resolves when those under way have their answers. */
+  /** From now on every call is refused with NotReady. Resolves when those under way are answered; the answers may still be leaving. */
   async drain(): Promise<void> {
     this.#draining = true;
     while (this.#underWay > 0) {
@@ -140,15 +140,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #send(exchange: Exchange, response: Response): void {
-    this.#leave(exchange.respond(response));
-  }
-
-  /** A call is under way until its answer has left: a stop would cut off what is still here. */
-  #leave(rest: Promise<void> | undefined): void {
-    if (rest !== undefined) {
-      void rest.then(() => this.#leave(undefined));
-      return;
-    }
+    exchange.respond(response);
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
   }
@@ -159,7 +151,9 @@ export class HttpServer implements ListenerHandlers {
     if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
-    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
+    return (
+      faultOfCaller.has(code) && this.#parts.refusals.take(exchange.peer().address ?? '', this.#now()) > 0
+    );
   }
 
   #now(): number {
@@ -172,9 +166,9 @@ export class HttpServer implements ListenerHandlers {
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers']): Response {
-    this.#parts.onRefused(code);
+    this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
-      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
+      code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
     return respondFailure(this.#parts.dialects[0], why, headers, true);
   }
 
@@ -183,7 +177,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #withinAllowance(exchange: Exchange): boolean {
-    return !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now());
+    return !this.#parts.refusals.exhausted(exchange.peer().address ?? '', this.#now());
   }
 
   async #metrics(exchange: Exchange): Promise<Response> {
@@ -224,6 +218,11 @@ export class HttpServer implements ListenerHandlers {
     }
   }
 }
+
+const hints = {
+  framing: 'send one Content-Length, in digits',
+  malformed: 'send HTTP/1.1 with one Host',
+} as const;
 
 /** Nobody can say which of them counts: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');

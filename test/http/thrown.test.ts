@@ -3,6 +3,7 @@ import test from 'node:test';
 import { RateLimits } from '../../src/admission/rate-limits.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { peerAt } from '../../src/core/peer.ts';
 import { refuse } from '../../src/core/result.ts';
 import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import type { Exchange, Response } from '../../src/http/exchange.ts';
@@ -43,11 +44,8 @@ function serverWith(broken: Partial<ServerParts>) {
           },
           ...{ correlationId: undefined, traceparent: undefined, deadlineMs: undefined },
         },
-        remoteAddress: () => '127.0.0.1',
-        respond(response) {
-          resolve(response);
-          return undefined;
-        },
+        peer: () => peerAt('tcp', '127.0.0.1'),
+        respond: resolve,
       };
       server.onExchange(exchange);
     });
