@@ -63,7 +63,9 @@ export const path: Kind<string> = {
 export const httpUrl: Kind<string> = {
   accepts: 'none, or http:// or https:// with host and path',
   parse: (given) =>
-    given === 'none' || (typeof given === 'string' && given.length <= 2048 && isPlainUrl(given)) ? given : undefined,
+    given === 'none' || (typeof given === 'string' && given.length <= 2048 && isPlainUrl(given))
+      ? given
+      : undefined,
   format: (value) => value,
 };
 

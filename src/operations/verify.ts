@@ -10,6 +10,7 @@ import {
   type CryptoOperation,
   type KeyUse,
   type OperationParts,
+  type Particulars,
   type Step,
   singlePlan,
   type Verdict,
@@ -75,12 +76,17 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     name: 'verify',
     scope: 'kms:verify',
     subjects: verifySubjects,
+    facts: verifyFacts,
     plan: (request, caller, ruled) => singlePlan(planVerify(parts, request, caller, ruled), finishVerify),
   };
 }
 
 export function verifySubjects({ signatures }: VerifyRequest): readonly string[] {
   return signatures.map(({ kid }) => kid);
+}
+
+export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
+  return { payloadB3: payloadBlake3 };
 }
 
 export function planVerify(
