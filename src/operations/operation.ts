@@ -2,7 +2,7 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
-import type { Caller, Scope } from '../core/scope.ts';
+import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { WorkItem } from '../dispatch/work.ts';
@@ -108,6 +108,18 @@ export interface Described {
 interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
+  /** Further facts for capabilities that ask about them. */
+  facts?(request: Request): Particulars;
+}
+
+/** Facts of a call, besides its operation and the kids of its subjects. */
+export type Particulars = Partial<CallFacts>;
+
+/** The facts of a call for a capability that asks about them, which most do not. */
+export function factsOf<Request>(operation: Asked<Request>, request: Request): CallFacts {
+  const subjects = subjectsOf(operation, request);
+  const kids = 'alg' in subjects ? [] : subjects;
+  return { operation: operation.name, kids, changes: false, ...operation.facts?.(request) };
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
