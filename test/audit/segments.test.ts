@@ -69,7 +69,7 @@ test('a full segment is sealed; what is read, proven and replayed stays the same
     seqs.set(record.key_id, record.seq);
   }
 
-  const scrub = (on_: MemoryFiles) => [...scrubLog(on_, reader.layout)].at(-1);
+  const scrub = (on_: MemoryFiles) => [...scrubLog(on_, reader.layout, () => 0)].at(-1);
   assert.deepEqual(scrub(files), { chunks: 256, of: 256, damage: undefined });
   for (const [path, position] of [
     [reader.layout.entries(0), 300_000],

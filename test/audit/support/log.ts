@@ -170,10 +170,10 @@ export async function appendMany(log: AuditLogClient, count: number, together = 
   return indexes;
 }
 
-/** For what happens in the background; gives up after far longer than it can take. */
-export async function until(holds: () => boolean, what: string): Promise<void> {
+/** For what happens in the background; gives up after far longer than it can take, `longerMs` more. */
+export async function until(holds: () => boolean, what: string, longerMs = 0): Promise<void> {
   for (let waited = 0; !holds(); waited += 5) {
-    if (waited > 20_000) throw new Error(`it never happened: ${what}`);
+    if (waited > 20_000 + longerMs) throw new Error(`it never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
