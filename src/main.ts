@@ -34,9 +34,11 @@ import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
-import type { ConnectionLimits } from './http/connections.ts';
+import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
-import { listenUws } from './http/listeners/uws.ts';
+import { intaglioDialect } from './http/dialects/intaglio/index.ts';
+import { UwsListener } from './http/listeners/uws.ts';
+import { Listeners } from './http/listeners.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
@@ -66,7 +68,7 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
   readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly bootstrapFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -111,17 +113,21 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
 
     const { host, port } = config.bind;
     const { maxPayloadBytes: maxBodyBytes } = config;
-    const connections = connectionLimits(config, log);
-    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, connections }, server);
+    const connections = countConnections(connectionLimits(config, log));
+    const listeners = new Listeners([
+      new UwsListener({ host, port, maxBodyBytes, bodyTimeoutMs, connections }),
+    ]);
+    const [url = ''] = await listeners.listen(server);
 
     const stop = async (): Promise<void> => {
       draining = true;
-      listener.stopAccepting();
+      listeners.stopAccepting();
       const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
-      await limited('answering the calls under way', server.drain());
-      listener.close();
+      const answered = server.drain().then(() => listeners.drain());
+      await limited('answering the calls under way', answered);
+      listeners.close();
       keyRoom.close();
       await limited('closing the keys', keys.keyring.close());
       await limited('closing the records of keys', records.close());
@@ -133,7 +139,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     };
     let stopped: Promise<void> | undefined;
     return {
-      url: listener.url,
+      url,
       engine: engine.engine.description,
       bootstrap: capabilities.bootstrap,
       bootstrapFile: join(config.dataDir, 'bootstrap.token'),
@@ -291,7 +297,6 @@ function createServer(
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
-    batchMaxItems: config.batchMaxItems,
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
@@ -328,7 +333,7 @@ function createServer(
     },
   });
   return new HttpServer({
-    operations,
+    dialects: [intaglioDialect(operations, config)],
     requestPath,
     health,
     authenticator,

@@ -268,7 +268,7 @@ pub fn forbid_core_dumps() -> bool {
     system::forbid_core_dumps()
 }
 
-/// What `generate` and `importKey` have in common.
+/// The common part of `generate` and `importKey`.
 struct SealRequest {
     root: std::sync::Arc<arena::Slot>,
     key_type: KeyType,

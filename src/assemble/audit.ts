@@ -54,7 +54,7 @@ export async function openAudit(
     readonly mac: RecordMac;
     readonly lane: CryptoDispatch;
     readonly health: Health;
-    /** Whether the system keeps its clock by others; undefined where it cannot be asked. */
+    /** True if the system takes its time from others; undefined where it cannot be asked. */
     readonly clockSynchronised: () => boolean | undefined;
   },
 ): Promise<OpenedAudit> {

@@ -17,7 +17,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
 
-/** What benches change in order to compare; the service itself runs with the defaults. */
+/** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {
   /**
    * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
@@ -35,7 +35,7 @@ export interface Tuning {
    * worker 20, and the caller 100 us of waiting; reading one request takes as long as two of the signatures.
    */
   readonly runHereUpToUs: number;
-  /** Whose turn a tenant's calls are counted to. */
+  /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
 }
 
@@ -156,7 +156,7 @@ export async function startCryptography(
     generation,
     description: engine.description,
     load,
-    /** Whose turn a tenant's calls are counted to. */
+    /** The name of the turn to which a tenant's calls are counted. */
     lane: createCryptoDispatch(lanes, queueOf),
     waitingCalls: () => lanes.quick.waitingCalls + lanes.slow.waitingCalls + generation.waitingCalls,
     forget(keyNumber: number) {

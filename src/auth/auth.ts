@@ -1,7 +1,7 @@
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 
-/** What a capability's conditions may depend on, as facts of one request. */
+/** The facts of one request that a capability's conditions may depend on. */
 export interface RequestFacts {
   /** UTC, milliseconds since 1970. */
   readonly utcMs: number;

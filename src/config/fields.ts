@@ -12,7 +12,7 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 
-/** What a default may depend on: the machine, and settings that are settled before all others. */
+/** The facts that a default may depend on: the machine, and settings that are settled before all others. */
 export interface DefaultFacts {
   /** Processors that this process may use. */
   readonly cores: number;
@@ -28,7 +28,7 @@ export interface Field<T> {
   /** As documented; equal to `standard` unless that depends on the machine or on other settings. */
   readonly standardText: string;
   readonly standard: (facts: DefaultFacts) => T;
-  /** What it does, its unit where the name has none, and the reason for the default. One paragraph. */
+  /** The setting's effect, its unit where the name has none, and the reason for the default. One paragraph. */
   readonly meaning: string;
 }
 

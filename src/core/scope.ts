@@ -1,4 +1,4 @@
-/** What a capability may permit, the closed list of the HTTP surface. */
+/** The uses that a capability may permit, the closed list of the HTTP surface. */
 export const scopes = [
   'kms:create',
   'kms:read',
@@ -17,7 +17,7 @@ export const scopes = [
 
 export type Scope = (typeof scopes)[number];
 
-/** Who is calling and what that caller may do: the outcome of authentication. */
+/** The caller and its permissions: the outcome of authentication. */
 export interface Caller {
   readonly tenant: string;
   readonly scopes: ReadonlySet<Scope>;
@@ -25,7 +25,7 @@ export interface Caller {
   readonly actor: string;
 }
 
-/** Whether these scopes permit `scope`. `kms:rotate` also permits creating keys. The only place that knows this rule. */
+/** True if these scopes permit `scope`. `kms:rotate` also permits creating keys. The only place that knows this rule. */
 export function grants(granted: ReadonlySet<Scope>, scope: Scope): boolean {
   return granted.has(scope) || (scope === 'kms:create' && granted.has('kms:rotate'));
 }

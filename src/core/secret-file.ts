@@ -12,7 +12,10 @@ export interface SecretRule {
   readonly groupAllowed: boolean;
 }
 
-/** Why the file is refused, for the operator, with path, owner and mode; undefined where it may be used. Throws as stat does. */
+/**
+ * The reason for refusing the file, for the operator, with path, owner and mode; undefined where it may be used. Throws as stat
+ * does.
+ */
 export function judgeSecretFile(path: string, rule: SecretRule, stat = statSync(path)): string | undefined {
   const whole = { what: path, stat, others: 0o007, group: 0o070, rule };
   return (

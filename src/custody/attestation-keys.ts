@@ -16,7 +16,7 @@ import { isOfOnePiece } from './key-pair.ts';
 export interface AttestationKey {
   readonly scheme: Scheme;
   readonly publicKey: Uint8Array;
-  /** What a sign item carries as its key. */
+  /** The bytes that a sign item carries as its key. */
   readonly opening: Uint8Array;
 }
 
@@ -37,7 +37,7 @@ export interface Announced {
 /** Keys that are to replace the current ones. */
 export interface NextKeys {
   readonly keys: AttestationKeys;
-  /** Who asked for them. */
+  /** The person who asked for them. */
   readonly actor: string;
   /** Undefined: the log does not know of them yet, and they sign nothing. */
   readonly announced: Announced | undefined;
@@ -189,7 +189,7 @@ export class AttestationKeyStore {
   }
 }
 
-/** Or whoever writes into the store could let this service tell others to trust a key of theirs. */
+/** A stranger who can write into the store could otherwise let this service tell others to trust a key of theirs. */
 function requireOnePiece(engine: Engine, root: RootRef, stored: Stored): void {
   const generations = [keysOf(stored, stored.generation)];
   const next = nextOf(stored);

@@ -10,7 +10,7 @@ export interface CostTable {
 
 /** Borders of size classes, in bytes: hashing takes about 2 us a KiB, so that each class varies by some 15 us at most. */
 const sizeClassBytes = [1_024, 8_192, 65_536];
-/** Of what a KiB of input adds to a first guess, in microseconds: SHA-256 without SHA extensions. */
+/** A KiB of input adds this to a first guess, in microseconds: SHA-256 without SHA extensions. */
 const costUsPerKiB = 2;
 
 export function createCostTable(algorithms: readonly Algorithm[]): CostTable {

@@ -130,13 +130,13 @@ export interface BatchWork extends Pick<CryptoCall, 'items' | 'meters'> {
   readonly kind: WorkKind;
 }
 
-/** For whom, since when and until when. */
+/** The tenant of a call, and the times at which its wait began and has to end. */
 export type CallTerms = Pick<
   CryptoCall,
   'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'
 >;
 
-/** What a request path asks for: signatures made or verified by the workers, when it is the tenant's turn. */
+/** The dispatch as the request path sees it: signatures made or verified by the workers, when it is the tenant's turn. */
 export interface CryptoDispatch extends QueueOutlook {
   /** One outcome for each work, in order. Works of one class are queued together as far as one turn takes them. */
   runAll(works: readonly BatchWork[], on: CallTerms): Promise<readonly Result<readonly BatchResult[]>[]>;

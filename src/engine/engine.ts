@@ -15,7 +15,7 @@ export {
   schemes,
 } from '../algorithms/ids.ts';
 
-/** Where the root key comes from. `file-create` makes the file (0600) and fails if it exists. */
+/** The source of the root key. `file-create` makes the file (0600) and fails if it exists. */
 export type RootSource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'file-create'; readonly path: string }
@@ -39,7 +39,7 @@ export interface EngineDescription {
 }
 
 export interface EngineStats {
-  /** Whether pages with private keys are locked into memory. */
+  /** True if pages with private keys are locked into memory. */
   readonly memoryLocked: boolean;
   readonly cachedKeys: number;
 }
@@ -94,7 +94,7 @@ export interface Engine {
    */
   extractMacKey(secret: Uint8Array, salt: string): MacKeyRef;
 
-  /** What computes with a MAC key of this engine. */
+  /** The functions that compute with a MAC key of this engine. */
   macKey(ref: MacKeyRef): MacKey;
 
   stats(): EngineStats;

@@ -24,7 +24,7 @@ import { Serial } from './serial.ts';
 
 type RecordDone = (done: Done) => readonly Change[];
 
-/** Who asks for a change, and under which name. */
+/** The caller that asks for a change, and the name of the request. */
 interface Asking {
   readonly actor: string;
   readonly opId: string | undefined;

@@ -56,7 +56,7 @@ const versionShape = record({
   ...versionMembers,
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
-/** What is not authenticated with it: the sealed private parts of an active version. */
+/** The part that is not authenticated with it: the sealed private parts of an active version. */
 const sealedShape = TypeCompiler.Compile(Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }));
 const foundVersionShape = record({
   ...unauthentic,
@@ -78,7 +78,7 @@ const operationShape = record({
   version: Type.Optional(version),
 });
 
-/** What an op_id did: enough to give the same answer again from the key's records, which never go away. */
+/** The deed of an op_id: enough to give the same answer again from the key's records, which never go away. */
 export interface OperationRecord {
   readonly atMs: number;
   /** SHA-256 of what was asked, 32 bytes. */

@@ -56,7 +56,7 @@ export interface KeyHandle {
   readonly head: KeyHead;
   readonly algorithm: Algorithm;
   readonly version: LoadedVersion;
-  /** Whether it is the current version of an active key. Otherwise it makes nothing new: signing with it is a Conflict. */
+  /** True if it is the current version of an active key. Otherwise it makes nothing new: signing with it is a Conflict. */
   readonly current: boolean;
 }
 
@@ -75,7 +75,7 @@ export interface LoadedPart {
   /** Never given twice in a process; 0 only when all 2^32 - 1 numbers are used up, and then nothing is cached. */
   readonly keyNumber: number;
   readonly publicKey: Uint8Array;
-  /** What an item carries as its private or secret key; empty, and unusable, where this version does not use it any more. */
+  /** The bytes that an item carries as its private or secret key; empty, and unusable, if this version uses it no more. */
   readonly opening: Uint8Array;
 }
 
@@ -136,7 +136,7 @@ export interface ListKeys {
   readonly tenant: string;
   readonly purpose?: string;
   readonly algorithm?: Algorithm;
-  /** What an earlier page gave for the same tenant and filters; anything else is BadRequest. */
+  /** The cursor of an earlier page for the same tenant and filters; anything else is BadRequest. */
   readonly cursor?: string;
   /** 1 to 1,000, default 100. */
   readonly limit?: number;
@@ -169,7 +169,7 @@ export interface KeyCount {
   readonly count: number;
 }
 
-/** What the keyring asks of custody (`Custody` has this shape). */
+/** The part of custody that the keyring needs (`Custody` has this shape). */
 export interface PrivateParts {
   readonly backend: KeyHead['backend'];
   generate(algorithm: Algorithm, tenant: string, versionedKid: string): Promise<Result<readonly KeyPart[]>>;
@@ -192,8 +192,8 @@ export interface KeyChange {
 }
 
 /**
- * Where changes are written down before they happen, durably: what is not there did not happen, and what is there and
- * did not happen was cut off by a crash.
+ * A place where changes are written down before they happen, durably. A change that is not there did not happen; one that is
+ * there and did not happen was cut off by a crash.
  */
 export interface KeyJournal {
   /** A refusal stops the change. */
@@ -205,7 +205,7 @@ export interface WrittenChange {
   end(failure: FailureCode | undefined): void;
 }
 
-/** Whether there is room for what new keys and versions take. */
+/** The room for new keys and versions. */
 export interface RoomForKeys {
   refusal(tenant: string): Refused | undefined;
   /** One was made. */

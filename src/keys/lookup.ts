@@ -7,7 +7,7 @@ import { formatKid, type Kid, parseKid } from './kid.ts';
 import type { KeyHead, KeyVersion } from './record.ts';
 import type { KeyRecords } from './records.ts';
 
-/** What is known of a key: its head, and its current version ready for use. */
+/** The known state of a key: its head, and its current version ready for use. */
 interface CachedKey {
   readonly kid: Kid;
   readonly head: KeyHead;
@@ -87,7 +87,7 @@ export class KeyLookup {
     this.#keys.set(kid.id, this.#load(kid, head, version));
   }
 
-  /** What is known of these versions, which are not the current one, is no longer true. */
+  /** The known state of these versions, which are not the current one, is no longer true. */
   forgetVersions(id: string, versions: Iterable<number>): void {
     this.#invalidate(id);
     for (const version of versions) this.#oldVersions.delete(formatKid(id, version));
@@ -127,7 +127,7 @@ export class KeyLookup {
     for (;;) {
       const read = await this.#records.current(kid);
       if (load.stale) {
-        // Whoever changed it has most likely left the new state here.
+        // A change meanwhile has most likely left the new state here.
         load.stale = false;
         const cached = this.#keys.get(kid.id);
         if (cached !== undefined) return ok(cached);

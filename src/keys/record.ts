@@ -15,9 +15,9 @@ export interface KeyHead {
   readonly createdAtMs: number;
   readonly revision: number;
   readonly found?: true;
-  /** Which custody holds the private part. */
+  /** The custody that holds the private part. */
   readonly backend: 'software';
-  /** What answers that use this key wait for, where it is more than the service's default. */
+  /** The durability that answers with this key wait for, where it is more than the service's default. */
   readonly auditDurability?: AuditDurability;
 }
 
@@ -38,6 +38,6 @@ export interface KeyVersion {
 
 export interface KeyPart {
   readonly publicKey: Uint8Array;
-  /** What custody needs in order to use the private part (software: the sealed blob); absent once destroyed. */
+  /** The bytes by which custody uses the private part (software: the sealed blob); absent once destroyed. */
   readonly sealed?: Uint8Array;
 }

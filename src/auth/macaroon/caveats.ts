@@ -2,7 +2,7 @@ import { isName } from '../../core/name.ts';
 import { ownMember } from '../../core/own-member.ts';
 import { grants, type Scope, scopes } from '../../core/scope.ts';
 
-/** What all caveats of a capability together leave. */
+/** The permission that all caveats of a capability together leave. */
 export interface Grant {
   readonly tenant: string;
   /** May be empty: caveats that exclude each other. */
@@ -12,7 +12,7 @@ export interface Grant {
   readonly expiresAtMs: number;
 }
 
-/** What one caveat says; members that are absent are not restricted. */
+/** One caveat's restriction; members that are absent are not restricted. */
 interface Restriction {
   readonly tenant?: string;
   readonly scopes?: ReadonlySet<Scope>;
@@ -45,9 +45,9 @@ function parseCaveat(text: string): Restriction | undefined {
 }
 
 /**
- * What these caveats leave together, or undefined where that is nothing: an unknown or malformed caveat, several
- * tenants, no tenant, or no scope at all. The last one is refused so that a scope of a later version is never granted
- * by a capability that was minted before it existed.
+ * The permission that these caveats leave together, or undefined where that is nothing: an unknown or malformed caveat, several
+ * tenants, no tenant, or no scope at all. The last one is refused so that a scope of a later version is never granted by a
+ * capability that was minted before it existed.
  */
 export function grantOf(caveats: readonly string[]): Grant | undefined {
   let tenant: string | undefined;
@@ -64,7 +64,7 @@ export function grantOf(caveats: readonly string[]): Grant | undefined {
     }
     const permitted = restriction.scopes;
     if (permitted !== undefined) {
-      // By what each set permits and not by its names, so that rotate narrowed to create leaves create.
+      // Sets are compared by the uses that they permit and not by names, so that rotate narrowed to create leaves create.
       granted = granted.filter((scope) => grants(permitted, scope));
       scopeSets++;
     }

@@ -1,4 +1,4 @@
-/** What we use of npm `macaroon` 3.0.4, which comes without types. */
+/** The part of npm `macaroon` 3.0.4 that we use, which comes without types. */
 declare module 'macaroon' {
   export interface Macaroon {
     readonly identifier: Uint8Array;

@@ -15,7 +15,7 @@ export interface MintRequest {
   readonly notBeforeMs?: number;
 }
 
-/** What to take away from a capability. Absent members take nothing away. */
+/** The permissions to take away from a capability. Absent members take nothing away. */
 export interface Attenuation {
   readonly tenant?: string;
   readonly scopes?: readonly string[];
@@ -23,7 +23,7 @@ export interface Attenuation {
   readonly notBeforeMs?: number;
 }
 
-/** What a capability says of itself; nobody has verified it. */
+/** A capability's own claims; nobody has verified it. */
 export interface Inspection {
   readonly actor: string;
   readonly caveats: readonly string[];

@@ -33,11 +33,11 @@ import type { Store } from '../../store/store.ts';
 
 export interface OpenedRoot {
   readonly root: RootRef;
-  /** Whether this start made the key. */
+  /** True if this start made the key. */
   readonly made: boolean;
 }
 
-/** Where the store keeps a key that only the right root key opens. */
+/** The store's place for a key that only the right root key opens. */
 const witnessKey = 'meta/root-witness';
 
 /** No tenant may have this name, so no tenant's key is sealed under the same derived key. */

@@ -111,7 +111,7 @@ async function* pages(store: Store, prefix: string): AsyncGenerator<readonly Sto
   }
 }
 
-/** How many were taken. A start that was killed after this page finds it authentic. */
+/** The number that were taken. A start that was killed after this page finds it authentic. */
 async function adoptPage(
   parts: AdoptionParts,
   page: readonly StoreEntry[],
@@ -149,7 +149,7 @@ function adoptVersion(parts: AdoptionParts, storeKey: string, value: Uint8Array)
     : undefined;
 }
 
-/** Whether each private key that opens belongs to its public key. One that does not open signs nothing, and is no proof. */
+/** True if each private key that opens belongs to its public key. One that does not open signs nothing, and is no proof. */
 function hasOwnPublicKeys({ engine, root }: AdoptionParts, kid: Kid, version: KeyVersion): boolean {
   return version.parts.every((part, index) => {
     if (part.sealed === undefined) return true;

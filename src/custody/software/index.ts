@@ -79,7 +79,7 @@ export function openingOf(
     : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
 }
 
-/** What a sealed blob is bound to: the key, its version and which of its parts it is. */
+/** The name that a sealed blob is bound to: the key, its version and which of its parts it is. */
 function partName(versionedKid: string, index: number): string {
   return `${versionedKid}/${index}`;
 }

@@ -11,7 +11,7 @@ import type {
 } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 
-/** What the addon of native/ exports: the part of native/index.d.ts that is used here. */
+/** The exports of the addon in native/: the part of native/index.d.ts that is used here. */
 interface Binding {
   describe(): Readonly<Record<string, string | boolean>>;
   configure(settings: { reseedIntervalOps: number; arenaBytes: number }): void;

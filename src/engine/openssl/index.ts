@@ -8,8 +8,8 @@ import { createRunner } from './run.ts';
 import { createSealer } from './seal.ts';
 
 /**
- * What an opened key costs at most: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of
- * encodings. The cache counts every key as this much, since KeyObjects tell no size.
+ * The most memory of an opened key: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of encodings.
+ * The cache counts every key as this much, since KeyObjects tell no size.
  */
 const openedKeyBytes = 40 * 1024;
 

@@ -1,14 +1,20 @@
-import type { Static, TSchema } from '@sinclair/typebox';
+import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
-import type { OperationRequest } from './operation.ts';
+import type { WireRequest } from './dialect.ts';
 import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
+  /** Of a value that was parsed already. */
   check(value: unknown): Result<T>;
-  /** The same for a request whose body is JSON; what it asks for stands there, so a query is refused. */
-  parse(request: Pick<OperationRequest, 'query' | 'body'>): Result<T>;
+  /** Of a request whose body is JSON; what it asks for stands there, so a query is refused. */
+  parse(request: Pick<WireRequest, 'query' | 'body'>): Result<T>;
+}
+
+/** An object of exactly these members. */
+export function closed<Members extends TProperties>(members: Members) {
+  return Type.Object(members, { additionalProperties: false });
 }
 
 export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Schema>> {
@@ -25,9 +31,28 @@ export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Sc
   };
 }
 
+/** Reads a body of this shape and makes of it what an operation takes. */
+export function typed<Body, Request>(
+  shape: Shape<Body>,
+  requestOf: (body: Body, request: WireRequest) => Result<Request>,
+): (request: WireRequest) => Result<Request> {
+  return (request) => {
+    const body = shape.parse(request);
+    return body.ok ? requestOf(body.value, request) : body;
+  };
+}
+
 const noQuery = refuse('BadRequest', 'no query parameters here');
-/** For requests that may do without a body. */
-export const emptyObject: Uint8Array = Buffer.from('{}');
+
+/** The same shape for requests that may do without a body. */
+export function optionalBody<T>({ check, parse }: Shape<T>): Shape<T> {
+  return {
+    check,
+    parse: ({ query, body }) => parse({ query, body: body.length === 0 ? emptyObject : body }),
+  };
+}
+
+const emptyObject: Uint8Array = Buffer.from('{}');
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -58,6 +83,14 @@ function refuseShape(check: TypeCheck<TSchema>, value: unknown): Refused {
 function placeName(path: string): string {
   return path === '' ? 'the body' : path.slice(1).replaceAll('/', '.');
 }
+
+/** For requests that have neither query parameters nor a body. */
+export function parseNothing({ query }: Pick<WireRequest, 'query'>): Result<void> {
+  const parsed = parseQuery(query, []);
+  return parsed.ok ? nothing : parsed;
+}
+
+const nothing = ok(undefined);
 
 /** Query parameters, each at most once and only the named ones. */
 export function parseQuery<Name extends string>(

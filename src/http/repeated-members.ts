@@ -1,5 +1,5 @@
 /**
- * Whether an object in a JSON text names a member twice, of which JSON.parse keeps the last (RFC 8259 section 4 leaves that
+ * True if an object in a JSON text names a member twice, of which JSON.parse keeps the last (RFC 8259 section 4 leaves that
  * open). `value` is what JSON.parse made of `text`. Outside of strings a colon stands only behind the name of a member, so
  * there are as many colons as members, unless some were dropped. Takes about 0.5 us for 150 bytes.
  */

@@ -1,18 +1,12 @@
-import { ownMember } from '../core/own-member.ts';
-import { ok, type Result, refuse } from '../core/result.ts';
-import type { OperationName } from '../operations/operations.ts';
+import { ownMember } from '../../../core/own-member.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import type { OperationName } from '../../../operations/operations.ts';
 
-const prefix = '/v1/kms';
+export const prefix = '/v1/kms';
 const keysPrefix = `${prefix}/keys/`;
 const auditPrefix = `${prefix}/audit/`;
-/** What lies in an exported log under these. */
+/** Folders of an exported log. */
 const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
-
-export interface Route {
-  readonly operation: OperationName;
-  /** From the path, percent-decoded. */
-  readonly kid: string | undefined;
-}
 
 /** Paths without a kid in them. */
 const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
@@ -32,7 +26,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
 };
 
-/** What may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
+/** Actions that may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
 const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   rotate: { post: 'rotate' },
   destroy: { post: 'destroy' },
@@ -42,12 +36,20 @@ const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>>
   backup: { get: 'export', post: 'export' },
 };
 
-/** Method and path to an operation. Paths are taken as they are: `..`, `//` and a different case are other paths. */
-export function findRoute(method: string, path: string): Result<Route> {
+/** The endpoints by operation, or whatever else a test puts in their place. */
+type Endpoints<Endpoint> = Readonly<Record<OperationName, Endpoint>>;
+
+/** Method and path to an endpoint. Paths are taken as they are: `..`, `//` and a different case are other paths. */
+export function findRoute<Endpoint>(
+  endpoints: Endpoints<Endpoint>,
+  method: string,
+  path: string,
+): Result<{ readonly endpoint: Endpoint; readonly named: string | undefined }> {
   const methods = fixed[path];
-  if (methods !== undefined && Object.hasOwn(fixed, path)) return choose(methods, method, undefined);
+  if (methods !== undefined && Object.hasOwn(fixed, path))
+    return choose(endpoints, methods, method, undefined);
   if (auditFiles.some((files) => path.startsWith(files)))
-    return choose({ get: 'audit_tile' }, method, path.slice(auditPrefix.length));
+    return choose(endpoints, { get: 'audit_tile' }, method, path.slice(auditPrefix.length));
   if (!path.startsWith(keysPrefix)) return refuse('NotFound', 'no such path');
 
   const rest = path.slice(keysPrefix.length);
@@ -56,21 +58,22 @@ export function findRoute(method: string, path: string): Result<Route> {
   const action = ownMember(actions, last);
   const kid = decodePath(action === undefined ? rest : rest.slice(0, slash));
   if (kid === undefined) return refuse('BadRequest', 'the path is not valid percent-encoding');
-  return choose(action ?? { get: 'read' }, method, kid);
+  return choose(endpoints, action ?? { get: 'read' }, method, kid);
 }
 
-function choose(
+function choose<Endpoint>(
+  endpoints: Endpoints<Endpoint>,
   methods: Readonly<Record<string, OperationName>>,
   method: string,
-  kid: string | undefined,
-): Result<Route> {
+  named: string | undefined,
+): Result<{ readonly endpoint: Endpoint; readonly named: string | undefined }> {
   // The listener leaves out the body (RFC 9110 section 9.3.2).
   const served = method === 'head' ? 'get' : method;
   if (!Object.hasOwn(methods, served)) {
     const names = Object.keys(methods).flatMap((name) => (name === 'get' ? ['get', 'head'] : [name]));
     return { ok: false, failure: { code: 'MethodNotAllowed', allow: names.join(', ').toUpperCase() } };
   }
-  return ok({ operation: methods[served] as OperationName, kid });
+  return ok({ endpoint: endpoints[methods[served] as OperationName], named });
 }
 
 function decodePath(text: string): string | undefined {

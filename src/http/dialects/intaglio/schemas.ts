@@ -1,9 +1,5 @@
-import { type TProperties, Type } from '@sinclair/typebox';
-
-/** An object of exactly these members. */
-export function closed<Members extends TProperties>(members: Members) {
-  return Type.Object(members, { additionalProperties: false });
-}
+import { Type } from '@sinclair/typebox';
+import { closed } from '../../json-requests.ts';
 
 /** Longest kid: two names of 63, the longest algorithm name, a UUID, a version, and the separators. */
 export const maxKidLength = 256;

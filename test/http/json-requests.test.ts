@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Type } from '@sinclair/typebox';
 import fc from 'fast-check';
-import { parseQuery, shapeOf } from '../../src/operations/parse.ts';
-import { closed, kidText, payloadB3 } from '../../src/operations/schemas.ts';
+import { kidText, payloadB3 } from '../../src/http/dialects/intaglio/schemas.ts';
+import { closed, parseQuery, shapeOf } from '../../src/http/json-requests.ts';
 
 const shape = shapeOf(
   closed({

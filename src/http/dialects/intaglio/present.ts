@@ -1,5 +1,6 @@
-import type { Algorithm, Component } from '../algorithms/descriptor.ts';
-import { encodeBase64 } from '../core/bytes.ts';
+import type { Algorithm, Component } from '../../../algorithms/descriptor.ts';
+import { encodeBase64 } from '../../../core/bytes.ts';
+import type { UseReceipt } from '../../../operations/operation.ts';
 
 /** UTC in RFC 3339 with milliseconds. */
 export function timestamp(utcMs: number): string {
@@ -44,4 +45,8 @@ function presentComponent(component: Component, publicKey: Uint8Array): PublicCo
     pubkey_b64: encodeBase64(publicKey),
     spki_b64: encodeBase64(Buffer.concat([component.spkiPrefix ?? nothing, publicKey])),
   };
+}
+
+export function presentReceipt({ kid, index, seq, salt }: UseReceipt) {
+  return salt === undefined ? { kid, index, seq } : { kid, index, seq, salt_b64: encodeBase64(salt) };
 }
