@@ -3,11 +3,12 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { describe, type TestContext } from 'node:test';
 import { segmentLeaves } from '../../src/audit/disk/layout.ts';
+import type { AuditLogClient } from '../../src/audit/service/log-client.ts';
 import { intaglio } from '../cli/intaglio.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { type FaultyCall, FaultyFiles, lastingMs } from './support/faulty-files.ts';
 import { assertAllLogged, recordedUses, signOn } from './support/load.ts';
-import { appendMany, machine, origin, startLog, until } from './support/log.ts';
+import { appendMany, event, machine, origin, startLog, until } from './support/log.ts';
 import { seededSigner } from './support/signers.ts';
 
 /** The last segment lacks so many records; the load begins with four times as many, of which most belong into the next file. */
@@ -110,9 +111,19 @@ async function nearlyFull(context: TestContext, { segments, retainRecords = 0 }:
     retainRecords,
   };
   const running = await startLog(on, { directory, options });
-  await appendMany(running.log, segments * segmentLeaves - lacking, 1_000);
+  await fill(running.log, segments * segmentLeaves - lacking);
   await until(() => sealed(directory, segments - 1), 'what came before is sealed');
   return { directory, files, on, options, ...running };
+}
+
+/** Appends up to this size. A busy machine answers some too late, and they are on the log all the same. */
+async function fill(log: AuditLogClient, size: number): Promise<void> {
+  for (let filled = log.stats().size; filled < size; filled = log.stats().size) {
+    const together = Math.min(1_000, size - filled);
+    await until(() => log.reserve(together), 'room');
+    await Promise.all(Array.from({ length: together }, () => log.append(event(), 'written')));
+    await until(() => log.stats().size >= filled + together, 'they are written');
+  }
 }
 
 /** Whether so many segments are, and nothing else is left of them. */
