@@ -5,8 +5,9 @@ import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
+import type { Peer } from './core/peer.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type Caller, permits, type Scope } from './core/scope.ts';
+import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
 import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import {
@@ -14,6 +15,7 @@ import {
   type CryptoPlan,
   type CryptoWork,
   type Described,
+  factsOf,
   type KeyOperation,
   type Operation,
   type Step,
@@ -32,6 +34,10 @@ export interface CallRequest<Request, Answer> {
   readonly body: Uint8Array;
   /** The bearer token, not looked at yet. */
   readonly token: string | undefined;
+  /** X-KMS-Discharge as it came. */
+  readonly discharges: string | undefined;
+  /** Asked by capabilities that are bound to a connection. */
+  readonly peer: () => Peer;
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
@@ -111,6 +117,8 @@ function goOn<Request, Answer>(
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
     return request;
   }
+  const forbidden = refusalOfConditions(parts, call, request.value, admitted);
+  if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
     return operation.kind === 'crypto'
@@ -118,6 +126,23 @@ function goOn<Request, Answer>(
       : manageKeys(parts, operation, request.value, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
+}
+
+/** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
+function refusalOfConditions<Request, Answer>(
+  { admission, audit }: RequestPathParts,
+  call: CallRequest<Request, Answer>,
+  request: Request,
+  { caller }: Admitted,
+): Refused | undefined {
+  const { operation } = call;
+  if (caller.conditions === undefined || (operation.kind === 'crypto' && operation.batch)) return undefined;
+  const refused = caller.conditions.refusal(factsOf(operation, request));
+  if (refused === undefined) return undefined;
+  admission.giveBack(caller.tenant, operation.scope, 1);
+  if (call.withinAllowance())
+    audit.unauthorised(operation.name, caller, () => subjectsOf(operation, request));
+  return refused;
 }
 
 const gone = refuse('Timeout', 'the caller closed the connection');
@@ -165,12 +190,15 @@ function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Reques
 
 function authenticate(
   { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'token' | 'withinAllowance'>,
+  call: Pick<CallRequest<never, never>, 'body' | 'discharges' | 'peer' | 'token' | 'withinAllowance'>,
 ): Result<Caller> {
   if (call.token === undefined) return refuse('Unauthenticated');
   return authenticator.authenticate(call.token, {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
+    peer: call.peer,
+    bodyBytes: call.body.length,
+    discharges: call.discharges,
   });
 }
 
@@ -182,7 +210,9 @@ async function useKeys<Request, Answer>(
   { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(request, caller);
-  const plan = planned instanceof Promise ? await planned : planned;
+  let plan = planned instanceof Promise ? await planned : planned;
+  if (caller.conditions !== undefined && plan.ok)
+    plan = await countPlan(operation, request, caller.conditions, plan);
   if (!plan.ok) {
     parts.admission.giveBack(caller.tenant, operation.scope, 1);
     observe(parts, operation.name, 'none', plan, startedAtMs);
@@ -201,6 +231,25 @@ async function useKeys<Request, Answer>(
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
   return plan.value.finish(outcomes);
+}
+
+/** The plan, counted among the uses of its capability. */
+async function countPlan<Request, Answer>(
+  operation: CryptoOperation<Request, Answer>,
+  request: Request,
+  conditions: CallConditions,
+  plan: { readonly ok: true; readonly value: CryptoPlan<Answer> },
+): Promise<Result<CryptoPlan<Answer>>> {
+  let items = 0;
+  let costUs = 0;
+  for (const work of plan.value.works) {
+    if (!isWork(work)) continue;
+    items++;
+    for (const meter of work.meters) costUs += meter.costUs;
+  }
+  if (items === 0) return plan;
+  const refused = (await conditions.use(factsOf(operation, request), items)) ?? conditions.spend(costUs);
+  return refused ?? plan;
 }
 
 /**
@@ -301,7 +350,9 @@ async function manageKeys<Request, Answer>(
   request: Request,
   { caller, startedAtMs }: Admitted,
 ): Promise<Result<Answer>> {
-  const answer = await operation.run(request, caller);
+  const { conditions } = caller;
+  const counted = conditions === undefined ? undefined : await conditions.use(factsOf(operation, request), 1);
+  const answer = counted ?? (await operation.run(request, caller));
   observe(parts, operation.name, 'none', answer, startedAtMs);
   const subjects = subjectsOf(operation, request);
   if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);

@@ -89,6 +89,8 @@ export class HttpServer implements ListenerHandlers {
       parse: (body) => endpoint.parse({ named, query, body }),
       body: exchange.body,
       token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
+      discharges: headers.discharges,
+      peer: () => exchange.peer(),
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),
@@ -188,7 +190,10 @@ export class HttpServer implements ListenerHandlers {
     const caller =
       token === undefined
         ? undefined
-        : authenticator.authenticate(token, { utcMs: clock.utcMs(), mayVerify });
+        : authenticator.authenticate(token, {
+            ...{ utcMs: clock.utcMs(), mayVerify, bodyBytes: exchange.body.length },
+            ...{ peer: () => exchange.peer(), discharges: headers.discharges },
+          });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
     const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);

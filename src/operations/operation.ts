@@ -2,10 +2,11 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
-import type { Caller, Scope } from '../core/scope.ts';
-import type { Custody } from '../custody/custody.ts';
+import type { Caller, CallFacts, Scope } from '../core/scope.ts';
+import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
-import type { BatchItem, BatchResult } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
@@ -14,7 +15,7 @@ import type { CostMeter } from '../queue/cost-meter.ts';
 /** The parts of the service that operations work with. */
 export interface OperationParts {
   readonly keyring: Keyring;
-  readonly custody: Custody;
+  readonly custodies: Custodies;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
@@ -28,7 +29,7 @@ export interface CryptoWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;
-  readonly items: readonly BatchItem[];
+  readonly items: readonly WorkItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
@@ -107,6 +108,18 @@ export interface Described {
 interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
+  /** Further facts for capabilities that ask about them. */
+  facts?(request: Request): Particulars;
+}
+
+/** Facts of a call, besides its operation and the kids of its subjects. */
+export type Particulars = Partial<CallFacts>;
+
+/** The facts of a call for a capability that asks about them, which most do not. */
+export function factsOf<Request>(operation: Asked<Request>, request: Request): CallFacts {
+  const subjects = subjectsOf(operation, request);
+  const kids = 'alg' in subjects ? [] : subjects;
+  return { operation: operation.name, kids, changes: false, ...operation.facts?.(request) };
 }
 
 /** Uses keys: planned here, queued and run by the request path. */

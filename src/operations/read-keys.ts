@@ -10,6 +10,7 @@ export function listKeysOperation(parts: OperationParts): KeyOperation<ListReque
     kind: 'keys',
     name: 'list',
     scope: 'kms:read',
+    facts: ({ purpose, algorithm }) => ({ purpose, alg: algorithm?.name }),
     run: (filters, { tenant }) => parts.keyring.list({ tenant, ...filters }),
   };
 }
@@ -32,7 +33,8 @@ export function readKeyOperation(parts: OperationParts): KeyOperation<KeyNamed, 
     async run({ kid }, caller) {
       const described = await parts.keyring.describe(caller.tenant, kid);
       if (!described.ok) return described;
-      return ok({ ...described.value, attestationClass: parts.custody.attestationClass });
+      const custody = parts.custodies.get(described.value.head.backend);
+      return ok({ ...described.value, attestationClass: custody?.attestationClass ?? 'none' });
     },
   };
 }

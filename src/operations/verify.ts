@@ -9,6 +9,7 @@ import {
   type CryptoOperation,
   type KeyUse,
   type OperationParts,
+  type Particulars,
   type Step,
   singlePlan,
   type Verdict,
@@ -74,12 +75,17 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     name: 'verify',
     scope: 'kms:verify',
     subjects: verifySubjects,
+    facts: verifyFacts,
     plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
   };
 }
 
 export function verifySubjects({ signatures }: VerifyRequest): readonly string[] {
   return signatures.map(({ kid }) => kid);
+}
+
+export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
+  return { payloadB3: payloadBlake3 };
 }
 
 export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {

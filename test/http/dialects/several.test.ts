@@ -3,6 +3,7 @@ import test from 'node:test';
 import { RateLimits } from '../../../src/admission/rate-limits.ts';
 import { createCancellation } from '../../../src/core/cancellation.ts';
 import { systemClock } from '../../../src/core/clock.ts';
+import { peerAt } from '../../../src/core/peer.ts';
 import { ok, type Result, refuse } from '../../../src/core/result.ts';
 import type { Dialect } from '../../../src/http/dialect.ts';
 import { intaglioDialect } from '../../../src/http/dialects/intaglio/index.ts';
@@ -72,11 +73,8 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
         ...{ method: 'post', path, query: 'the query', body: Buffer.from(body) },
         cancellation: createCancellation(),
         headers: { authorization: 'Bearer x', severalAuthorizations: false, ...more } as Exchange['headers'],
-        remoteAddress: () => '127.0.0.1',
-        respond(response) {
-          answered(response);
-          return undefined;
-        },
+        peer: () => peerAt('tcp', '127.0.0.1'),
+        respond: answered,
       });
     });
   return { server, post, tokens, bugs };
