@@ -15,6 +15,7 @@ import {
   weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import type { AuditTrail } from './audit/trail.ts';
@@ -307,6 +308,7 @@ function createServer(
             config.auditDurability,
             createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
           ),
+    policy: openPolicy(config, systemClock, log).policy,
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {
