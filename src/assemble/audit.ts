@@ -56,6 +56,8 @@ export async function openAudit(
     readonly health: Health;
     /** Whether the system keeps its clock by others; undefined where it cannot be asked. */
     readonly clockSynchronised: () => boolean | undefined;
+    /** The log's thread has ended unasked. */
+    readonly died: (cause: unknown) => void;
   },
 ): Promise<OpenedAudit> {
   const { engine, root, store, mac, lane, health } = parts;
@@ -86,6 +88,7 @@ export async function openAudit(
     bootId: readBootId(),
     clock: systemClock,
   });
+  let threadLives = true;
   const auditLog: AuditLogClient = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
@@ -111,12 +114,12 @@ export async function openAudit(
       },
     },
     (cause) => {
-      // A service that can sign and not log must not live.
-      log.fatal({ err: cause }, 'the audit thread ended');
-      process.exit(1);
+      if (!threadLives) return;
+      threadLives = false;
+      parts.died(cause);
     },
   );
-  health.condition('audit_ready', 'required', () => auditLog.state === 'ready');
+  health.condition('audit_ready', 'required', () => threadLives && auditLog.state === 'ready');
   const clock = watchClock(parts.clockSynchronised);
   health.condition('clock', 'wanted', () => clock.synchronised && auditLog.stats().clockBehindMs === 0);
   await Promise.race([
