@@ -4,6 +4,7 @@ import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.t
 import { createAdmission } from './assemble/admission.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
 import {
+  type ChosenEngine,
   type Cryptography,
   chooseEngine,
   defaultTuning,
@@ -116,7 +117,7 @@ async function openParts(
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
-  const engine = chooseEngine(config, log);
+  const engine = engineOfProcess(config, log);
   closes('wiping the engine', wipesWithLast(engine.engine));
   const store = await openStore(config, log, health);
   closes('closing the store', () => store.close());
@@ -143,15 +144,16 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
+  const callParts = { cryptography, keys, audit, rootKey, metrics, queueOf: tuning.queueOf };
+  const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
   metrics.keyCounts(() => keys.keyring.counts());
-  const callParts = { cryptography, keys, audit, rootKey, metrics, queueOf: tuning.queueOf };
   return {
     engine: engine.engine.description,
     administratorToken,
-    ...createCalls(config, callParts),
+    ...calls,
     clock: systemClock,
     health,
     metrics,
@@ -162,6 +164,16 @@ const systemCalls = openSystemCalls();
 
 /** About 20 million keys. Writes are refused beyond. */
 const maxStoreBytes = 64 * 2 ** 30;
+
+/** The native engine's pages are the process's, so that all services in it must agree on their size. */
+function engineOfProcess(config: Config, log: Logger): ChosenEngine {
+  try {
+    return chooseEngine(config, log);
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== 'ALREADY_CONFIGURED') throw cause;
+    throw new StartError('KMS_KEY_CACHE_BYTES must be the same for all services of a process', { cause });
+  }
+}
 
 /** Services of this process by the engine's name: the native one keeps the keys of all of them in the same pages. */
 const users = new Map<string, number>();

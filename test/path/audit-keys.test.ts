@@ -6,12 +6,12 @@ import { intaglio } from '../cli/intaglio.ts';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
 
-const vkeysOf = async (service: RunningService) =>
+const vkeysOf = async (service: ServiceProcess) =>
   (await call(service, service.token, 'GET', '/v1/kms/audit/vkeys')).body as {
     vkeys: string[];
     replaced?: { vkeys: string[]; until: string };

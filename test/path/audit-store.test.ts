@@ -9,20 +9,20 @@ import type { StoreEntry } from '../../src/store/store.ts';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
 
-const create = async (service: RunningService): Promise<string> =>
+const create = async (service: ServiceProcess): Promise<string> =>
   (await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' })).body.kid;
 
-const change = async (service: RunningService, kid: string, what: 'rotate' | 'destroy'): Promise<void> => {
+const change = async (service: ServiceProcess, kid: string, what: 'rotate' | 'destroy'): Promise<void> => {
   const path = `/v1/kms/keys/${encodeURIComponent(kid.split('#')[0] as string)}/${what}`;
   assert.equal((await call(service, service.token, 'POST', path, {})).status, 200);
 };
 
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: ServiceProcess, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid: kid.split('#')[0], payload_b3: helloWorldB3 });
 
 /** Starts the service on a log that it must not believe; gives the reason. */

@@ -8,7 +8,7 @@ import test, { type TestContext } from 'node:test';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
@@ -60,7 +60,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: ServiceProcess, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
 test('an older copy of everything is seen by a witness only, and then nothing is signed', {

@@ -10,7 +10,7 @@ import type { Store } from '../../src/store/store.ts';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
@@ -50,15 +50,15 @@ async function withStore<T>(dataDir: string, use: (store: Store) => Promise<T>):
 }
 
 const idOf = (kid: string) => kid.slice(0, kid.indexOf('#'));
-const verify = (service: RunningService, sigs: unknown) =>
+const verify = (service: ServiceProcess, sigs: unknown) =>
   call(service, service.token, 'POST', '/v1/kms/verify', { payload_b3: helloWorldB3, sigs });
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: ServiceProcess, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid: idOf(kid), payload_b3: helloWorldB3 });
 const digestOf = (publicKeyB64: string) =>
   createHash('sha256').update(Buffer.from(publicKeyB64, 'base64')).digest('hex');
 
 // biome-ignore lint/suspicious/noExplicitAny: records of several types.
-async function recordsOf(service: RunningService, type: string): Promise<any[]> {
+async function recordsOf(service: ServiceProcess, type: string): Promise<any[]> {
   const { status, body } = await call(service, service.token, 'GET', '/v1/kms/audit/records?limit=1000');
   assert.equal(status, 200);
   return body.records

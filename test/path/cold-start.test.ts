@@ -5,7 +5,7 @@ import test from 'node:test';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
@@ -52,11 +52,11 @@ test('a start says that it replaces a lost macaroon key, and that keys are in me
   assert.equal(await second.stop(), 0);
 });
 
-function messages(service: RunningService): string[] {
+function messages(service: ServiceProcess): string[] {
   return service.log.map((line) => JSON.parse(line).msg as string);
 }
 
-function post(service: RunningService, path: string, body: unknown) {
+function post(service: ServiceProcess, path: string, body: unknown) {
   return call(service, service.token, 'POST', path, body);
 }
 

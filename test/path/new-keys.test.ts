@@ -7,14 +7,14 @@ import { assertFailed } from '../support/requests.ts';
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
 
 const mib = 1024 * 1024;
 
-function callerOf(service: RunningService, token: string) {
+function callerOf(service: ServiceProcess, token: string) {
   const post = (path: string, body: unknown) => call(service, token, 'POST', `/v1/kms${path}`, body);
   return {
     create: () => post('/keys', { purpose: 'p', alg: 'ed25519' }),
