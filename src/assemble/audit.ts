@@ -14,8 +14,8 @@ import type { AuditParts } from '../audit/service/parts.ts';
 import { linkSideLog, SideLog } from '../audit/service/side-log.ts';
 import { startAuditLog } from '../audit/service/start-log-thread.ts';
 import { type AuditTrail, createAuditTrail } from '../audit/trail.ts';
-import { parsePolicy } from '../audit/witness/policy.ts';
-import { createWitnessing, type WitnessedLog, type Witnessing } from '../audit/witness/witnessing.ts';
+import { type Policy, parsePolicy } from '../audit/witness/policy.ts';
+import { createWitnessing, type WitnessedLog } from '../audit/witness/witnessing.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-file.ts';
@@ -64,6 +64,8 @@ export async function openAudit(
   if (config.audit === 'off') {
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
+  // Whatever can refuse the start comes before the first thread.
+  const policy = readPolicy(config);
   const secret = engine.extractMacKey(
     openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes, {
       groupAllowed: config.groupReadableSecrets,
@@ -77,11 +79,12 @@ export async function openAudit(
     prove: proverOf(reading),
     report: (done, detail) => log[done ? 'info' : 'warn']({ event: 'audit_keys', detail }, 'audit'),
   });
-  const witnessing = witnessingOf(config, reading, {
+  const witnessedLog: WitnessedLog = {
     keys: (origin) => rotation.signers(origin).flatMap(({ vkey }) => noteKeyOf(vkey)),
     extent: () => auditLog.stats(),
     contradicted: (detail) => auditLog.contradicted(detail),
-  });
+  };
+  const witnessing = policy && createWitnessing(policy, config.auditWitnessFailure, reading, witnessedLog);
   const sideLog = new SideLog({
     directory: join(config.dataDir, 'audit', 'degraded'),
     origin: config.auditOrigin,
@@ -184,8 +187,8 @@ function noteKeyOf(vkey: string): NoteKey[] {
   return parsed.ok ? [parsed.value] : [];
 }
 
-function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog): Witnessing | undefined {
-  const { auditWitnessPolicy: file, auditWitnessFailure: fail } = config;
+/** Undefined where the configuration names none. Throws a StartError where it cannot be read. */
+function readPolicy({ auditWitnessPolicy: file }: Config): Policy | undefined {
   if (file === 'none') return undefined;
   let text: string;
   try {
@@ -195,7 +198,7 @@ function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog):
   }
   const parsed = parsePolicy(text);
   if (!parsed.ok) throw new StartError(`the witness policy ${file}: ${parsed.problem}`);
-  return createWitnessing(parsed.policy, fail, reading, log);
+  return parsed.policy;
 }
 
 function openSecret(path: string, length: number, rule: SecretRule): Uint8Array {
