@@ -6,11 +6,12 @@ import { limitedSteps } from './core/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
-import type { ConnectionLimits } from './http/connections.ts';
+import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
+import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { openDoor } from './http/door.ts';
-import type { Listener } from './http/exchange.ts';
-import { listenUws } from './http/listeners/uws.ts';
+import { UwsListener } from './http/listeners/uws.ts';
+import { Listeners } from './http/listeners.ts';
 import type { Logger } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { openService } from './service.ts';
@@ -22,7 +23,7 @@ export interface Server {
   readonly engine: EngineDescription;
   /** The administrator's capability where no file holds it, in amnesia mode. */
   readonly administratorToken: string | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly administratorFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -45,26 +46,27 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(config, log, service);
+    const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
     const { host, port } = config.bind;
     const { maxPayloadBytes: maxBodyBytes } = config;
-    const connections = connectionLimits(config, log);
-    const listener: Listener = await listenUws(
-      { host, port, maxBodyBytes, bodyTimeoutMs, connections },
-      door.handlers,
-    );
+    const connections = countConnections(connectionLimits(config, log));
+    const listeners = new Listeners([
+      new UwsListener({ host, port, maxBodyBytes, bodyTimeoutMs, connections }),
+    ]);
+    const [url = ''] = await listeners.listen(door.handlers);
     const stop = async (): Promise<void> => {
-      listener.stopAccepting();
+      listeners.stopAccepting();
       const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
-      await limited('answering the calls under way', door.drain());
-      listener.close();
+      const answered = door.drain().then(() => listeners.drain());
+      await limited('answering the calls under way', answered);
+      listeners.close();
       await service.stop();
     };
     let stopped: Promise<void> | undefined;
     return {
-      ...{ url: listener.url, engine, administratorToken },
+      ...{ url, engine, administratorToken },
       administratorFile: join(config.dataDir, 'bootstrap.token'),
       stop: () => {
         stopped ??= stop();
@@ -77,10 +79,11 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   }
 }
 
-/** Stops on SIGTERM and SIGINT, and ends the process. What it gives does the same for another reason. */
-export function stopOnSignals(server: Server, log: Logger): (signal: string) => void {
+/** Stops on SIGTERM and SIGINT, and ends the process; `begins` is told first. The result does the same for another reason. */
+export function stopOnSignals(server: Server, log: Logger, begins: () => void): (signal: string) => void {
   const stop = (signal: string) => {
     log.info({ signal }, 'stopping');
+    begins();
     void server.stop().then(() => {
       log.info('stopped');
       // Everything is closed; a handle that a library left open must not keep the process.

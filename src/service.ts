@@ -14,16 +14,16 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openRecords } from './assemble/records.ts';
-import { openDataDir, openMacaroons, openRoot } from './assemble/secrets.ts';
+import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import type { Authenticator } from './auth/auth.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
+import type { RootKeys } from './auth/macaroon/root-keys.ts';
 import type { Config } from './config/load.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
-import type { MacKey } from './core/mac-key.ts';
 import { StartError } from './core/start-error.ts';
-import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -121,9 +121,9 @@ async function openParts(
   closes('wiping the engine', wipesWithLast(engine.engine));
   const store = await openStore(config, log, health);
   closes('closing the store', () => store.close());
-  const root = await openRoot(config, log, engine.engine, store);
+  const root = await openConfiguredRootKey(config, log, engine.engine, store);
   const records = await openRecords(config, log, { engine: engine.engine, root, store });
-  const { rootKey, administratorToken } = openMacaroons(config, log, engine.engine);
+  const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
@@ -144,7 +144,7 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
-  const callParts = { cryptography, keys, audit, rootKey, metrics, queueOf: tuning.queueOf };
+  const callParts = { cryptography, keys, audit, rootKeys, metrics, queueOf: tuning.queueOf };
   const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
@@ -211,24 +211,28 @@ function openKeys(
   config: Config,
   store: Store,
   mac: RecordMac,
-  { generation, forget }: Cryptography,
+  { custodies, forget }: Cryptography,
   trail: AuditTrail | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
 ) {
-  const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const parts: KeyringParts = {
     store,
-    custody,
+    custodies,
     clock: systemClock,
     mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
     room,
     onForget: forget,
+    onUnknownBackend: (key, backend) =>
+      log.error(
+        { key, backend },
+        'a key is refused: this service has no backend of the name that its record has',
+      ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
   const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
-  return { custody, keyring };
+  return { custodies, keyring };
 }
 
 /** Who may call, what can be called, and the way of every call. */
@@ -238,7 +242,7 @@ function createCalls(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    rootKey: MacKey;
+    rootKeys: RootKeys;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
   },
@@ -248,7 +252,6 @@ function createCalls(
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
-    batchMaxItems: config.batchMaxItems,
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
@@ -260,7 +263,7 @@ function createCalls(
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const authenticator = createMacaroonAuthenticator({
-    rootKey: parts.rootKey,
+    rootKey: parts.rootKeys,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
   });
   const requestPath = createRequestPath({

@@ -23,7 +23,7 @@ export interface SimulatorOptions extends LaneOptions {
   readonly durationMs: number;
   /** Sigma of the log-normal noise on real costs; 0: every call takes exactly the mean of its kind. */
   readonly noise: number;
-  /** How much slower than the registry's costs the simulated machine is; the meters have to find out. */
+  /** The simulated machine's slowness, as a multiple of the registry's costs; the meters have to find out. */
   readonly machineFactor: number;
   readonly classes: readonly TenantClass[];
 }
@@ -262,7 +262,7 @@ class Simulation {
 
   #carry(calls: readonly SimulatedCall[], interruptible: boolean): CarriedJob {
     this.#watcher.drawn?.(calls, this.#nowUs);
-    // What may come back is counted as served when it was.
+    // A call that may come back is counted as served when it was.
     if (!interruptible) this.#countServed(calls);
     for (const call of calls) this.#leftQueue(this.#tenants[call.tenantIndex] as SimulatedTenant);
     const { promise, resolve } = Promise.withResolvers<number>();

@@ -3,7 +3,7 @@ import type { SimulatedCall } from './call.ts';
 /** Calls that go to a worker together. */
 export interface Job {
   readonly calls: readonly SimulatedCall[];
-  /** Whether it may end between two of its calls. */
+  /** True if it may end between two of its calls. */
   readonly interruptible: boolean;
   /** To be called when the job's slot is free again, with the number of calls that were done. */
   readonly done: (count: number) => void;
@@ -15,7 +15,7 @@ interface Timed {
   /** Calls that will have been done; fewer than it has once it was interrupted. */
   count: number;
   startUs: number;
-  /** When it ends, as far as is known; undefined before it starts. */
+  /** The time of its end, as far as is known; undefined before it starts. */
   endUs: number | undefined;
 }
 
@@ -23,7 +23,7 @@ export interface WorkersOptions {
   readonly cores: number;
   /** Jobs that a worker holds: the one it does and those behind it, as the port of a real thread does. */
   readonly slotsPerWorker: number;
-  /** What each job costs its worker beside its calls, in microseconds: waking, decoding, answering. */
+  /** The cost of each job to its worker beside its calls, in microseconds: waking, decoding, answering. */
   readonly hopUs: number;
   /** Use of the workers is counted from here to there, in microseconds of virtual time. */
   readonly windowUs: readonly [number, number];

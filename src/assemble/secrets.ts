@@ -1,15 +1,13 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilities } from '../auth/macaroon/root-key.ts';
+import type { RootKeys } from '../auth/macaroon/root-keys.ts';
 import type { Config } from '../config/load.ts';
-import type { MacKey } from '../core/mac-key.ts';
 import { errorCode } from '../core/private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
-import { type OpenedRoot, openRootKey } from '../custody/root-key/file.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Logger } from '../observe/log.ts';
-import type { Store } from '../store/store.ts';
 
 function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
   return { groupAllowed: groupReadableSecrets };
@@ -32,37 +30,17 @@ export function openDataDir(config: Config): void {
   }
 }
 
-/** The root key of the data directory, or one in memory in amnesia mode. */
-export async function openRoot(
-  config: Config,
-  log: Logger,
-  engine: Engine,
-  store: Store,
-): Promise<OpenedRoot['root']> {
-  const where = config.amnesia
-    ? ({ kind: 'memory' } as const)
-    : ({ kind: 'file', path: config.rootKeyFile, rule: secretRuleOf(config) } as const);
-  const { root, made } = await openRootKey(engine, store, where);
-  if (made && where.kind === 'file') {
-    log.warn(
-      { path: where.path },
-      'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
-    );
-  }
-  return root;
-}
-
-/** The key that capabilities are made with, and the administrator's where only memory holds it. */
+/** The keys that capabilities are made with, and the administrator's where only memory holds it. */
 export function openMacaroons(
   config: Config,
   log: Logger,
   engine: Engine,
-): { readonly rootKey: MacKey; readonly administratorToken: string | undefined } {
+): { readonly rootKeys: RootKeys; readonly administratorToken: string | undefined } {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
   const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
   if (!capabilities.ok) throw new StartError(capabilities.problem);
-  const { rootKey, bootstrap, replacedLost } = capabilities;
+  const { rootKeys, bootstrap, replacedLost } = capabilities;
   if (replacedLost === true) {
     log.warn(
       { path: macaroonKeyPath(config.dataDir) },
@@ -70,5 +48,5 @@ export function openMacaroons(
     );
   }
   // One that lies in its file is not kept here.
-  return { rootKey, administratorToken: bootstrap?.path === undefined ? bootstrap?.token : undefined };
+  return { rootKeys, administratorToken: bootstrap?.path === undefined ? bootstrap?.token : undefined };
 }

@@ -4,6 +4,7 @@ import type { Server } from '../main.ts';
 import { createLog } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
+import { notifyManager } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
 import { settingsOrFail } from './settings.ts';
 
@@ -36,7 +37,9 @@ async function serve(flags: readonly string[]): Promise<void> {
   }
   process.stderr.write(firstSteps(server));
   log.info({ url: server.url, engine: server.engine.name, pid: process.pid }, 'listening');
+  const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
+  notifyManager(['READY=1', `STATUS=serves ${server.url}`], untold);
 
-  const stop = stopOnSignals(server, log);
+  const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
   whenNpmIsGone(() => stop('npm is gone'));
 }

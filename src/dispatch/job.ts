@@ -1,7 +1,7 @@
 import type { KeyType } from '../algorithms/ids.ts';
 import type { EngineErrorCode, EngineOptions, RootRef } from '../engine/engine.ts';
 
-/** What a crypto worker is given when it starts: plain data (with the OpenSSL engine, `root` is a KeyObject). */
+/** The data with which a crypto worker starts: plain (with the OpenSSL engine, `root` is a KeyObject). */
 export interface CryptoWorkerData {
   readonly engine: 'native' | 'openssl';
   readonly options: EngineOptions;
@@ -25,7 +25,7 @@ export interface BatchJob {
   readonly number?: number;
 }
 
-/** Whether the main thread wants a job ended: `word` is the number of the last job of this worker that it has called back. */
+/** True if the main thread wants a job ended: `word` is the number of the last job of this worker that it has called back. */
 export function interrupted({ number }: BatchJob, word: Int32Array): boolean {
   // Numbers wrap around; a worker has two jobs at most, so that the difference is never far from zero.
   return number !== undefined && ((Atomics.load(word, 0) - number) | 0) >= 0;

@@ -6,7 +6,7 @@ import { countRefusal } from '../observe/refusals.ts';
 import { mayKnowOf } from '../operations/admin.ts';
 import type { Service } from '../service.ts';
 import type { ListenerHandlers } from './exchange.ts';
-import { HttpServer } from './server.ts';
+import { HttpServer, type ServerParts } from './server.ts';
 
 /** What listeners hand their exchanges to. */
 export interface Door {
@@ -19,10 +19,16 @@ export interface Door {
 const maxAddresses = 16_384;
 
 /** HTTP in front of a service, whichever listeners there are, or none. */
-export function openDoor(config: Config, log: Logger, service: Service): Door {
-  const { operations, requestPath, health, authenticator, metrics, clock } = service;
+export function openDoor(
+  config: Config,
+  log: Logger,
+  service: Service,
+  dialects: ServerParts['dialects'],
+): Door {
+  const { requestPath, health, authenticator, metrics, clock } = service;
   const server = new HttpServer({
-    ...{ operations, requestPath, health, authenticator, clock },
+    ...{ requestPath, health, authenticator, clock },
+    dialects,
     metrics: async (caller) => ({
       contentType: metrics.contentType,
       text: await metrics.exposition((tenant) => config.metricsNames === 'open' || mayKnowOf(caller, tenant)),

@@ -1,5 +1,5 @@
 /**
- * How much longer than its cost work takes, while there is more than the workers can do: 1 on cores of their own, more
+ * The ratio of the time that work takes to its cost, while there is more than the workers can do: 1 on cores of their own, more
  * where they share them or wait for the main thread. Learned from jobs that had others waiting behind them.
  */
 export interface DrainRate {

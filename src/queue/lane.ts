@@ -9,7 +9,7 @@ import { type Call, FairScheduler, type Offer, type SchedulerLimits, type Ticket
 /** A call on its way to workers of one kind. `settle` is called exactly once, with the answer or with the refusal. */
 export interface LaneCall<Answer> extends Call {
   readonly cancellation: Cancellation;
-  /** When it was offered, on the monotonic clock. */
+  /** The time of the offer, on the monotonic clock. */
   readonly offeredAtMs: number;
   settle(outcome: Result<Answer>): void;
 }
@@ -24,7 +24,7 @@ export interface CarriedJob {
 
 /** Takes calls to workers. */
 export interface Carrier<C> {
-  /** How many more jobs it takes now. */
+  /** The number of jobs that it still takes now. */
   readonly freeSlots: number;
   /** Workers that have no job; the next job goes to one of them. */
   readonly idleThreads: number;
@@ -60,8 +60,8 @@ export interface LaneOptions {
    */
   readonly followUpBelowUs: number;
   /**
-   * Where all that waits costs no more than this, in microseconds, and the carrier can, this thread does it itself: a
-   * message to a worker and back would cost it more.
+   * This thread does all that waits by itself if it costs no more than this, in microseconds, and the carrier can: a message to
+   * a worker and back would cost it more.
    */
   readonly runHereUpToUs: number;
 }
@@ -110,11 +110,11 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   /** In the order in which they were sent. */
   readonly #soloJobs = new Set<SoloJob>();
   #soloCostUs = 0;
-  /** How many of them are to end. */
+  /** The number of them that are to end. */
   #interrupted = 0;
   #soloTenant: string | undefined;
   #pumping = false;
-  /** Whether something waited ever since the last job ended. */
+  /** True if something waited ever since the last job ended. */
   #backlogged = false;
   #whenIdle: (() => void)[] = [];
 
@@ -137,19 +137,19 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#scheduler.activeTenants;
   }
 
-  /** How long a call that this tenant offers now would wait for a worker, in milliseconds, by costs and rate as measured. */
+  /** The wait for a worker, in milliseconds, of a call that this tenant offers now, by costs and rate as measured. */
   predictedWaitMs(tenant: string): number {
     // Others do not wait for a job that they interrupt.
     const interruptibleUs = tenant === this.#soloTenant ? 0 : this.#soloCostUs;
     return this.#takesMs(this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs);
   }
 
-  /** Whether every worker has a job. */
+  /** True if every worker has a job. */
   get #mustWait(): boolean {
     return this.#parts.carrier.idleThreads === 0;
   }
 
-  /** How long all workers together take for it, at the rate of late. */
+  /** The time that all workers together take for it, at the rate of late. */
   #takesMs(costUs: number): number {
     return (costUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
   }
@@ -267,7 +267,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     );
   }
 
-  /** Where others wait while workers have long jobs of one tenant, as many of these end as are needed for what waits. */
+  /** Ends as many long jobs of one tenant as are needed for the calls of others that wait. */
   #interruptForOthers(): void {
     for (const job of this.#soloJobs) {
       const { tenant, carried } = job;

@@ -7,6 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
 import { type Config, loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
+import { peerAt } from '../../src/core/peer.ts';
+import { countConnections } from '../../src/http/connections.ts';
+import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import { createLog } from '../../src/observe/log.ts';
@@ -64,14 +67,15 @@ export async function startInProcess(
     log,
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
-  const door = openDoor(config, log, service);
-  const listener = options.listen === true ? await listen(config, door.handlers) : undefined;
-  if (listener !== undefined) registerProcessMetrics(service.metrics);
+  const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
+  const listening = options.listen === true ? await listen(config, door.handlers) : undefined;
+  if (listening !== undefined) registerProcessMetrics(service.metrics);
   let stopped: Promise<number> | undefined;
   const stop = async () => {
-    listener?.stopAccepting();
+    listening?.listener.stopAccepting();
     await door.drain();
-    listener?.close();
+    await listening?.listener.drain();
+    listening?.listener.close();
     await service.stop();
     running.delete(end);
     return lines.some((line) => line.includes('a step of the stop went wrong')) ? 1 : 0;
@@ -89,9 +93,9 @@ export async function startInProcess(
     logged: (fits: (line: string) => boolean) => lineOf(lines, fits, () => !running.has(end)),
     stop: end,
   };
-  return listener === undefined
+  return listening === undefined
     ? { ...started, send: (sent) => send(door.handlers, config.maxPayloadBytes, sent) }
-    : { ...started, url: listener.url, port: Number(new URL(listener.url).port) };
+    : { ...started, url: listening.url, port: Number(new URL(listening.url).port) };
 }
 
 const running = new Set<() => Promise<number>>();
@@ -113,9 +117,12 @@ function configOf(env: Readonly<Record<string, string>>): Config {
 
 /** Loaded only where it is wanted. */
 async function listen({ maxPayloadBytes: maxBodyBytes }: Config, handlers: ListenerHandlers) {
-  const { listenUws } = await import('../../src/http/listeners/uws.ts');
-  const connections = { total: 10_000, perAddress: 10_000 };
-  return listenUws({ host: '127.0.0.1', port: 0, maxBodyBytes, bodyTimeoutMs: 5_000, connections }, handlers);
+  const { UwsListener } = await import('../../src/http/listeners/uws.ts');
+  const connections = countConnections({ total: 10_000, perAddress: 10_000 });
+  const listener = new UwsListener({
+    ...{ host: '127.0.0.1', port: 0, maxBodyBytes, bodyTimeoutMs: 5_000, connections },
+  });
+  return { listener, url: await listener.listen(handlers) };
 }
 
 /** As a listener hands a request on: in a turn of its own, and with the listener's limit of bodies. */
@@ -130,11 +137,8 @@ async function send(handlers: ListenerHandlers, maxBodyBytes: number, sent: RawR
     handlers.onExchange({
       ...{ method: sent.method.toLowerCase(), path, query, headers, body },
       cancellation: createCancellation(),
-      remoteAddress: () => '127.0.0.1',
-      respond(response) {
-        resolve(answerOf(sent.method, response));
-        return undefined;
-      },
+      peer: () => peerAt('tcp', '127.0.0.1'),
+      respond: (response) => resolve(answerOf(sent.method, response)),
     });
   });
 }
@@ -153,6 +157,7 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
     requestId: given.get('x-request-id'),
     correlationId: given.get('x-corr-id'),
     traceparent: given.get('traceparent'),
+    discharges: given.get('x-kms-discharge'),
     deadlineMs: given.get('x-deadline-ms'),
   };
 }

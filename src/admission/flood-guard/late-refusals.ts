@@ -5,7 +5,7 @@ import type { Refused } from '../../core/result.ts';
 const maxHeld = 4_096;
 /** As long as Retry-After tells to wait at least. */
 const maxHoldMs = 1_000;
-/** Whoever floods may not choose to be answered sooner: 4,096 connections then ask 80,000 times a second at most. */
+/** A flooding caller may not choose to be answered sooner: 4,096 connections then ask 80,000 times a second at most. */
 const minHoldMs = 50;
 
 /**
