@@ -64,7 +64,7 @@ function forbidden(from: Place, target: Place, typeOnly: boolean): string | unde
   const parts = wings[target.room];
   if (parts !== undefined) return betweenWings(parts, from, target, typeOnly);
   if (target.way === undefined || mayNameImplementations.has(from.room)) return undefined;
-  return `src/${target.room}/${target.way}/ is an implementation; only assemble/, main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
+  return `src/${target.room}/${target.way}/ is an implementation; only assemble/, service.ts, main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
 }
 
 /** The same within a room that has wings; other rooms may use all of them. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -55,7 +55,11 @@ test('the data directory may come from the environment, and from ./data', async 
   assert.deepEqual(callerOf(byVariable.stdout), acme);
 
   const cwd = temporaryDirectory(context);
-  const missing = await intaglio(mintAcme, { cwd });
+  // A thread has no working directory of its own.
+  const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
+  const missing = spawnSync(process.execPath, [program, ...mintAcme], {
+    ...{ cwd, encoding: 'utf8', env: { PATH: process.env.PATH } },
+  });
   assert.deepEqual([missing.status, missing.stdout], [1, '']);
   assert.match(missing.stderr, /there is no data\/macaroon\.key/);
   assert.match(missing.stderr, /npm start/);
