@@ -1,5 +1,16 @@
+import type { Peer } from '../core/peer.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+
+/** All that a request shows of who is calling, not looked at yet. */
+export interface Credentials {
+  /** Of `Authorization: Bearer`, whether capability or JSON Web Token; undefined where there is none. */
+  readonly token: string | undefined;
+  /** Further tokens that go with it: the header X-KMS-Discharge as it came. */
+  readonly discharges?: string | undefined;
+  /** Costs a copy of the address: asked only by conditions that depend on it. */
+  peer(): Peer;
+}
 
 /** The facts of one request that a capability's conditions may depend on. */
 export interface RequestFacts {
@@ -17,7 +28,7 @@ export interface RequestFacts {
  * Refuses with Unauthenticated. Conditions that depend on time or on the request are evaluated at every call.
  */
 export interface Authenticator {
-  authenticate(token: string, request: RequestFacts): Result<Caller>;
+  authenticate(credentials: Credentials, request: RequestFacts): Result<Caller>;
 }
 
 /** The token of an `Authorization: Bearer <token>` header (RFC 6750 section 2.1), or undefined. */

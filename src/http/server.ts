@@ -1,5 +1,5 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
-import { type Authenticator, bearerToken } from '../auth/auth.ts';
+import { type Authenticator, bearerToken, type Credentials } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
@@ -88,7 +88,7 @@ export class HttpServer implements ListenerHandlers {
       operation: endpoint.operation,
       parse: (body) => endpoint.parse({ named, query, body }),
       body: exchange.body,
-      token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
+      credentials: dialect.credentials?.(exchange) ?? bearerCredentials(exchange),
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),
@@ -183,12 +183,12 @@ export class HttpServer implements ListenerHandlers {
   async #metrics(exchange: Exchange): Promise<Response> {
     const { authenticator, clock, metrics } = this.#parts;
     const { headers } = exchange;
-    const token = bearerToken(headers.authorization);
+    const credentials = bearerCredentials(exchange);
     const mayVerify = () => this.#withinAllowance(exchange);
     const caller =
-      token === undefined
+      credentials.token === undefined
         ? undefined
-        : authenticator.authenticate(token, { utcMs: clock.utcMs(), mayVerify });
+        : authenticator.authenticate(credentials, { utcMs: clock.utcMs(), mayVerify });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
     const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
@@ -217,6 +217,10 @@ export class HttpServer implements ListenerHandlers {
         return undefined;
     }
   }
+}
+
+function bearerCredentials(exchange: Exchange): Credentials {
+  return { token: bearerToken(exchange.headers.authorization), peer: () => exchange.peer() };
 }
 
 const hints = {

@@ -3,7 +3,7 @@ import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { Authenticator, RequestFacts } from '../auth.ts';
+import type { Authenticator, Credentials, RequestFacts } from '../auth.ts';
 import { type Grant, grantOf } from './caveats.ts';
 import { decodeToken, encodeBinary, maxTokenCharacters } from './encoding.ts';
 import { type MacaroonRootKey, macaroonKeyOf, signatureOf } from './key.ts';
@@ -54,7 +54,8 @@ export function createMacaroonAuthenticator(options: MacaroonOptions): Authentic
   };
 
   return {
-    authenticate(token: string, request: RequestFacts): Result<Caller> {
+    authenticate({ token }: Credentials, request: RequestFacts): Result<Caller> {
+      if (token === undefined) return refuse('Unauthenticated');
       if (token.length > maxTokenCharacters) return invalid;
       const name = hash('sha256', token, 'base64');
       let entry = verified.get(name);
