@@ -7,7 +7,6 @@ import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
 import {
-  type ChosenEngine,
   type Cryptography,
   chooseEngine,
   defaultTuning,
@@ -17,6 +16,7 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openRecords } from './assemble/records.ts';
+import { openConfiguredRootKey } from './assemble/root-key.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { macaroonSalt } from './auth/macaroon/key.ts';
@@ -29,8 +29,6 @@ import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
 import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
-import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
-import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -84,7 +82,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const engine = chooseEngine(config, log);
   const store = await openStore(config, log, health);
   try {
-    const root = await openRoot(config, log, engine, store);
+    const root = await openConfiguredRootKey(config, log, engine.engine, store);
     const records = await openRecords(config, log, { engine: engine.engine, root, store });
     const capabilities = openMacaroons(config, log, engine.engine);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
@@ -222,25 +220,6 @@ async function openStore(config: Config, log: Logger, health: Health): Promise<S
   }
 }
 
-async function openRoot(
-  config: Config,
-  log: Logger,
-  { engine }: ChosenEngine,
-  store: Store,
-): Promise<OpenedRoot['root']> {
-  const where = config.amnesia
-    ? ({ kind: 'memory' } as const)
-    : ({ kind: 'file', path: config.rootKeyFile, rule: secretRuleOf(config) } as const);
-  const { root, made } = await openRootKey(engine, store, where);
-  if (made && where.kind === 'file') {
-    log.warn(
-      { path: where.path },
-      'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
-    );
-  }
-  return root;
-}
-
 function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
@@ -259,24 +238,28 @@ function openKeys(
   config: Config,
   store: Store,
   mac: RecordMac,
-  { generation, forget }: Cryptography,
+  { custodies, forget }: Cryptography,
   trail: AuditTrail | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
 ) {
-  const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const parts: KeyringParts = {
     store,
-    custody,
+    custodies,
     clock: systemClock,
     mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
     room,
     onForget: forget,
+    onUnknownBackend: (key, backend) =>
+      log.error(
+        { key, backend },
+        'a key is refused: this service has no backend of the name that its record has',
+      ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
   const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
-  return { custody, keyring };
+  return { custodies, keyring };
 }
 
 function createServer(

@@ -2,14 +2,18 @@ import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { ownMember } from '../core/own-member.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { Custodies, Home } from '../custody/custody.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
+import { createSoftwareCustody } from '../custody/software/index.ts';
 import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
+import { createHomeLane } from '../dispatch/home-lane.ts';
 import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { Health } from '../observe/health.ts';
 import { createLoadMonitor } from '../observe/load.ts';
 import type { Logger } from '../observe/log.ts';
@@ -92,7 +96,9 @@ export async function startCryptography(
   { engine, options }: ChosenEngine,
   root: OpenedRoot['root'],
   { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
+  otherHomes: readonly Home[] = [],
 ) {
+  requireOwnNames(otherHomes);
   const { jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs, queueOf } = tuning;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
@@ -141,10 +147,27 @@ export async function startCryptography(
     },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
   );
+  const custodies: Custodies = new Map(
+    [
+      createSoftwareCustody({ lane: generation, clock: systemClock }),
+      ...otherHomes.map((home) => home.custody),
+    ].map((custody) => [custody.backend, custody]),
+  );
+  const laneOfHome = new Map(
+    otherHomes.map(({ custody, carrier }) => [
+      custody.backend,
+      createHomeLane(
+        { ...limits, deadlineMs: config.signDeadlineMs, jobBudgetUs, jobMaxCalls },
+        { carrier, clock: systemClock, weightOf: (tenant) => weightOf(config, tenant), observer },
+      ),
+    ]),
+  );
+  const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
+  const allLanes = [...cryptoLanes, generation];
   const load = createLoadMonitor(metrics, () => ({
-    waiting_calls: lanes.quick.waitingCalls + lanes.slow.waitingCalls,
-    waiting_cost_us: Math.round(lanes.quick.waitingCostUs + lanes.slow.waitingCostUs),
-    active_tenants: Math.max(lanes.quick.activeTenants, lanes.slow.activeTenants),
+    waiting_calls: sum(cryptoLanes, (lane) => lane.waitingCalls),
+    waiting_cost_us: Math.round(sum(cryptoLanes, (lane) => lane.waitingCostUs)),
+    active_tenants: Math.max(...cryptoLanes.map((lane) => lane.activeTenants)),
   }));
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
   if (!engine.stats().memoryLocked) {
@@ -153,22 +176,40 @@ export async function startCryptography(
     );
   }
   return {
-    generation,
     description: engine.description,
     load,
     /** The name of the turn to which a tenant's calls are counted. */
-    lane: createCryptoDispatch(lanes, queueOf),
-    waitingCalls: () => lanes.quick.waitingCalls + lanes.slow.waitingCalls + generation.waitingCalls,
+    lane: createCryptoDispatch(
+      lanes,
+      queueOf,
+      new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
+    ),
+    custodies,
+    waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);
     },
     async stop() {
-      await Promise.all([lanes.quick.drained(), lanes.slow.drained(), generation.drained()]);
-      await Promise.all(pools.map((pool) => pool.close()));
+      await Promise.all(allLanes.map((lane) => lane.drained()));
+      await Promise.all([...pools, ...otherHomes].map((part) => part.close()));
       load.stop();
     },
   };
+}
+
+/** Records name a home, so that two of one name would each be given the other's keys. */
+function requireOwnNames(homes: readonly Home[]): void {
+  const names = new Set([softwareBackend]);
+  for (const { custody } of homes) {
+    if (names.has(custody.backend))
+      throw new StartError(`there are two backends of the name ${custody.backend}`);
+    names.add(custody.backend);
+  }
+}
+
+function sum<T>(all: readonly T[], numberOf: (one: T) => number): number {
+  return all.reduce((total, one) => total + numberOf(one), 0);
 }
 
 export type Cryptography = Awaited<ReturnType<typeof startCryptography>>;

@@ -230,6 +230,14 @@ function findContradictions(
   if (config.amnesia && origins.rootKeyFile !== 'default') {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
   }
+  if (config.rootKeyFd !== 0) {
+    if (config.rootKeyFd < 3)
+      problems.push('KMS_ROOT_KEY_FD must be 3 or more: 1 and 2 are the output, and 0 is none');
+    if (config.amnesia)
+      problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FD must not be set');
+    if (origins.rootKeyFile !== 'default')
+      problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
+  }
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

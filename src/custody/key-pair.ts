@@ -20,14 +20,14 @@ export function isOfOnePiece(
   engine: Engine,
   root: RootRef,
   scheme: Scheme,
-  opening: Uint8Array,
+  keyReference: Uint8Array,
   publicKey: Uint8Array,
 ): boolean | undefined {
   const signed = runOne(engine, root, {
     op: batchOps.sign,
     scheme,
     keyNumber: 0,
-    key: opening,
+    key: keyReference,
     inputs: [message],
   });
   if (signed.status === batchStatuses.keyUnusable) return undefined;

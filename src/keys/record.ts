@@ -15,11 +15,14 @@ export interface KeyHead {
   readonly createdAtMs: number;
   readonly revision: number;
   readonly found?: true;
-  /** The custody that holds the private part. */
-  readonly backend: 'software';
+  /** The custody that holds the private parts, by its name. */
+  readonly backend: string;
   /** The durability that answers with this key wait for, where it is more than the service's default. */
   readonly auditDurability?: AuditDurability;
 }
+
+/** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */
+export const softwareBackend = 'software';
 
 /** Each survives more than the one before: the end of the process, a power loss, the loss of the machine. */
 export const auditDurabilities = ['written', 'synced', 'witnessed'] as const;

@@ -2,8 +2,10 @@ import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import { type BatchItem, type BatchOp, batchOps } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import { type BatchOp, batchOps } from '../engine/batch.ts';
 import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import { type CryptoWork, type KeyUse, type OperationParts, type Step, useOf } from './operation.ts';
 
@@ -39,7 +41,7 @@ export type PlannedKind = keyof typeof askedOfKeys;
 export interface PlannedWork extends CryptoWork {
   alg: string;
   readonly kind: PlannedKind;
-  readonly items: BatchItem[];
+  readonly items: WorkItem[];
   readonly meters: CostMeter[];
   readonly uses: KeyUse[];
   inputDigest: string;
@@ -118,13 +120,17 @@ export function addItem(
   inputs: readonly [message: Uint8Array, ...others: Uint8Array[]],
 ): number {
   const { kind, items } = work;
+  const { usesSecret } = workKinds[kind];
+  // Public keys are anybody's: work that needs no others is done by our engine, and goes on if a home is gone.
+  const home = usesSecret ? part.home : softwareBackend;
   items.push({
     op: askedOfKeys[kind].op,
     scheme: scheme.scheme,
     keyNumber: part.keyNumber,
-    key: workKinds[kind].usesSecret ? part.opening : part.publicKey,
+    key: usesSecret ? part.keyReference : part.publicKey,
     inputs,
+    home,
   });
-  work.meters.push(costs.meterOf(scheme, kind, inputs[0].length));
+  work.meters.push(costs.meterOf(scheme, kind, inputs[0].length, home));
   return items.length - 1;
 }

@@ -3,9 +3,10 @@ import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller, Scope } from '../core/scope.ts';
-import type { Custody } from '../custody/custody.ts';
+import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
-import type { BatchItem, BatchResult } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
@@ -14,7 +15,7 @@ import type { CostMeter } from '../queue/cost-meter.ts';
 /** The parts of the service that operations work with. */
 export interface OperationParts {
   readonly keyring: Keyring;
-  readonly custody: Custody;
+  readonly custodies: Custodies;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
@@ -28,7 +29,7 @@ export interface CryptoWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;
-  readonly items: readonly BatchItem[];
+  readonly items: readonly WorkItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */

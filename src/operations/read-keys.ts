@@ -32,7 +32,8 @@ export function readKeyOperation(parts: OperationParts): KeyOperation<KeyNamed, 
     async run({ kid }, caller) {
       const described = await parts.keyring.describe(caller.tenant, kid);
       if (!described.ok) return described;
-      return ok({ ...described.value, attestationClass: parts.custody.attestationClass });
+      const custody = parts.custodies.get(described.value.head.backend);
+      return ok({ ...described.value, attestationClass: custody?.attestationClass ?? 'none' });
     },
   };
 }

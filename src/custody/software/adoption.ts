@@ -17,7 +17,7 @@ import { formatKid, type Kid, parseKid } from '../../keys/kid.ts';
 import type { KeyVersion } from '../../keys/record.ts';
 import type { Store, StoreEntry } from '../../store/store.ts';
 import { isOfOnePiece } from '../key-pair.ts';
-import { openingOf } from './index.ts';
+import { keyReferenceOf } from './index.ts';
 
 /**
  * Records of keys were not authenticated once. The first start that finds such a store takes them as they are, and says so
@@ -154,7 +154,7 @@ function hasOwnPublicKeys({ engine, root }: AdoptionParts, kid: Kid, version: Ke
   return version.parts.every((part, index) => {
     if (part.sealed === undefined) return true;
     const { scheme } = kid.algorithm.components[index]!.schemes[0];
-    const opening = openingOf(part, index, kid.tenant, formatKid(kid.id, version.version));
-    return isOfOnePiece(engine, root, scheme, opening, part.publicKey) ?? true;
+    const reference = keyReferenceOf(part, index, kid.tenant, formatKid(kid.id, version.version));
+    return isOfOnePiece(engine, root, scheme, reference, part.publicKey) ?? true;
   });
 }
