@@ -26,7 +26,9 @@ export function openOperations(
   const bench = makeKeyring(t);
   const parts: OperationParts = {
     keyring: bench.keyring,
-    custody: Object.assign(bench.custody, { attestationClass: 'none' as const }),
+    custodies: new Map([
+      [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
+    ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     audit: undefined,
