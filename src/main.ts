@@ -15,17 +15,18 @@ import {
   weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { macaroonSalt } from './auth/macaroon/key.ts';
 import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
+import type { RootKeys } from './auth/macaroon/root-keys.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
-import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
 import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
@@ -269,7 +270,7 @@ function createServer(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    capabilities: { readonly rootKey: MacKey };
+    capabilities: { readonly rootKeys: RootKeys };
     health: Health;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
@@ -291,7 +292,7 @@ function createServer(
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const authenticator = createMacaroonAuthenticator({
-    rootKey: parts.capabilities.rootKey,
+    rootKey: parts.capabilities.rootKeys,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
   });
   const requestPath = createRequestPath({
@@ -307,6 +308,7 @@ function createServer(
             config.auditDurability,
             createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
           ),
+    policy: openPolicy(config, systemClock, log).policy,
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

@@ -8,11 +8,11 @@ export interface Credentials {
   readonly token: string | undefined;
   /** Further tokens that go with it: the header X-KMS-Discharge as it came. */
   readonly discharges?: string | undefined;
-  /** Costs a copy of the address: asked only by conditions that depend on it. */
+  /** Costs a copy of the address: asked only by capabilities that are bound to a connection. */
   peer(): Peer;
 }
 
-/** The facts of one request that a capability's conditions may depend on. */
+/** Further facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
 export interface RequestFacts {
   /** UTC, milliseconds since 1970. */
   readonly utcMs: number;
@@ -21,11 +21,13 @@ export interface RequestFacts {
    * flood of bad ones. Absent: always.
    */
   readonly mayVerify?: () => boolean;
+  readonly bodyBytes?: number;
 }
 
 /**
  * Says who is calling. On the hot path: synchronous, never throws, and about a microsecond for a token seen before.
- * Refuses with Unauthenticated. Conditions that depend on time or on the request are evaluated at every call.
+ * Refuses with Unauthenticated; with RateLimited or TooLarge where the capability itself sets the limit. Conditions that
+ * depend on time or on the request are evaluated at every call.
  */
 export interface Authenticator {
   authenticate(credentials: Credentials, request: RequestFacts): Result<Caller>;

@@ -11,6 +11,8 @@ export interface RequestHeaders {
   readonly requestId: string | undefined;
   readonly correlationId: string | undefined;
   readonly traceparent: string | undefined;
+  /** X-KMS-Discharge; several as one list. */
+  readonly discharges: string | undefined;
   /** X-Deadline-Ms. */
   readonly deadlineMs: string | undefined;
 }

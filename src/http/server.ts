@@ -188,7 +188,11 @@ export class HttpServer implements ListenerHandlers {
     const caller =
       credentials.token === undefined
         ? undefined
-        : authenticator.authenticate(credentials, { utcMs: clock.utcMs(), mayVerify });
+        : authenticator.authenticate(credentials, {
+            utcMs: clock.utcMs(),
+            mayVerify,
+            bodyBytes: exchange.body.length,
+          });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
     const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
@@ -220,7 +224,8 @@ export class HttpServer implements ListenerHandlers {
 }
 
 function bearerCredentials(exchange: Exchange): Credentials {
-  return { token: bearerToken(exchange.headers.authorization), peer: () => exchange.peer() };
+  const { authorization, discharges } = exchange.headers;
+  return { token: bearerToken(authorization), discharges, peer: () => exchange.peer() };
 }
 
 const hints = {

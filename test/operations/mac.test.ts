@@ -16,7 +16,7 @@ test('a tag is made by the current version and recorded with a hash of the messa
     work.items.map(({ op, inputs }) => [op, inputs]),
     [[batchOps.mac, [message]]],
   );
-  assert.equal(Buffer.from(work.items[0]!.key).toString(), `opening 0 acme ${kid} sealed 0 ${kid}`);
+  assert.equal(Buffer.from(work.items[0]!.key).toString(), `reference 0 acme ${kid} sealed 0 ${kid}`);
   assert.equal(work.inputDigest, `sha256:${createHash('sha256').update(message).digest('hex')}`);
   assert.deepEqual(unwrap(answer()), { kid, tag: Buffer.from('output 0') });
 });
@@ -26,7 +26,7 @@ test('a tag is checked with the secret key, and its verdict is the record’s', 
   const { kid } = await makeKey('hmac-sha256');
   const { work, answer } = await planOf(operations.mac_verify, { kid, message, tag });
   assert.deepEqual([work.kind, work.items[0]!.op], ['verify_mac', batchOps.verifyMac]);
-  assert.match(Buffer.from(work.items[0]!.key).toString(), /^opening/);
+  assert.match(Buffer.from(work.items[0]!.key).toString(), /^reference/);
   for (const [status, ok, verdict] of [
     [batchStatuses.ok, true, 'ok'],
     [batchStatuses.signatureInvalid, false, 'invalid'],

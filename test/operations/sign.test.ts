@@ -28,7 +28,7 @@ test('signs the 32 bytes of the digest with the current version, and says which 
     work.items.map(({ op, inputs }) => [op, inputs.map((input) => Buffer.from(input).toString('hex'))]),
     [[batchOps.sign, [payloadBlake3]]],
   );
-  assert.equal(Buffer.from(work.items[0]!.key).toString(), `opening 0 acme ${kid} sealed 0 ${kid}`);
+  assert.equal(Buffer.from(work.items[0]!.key).toString(), `reference 0 acme ${kid} sealed 0 ${kid}`);
   const { alg, kind, inputDigest, opId, receipts, uses } = work;
   assert.deepEqual([alg, kind, inputDigest, opId, receipts], ['ed25519', 'sign', payloadBlake3, 'x', false]);
   assert.deepEqual(uses, [{ keyId: id, version: 1, alg: 'ed25519', durability: undefined }]);

@@ -138,6 +138,13 @@ test('a tenant that is alone hears at once that it is refused', (t) => {
   assert.equal(codeOf(call('alone')), 'RateLimited');
 });
 
+test('a call that is refused is not parsed', (t) => {
+  const { call, useUp, parsedBodies } = pathOf(t, 5);
+  useUp('alone');
+  assert.equal(codeOf(call('alone')), 'RateLimited');
+  assert.deepEqual(parsedBodies, []);
+});
+
 test('a deadline that cannot be read is no reason to wait', (t) => {
   const { call } = pathOf(t, 100_000);
   call('victim');

@@ -208,6 +208,7 @@ const noHeaders: RequestHeaders = {
   requestId: undefined,
   correlationId: undefined,
   traceparent: undefined,
+  discharges: undefined,
   deadlineMs: undefined,
 };
 
