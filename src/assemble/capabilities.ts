@@ -1,24 +1,20 @@
 import type { Authenticator } from '../auth/auth.ts';
 import { createMacaroonAuthenticator } from '../auth/macaroon/authenticator.ts';
 import { createTokenAuthority } from '../auth/macaroon/authority.ts';
-import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { StoreLedger } from '../auth/macaroon/ledger.ts';
 import { StoreRevocations } from '../auth/macaroon/revocations.ts';
-import { type Capabilities, macaroonKeyPath, openCapabilities } from '../auth/macaroon/root-key.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import type { TokenAuthority } from '../auth/tokens.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
-import type { Engine } from '../engine/engine.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Store } from '../store/store.ts';
 
-export interface OpenedCapabilities extends Pick<Extract<Capabilities, { ok: true }>, 'bootstrap'> {
+export interface OpenedCapabilities {
   readonly authenticator: Authenticator;
   readonly authority: TokenAuthority;
-  /** Reads the macaroon keys again, as happens by itself every second. */
-  reload(): void;
+  /** Idempotent. */
   close(): void;
 }
 
@@ -27,14 +23,12 @@ const reloadMs = 1_000;
 /** Entries are kept for minutes beyond their use, so nothing is lost by waiting. */
 const pruneMs = 10 * 60_000;
 
-/** Capabilities: their root keys, what revokes them, and what counts their uses. */
-export async function openMacaroons(
+/** The maker and the judge of capabilities, with all that they keep. */
+export async function openCapabilities(
   config: Config,
   log: Logger,
-  { engine, store }: { readonly engine: Engine; readonly store: Store },
+  { rootKeys, store }: { readonly rootKeys: ServiceRootKeys; readonly store: Store },
 ): Promise<OpenedCapabilities> {
-  const opened = openRootKeys(config, log, engine);
-  const { rootKeys } = opened;
   const revocations = await StoreRevocations.open(store, systemClock);
   if (!revocations.ok) {
     throw new StartError(
@@ -54,7 +48,6 @@ export async function openMacaroons(
   for (const timer of timers) timer.unref();
   prune();
   return {
-    ...(opened.bootstrap === undefined ? undefined : { bootstrap: opened.bootstrap }),
     authenticator: createMacaroonAuthenticator({
       rootKey: rootKeys,
       timeSkewToleranceMs: config.timeSkewToleranceMs,
@@ -66,26 +59,11 @@ export async function openMacaroons(
       ...{ rootKeys, revocations: revocations.value, clock: systemClock },
       onProblem: (problem) => log.error({ problem }, 'no macaroon key was made'),
     }),
-    reload,
     close() {
       for (const timer of timers) clearInterval(timer);
       revocations.value.close();
     },
   };
-}
-
-function openRootKeys(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
-  const { dataDir, amnesia, groupReadableSecrets: groupAllowed } = config;
-  const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
-  const opened = openCapabilities({ dataDir, amnesia, secretRule: { groupAllowed } }, openKey);
-  if (!opened.ok) throw new StartError(opened.problem);
-  if (opened.replacedLost === true) {
-    log.warn(
-      { path: macaroonKeyPath(dataDir) },
-      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
-    );
-  }
-  return opened;
 }
 
 /** Says a problem once, and not every second. */

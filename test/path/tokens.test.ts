@@ -5,23 +5,23 @@ import { join } from 'node:path';
 import test, { before, suite } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { attenuateToken, bindToken, inspectToken } from '../../src/auth/macaroon/mint.ts';
+import { startInProcess } from '../support/in-process.ts';
 import { assertFailed } from '../support/requests.ts';
 import {
   call,
+  callForBytes,
   helloWorldB3,
+  type InProcessService,
   type JsonAnswer,
-  type RunningService,
-  startService,
 } from '../support/service.ts';
 
-let service: RunningService;
+let service: InProcessService;
 let admin: string;
 
 before(async () => {
-  service = await startService();
+  service = await startInProcess();
   admin = service.token;
 });
-test.after(() => service.stop());
 
 const post = (token: string, path: string, body: unknown, headers?: Readonly<Record<string, string>>) =>
   call(service, token, 'POST', `/v1/kms${path}`, body, headers);
@@ -96,10 +96,7 @@ suite('minting over HTTP', () => {
     const minted = await post(admin, '/token/mint', { scopes: ['kms:sign'] });
     assert.equal(minted.status, 201);
     await post(admin, '/token/revoke', { token: minted.body.token });
-    const records = await fetch(`${service.url}/v1/kms/audit/records`, {
-      headers: { authorization: `Bearer ${admin}` },
-    });
-    const text = await records.text();
+    const { text } = await callForBytes(service, admin, 'GET', '/v1/kms/audit/records');
     assert.match(text, new RegExp(`"capability":"${minted.body.actor}"[^}]*}[^}]*"type":"token.mint"`));
     assert.match(text, /"type":"token\.revoke"/);
     assert.equal(text.includes(minted.body.token), false);
@@ -369,7 +366,7 @@ suite('dual control', () => {
     await post(admin, '/token/revoke', { token: gone });
     const { dataDir } = service;
     await service.stop();
-    service = await startService({ dataDir });
+    service = await startInProcess({ dataDir });
     admin = service.token;
     assertFailed(await post(first, path, request, discharge), 409, 'Conflict');
     assertFailed(await call(service, gone, 'GET', '/v1/kms/keys'), 401, 'NoCapability');

@@ -38,6 +38,8 @@ export interface IntaglioOptions {
   readonly batchMaxItems: number;
 }
 
+const ownPaths = `${prefix}/`;
+
 /** The product's own surface: JSON under /v1/kms, in which everything can be asked. */
 export function intaglioDialect(operations: Operations, { batchMaxItems }: IntaglioOptions): Dialect {
   // Calls that have an op_id, so that a second principal can agree to one of them.
@@ -73,7 +75,7 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     token_keys: tokenKeysEndpoint(operations),
   } satisfies Readonly<Record<OperationName, AnyEndpoint>>;
   return {
-    owns: (path) => path.startsWith(`${prefix}/`),
+    owns: (path) => path.startsWith(ownPaths),
     find: (method, path) => findRoute<AnyEndpoint>(endpoints, method, path),
     presentFailure: presentError,
   };
