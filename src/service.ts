@@ -264,6 +264,7 @@ function createCalls(
       authority,
       journal: parts.audit.trail === undefined ? notesNothing : createTokenJournal(parts.audit.trail),
       clock: systemClock,
+      identities: parts.policy.identities,
     },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });

@@ -247,8 +247,8 @@ export const journalsNothing: KeyJournal = { record: async () => ok({ end: () =>
 
 /** One making or revoking of capabilities, for its record. */
 export interface TokenEvent {
-  readonly kind: 'mint' | 'discharge' | 'revoke' | 'rotate_key';
-  readonly caller: Caller;
+  readonly kind: 'exchange' | 'mint' | 'discharge' | 'revoke' | 'rotate_key';
+  readonly caller: Pick<Caller, 'actor' | 'tenant'>;
   readonly opId: string | undefined;
   readonly facts: Readonly<Record<string, string | number>>;
 }

@@ -1,6 +1,7 @@
 import type { DischargeWish, MintedToken, Revocation, RootKeyState, TokenAuthority } from '../auth/tokens.ts';
 import type { Clock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
+import type { PeerCertificate } from '../core/peer.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import { type Caller, permits, type Scope } from '../core/scope.ts';
 import { parseKid } from '../keys/kid.ts';
@@ -13,6 +14,30 @@ export interface TokenParts {
   readonly authority: TokenAuthority;
   readonly journal: TokenJournal;
   readonly clock: Clock;
+  readonly identities: IdentitySource;
+}
+
+/** The identity component, as far as it is needed here. */
+export interface IdentitySource {
+  identify(evidence: Evidence): Promise<Result<FoundIdentity>>;
+}
+
+/** The evidence that a workload shows in place of a capability. */
+export interface Evidence {
+  readonly certificate: PeerCertificate | undefined;
+  readonly jwt: string | undefined;
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+}
+
+export interface FoundIdentity {
+  readonly name: string;
+  readonly grant: {
+    readonly tenant: string;
+    readonly scopes: readonly Scope[];
+    readonly ttlMs: number;
+    readonly caveats: readonly string[];
+  };
 }
 
 /** A lost capability is of use for so long, unless somebody revokes it. */

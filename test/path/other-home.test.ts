@@ -63,7 +63,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     audit: undefined,
     tokens: noTokens,
     load: () => assert.fail(),
-  } satisfies OperationParts);
+  } satisfies OperationParts & { readonly tokens: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {
     const { works, finish } = unwrap(await operation.plan(request, caller));

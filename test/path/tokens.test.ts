@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
-import { readdirSync, rmSync } from 'node:fs';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { before, suite } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { SignJWT } from 'jose';
 import { attenuateToken, bindToken, inspectToken } from '../../src/auth/macaroon/mint.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { assertFailed } from '../support/requests.ts';
@@ -13,6 +14,7 @@ import {
   helloWorldB3,
   type InProcessService,
   type JsonAnswer,
+  temporaryDirectory,
 } from '../support/service.ts';
 
 let service: InProcessService;
@@ -100,6 +102,72 @@ suite('minting over HTTP', () => {
     assert.match(text, new RegExp(`"capability":"${minted.body.actor}"[^}]*}[^}]*"type":"token.mint"`));
     assert.match(text, /"type":"token\.revoke"/);
     assert.equal(text.includes(minted.body.token), false);
+  });
+});
+
+suite('a first capability', () => {
+  const identity = {
+    name: 'payments',
+    grant: {
+      ...{ tenant: 'acme', scopes: ['kms:read'] as const, ttlMs: 60_000 },
+      caveats: ['operation = list'],
+    },
+  };
+
+  test('is had for evidence that the policy file knows, by a key of the issuer', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    const dataDir = temporaryDirectory();
+    writeFileSync(
+      join(dataDir, 'jwks.json'),
+      JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'a', alg: 'EdDSA' }] }),
+    );
+    const { name, grant } = identity;
+    const { ttlMs, ...granted } = grant;
+    writeFileSync(
+      join(dataDir, 'policy.yaml'),
+      // JSON is YAML.
+      JSON.stringify({
+        issuers: [
+          {
+            ...{ issuer: 'https://ci.example', audience: 'kms', algorithms: ['EdDSA'] },
+            jwks_file: join(dataDir, 'jwks.json'),
+          },
+        ],
+        identities: [
+          {
+            ...{ name, when: { issuer: 'https://ci.example', subject: 'job:*' } },
+            grant: { ...granted, ttl_s: ttlMs / 1_000 },
+          },
+        ],
+      }),
+    );
+    const entered = await startInProcess({ env: { KMS_POLICY_FILE: join(dataDir, 'policy.yaml') } });
+    const jwt = (subject: string) =>
+      new SignJWT({})
+        .setProtectedHeader({ alg: 'EdDSA', kid: 'a' })
+        .setIssuer('https://ci.example')
+        .setAudience('kms')
+        .setSubject(subject)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey);
+    const ask = (body: object, token?: string) => call(entered, token, 'POST', '/v1/kms/token', body);
+    const good = await jwt('job:1');
+    for (const answer of [await ask({ jwt: good }), await ask({}, good)]) {
+      assert.equal(answer.status, 201, JSON.stringify(answer.body));
+      assert.equal((await call(entered, answer.body.token, 'GET', '/v1/kms/keys')).status, 200);
+      assertFailed(await post(answer.body.token, '/sign', {}), 401, 'NoCapability');
+    }
+    assertFailed(await ask({ jwt: await jwt('person:1') }), 403, 'NoCapability');
+    for (const answer of [await ask({}), await ask({ jwt: `${good}x` }), await ask({}, entered.token)])
+      assertFailed(answer, 401, 'NoCapability');
+    assertFailed(await ask({ other: 1 }), 400, 'BadRequest');
+    assert.equal(await entered.stop(), 0);
+  });
+
+  test('is not had where no policy file says who is who', async () => {
+    assertFailed(await post(admin, '/token', {}), 401, 'NoCapability');
+    assertFailed(await call(service, undefined, 'POST', '/v1/kms/token', {}), 401, 'NoCapability');
   });
 });
 

@@ -28,7 +28,7 @@ export function openOperations(
   more: Partial<OperationParts> = {},
 ) {
   const bench = makeKeyring(t);
-  const parts: OperationParts = {
+  const parts: OperationParts & { readonly tokens: TokenParts } = {
     keyring: bench.keyring,
     custodies: new Map([
       [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],

@@ -27,6 +27,7 @@ import { findRoute, prefix } from './routes.ts';
 import { signBatchEndpoint, signEndpoint, verifyBatchEndpoint, verifyEndpoint } from './signatures.ts';
 import {
   dischargeEndpoint,
+  exchangeEndpoint,
   mintEndpoint,
   revokeEndpoint,
   rotateTokenKeyEndpoint,
@@ -71,6 +72,7 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     audit_records: auditRecordsEndpoint(operations),
     audit_accept: auditAcceptEndpoint(operations),
     audit_pending: auditPendingEndpoint(operations),
+    token_exchange: exchangeEndpoint(operations),
     token_discharge: dischargeEndpoint(operations, named),
     token_keys: tokenKeysEndpoint(operations),
   } satisfies Readonly<Record<OperationName, AnyEndpoint>>;

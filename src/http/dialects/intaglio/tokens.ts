@@ -5,6 +5,7 @@ import { ok, type Result, refuse } from '../../../core/result.ts';
 import { scopes } from '../../../core/scope.ts';
 import { factsOf } from '../../../operations/operation.ts';
 import type { Operations } from '../../../operations/operations.ts';
+import type { ExchangeRequest } from '../../../operations/token-exchange.ts';
 import {
   type Discharge,
   type DischargeTokenRequest,
@@ -13,7 +14,7 @@ import {
   type MintTokenRequest,
   type RevokeTokenRequest,
 } from '../../../operations/tokens.ts';
-import type { AnyEndpoint, Endpoint } from '../../dialect.ts';
+import type { AnyEndpoint, Endpoint, Presented } from '../../dialect.ts';
 import { closed, optionalBody, parseNothing, shapeOf, typed } from '../../json-requests.ts';
 import { timestamp } from './present.ts';
 import { kidText, operationId } from './schemas.ts';
@@ -65,15 +66,29 @@ function mintRequestOf(body: Static<typeof mintBody>): Result<MintTokenRequest> 
   });
 }
 
+const exchangeBody = optionalBody(
+  shapeOf(closed({ jwt: Type.Optional(Type.String({ minLength: 1, maxLength: 16_384 })) })),
+);
+
+/** POST /token, with a client certificate, over a Unix socket, or with a JSON Web Token in the body or as the bearer token. */
+export function exchangeEndpoint({ token_exchange }: Operations): Endpoint<ExchangeRequest, MintedToken> {
+  return {
+    operation: token_exchange,
+    parse: typed(exchangeBody, ({ jwt }) => ok({ jwt })),
+    present: presentMinted,
+  };
+}
+
+function presentMinted({ token, actor, expiresAtMs }: MintedToken): Presented {
+  return { status: 201, body: { token, actor, expires_at: timestamp(expiresAtMs) } };
+}
+
 /** POST /token/mint */
 export function mintEndpoint({ token_mint }: Operations): Endpoint<MintTokenRequest, MintedToken> {
   return {
     operation: token_mint,
     parse: typed(shapeOf(mintBody), mintRequestOf),
-    present: ({ token, actor, expiresAtMs }) => ({
-      status: 201,
-      body: { token, actor, expires_at: timestamp(expiresAtMs) },
-    }),
+    present: presentMinted,
   };
 }
 
@@ -101,6 +116,7 @@ export function dischargeEndpoint(
       body: Buffer.from(JSON.stringify(body.request ?? {})),
     });
     if (!call.ok) return call;
+    if (endpoint.operation.kind === 'entry') return notAgreed;
     return ok({
       caveatId: Buffer.from(body.caveat_id, 'base64url'),
       call: factsOf(endpoint.operation, call.value),
@@ -117,6 +133,8 @@ export function dischargeEndpoint(
     }),
   };
 }
+
+const notAgreed = refuse('BadRequest', 'nobody agrees to this');
 
 const revokeBody = closed({
   op_id: Type.Optional(operationId),
