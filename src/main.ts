@@ -42,6 +42,7 @@ import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
+import { buildVersion } from './observe/build-version.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
@@ -326,7 +327,7 @@ function createServer(
     }),
     version: {
       name: 'intaglio',
-      version: manifest.version,
+      version: buildVersion(manifest.version),
       engine: cryptography.description,
       node: process.version,
     },
