@@ -1,12 +1,12 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { workKinds } from './algorithms/work-kinds.ts';
-import type { Authenticator } from './auth/auth.ts';
+import type { Authenticator, Credentials } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type Caller, permits, type Scope } from './core/scope.ts';
+import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
 import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import {
@@ -14,6 +14,7 @@ import {
   type CryptoPlan,
   type CryptoWork,
   type Described,
+  factsOf,
   type KeyOperation,
   type Operation,
   type Step,
@@ -22,6 +23,8 @@ import {
   type WorkOutcome,
 } from './operations/operation.ts';
 import type { UseRecorder } from './operations/recording.ts';
+import { type Consultation, consult } from './policy/consult.ts';
+import type { Policy } from './policy/policy.ts';
 
 /** One call, as its dialect understood it. */
 export interface CallRequest<Request, Answer> {
@@ -30,8 +33,7 @@ export interface CallRequest<Request, Answer> {
   readonly parse: (body: Uint8Array) => Result<Request>;
   /** Only valid until the request path returns: it is parsed before anything is awaited. */
   readonly body: Uint8Array;
-  /** The bearer token, not looked at yet. */
-  readonly token: string | undefined;
+  readonly credentials: Credentials;
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
@@ -53,6 +55,8 @@ export interface RequestPathParts {
   readonly floodGuard: FloodGuard;
   readonly signatures: CryptoDispatch;
   readonly audit: UseRecorder;
+  /** Undefined: a capability is all that a call needs. */
+  readonly policy: Policy | undefined;
   readonly clock: Clock;
   readonly observer: CallObserver;
 }
@@ -111,13 +115,66 @@ function goOn<Request, Answer>(
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
     return request;
   }
+  const forbidden = refusalOfConditions(parts, call, request.value, admitted);
+  if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
-    return operation.kind === 'crypto'
-      ? useKeys(parts, operation, request.value, admitted)
-      : manageKeys(parts, operation, request.value, admitted);
+    return parts.policy === undefined
+      ? carryOut(parts, operation, request.value, admitted, undefined)
+      : carryOutIfAllowed(parts, parts.policy, operation, request.value, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
+}
+
+function carryOut<Request, Answer>(
+  parts: RequestPathParts,
+  operation: Operation<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+  ruled: Consultation | undefined,
+): Promise<Result<Answer>> {
+  return operation.kind === 'crypto'
+    ? useKeys(parts, operation, request, admitted, ruled)
+    : manageKeys(parts, operation, request, admitted);
+}
+
+/** What a capability permits is asked of policy once, before any key is looked up. */
+async function carryOutIfAllowed<Request, Answer>(
+  parts: RequestPathParts,
+  policy: Policy,
+  operation: Operation<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+): Promise<Result<Answer>> {
+  const { caller, startedAtMs, cancellation } = admitted;
+  const about = subjectsOf(operation, request);
+  const asked = consult(policy, operation.name, caller, about);
+  const ruled = asked instanceof Promise ? await asked : asked;
+  if (cancellation.cancelled) return callerHasGone(parts, operation, admitted);
+  if (!ruled.denied) return carryOut(parts, operation, request, admitted, ruled);
+  parts.admission.giveBack(caller.tenant, operation.scope, 1);
+  observe(parts, operation.name, 'none', deniedByPolicy, startedAtMs);
+  await parts.audit.denied(operation.name, about, deniedByPolicy.failure.code, caller);
+  return deniedByPolicy;
+}
+
+const deniedByPolicy = refuse('PolicyViolation', 'ask the operator of the service');
+
+/** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
+function refusalOfConditions<Request, Answer>(
+  { admission, audit }: RequestPathParts,
+  call: CallRequest<Request, Answer>,
+  request: Request,
+  { caller }: Admitted,
+): Refused | undefined {
+  const { operation } = call;
+  if (caller.conditions === undefined || (operation.kind === 'crypto' && operation.batch)) return undefined;
+  const refused = caller.conditions.refusal(factsOf(operation, request));
+  if (refused === undefined) return undefined;
+  admission.giveBack(caller.tenant, operation.scope, 1);
+  if (call.withinAllowance())
+    audit.unauthorised(operation.name, caller, () => subjectsOf(operation, request));
+  return refused;
 }
 
 const gone = refuse('Timeout', 'the caller closed the connection');
@@ -165,12 +222,12 @@ function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Reques
 
 function authenticate(
   { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'token' | 'withinAllowance'>,
+  call: Pick<CallRequest<never, never>, 'body' | 'credentials' | 'withinAllowance'>,
 ): Result<Caller> {
-  if (call.token === undefined) return refuse('Unauthenticated');
-  return authenticator.authenticate(call.token, {
+  return authenticator.authenticate(call.credentials, {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
+    bodyBytes: call.body.length,
   });
 }
 
@@ -180,9 +237,12 @@ async function useKeys<Request, Answer>(
   operation: CryptoOperation<Request, Answer>,
   request: Request,
   { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
+  ruled: Consultation | undefined,
 ): Promise<Result<Answer>> {
-  const planned = operation.plan(request, caller);
-  const plan = planned instanceof Promise ? await planned : planned;
+  const planned = operation.plan(request, caller, ruled);
+  let plan = planned instanceof Promise ? await planned : planned;
+  if (caller.conditions !== undefined && plan.ok)
+    plan = await countPlan(operation, request, caller.conditions, plan);
   if (!plan.ok) {
     parts.admission.giveBack(caller.tenant, operation.scope, 1);
     observe(parts, operation.name, 'none', plan, startedAtMs);
@@ -192,7 +252,7 @@ async function useKeys<Request, Answer>(
   const { tenant } = caller;
   const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
-  const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
+  const works = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
   const outcomes = await (works.every(isWork)
     ? runRecorded(parts, operation, works, caller, on)
     : runPermitted(parts, operation, works, plan.value, caller, on));
@@ -201,6 +261,25 @@ async function useKeys<Request, Answer>(
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
   return plan.value.finish(outcomes);
+}
+
+/** The plan, counted among the uses of its capability. */
+async function countPlan<Request, Answer>(
+  operation: CryptoOperation<Request, Answer>,
+  request: Request,
+  conditions: CallConditions,
+  plan: { readonly ok: true; readonly value: CryptoPlan<Answer> },
+): Promise<Result<CryptoPlan<Answer>>> {
+  let items = 0;
+  let costUs = 0;
+  for (const work of plan.value.works) {
+    if (!isWork(work)) continue;
+    items++;
+    for (const meter of work.meters) costUs += meter.costUs;
+  }
+  if (items === 0) return plan;
+  const refused = (await conditions.use(factsOf(operation, request), items)) ?? conditions.spend(costUs);
+  return refused ?? plan;
 }
 
 /**
@@ -270,12 +349,13 @@ function uncount(admission: Admission, tenant: string, scope: Scope, { kind, use
   if (workKinds[kind].usesSecret) admission.unuseKeys(uses);
 }
 
-/** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
+/** The works of a plan, with a refusal in the place of each that policy, a rate or a key's usage limit does not permit. */
 function limitUses(
   { admission }: RequestPathParts,
   { scope }: Described,
   tenant: string,
   { works }: CryptoPlan<unknown>,
+  ruled: Consultation | undefined,
   nowMs: number,
 ): CryptoPlan<unknown>['works'] {
   let asked = 0;
@@ -285,8 +365,12 @@ function limitUses(
   let left = 1 + more.admitted;
   const permitted = works.map((work) => {
     if (!isWork(work)) return work;
+    if (ruled !== undefined && !work.uses.every(({ keyId }) => ruled.allows(keyId)))
+      return deniedByPolicy.failure;
     if (left === 0 && more.refused !== undefined) return more.refused.failure;
-    const usedUp = workKinds[work.kind].usesSecret ? admission.useKeys(work.uses, nowMs) : undefined;
+    const usedUp = workKinds[work.kind].usesSecret
+      ? admission.useKeys(work.uses, nowMs, ruled?.usesPerDay)
+      : undefined;
     if (usedUp !== undefined) return usedUp.failure;
     left--;
     return work;
@@ -301,7 +385,9 @@ async function manageKeys<Request, Answer>(
   request: Request,
   { caller, startedAtMs }: Admitted,
 ): Promise<Result<Answer>> {
-  const answer = await operation.run(request, caller);
+  const { conditions } = caller;
+  const counted = conditions === undefined ? undefined : await conditions.use(factsOf(operation, request), 1);
+  const answer = counted ?? (await operation.run(request, caller));
   observe(parts, operation.name, 'none', answer, startedAtMs);
   const subjects = subjectsOf(operation, request);
   if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);

@@ -1,5 +1,6 @@
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
+import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
@@ -189,6 +190,7 @@ export async function startCryptography(
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);
+      for (const home of otherHomes) home.forget(keyNumber);
     },
     async stop() {
       await Promise.all(allLanes.map((lane) => lane.drained()));
@@ -198,10 +200,11 @@ export async function startCryptography(
   };
 }
 
-/** Records name a home, so that two of one name would each be given the other's keys. */
+/** Records name a home: two of one name would each be given the other's keys, and another grammar could not be read. */
 function requireOwnNames(homes: readonly Home[]): void {
   const names = new Set([softwareBackend]);
   for (const { custody } of homes) {
+    if (!isName(custody.backend)) throw new StartError(`${custody.backend} is no name for a backend`);
     if (names.has(custody.backend))
       throw new StartError(`there are two backends of the name ${custody.backend}`);
     names.add(custody.backend);

@@ -15,6 +15,8 @@ export type Custodies = ReadonlyMap<string, Custody>;
 export interface Home {
   readonly custody: Custody;
   readonly carrier: Carrier<CryptoCall>;
+  /** This key number comes in no item any more: what the home keeps under it may go. Of its own keys and of others. */
+  forget(keyNumber: number): void;
   /** Waits for calls under way. */
   close(): Promise<void>;
 }

@@ -30,6 +30,7 @@ export function readHeaders(
   let requestId: string | undefined;
   let correlationId: string | undefined;
   let traceparent: string | undefined;
+  let discharges: string | undefined;
   let deadlineMs: string | undefined;
   let authorizations = 0;
   let hosts = 0;
@@ -70,6 +71,9 @@ export function readHeaders(
       case 'traceparent':
         traceparent = value;
         break;
+      case 'x-kms-discharge':
+        discharges = discharges === undefined ? value : `${discharges},${value}`;
+        break;
       case 'x-deadline-ms':
         deadlineMs = value;
         break;
@@ -90,6 +94,7 @@ export function readHeaders(
       requestId,
       correlationId,
       traceparent,
+      discharges,
       deadlineMs,
     },
     contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Change, Store } from '../store/store.ts';
+import { canonicalJson } from './canonical-json.ts';
 import { decodeOperation, encodeOperation, type OperationRecord, operationKey } from './codec.ts';
 import type { OperationId } from './keyring.ts';
 import { isUuid } from './kid.ts';
@@ -98,10 +99,5 @@ export class Idempotency {
 }
 
 function digestOf(request: unknown): Buffer {
-  return createHash('sha256').update(JSON.stringify(request, sortMembers)).digest();
-}
-
-function sortMembers(_name: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([one], [two]) => (one < two ? -1 : 1)));
+  return createHash('sha256').update(canonicalJson(request)).digest();
 }

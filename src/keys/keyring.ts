@@ -181,7 +181,7 @@ export interface PrivateParts {
   holds(algorithm: Algorithm): boolean;
   /**
    * Makes the keys of one version, of an algorithm that it holds: a part for each component, in their order. The private parts
-   * are bound to exactly this tenant and versioned kid.
+   * are bound to exactly this tenant and versioned kid. Settles within a deadline of its own, as `destroy` does.
    */
   generate(algorithm: Algorithm, tenant: string, versionedKid: string): Promise<Result<readonly KeyPart[]>>;
   /** The bytes that an item carries as its key. Only the home of this custody can use them. */

@@ -3,7 +3,7 @@ import { refuse } from '../core/result.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
 import type { AuditDurability } from '../keys/record.ts';
-import { type ChangeName, operationIdOf } from './idempotency.ts';
+import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 
@@ -18,7 +18,7 @@ export interface CreateRequest {
   readonly name: ChangeName | undefined;
 }
 
-function meaningOf({ purpose, alg, auditDurability: audit }: CreateRequest): unknown {
+function meaningOf({ purpose, alg, auditDurability: audit }: CreateRequest) {
   return { purpose, alg, ...(audit === undefined ? undefined : { policy: { audit } }) };
 }
 
@@ -28,7 +28,16 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
     kind: 'keys',
     name: 'create',
     scope: 'kms:create',
-    subjects: ({ alg }) => ({ alg: findAlgorithm(alg)?.name ?? 'none' }),
+    subjects: ({ alg, purpose }) => ({ alg: findAlgorithm(alg)?.name ?? 'none', purpose }),
+    facts(request) {
+      const { purpose, alg } = request;
+      const canonical = findAlgorithm(alg)?.name;
+      return {
+        purpose,
+        alg: canonical,
+        ...changeFacts(request.name, { ...meaningOf(request), alg: canonical }),
+      };
+    },
     run(request, { tenant, actor }) {
       const { purpose, auditDurability } = request;
       if (request.tenant !== undefined && request.tenant !== tenant) {

@@ -1,5 +1,5 @@
 import type { KeyDestroyed } from '../keys/keyring.ts';
-import { type ChangeName, operationIdOf } from './idempotency.ts';
+import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 
 export interface DestroyRequest {
@@ -16,6 +16,11 @@ export function destroyKeyOperation(parts: OperationParts): KeyOperation<Destroy
     name: 'destroy',
     scope: 'kms:destroy',
     subjects: ({ kid }) => [kid],
+    facts: ({ kid, version, name }) => ({
+      ...changeFacts(name, version === undefined ? {} : { version }),
+      // The version may stand in either place.
+      ...(version === undefined || kid.includes('#') ? undefined : { kids: [`${kid}#v${version}`] }),
+    }),
     run: ({ kid, version, name }, { tenant, actor }) =>
       parts.keyring.destroy({
         ...{ tenant, actor, kid },

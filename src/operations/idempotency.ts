@@ -1,3 +1,6 @@
+import { hash } from 'node:crypto';
+import type { CallFacts } from '../core/scope.ts';
+import { canonicalJson } from '../keys/canonical-json.ts';
 import type { OperationId } from '../keys/keyring.ts';
 
 /** The client's own name for a change. */
@@ -21,4 +24,16 @@ export function operationIdOf(
 ): { readonly operation?: OperationId } {
   if (name === undefined) return {};
   return { operation: { id: name.id, body: name.spelled ?? meaning, meaning } };
+}
+
+/** The facts of a change for capabilities: `meaning` as above. */
+export function changeFacts(
+  name: ChangeName | undefined,
+  meaning: unknown,
+): Pick<CallFacts, 'changes' | 'opId' | 'requestSha256'> {
+  return {
+    changes: true,
+    opId: name?.id,
+    requestSha256: () => hash('sha256', canonicalJson(meaning)),
+  };
 }

@@ -2,7 +2,7 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
-import type { Caller, Scope } from '../core/scope.ts';
+import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { WorkItem } from '../dispatch/work.ts';
@@ -10,6 +10,7 @@ import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
+import type { Consultation } from '../policy/consult.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
 /** The parts of the service that operations work with. */
@@ -96,6 +97,8 @@ export type Subjects = readonly string[] | NoKey;
 export interface NoKey {
   /** As in records: the canonical name, or `none`. */
   readonly alg: string;
+  /** Of the key that is to be made. */
+  readonly purpose?: string;
 }
 
 export interface Described {
@@ -108,6 +111,18 @@ export interface Described {
 interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
+  /** Further facts for capabilities that ask about them. */
+  facts?(request: Request): Particulars;
+}
+
+/** Facts of a call, besides its operation and the kids of its subjects. */
+export type Particulars = Partial<CallFacts>;
+
+/** The facts of a call for a capability that asks about them, which most do not. */
+export function factsOf<Request>(operation: Asked<Request>, request: Request): CallFacts {
+  const subjects = subjectsOf(operation, request);
+  const kids = 'alg' in subjects ? [] : subjects;
+  return { operation: operation.name, kids, changes: false, ...operation.facts?.(request) };
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
@@ -115,7 +130,8 @@ export interface CryptoOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'crypto';
   /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
-  plan(request: Request, caller: Caller): Step<CryptoPlan<Answer>>;
+  /** `ruled`: what policy says of these keys, where there is one. */
+  plan(request: Request, caller: Caller, ruled?: Consultation): Step<CryptoPlan<Answer>>;
 }
 
 /** Reads or changes keys. */

@@ -10,6 +10,7 @@ export function listKeysOperation(parts: OperationParts): KeyOperation<ListReque
     kind: 'keys',
     name: 'list',
     scope: 'kms:read',
+    facts: ({ purpose, algorithm }) => ({ purpose, alg: algorithm?.name }),
     run: (filters, { tenant }) => parts.keyring.list({ tenant, ...filters }),
   };
 }

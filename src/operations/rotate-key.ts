@@ -1,6 +1,6 @@
 import type { KeyMade } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
-import { type ChangeName, operationIdOf } from './idempotency.ts';
+import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 
@@ -16,6 +16,7 @@ export function rotateKeyOperation(parts: OperationParts): KeyOperation<RotateRe
     name: 'rotate',
     scope: 'kms:rotate',
     subjects: ({ kid }) => [kid],
+    facts: ({ name }) => changeFacts(name, {}),
     run({ kid, name }, { tenant, actor }) {
       const named = parseKid(kid);
       if (named?.tenant === tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;

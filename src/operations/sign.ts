@@ -8,6 +8,7 @@ import { addItem, addKey, type PlannedWork, planWork, refusalOfVersion, withKeys
 import {
   type CryptoOperation,
   type OperationParts,
+  type Particulars,
   type Step,
   singlePlan,
   type UseReceipt,
@@ -60,12 +61,17 @@ export function signOperation(parts: OperationParts): CryptoOperation<SignReques
     name: 'sign',
     scope: 'kms:sign',
     subjects: signSubjects,
+    facts: signFacts,
     plan: (request, caller) => singlePlan(planSign(parts, request, caller), finishSign),
   };
 }
 
 export function signSubjects({ kids }: SignRequest): readonly string[] {
   return kids;
+}
+
+export function signFacts({ payloadBlake3, opId }: SignRequest): Particulars {
+  return { payloadB3: payloadBlake3, opId };
 }
 
 export function planSign(parts: OperationParts, request: SignRequest, caller: Caller): Step<SignPlan> {

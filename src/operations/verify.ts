@@ -3,12 +3,14 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
+import { type Consultation, isWeaker } from '../policy/consult.ts';
 import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
 import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
   type KeyUse,
   type OperationParts,
+  type Particulars,
   type Step,
   singlePlan,
   type Verdict,
@@ -74,7 +76,8 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     name: 'verify',
     scope: 'kms:verify',
     subjects: verifySubjects,
-    plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
+    facts: verifyFacts,
+    plan: (request, caller, ruled) => singlePlan(planVerify(parts, request, caller, ruled), finishVerify),
   };
 }
 
@@ -82,9 +85,25 @@ export function verifySubjects({ signatures }: VerifyRequest): readonly string[]
   return signatures.map(({ kid }) => kid);
 }
 
-export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {
-  return withKeys(parts.keyring, caller, verifySubjects(request), (found) => planWith(parts, request, found));
+export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
+  return { payloadB3: payloadBlake3 };
 }
+
+export function planVerify(
+  parts: OperationParts,
+  request: VerifyRequest,
+  caller: Caller,
+  ruled?: Consultation,
+): Step<VerifyPlan> {
+  const kids = verifySubjects(request);
+  const demanded = ruled?.modeOf(kids);
+  if (demanded !== undefined && request.mode !== undefined && isWeaker(request.mode, demanded))
+    return tooWeak;
+  const judged = { ...request, mode: request.mode ?? demanded };
+  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, judged, found));
+}
+
+const tooWeak = refuse('PolicyViolation', 'this mode is weaker than the policy of the service');
 
 function planWith(
   parts: OperationParts,

@@ -12,9 +12,11 @@ export const levels: readonly (readonly string[])[] = [
   ['workers'],
   ['operations'],
   ['request-path'],
-  ['http'],
   // Chooses implementations.
   ['assemble'],
+  // Everything but doors and process: knows no address, no route and no HTTP.
+  ['service'],
+  ['http'],
   ['main'],
   ['cli'],
 ];
@@ -38,10 +40,13 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
 /** Folders whose folders are implementations, each on its own: src/<room>/<folder>/<way>/…, and none may use another. */
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
 
-/** Words of the wire: paths and members of requests and answers. The command line speaks to a service, and the log redacts. */
+/**
+ * Words of the wire: paths and members of requests and answers. The command line speaks to a service, the log redacts, and
+ * caveats are words of tokens.
+ */
 export const wireWords = {
   pattern: /\/v1\/kms|\w_b(?:3|64)\b/,
-  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/log.ts'],
+  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/log.ts', 'src/auth/macaroon/caveats.ts'],
 } as const;
 
 /** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
@@ -49,14 +54,19 @@ export const standalone = new Set(['client']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
-  auth: { config: 'types' },
+  auth: { admission: 'any', config: 'types', store: 'types' },
   keys: { algorithms: 'any', store: 'types' },
   custody: { dispatch: 'any', engine: 'any' },
   dispatch: { engine: 'any' },
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['assemble', 'main', 'cli', 'workers']);
+export const mayNameImplementations = new Set(['assemble', 'service', 'main', 'cli', 'workers']);
+
+/** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */
+export const soleListers: Readonly<Record<string, string>> = {
+  'src/http/listeners/': 'src/main.ts',
+};
 
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {

@@ -11,7 +11,7 @@ import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../..
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import type { KeyPart } from '../../src/keys/record.ts';
 import { createCostMeter } from '../../src/queue/cost-meter.ts';
-import { flipBit, verifyOne } from '../support/batches.ts';
+import { flipBit, nextKeyNumber, verifyOne } from '../support/batches.ts';
 import { testEngineOptions } from '../support/engines.ts';
 
 export interface HomeUnderTest extends Home {
@@ -157,6 +157,20 @@ export function custodyContract(
           const [result] = await run(home, [makingItem(schemes[0], reference)]);
           assert.notEqual(result?.status, ok, `${algorithm.name} as ${other.name}`);
         }
+      }
+    });
+
+    test('a key does its work by its number, and by another one when that is forgotten', async () => {
+      for (const algorithm of held()) {
+        const key = referenceTo(await keyOf(algorithm));
+        const [{ schemes }] = algorithm.components;
+        const numbers = [nextKeyNumber(), nextKeyNumber()];
+        for (const keyNumber of numbers) {
+          const items = [1, 2].map(() => ({ ...makingItem(schemes[0], key), keyNumber }));
+          for (const { status } of await run(home, items)) assert.equal(status, ok, algorithm.name);
+          home.forget(keyNumber);
+        }
+        home.forget(numbers[0]!);
       }
     });
 

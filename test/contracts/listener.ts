@@ -15,7 +15,7 @@ import {
   text,
 } from './listener-harness.ts';
 
-/** What every listener promises; run for each kind. */
+/** The promises of every listener; run for each kind. */
 export function listenerContract(kind: ListenerKindUnderTest): void {
   const contract = contractFor(kind);
   const { check, open } = contract;

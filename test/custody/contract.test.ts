@@ -23,7 +23,8 @@ custodyContract('of a home in memory', async () => new MemoryHome('vault'), { de
 async function softwareHome({ name, create }: AvailableEngine): Promise<HomeUnderTest> {
   const directory = mkdtempSync(join(tmpdir(), 'intaglio-custody-'));
   const path = join(directory, 'root.key');
-  const root = create().openRoot({ kind: 'file-create', path });
+  const engine = create();
+  const root = engine.openRoot({ kind: 'file-create', path });
   const rootKey = readFileSync(path);
   const forgotten = createForgottenRing();
   const pool = await startWorkerPool(1, {
@@ -49,6 +50,7 @@ async function softwareHome({ name, create }: AvailableEngine): Promise<HomeUnde
   return {
     custody: createSoftwareCustody({ lane: generation, clock: systemClock }),
     carrier: createBatchCarrier(pool, onCrash),
+    forget: (keyNumber) => engine.forget(keyNumber),
     async close() {
       await pool.close();
       rmSync(directory, { recursive: true });

@@ -42,7 +42,12 @@ function serverWith(broken: Partial<ServerParts>) {
             contentEncoding: undefined,
             requestId: undefined,
           },
-          ...{ correlationId: undefined, traceparent: undefined, deadlineMs: undefined },
+          ...{
+            correlationId: undefined,
+            traceparent: undefined,
+            deadlineMs: undefined,
+            discharges: undefined,
+          },
         },
         peer: () => peerAt('tcp', '127.0.0.1'),
         respond: resolve,

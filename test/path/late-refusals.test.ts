@@ -5,6 +5,7 @@ import { FloodGuard } from '../../src/admission/flood-guard/flood-guard.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
+import { bearing } from '../support/credentials.ts';
 
 /** The path up to where a body would be parsed; the token is the tenant's name. */
 function pathOf(t: TestContext, perSecond: number) {
@@ -23,7 +24,7 @@ function pathOf(t: TestContext, perSecond: number) {
   const parts = {
     admission,
     authenticator: {
-      authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
+      authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
     clock,
     signatures: { refusal: () => undefined },
@@ -45,7 +46,7 @@ function pathOf(t: TestContext, perSecond: number) {
     return path({
       operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
       parse,
-      token: tenant,
+      credentials: bearing(tenant),
       body,
       deadlineWish,
       cancellation: createCancellation(),
@@ -135,6 +136,13 @@ test('a tenant that is alone hears at once that it is refused', (t) => {
   useUp('alone');
   for (let n = 0; n < 1_000; n++) call('alone');
   assert.equal(codeOf(call('alone')), 'RateLimited');
+});
+
+test('a call that is refused is not parsed', (t) => {
+  const { call, useUp, parsedBodies } = pathOf(t, 5);
+  useUp('alone');
+  assert.equal(codeOf(call('alone')), 'RateLimited');
+  assert.deepEqual(parsedBodies, []);
 });
 
 test('a deadline that cannot be read is no reason to wait', (t) => {

@@ -121,6 +121,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
 
   unwrap(await keyring.destroy({ tenant, actor: 'tester', kid: theirs.replace('#v1', '') }));
   assert.equal(vault.keys, 1);
+  assert.ok(vault.forgotten.length > 0);
   assert.equal((await signWith([ours])).signatures.length, 1);
 });
 
@@ -128,7 +129,8 @@ function asked(alg: string) {
   return { tenant, actor: 'tester', purpose: 'p', algorithm: findAlgorithm(alg)! };
 }
 
-test('two homes of one name, and one that is called as our own, stop the start', async () => {
+test('two homes of one name, one that is called as our own, and one whose name no record takes stop the start', async () => {
   await assert.rejects(startWith(new MemoryHome('one'), new MemoryHome('one')), StartError);
   await assert.rejects(startWith(new MemoryHome('software')), /two backends of the name software/);
+  await assert.rejects(startWith(new MemoryHome('A token')), /A token is no name for a backend/);
 });

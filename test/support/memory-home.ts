@@ -35,6 +35,7 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
   readonly threads = 1;
   /** Calls that it was given, in order. */
   readonly carried: CryptoCall[] = [];
+  readonly forgotten: number[] = [];
   /** Waited for before a job is done: a slow token. */
   beforeJob: (() => Promise<void>) | undefined;
   readonly #keys = new Map<string, OwnKey>();
@@ -63,6 +64,10 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
 
   get idleThreads(): number {
     return 1 - this.#jobs;
+  }
+
+  forget(keyNumber: number): void {
+    this.forgotten.push(keyNumber);
   }
 
   async close(): Promise<void> {

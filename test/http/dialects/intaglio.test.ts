@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { after } from 'node:test';
 import { intaglioDialect } from '../../../src/http/dialects/intaglio/index.ts';
 import { dialectContract } from '../../contracts/dialect.ts';
 import { codeOf, unwrap } from '../../support/keyring.ts';
 import { openOperations, payloadBlake3 } from '../../support/operations.ts';
 
-const { operations } = openOperations({ after: () => {} });
+const { operations } = openOperations({ after });
 const dialect = intaglioDialect(operations, { batchMaxItems: 2 });
 const kid = 'acme/web/ed25519/01234567-89ab-4def-8123-456789abcdef';
 

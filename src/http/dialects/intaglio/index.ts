@@ -31,6 +31,8 @@ export interface IntaglioOptions {
   readonly batchMaxItems: number;
 }
 
+const ownPaths = `${prefix}/`;
+
 /** The product's own surface: JSON under /v1/kms, in which everything can be asked. */
 export function intaglioDialect(operations: Operations, { batchMaxItems }: IntaglioOptions): Dialect {
   const endpoints = {
@@ -57,7 +59,7 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     audit_pending: auditPendingEndpoint(operations),
   } satisfies Readonly<Record<OperationName, AnyEndpoint>>;
   return {
-    owns: (path) => path.startsWith(`${prefix}/`),
+    owns: (path) => path.startsWith(ownPaths),
     find: (method, path) => findRoute<AnyEndpoint>(endpoints, method, path),
     presentFailure: presentError,
   };
