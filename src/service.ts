@@ -13,6 +13,7 @@ import {
   weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -43,6 +44,7 @@ import {
   journalsNothing,
   recordsNothing,
 } from './operations/recording.ts';
+import type { Policy } from './policy/policy.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
 import { LmdbStore } from './store/lmdb/lmdb-store.ts';
 import { MemoryStore } from './store/memory/memory-store.ts';
@@ -114,6 +116,7 @@ async function openParts(
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const closes = (step: string, close: () => Promise<void>) => void closing.push({ step, close });
+  const { policy } = openPolicy(config, systemClock, log);
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
@@ -144,7 +147,7 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
-  const callParts = { cryptography, keys, audit, rootKeys, metrics, queueOf: tuning.queueOf };
+  const callParts = { cryptography, keys, audit, rootKeys, policy, metrics, queueOf: tuning.queueOf };
   const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
@@ -243,6 +246,7 @@ function createCalls(
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
     rootKeys: RootKeys;
+    policy: Policy | undefined;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
   },
@@ -279,6 +283,7 @@ function createCalls(
             config.auditDurability,
             createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
           ),
+    policy: parts.policy,
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

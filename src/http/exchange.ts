@@ -55,8 +55,8 @@ export type ListenerFailure =
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
-  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. */
-  refused(code: ListenerFailure, headers: RequestHeaders): Response;
+  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. `path` as in an exchange, or empty. */
+  refused(code: ListenerFailure, headers: RequestHeaders, path: string): Response;
   onRefusal(reason: ListenerRefusal): void;
 }
 

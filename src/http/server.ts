@@ -12,7 +12,7 @@ import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './ex
 import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
 
 export interface ServerParts {
-  /** Asked in this order whose a path is. What is nobody's, or cannot be read so far, is refused in the words of the first. */
+  /** Asked in this order whose a path is. The first has what is nobody's, and requests whose path cannot be read. */
   readonly dialects: readonly [Dialect, ...Dialect[]];
   readonly requestPath: RequestPath;
   readonly health: Health;
@@ -167,11 +167,11 @@ export class HttpServer implements ListenerHandlers {
     this.#refuse(exchange, this.#dialectOf(exchange.path), failure('Internal'));
   }
 
-  refused(code: ListenerFailure, headers: Exchange['headers']): Response {
+  refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
     this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
       code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
-    return respondFailure(this.#parts.dialects[0], why, headers, true);
+    return respondFailure(this.#dialectOf(path), why, headers, true);
   }
 
   onRefusal(reason: ListenerRefusal): void {

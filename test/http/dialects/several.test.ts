@@ -81,10 +81,12 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
 }
 
 test('a second dialect answers for its paths in its own words, and takes its own credentials', async (t) => {
-  const { post, tokens } = serving(t);
+  const { post, tokens, server } = serving(t);
   assert.deepEqual(await post('/other/echo', 'hello'), { status: 207, body: { text: 'the name: hello' } });
   assert.deepEqual(tokens, ['the query']);
   assert.deepEqual(await post('/other/none'), { status: 499, body: { failed: 'NotFound' } });
+  const tooLarge = server.refused('TooLarge', {} as Exchange['headers'], '/other/echo');
+  assert.deepEqual(JSON.parse(String(tooLarge.body)), { failed: 'TooLarge' });
   const several = await post('/other/echo', '', { severalAuthorizations: true });
   assert.deepEqual(several.body.failed, 'BadRequest');
   await post('/v1/kms/sign', '{}');
@@ -95,8 +97,8 @@ test('the first dialect answers for what is nobody’s', async (t) => {
   const { post, server } = serving(t);
   for (const path of ['/nobodys', '/v1/kms/none'])
     assert.equal((await post(path)).body.error.code, 'NotFound');
-  const refused = server.refused('TooLarge', {} as Exchange['headers']);
-  assert.equal(JSON.parse(String(refused.body)).error.code, 'TooLarge');
+  const refused = server.refused('malformed', {} as Exchange['headers'], '');
+  assert.equal(JSON.parse(String(refused.body)).error.code, 'BadRequest');
 });
 
 test('a refusal shows the hint of its route', async (t) => {
