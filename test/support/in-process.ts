@@ -131,8 +131,8 @@ async function send(handlers: ListenerHandlers, maxBodyBytes: number, sent: RawR
   const headers = headersOf(sent);
   const body = Buffer.from(sent.body ?? '');
   const length = Number(sent.headers?.['content-length'] ?? body.length);
-  if (length > maxBodyBytes) return answerOf(sent.method, handlers.refused('TooLarge', headers));
   const [path = '', query = ''] = cutAt(sent.path, '?');
+  if (length > maxBodyBytes) return answerOf(sent.method, handlers.refused('TooLarge', headers, path));
   return new Promise((resolve) => {
     handlers.onExchange({
       ...{ method: sent.method.toLowerCase(), path, query, headers, body },
