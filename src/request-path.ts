@@ -1,11 +1,10 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { workKinds } from './algorithms/work-kinds.ts';
-import type { Authenticator } from './auth/auth.ts';
+import type { Authenticator, Credentials } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
-import type { Peer } from './core/peer.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
 import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
 import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
@@ -34,12 +33,7 @@ export interface CallRequest<Request, Answer> {
   readonly parse: (body: Uint8Array) => Result<Request>;
   /** Only valid until the request path returns: it is parsed before anything is awaited. */
   readonly body: Uint8Array;
-  /** The bearer token, not looked at yet. */
-  readonly token: string | undefined;
-  /** X-KMS-Discharge as it came. */
-  readonly discharges: string | undefined;
-  /** Asked by capabilities that are bound to a connection. */
-  readonly peer: () => Peer;
+  readonly credentials: Credentials;
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
@@ -228,15 +222,12 @@ function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Reques
 
 function authenticate(
   { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'body' | 'discharges' | 'peer' | 'token' | 'withinAllowance'>,
+  call: Pick<CallRequest<never, never>, 'body' | 'credentials' | 'withinAllowance'>,
 ): Result<Caller> {
-  if (call.token === undefined) return refuse('Unauthenticated');
-  return authenticator.authenticate(call.token, {
+  return authenticator.authenticate(call.credentials, {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
-    peer: call.peer,
     bodyBytes: call.body.length,
-    discharges: call.discharges,
   });
 }
 

@@ -12,7 +12,7 @@ import {
   weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
-import { openPolicy } from './assemble/policy.ts';
+import { openPolicy, type PolicyParts } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -44,7 +44,6 @@ import {
   journalsNothing,
   recordsNothing,
 } from './operations/recording.ts';
-import type { Policy } from './policy/policy.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 
@@ -114,7 +113,8 @@ async function openParts(
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const closes = (step: string, close: () => Promise<void>) => void closing.push({ step, close });
-  const { policy } = openPolicy(config, systemClock, log);
+  // Before anything is open: its file can refuse the start.
+  const policy = openPolicy(config, systemClock, log);
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
@@ -223,7 +223,7 @@ function createCalls(
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
     rootKeys: RootKeys;
-    policy: Policy | undefined;
+    policy: PolicyParts;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
   },
@@ -260,7 +260,7 @@ function createCalls(
             config.auditDurability,
             createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
           ),
-    policy: parts.policy,
+    policy: parts.policy.policy,
     clock: systemClock,
     observer: {
       done(op, alg, result, seconds) {

@@ -30,7 +30,7 @@ export interface Exchange {
   readonly body: Uint8Array;
   /** Cancelled by the listener when the connection is gone. */
   readonly cancellation: Cancellation;
-  /** Who asks. Costs a copy of the address: for refusals, and for capabilities that depend on it. */
+  /** The other end of the connection. Costs a copy of the address: for refusals, and for conditions that depend on it. */
   peer(): Peer;
   /** Sends the whole answer; does nothing when the connection is gone. Called once. */
   respond(response: Response): void;

@@ -9,6 +9,7 @@ import {
   neighbours,
   packageOwners,
   shelves,
+  soleListers,
   standalone,
   wings,
   wireWords,
@@ -105,7 +106,15 @@ function relativeProblem(tree: Tree, path: string, target: string, typeOnly: boo
   const to = placeOf(target);
   if (to === undefined) return `${target} is not part of the program`;
   if (levelOf(to.room) === -1 && !standalone.has(to.room)) return undefined;
-  return forbidden(from, to, typeOnly);
+  return listedElsewhere(path, target) ?? forbidden(from, to, typeOnly);
+}
+
+function listedElsewhere(path: string, target: string): string | undefined {
+  for (const [folder, lister] of Object.entries(soleListers)) {
+    if (!target.startsWith(folder) || path.startsWith(folder) || path === lister) continue;
+    return `only ${lister} names what lies in ${folder}; import the interface`;
+  }
+  return undefined;
 }
 
 /** Each cycle once, as the files it runs through. */

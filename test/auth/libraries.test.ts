@@ -5,6 +5,7 @@ import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
 import { mintToken } from '../../src/auth/macaroon/mint.ts';
+import { bearing } from '../support/credentials.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
 const run = promisify(execFile);
@@ -20,11 +21,11 @@ function minted(): string {
 /** A capability that another library has narrowed to verification is taken as such, and one that it forged is not. */
 function assertNarrowed(narrowed: string): void {
   const authenticator = createMacaroonAuthenticator({ rootKey, timeSkewToleranceMs: 0 });
-  const caller = authenticator.authenticate(narrowed, { utcMs: Date.now() });
+  const caller = authenticator.authenticate(bearing(narrowed), { utcMs: Date.now() });
   assert.ok(caller.ok, 'the capability is taken');
   assert.deepEqual([caller.value.tenant, [...caller.value.scopes]], ['acme', ['kms:verify']]);
   const other = createMacaroonAuthenticator({ rootKey: new Uint8Array(32), timeSkewToleranceMs: 0 });
-  assert.equal(other.authenticate(narrowed, { utcMs: Date.now() }).ok, false);
+  assert.equal(other.authenticate(bearing(narrowed), { utcMs: Date.now() }).ok, false);
 }
 
 const has = (program: string, ...args: string[]) => spawnSync(program, args).status === 0;
@@ -74,7 +75,7 @@ test('only an empty location is passed over, in its place and once', () => {
   const binary = Buffer.from(minted(), 'base64url');
   const takes = (inserted: number[], at = 1) => {
     const token = Buffer.concat([binary.subarray(0, at), Buffer.from(inserted), binary.subarray(at)]);
-    return authenticator.authenticate(token.toString('base64url'), { utcMs: Date.now() }).ok;
+    return authenticator.authenticate(bearing(token.toString('base64url')), { utcMs: Date.now() }).ok;
   };
   assert.equal(takes([]), true);
   assert.equal(takes([1, 0]), true);

@@ -6,6 +6,7 @@ import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
 import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { bearing } from '../support/credentials.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -18,7 +19,7 @@ function dataDirectory(context: TestContext) {
   assert.ok(made.ok);
   const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKeys, timeSkewToleranceMs: 0 });
   const callerOf = (token: string, utcMs = Date.now()) => {
-    const caller = authenticator.authenticate(token.trim(), { utcMs });
+    const caller = authenticator.authenticate(bearing(token.trim()), { utcMs });
     return caller.ok ? { tenant: caller.value.tenant, scopes: [...caller.value.scopes] } : undefined;
   };
   return { dataDir, callerOf };

@@ -45,7 +45,7 @@ export class NodeConnection {
     this.#enter(message);
   }
 
-  /** What came could not be parsed, and nothing that comes will be. */
+  /** The bytes could not be parsed, and none that come will be. */
   enterBroken(failure: ListenerFailure): void {
     // The rest of a body that is being read.
     if (this.#underWay?.breakOff()) return;

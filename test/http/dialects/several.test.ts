@@ -12,6 +12,7 @@ import { HttpServer, type ServerParts } from '../../../src/http/server.ts';
 import { createHealth } from '../../../src/observe/health.ts';
 import type { KeyOperation } from '../../../src/operations/operation.ts';
 import type { CallRequest } from '../../../src/request-path.ts';
+import { bearing } from '../../support/credentials.ts';
 import { openOperations } from '../../support/operations.ts';
 
 const echo: KeyOperation<string, string> = {
@@ -27,7 +28,7 @@ const other: Dialect = {
   find: (method, path) =>
     method === 'post' && path === '/other/echo' ? ok({ endpoint, named: 'the name' }) : refuse('NotFound'),
   presentFailure: ({ code }, { hint }) => ({ status: 499, body: { failed: code, hint } }),
-  credentials: ({ query }) => query,
+  credentials: ({ query }) => bearing(query),
 };
 const endpoint = {
   operation: echo,
@@ -46,8 +47,8 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
   const bugs: unknown[] = [];
   const server = new HttpServer({
     dialects: [intaglioDialect(openOperations(t).operations, { batchMaxItems: 1 }), other],
-    requestPath: (async ({ operation, parse, body, token }: CallRequest<string, string>) => {
-      tokens.push(token);
+    requestPath: (async ({ operation, parse, body, credentials }: CallRequest<string, string>) => {
+      tokens.push(credentials.token);
       const request = parse(body);
       if (refusal !== undefined) return refusal;
       return request.ok
