@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { createMacaroonAuthenticator, type MacaroonOptions } from '../../src/auth/macaroon/authenticator.ts';
 import { caveatNames, parseCaveat } from '../../src/auth/macaroon/caveats.ts';
@@ -376,3 +378,9 @@ function assertRefused(
   assert.ok(result !== undefined && !result.ok, `${code} expected ${JSON.stringify(about) ?? ''}`);
   assert.equal((result as Refused).failure.code, code);
 }
+
+test('docs/capabilities.md has a row for every caveat, and for no other', () => {
+  const text = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'capabilities.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| `([a-z_0-9]+) = /gm)].map(([, name]) => name);
+  assert.deepEqual(rows.sort(), [...caveatNames].sort());
+});
