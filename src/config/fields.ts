@@ -10,6 +10,8 @@ import {
   oneOf,
   origin,
   path,
+  type Retention,
+  retention,
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 
@@ -259,6 +261,12 @@ export const fields = {
     integer(0, 31_536_000_000),
     604_800_000,
     'Milliseconds for which new keys of the log sign its checkpoints beside the ones that they replace (`audit rotate-keys`). Then the old ones are destroyed. Witnesses need the new keys within that time, because they do not follow the log to them; a week is what people take.',
+  ),
+  auditRetention: field<Retention>(
+    'KMS_AUDIT_RETENTION',
+    retention,
+    { days: 0 },
+    'For how long records of the audit log stay where the service is. Full segments all of whose records are older are let go: a record of the log says so, and `intaglio audit archive` may move them elsewhere. The service itself deletes nothing. `7y` is what many rules ask; `none` keeps everything.',
   ),
   auditWitnessPolicy: field(
     'KMS_AUDIT_WITNESS_POLICY',

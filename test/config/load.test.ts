@@ -69,6 +69,7 @@ test('without any setting the documented defaults hold', () => {
     auditDurability: 'written',
     auditKeyOverlapMs: 604_800_000,
     auditInputHash: 'hmac',
+    auditRetention: { days: 0 },
     auditWitnessPolicy: 'none',
     auditWitnessFailure: 'open',
     shutdownTimeoutMs: 5_000,
