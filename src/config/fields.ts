@@ -8,6 +8,7 @@ import {
   type Kind,
   label,
   oneOf,
+  optionalLabel,
   origin,
   path,
   type Retention,
@@ -126,6 +127,12 @@ export const fields = {
     integer(0, 300_000),
     2_000,
     'How far, in milliseconds, clocks may differ when validity times are checked. 2 s covers machines that keep time by NTP; 5 minutes is the most that is still a tolerance.',
+  ),
+  audience: field(
+    'KMS_AUDIENCE',
+    optionalLabel,
+    '',
+    'The name of this service in capabilities: one with the caveat `audience` holds only where that names this. Empty: such capabilities are refused.',
   ),
   rngReseedIntervalOps: field(
     'KMS_RNG_RESEED_INTERVAL_OPS',

@@ -41,6 +41,7 @@ test('without any setting the documented defaults hold', () => {
     engine: 'auto',
     backend: 'lmdb',
     amnesia: false,
+    audience: '',
     rootKeyFile: './data/root.key',
     rootKeyFd: 0,
     maxPayloadBytes: 1_048_576,
