@@ -120,6 +120,7 @@ const refusalStatuses: Readonly<Record<ListenerFailure, number>> = {
   SlowBody: 408,
   framing: 400,
   malformed: 400,
+  forwarded: 400,
 };
 
 export function text(body: string): Response {
