@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { createAdmission } from './assemble/admission.ts';
@@ -17,6 +16,7 @@ import { openPolicy, type PolicyParts } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
+import { openStore } from './assemble/store.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import type { Authenticator } from './auth/auth.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
@@ -45,8 +45,6 @@ import {
   recordsNothing,
 } from './operations/recording.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
-import { LmdbStore } from './store/lmdb/lmdb-store.ts';
-import { MemoryStore } from './store/memory/memory-store.ts';
 import type { Store } from './store/store.ts';
 
 /**
@@ -115,6 +113,8 @@ async function openParts(
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const closes = (step: string, close: () => Promise<void>) => void closing.push({ step, close });
+  // Before anything is open: its file can refuse the start.
+  const policy = openPolicy(config, systemClock, log);
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
@@ -145,7 +145,6 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
-  const policy = openPolicy(config, systemClock, log);
   const callParts = { cryptography, keys, audit, rootKeys, policy, metrics, queueOf: tuning.queueOf };
   const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
@@ -163,9 +162,6 @@ async function openParts(
 }
 
 const systemCalls = openSystemCalls();
-
-/** About 20 million keys. Writes are refused beyond. */
-const maxStoreBytes = 64 * 2 ** 30;
 
 /** The native engine's pages are the process's, so that all services in it must agree on their size. */
 function engineOfProcess(config: Config, log: Logger): ChosenEngine {
@@ -189,24 +185,6 @@ function wipesWithLast(engine: Engine): () => Promise<void> {
     users.set(name, left);
     if (name !== 'native' || left === 0) engine.wipe();
   };
-}
-
-async function openStore(config: Config, log: Logger, health: Health): Promise<Store> {
-  if (config.backend === 'memory') return new MemoryStore();
-  try {
-    const store = await LmdbStore.open({
-      directory: join(config.dataDir, 'store'),
-      maxBytes: maxStoreBytes,
-      report: (cause) => log.error({ err: cause }, 'the store failed'),
-    });
-    // Not required: keys that are there go on signing and verifying.
-    health.condition('store', 'wanted', () => store.writable);
-    return store;
-  } catch (cause) {
-    throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
 }
 
 function openKeys(

@@ -1,6 +1,7 @@
 import manifest from '../../package.json' with { type: 'json' };
 import { RateLimits } from '../admission/rate-limits.ts';
 import type { Config } from '../config/load.ts';
+import { buildVersion } from '../observe/build-version.ts';
 import type { Logger } from '../observe/log.ts';
 import { countRefusal } from '../observe/refusals.ts';
 import { mayKnowOf } from '../operations/admin.ts';
@@ -36,7 +37,7 @@ export function openDoor(
     }),
     version: {
       name: 'intaglio',
-      version: manifest.version,
+      version: buildVersion(manifest.version),
       engine: service.engine,
       node: process.version,
     },

@@ -4,6 +4,7 @@ import test, { type TestContext } from 'node:test';
 import type { ListenerKind } from '../../src/core/peer.ts';
 import { type ConnectionCount, countConnections } from '../../src/http/connections.ts';
 import type { Exchange, Listener, ListenerFailure, Response } from '../../src/http/exchange.ts';
+import type { NodeTimes } from '../../src/http/listeners/node.ts';
 import { until } from '../support/keyring.ts';
 import { RawConnection } from '../support/requests.ts';
 
@@ -11,6 +12,8 @@ export interface ListenerLimits {
   readonly maxBodyBytes: number;
   readonly bodyTimeoutMs: number;
   readonly connections: ConnectionCount;
+  /** Of listeners on node:http. */
+  readonly times?: NodeTimes;
 }
 
 /** A kind of listener, and what of the contract is the kind's own affair. */

@@ -67,6 +67,7 @@ export class NodeListener implements Listener {
       // Bodies have a limit of their own.
       requestTimeout: 0,
       keepAliveTimeout: idleMs,
+      keepAliveTimeoutBuffer: 0,
       connectionsCheckingInterval: Math.ceil(headersMs / 5),
       insecureHTTPParser: false,
       // Refused with the error envelope.
@@ -86,7 +87,7 @@ export class NodeListener implements Listener {
     const ready = this.kind === 'tls' ? 'secureConnection' : 'connection';
     server.on(ready, (socket: Socket) => this.#admit(socket, handlers));
     const enter = (req: IncomingMessage, res: ServerResponse, waitsForLeave: boolean) =>
-      this.#connectionOf(req.socket, handlers).enter({ req, res, waitsForLeave });
+      this.#connectionOf(req.socket, handlers)?.enter({ req, res, waitsForLeave });
     server.on('request', (req, res) => enter(req, res, false));
     server.on('checkContinue', (req, res) => enter(req, res, true));
     // An expectation that nobody knows is nobody's (RFC 9110 section 10.1.1).
@@ -94,11 +95,12 @@ export class NodeListener implements Listener {
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       const failure = failureOf(error.code);
       if (failure === undefined) socket.destroy();
-      else this.#connectionOf(socket as Socket, handlers).enterBroken(failure);
+      else this.#connectionOf(socket as Socket, handlers)?.enterBroken(failure);
     });
     const { at } = this.#options;
     return new Promise((resolve, reject) => {
-      server.once('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
+      // Later ones are of a connection that could not be accepted.
+      server.on('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
       server.listen({ ...at, exclusive: true } satisfies ListenOptions, () => resolve(this.#url()));
     });
   }
@@ -134,8 +136,15 @@ export class NodeListener implements Listener {
     } else this.#connect(socket, peer, handlers);
   }
 
-  #connectionOf(socket: Socket, handlers: ListenerHandlers): NodeConnection {
-    return this.#connections.get(socket) ?? this.#connect(socket, tcpPeer(this.kind, socket), handlers);
+  #connectionOf(socket: Socket, handlers: ListenerHandlers): NodeConnection | undefined {
+    const known = this.#connections.get(socket);
+    if (known !== undefined) return known;
+    // One that was not admitted, or not yet.
+    if (this.#options.admit !== undefined) {
+      socket.destroy();
+      return undefined;
+    }
+    return this.#connect(socket, tcpPeer(this.kind, socket), handlers);
   }
 
   #connect(socket: Socket, peer: Peer, handlers: ListenerHandlers): NodeConnection {
