@@ -143,6 +143,7 @@ class Stream {
       latencyMs: quantiles(this.#latency),
       refusalMs: quantiles(this.#refusals),
       unanswered,
+      unsent: 0,
     };
   }
 

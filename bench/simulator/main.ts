@@ -8,6 +8,7 @@ import {
   expectedCalls,
   overloadRun,
   type Run,
+  turnsRun,
   type VictimRuns,
   victimRuns,
 } from './scenarios.ts';
@@ -55,10 +56,23 @@ command.parse();
 const { json, ...given } = command.opts<Options & { json?: string }>();
 const options: Options = given;
 
+/** Times what can be done, milliseconds between bunches, and whether as it was before. */
+const turns = [
+  [0.5, 1, false],
+  [1.4, 1, false],
+  [4, 5, true],
+  [4, 5, false],
+  [4, 10, true],
+  [4, 10, false],
+] as const;
+
 const wanted = (name: string) => options.scenario === 'all' || options.scenario === name;
 const single = [
   ...(wanted('overload') ? [overloadRun(options)] : []),
   ...(wanted('backlogged') ? [backloggedRun(options)] : []),
+  ...(wanted('turns')
+    ? turns.map(([times, everyMs, before]) => turnsRun(options, times, everyMs, before))
+    : []),
 ];
 const comparisons = wanted('victim') ? victimRuns(options) : [];
 const everything = [
