@@ -1,6 +1,6 @@
 /**
- * What a record costs: `npm exec -- node bench/audit.ts [records]`. The appender alone on a real directory; both sides with the
- * thread between them, at several loads; the start after a million records. Prints one line each.
+ * The cost of a record: `npm exec -- node bench/audit.ts [records]`. The appender alone on a real directory; both sides with
+ * the thread between them, at several loads; the start after a million records. Prints one line each.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,10 +1,10 @@
 import type { Plot } from './report/plot.ts';
 import type { Target } from './support/target.ts';
 
-/** How much time a run takes for each figure. */
+/** The time that a run takes for each figure. */
 export interface Effort {
   readonly quick: boolean;
-  /** How often everything that is compared is measured, interleaved: A B C A B C …. */
+  /** The number of times that everything compared is measured, interleaved: A B C A B C …. */
   readonly rounds: number;
   /** Counted part of one load. */
   readonly windowMs: number;
@@ -24,20 +24,20 @@ export interface Context extends Effort {
 export interface Scenario<Data> {
   readonly name: string;
   readonly question: string;
-  /** How long a full run takes on two cores; for the estimate of the time that remains. */
+  /** The time of a full run on two cores; for the estimate of the time that remains. */
   readonly typicalSeconds: number;
   /** Plain data, which is written as JSON. */
   run(context: Context): Promise<Data>;
   render(data: Data): Rendered;
 }
 
-/** What a reader sees. */
+/** The result as a reader sees it. */
 export interface Rendered {
   /** The answer, one sentence a line. */
   readonly answer: readonly string[];
   readonly tables: readonly Table[];
   readonly plots: readonly Plot[];
-  /** What a reader has to know before believing it. */
+  /** Facts that a reader needs before believing it. */
   readonly notes: readonly string[];
 }
 

@@ -106,6 +106,20 @@ export function rootFromFile(path: string): number;
  */
 export function rootCreateFile(path: string): number;
 
+/**
+ * Loads a root key from a regular file or pipe that is open under this number (3 or more): exactly 32 raw bytes, then the
+ * end, within 10 s. Closes it in any case. Returns its number. Throws ROOT_MISSING, ROOT_NOT_REGULAR, ROOT_PERMISSIONS
+ * (a file that has a name and that others may access), ROOT_LENGTH, IO.
+ */
+export function rootFromDescriptor(descriptor: number): number;
+
+/**
+ * Calls `fill` once with 32 zero bytes of the arena, which it is to write the root key into; whatever it returns or throws is
+ * lost. The page is empty afterwards. Returns the root's number. Throws ROOT_LENGTH where all bytes are still zero,
+ * BAD_ARGUMENT where `fill` threw.
+ */
+export function rootFromLentPage(fill: (page: Uint8Array) => void): number;
+
 /** Makes a root key that exists in memory only. Returns its number. */
 export function rootRandom(): number;
 
@@ -129,13 +143,6 @@ export function importKey(
 ): SealedKey;
 
 /**
- * HMAC-SHA-256, 32 bytes, under a key that is derived from the root key for this purpose and exists in the arena only.
- * @param purpose names the key; UTF-8
- * @param message not backed by shared memory
- */
-export function mac(root: number, purpose: string, message: Uint8Array): Uint8Array;
-
-/**
  * Signs and verifies a batch; the layout of both arrays is the engine ABI of src/engine. The arrays must not be
  * backed by shared memory and must not overlap. Throws MALFORMED_BATCH or BAD_ARGUMENT if the arrays are malformed as
  * a whole; everything else is a status of an item. `root` matters only for keys that are not in the cache (a batch
@@ -148,6 +155,12 @@ export function run(root: number, request: Uint8Array, response: Uint8Array): vo
  * zeros whatever the outcome. Returns its number.
  */
 export function extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
+
+/**
+ * Makes a key of HMAC-SHA-256 in the arena that is derived from a root key for this purpose: HKDF-SHA-256 (RFC 5869) without
+ * salt, info `intaglio/mac/v1\0<purpose>`. Returns its number.
+ */
+export function rootMacKey(root: number, purpose: string): number;
 
 /** HKDF-Extract, with `salt`, of the MAC that `macChain` would give: the key of another secret. Returns its number. */
 export function deriveMacKey(key: number, messages: Uint8Array[], salt: Uint8Array): number;

@@ -1,6 +1,6 @@
 /**
- * What stands between a fresh checkout and `npm start` or `npm test`: packages, the uWebSockets.js library, the native
- * engine. Plain JavaScript without dependencies, because it runs on the machine's own Node before there is anything
+ * Puts in place the things between a fresh checkout and `npm start` or `npm test`: packages, the uWebSockets.js library, the
+ * native engine. Plain JavaScript without dependencies, because it runs on the machine's own Node before there is anything
  * else. Says nothing and changes nothing when all is in place. See docs/setup.md.
  */
 import { constants } from 'node:os';

@@ -7,7 +7,6 @@ import { RateLimits, type RateWindow } from './admission/rate-limits.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
 import {
-  type ChosenEngine,
   type Cryptography,
   chooseEngine,
   defaultTuning,
@@ -17,26 +16,27 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openRecords } from './assemble/records.ts';
+import { openConfiguredRootKey } from './assemble/root-key.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
 import { macaroonSalt } from './auth/macaroon/key.ts';
 import { type Capabilities, macaroonKeyPath, openCapabilities } from './auth/macaroon/root-key.ts';
+import type { RootKeys } from './auth/macaroon/root-keys.ts';
 import type { Config } from './config/load.ts';
 import { systemClock } from './core/clock.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
-import type { MacKey } from './core/mac-key.ts';
 import type { Scope } from './core/scope.ts';
 import { judgeSecretDirectory, type SecretRule } from './core/secret-file.ts';
 import { StartError } from './core/start-error.ts';
-import { type OpenedRoot, openRootKey } from './custody/root-key/file.ts';
-import { createSoftwareCustody } from './custody/software/index.ts';
 import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
-import type { ConnectionLimits } from './http/connections.ts';
+import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
-import { listenUws } from './http/listeners/uws.ts';
+import { intaglioDialect } from './http/dialects/intaglio/index.ts';
+import { UwsListener } from './http/listeners/uws.ts';
+import { Listeners } from './http/listeners.ts';
 import { HttpServer } from './http/server.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
@@ -66,7 +66,7 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where this start made one; `path` is undefined in amnesia mode. */
   readonly bootstrap: { readonly token: string; readonly path: string | undefined } | undefined;
-  /** Where the first start wrote that capability. */
+  /** The file into which the first start wrote that capability. */
   readonly bootstrapFile: string;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -82,7 +82,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const engine = chooseEngine(config, log);
   const store = await openStore(config, log, health);
   try {
-    const root = await openRoot(config, log, engine, store);
+    const root = await openConfiguredRootKey(config, log, engine.engine, store);
     const records = await openRecords(config, log, { engine: engine.engine, root, store });
     const capabilities = openMacaroons(config, log, engine.engine);
     const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
@@ -111,17 +111,21 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
 
     const { host, port } = config.bind;
     const { maxPayloadBytes: maxBodyBytes } = config;
-    const connections = connectionLimits(config, log);
-    const listener = await listenUws({ host, port, maxBodyBytes, bodyTimeoutMs, connections }, server);
+    const connections = countConnections(connectionLimits(config, log));
+    const listeners = new Listeners([
+      new UwsListener({ host, port, maxBodyBytes, bodyTimeoutMs, connections }),
+    ]);
+    const [url = ''] = await listeners.listen(server);
 
     const stop = async (): Promise<void> => {
       draining = true;
-      listener.stopAccepting();
+      listeners.stopAccepting();
       const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
-      await limited('answering the calls under way', server.drain());
-      listener.close();
+      const answered = server.drain().then(() => listeners.drain());
+      await limited('answering the calls under way', answered);
+      listeners.close();
       keyRoom.close();
       await limited('closing the keys', keys.keyring.close());
       await limited('closing the records of keys', records.close());
@@ -133,7 +137,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     };
     let stopped: Promise<void> | undefined;
     return {
-      url: listener.url,
+      url,
       engine: engine.engine.description,
       bootstrap: capabilities.bootstrap,
       bootstrapFile: join(config.dataDir, 'bootstrap.token'),
@@ -216,25 +220,6 @@ async function openStore(config: Config, log: Logger, health: Health): Promise<S
   }
 }
 
-async function openRoot(
-  config: Config,
-  log: Logger,
-  { engine }: ChosenEngine,
-  store: Store,
-): Promise<OpenedRoot['root']> {
-  const where = config.amnesia
-    ? ({ kind: 'memory' } as const)
-    : ({ kind: 'file', path: config.rootKeyFile, rule: secretRuleOf(config) } as const);
-  const { root, made } = await openRootKey(engine, store, where);
-  if (made && where.kind === 'file') {
-    log.warn(
-      { path: where.path },
-      'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
-    );
-  }
-  return root;
-}
-
 function openMacaroons(config: Config, log: Logger, engine: Engine): Extract<Capabilities, { ok: true }> {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
@@ -253,24 +238,28 @@ function openKeys(
   config: Config,
   store: Store,
   mac: RecordMac,
-  { generation, forget }: Cryptography,
+  { custodies, forget }: Cryptography,
   trail: AuditTrail | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
 ) {
-  const custody = createSoftwareCustody({ lane: generation, clock: systemClock });
   const parts: KeyringParts = {
     store,
-    custody,
+    custodies,
     clock: systemClock,
     mac,
     journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
     room,
     onForget: forget,
+    onUnknownBackend: (key, backend) =>
+      log.error(
+        { key, backend },
+        'a key is refused: this service has no backend of the name that its record has',
+      ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
   const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
-  return { custody, keyring };
+  return { custodies, keyring };
 }
 
 function createServer(
@@ -280,7 +269,7 @@ function createServer(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    capabilities: { readonly rootKey: MacKey };
+    capabilities: { readonly rootKeys: RootKeys };
     health: Health;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
@@ -291,7 +280,6 @@ function createServer(
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
-    batchMaxItems: config.batchMaxItems,
     audit: parts.audit.parts,
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
@@ -303,7 +291,7 @@ function createServer(
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const authenticator = createMacaroonAuthenticator({
-    rootKey: parts.capabilities.rootKey,
+    rootKey: parts.capabilities.rootKeys,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
   });
   const requestPath = createRequestPath({
@@ -328,7 +316,7 @@ function createServer(
     },
   });
   return new HttpServer({
-    operations,
+    dialects: [intaglioDialect(operations, config)],
     requestPath,
     health,
     authenticator,

@@ -4,19 +4,20 @@ import { workKinds } from './algorithms/work-kinds.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
-import { type Failure, type FailureCode, failures } from './core/failure.ts';
+import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
+import type { Peer } from './core/peer.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type Caller, permits, type Scope } from './core/scope.ts';
+import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
 import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
 import { type BatchResult, batchStatuses } from './engine/batch.ts';
 import {
-  type Answer,
   type CryptoOperation,
   type CryptoPlan,
   type CryptoWork,
+  type Described,
+  factsOf,
   type KeyOperation,
   type Operation,
-  type OperationRequest,
   type Step,
   type Subjects,
   subjectsOf,
@@ -24,17 +25,25 @@ import {
 } from './operations/operation.ts';
 import type { UseRecorder } from './operations/recording.ts';
 
-/** One call, as the router understood it. */
-export interface CallRequest extends OperationRequest {
-  readonly operation: Operation;
+/** One call, as its dialect understood it. */
+export interface CallRequest<Request, Answer> {
+  readonly operation: Operation<Request, Answer>;
+  /** The typed request that the body holds. Asked once the call is let in, and where its refusal is recorded. */
+  readonly parse: (body: Uint8Array) => Result<Request>;
+  /** Only valid until the request path returns: it is parsed before anything is awaited. */
+  readonly body: Uint8Array;
   /** The bearer token, not looked at yet. */
   readonly token: string | undefined;
+  /** X-KMS-Discharge as it came. */
+  readonly discharges: string | undefined;
+  /** Asked by capabilities that are bound to a connection. */
+  readonly peer: () => Peer;
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
   /**
-   * Whether its address has caused few enough refusals: asked before a token that was never seen is verified, which costs
-   * as much as several signatures, and before a missing scope is recorded.
+   * True if its address has caused few enough refusals: asked before a token that was never seen is verified, which costs as
+   * much as several signatures, and before a missing scope is recorded.
    */
   withinAllowance(): boolean;
 }
@@ -54,15 +63,15 @@ export interface RequestPathParts {
   readonly observer: CallObserver;
 }
 
-/** Whatever is refused without using a key is refused at once, without a promise. */
-export type RequestPath = (call: CallRequest) => Step<Answer>;
+/** A refusal for which no key is used comes at once, without a promise. */
+export type RequestPath = <Request, Answer>(call: CallRequest<Request, Answer>) => Step<Answer>;
 
 /** A call that was let in. */
 interface Admitted {
   readonly caller: Caller;
   readonly cancellation: Cancellation;
   readonly startedAtMs: number;
-  /** What its deadline leaves for waiting and for the signature. */
+  /** The part of its deadline that is left for waiting and for the signature. */
   readonly signWithinMs: number;
 }
 
@@ -76,8 +85,7 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     if (!caller.ok) return caller;
     if (!permits(caller.value, operation.scope)) {
       // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
-      if (call.withinAllowance())
-        parts.audit.unauthorised(operation.name, caller.value, () => namedIn(operation, call));
+      if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
       return refuse('NoCapability', `the capability lacks the scope ${operation.scope}`);
     }
     const batch = operation.kind === 'crypto' && operation.batch;
@@ -100,23 +108,47 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
  * Refuses before anything is parsed, so that a refusal under load costs next to nothing. `parsed`: what came with the call in
  * one segment is parsed; until then nothing begins, as a second request there ends the connection.
  */
-function goOn(parts: RequestPathParts, call: CallRequest, admitted: Admitted, parsed: boolean): Step<Answer> {
+function goOn<Request, Answer>(
+  parts: RequestPathParts,
+  call: CallRequest<Request, Answer>,
+  admitted: Admitted,
+  parsed: boolean,
+): Step<Answer> {
   const { operation } = call;
   const refused = admit(parts, operation, admitted);
   if (refused !== undefined)
     return parts.floodGuard.answerTo(refused, admitted.signWithinMs, admitted.cancellation);
-  const input = operation.parse(call);
-  if (!input.ok) {
+  const request = call.parse(call.body);
+  if (!request.ok) {
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
-    return input;
+    return request;
   }
+  const forbidden = refusalOfConditions(parts, call, request.value, admitted);
+  if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
     return operation.kind === 'crypto'
-      ? useKeys(parts, operation, input.value, admitted)
-      : manageKeys(parts, operation, input.value, admitted);
+      ? useKeys(parts, operation, request.value, admitted)
+      : manageKeys(parts, operation, request.value, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
+}
+
+/** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
+function refusalOfConditions<Request, Answer>(
+  { admission, audit }: RequestPathParts,
+  call: CallRequest<Request, Answer>,
+  request: Request,
+  { caller }: Admitted,
+): Refused | undefined {
+  const { operation } = call;
+  if (caller.conditions === undefined || (operation.kind === 'crypto' && operation.batch)) return undefined;
+  const refused = caller.conditions.refusal(factsOf(operation, request));
+  if (refused === undefined) return undefined;
+  admission.giveBack(caller.tenant, operation.scope, 1);
+  if (call.withinAllowance())
+    audit.unauthorised(operation.name, caller, () => subjectsOf(operation, request));
+  return refused;
 }
 
 const gone = refuse('Timeout', 'the caller closed the connection');
@@ -124,19 +156,23 @@ const gone = refuse('Timeout', 'the caller closed the connection');
 /** Nothing is begun whose answer nobody would have. */
 async function callerHasGone(
   { admission }: RequestPathParts,
-  { scope }: Operation,
+  { scope }: Described,
   { caller: { tenant } }: Admitted,
-): Promise<Result<Answer>> {
+): Promise<Refused> {
   admission.giveBack(tenant, scope, 1);
   return gone;
 }
 
 /** Others come first. */
-function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitted): Promise<Result<Answer>> {
+function goOnLater<Request, Answer>(
+  parts: RequestPathParts,
+  call: CallRequest<Request, Answer>,
+  admitted: Admitted,
+): Promise<Result<Answer>> {
   // The listener's memory is another request's as soon as this returns.
   const kept = { ...call, body: Uint8Array.from(call.body) };
   return parts.floodGuard.putOff(
-    // Whatever was read with it is parsed by then.
+    // Everything that was read with it is parsed by then.
     () => goOn(parts, kept, admitted, true),
     admitted.signWithinMs,
     admitted.cancellation,
@@ -145,40 +181,48 @@ function goOnLater(parts: RequestPathParts, call: CallRequest, admitted: Admitte
 
 function admit(
   { admission, signatures }: RequestPathParts,
-  { kind, scope }: Operation,
+  { kind, scope }: Described,
   { caller: { tenant }, startedAtMs, signWithinMs }: Admitted,
 ): Refused | undefined {
   const full = kind === 'crypto' ? signatures.refusal(tenant, signWithinMs) : undefined;
   return full ?? admission.enter(tenant, scope, startedAtMs);
 }
 
-/** What a call is about; nothing where it cannot be read. */
-function namedIn(operation: Operation, call: CallRequest): Subjects {
-  const input = operation.parse(call);
-  return input.ok ? subjectsOf(operation, input.value) : [];
+/** The subjects of a call; none where it cannot be read. */
+function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Request, Answer>): Subjects {
+  const request = parse(body);
+  return request.ok ? subjectsOf(operation, request.value) : [];
 }
 
-function authenticate({ authenticator, clock }: RequestPathParts, call: CallRequest): Result<Caller> {
-  if (call.token === undefined) return refuse('Unauthenticated', 'send Authorization: Bearer <capability>');
+function authenticate(
+  { authenticator, clock }: RequestPathParts,
+  call: Pick<CallRequest<never, never>, 'body' | 'discharges' | 'peer' | 'token' | 'withinAllowance'>,
+): Result<Caller> {
+  if (call.token === undefined) return refuse('Unauthenticated');
   return authenticator.authenticate(call.token, {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
+    peer: call.peer,
+    bodyBytes: call.body.length,
+    discharges: call.discharges,
   });
 }
 
 /** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
-async function useKeys<Input>(
+async function useKeys<Request, Answer>(
   parts: RequestPathParts,
-  operation: CryptoOperation<Input>,
-  input: Input,
+  operation: CryptoOperation<Request, Answer>,
+  request: Request,
   { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
 ): Promise<Result<Answer>> {
-  const planned = operation.plan(input, caller);
-  const plan = planned instanceof Promise ? await planned : planned;
+  const planned = operation.plan(request, caller);
+  let plan = planned instanceof Promise ? await planned : planned;
+  if (caller.conditions !== undefined && plan.ok)
+    plan = await countPlan(operation, request, caller.conditions, plan);
   if (!plan.ok) {
     parts.admission.giveBack(caller.tenant, operation.scope, 1);
     observe(parts, operation.name, 'none', plan, startedAtMs);
-    await parts.audit.denied(operation.name, subjectsOf(operation, input), plan.failure.code, caller);
+    await parts.audit.denied(operation.name, subjectsOf(operation, request), plan.failure.code, caller);
     return plan;
   }
   const { tenant } = caller;
@@ -196,13 +240,32 @@ async function useKeys<Input>(
   return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
 }
 
+/** The plan, counted among the uses of its capability. */
+async function countPlan<Request, Answer>(
+  operation: CryptoOperation<Request, Answer>,
+  request: Request,
+  conditions: CallConditions,
+  plan: { readonly ok: true; readonly value: CryptoPlan<Answer> },
+): Promise<Result<CryptoPlan<Answer>>> {
+  let items = 0;
+  let costUs = 0;
+  for (const work of plan.value.works) {
+    if (!isWork(work)) continue;
+    items++;
+    for (const meter of work.meters) costUs += meter.costUs;
+  }
+  if (items === 0) return plan;
+  const refused = (await conditions.use(factsOf(operation, request), items)) ?? conditions.spend(costUs);
+  return refused ?? plan;
+}
+
 /**
  * Room in the audit log, the work itself, its records: no key is used for which there is no room, and no result leaves
  * whose record is not kept. Without async, as every await of this way costs each request half a kilobyte.
  */
-function runRecorded<Input>(
+function runRecorded(
   { admission, audit, signatures }: RequestPathParts,
-  { name, scope }: CryptoOperation<Input>,
+  { name, scope }: Described,
   works: readonly CryptoWork[],
   caller: Caller,
   terms: CallTerms,
@@ -223,11 +286,11 @@ function runRecorded<Input>(
 }
 
 /** The same where some items were refused: these are recorded too, once the others have their room in the log. */
-async function runPermitted<Input>(
+async function runPermitted(
   parts: RequestPathParts,
-  operation: CryptoOperation<Input>,
+  operation: Described,
   works: readonly (CryptoWork | Failure)[],
-  { subjects }: CryptoPlan,
+  { subjects }: CryptoPlan<unknown>,
   caller: Caller,
   terms: CallTerms,
 ): Promise<readonly WorkOutcome[]> {
@@ -243,7 +306,7 @@ async function runPermitted<Input>(
   );
 }
 
-/** What could not be made fails its whole work, where the kind of work says so. */
+/** An item that could not be made fails its whole work, where the kind of work says so. */
 function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
   if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
   return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
@@ -264,13 +327,13 @@ function uncount(admission: Admission, tenant: string, scope: Scope, { kind, use
 }
 
 /** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
-function limitUses<Input>(
+function limitUses(
   { admission }: RequestPathParts,
-  { scope }: CryptoOperation<Input>,
+  { scope }: Described,
   tenant: string,
-  { works }: CryptoPlan,
+  { works }: CryptoPlan<unknown>,
   nowMs: number,
-): CryptoPlan['works'] {
+): CryptoPlan<unknown>['works'] {
   let asked = 0;
   for (const work of works) if (isWork(work)) asked++;
   // The call itself was counted when it came in.
@@ -288,15 +351,17 @@ function limitUses<Input>(
   return permitted;
 }
 
-async function manageKeys<Input>(
+async function manageKeys<Request, Answer>(
   parts: RequestPathParts,
-  operation: KeyOperation<Input>,
-  input: Input,
+  operation: KeyOperation<Request, Answer>,
+  request: Request,
   { caller, startedAtMs }: Admitted,
 ): Promise<Result<Answer>> {
-  const answer = await operation.run(input, caller);
+  const { conditions } = caller;
+  const counted = conditions === undefined ? undefined : await conditions.use(factsOf(operation, request), 1);
+  const answer = counted ?? (await operation.run(request, caller));
   observe(parts, operation.name, 'none', answer, startedAtMs);
-  const subjects = subjectsOf(operation, input);
+  const subjects = subjectsOf(operation, request);
   if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);
   if (!answer.ok) await parts.audit.denied(operation.name, subjects, answer.failure.code, caller);
   else if (operation.scope === 'kms:read')
@@ -304,9 +369,9 @@ async function manageKeys<Input>(
   return answer;
 }
 
-/** What the store or the log refused stays counted: it has cost a record, and perhaps was done. */
+/** A refusal of the store or the log stays counted: it has cost a record, and perhaps the call was done. */
 function changedNothing({ failure: { code } }: Refused): boolean {
-  return failures[code].status < 500;
+  return !isPerhapsDone(code);
 }
 
 function observe(

@@ -1,4 +1,4 @@
-/** What one run of the load generator is to do: plain data, handed over as JSON. */
+/** One run of the load generator: plain data, handed over as JSON. */
 export interface LoadPlan {
   readonly host: '127.0.0.1';
   readonly port: number;
@@ -55,7 +55,7 @@ export interface LoadResult {
   readonly generatorCpuShare: number;
 }
 
-/** What the server's process did between the two ends of the counted part. */
+/** The resources that the server's process used between the two ends of the counted part. */
 export interface ServerUse {
   readonly cpuUs: number;
   /** The thread that talks HTTP. */

@@ -1,4 +1,4 @@
-/** Where values lie along an axis, and which of them are written beside it. */
+/** The places of values along an axis, and those of them that are written beside it. */
 export interface Axis {
   /** 0 at the start of the axis, 1 at its end. */
   place(value: number): number;

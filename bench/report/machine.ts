@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describeEngine } from '../support/engine.ts';
 import type { Generator } from '../support/generator.ts';
 
-/** Where figures were measured: without it they mean nothing. */
+/** The machine of the measurement: without it figures mean nothing. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
@@ -18,7 +18,7 @@ export interface Machine {
   /** The engine that the product chooses here, and its libraries. */
   readonly engine: string;
   readonly libraries: Readonly<Record<string, string>>;
-  /** What sent the requests; figures of different ones are not to be compared. */
+  /** The sender of the requests; figures of different ones are not to be compared. */
   readonly generator: Generator['name'];
   /** Processes that wanted a processor in the minute before: near 0 on a quiet machine. */
   readonly loadBefore: number;
@@ -26,7 +26,7 @@ export interface Machine {
 
 export interface Commit {
   readonly id: string;
-  /** Whether the program differed from that commit. */
+  /** True if the program differed from that commit. */
   readonly changed: boolean;
 }
 
@@ -54,7 +54,7 @@ export async function describeMachine(generator: Generator): Promise<Machine> {
 function cpuModel(): string {
   const model = cpus()[0]?.model ?? 'unknown';
   const flags = /^flags\s*:(.*)$/m.exec(readOr('/proc/cpuinfo', ''))?.[1]?.split(' ') ?? [];
-  // What the two libraries choose their code by.
+  // The two libraries choose their code by these.
   const wide = ['avx2', 'avx512f', 'avx512ifma', 'sha_ni'].filter((flag) => flags.includes(flag));
   return wide.length === 0 ? model : `${model} (${wide.join(', ')})`;
 }

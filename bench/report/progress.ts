@@ -15,7 +15,7 @@ export interface Planned {
 
 export function createProgress(
   planned: readonly Planned[],
-  /** What a run takes of the typical time. */
+  /** The part of the typical time that a run takes. */
   share: number,
   output: NodeJS.WriteStream = process.stderr,
 ): Progress {

@@ -10,7 +10,7 @@ import { type ComparedAlgorithm, startComparator, type Target } from '../support
 interface Server {
   readonly name: string;
   readonly alg: ComparedAlgorithm;
-  /** With which it did most; tried first. */
+  /** The number of connections with which it did most; tried first. */
   readonly connections: number;
   readonly rounds: Figures[];
 }
@@ -49,7 +49,7 @@ const policyAlgorithm = 'ml-dsa-65';
 interface Variant {
   readonly name: string;
   readonly options: (peakPerSecond: number) => ProductOptions;
-  /** Whom the server takes victim and aggressor for. */
+  /** The tenants that the server takes victim and aggressor for. */
   readonly tenants: readonly [victim: string, aggressor: string];
 }
 

@@ -14,7 +14,7 @@ interface Step {
 
 interface Series {
   readonly alg: string;
-  /** What callers say they can wait; undefined: they say nothing. */
+  /** The wait that callers say they can bear; undefined: they say nothing. */
   readonly deadlineMs: number | undefined;
   readonly peaks: readonly Figures[];
   readonly steps: readonly Step[];

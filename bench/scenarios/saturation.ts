@@ -7,7 +7,7 @@ import { mixMeaning, prepareWorkload, type WorkloadName, workloadNames } from '.
 
 interface Workload {
   readonly name: WorkloadName;
-  /** That brought the most; tried in the first part of the run. */
+  /** The number of connections that brought the most; tried in the first part of the run. */
   readonly connections: number;
   readonly rounds: readonly Figures[];
 }

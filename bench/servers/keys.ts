@@ -27,7 +27,7 @@ const keys = new Map((['ed25519', 'ml-dsa-65'] as const).map(makeKey).map((key) 
 
 const hexDigest = /^[0-9a-f]{64}$/;
 
-/** What a request asks to sign, or undefined where it asks for nothing that is there. */
+/** The key and the message of a request to sign, or undefined where it asks for nothing that is there. */
 export function readSignRequest(body: unknown): { key: ComparatorKey; message: Buffer } | undefined {
   if (typeof body !== 'object' || body === null) return undefined;
   const { kid, payload_b3 } = body as { kid?: unknown; payload_b3?: unknown };

@@ -4,7 +4,7 @@ import type { LaneCall } from '../../src/queue/lane.ts';
 import type { CallClass } from '../../src/queue/scheduler.ts';
 import type { Work } from './workload.ts';
 
-/** How an admitted call ends: answered, dropped because it was too late, or dropped because its caller had gone. */
+/** The end of an admitted call: answered, dropped because it was too late, or dropped because its caller had gone. */
 export const endings = ['served', 'expired', 'cancelled'] as const;
 export type Ending = (typeof endings)[number];
 
@@ -18,7 +18,7 @@ export class SimulatedCall implements LaneCall<undefined> {
   readonly cancellation: Cancellation = createCancellation();
   readonly work: Work;
   readonly tenantIndex: number;
-  /** What a worker will need for it. */
+  /** The time that a worker will need for it. */
   readonly realUs: number;
   readonly arrivedUs: number;
   /** Undefined while it waits or is under way. */

@@ -1,6 +1,6 @@
 /**
- * What happens next: a binary heap of (time, event), earliest first; of two at the same time the one that was added
- * first. Events are plain integers, kept in typed arrays, so that millions of them leave nothing to collect.
+ * The events to come: a binary heap of (time, event), earliest first; of two at the same time the one that was added first.
+ * Events are plain integers, kept in typed arrays, so that millions of them leave nothing to collect.
  */
 export class EventQueue {
   #times = new Float64Array(1024);

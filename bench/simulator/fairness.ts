@@ -12,7 +12,7 @@ export function jainIndex(values: readonly number[]): number | undefined {
   return squares === 0 ? undefined : (sum * sum) / (values.length * squares);
 }
 
-/** What one tenant asks for, in microseconds of work, and its weight. */
+/** One tenant's demand, in microseconds of work, and its weight. */
 export interface Demand {
   readonly demandUs: number;
   readonly weight: number;
@@ -38,15 +38,15 @@ export function maxMinSharesUs(demands: readonly Demand[], capacityUs: number): 
 }
 
 /**
- * How far apart the services of tenants that always have calls waiting are at any time, per weight. It starts when all
- * of them begin to wait.
+ * The distance, at any time, between the services of tenants that always have calls waiting, per weight. It starts when all of
+ * them begin to wait.
  */
 export class ServiceSpread {
   readonly #servedUs: Float64Array;
   readonly #weights: Float64Array;
   #leastUs = 0;
   #mostUs = 0;
-  /** How many stand at the least service. */
+  /** The number of tenants at the least service. */
   #atLeast: number;
   #maxUs = 0;
 

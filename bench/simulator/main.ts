@@ -15,7 +15,7 @@ import {
 import { simulate } from './simulator.ts';
 import { round } from './statistics.ts';
 
-/** What `--json` writes. */
+/** The output of `--json`. */
 interface Report {
   readonly options: Options;
   readonly runs: readonly RunReport[];

@@ -1,4 +1,4 @@
-/** How far a run is, on standard error: on a terminal one line that changes, otherwise a line now and then. */
+/** The progress of a run, on standard error: on a terminal one line that changes, otherwise a line now and then. */
 export interface Progress {
   begin(name: string): void;
   /** Calls offered so far in this run. */

@@ -3,7 +3,7 @@ import type { Outcome, SimulatorOptions } from './simulator.ts';
 import { type Quantiles, round } from './statistics.ts';
 import type { TenantOutcome } from './tenants.ts';
 
-/** What one run came to: plain data, the same for the same options. Only calls that came within the window count. */
+/** The outcome of one run: plain data, the same for the same options. Only calls that came within the window count. */
 export interface RunReport {
   readonly name: string;
   /** Work asked for, as a multiple of what all workers together can do. */

@@ -26,7 +26,7 @@ export interface SimulatorOptions extends LaneOptions {
   readonly durationMs: number;
   /** Sigma of the log-normal noise on real costs; 0: every call takes exactly the mean of its kind. */
   readonly noise: number;
-  /** How much slower than the registry's costs the simulated machine is; the meters have to find out. */
+  /** The simulated machine's slowness, as a multiple of the registry's costs; the meters have to find out. */
   readonly machineFactor: number;
   readonly classes: readonly TenantClass[];
 }

@@ -32,7 +32,7 @@ export class Times {
   }
 }
 
-/** What became of the calls of one tenant class that came within the window. */
+/** The outcomes of one tenant class's calls that came within the window. */
 export class ClassCounts {
   offered = 0;
   readonly refused = new Map<string, number>();

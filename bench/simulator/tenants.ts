@@ -8,7 +8,7 @@ export interface TenantOutcome {
   readonly demandUs: number;
   /** By the prices that the scheduler went by. */
   readonly chargedUs: number;
-  /** By what the workers needed. */
+  /** The time that the workers needed. */
   readonly servedUs: number;
   /** Had calls waiting at every moment of the window. */
   readonly alwaysWaiting: boolean;

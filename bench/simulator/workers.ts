@@ -38,7 +38,7 @@ export interface WorkersOptions {
   readonly cores: number;
   /** Jobs that a worker holds: the one it does and those that lie ready, as the port of a real thread does. */
   readonly slotsPerWorker: number;
-  /** What each job costs its worker beside its calls, in microseconds: waking, decoding, answering. */
+  /** The cost of each job to its worker beside its calls, in microseconds: waking, decoding, answering. */
   readonly hopUs: number;
   /** Use of the workers is counted from here to there, in microseconds of virtual time. */
   readonly windowUs: readonly [number, number];

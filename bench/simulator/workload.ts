@@ -7,7 +7,7 @@ export interface Work {
   /** `ed25519 sign` */
   readonly name: string;
   readonly callClass: CallClass;
-  /** What the scheduler is told until it has measurements: the registry's cost in microseconds of one worker. */
+  /** The cost that the scheduler is told until it has measurements: the registry's, in microseconds of one worker. */
   readonly costUs: number;
   /** Expected number of attempts until a signature is accepted; 1 for all that do not work by rejection. */
   readonly meanAttempts: number;
@@ -16,7 +16,7 @@ export interface Work {
 /** Kinds of work in their shares of the calls; shares need not add up to 1. */
 export type Mix = readonly { readonly work: Work; readonly share: number }[];
 
-/** When a tenant's calls come. Rates are those of one tenant. */
+/** The arrivals of a tenant's calls. Rates are those of one tenant. */
 export type Arrivals =
   | { readonly kind: 'poisson' | 'constant'; readonly ratePerSecond: number }
   /** Poisson with the rate that makes this mean over all, in bursts; lengths of bursts and pauses are exponential. */
@@ -79,7 +79,7 @@ export function meanCostUs(mix: Mix): number {
   return sumUs / shares;
 }
 
-/** What one call really takes, as a multiple of the mean of its kind: log-normal noise, and attempts where there are. */
+/** The real time of one call, as a multiple of the mean of its kind: log-normal noise, and attempts where there are. */
 export function costNoise(work: Work, sigma: number, random: Random): number {
   let factor = sigma > 0 ? random.logNormal(sigma) : 1;
   if (sigma > 0 && work.meanAttempts > 1) {
@@ -167,7 +167,7 @@ function bursty({ ratePerSecond, onMs, offMs }: Extract<Arrivals, { kind: 'burst
       atUs += random.exponential(gapInBurstUs);
       while (atUs > burstEndUs) {
         const pauseUs = random.exponential(offMs * 1000);
-        // What was left of the gap goes on after the pause: within bursts the process has no memory.
+        // The rest of the gap goes on after the pause: within bursts the process has no memory.
         atUs += pauseUs;
         burstEndUs += pauseUs + random.exponential(onMs * 1000);
       }
@@ -176,7 +176,7 @@ function bursty({ ratePerSecond, onMs, offMs }: Extract<Arrivals, { kind: 'burst
   };
 }
 
-/** What must hold of a class; a scenario that breaks it is a mistake in the scenario. */
+/** Checks the rules of a class; a scenario that breaks one is a mistake in the scenario. */
 export function checkClass(tenantClass: TenantClass): void {
   const { name, tenants, weight, mix, deadlineMs, cancelShare, patienceMs, arrivals } = tenantClass;
   const rate = arrivals.kind === 'saturating' ? arrivals.waiting : arrivals.ratePerSecond;

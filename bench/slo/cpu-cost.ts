@@ -15,7 +15,7 @@ export interface CpuCost {
 const timing = { windowMs: 1_200, warmUpMs: 300 };
 const engineMs = 300;
 
-/** What an Ed25519 request costs the server, in times of the engine's own time; see the gate. */
+/** The cost of an Ed25519 request to the server, in times of the engine's own time; see the gate. */
 export async function measureCpu(product: Product, floor: Target): Promise<CpuCost> {
   const requests = signRequests(await product.signer('ed25519'));
   const timed = await timeEngine({ engine: product.engine, keyTypes: ['ed25519'], windowMs: engineMs });

@@ -6,7 +6,7 @@ import { signRequests, signRequestsOf } from '../support/requests.ts';
 import type { Target } from '../support/target.ts';
 import { measureCpu } from './cpu-cost.ts';
 
-/** What a gate is measured on; started once for all gates. */
+/** The parts that gates measure with; started once for all gates. */
 export interface Bench {
   readonly product: Product;
   /** uWebSockets.js that answers without any work. */
@@ -20,7 +20,7 @@ export interface Gate {
   readonly limit: number;
   readonly mustBe: 'at most' | 'at least';
   /**
-   * Whether missing it fails the run. One that is not enforced is measured and told all the same: a p95 of a millisecond is the
+   * True if missing it fails the run. One that is not enforced is measured and told all the same. A p95 of a millisecond is the
    * machine's as much as the server's, and two cores that also carry the generator miss it in some runs.
    */
   readonly enforced: boolean;
@@ -29,7 +29,7 @@ export interface Gate {
 
 export interface Attempt {
   readonly value: number;
-  /** What it was made of, for whoever has to find out why. */
+  /** The figures behind it, for those who have to find out why. */
   readonly detail: string;
 }
 
@@ -57,7 +57,7 @@ const normalShare = 0.02;
 /** Ten times this load fills it. */
 const largeShare = 0.1;
 
-/** What was measured (3.4 to 8) and as much again; with one queue for all it is 50 and more. */
+/** The measured values (3.4 to 8) and as much again; with one queue for all it is 50 and more. */
 const floodedMultiple = 15;
 
 export const gates: readonly Gate[] = [
@@ -136,7 +136,7 @@ async function victimBesideFlood(product: Product, share: number): Promise<Attem
   const flooded = await underFlood(tail, product, victim, flood);
   const [before, after] = [alone.victim.latencyMs.p95, flooded.victim.latencyMs.p95];
   const detail = `${figure(before)} to ${figure(after)} ms at ${figure(ratePerSecond)}/s; flood sent ${figure(flooded.aggressor?.offeredPerSecond ?? 0)}/s`;
-  // What all can have is not kept from the large one.
+  // Service that all can have is not kept from the large one.
   const { okPerSecond: served = 0, refusedPerSecond: refused = 0 } = flooded.aggressor ?? {};
   const robbed = share === normalShare && refused > maxRefusedShare * (served + refused);
   return { value: robbed ? Number.NaN : after / before, detail: `${detail}, refused ${figure(refused)}/s` };

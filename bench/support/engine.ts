@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { KeyTypeName } from '../../src/algorithms/ids.ts';
 import type { EngineDescription } from '../../src/engine/engine.ts';
 
-/** What the process that runs the engine in a loop is asked for, as JSON on its command line. */
+/** The task of the process that runs the engine in a loop, as JSON on its command line. */
 export interface EngineTask {
   readonly engine: 'auto' | 'native' | 'openssl';
   readonly keyTypes: readonly KeyTypeName[];

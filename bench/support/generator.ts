@@ -27,7 +27,7 @@ export const nativeGenerator: Generator = {
   args: [],
 };
 
-/** Why the native generator cannot be used as it is, without building anything; undefined when it can. */
+/** The reason why the native generator cannot be used as it is, without building anything; undefined when it can. */
 export function nativeGeneratorProblem(): string | undefined {
   if (!existsSync(nativeGenerator.command))
     return 'the native generator is not built; npm run bench builds it';

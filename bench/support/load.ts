@@ -24,7 +24,7 @@ export async function runLoad(
 ): Promise<MeasuredLoad> {
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
-    // What slows or profiles a server is not for the generator.
+    // Options that slow or profile a server are not for the generator.
     env: { ...process.env, NODE_OPTIONS: '' },
   });
   // One that ends before it has read its plan is told of by its missing answer.

@@ -3,13 +3,13 @@ import type { Effort } from '../scenario.ts';
 import { type MeasuredLoad, runLoad } from './load.ts';
 import type { Target } from './target.ts';
 
-/** What came of one load on one server. */
+/** The outcome of one load on one server. */
 export interface Figures {
   readonly offeredPerSecond: number;
   readonly okPerSecond: number;
   readonly refusedPerSecond: number;
   readonly latencyMs: Quantiles;
-  /** How long refusals took. */
+  /** The time that refusals took. */
   readonly refusalMs: Quantiles;
   /** CPU of the whole server, and of the thread that talks HTTP, for each answer. */
   readonly cpuUs: number;

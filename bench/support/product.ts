@@ -47,7 +47,7 @@ const benchSettings = {
   KMS_SIGN_DEADLINE_MS: '2000',
 };
 
-/** How the service is changed for a comparison: see servers/tuned.ts. */
+/** Changes to the service for a comparison: see servers/tuned.ts. */
 export interface Policy {
   /** One FIFO for everybody instead of one for each tenant. */
   readonly oneQueue?: boolean;

@@ -17,7 +17,7 @@ export interface Target {
   stop(): Promise<void>;
 }
 
-/** What all servers of a comparison offer. */
+/** The algorithms that all servers of a comparison offer. */
 export type ComparedAlgorithm = 'ed25519' | 'ml-dsa-65';
 
 /** SubjectPublicKeyInfo up to the key itself (RFC 8410, RFC 9881). */
@@ -44,7 +44,7 @@ export function checkSignature(
     throw new Error('the server answers with something that is no signature of its key');
 }
 
-/** What a comparator prints in one line when it is ready. `keys` is empty where it answers without signing. */
+/** The line that a comparator prints when it is ready. `keys` is empty where it answers without signing. */
 export interface ComparatorReady {
   readonly port: number;
   readonly keys: Readonly<Partial<Record<ComparedAlgorithm, { kid: string; pubkey_b64: string }>>>;

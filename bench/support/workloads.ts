@@ -6,7 +6,7 @@ import { firstPayload, readKeyRequest, type SignAnswer, signRequests, verifyRequ
 export const workloadNames = ['ed25519', 'ml-dsa-65', 'ed25519+ml-dsa-65', 'rsa-2048', 'mix'] as const;
 export type WorkloadName = (typeof workloadNames)[number];
 
-/** What the mix stands for, in words. */
+/** The mix's meaning, in words. */
 export const mixMeaning = 'mix: of ten requests, seven sign (Ed25519), two verify, one reads a key';
 
 /** The requests of a workload, for one tenant of its own. */

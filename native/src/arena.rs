@@ -226,7 +226,7 @@ impl Slot {
     }
 }
 
-/// Where a slot is, for those that keep it beside its bytes.
+/// The place of a slot, for those that keep it beside its bytes.
 #[derive(Clone, Copy)]
 pub struct RawSlot {
     slab: u32,
@@ -274,7 +274,7 @@ pub fn configured_bytes() -> usize {
     *BYTES.get_or_init(|| DEFAULT_BYTES)
 }
 
-/// What is in use, without making the arena.
+/// The use of the arena, without making it.
 pub fn usage() -> Usage {
     match ARENA.get() {
         Some(Some(arena)) => arena.usage(),

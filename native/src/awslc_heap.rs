@@ -1,8 +1,9 @@
-//! Where aws-lc's objects live. It takes its allocator from the three functions below, which it knows as weak
-//! symbols (crypto/mem.c); within `in_arena` what it allocates is in the arena, otherwise in the ordinary heap.
+//! The heap of aws-lc's objects. It takes its allocator from the three functions below, which it knows as
+//! weak symbols (crypto/mem.c); within `in_arena` what it allocates is in the arena, otherwise in the
+//! ordinary heap.
 //!
-//! They may not call into aws-lc, so nothing is evicted here: what does not fit makes the operation fail, and it
-//! is tried again when there is room.
+//! They may not call into aws-lc, so nothing is evicted here: what does not fit makes the operation fail, and
+//! it is tried again when there is room.
 
 use crate::arena::{self, RawSlot, Slot};
 use crate::failure::Failure;

@@ -187,7 +187,7 @@ impl<'a> Batch<'a> {
         self.span(item, 1 + index)
     }
 
-    /// Where the only output stands, in the output area.
+    /// The place of the only output, in the output area.
     fn output_place(&self, item: &Item) -> Result<std::ops::Range<usize>, Status> {
         let place = range(self.place(item, 1 + item.inputs as usize)).ok_or(Status::BadInput)?;
         let start = place.start.checked_sub(self.table_bytes).ok_or(Status::BadInput)?;

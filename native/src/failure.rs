@@ -1,4 +1,4 @@
-//! What a control-plane function can refuse with, and the status words of a batch item.
+//! The refusals of a control-plane function, and the status words of a batch item.
 
 /// A refusal that JavaScript sees as an `Error` with this `code`. The message carries no input and no secret.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ mod evp;
 mod failure;
 mod hmac;
 mod keys;
-mod mac;
+mod lent;
 mod macs;
 mod mldsa;
 mod pages;
@@ -129,6 +129,16 @@ pub fn root_create_file(path: Unknown) -> Result<u32> {
 }
 
 #[napi(catch_unwind)]
+pub fn root_from_descriptor(descriptor: Unknown) -> Result<u32> {
+    Ok(root::from_descriptor(number(&descriptor)?)?)
+}
+
+#[napi(catch_unwind)]
+pub fn root_from_lent_page(fill: Unknown) -> Result<u32> {
+    scrubbed(|| root::from_lent_page(&fill))
+}
+
+#[napi(catch_unwind)]
 pub fn root_random() -> Result<u32> {
     scrubbed(root::random)
 }
@@ -163,17 +173,6 @@ pub fn import_key(
 }
 
 #[napi(catch_unwind)]
-pub fn mac(root: Unknown, purpose: Unknown, message: Unknown) -> Result<Uint8Array> {
-    let made = (|| {
-        let root = root::get(number(&root)?).ok_or_else(|| Failure::argument("no such root"))?;
-        mac::mac(&root, text(&purpose)?.as_bytes(), View::of(&message)?.bytes())
-    })();
-    // Neither HKDF nor HMAC reaches deeper.
-    stack::scrub(0x4000);
-    Ok(made?.to_vec().into())
-}
-
-#[napi(catch_unwind)]
 pub fn run(root: Unknown, request: Unknown, response: Unknown) -> Result<()> {
     let root = number(&root)?;
     let request = View::of(&request)?;
@@ -196,6 +195,14 @@ pub fn extract_mac_key(secret: Unknown, salt: Unknown) -> Result<u32> {
         let made = View::of(&salt).and_then(|salt| macs::extract(secret.bytes(), salt.bytes()));
         pages::wipe(secret.bytes_mut());
         made
+    })
+}
+
+#[napi(catch_unwind)]
+pub fn root_mac_key(root: Unknown, purpose: Unknown) -> Result<u32> {
+    scrubbed(|| {
+        let root = root::get(number(&root)?).ok_or_else(|| Failure::argument("no such root"))?;
+        macs::of_root(&root, text(&purpose)?.as_bytes())
     })
 }
 
@@ -268,7 +275,7 @@ pub fn forbid_core_dumps() -> bool {
     system::forbid_core_dumps()
 }
 
-/// What `generate` and `importKey` have in common.
+/// The common part of `generate` and `importKey`.
 struct SealRequest {
     root: std::sync::Arc<arena::Slot>,
     key_type: KeyType,

@@ -3,11 +3,11 @@
 
 use crate::arena::Slot;
 use crate::failure::Failure;
-use crate::{hmac, keys, pages};
+use crate::{hmac, keys, pages, seal};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub const MAC_BYTES: usize = 32;
-/// A process has one for capabilities and two for its audit log; sixty-four is a leak.
+/// A process has one for capabilities, one for its records and two for its audit log; sixty-four is a leak.
 const MAX_KEYS: usize = 64;
 
 struct MacKeys {
@@ -22,6 +22,13 @@ pub fn extract(secret: &[u8], salt: &[u8]) -> Result<u32, Failure> {
     let mut key = keys::alloc(MAC_BYTES)?;
     hmac(salt, secret, key.bytes_mut())?;
     add(key)
+}
+
+const ROOT_INFO: &[u8] = b"intaglio/mac/v1\0";
+
+/// HKDF-SHA-256 (RFC 5869) of a root key, without salt, info "intaglio/mac/v1\0" || purpose, 32 bytes; the result is the key.
+pub fn of_root(root: &Slot, purpose: &[u8]) -> Result<u32, Failure> {
+    add(seal::derive(root, ROOT_INFO, purpose)?)
 }
 
 /// HKDF-Extract of the MAC that `chain` gives: the key of another secret.

@@ -58,7 +58,7 @@ pub static ML_DSA_87: ParameterSet = ParameterSet {
     sign: sig::OQS_SIG_ml_dsa_87_sign,
 };
 
-/// Where liboqs' next bytes on this thread come from.
+/// The source of liboqs' next bytes on this thread.
 #[derive(Clone, Copy)]
 enum Source {
     Generator,
@@ -207,7 +207,7 @@ pub fn library_version() -> String {
     unsafe { CStr::from_ptr(OQS_version()) }.to_string_lossy().into_owned()
 }
 
-/// Whether liboqs chose its AVX2 code on this machine: the condition of its sig_ml_dsa_65.c.
+/// True if liboqs chose its AVX2 code on this machine: the condition of its sig_ml_dsa_65.c.
 pub fn uses_avx2() -> bool {
     if !cfg!(target_arch = "x86_64") {
         return false;

@@ -2,7 +2,7 @@
 
 use std::ptr::NonNull;
 
-/// What a forked child finds in place of the pages.
+/// The pages as a forked child finds them.
 #[derive(Clone, Copy)]
 pub enum InChild {
     /// Nothing is mapped there: keys do not travel.

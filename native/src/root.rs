@@ -1,15 +1,18 @@
-//! Root keys: from a file, into a new file, or in memory only. Known to JavaScript by a number.
+//! Root keys: from a file or a descriptor, into a new file, filled in by the caller, or in memory only. Known to JavaScript
+//! by a number.
 
 use crate::arena::Slot;
 use crate::failure::Failure;
 use crate::seal::KEY_BYTES;
-use crate::{drbg, keys};
+use crate::{drbg, keys, lent};
+use napi::bindgen_prelude::Unknown;
 use std::ffi::{CStr, CString};
 use std::io::{Error, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// A process has one root key, and for a while two when it is changed; sixty-four is a leak.
 const MAX_ROOTS: usize = 64;
@@ -85,6 +88,48 @@ pub fn from_file(path: &str) -> Result<u32, Failure> {
     add(key)
 }
 
+/// Longer than a service manager takes to write 32 bytes; a start that waits for ever says nothing.
+const DESCRIPTOR_WAIT: Duration = Duration::from_secs(10);
+
+/// Reads 32 bytes, and the end behind them, from a regular file or a pipe that was handed over open; closes it in any
+/// case. Whether others may have it counts only for a file that has a name.
+pub fn from_descriptor(descriptor: u32) -> Result<u32, Failure> {
+    let descriptor = i32::try_from(descriptor)
+        .ok()
+        .filter(|&descriptor| descriptor > libc::STDERR_FILENO)
+        .ok_or_else(|| Failure::argument("a descriptor from 3 on is expected"))?;
+    // SAFETY: asks for flags only; an open descriptor of this number is the caller's to give.
+    if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
+        return Err(Failure::new("ROOT_MISSING", "there is no open descriptor of this number"));
+    }
+    // SAFETY: it is open, and handed over with this call.
+    let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let stat = stat(&file).map_err(|error| io("cannot examine the descriptor", &error))?;
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG if stat.st_nlink > 0 && stat.st_mode & 0o007 != 0 => {
+            return Err(Failure::new("ROOT_PERMISSIONS", "the root key file is open to others"));
+        }
+        libc::S_IFREG | libc::S_IFIFO => {}
+        _ => return Err(Failure::new("ROOT_NOT_REGULAR", "the descriptor is neither a file nor a pipe")),
+    }
+    let mut key = keys::alloc(KEY_BYTES)?;
+    let until = Instant::now() + DESCRIPTOR_WAIT;
+    match read_whole(key.bytes_mut(), |out| read_until(&file, out, until)) {
+        Ok(true) => add(key),
+        Ok(false) => Err(Failure::new("ROOT_LENGTH", "the descriptor does not give exactly 32 bytes")),
+        Err(error) => Err(io("cannot read the root key from its descriptor", &error)),
+    }
+}
+
+/// `fill` writes the 32 bytes into memory of the arena, which is taken back before this returns.
+pub fn from_lent_page(fill: &Unknown) -> Result<u32, Failure> {
+    let key = lent::lend(keys::alloc(KEY_BYTES)?, fill)?;
+    if key.bytes().iter().all(|&byte| byte == 0) {
+        return Err(Failure::new("ROOT_LENGTH", "the page was not filled"));
+    }
+    add(key)
+}
+
 /// Makes a new root key file (mode 0600), durable when this returns. Never overwrites one.
 pub fn create_file(path: &str) -> Result<u32, Failure> {
     let directory = match Path::new(path).parent() {
@@ -150,16 +195,42 @@ fn stat(file: &OwnedFd) -> Result<libc::stat, Error> {
     }
 }
 
-/// Fills `out`; false if the file ends before, or goes on after.
 fn read_exactly(file: &OwnedFd, out: &mut [u8]) -> Result<bool, Error> {
+    read_whole(out, |out| read_some(file, out))
+}
+
+/// Fills `out`; false if the input ends before, or goes on after.
+fn read_whole(
+    out: &mut [u8],
+    mut read: impl FnMut(&mut [u8]) -> Result<usize, Error>,
+) -> Result<bool, Error> {
     let mut done = 0;
     while done < out.len() {
-        match read_some(file, &mut out[done..])? {
+        match read(&mut out[done..])? {
             0 => return Ok(false),
             got => done += got,
         }
     }
-    Ok(read_some(file, &mut [0])? == 0)
+    Ok(read(&mut [0])? == 0)
+}
+
+/// Waits for what a pipe brings, at most until then.
+fn read_until(file: &OwnedFd, out: &mut [u8], until: Instant) -> Result<usize, Error> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).as_millis() as i32;
+        let mut waiting = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid entry.
+        match unsafe { libc::poll(&mut waiting, 1, left) } {
+            0 => return Err(ErrorKind::TimedOut.into()),
+            1.. => return read_some(file, out),
+            _ => {
+                let error = Error::last_os_error();
+                if error.kind() != ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }
 
 fn read_some(file: &OwnedFd, out: &mut [u8]) -> Result<usize, Error> {

@@ -1,4 +1,4 @@
-//! What the engine can do: the key types with their making and opening, the schemes with one entry each.
+//! The engine's abilities: the key types with their making and opening, the schemes with one entry each.
 
 use crate::arena::Slot;
 use crate::drbg;
@@ -188,8 +188,8 @@ pub enum Operations {
 /// One way to use keys.
 pub struct Scheme {
     id: u32,
-    /// How far the library's stack frames reach below ours, rounded up; what is cleared afterwards. Measured
-    /// by the tests in src/stack.rs.
+    /// The reach of the library's stack frames below ours, rounded up; so much is cleared afterwards.
+    /// Measured by the tests in src/stack.rs.
     pub stack_bytes: usize,
     pub operations: Operations,
 }

@@ -23,7 +23,7 @@ const INFO_PREFIX: &[u8] = b"intaglio/seal/v1\0";
 /// Of the root key, and of the AEAD key made from it.
 pub const KEY_BYTES: usize = 32;
 
-/// What a sign item carries: `u16le tenantLen | tenant | u16le aadLen | aad | sealed blob`.
+/// The key of a sign item: `u16le tenantLen | tenant | u16le aadLen | aad | sealed blob`.
 struct Opening<'a> {
     tenant: &'a [u8],
     aad: &'a [u8],

@@ -91,7 +91,7 @@ mod tests {
         black_box(&mut frame).as_ptr() as usize
     }
 
-    /// How many bytes of the stack below this function `work` wrote to.
+    /// The number of bytes of the stack below this function that `work` wrote to.
     #[inline(never)]
     fn depth(work: impl FnOnce()) -> usize {
         let lowest = paint();

@@ -1,6 +1,6 @@
 //! Two system calls that Node has no function for.
 
-/// Whether the kernel counts its clock as disciplined by a time service (adjtimex(2)). None where it does not
+/// True if the kernel counts its clock as disciplined by a time service (adjtimex(2)). None where it does not
 /// say: containers may forbid the call.
 pub fn clock_synchronised() -> Option<bool> {
     // SAFETY: all zeros is a valid timex; modes 0 only reads.

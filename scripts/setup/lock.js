@@ -28,7 +28,7 @@ function isAlive(pid) {
 }
 
 /**
- * Whether a living process holds the lock.
+ * True if a living process holds the lock.
  * @param {string} path
  */
 export function isLocked(path) {

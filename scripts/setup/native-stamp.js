@@ -1,4 +1,4 @@
-/** What the native engine was built from, and whether a build is due. */
+/** The sources that the native engine was built from, and whether a build is due. */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -11,7 +11,7 @@ import { replaceFile } from './uws.js';
 /** @typedef {import('./native-stamp.js').Toolchain} Toolchain */
 /** @typedef {import('./native-stamp.js').Stamp} Stamp */
 
-/** What a build needs besides Rust, how to tell that it is there, and the Debian package that brings it. */
+/** The needs of a build besides Rust, the sign that each is there, and the Debian package that brings it. */
 const buildTools = [
   { name: 'cmake', debian: 'cmake', present: () => findProgram('cmake') !== undefined },
   { name: 'make', debian: 'make', present: () => findProgram('make') !== undefined },

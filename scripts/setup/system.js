@@ -1,4 +1,4 @@
-/** What the machine has: programs on PATH, libclang, Debian's package manager. */
+/** The machine's equipment: programs on PATH, libclang, Debian's package manager. */
 import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { runStep } from './run.js';
@@ -45,7 +45,7 @@ export function hasLibclang() {
   return folders.some((folder) => holds(folder, /^libclang(-[\d.]+)?\.so(\.[\d.]+)?$/));
 }
 
-/** Whether Debian packages may be installed without asking: as root, unless INTAGLIO_NO_APT=1. */
+/** True if Debian packages may be installed without asking: as root, unless INTAGLIO_NO_APT=1. */
 export function mayInstall() {
   return (
     process.getuid?.() === 0 && process.env.INTAGLIO_NO_APT !== '1' && findProgram('apt-get') !== undefined

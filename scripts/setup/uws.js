@@ -35,7 +35,7 @@ export const pinned = {
   },
 };
 
-/** What the library asks for as it ships, and what the retargeted copy asks for (`arc4random`). */
+/** The version that the library asks for as it ships, and the one that the retargeted copy asks for (`arc4random`). */
 const shippedNeeds = '2.38';
 const retargetedNeeds = '2.36';
 
@@ -119,7 +119,7 @@ export function replaceFile(path, bytes) {
 }
 
 /**
- * What is to be done with the installed library; undefined on a platform without a pinned one.
+ * The work to be done on the installed library; undefined on a platform without a pinned one.
  * @param {string} root the checkout
  */
 export function planInstalled(root) {

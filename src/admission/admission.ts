@@ -13,7 +13,7 @@ export interface AdmissionOptions {
   }[];
   /** Signatures by one key. */
   readonly keyUses: readonly RateWindow[];
-  /** What a call may take when its caller does not say, in milliseconds. */
+  /** The time that a call may take if its caller does not say, in milliseconds. */
   readonly defaultDeadlineMs: number;
   /** The same for a call with many items. */
   readonly batchDeadlineMs: number;
@@ -25,8 +25,8 @@ export interface AdmissionOptions {
 const maxNames = 65_536;
 
 /**
- * What is left of a deadline for waiting and for the signature: its record and its answer, and a worker that others' threads
- * interrupt, took up to 2 ms more under overload (p99), which short deadlines cannot spare.
+ * The part of a deadline that is left for waiting and for the signature. Its record and its answer, and a worker that others'
+ * threads interrupt, took up to 2 ms more under overload (p99), which short deadlines cannot spare.
  */
 export function signedWithinMs(deadlineMs: number): number {
   return deadlineMs - Math.min(2, deadlineMs / 5);

@@ -18,9 +18,9 @@ const signingMs = 3_600_000;
 const bytesPerRecord = 512;
 /** The rate is that of the last ten seconds, as the log's own. */
 const rateMemoryMs = 10_000;
-/** Whoever made most is stopped while others have half as much again before them. */
+/** The tenant that made most is stopped while others have half as much again before them. */
 const firstShare = 1.5;
-/** What was made is forgotten after a minute. */
+/** Keys that were made are forgotten after a minute. */
 const retryMs = 60_000;
 
 const noRoom = refuse('StoreUnavailable', 'too little room on the disk for new keys', retryMs);
@@ -59,7 +59,7 @@ export class KeyRoom {
     this.#made = 0;
   }
 
-  /** Why no key of this tenant may be made now. */
+  /** The reason why no key of this tenant may be made now. */
   refusal(tenant: string): Refused | undefined {
     const { freeBytes, clock } = this.#parts;
     const { store, log } = freeBytes();

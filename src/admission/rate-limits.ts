@@ -65,7 +65,7 @@ export class RateLimits {
     return 0;
   }
 
-  /** Whether no use is left now; takes nothing. */
+  /** True if no use is left now; takes nothing. */
   exhausted(name: string, nowMs: number): boolean {
     if (this.unlimited || !(this.#recent.has(name) || this.#older.has(name))) return false;
     const { buckets } = this.#entry(name, nowMs);

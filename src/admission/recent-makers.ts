@@ -3,7 +3,7 @@ const sliceMs = 5_000;
 /** Tenants at a time, about 100 bytes for each slice; whoever comes beyond that made few. */
 const maxNames = 1_024;
 
-/** Who made how many new keys in the last minute, to within five seconds. Time is handed in. */
+/** The number of new keys that each tenant made in the last minute, to within five seconds. Time is handed in. */
 export class RecentMakers {
   readonly #totals = new Map<string, number>();
   readonly #slices: Map<string, number>[] = Array.from({ length: slices }, () => new Map());
@@ -18,7 +18,7 @@ export class RecentMakers {
     slice.set(tenant, (slice.get(tenant) ?? 0) + 1);
   }
 
-  /** Who made most; of several the one who began first. Undefined where nobody made any. */
+  /** The tenant that made most; of several the one that began first. Undefined where nobody made any. */
   most(nowMs: number): string | undefined {
     this.#forget(nowMs);
     let most: string | undefined;

@@ -15,14 +15,14 @@ export interface SchemeEntry {
 /** One key pair, or one secret key. A hybrid algorithm has several under one kid. */
 export interface Component {
   readonly keyType: KeyType;
-  /** What this key can do; the first is the default. Never empty. */
+  /** The schemes that this key can be used with; the first is the default. Never empty. */
   readonly schemes: readonly [SchemeEntry, ...SchemeEntry[]];
   /**
    * DER of SubjectPublicKeyInfo (RFC 5280) before the raw public key; empty where the raw form is SPKI already. Undefined:
    * the key is secret and has no public part.
    */
   readonly spkiPrefix: Uint8Array | undefined;
-  /** Whether it withstands a quantum computer; hybrid modes ask for it. */
+  /** True if it withstands a quantum computer; hybrid modes ask for it. */
   readonly postQuantum: boolean;
 }
 

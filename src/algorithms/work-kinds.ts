@@ -1,6 +1,6 @@
 /**
- * What can be asked of a key, one row each: everything that differs between kinds for limits, the audit log, the queue and
- * the choice of a version stands here, so that none of these can forget one.
+ * The kinds of work that can be asked of a key, one row each. Everything that differs between kinds for limits, the audit log,
+ * the queue and the choice of a version stands here, so that none of these can forget one.
  */
 interface WorkKindFacts {
   /** Calls of one tenant take turns by class: see queue/scheduler.ts. */
@@ -46,7 +46,7 @@ export const usagesOf = {
 
 export type AlgorithmKind = keyof typeof usagesOf;
 
-/** Whether versions that are not current any more still use their secret key. */
+/** True if versions that are not current any more still use their secret key. */
 export function oldVersionsUseSecret(kind: AlgorithmKind): boolean {
   return usagesOf[kind].some((usage) => workKinds[usage].usesSecret && !workKinds[usage].currentOnly);
 }

@@ -12,7 +12,7 @@ import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 
 /** The attestation keys of the store as signers of a log's checkpoints. */
 export function rotatingKeys(stored: AttestationKeyStore, lane: CryptoDispatch): RotatingKeys {
-  // What a signature costs is learnt for each key.
+  // The cost of a signature is learnt for each key.
   const signing = new WeakMap<AttestationKey, NoteSigner['sign']>();
   const sign = (key: AttestationKey): NoteSigner['sign'] => {
     const known = signing.get(key) ?? signWith(lane, key, systemClock);

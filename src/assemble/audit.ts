@@ -22,7 +22,7 @@ import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-fi
 import type { SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { AttestationKeyStore } from '../custody/attestation-keys.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RecordMac } from '../keys/authenticity.ts';
@@ -54,7 +54,7 @@ export async function openAudit(
     readonly mac: RecordMac;
     readonly lane: CryptoDispatch;
     readonly health: Health;
-    /** Whether the system keeps its clock by others; undefined where it cannot be asked. */
+    /** True if the system takes its time from others; undefined where it cannot be asked. */
     readonly clockSynchronised: () => boolean | undefined;
   },
 ): Promise<OpenedAudit> {

@@ -1,15 +1,20 @@
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
+import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { Custodies, Home } from '../custody/custody.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
+import { createSoftwareCustody } from '../custody/software/index.ts';
 import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
+import { createHomeLane } from '../dispatch/home-lane.ts';
 import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { Health } from '../observe/health.ts';
 import { createLoadMonitor } from '../observe/load.ts';
 import type { Logger } from '../observe/log.ts';
@@ -17,7 +22,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
 
-/** What benches change in order to compare; the service itself runs with the defaults. */
+/** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {
   /**
    * Cost of one job, in microseconds: the thread hop costs 40 to 60 on both sides together, a sixth of this, and nobody
@@ -37,7 +42,7 @@ export interface Tuning {
    * worker 20, and the caller 100 us of waiting; reading one request takes as long as two of the signatures.
    */
   readonly runHereUpToUs: number;
-  /** Whose turn a tenant's calls are counted to. */
+  /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
 }
 
@@ -95,9 +100,11 @@ export async function startCryptography(
   { engine, options }: ChosenEngine,
   root: OpenedRoot['root'],
   { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
+  otherHomes: readonly Home[] = [],
 ) {
+  requireOwnNames(otherHomes);
   const { queueOf, ...shape } = tuning;
-  const { jobBudgetUs } = shape;
+  const { jobBudgetUs, jobMaxCalls } = shape;
   const { queueTargetMs } = config;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
@@ -148,10 +155,27 @@ export async function startCryptography(
     },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },
   );
+  const custodies: Custodies = new Map(
+    [
+      createSoftwareCustody({ lane: generation, clock: systemClock }),
+      ...otherHomes.map((home) => home.custody),
+    ].map((custody) => [custody.backend, custody]),
+  );
+  const laneOfHome = new Map(
+    otherHomes.map(({ custody, carrier }) => [
+      custody.backend,
+      createHomeLane(
+        { ...limits, deadlineMs: config.signDeadlineMs, jobBudgetUs, jobMaxCalls },
+        { carrier, clock: systemClock, weightOf: (tenant) => weightOf(config, tenant), observer },
+      ),
+    ]),
+  );
+  const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
+  const allLanes = [...cryptoLanes, generation];
   const load = createLoadMonitor(metrics, () => ({
-    waiting_calls: lanes.quick.waitingCalls + lanes.slow.waitingCalls,
-    waiting_cost_us: Math.round(lanes.quick.waitingCostUs + lanes.slow.waitingCostUs),
-    active_tenants: Math.max(lanes.quick.activeTenants, lanes.slow.activeTenants),
+    waiting_calls: sum(cryptoLanes, (lane) => lane.waitingCalls),
+    waiting_cost_us: Math.round(sum(cryptoLanes, (lane) => lane.waitingCostUs)),
+    active_tenants: Math.max(...cryptoLanes.map((lane) => lane.activeTenants)),
   }));
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
   if (!engine.stats().memoryLocked) {
@@ -160,22 +184,42 @@ export async function startCryptography(
     );
   }
   return {
-    generation,
     description: engine.description,
     load,
-    /** Whose turn a tenant's calls are counted to. */
-    lane: createCryptoDispatch(lanes, queueOf),
-    waitingCalls: () => lanes.quick.waitingCalls + lanes.slow.waitingCalls + generation.waitingCalls,
+    /** The name of the turn to which a tenant's calls are counted. */
+    lane: createCryptoDispatch(
+      lanes,
+      queueOf,
+      new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
+    ),
+    custodies,
+    waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);
+      for (const home of otherHomes) home.forget(keyNumber);
     },
     async stop() {
-      await Promise.all([lanes.quick.drained(), lanes.slow.drained(), generation.drained()]);
-      await Promise.all(pools.map((pool) => pool.close()));
+      await Promise.all(allLanes.map((lane) => lane.drained()));
+      await Promise.all([...pools, ...otherHomes].map((part) => part.close()));
       load.stop();
     },
   };
+}
+
+/** Records name a home: two of one name would each be given the other's keys, and another grammar could not be read. */
+function requireOwnNames(homes: readonly Home[]): void {
+  const names = new Set([softwareBackend]);
+  for (const { custody } of homes) {
+    if (!isName(custody.backend)) throw new StartError(`${custody.backend} is no name for a backend`);
+    if (names.has(custody.backend))
+      throw new StartError(`there are two backends of the name ${custody.backend}`);
+    names.add(custody.backend);
+  }
+}
+
+function sum<T>(all: readonly T[], numberOf: (one: T) => number): number {
+  return all.reduce((total, one) => total + numberOf(one), 0);
 }
 
 export type Cryptography = Awaited<ReturnType<typeof startCryptography>>;

@@ -20,7 +20,7 @@ export async function recordFoundKeys(
   parts: { readonly store: Store; readonly mac: RecordMac; readonly trail: AuditTrail },
   signal: AbortSignal,
 ): Promise<boolean> {
-  // Whoever asks for a key whose record is not authentic is told of it.
+  // A caller that asks for a key whose record is not authentic is told of it.
   const records = new KeyRecords(parts.store, parts.mac, () => {});
   await walk(parts.store, headKey(''), signal, async (entries) => {
     const events: AuditEvent[] = [];

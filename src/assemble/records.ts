@@ -4,7 +4,7 @@ import type { AuditTrail } from '../audit/trail.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/file.ts';
+import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type RecordMac, recordMacPurpose } from '../keys/authenticity.ts';
@@ -29,7 +29,7 @@ export async function openRecords(
   log: Logger,
   { engine, root, store }: { engine: Engine; root: OpenedRoot['root']; store: Store },
 ): Promise<OpenedRecords> {
-  const mac: RecordMac = (message) => engine.mac(root, recordMacPurpose, message);
+  const { mac } = engine.macKey(engine.rootMacKey(root, recordMacPurpose));
   const mark = store.durable ? join(config.dataDir, markName) : undefined;
   const wasAuthenticated = mark !== undefined && existsSync(mark);
   const { taken, refused, unrecorded } = await adoptRecords({ engine, root, store, mac, wasAuthenticated });

@@ -1,15 +1,15 @@
 import type { Result } from '../core/result.ts';
 
 /**
- * What an answer waits for. `memory`: the record is queued; survives nothing. `written`: write(2) and the HEAD that
- * counts it; survives the end of the process. `synced`: fdatasync; survives a power loss. `witnessed`: a checkpoint
- * that holds it is cosigned; survives the loss or the restoration of the whole machine.
+ * The event that an answer waits for. `memory`: the record is queued; survives nothing. `written`: write(2) and the HEAD that
+ * counts it; survives the end of the process. `synced`: fdatasync; survives a power loss. `witnessed`: a checkpoint that holds
+ * it is cosigned; survives the loss or the restoration of the whole machine.
  */
 export type Durability = 'memory' | 'written' | 'synced' | 'witnessed';
 
 /** One use of a key, or one change of it, as the caller of the log knows it. All texts without control characters. */
 export interface AuditEvent {
-  /** Who: a pseudonymous subject, at most 512 characters. */
+  /** The caller: a pseudonymous subject, at most 512 characters. */
   readonly actor: string;
   readonly alg: string;
   /**
@@ -80,16 +80,16 @@ export interface AuditStats {
   readonly checkpoints: number;
   readonly checkpointFailures: number;
   readonly integrityFailures: number;
-  /** How far the clock is behind the last record; 0 where it is not. */
+  /** The clock's distance behind the last record; 0 where it is not behind. */
   readonly clockBehindMs: number;
 }
 
-/** What an operator with the consent of another signs off before the log goes on after an integrity failure. */
+/** The statement by which an operator, with the consent of another, lets the log go on after an integrity failure. */
 export interface Acceptance {
   readonly reason: string;
   /** At least two, all different. */
   readonly approvers: readonly string[];
-  /** What was done without records since the failure, for the record that begins the epoch. */
+  /** Totals of the acts without records since the failure, for the record that begins the epoch. */
   readonly sideLog?: Readonly<Record<string, string | number>>;
 }
 
@@ -99,7 +99,7 @@ export interface Acceptance {
  */
 export interface AuditLog {
   readonly state: AuditState;
-  /** Why the state is not `ready`, in words for the operator. */
+  /** The reason, in words for the operator, if the state is not `ready`. */
   readonly reason: string | undefined;
   /** Room for `count` records (2,048 in all, of at most 4 KiB each), or no: refuse with 429 if `state` is ready, else 503. */
   reserve(count: number): boolean;
@@ -118,7 +118,7 @@ export interface AuditLog {
   durableLagMs(): number;
   stats(): AuditStats;
   checkpoint(): PublishedCheckpoint | undefined;
-  /** Where the files of the current epoch lie, for a LogReader. */
+  /** The directory with the files of the current epoch, for a LogReader. */
   readonly directory: string;
   /** Only in `integrity_failed`: starts the next epoch under a new origin, whose first record names the old one's end. */
   accept(acceptance: Acceptance): Promise<Result<void>>;

@@ -48,7 +48,7 @@ export const defaultLogOptions: LogOptions = {
   scrubPauseMs: 20,
 };
 
-/** What the log's thread is given when it starts. */
+/** The data with which the log's thread starts. */
 export interface ServiceData {
   /** The audit directory; each epoch has one in it. */
   readonly directory: string;
@@ -60,15 +60,15 @@ export interface ServiceData {
   readonly inputHash: InputHashOptions;
   readonly options: LogOptions;
   readonly statistics: SharedArrayBuffer;
-  /** Whether there is a key store that keeps an anchor. */
+  /** True if there is a key store that keeps an anchor. */
   readonly anchored: boolean;
-  /** Whether the changes of that store's keys are on the log. */
+  /** True if the changes of that store's keys are on the log. */
   readonly keysLogged: boolean;
-  /** Whether witnesses are asked what they hold. */
+  /** True if witnesses are asked for the checkpoints that they hold. */
   readonly witnessed: boolean;
 }
 
-/** Where the numbers lie in the shared statistics, as doubles. */
+/** The places of the numbers in the shared statistics, as doubles. */
 export const statistic = {
   size: 0,
   durableSize: 1,
@@ -103,7 +103,7 @@ export function monotonicMs(): number {
   return beganAtMs + performance.now();
 }
 
-/** What the log's thread needs of the main thread, where keys, store and network are. */
+/** A question of the log's thread to the main thread, where keys, store and network are. */
 export type Question =
   | { readonly of: 'identity'; readonly origin: string }
   | { readonly of: 'keys'; readonly after: string | undefined }
@@ -164,8 +164,8 @@ export type ToService =
 
 export type FromService =
   /**
-   * What was written: index and sequence number of each event, in the order in which they were sent. Bare, as this message
-   * comes with nearly every record.
+   * Index and sequence number of each event that was written, in the order in which they were sent. Bare, as this message comes
+   * with nearly every record.
    */
   | readonly number[]
   | { readonly kind: 'durable'; readonly size: number }

@@ -1,7 +1,8 @@
+import type { Peer } from '../core/peer.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 
-/** What a capability's conditions may depend on, as facts of one request. */
+/** The facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
 export interface RequestFacts {
   /** UTC, milliseconds since 1970. */
   readonly utcMs: number;
@@ -10,11 +11,17 @@ export interface RequestFacts {
    * flood of bad ones. Absent: always.
    */
   readonly mayVerify?: () => boolean;
+  /** Asked only by capabilities that are bound to a connection. */
+  readonly peer?: () => Peer;
+  readonly bodyBytes?: number;
+  /** X-KMS-Discharge as it came. */
+  readonly discharges?: string | undefined;
 }
 
 /**
  * Says who is calling. On the hot path: synchronous, never throws, and about a microsecond for a token seen before.
- * Refuses with Unauthenticated. Conditions that depend on time or on the request are evaluated at every call.
+ * Refuses with Unauthenticated; with RateLimited or TooLarge where the capability itself sets the limit. Conditions that
+ * depend on time or on the request are evaluated at every call.
  */
 export interface Authenticator {
   authenticate(token: string, request: RequestFacts): Result<Caller>;

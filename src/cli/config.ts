@@ -49,8 +49,8 @@ function textOf(name: FieldName, settings: Settings): string {
 function fileText(settings: Settings): string {
   const members: Record<string, unknown> = {};
   for (const name of fieldNames) {
-    // Amnesia mode has no root key file and refuses one.
-    if (name === 'rootKeyFile' && settings.config.amnesia) continue;
+    // Amnesia mode has no root key file and refuses one, as a descriptor does.
+    if (name === 'rootKeyFile' && (settings.config.amnesia || settings.config.rootKeyFd !== 0)) continue;
     const value = settings.config[name];
     // A list of algorithms is a list in JSON too; other settings with a form of their own are their text.
     const plain = typeof value !== 'object' || name === 'allowedAlgs';

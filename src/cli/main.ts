@@ -10,8 +10,8 @@ refuseInspectorBySignal();
 // heap, so this is for the threads to come, which need less: each saves up to 28 MiB.
 setFlagsFromString('--min-semi-space-size=1');
 
-// What V8 makes of the sources is kept for the next start. Not in the system's directory for temporary files, where
-// others could leave code for us to run: beside the packages, which whoever installed them owns.
+// V8's compiled form of the sources is kept for the next start. Not in the system's directory for temporary files, where others
+// could leave code for us to run. It lies beside the packages, which belong to the user who installed them.
 enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url)));
 
 // Only what is imported from here on comes from the cache.

@@ -4,6 +4,7 @@ import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
+import { healthCommand } from './health.ts';
 import { serveCommand } from './serve.ts';
 import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
@@ -13,6 +14,7 @@ const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
   .version(manifest.version, '--version', 'print the version')
   .addCommand(serveCommand())
+  .addCommand(healthCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())

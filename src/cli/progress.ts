@@ -2,7 +2,7 @@
 const terminalMs = 200;
 const fileMs = 5_000;
 
-/** How far a long command is, on standard error. */
+/** The progress of a long command, on standard error. */
 export class Progress {
   readonly #doing: string;
   readonly #unit: string;

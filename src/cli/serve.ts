@@ -4,6 +4,7 @@ import type { Service } from '../main.ts';
 import { createLog } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
+import { notifyManager } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
 import { settingsOrFail } from './settings.ts';
 
@@ -36,9 +37,12 @@ async function serve(flags: readonly string[]): Promise<void> {
   }
   process.stderr.write(firstSteps(service));
   log.info({ url: service.url, engine: service.engine.name, pid: process.pid }, 'listening');
+  const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
+  notifyManager(['READY=1', `STATUS=serves ${service.url}`], untold);
 
   const stop = (signal: NodeJS.Signals | 'npm is gone') => {
     log.info({ signal }, 'stopping');
+    notifyManager(['STOPPING=1'], untold);
     void service.stop().then(() => {
       log.info('stopped');
       // Everything is closed; a handle that a library left open must not keep the process.

@@ -1,8 +1,8 @@
 import { Command } from 'commander';
-import { parseUtc } from '../auth/macaroon/caveats.ts';
 import { maxTokenCharacters } from '../auth/macaroon/encoding.ts';
 import { attenuateToken, inspectToken, mintToken } from '../auth/macaroon/mint.ts';
 import { readMacaroonKey } from '../auth/macaroon/root-key.ts';
+import { parseUtc } from '../auth/macaroon/values.ts';
 import { nearest } from '../config/nearest.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
@@ -65,7 +65,9 @@ Examples:
             : []),
         );
       }
-      printToken(mintToken({ rootKey: key.rootKey, tenant, scopes: granted, ...times }));
+      printToken(
+        mintToken({ rootKey: key.rootKey, rootKeyId: key.rootKeyId, tenant, scopes: granted, ...times }),
+      );
     });
 }
 

@@ -12,7 +12,7 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 
-/** What a default may depend on: the machine, and settings that are settled before all others. */
+/** The facts that a default may depend on: the machine, and settings that are settled before all others. */
 export interface DefaultFacts {
   /** Processors that this process may use. */
   readonly cores: number;
@@ -28,7 +28,7 @@ export interface Field<T> {
   /** As documented; equal to `standard` unless that depends on the machine or on other settings. */
   readonly standardText: string;
   readonly standard: (facts: DefaultFacts) => T;
-  /** What it does, its unit where the name has none, and the reason for the default. One paragraph. */
+  /** The setting's effect, its unit where the name has none, and the reason for the default. One paragraph. */
   readonly meaning: string;
 }
 
@@ -90,6 +90,12 @@ export const fields = {
     path,
     { text: '<data dir>/root.key', from: ({ dataDir }) => `${dataDir}/root.key` },
     'The file with the 32 byte key under which all private keys are sealed, mode 0600. Made at first start. Whoever has it and the store has every key; keep a copy elsewhere, because without it every key is lost. Not used in amnesia mode.',
+  ),
+  rootKeyFd: field(
+    'KMS_ROOT_KEY_FD',
+    integer(0, 1_023),
+    0,
+    'An open descriptor, from 3 on, that gives the root key in place of a file: 32 bytes and the end, from a file or a pipe. It is read once at the start and closed, so the key need not have a place on disk. 0 reads KMS_ROOT_KEY_FILE. npm hands no descriptors on: start `node src/cli/main.ts serve` itself.',
   ),
   maxPayloadBytes: field(
     'KMS_MAX_PAYLOAD',

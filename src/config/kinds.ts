@@ -3,7 +3,7 @@
  * booleans and lists that a JSON file may hold; undefined means that the value is not acceptable.
  */
 export interface Kind<T> {
-  /** What is accepted, as it stands in help texts and in refusals. */
+  /** The accepted values, in the words of help texts and refusals. */
   readonly accepts: string;
   parse(given: unknown): T | undefined;
   /** The text that parses to the same value. */

@@ -12,7 +12,7 @@ import { nearest } from './nearest.ts';
 
 export type { Config } from './fields.ts';
 
-/** Where settings come from, and what they are checked against. All of it is handed in, so nothing global is read. */
+/** The sources of settings, and the facts that they are checked against. All of it is handed in, so nothing global is read. */
 export interface ConfigSources {
   /** Flags only, without the program and a command's name: `--bind 127.0.0.1:0 --amnesia`. */
   readonly argv: readonly string[];
@@ -41,7 +41,7 @@ export type LoadedConfig =
 
 interface Given {
   readonly origin: Origin;
-  /** How the operator wrote the setting: `--bind`, `KMS_BIND`, `bind in the file`. */
+  /** The operator's spelling of the setting: `--bind`, `KMS_BIND`, `bind in the file`. */
   readonly as: string;
   readonly value: unknown;
 }
@@ -104,7 +104,7 @@ function readFlags(argv: readonly string[], problems: string[]): { layer: Layer;
     let value: string | undefined = rest.length > 0 ? rest.join('=') : undefined;
     if (value === undefined && argv[index + 1]?.startsWith('--') === false) value = argv[++index];
     if (name === undefined && flag !== '--config') {
-      // What is no flag may be a value, and values are not repeated.
+      // An argument that is no flag may be a value, and values are not repeated.
       const what = flag.startsWith('--') ? `unknown flag ${flag}` : 'an argument that is no flag';
       problems.push(`${what}${didYouMean(flag, [...byFlag.keys(), '--config'])}`);
       continue;
@@ -152,8 +152,8 @@ function readVariables(
 }
 
 /**
- * What Kubernetes sets in each container for a Service called `kms` or `kms-…`, in the forms of Docker's links, by the end of
- * its name.
+ * The variables that Kubernetes sets in each container for a Service called `kms` or `kms-…`, in the forms of Docker's links,
+ * by the end of their names.
  */
 const injectedForms: readonly (readonly [name: RegExp, value: RegExp])[] = [
   [/_SERVICE_HOST$/, /^[0-9a-fA-F.:]{2,45}$/],
@@ -164,7 +164,7 @@ const injectedForms: readonly (readonly [name: RegExp, value: RegExp])[] = [
   [/_PORT_\d{1,5}_(TCP|UDP|SCTP)_ADDR$/, /^[0-9a-fA-F.:]{2,45}$/],
 ];
 
-/** Whether Kubernetes and not the operator set it: name and value have exactly such a form. */
+/** True if Kubernetes and not the operator set it: name and value have exactly such a form. */
 function isInjected(variable: string, value: string): boolean {
   return injectedForms.some(([name, form]) => name.test(variable) && form.test(value));
 }
@@ -229,6 +229,14 @@ function findContradictions(
   }
   if (config.amnesia && origins.rootKeyFile !== 'default') {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
+  }
+  if (config.rootKeyFd !== 0) {
+    if (config.rootKeyFd < 3)
+      problems.push('KMS_ROOT_KEY_FD must be 3 or more: 1 and 2 are the output, and 0 is none');
+    if (config.amnesia)
+      problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FD must not be set');
+    if (origins.rootKeyFile !== 'default')
+      problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
   }
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');

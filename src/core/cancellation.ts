@@ -1,7 +1,7 @@
 /** Tells whoever works for a caller that the caller has gone. One per request; plain and cheap, unlike an AbortSignal. */
 export interface Cancellation {
   cancelled: boolean;
-  /** What is held for the caller at the moment, if anything: set by whoever holds it, taken away when it is done. */
+  /** The thing that is held for the caller at the moment, if any: set by its holder, taken away when it is done. */
   held: Held | undefined;
 }
 

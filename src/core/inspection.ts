@@ -13,7 +13,10 @@ export function refuseInspectorBySignal(): void {
   process.on('SIGUSR1', () => {});
 }
 
-/** Why this process may not hold secrets: somebody can look into its memory, or could on a signal. Undefined: nobody can. */
+/**
+ * The reason why this process may not hold secrets: somebody can look into its memory, or could on a signal. Undefined: nobody
+ * can.
+ */
 export function inspectedBy(): string | undefined {
   // Node takes an underscore for a hyphen, and quotes and backslashes away from NODE_OPTIONS.
   const options = (process.env.NODE_OPTIONS ?? '').replace(/["\\]/g, '');

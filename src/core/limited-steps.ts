@@ -1,4 +1,4 @@
-/** What a step of a stop came to. */
+/** A step of a stop that did not end well. */
 export type StepProblem =
   | { readonly step: string; readonly kind: 'late' }
   | { readonly step: string; readonly kind: 'failed'; readonly cause: unknown };

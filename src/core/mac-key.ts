@@ -23,7 +23,7 @@ const blockBytes = 64;
 /** Longer messages are rare (a snapshot of the log), and get a buffer of their own. */
 const preparedBytes = 512;
 
-/** What HKDF-Expand adds behind the info for its first and here only block. */
+/** The message of HKDF-Expand's first and here only block: the info and a counter. */
 export function expandMessage(info: string): Buffer {
   return Buffer.from(`${info}\x01`);
 }

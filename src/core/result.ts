@@ -1,6 +1,6 @@
 import { type Failure, type FailureCode, failure } from './failure.ts';
 
-/** What a call comes to: a value, or a refusal that the caller has to answer for. */
+/** The outcome of a call: a value, or a refusal that the caller has to answer for. */
 export type Result<T> = { readonly ok: true; readonly value: T } | Refused;
 
 export interface Refused {

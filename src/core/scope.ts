@@ -1,4 +1,6 @@
-/** What a capability may permit, the closed list of the HTTP surface. */
+import type { Refused } from './result.ts';
+
+/** The uses that a capability may permit, the closed list of the HTTP surface. */
 export const scopes = [
   'kms:create',
   'kms:read',
@@ -17,15 +19,52 @@ export const scopes = [
 
 export type Scope = (typeof scopes)[number];
 
-/** Who is calling and what that caller may do: the outcome of authentication. */
+/** The caller and its permissions: the outcome of authentication. */
 export interface Caller {
   readonly tenant: string;
   readonly scopes: ReadonlySet<Scope>;
   /** Pseudonymous identity of the capability for logs and audit; never the token or a part of it. */
   readonly actor: string;
+  /** The end of the capability in UTC, milliseconds since 1970, so that it makes none that lasts longer. Absent: it has none. */
+  readonly expiresAtMs?: number;
+  /** The capability's further demands on each call; undefined, as of most, where there are none. */
+  readonly conditions?: CallConditions;
 }
 
-/** Whether these scopes permit `scope`. `kms:rotate` also permits creating keys. The only place that knows this rule. */
+/** One call, as far as a capability may ask about it. A fact that a call does not have refuses who asks for it. */
+export interface CallFacts {
+  /** Its name in metrics and the audit log. */
+  readonly operation: string;
+  /** The kids as they were given. Empty where the call names no key. */
+  readonly kids: readonly string[];
+  /** Of the key that is made, or of those that are listed: the purpose, and the algorithm's canonical name. */
+  readonly purpose?: string | undefined;
+  readonly alg?: string | undefined;
+  /** BLAKE3-256 of the payload, in hex. */
+  readonly payloadB3?: string | undefined;
+  readonly opId?: string | undefined;
+  /** SHA-256 of the canonical request in hex: of its RFC 8785 JSON, without the op_id. */
+  readonly requestSha256?: (() => string) | undefined;
+  /** True if it changes keys or capabilities, so that its uses are counted durably. */
+  readonly changes: boolean;
+}
+
+/** Conditions that are judged where the operation and its keys are known. */
+export interface CallConditions {
+  /** The reason against this call. It comes from the request alone, so that it says nothing of the keys that exist. */
+  refusal(call: CallFacts): Refused | undefined;
+
+  /**
+   * Counts the call, once, before anything is done, and each item of a batch. Agreements of a second principal, and uses of calls
+   * that change something, are on disk when the promise resolves. A use that was counted stays counted.
+   */
+  use(call: CallFacts, items: number): Refused | undefined | Promise<Refused | undefined>;
+
+  /** Takes microseconds of workers from what the capability may use. */
+  spend(costUs: number): Refused | undefined;
+}
+
+/** True if these scopes permit `scope`. `kms:rotate` also permits creating keys. The only place that knows this rule. */
 export function grants(granted: ReadonlySet<Scope>, scope: Scope): boolean {
   return granted.has(scope) || (scope === 'kms:create' && granted.has('kms:rotate'));
 }

@@ -12,13 +12,18 @@ export interface SecretRule {
   readonly groupAllowed: boolean;
 }
 
-/** Why the file is refused, for the operator, with path, owner and mode; undefined where it may be used. Throws as stat does. */
+/**
+ * The reason for refusing the file, for the operator, with path, owner and mode; undefined where it may be used. Throws as stat
+ * does.
+ */
 export function judgeSecretFile(path: string, rule: SecretRule, stat = statSync(path)): string | undefined {
-  const whole = { what: path, stat, others: 0o007, group: 0o070, rule };
-  return (
-    judge({ ...whole, does: 'read or written', remedy: 'chmod 600' }) ??
-    judgeSecretDirectory(dirname(realpathSync(path)), rule)
-  );
+  return judgeSecretStat(path, stat, rule) ?? judgeSecretDirectory(dirname(realpathSync(path)), rule);
+}
+
+/** The same of a file alone, which messages call `what`: for one that is open, and whose place is not known. */
+export function judgeSecretStat(what: string, stat: Stats, rule: SecretRule): string | undefined {
+  const does = 'read or written';
+  return judge({ what, stat, others: 0o007, group: 0o070, rule, does, remedy: 'chmod 600' });
 }
 
 /** The same for a directory that holds secrets, or is to hold one. */

@@ -1,4 +1,4 @@
-/** Why the service does not start, in words for the operator: what is wrong and what to do. Never a secret. */
+/** The reason why the service does not start, in words for the operator: the fault and its remedy. Never a secret. */
 export class StartError extends Error {
   override readonly name = 'StartError';
 }

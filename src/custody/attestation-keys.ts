@@ -8,6 +8,7 @@ import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { batchOps } from '../engine/batch.ts';
 import type { Engine, RootRef } from '../engine/engine.ts';
 import { buildKeyReference } from '../engine/key-reference.ts';
+import { softwareBackend } from '../keys/record.ts';
 import { createCostMeter } from '../queue/cost-meter.ts';
 import type { Store } from '../store/store.ts';
 import { isOfOnePiece } from './key-pair.ts';
@@ -16,8 +17,8 @@ import { isOfOnePiece } from './key-pair.ts';
 export interface AttestationKey {
   readonly scheme: Scheme;
   readonly publicKey: Uint8Array;
-  /** What a sign item carries as its key. */
-  readonly opening: Uint8Array;
+  /** The bytes that a sign item carries as its key. */
+  readonly keyReference: Uint8Array;
 }
 
 /** One generation of them. */
@@ -37,7 +38,7 @@ export interface Announced {
 /** Keys that are to replace the current ones. */
 export interface NextKeys {
   readonly keys: AttestationKeys;
-  /** Who asked for them. */
+  /** The person who asked for them. */
   readonly actor: string;
   /** Undefined: the log does not know of them yet, and they sign nothing. */
   readonly announced: Announced | undefined;
@@ -55,7 +56,9 @@ export function signWith(
   const meter = createCostMeter(100);
   return async (message) => {
     const offeredAtMs = clock.monotonicMs();
-    const item = { op: batchOps.sign, scheme: key.scheme, keyNumber: 0, key: key.opening, inputs: [message] };
+    const home = softwareBackend;
+    const { scheme, keyReference } = key;
+    const item = { op: batchOps.sign, scheme, keyNumber: 0, key: keyReference, inputs: [message], home };
     const [outcome] = await lane.runAll([{ kind: 'sign', items: [item], meters: [meter] }], {
       tenant: attestationTenant,
       offeredAtMs,
@@ -189,13 +192,13 @@ export class AttestationKeyStore {
   }
 }
 
-/** Or whoever writes into the store could let this service tell others to trust a key of theirs. */
+/** A stranger who can write into the store could otherwise let this service tell others to trust a key of theirs. */
 function requireOnePiece(engine: Engine, root: RootRef, stored: Stored): void {
   const generations = [keysOf(stored, stored.generation)];
   const next = nextOf(stored);
   if (next !== undefined) generations.push(next.keys);
   for (const key of generations.flatMap(({ ed25519, mlDsa44 }) => [ed25519, mlDsa44])) {
-    if (isOfOnePiece(engine, root, key.scheme, key.opening, key.publicKey) !== true) {
+    if (isOfOnePiece(engine, root, key.scheme, key.keyReference, key.publicKey) !== true) {
       throw new StartError('an attestation key in the store does not belong to its public key');
     }
   }
@@ -247,8 +250,8 @@ function keyOf(stored: StoredKey, keyType: KeyType, scheme: Scheme, generation: 
   const sealed = decodeBase64(stored.sealed, maxSealedBytes);
   const publicKey = decodeBase64(stored.publicKey, maxSealedBytes);
   if (sealed === undefined || publicKey === undefined) throw new Error('not base64');
-  const opening = buildKeyReference(attestationTenant, aadOf(keyType, generation), sealed);
-  return { scheme, publicKey, opening };
+  const keyReference = buildKeyReference(attestationTenant, aadOf(keyType, generation), sealed);
+  return { scheme, publicKey, keyReference };
 }
 
 /** The first generation was sealed before there were others. */

@@ -13,21 +13,21 @@ import type { Engine, RootRef } from '../engine/engine.ts';
 const message = Buffer.from('does this private key belong to this public key?');
 
 /**
- * Whether what the private key signs verifies with the public key; undefined: the private key does not open. Blocking, as
- * long as a signature and a verification take. Throws a StartError where it cannot be tried.
+ * True if the private key's signatures verify with the public key; undefined: the private key does not open. Blocking, as long
+ * as a signature and a verification take. Throws a StartError where it cannot be tried.
  */
 export function isOfOnePiece(
   engine: Engine,
   root: RootRef,
   scheme: Scheme,
-  opening: Uint8Array,
+  keyReference: Uint8Array,
   publicKey: Uint8Array,
 ): boolean | undefined {
   const signed = runOne(engine, root, {
     op: batchOps.sign,
     scheme,
     keyNumber: 0,
-    key: opening,
+    key: keyReference,
     inputs: [message],
   });
   if (signed.status === batchStatuses.keyUnusable) return undefined;

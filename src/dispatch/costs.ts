@@ -2,19 +2,41 @@ import type { Algorithm, SchemeEntry } from '../algorithms/descriptor.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import { type CostMeter, createCostMeter } from '../queue/cost-meter.ts';
 
-/** A meter for each kind of work of each scheme, found by the entry itself. */
+/** A meter for each kind of work of each scheme in each home: a token takes a hundred times as long as our engine. */
 export interface CostTable {
   /** `inputBytes`: of the message; longer ones are metered apart, as their price is the bytes'. */
-  meterOf(scheme: SchemeEntry, kind: WorkKind, inputBytes: number): CostMeter;
+  meterOf(scheme: SchemeEntry, kind: WorkKind, inputBytes: number, home: string): CostMeter;
 }
 
 /** Borders of size classes, in bytes: hashing takes about 2 us a KiB, so that each class varies by some 15 us at most. */
 const sizeClassBytes = [1_024, 8_192, 65_536];
-/** Of what a KiB of input adds to a first guess, in microseconds: SHA-256 without SHA extensions. */
+/** A KiB of input adds this to a first guess, in microseconds: SHA-256 without SHA extensions. */
 const costUsPerKiB = 2;
 
+type Meters = Map<SchemeEntry, Map<WorkKind, readonly CostMeter[]>>;
+
+/** Homes have the same first guesses. A name that is no home's is a bug of the caller, as these tables are never removed. */
 export function createCostTable(algorithms: readonly Algorithm[]): CostTable {
-  const table = new Map<SchemeEntry, Map<WorkKind, readonly CostMeter[]>>();
+  const tables = new Map<string, Meters>();
+  const tableOf = (home: string): Meters => {
+    const table = metersOf(algorithms);
+    tables.set(home, table);
+    return table;
+  };
+  return {
+    meterOf(scheme, kind, inputBytes, home) {
+      let sizeClass = 0;
+      while (sizeClass < sizeClassBytes.length && inputBytes > (sizeClassBytes[sizeClass] as number))
+        sizeClass++;
+      const meter = (tables.get(home) ?? tableOf(home)).get(scheme)?.get(kind)?.[sizeClass];
+      if (meter === undefined) throw new RangeError('the scheme does not do this kind of work');
+      return meter;
+    },
+  };
+}
+
+function metersOf(algorithms: readonly Algorithm[]): Meters {
+  const table: Meters = new Map();
   for (const scheme of algorithms.flatMap(({ components }) => components.flatMap(({ schemes }) => schemes))) {
     const meters = new Map<WorkKind, readonly CostMeter[]>();
     for (const [kind, costUs] of Object.entries(scheme.costUs)) {
@@ -23,14 +45,5 @@ export function createCostTable(algorithms: readonly Algorithm[]): CostTable {
     }
     table.set(scheme, meters);
   }
-  return {
-    meterOf(scheme, kind, inputBytes) {
-      let sizeClass = 0;
-      while (sizeClass < sizeClassBytes.length && inputBytes > (sizeClassBytes[sizeClass] as number))
-        sizeClass++;
-      const meter = table.get(scheme)?.get(kind)?.[sizeClass];
-      if (meter === undefined) throw new RangeError('the scheme does not do this kind of work');
-      return meter;
-    },
-  };
+  return table;
 }

@@ -1,6 +1,6 @@
-import { type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
+import { workKinds } from '../algorithms/work-kinds.ts';
 import { failure } from '../core/failure.ts';
-import { ok, type Refused, type Result } from '../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import {
   type BatchItem,
   type BatchResult,
@@ -9,12 +9,15 @@ import {
   readResults,
   responseFor,
 } from '../engine/batch.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { Carrier, JobEnd, Lane, LaneCall } from '../queue/lane.ts';
 import type { QueueOutlook } from '../queue/outlook.ts';
 import type { BatchAnswer } from './job.ts';
 import { hrtimeMs } from './overtaking.ts';
+import { costOf, homeOfAll, type Pack, packWorks, unpack } from './packs.ts';
 import type { WorkerPool } from './pool.ts';
+import type { BatchWork } from './work.ts';
 
 /** One or more signatures to make or verify: they stay together, in one job. */
 export interface CryptoCall extends LaneCall<readonly BatchResult[]> {
@@ -123,31 +126,21 @@ function sliceByCost(calls: readonly CryptoCall[]): CryptoCall[][] {
 
 const workerDied = { ok: false, failure: failure('Internal') } as const satisfies Refused;
 
-/** Items that stay together, in one job. */
-export interface BatchWork extends Pick<CryptoCall, 'items' | 'meters'> {
-  readonly kind: WorkKind;
-}
-
-/** For whom, since when and until when. */
+/** The tenant of a call, and the times at which its wait began and has to end. */
 export type CallTerms = Pick<
   CryptoCall,
   'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'
 >;
 
-/** What a request path asks for: signatures made or verified by the workers, when it is the tenant's turn. */
+/** The dispatch as the request path sees it: signatures made or verified by the workers, when it is the tenant's turn. */
 export interface CryptoDispatch extends QueueOutlook {
   /** One outcome for each work, in order. Works of one class are queued together as far as one turn takes them. */
   runAll(works: readonly BatchWork[], on: CallTerms): Promise<readonly Result<readonly BatchResult[]>[]>;
 }
 
-/**
- * Cost of the calls that the works of a large request are packed into, in microseconds. Half of a quantum: others have
- * their turn between two of them, and a message to a worker still carries several.
- */
-const packedCostUs = 150;
-
 export type CryptoLane = Lane<readonly BatchResult[], CryptoCall>;
 
+/** The lanes of one home, by price. A home with one lane has it for both. */
 export interface CryptoLanes {
   readonly quick: CryptoLane;
   /**
@@ -160,19 +153,26 @@ export interface CryptoLanes {
 /** Twice a job of quick calls: RSA-3072 and above, and ML-DSA with OpenSSL. */
 const slowFromUs = 600;
 
+/**
+ * `own`: the lanes of our engine, whose outlook a request is held against before it is read. `others`: those of the other homes
+ * by name. A home that is slow fills its own lanes only.
+ */
 export function createCryptoDispatch(
-  lanes: CryptoLanes,
+  own: CryptoLanes,
   queueOf: (tenant: string) => string,
+  others: ReadonlyMap<string, CryptoLanes> = new Map(),
 ): CryptoDispatch {
+  const lanesOf = (home: string) => (home === softwareBackend ? own : others.get(home));
   const offer = (
+    home: string,
     { kind, items, meters }: BatchWork,
     costUs: number,
     { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false }: CallTerms,
     settle: (outcome: Result<readonly BatchResult[]>) => void,
   ): void => {
-    // Nothing to compute, such as signatures by destroyed keys only.
-    if (items.length === 0) {
-      settle(ok([]));
+    const lanes = lanesOf(home);
+    if (lanes === undefined) {
+      settle(noSuchHome);
       return;
     }
     const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
@@ -190,66 +190,30 @@ export function createCryptoDispatch(
     });
     if (!offered.ok) settle(offered);
   };
-  const offerPack = ({ work, costUs }: Pack, on: CallTerms) =>
-    new Promise<Result<readonly BatchResult[]>>((settle) => offer(work, costUs, on, settle));
+  const offerPack = (pack: Pack, on: CallTerms) =>
+    new Promise<Result<readonly BatchResult[]>>((settle) => offer(pack.home, pack, pack.costUs, on, settle));
 
   return {
-    refusal: (tenant, deadlineMs) => lanes.quick.refusal(queueOf(tenant), deadlineMs),
+    refusal: (tenant, deadlineMs) => own.quick.refusal(queueOf(tenant), deadlineMs),
     runAll(works, on) {
       const [only] = works;
+      const home = works.length === 1 && only !== undefined ? homeOfAll(only.items) : undefined;
       // The usual case, without the promises of the other.
-      if (works.length === 1 && only !== undefined) {
+      if (only !== undefined && home !== undefined) {
         return new Promise((resolve) =>
-          offer(only, costOf(only), on, (outcome) => {
+          offer(home, only, costOf(only), on, (outcome) => {
             on.cancellation.held = undefined;
             resolve([outcome]);
           }),
         );
       }
-      const packs = packWorks(works);
-      return Promise.all(packs.map((pack) => offerPack(pack, on))).then((outcomes) => {
+      const packing = packWorks(works);
+      return Promise.all(packing.packs.map((pack) => offerPack(pack, on))).then((outcomes) => {
         on.cancellation.held = undefined;
-        return packs.flatMap((pack, n) => unpack(pack, outcomes[n] as Result<readonly BatchResult[]>));
+        return unpack(packing, outcomes);
       });
     },
   };
 }
 
-function costOf({ meters }: BatchWork): number {
-  let costUs = 0;
-  for (const meter of meters) costUs += meter.costUs;
-  return costUs;
-}
-
-interface Pack {
-  readonly work: { kind: WorkKind; items: BatchItem[]; meters: CostMeter[] };
-  /** Items of each work in it. */
-  readonly sizes: number[];
-  costUs: number;
-}
-
-function packWorks(works: readonly BatchWork[]): Pack[] {
-  const packs: Pack[] = [];
-  let last: Pack | undefined;
-  for (const work of works) {
-    const costUs = costOf(work);
-    if (last === undefined || last.work.kind !== work.kind || last.costUs + costUs > packedCostUs) {
-      last = { work: { kind: work.kind, items: [], meters: [] }, sizes: [], costUs: 0 };
-      packs.push(last);
-    }
-    last.work.items.push(...work.items);
-    last.work.meters.push(...work.meters);
-    last.sizes.push(work.items.length);
-    last.costUs += costUs;
-  }
-  return packs;
-}
-
-function unpack({ sizes }: Pack, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]>[] {
-  if (!outcome.ok) return sizes.map(() => outcome);
-  let first = 0;
-  return sizes.map((size) => {
-    first += size;
-    return ok(outcome.value.slice(first - size, first));
-  });
-}
+const noSuchHome = refuse('StoreUnavailable', 'the key is held by a backend that this service does not have');

@@ -1,6 +1,6 @@
 /**
- * How worker threads with caches of their own learn which opened keys to wipe: a ring in shared memory, because a
- * worker that waits for a job in Atomics.wait reads no messages. A worker that slept through a whole ring wipes all.
+ * A ring in shared memory tells worker threads with caches of their own which opened keys to wipe. Messages would not do: a
+ * worker that waits for a job in Atomics.wait reads none. A worker that slept through a whole ring wipes all.
  */
 const ringSlots = 1024;
 

@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { KeyType } from '../algorithms/ids.ts';
 import type { EngineErrorCode, EngineOptions, RootRef } from '../engine/engine.ts';
 
-/** What a crypto worker is given when it starts: plain data (with the OpenSSL engine, `root` is a KeyObject). */
+/** The data with which a crypto worker starts: plain (with the OpenSSL engine, `root` is a KeyObject). */
 export interface CryptoWorkerData {
   readonly engine: 'native' | 'openssl';
   readonly options: EngineOptions;

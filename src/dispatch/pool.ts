@@ -55,7 +55,7 @@ export async function startWorkerPool(
     idleThreads = 0;
     for (const { alive, running } of workers) {
       if (alive) freeSlots += jobsPerThread - running;
-      // Where all are gone a job fails at once, which is better than waiting for a worker that will not come.
+      // A job without any worker left fails at once, which is better than waiting for a worker that will not come.
       if (running === 0 && (alive || !someLive)) idleThreads++;
     }
   };

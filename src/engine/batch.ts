@@ -283,7 +283,7 @@ export function resultTable(response: Uint8Array, header: BatchHeader): Uint32Ar
   return wordsOf(response, header.count * resultWords + header.outputs);
 }
 
-/** Where the room for outputs begins in a response, in bytes. */
+/** The beginning of the room for outputs in a response, in bytes. */
 export function resultTableBytes(count: number, outputs: number): number {
   return (count * resultWords + outputs) * wordBytes;
 }

@@ -15,10 +15,16 @@ export {
   schemes,
 } from '../algorithms/ids.ts';
 
-/** Where the root key comes from. `file-create` makes the file (0600) and fails if it exists. */
+/**
+ * The way in which the engine gets the 32 bytes of a root key. `file-create` makes the file (0600) and fails if it exists. The
+ * descriptor, from 3 on, is of a file or pipe that gives them and ends; it is closed in any case. `fill` is called once with 32
+ * zero bytes of the engine's memory, writes the key into them, and keeps no copy; the page is empty afterwards.
+ */
 export type RootSource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'file-create'; readonly path: string }
+  | { readonly kind: 'descriptor'; readonly descriptor: number }
+  | { readonly kind: 'lent-page'; readonly fill: (page: Uint8Array) => void }
   | { readonly kind: 'memory' };
 
 /** A root key as this engine names it: a number, or a KeyObject. Plain data that may cross to a worker thread. */
@@ -39,7 +45,7 @@ export interface EngineDescription {
 }
 
 export interface EngineStats {
-  /** Whether pages with private keys are locked into memory. */
+  /** True if pages with private keys are locked into memory. */
   readonly memoryLocked: boolean;
   readonly cachedKeys: number;
 }
@@ -64,7 +70,7 @@ export type EngineErrorCode =
 export interface Engine {
   readonly description: EngineDescription;
 
-  /** Opens or makes a root key. Throws an Error with an `EngineErrorCode` as its `code`. */
+  /** Opens or makes a root key. Throws an Error with an `EngineErrorCode` as its `code`, or what `fill` throws. */
   openRoot(source: RootSource): RootRef;
 
   /** Makes a key and seals it for `tenant`, bound to `aad`. Blocking (RSA-4096: a second or more): call it in a worker. */
@@ -72,12 +78,6 @@ export interface Engine {
 
   /** Seals given key material, and wipes `secret`. For test vectors. */
   importKey(root: RootRef, keyType: KeyType, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
-
-  /**
-   * HMAC-SHA-256 (RFC 2104), 32 bytes, under a key derived from the root key for this purpose: HKDF-SHA-256 (RFC 5869)
-   * without salt, info `intaglio/mac/v1\0<purpose>`. About 4 us, and 1 us for each KiB.
-   */
-  mac(root: RootRef, purpose: string, message: Uint8Array): Uint8Array;
 
   /**
    * Signs and verifies a whole batch, blocking; see batch.ts for the layout of both arrays. Each item has its
@@ -94,7 +94,10 @@ export interface Engine {
    */
   extractMacKey(secret: Uint8Array, salt: string): MacKeyRef;
 
-  /** What computes with a MAC key of this engine. */
+  /** A MAC key, derived from the root key for this purpose: HKDF-SHA-256 (RFC 5869), no salt, info `intaglio/mac/v1\0<purpose>`. */
+  rootMacKey(root: RootRef, purpose: string): MacKeyRef;
+
+  /** The functions that compute with a MAC key of this engine: about 4 us, and 1 us for each KiB. */
   macKey(ref: MacKeyRef): MacKey;
 
   stats(): EngineStats;

@@ -1,5 +1,5 @@
 /**
- * What a sign item carries as its key: all that is needed to open a sealed blob, and nothing secret.
+ * The key of a sign item: all that is needed to open a sealed blob, and nothing secret.
  * u16le tenantLength | tenant, UTF-8 | u16le aadLength | aad, UTF-8 | sealed blob
  */
 export interface KeyReference {

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 
 /** System calls that Node has no function for. They need the native addon, and not that it is the engine in use. */
 export interface SystemCalls {
-  /** Whether the kernel calls its clock synchronised (adjtimex(2)); undefined where that cannot be said. */
+  /** True if the kernel calls its clock synchronised (adjtimex(2)); undefined where that cannot be said. */
   clockSynchronised(): boolean | undefined;
 
   /**

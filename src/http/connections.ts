@@ -9,7 +9,7 @@ export interface ConnectionLimits {
 
 export type ConnectionRefusal = 'too_many_connections' | 'too_many_of_address';
 
-/** Whoever has no more than this may use the places that are kept: a health check. */
+/** An address with no more than this may use the places that are kept: a health check. */
 const fewConnections = 2;
 /** At most so often, */
 const recountMs = 100;
@@ -19,29 +19,39 @@ const recountShare = 50;
 export interface ConnectionCountParts {
   readonly limits: ConnectionLimits;
   readonly nowMs: () => number;
-  /** Open connections by address, or undefined where that cannot be had. */
-  readonly count: () => Map<string, number> | undefined;
+  /** Open connections to these local ports by address, or undefined where that cannot be had. */
+  readonly count: (ports: ReadonlySet<number>) => Map<string, number> | undefined;
 }
 
 /**
- * Open connections, in all and by address. The listener does not tell whose connection has ended, so what is known of an
- * address is an upper bound, and before it is held against somebody the kernel's table is read again.
+ * Open connections of all listeners, in all and by address. uWebSockets.js does not tell whose connection has ended, so what
+ * is known of an address is an upper bound, and before it is held against somebody the kernel's table is read again.
  */
 export class ConnectionCount {
   readonly #parts: ConnectionCountParts;
   #open = 0;
   #atMost = new Map<string, number>();
+  readonly #ports = new Set<number>();
   #recountFromMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: ConnectionCountParts) {
     this.#parts = parts;
   }
 
-  /** Why the connection that has just opened is to be closed, if it is; `closed` is due for it all the same. */
+  /** For the kernel's table. */
+  listensOn(port: number): void {
+    this.#ports.add(port);
+  }
+
+  /**
+   * The reason to close the connection that has just opened, if there is one; `closed` is due for it all the same. An empty
+   * address, as of a Unix socket, counts for the whole only.
+   */
   opened(address: Uint8Array): ConnectionRefusal | undefined {
     const { limits } = this.#parts;
-    const key = addressKey(address);
     this.#open++;
+    if (address.length === 0) return this.#totalOnly();
+    const key = addressKey(address);
     const count = (this.#atMost.get(key) ?? 0) + 1;
     this.#atMost.set(key, count);
     // Addresses that come and go leave their bounds behind; four tables' worth of them is a reason to read the table.
@@ -77,7 +87,7 @@ export class ConnectionCount {
 
   #recount(): boolean {
     const beganMs = this.#parts.nowMs();
-    const counted = this.#parts.count();
+    const counted = this.#parts.count(this.#ports);
     const endedMs = this.#parts.nowMs();
     this.#recountFromMs = endedMs + Math.max(recountMs, (endedMs - beganMs) * recountShare);
     const before = this.#atMost;
@@ -92,6 +102,11 @@ export class ConnectionCount {
   }
 }
 
+/** The count that all listeners of a process share. */
+export function countConnections(limits: ConnectionLimits): ConnectionCount {
+  return new ConnectionCount({ limits, nowMs: () => performance.now(), count: countByAddress });
+}
+
 /** Hexadecimal: four bytes of an IPv4 address, mapped into IPv6 or not, or the first eight of an IPv6 one. */
 function addressKey(address: Uint8Array): string {
   return keyOfHex(Buffer.from(address).toString('hex'));
@@ -102,11 +117,11 @@ function keyOfHex(hex: string): string {
   return hex.startsWith('00000000000000000000ffff') ? hex.slice(24) : hex.slice(0, 16);
 }
 
-/** Those of one local port, from /proc/net/tcp and tcp6 (proc_net_tcp(5)): what holds a descriptor of ours. */
-export function countByAddress(localPort: number): Map<string, number> | undefined {
-  const port = localPort.toString(16).toUpperCase().padStart(4, '0');
+/** Those of some local ports, from /proc/net/tcp and tcp6 (proc_net_tcp(5)): what holds a descriptor of ours. */
+export function countByAddress(localPorts: ReadonlySet<number>): Map<string, number> | undefined {
+  const ports = [...localPorts].map((port) => port.toString(16).toUpperCase().padStart(4, '0')).join('|');
   const counts = new Map<string, number>();
-  const line = new RegExp(`: [0-9A-F]+:${port} ([0-9A-F]+):[0-9A-F]{4} (?:01|08) `, 'g');
+  const line = new RegExp(`: [0-9A-F]+:(?:${ports}) ([0-9A-F]+):[0-9A-F]{4} (?:01|08) `, 'g');
   try {
     for (const table of ['/proc/net/tcp', '/proc/net/tcp6']) {
       for (const [, words = ''] of readTable(table).matchAll(line)) {

@@ -32,7 +32,7 @@ function descriptorsInUse(): number {
   return Math.max(0, ...probes) + 1 - probes.length;
 }
 
-/** How many connections the descriptors allow, at most `wanted`. Throws a StartError where that is none. */
+/** The number of connections that the descriptors allow, at most `wanted`. Throws a StartError where that is none. */
 export function affordableConnections(wanted: number, limit = openFileLimit()): number {
   if (limit === undefined) return wanted;
   const others = descriptorsInUse() + keptForFiles + keptPlaces;

@@ -1,4 +1,5 @@
 import type { Cancellation } from '../core/cancellation.ts';
+import type { ListenerKind, Peer } from '../core/peer.ts';
 import type { ListenerRefusal } from '../observe/refusals.ts';
 
 /** The headers that matter; everything else is left in the listener's buffer. */
@@ -10,6 +11,8 @@ export interface RequestHeaders {
   readonly requestId: string | undefined;
   readonly correlationId: string | undefined;
   readonly traceparent: string | undefined;
+  /** X-KMS-Discharge; several as one list. */
+  readonly discharges: string | undefined;
   /** X-Deadline-Ms. */
   readonly deadlineMs: string | undefined;
 }
@@ -27,13 +30,10 @@ export interface Exchange {
   readonly body: Uint8Array;
   /** Cancelled by the listener when the connection is gone. */
   readonly cancellation: Cancellation;
-  /** The other end's address without its port; empty once the connection is gone. Costs a copy: for refusals only. */
-  remoteAddress(): string;
-  /**
-   * Sends the whole answer; does nothing when the connection is gone. Called once. A promise where the system does not
-   * take all of it at once: it resolves when the rest has left, or the connection is gone.
-   */
-  respond(response: Response): Promise<void> | undefined;
+  /** Who asks. Costs a copy of the address: for refusals, and for capabilities that depend on it. */
+  peer(): Peer;
+  /** Sends the whole answer; does nothing when the connection is gone. Called once. */
+  respond(response: Response): void;
 }
 
 export interface Response {
@@ -44,8 +44,14 @@ export interface Response {
   readonly close?: boolean;
 }
 
-/** `framing`: where the request ends is in doubt. */
-export type ListenerFailure = 'TooLarge' | 'LengthRequired' | 'HeadersTooLarge' | 'SlowBody' | 'framing';
+/** `framing`: where the request ends is in doubt. `malformed`: it is no request of HTTP/1.1 to this host. */
+export type ListenerFailure =
+  | 'TooLarge'
+  | 'LengthRequired'
+  | 'HeadersTooLarge'
+  | 'SlowBody'
+  | 'framing'
+  | 'malformed';
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
@@ -54,11 +60,18 @@ export interface ListenerHandlers {
   onRefusal(reason: ListenerRefusal): void;
 }
 
+/** A way in. One file of listeners/ each; test/contracts/listener.ts says what all of them promise. */
 export interface Listener {
-  /** `http://host:port` with the port that was taken. */
-  readonly url: string;
+  readonly kind: ListenerKind;
+  /**
+   * Resolves with its URL, `http://host:port` with the port that was taken. Rejects with a StartError where the address
+   * cannot be had.
+   */
+  listen(handlers: ListenerHandlers): Promise<string>;
   /** No new connections; open ones go on. */
   stopAccepting(): void;
-  /** Ends every connection. */
+  /** Resolves when every answer that was given has left, or its client has gone. */
+  drain(): Promise<void>;
+  /** Ends every connection, whether `listen` has been called or not. */
   close(): void;
 }

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { failures, publicFailure } from '../core/failure.ts';
-import type { Result } from '../core/result.ts';
-import type { Answer } from '../operations/operation.ts';
+import { type Failure, retryAfterMsOf } from '../core/failure.ts';
+import type { Dialect, Presented } from './dialect.ts';
 import type { RequestHeaders, Response } from './exchange.ts';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -12,31 +11,35 @@ const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** A correlation id is the caller's text and goes into a header: visible ASCII of a bounded length, or it is dropped. */
 const correlationForm = /^[\x21-\x7e]{1,128}$/;
 
-/** The one place where a failure becomes a status, and an answer JSON. */
-export function respond(result: Result<Answer>, headers: RequestHeaders, close = false): Response {
-  const requestId = requestIdOf(headers);
-  if (result.ok) {
-    const answer = result.value;
-    if ('raw' in answer) {
-      return respondPlain(answer.status, answer.raw.contentType, answer.raw.bytes, headers);
-    }
-    return {
-      status: answer.status,
-      headers: responseHeaders(headers, requestId),
-      body: JSON.stringify(answer.body),
-    };
+/** An answer as its dialect presents it. */
+export function respondAnswer(answer: Presented, headers: RequestHeaders): Response {
+  if ('raw' in answer) {
+    return respondPlain(answer.status, answer.raw.contentType, answer.raw.bytes, headers);
   }
-  const { status } = failures[result.failure.code];
-  const failure = publicFailure(result.failure);
+  return {
+    status: answer.status,
+    headers: responseHeaders(headers, requestIdOf(headers)),
+    body: JSON.stringify(answer.body),
+  };
+}
+
+/** A failure in the words of `dialect`. `hint`: what the route says where the failure says nothing. */
+export function respondFailure(
+  dialect: Dialect,
+  failure: Failure,
+  headers: RequestHeaders,
+  close: boolean,
+  hint?: string,
+): Response {
+  const requestId = requestIdOf(headers);
+  const { status, body, challenge } = dialect.presentFailure(failure, { hint, requestId, ts: nowText() });
   return {
     status,
     headers: [
       ...responseHeaders(headers, requestId),
-      ...failureHeaders(status, failure.retry_after_ms, result.failure.allow),
+      ...failureHeaders(challenge, failure.allow, retryAfterMsOf(failure)),
     ],
-    body: JSON.stringify({
-      error: { ...failure, ts: nowText(), request_id: requestId },
-    }),
+    body: JSON.stringify(body),
     close,
   };
 }
@@ -84,12 +87,12 @@ function responseHeaders(
 const jsonType = ['content-type', 'application/json'] as const;
 
 function failureHeaders(
-  status: number,
-  retryAfterMs: number | undefined,
+  challenge: string | undefined,
   allow: string | undefined,
+  retryAfterMs: number | undefined,
 ): (readonly [string, string])[] {
   const headers: (readonly [string, string])[] = [];
-  if (status === 401) headers.push(['www-authenticate', 'Bearer realm="intaglio"']);
+  if (challenge !== undefined) headers.push(['www-authenticate', challenge]);
   if (allow !== undefined) headers.push(['allow', allow]);
   if (retryAfterMs !== undefined)
     headers.push(['retry-after', String(Math.max(1, Math.ceil(retryAfterMs / 1000)))]);

@@ -1,20 +1,19 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
 import { type Authenticator, bearerToken } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
-import { type FailureCode, failure } from '../core/failure.ts';
+import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
 import type { ListenerRefusal } from '../observe/refusals.ts';
-import type { Answer } from '../operations/operation.ts';
-import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
+import type { AnyEndpoint, Dialect, Route } from './dialect.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
-import { respond, respondPlain } from './respond.ts';
-import { findRoute } from './routes.ts';
+import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
 
 export interface ServerParts {
-  readonly operations: Operations;
+  /** Asked in this order whose a path is. What is nobody's, or cannot be read so far, is refused in the words of the first. */
+  readonly dialects: readonly [Dialect, ...Dialect[]];
   readonly requestPath: RequestPath;
   readonly health: Health;
   /** Prometheus text exposition, as this caller may see it; undefined: anybody. */
@@ -35,7 +34,7 @@ export interface ServerParts {
   readonly onInternal: (requestId: string | undefined) => void;
 }
 
-/** What a retry is told while the service stops: another instance, or this one restarted, is there soon. */
+/** Time of a retry while the service stops: another instance, or this one restarted, is there soon. */
 const drainRetryMs = 1000;
 
 /** From an exchange to an answer: routing, health and metrics, and the request path for all else. */
@@ -49,7 +48,7 @@ export class HttpServer implements ListenerHandlers {
     this.#parts = parts;
   }
 
-  /** From now on every call is refused with NotReady. Resolves when those under way have their answers. */
+  /** From now on every call is refused with NotReady. Resolves when those under way are answered; the answers may still be leaving. */
   async drain(): Promise<void> {
     this.#draining = true;
     while (this.#underWay > 0) {
@@ -62,50 +61,101 @@ export class HttpServer implements ListenerHandlers {
   onExchange(exchange: Exchange): void {
     this.#underWay++;
     try {
-      const answer = exchange.headers.severalAuthorizations
-        ? severalAuthorizations
-        : (this.#ownAnswer(exchange) ?? this.#call(exchange));
-      if (answer instanceof Promise) {
-        answer.then(
-          (answered) => this.#finish(exchange, answered),
+      const own = exchange.headers.severalAuthorizations ? undefined : this.#ownAnswer(exchange);
+      if (own === undefined) this.#call(exchange);
+      else if (own instanceof Promise)
+        own.then(
+          (response) => this.#send(exchange, response),
           (cause: unknown) => this.#fail(exchange, cause),
         );
-      } else {
-        this.#finish(exchange, answer);
-      }
+      else this.#send(exchange, own);
     } catch (cause) {
       this.#fail(exchange, cause);
     }
   }
 
-  #finish(exchange: Exchange, answer: Response | Result<Answer>): void {
-    if ('ok' in answer) {
-      const abusive = !answer.ok && this.#refused(exchange, answer.failure.code);
-      const response = respond(answer, exchange.headers, abusive || this.#draining);
-      if (!answer.ok && answer.failure.code === 'Internal') this.#parts.onInternal(requestIdIn(response));
-      this.#leave(exchange.respond(response));
+  /** A call that a dialect understands goes through the request path; its answer is presented as it was asked for. */
+  #call(exchange: Exchange): void {
+    const dialect = this.#dialectOf(exchange.path);
+    const route = this.#route(exchange, dialect);
+    if (!route.ok) {
+      this.#refuse(exchange, dialect, route.failure);
+      return;
+    }
+    const { endpoint, named } = route.value;
+    const { headers, query } = exchange;
+    const answer = this.#parts.requestPath({
+      operation: endpoint.operation,
+      parse: (body) => endpoint.parse({ named, query, body }),
+      body: exchange.body,
+      token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
+      discharges: headers.discharges,
+      peer: () => exchange.peer(),
+      deadlineWish: headers.deadlineMs,
+      cancellation: exchange.cancellation,
+      withinAllowance: () => this.#withinAllowance(exchange),
+    });
+    if (answer instanceof Promise) {
+      answer.then(
+        (answered) => this.#finish(exchange, dialect, endpoint, answered),
+        (cause: unknown) => this.#fail(exchange, cause),
+      );
     } else {
-      this.#leave(exchange.respond(answer));
+      this.#finish(exchange, dialect, endpoint, answer);
     }
   }
 
-  /** A call is under way until its answer has left: a stop would cut off what is still here. */
-  #leave(rest: Promise<void> | undefined): void {
-    if (rest !== undefined) {
-      void rest.then(() => this.#leave(undefined));
+  #dialectOf(path: string): Dialect {
+    const { dialects } = this.#parts;
+    for (const dialect of dialects) if (dialect.owns(path)) return dialect;
+    return dialects[0];
+  }
+
+  #route({ method, path, headers }: Exchange, dialect: Dialect): Result<Route> {
+    if (headers.severalAuthorizations) return severalAuthorizations;
+    if (this.#draining) return { ok: false, failure: failure('NotReady', 'the service stops', drainRetryMs) };
+    const route = dialect.find(method, path);
+    if (route.ok && !isIdentity(headers.contentEncoding)) return refuse('UnsupportedEncoding');
+    return route;
+  }
+
+  #finish(exchange: Exchange, dialect: Dialect, endpoint: AnyEndpoint, answer: Result<unknown>): void {
+    if (!answer.ok) {
+      this.#refuse(exchange, dialect, answer.failure, endpoint.hints?.[answer.failure.code]);
       return;
     }
+    let response: Response;
+    try {
+      response = respondAnswer(endpoint.present(answer.value), exchange.headers);
+    } catch (cause) {
+      this.#fail(exchange, cause);
+      return;
+    }
+    this.#send(exchange, response);
+  }
+
+  #refuse(exchange: Exchange, dialect: Dialect, why: Failure, hint?: string): void {
+    const abusive = this.#refused(exchange, why.code);
+    const response = respondFailure(dialect, why, exchange.headers, abusive || this.#draining, hint);
+    if (why.code === 'Internal') this.#parts.onInternal(requestIdIn(response));
+    this.#send(exchange, response);
+  }
+
+  #send(exchange: Exchange, response: Response): void {
+    exchange.respond(response);
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
   }
 
-  /** Whether this was one refusal too many from its address, so that the connection is worth no more than this answer. */
+  /** True if this was one refusal too many from its address, so that the connection is worth no more than this answer. */
   #refused(exchange: Exchange, code: FailureCode): boolean {
     // The listener has counted it already.
     if (exchange.cancellation.cancelled) return false;
     this.#parts.onRefused(code);
     if (code === 'AddressLimited') return true;
-    return faultOfCaller.has(code) && this.#parts.refusals.take(exchange.remoteAddress(), this.#now()) > 0;
+    return (
+      faultOfCaller.has(code) && this.#parts.refusals.take(exchange.peer().address ?? '', this.#now()) > 0
+    );
   }
 
   #now(): number {
@@ -114,40 +164,22 @@ export class HttpServer implements ListenerHandlers {
 
   #fail(exchange: Exchange, cause: unknown): void {
     this.#parts.onBug(cause, exchange.headers.requestId);
-    this.#finish(exchange, { ok: false, failure: failure('Internal') });
+    this.#refuse(exchange, this.#dialectOf(exchange.path), failure('Internal'));
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers']): Response {
-    this.#parts.onRefused(code);
+    this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
-      code === 'framing' ? failure('BadRequest', 'send one Content-Length, in digits') : failure(code);
-    return respond({ ok: false, failure: why }, headers, true);
+      code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
+    return respondFailure(this.#parts.dialects[0], why, headers, true);
   }
 
   onRefusal(reason: ListenerRefusal): void {
     this.#parts.onRefused(reason);
   }
 
-  #call(exchange: Exchange): Result<Answer> | Promise<Result<Answer>> {
-    if (this.#draining) return { ok: false, failure: failure('NotReady', 'the service stops', drainRetryMs) };
-    const route = findRoute(exchange.method, exchange.path);
-    if (!route.ok) return route;
-    if (!isIdentity(exchange.headers.contentEncoding))
-      return { ok: false, failure: failure('UnsupportedEncoding') };
-    return this.#parts.requestPath({
-      operation: this.#parts.operations[route.value.operation],
-      token: bearerToken(exchange.headers.authorization),
-      kid: route.value.kid,
-      query: exchange.query,
-      body: exchange.body,
-      deadlineWish: exchange.headers.deadlineMs,
-      cancellation: exchange.cancellation,
-      withinAllowance: () => this.#withinAllowance(exchange),
-    });
-  }
-
   #withinAllowance(exchange: Exchange): boolean {
-    return !this.#parts.refusals.exhausted(exchange.remoteAddress(), this.#now());
+    return !this.#parts.refusals.exhausted(exchange.peer().address ?? '', this.#now());
   }
 
   async #metrics(exchange: Exchange): Promise<Response> {
@@ -158,7 +190,10 @@ export class HttpServer implements ListenerHandlers {
     const caller =
       token === undefined
         ? undefined
-        : authenticator.authenticate(token, { utcMs: clock.utcMs(), mayVerify });
+        : authenticator.authenticate(token, {
+            ...{ utcMs: clock.utcMs(), mayVerify, bodyBytes: exchange.body.length },
+            ...{ peer: () => exchange.peer(), discharges: headers.discharges },
+          });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
     const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
@@ -189,7 +224,12 @@ export class HttpServer implements ListenerHandlers {
   }
 }
 
-/** Which of them would count is anybody's guess: a proxy may look at the other one. */
+const hints = {
+  framing: 'send one Content-Length, in digits',
+  malformed: 'send HTTP/1.1 with one Host',
+} as const;
+
+/** Nobody can say which of them counts: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');
 
 /** As it is (RFC 9110 section 8.4.1 reserves the word), which is the only way that a body is taken. */
@@ -197,7 +237,7 @@ function isIdentity(contentEncoding: string | undefined): boolean {
   return contentEncoding === undefined || contentEncoding.toLowerCase() === 'identity';
 }
 
-/** What a caller that behaves does not do thousands of times a second. */
+/** Refusals that a caller who behaves does not cause thousands of times a second. */
 const faultOfCaller: ReadonlySet<FailureCode> = new Set([
   'Unauthenticated',
   'NoCapability',

@@ -4,7 +4,7 @@ import type { KeyPart } from './record.ts';
 /** HMAC-SHA-256 under a key that only this service can derive; 32 bytes. */
 export type RecordMac = (message: Uint8Array) => Uint8Array;
 
-/** Which of the keys derived from the root key authenticates records. */
+/** The name of the key, derived from the root key, that authenticates records. */
 export const recordMacPurpose = 'key-record';
 
 /**

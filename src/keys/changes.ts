@@ -15,16 +15,17 @@ import type {
   KeyMade,
   KeyringOptions,
   KeyringParts,
+  PrivateVersion,
 } from './keyring.ts';
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
-import { type KeyLookup, ownKid } from './lookup.ts';
-import type { KeyHead, KeyPart, KeyVersion } from './record.ts';
+import { custodyOf, type KeyLookup, ownKid } from './lookup.ts';
+import { type KeyHead, type KeyPart, type KeyVersion, softwareBackend } from './record.ts';
 import type { KeyRecords, Revised } from './records.ts';
 import { Serial } from './serial.ts';
 
 type RecordDone = (done: Done) => readonly Change[];
 
-/** Who asks for a change, and under which name. */
+/** The caller that asks for a change, and the name of the request. */
 interface Asking {
   readonly actor: string;
   readonly opId: string | undefined;
@@ -42,6 +43,8 @@ const tooManyVersions = refuse(
   'the key has as many versions as a key may have; create a new one',
 );
 const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant may have; destroy one');
+const noSuchBackend = refuse('Unsupported', 'this service has no backend of this name');
+const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
 const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
@@ -134,7 +137,10 @@ export class KeyChanges {
   async #create(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const createdAtMs = this.#parts.clock.utcMs();
     const { id, tenant, purpose, algorithm } = kid;
-    const { custody } = this.#parts;
+    const { backend = softwareBackend } = request;
+    const custody = this.#parts.custodies.get(backend);
+    if (custody === undefined) return noSuchBackend;
+    if (!custody.holds(algorithm)) return notHeld;
     const parts = await custody.generate(algorithm, tenant, formatKid(id, 1));
     if (!parts.ok) return parts;
     const version = firstWriting(id, 1, createdAtMs, parts.value);
@@ -147,7 +153,7 @@ export class KeyChanges {
       currentVersion: 1,
       createdAtMs,
       revision: 1,
-      backend: custody.backend,
+      backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
     };
     const change = this.#counter.begin(head, 'created');
@@ -175,7 +181,9 @@ export class KeyChanges {
     const { id, algorithm, tenant } = kid;
     const refused = this.#parts.room?.refusal(tenant);
     if (refused !== undefined) return refused;
-    const parts = await this.#parts.custody.generate(algorithm, tenant, formatKid(id, number));
+    const custody = custodyOf(this.#parts, before.backend);
+    if (!custody.ok) return custody;
+    const parts = await custody.value.generate(algorithm, tenant, formatKid(id, number));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
     const version = firstWriting(id, number, createdAtMs, parts.value);
@@ -217,13 +225,18 @@ export class KeyChanges {
     if (shredded.length < before.currentVersion || current === undefined) {
       return this.#records.corrupt(headKey(id));
     }
+    const custody = custodyOf(this.#parts, before.backend);
+    if (!custody.ok) return custody;
     const change = this.#counter.begin(before, 'destroyed');
     const what = { kind: 'destroy', version: 0, publicKeySha256: undefined } as const;
-    const committed = await this.#commit(before, { ...what, ...by }, [
+    const changes = [
       this.#headChange(head, revision),
       ...shredded.map((version) => this.#versionChange(version)),
       ...record({ id }),
-    ]);
+    ];
+    const committed = await this.#commit(before, { ...what, ...by }, changes, () =>
+      custody.value.destroy(kid.tenant, versions.value.flatMap(privateVersion)),
+    );
     change.end(committed.ok);
     if (!committed.ok) return committed;
     this.#lookup.forgetKey(before);
@@ -247,12 +260,15 @@ export class KeyChanges {
     const done = { id, version: number };
     if (version.value.record.state === 'destroyed') return this.#alreadyDone(done, record);
     if (number === head.value.record.currentVersion) return stillCurrent;
-    const shredded = { record: withoutPrivate(version.value.record), revision: version.value.revision };
+    const { record: found, revision } = version.value;
+    const custody = custodyOf(this.#parts, head.value.record.backend);
+    if (!custody.ok) return custody;
+    const shredded = { record: withoutPrivate(found), revision };
     const what = { kind: 'destroy', version: number, publicKeySha256: undefined } as const;
-    const committed = await this.#commit(head.value.record, { ...what, ...by }, [
-      this.#versionChange(shredded),
-      ...record(done),
-    ]);
+    const changes = [this.#versionChange(shredded), ...record(done)];
+    const committed = await this.#commit(head.value.record, { ...what, ...by }, changes, () =>
+      custody.value.destroy(kid.tenant, privateVersion({ record: found })),
+    );
     if (!committed.ok) return committed;
     this.#lookup.forgetVersions(id, [number]);
     return ok({ kid: kidOf(done), replayed: false });
@@ -284,11 +300,15 @@ export class KeyChanges {
     return head.value === undefined ? refuse('NotFound') : ok(head.value);
   }
 
-  /** Written down first, then done. */
+  /**
+   * Written down first, then done. `atHome`: what the custody does before the records follow, so that a call that is cut off
+   * between the two can be made again.
+   */
   async #commit(
     before: KeyHead,
     change: Pick<KeyChange, 'kind' | 'version' | 'publicKeySha256'> & Asking,
     changes: readonly Change[],
+    atHome?: () => Promise<Result<void>>,
   ): Promise<Result<void>> {
     const { tenant, id: keyId, alg } = before;
     const recorded = await this.#parts.journal.record({ tenant, keyId, alg, ...change });
@@ -296,7 +316,8 @@ export class KeyChanges {
     let failure: FailureCode | undefined = 'Internal';
     let outcome: Result<CommitOutcome>;
     try {
-      outcome = await this.#parts.store.commit(changes);
+      const prepared = await atHome?.();
+      outcome = prepared?.ok === false ? prepared : await this.#parts.store.commit(changes);
       failure = outcome.ok ? (outcome.value.committed ? undefined : 'Conflict') : outcome.failure.code;
     } finally {
       recorded.value.end(failure);
@@ -340,6 +361,12 @@ function withoutPrivate(version: KeyVersion): KeyVersion {
     revision: version.revision + 1,
     parts: version.parts.map(({ publicKey }) => ({ publicKey })),
   };
+}
+
+/** None where they are gone already. */
+function privateVersion({ record }: Pick<Revised<KeyVersion>, 'record'>): PrivateVersion[] {
+  const { id, version, state, parts } = record;
+  return state === 'destroyed' ? [] : [{ kid: formatKid(id, version), parts }];
 }
 
 function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {

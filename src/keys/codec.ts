@@ -1,9 +1,10 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
+import { isName } from '../core/name.ts';
 import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
-import { auditDurabilities, type KeyHead, type KeyPart, type KeyVersion } from './record.ts';
+import { auditDurabilities, type KeyHead, type KeyPart, type KeyVersion, softwareBackend } from './record.ts';
 
 /**
  * Key records as bytes: JSON with a schema number `v`, byte strings in base64, no member that is not known; heads and versions
@@ -38,7 +39,8 @@ const headMembers = {
   state,
   current: version,
   created: time,
-  backend: Type.Literal('software'),
+  /** Of the grammar of names; without it, software. */
+  backend: Type.Optional(Type.String()),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
 };
 const headShape = record({ ...authentic, ...headMembers });
@@ -56,7 +58,7 @@ const versionShape = record({
   ...versionMembers,
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
-/** What is not authenticated with it: the sealed private parts of an active version. */
+/** The part that is not authenticated with it: the sealed private parts of an active version. */
 const sealedShape = TypeCompiler.Compile(Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }));
 const foundVersionShape = record({
   ...unauthentic,
@@ -78,7 +80,7 @@ const operationShape = record({
   version: Type.Optional(version),
 });
 
-/** What an op_id did: enough to give the same answer again from the key's records, which never go away. */
+/** The deed of an op_id: enough to give the same answer again from the key's records, which never go away. */
 export interface OperationRecord {
   readonly atMs: number;
   /** SHA-256 of what was asked, 32 bytes. */
@@ -144,7 +146,8 @@ export function decodeFoundHead(storeKey: string, bytes: Uint8Array): KeyHead | 
 function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined): KeyHead | undefined {
   if (stored === undefined || headKey(stored.id) !== storeKey) return undefined;
   const kid = parseKid(stored.id);
-  if (kid === undefined || kid.version !== undefined) return undefined;
+  const { backend = softwareBackend } = stored;
+  if (kid === undefined || kid.version !== undefined || !isName(backend)) return undefined;
   return {
     id: kid.id,
     tenant: kid.tenant,
@@ -154,7 +157,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     currentVersion: stored.current,
     createdAtMs: stored.created,
     ...decodeAuthentic(stored),
-    backend: stored.backend,
+    backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
   };
 }

@@ -2,7 +2,7 @@ import { headKey } from './codec.ts';
 import type { KeyCount } from './keyring.ts';
 import type { KeyHead } from './record.ts';
 
-/** What a metric may have; a label set of each tenant's own would let tenants grow the metrics without bound. */
+/** The most series of a metric; a label set of each tenant's own would let tenants grow the metrics without bound. */
 const maxSeries = 1_000;
 
 interface Change {

@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Change, Store } from '../store/store.ts';
+import { canonicalJson } from './canonical-json.ts';
 import { decodeOperation, encodeOperation, type OperationRecord, operationKey } from './codec.ts';
 import type { OperationId } from './keyring.ts';
 import { isUuid } from './kid.ts';
 import type { KeyRecords } from './records.ts';
 
-/** What was done: the key, and the version if it was about one. */
+/** The key that was changed, and the version if it was about one. */
 export type Done = Pick<OperationRecord, 'id' | 'version'>;
 
 export interface Repeatable<T> {
@@ -46,9 +47,9 @@ export class Idempotency {
     tenant: string,
     operation: OperationId | undefined,
     subject: readonly unknown[],
-    way: Repeatable<T>,
+    repeatable: Repeatable<T>,
   ): Promise<Result<T>> {
-    if (operation === undefined) return way.perform(unrecorded);
+    if (operation === undefined) return repeatable.perform(unrecorded);
     const id = operation.id.toLowerCase();
     if (!isUuid(id)) return refuse('BadRequest', 'op_id is a UUID');
     const storeKey = operationKey(tenant, id);
@@ -61,7 +62,7 @@ export class Idempotency {
       const result = (await underWay.result) as Result<T>;
       return result.ok ? ok({ ...result.value, replayed: true }) : result;
     }
-    const result = this.#onceInStore(storeKey, { digest, asSpelled }, way);
+    const result = this.#onceInStore(storeKey, { digest, asSpelled }, repeatable);
     this.#underWay.set(storeKey, { digest, result });
     try {
       return await result;
@@ -77,7 +78,7 @@ export class Idempotency {
   async #onceInStore<T>(
     storeKey: string,
     { digest, asSpelled }: { readonly digest: Buffer; readonly asSpelled: () => Buffer },
-    way: Repeatable<T>,
+    repeatable: Repeatable<T>,
   ): Promise<Result<T>> {
     const entry = await this.#store.get(storeKey);
     if (!entry.ok) return entry;
@@ -86,11 +87,11 @@ export class Idempotency {
       if (record === undefined) return this.#records.corrupt(storeKey);
       if (!this.isExpired(record)) {
         const same = digest.equals(record.digest) || asSpelled().equals(record.digest);
-        return same ? way.repeat(record) : otherRequest;
+        return same ? repeatable.repeat(record) : otherRequest;
       }
     }
     const expectedRevision = entry.value?.revision ?? 0;
-    return way.perform((done) => {
+    return repeatable.perform((done) => {
       const record = { atMs: this.#clock.utcMs(), digest, ...done };
       return [{ key: storeKey, value: encodeOperation(record), expectedRevision }];
     });
@@ -98,10 +99,5 @@ export class Idempotency {
 }
 
 function digestOf(request: unknown): Buffer {
-  return createHash('sha256').update(JSON.stringify(request, sortMembers)).digest();
-}
-
-function sortMembers(_name: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([one], [two]) => (one < two ? -1 : 1)));
+  return createHash('sha256').update(canonicalJson(request)).digest();
 }

@@ -11,7 +11,7 @@ import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
  *
  * Every method takes the tenant of the caller. Another tenant's key is NotFound, without a look into the store, as if
  * it did not exist; a text that is no kid is BadRequest. A `kid` may name a version (`#v2`) or not (the current one).
- * StoreUnavailable comes from the store; a record that cannot be read is Internal and is told to `onCorruptRecord`.
+ * StoreUnavailable comes from the store, or from the custody of the key: also where there is none of its name. A record that cannot be read is Internal and is told to `onCorruptRecord`.
  */
 export interface Keyring {
   /**
@@ -56,7 +56,7 @@ export interface KeyHandle {
   readonly head: KeyHead;
   readonly algorithm: Algorithm;
   readonly version: LoadedVersion;
-  /** Whether it is the current version of an active key. Otherwise it makes nothing new: signing with it is a Conflict. */
+  /** True if it is the current version of an active key. Otherwise it makes nothing new: signing with it is a Conflict. */
   readonly current: boolean;
 }
 
@@ -72,11 +72,13 @@ export interface LoadedVersion {
 
 export interface LoadedPart {
   readonly component: Component;
+  /** The name of the custody that has the private part: its work is done there. */
+  readonly home: string;
   /** Never given twice in a process; 0 only when all 2^32 - 1 numbers are used up, and then nothing is cached. */
   readonly keyNumber: number;
   readonly publicKey: Uint8Array;
-  /** What an item carries as its private or secret key; empty, and unusable, where this version does not use it any more. */
-  readonly opening: Uint8Array;
+  /** The bytes that an item carries as its private or secret key; empty, and unusable, if this version uses it no more. */
+  readonly keyReference: Uint8Array;
 }
 
 /** A client's own name for a change: the same name and body again gives the same answer and changes nothing. */
@@ -95,6 +97,8 @@ export interface CreateKey {
   readonly actor: string;
   readonly purpose: string;
   readonly algorithm: Algorithm;
+  /** The name of the custody that makes it and keeps it; software where it is absent. Unsupported where there is no such one. */
+  readonly backend?: string;
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
   readonly operation?: OperationId;
@@ -136,7 +140,7 @@ export interface ListKeys {
   readonly tenant: string;
   readonly purpose?: string;
   readonly algorithm?: Algorithm;
-  /** What an earlier page gave for the same tenant and filters; anything else is BadRequest. */
+  /** The cursor of an earlier page for the same tenant and filters; anything else is BadRequest. */
   readonly cursor?: string;
   /** 1 to 1,000, default 100. */
   readonly limit?: number;
@@ -169,11 +173,30 @@ export interface KeyCount {
   readonly count: number;
 }
 
-/** What the keyring asks of custody (`Custody` has this shape). */
+/** The part of a custody that the keyring needs (`Custody` has this shape). It takes and gives plain data only. */
 export interface PrivateParts {
-  readonly backend: KeyHead['backend'];
+  /** Its name in records, of the grammar of names. */
+  readonly backend: string;
+  /** True if it makes and uses keys of this algorithm. */
+  holds(algorithm: Algorithm): boolean;
+  /**
+   * Makes the keys of one version, of an algorithm that it holds: a part for each component, in their order. The private parts
+   * are bound to exactly this tenant and versioned kid. Settles within a deadline of its own, as `destroy` does.
+   */
   generate(algorithm: Algorithm, tenant: string, versionedKid: string): Promise<Result<readonly KeyPart[]>>;
-  opening(part: KeyPart, partIndex: number, tenant: string, versionedKid: string): Uint8Array;
+  /** The bytes that an item carries as its key. Only the home of this custody can use them. */
+  keyReference(part: KeyPart, partIndex: number, tenant: string, versionedKid: string): Uint8Array;
+  /**
+   * Ends the use of these keys; their records forget the private parts afterwards. The same call may come again, after a
+   * refusal or a crash, and then succeeds too.
+   */
+  destroy(tenant: string, versions: readonly PrivateVersion[]): Promise<Result<void>>;
+}
+
+/** The private parts of one version. */
+export interface PrivateVersion {
+  readonly kid: string;
+  readonly parts: readonly KeyPart[];
 }
 
 /** One change of a key that is about to be committed. */
@@ -192,8 +215,8 @@ export interface KeyChange {
 }
 
 /**
- * Where changes are written down before they happen, durably: what is not there did not happen, and what is there and
- * did not happen was cut off by a crash.
+ * A place where changes are written down before they happen, durably. A change that is not there did not happen; one that is
+ * there and did not happen was cut off by a crash.
  */
 export interface KeyJournal {
   /** A refusal stops the change. */
@@ -205,7 +228,7 @@ export interface WrittenChange {
   end(failure: FailureCode | undefined): void;
 }
 
-/** Whether there is room for what new keys and versions take. */
+/** The room for new keys and versions. */
 export interface RoomForKeys {
   refusal(tenant: string): Refused | undefined;
   /** One was made. */
@@ -214,7 +237,8 @@ export interface RoomForKeys {
 
 export interface KeyringParts {
   readonly store: Store;
-  readonly custody: PrivateParts;
+  /** By their names, software among them. A key belongs to the one that its head names. */
+  readonly custodies: ReadonlyMap<string, PrivateParts>;
   readonly clock: Clock;
   readonly journal: KeyJournal;
   /** There is always room where this is absent. */
@@ -225,6 +249,8 @@ export interface KeyringParts {
   readonly onForget: (keyNumber: number) => void;
   /** For the operator's log: the name of a store record that has not the shape of a key record, or is not authentic. Must not throw. */
   readonly onCorruptRecord: (storeKey: string) => void;
+  /** For the operator's log: the key of this record is refused, as no custody has this name. Must not throw. */
+  readonly onUnknownBackend: (storeKey: string, backend: string) => void;
 }
 
 export interface KeyringOptions {

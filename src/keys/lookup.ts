@@ -2,17 +2,25 @@ import type { Algorithm } from '../algorithms/descriptor.ts';
 import { oldVersionsUseSecret } from '../algorithms/work-kinds.ts';
 import { BoundedCache } from '../core/bounded-cache.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
-import type { KeyHandle, KeyringOptions, KeyringParts, LoadedPart, LoadedVersion } from './keyring.ts';
+import { headKey } from './codec.ts';
+import type {
+  KeyHandle,
+  KeyringOptions,
+  KeyringParts,
+  LoadedPart,
+  LoadedVersion,
+  PrivateParts,
+} from './keyring.ts';
 import { formatKid, type Kid, parseKid } from './kid.ts';
 import type { KeyHead, KeyVersion } from './record.ts';
 import type { KeyRecords } from './records.ts';
 
-/** What is known of a key: its head, and its current version ready for use. */
+/** The known state of a key: its head, and its current version ready for use. */
 interface CachedKey {
   readonly kid: Kid;
   readonly head: KeyHead;
-  /** With the current version; made once, so that a hit allocates nothing. */
-  readonly found: Result<KeyHandle> & { readonly ok: true };
+  /** With the current version; made once, so that a hit allocates nothing. A refusal: its custody is not here. */
+  readonly found: Result<KeyHandle>;
 }
 
 interface Load {
@@ -27,7 +35,7 @@ const missingKeptMs = 2_000;
 /** Reads from the store that are under way; with an embedded store a handful, so that many mean that it hangs. */
 const maxLoads = 4_096;
 const maxKeyNumber = 2 ** 32 - 1;
-const noOpening = new Uint8Array();
+const noReference = new Uint8Array();
 
 const notFound = refuse('NotFound');
 const badKid = refuse('BadRequest', 'a kid is <tenant>/<purpose>/<alg>/<uuid>, optionally with #v<N>');
@@ -48,6 +56,14 @@ export function ownKid(tenant: string, text: string): Result<Kid> {
   return kid.tenant === tenant ? ok(kid) : notFound;
 }
 
+const notHere = refuse('StoreUnavailable', 'the key is held by a backend that this service does not have');
+
+/** The custody of this name. Another name refuses the keys that have it, and no others. */
+export function custodyOf({ custodies }: KeyringParts, backend: string): Result<PrivateParts> {
+  const custody = custodies.get(backend);
+  return custody === undefined ? notHere : ok(custody);
+}
+
 /** Finds versions of keys: in memory, or in the store. Changes tell it what they did once it is durable. */
 export class KeyLookup {
   readonly #parts: KeyringParts;
@@ -61,7 +77,9 @@ export class KeyLookup {
   constructor(parts: KeyringParts, records: KeyRecords, options: KeyringOptions) {
     this.#parts = parts;
     this.#records = records;
-    this.#keys = new BoundedCache(options.maxCachedKeys, (key) => this.#forget(key.found.value.version));
+    this.#keys = new BoundedCache(options.maxCachedKeys, (key) => {
+      if (key.found.ok) this.#forget(key.found.value.version);
+    });
     this.#oldVersions = new BoundedCache(options.maxCachedOldVersions, (version) => this.#forget(version));
   }
 
@@ -70,7 +88,8 @@ export class KeyLookup {
     const cached = this.#keys.get(hash < 0 ? text : text.slice(0, hash));
     if (cached !== undefined) {
       if (cached.head.tenant !== tenant) return notFound;
-      if (hash < 0 || text === cached.found.value.version.kid) return cached.found;
+      const { found } = cached;
+      if (hash < 0 || !found.ok || text === found.value.version.kid) return found;
       const version = this.#oldVersions.get(text);
       if (version !== undefined) return ok(oldHandle(cached, version));
     }
@@ -87,7 +106,7 @@ export class KeyLookup {
     this.#keys.set(kid.id, this.#load(kid, head, version));
   }
 
-  /** What is known of these versions, which are not the current one, is no longer true. */
+  /** The known state of these versions, which are not the current one, is no longer true. */
   forgetVersions(id: string, versions: Iterable<number>): void {
     this.#invalidate(id);
     for (const version of versions) this.#oldVersions.delete(formatKid(id, version));
@@ -116,10 +135,13 @@ export class KeyLookup {
       key = loaded.value;
     }
     const { found, head } = key;
+    if (!found.ok) return found;
     if (kid.version === undefined || kid.version === head.currentVersion) return found;
     if (kid.version > head.currentVersion) return notFound;
     const number = kid.version;
-    const version = await this.#once(text, kid.id, (load) => this.#loadOldVersion(kid, number, load));
+    const version = await this.#once(text, kid.id, (load) =>
+      this.#loadOldVersion(kid, number, head.backend, load),
+    );
     return version.ok ? ok(oldHandle(key, version.value)) : version;
   }
 
@@ -127,7 +149,7 @@ export class KeyLookup {
     for (;;) {
       const read = await this.#records.current(kid);
       if (load.stale) {
-        // Whoever changed it has most likely left the new state here.
+        // A change meanwhile has most likely left the new state here.
         load.stale = false;
         const cached = this.#keys.get(kid.id);
         if (cached !== undefined) return ok(cached);
@@ -144,7 +166,12 @@ export class KeyLookup {
     }
   }
 
-  async #loadOldVersion(kid: Kid, number: number, load: Load): Promise<Result<LoadedVersion>> {
+  async #loadOldVersion(
+    kid: Kid,
+    number: number,
+    backend: string,
+    load: Load,
+  ): Promise<Result<LoadedVersion>> {
     for (;;) {
       const read = await this.#records.version(kid, number);
       if (load.stale) {
@@ -154,7 +181,10 @@ export class KeyLookup {
       if (!read.ok) return read;
       // Versions have no gaps and records are never removed.
       if (read.value === undefined) return this.#records.corrupt(formatKid(kid.id, number));
-      const version = this.#loadVersion(kid, read.value.record, oldVersionsUseSecret(kid.algorithm.kind));
+      const custody = custodyOf(this.#parts, backend);
+      if (!custody.ok) return custody;
+      const usesSecret = oldVersionsUseSecret(kid.algorithm.kind);
+      const version = this.#loadVersion(kid, read.value.record, custody.value, usesSecret);
       this.#oldVersions.set(version.kid, version);
       return ok(version);
     }
@@ -190,8 +220,13 @@ export class KeyLookup {
   }
 
   #load(kid: Kid, head: KeyHead, current: KeyVersion): CachedKey {
+    const custody = custodyOf(this.#parts, head.backend);
+    if (!custody.ok) {
+      this.#parts.onUnknownBackend(headKey(kid.id), head.backend);
+      return { kid, head, found: custody };
+    }
     const active = head.state === 'active';
-    const version = this.#loadVersion(kid, current, active);
+    const version = this.#loadVersion(kid, current, custody.value, active);
     return {
       kid,
       head,
@@ -199,16 +234,16 @@ export class KeyLookup {
     };
   }
 
-  #loadVersion(kid: Kid, record: KeyVersion, usesSecret: boolean): LoadedVersion {
+  #loadVersion(kid: Kid, record: KeyVersion, custody: PrivateParts, usesSecret: boolean): LoadedVersion {
     const versionedKid = formatKid(kid.id, record.version);
-    const { custody } = this.#parts;
     const parts = record.parts.map(
       (part, index): LoadedPart => ({
         component: kid.algorithm.components[index]!,
         // Nothing is done with a destroyed version, so it needs no number.
         keyNumber: record.state === 'active' ? nextKeyNumber() : 0,
         publicKey: part.publicKey,
-        opening: usesSecret ? custody.opening(part, index, kid.tenant, versionedKid) : noOpening,
+        home: custody.backend,
+        keyReference: usesSecret ? custody.keyReference(part, index, kid.tenant, versionedKid) : noReference,
       }),
     );
     const { version, state, createdAtMs } = record;

@@ -15,11 +15,14 @@ export interface KeyHead {
   readonly createdAtMs: number;
   readonly revision: number;
   readonly found?: true;
-  /** Which custody holds the private part. */
-  readonly backend: 'software';
-  /** What answers that use this key wait for, where it is more than the service's default. */
+  /** The custody that holds the private parts, by its name. */
+  readonly backend: string;
+  /** The durability that answers with this key wait for, where it is more than the service's default. */
   readonly auditDurability?: AuditDurability;
 }
+
+/** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */
+export const softwareBackend = 'software';
 
 /** Each survives more than the one before: the end of the process, a power loss, the loss of the machine. */
 export const auditDurabilities = ['written', 'synced', 'witnessed'] as const;
@@ -38,6 +41,6 @@ export interface KeyVersion {
 
 export interface KeyPart {
   readonly publicKey: Uint8Array;
-  /** What custody needs in order to use the private part (software: the sealed blob); absent once destroyed. */
+  /** The bytes by which custody uses the private part (software: the sealed blob); absent once destroyed. */
   readonly sealed?: Uint8Array;
 }

@@ -1,7 +1,7 @@
 import { Counter, Gauge } from 'prom-client';
 import type { Metrics } from './metrics.ts';
 
-/** What is read of the audit log at every scrape (`AuditLog` has this shape). */
+/** The facts that every scrape reads of the audit log (`AuditLog` has this shape). */
 interface Observed {
   readonly state: string;
   stats(): {

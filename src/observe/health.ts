@@ -1,4 +1,4 @@
-/** Whether one thing that the service needs is there. Called at every /readyz: cheap, and must not throw. */
+/** True if one thing that the service needs is there. Called at every /readyz: cheap, and must not throw. */
 export type Probe = () => boolean;
 
 /** `required`: without it the service is not ready. `wanted`: without it the service serves, and says so. */

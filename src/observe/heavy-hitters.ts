@@ -1,5 +1,5 @@
 /**
- * Who uses most, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi, 2005). A name whose true use is above
+ * The heaviest users, in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi, 2005). A name whose true use is above
  * total / capacity is surely among the counters; a count may be too high by at most the smallest counter.
  */
 export class HeavyHitters {

@@ -4,7 +4,7 @@ import { HeavyHitters } from './heavy-hitters.ts';
 import { LatencyHistogram } from './latency-histogram.ts';
 import type { Metrics } from './metrics.ts';
 
-/** How things stand now: what operators look at while it burns. */
+/** The load at this moment, for operators to look at while it burns. */
 export interface LoadReport {
   readonly queue: QueueState;
   /** Quantiles of the last one to two windows. */

@@ -16,7 +16,7 @@ const secretNames = [
   'privateKey',
   'plaintext',
   'plaintext_b64',
-  'opening',
+  'keyReference',
   'sealed',
   'macaroon',
 ];

@@ -19,7 +19,7 @@ export interface Metrics {
   /** Called at every scrape. */
   queueDepth(read: () => number): void;
   engine(name: string): void;
-  /** Whatever has a label that names a tenant or what one does; in `registry` everybody would see it. */
+  /** A gauge whose label names a tenant or a tenant's own things; in `registry` everybody would see it. */
   tenantGauge(gauge: TenantGauge): void;
   /** The registry, for whoever has further metrics that everybody may see. */
   readonly registry: Registry;

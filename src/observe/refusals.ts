@@ -2,7 +2,7 @@ import { Gauge } from 'prom-client';
 import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
-/** What a listener refuses by itself, and requests whose connection ended before their answer. */
+/** The refusals that a listener makes by itself, and requests whose connection ended before their answer. */
 export type ListenerRefusal = 'framing' | 'too_many_connections' | 'too_many_of_address' | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */

@@ -14,7 +14,7 @@ export interface TenantGauge {
   readonly read: () => readonly TenantSeries[];
 }
 
-/** Whether whoever asks may know of this tenant. */
+/** True if the reader of the gauges may know of this tenant. */
 export type ShownTenants = (tenant: string) => boolean;
 
 /** These say who the tenants are and what they do. */

@@ -1,81 +1,62 @@
-import { type Static, Type } from '@sinclair/typebox';
 import type { PendingAcceptance } from '../audit/service/acceptance.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { operatorTenant } from './admin.ts';
 import { noLog } from './audit.ts';
-import type { Answer, KeyOperation } from './operation.ts';
-import { parseQuery, shapeOf } from './parse.ts';
-import { timestamp } from './present.ts';
-import { closed } from './schemas.ts';
+import type { KeyOperation } from './operation.ts';
 
-const acceptRequest = closed({
+export type AcceptRequest =
   /** Of the first approver: why the loss is accepted. */
-  reason: Type.Optional(Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\x00-\\x1f\\x7f]+$' })),
+  | { readonly reason: string }
   /** Of the second one: what the first was answered. */
-  approval: Type.Optional(Type.String({ pattern: '^[0-9a-f]{16}$', maxLength: 16 })),
-});
-const acceptShape = shapeOf(acceptRequest);
+  | { readonly approval: string };
+
+export type AcceptAnswer =
+  | { readonly state: 'pending'; readonly pending: PendingAcceptance }
+  | { readonly state: 'accepted'; readonly approvers: readonly string[] };
 
 /**
- * POST /audit/accept: after an integrity failure, two people accept the loss, each with a capability of their own, and a
- * new epoch begins. `{reason}` is answered 202 with an approval that waits; `{approval}` of another actor is answered 200.
+ * After an integrity failure, two people accept the loss, each with a capability of their own, and a new epoch begins. The
+ * first one's approval waits for the second one's.
  */
 export function auditAcceptOperation(
   parts: AuditParts | undefined,
-): KeyOperation<Static<typeof acceptRequest>> {
+): KeyOperation<AcceptRequest, AcceptAnswer> {
   return {
     kind: 'keys',
     name: 'audit_accept',
     scope: 'kms:admin',
-    parse(request) {
-      const parsed = acceptShape.parse(request);
-      if (!parsed.ok) return parsed;
-      const { reason, approval } = parsed.value;
-      return (reason === undefined) === (approval === undefined)
-        ? refuse('BadRequest', 'give exactly one of reason and approval')
-        : parsed;
-    },
     run: (request, caller) => forOperator(parts, caller, (audit) => accept(audit, request, caller)),
   };
 }
 
 async function accept(
   { acceptance }: AuditParts,
-  { reason, approval }: Static<typeof acceptRequest>,
+  request: AcceptRequest,
   { actor }: Caller,
-): Promise<Result<Answer>> {
-  if (reason !== undefined) {
-    const proposed = acceptance.propose(reason, actor);
-    return proposed.ok
-      ? ok({ status: 202, body: { state: 'pending', ...presentPending(proposed.value) } })
-      : proposed;
+): Promise<Result<AcceptAnswer>> {
+  if ('reason' in request) {
+    const proposed = acceptance.propose(request.reason, actor);
+    return proposed.ok ? ok({ state: 'pending', pending: proposed.value }) : proposed;
   }
-  const confirmed = await acceptance.confirm(approval ?? '', actor);
-  return confirmed.ok
-    ? ok({ status: 200, body: { state: 'accepted', approvers: confirmed.value } })
-    : confirmed;
+  const confirmed = await acceptance.confirm(request.approval, actor);
+  return confirmed.ok ? ok({ state: 'accepted', approvers: confirmed.value }) : confirmed;
 }
 
-/** GET /audit/accept: the failure, and which approvals wait for a second approver. */
-export function auditPendingOperation(parts: AuditParts | undefined): KeyOperation<void> {
+export interface PendingAnswer {
+  /** The integrity failure that nobody has accepted yet, as the log describes it. */
+  readonly failure: string | undefined;
+  readonly approvals: readonly PendingAcceptance[];
+}
+
+/** The failure, and which approvals wait for a second approver. */
+export function auditPendingOperation(parts: AuditParts | undefined): KeyOperation<void, PendingAnswer> {
   return {
     kind: 'keys',
     name: 'audit_pending',
     scope: 'kms:admin',
-    parse({ query }) {
-      const parsed = parseQuery(query, []);
-      return parsed.ok ? ok(undefined) : parsed;
-    },
-    run: (_, caller) =>
-      forOperator(parts, caller, ({ acceptance }) => {
-        const { failure, approvals } = acceptance.pending();
-        return ok({
-          status: 200,
-          body: { failure: failure ?? null, pending: approvals.map(presentPending) },
-        });
-      }),
+    run: (_, caller) => forOperator(parts, caller, ({ acceptance }) => ok(acceptance.pending())),
   };
 }
 
@@ -88,8 +69,4 @@ function forOperator<T>(
   return tenant === operatorTenant
     ? run(parts)
     : refuse('NoCapability', 'only the operator accepts a loss of the log');
-}
-
-function presentPending({ approval, failure, reason, approver, expiresAtMs }: PendingAcceptance) {
-  return { approval, failure, reason, approver, expires_at: timestamp(expiresAtMs) };
 }

@@ -99,7 +99,7 @@ interface Refused {
 
 type KeyOf = Pick<AuditEvent, 'alg' | 'keyId' | 'keyVersion'>;
 
-/** Where the refusals of a tenant's calls that name no key are numbered. No key has this id: those have four parts. */
+/** Refusals of a tenant's calls that name no key are numbered under this id. No key has it: ids of keys have four parts. */
 function noKeyOf({ tenant }: Caller, alg: string): KeyOf {
   return { alg, keyId: `${tenant}/-`, keyVersion: 0 };
 }

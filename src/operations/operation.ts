@@ -2,48 +2,34 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
-import type { Caller, Scope } from '../core/scope.ts';
-import type { Custody } from '../custody/custody.ts';
+import type { Caller, CallFacts, Scope } from '../core/scope.ts';
+import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
-import type { BatchItem, BatchResult } from '../engine/batch.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import type { LoadReport } from '../observe/load.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
-/** What operations work with. */
+/** The parts of the service that operations work with. */
 export interface OperationParts {
   readonly keyring: Keyring;
-  readonly custody: Custody;
+  readonly custodies: Custodies;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
-  readonly batchMaxItems: number;
   readonly audit: AuditParts | undefined;
-  /** The load report as plain JSON: of all tenants, or of one. */
-  readonly load: (onlyTenant?: string) => unknown;
+  /** The load report: of all tenants, or of one. */
+  readonly load: (onlyTenant?: string) => LoadReport;
 }
-
-/** A request as a listener and the router understood it; nothing in it is checked yet. */
-export interface OperationRequest {
-  /** What the path names, percent-decoded: a kid, or the path of an exported log's file. */
-  readonly kid: string | undefined;
-  readonly query: string;
-  /** Only valid until the request path returns its promise: it is parsed before anything is awaited. */
-  readonly body: Uint8Array;
-}
-
-export type Answer =
-  /** Plain JSON. */
-  | { readonly status: 200 | 201 | 202; readonly body: unknown }
-  /** A format that others have defined. */
-  | { readonly status: 200; readonly raw: { readonly contentType: string; readonly bytes: Uint8Array } };
 
 /** Crypto work that stays together in one job. */
 export interface CryptoWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;
-  readonly items: readonly BatchItem[];
+  readonly items: readonly WorkItem[];
   /** One per item. */
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
@@ -52,10 +38,10 @@ export interface CryptoWork {
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
-  /** Whether the answer shows its receipts, so that they need all that they may have. */
+  /** True if the answer shows its receipts, so that they need all that they may have. */
   readonly receipts: boolean;
-  /** What the record of a use says of results that there are; without it that the key was used. */
-  readonly verdict?: (use: KeyUse, results: readonly BatchResult[]) => Verdict;
+  /** The word in the record of a use, where there are results; without it that the key was used. */
+  readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -65,7 +51,7 @@ export interface KeyUse {
   readonly keyId: string;
   readonly version: number;
   readonly alg: string;
-  /** What the answer waits for, where it is more than usual. */
+  /** The answer waits for this of its record, where it is more than usual. */
   readonly durability: AuditDurability | undefined;
 }
 
@@ -74,7 +60,7 @@ export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
   return { keyId, version: version.version, alg: algorithm.name, durability };
 }
 
-/** What an audit log says of a key that was used: by whose record its use can be proved. */
+/** The place in the audit log of the record by which the use of a key can be proved. */
 export interface UseReceipt {
   readonly kid: string;
   /** Position in the log. */
@@ -82,18 +68,18 @@ export interface UseReceipt {
   /** Sequence number among the key's records. */
   readonly seq: number;
   /** 16 bytes that open the record's `input_hash`, where it is a commitment and the answer shows receipts. */
-  readonly salt_b64?: string;
+  readonly salt?: Uint8Array;
 }
 
-/** What became of one work. */
+/** The end of one work. */
 export type WorkOutcome = Result<{
   readonly results: readonly BatchResult[];
   /** One for each of the work's uses; empty where nothing is recorded. */
   readonly receipts: readonly UseReceipt[];
 }>;
 
-/** What an operation needs done, and how it makes an answer of the results. */
-export interface CryptoPlan {
+/** The works that an operation needs done, and the making of its answer from their results. */
+export interface CryptoPlan<Answer> {
   /** One for each item of the call; a failure is that item's own and does not stop the others. */
   readonly works: readonly (CryptoWork | Failure)[];
   /** The kids that each item of a batch names: for the records of those that are refused. */
@@ -104,7 +90,7 @@ export interface CryptoPlan {
 
 export type Step<T> = Result<T> | Promise<Result<T>>;
 
-/** What a refused call was about, for its record: the kids as they were given, or, where a call names no key, its algorithm. */
+/** The subjects of a refused call, for its record: the kids as they were given, or, where it names no key, its algorithm. */
 export type Subjects = readonly string[] | NoKey;
 
 export interface NoKey {
@@ -112,50 +98,62 @@ export interface NoKey {
   readonly alg: string;
 }
 
-interface Described<Input> {
+export interface Described {
+  readonly kind: 'crypto' | 'keys';
   /** As in metrics, logs and the audit log. */
   readonly name: string;
   readonly scope: Scope;
-  parse(request: OperationRequest): Result<Input>;
+}
+
+interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
-  subjects?(input: Input): Subjects;
+  subjects?(request: Request): Subjects;
+  /** Further facts for capabilities that ask about them. */
+  facts?(request: Request): Particulars;
+}
+
+/** Facts of a call, besides its operation and the kids of its subjects. */
+export type Particulars = Partial<CallFacts>;
+
+/** The facts of a call for a capability that asks about them, which most do not. */
+export function factsOf<Request>(operation: Asked<Request>, request: Request): CallFacts {
+  const subjects = subjectsOf(operation, request);
+  const kids = 'alg' in subjects ? [] : subjects;
+  return { operation: operation.name, kids, changes: false, ...operation.facts?.(request) };
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
-export interface CryptoOperation<Input> extends Described<Input> {
+export interface CryptoOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'crypto';
-  /** Whether one request may hold many calls; it then has longer by default. */
+  /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
-  plan(input: Input, caller: Caller): Step<CryptoPlan>;
+  plan(request: Request, caller: Caller): Step<CryptoPlan<Answer>>;
 }
 
 /** Reads or changes keys. */
-export interface KeyOperation<Input> extends Described<Input> {
+export interface KeyOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'keys';
-  run(input: Input, caller: Caller): Step<Answer>;
+  run(request: Request, caller: Caller): Step<Answer>;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: each operation's input is its own; the request path only carries it from parse to plan or run.
-export type Operation = CryptoOperation<any> | KeyOperation<any>;
+/** One thing that can be asked. No wire format has a part in its types: dialects make the requests and present the answers. */
+export type Operation<Request, Answer> = CryptoOperation<Request, Answer> | KeyOperation<Request, Answer>;
 
-export function subjectsOf<Input>(operation: Described<Input>, input: Input): Subjects {
-  return operation.subjects?.(input) ?? noKey;
+export function subjectsOf<Request>(operation: Asked<Request>, request: Request): Subjects {
+  return operation.subjects?.(request) ?? noKey;
 }
 
 const noKey: NoKey = { alg: 'none' };
 
 /** The plan of a request that is one work: its outcome becomes the whole answer. */
-export function singlePlan<Plan extends { readonly work: CryptoWork }>(
+export function singlePlan<Plan extends { readonly work: CryptoWork }, Answer>(
   planned: Step<Plan>,
-  finish: (plan: Plan, outcome: WorkOutcome) => Result<unknown>,
-): Step<CryptoPlan> {
+  finish: (plan: Plan, outcome: WorkOutcome) => Result<Answer>,
+): Step<CryptoPlan<Answer>> {
   if (planned instanceof Promise) return planned.then((plan) => singlePlan(plan, finish));
   if (!planned.ok) return planned;
   return ok({
     works: [planned.value.work],
-    finish(outcomes) {
-      const answer = finish(planned.value, outcomes[0] as WorkOutcome);
-      return answer.ok ? ok({ status: 200, body: answer.value }) : answer;
-    },
+    finish: (outcomes) => finish(planned.value, outcomes[0] as WorkOutcome),
   });
 }

@@ -12,7 +12,7 @@ import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
-import type { Operation, OperationParts } from './operation.ts';
+import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { signOperation } from './sign.ts';
@@ -42,7 +42,7 @@ export function createOperations(parts: OperationParts) {
     audit_records: auditRecordsOperation(parts.audit),
     audit_accept: auditAcceptOperation(parts.audit),
     audit_pending: auditPendingOperation(parts.audit),
-  } satisfies Record<string, Operation>;
+  };
 }
 
 export type Operations = ReturnType<typeof createOperations>;

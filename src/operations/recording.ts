@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
-import { encodeBase64 } from '../core/bytes.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -138,7 +137,7 @@ function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchR
   return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
-/** What the queue refused never came to a worker. */
+/** A work that the queue refused never came to a worker. */
 function usedKeys(outcome: Result<unknown>): boolean {
   return outcome.ok || !unused.has(outcome.failure.code);
 }
@@ -157,9 +156,7 @@ function recordedOutcome(
     const kid = `${event.keyId}#v${event.keyVersion}`;
     const { index, seq } = receipt.value;
     const salt = saltOf(event);
-    receipts.push(
-      salt === undefined ? { kid, index, seq } : { kid, index, seq, salt_b64: encodeBase64(salt) },
-    );
+    receipts.push(salt === undefined ? { kid, index, seq } : { kid, index, seq, salt });
   }
   return withReceipts(outcome, receipts);
 }

@@ -1,45 +1,26 @@
-import { type Static, Type } from '@sinclair/typebox';
-import { ok, refuse } from '../core/result.ts';
+import type { KeyMade } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
-import { operationIdOf } from './idempotency.ts';
+import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
+import { notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
-import { emptyObject, shapeOf } from './parse.ts';
-import { presentPublicKey } from './present.ts';
-import { closed, operationId } from './schemas.ts';
 
-const rotateRequest = closed({ op_id: Type.Optional(operationId) });
-const shape = shapeOf(rotateRequest);
+export interface RotateRequest {
+  readonly kid: string;
+  readonly name: ChangeName | undefined;
+}
 
-/** POST /keys/{kid}/rotate: a new current version; earlier ones go on verifying. */
-export function rotateKeyOperation(
-  parts: OperationParts,
-): KeyOperation<{ readonly kid: string; readonly request: Static<typeof rotateRequest> }> {
+/** A new current version; earlier ones go on verifying. */
+export function rotateKeyOperation(parts: OperationParts): KeyOperation<RotateRequest, KeyMade> {
   return {
     kind: 'keys',
     name: 'rotate',
     scope: 'kms:rotate',
-    parse({ kid, query, body }) {
-      const request = shape.parse({ query, body: body.length === 0 ? emptyObject : body });
-      return request.ok ? ok({ kid: kid ?? '', request: request.value }) : request;
-    },
     subjects: ({ kid }) => [kid],
-    async run({ kid, request }, caller) {
+    facts: ({ name }) => changeFacts(name, {}),
+    run({ kid, name }, { tenant, actor }) {
       const named = parseKid(kid);
-      if (named?.tenant === caller.tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) {
-        return refuse('PolicyViolation', 'this algorithm is not allowed here');
-      }
-      const made = await parts.keyring.rotate({
-        tenant: caller.tenant,
-        actor: caller.actor,
-        kid,
-        ...operationIdOf(request, {}),
-      });
-      if (!made.ok) return made;
-      const { algorithm, previous, publicKeys } = made.value;
-      return ok({
-        status: 200,
-        body: { kid: made.value.kid, previous, public: presentPublicKey(algorithm, publicKeys) },
-      });
+      if (named?.tenant === tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;
+      return parts.keyring.rotate({ tenant, actor, kid, ...operationIdOf(name, {}) });
     },
   };
 }

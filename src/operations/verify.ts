@@ -1,49 +1,55 @@
-import { type Static, Type } from '@sinclair/typebox';
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
-import { decodeBase64 } from '../core/bytes.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import {
-  type BatchItem,
-  type BatchResult,
-  type BatchStatus,
-  batchOps,
-  batchStatuses,
-} from '../engine/batch.ts';
+import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
 import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
+import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
-  type CryptoWork,
   type KeyUse,
   type OperationParts,
+  type Particulars,
   type Step,
   singlePlan,
-  useOf,
   type Verdict,
   type WorkOutcome,
 } from './operation.ts';
-import { shapeOf } from './parse.ts';
-import { algorithmText, closed, hybridPolicy, kidText, maxSignatureBase64, payloadB3 } from './schemas.ts';
 
-/** Signatures over one payload: eight keys that sign together, each with a hybrid pair. */
-const maxSignatures = 16;
+export interface VerifyRequest {
+  /** BLAKE3-256 of the payload: 64 lowercase hexadecimal digits, as records name it. Its 32 bytes were signed. */
+  readonly payloadBlake3: string;
+  /** At least one. */
+  readonly signatures: readonly GivenSignature[];
+  /** The rule by which they count together; `and` when not given. */
+  readonly mode: HybridMode | undefined;
+}
 
-const verifyRequest = closed({
-  payload_b3: payloadB3,
-  sigs: Type.Array(
-    closed({
-      kid: kidText,
-      alg: Type.Optional(algorithmText),
-      signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
-    }),
-    { minItems: 1, maxItems: maxSignatures },
-  ),
-  policy: Type.Optional(hybridPolicy),
-});
+export interface GivenSignature {
+  readonly kid: string;
+  /** The key's own algorithm, or one of its schemes; by the signature's length when not given. */
+  readonly alg: string | undefined;
+  readonly signature: Uint8Array;
+}
 
-export type VerifyRequest = Static<typeof verifyRequest>;
-export const verifyShape = shapeOf(verifyRequest);
+export interface VerifyAnswer {
+  /** The signatures satisfy the mode. */
+  readonly ok: boolean;
+  /** The strictest mode that these signatures satisfy. */
+  readonly satisfiedMode: HybridMode | 'none';
+  /** One for each signature of the request, in its order. */
+  readonly checked: readonly SignatureCheck[];
+}
+
+export interface SignatureCheck {
+  readonly kid: string;
+  readonly alg: string;
+  readonly ok: boolean;
+  /** Undefined where the signature is valid. */
+  readonly reason: InvalidReason | undefined;
+}
+
+export type InvalidReason = 'destroyed' | 'alg_mismatch' | 'signature_invalid' | 'key_unusable';
 
 /** One signature of the request: what to check it with, or why it cannot be checked. */
 interface Candidate {
@@ -52,118 +58,71 @@ interface Candidate {
   readonly component: LoadedPart['component'] | undefined;
   /** Place in the work's items; undefined when `reason` says why there is nothing to compute. */
   readonly item: number | undefined;
-  readonly reason: string | undefined;
+  readonly reason: InvalidReason | undefined;
 }
 
 export interface VerifyPlan {
-  readonly work: CryptoWork;
+  readonly work: PlannedWork;
   readonly candidates: readonly Candidate[];
   readonly mode: HybridMode;
 }
 
-/** POST /verify: checks signatures by any version that is not destroyed. */
-export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRequest> {
+/** Checks signatures by any version that is not destroyed. */
+export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRequest, VerifyAnswer> {
   return {
     kind: 'crypto',
     batch: false,
     name: 'verify',
     scope: 'kms:verify',
-    parse: (request) => verifyShape.parse(request),
     subjects: verifySubjects,
+    facts: verifyFacts,
     plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
   };
 }
 
-export function verifySubjects({ sigs }: VerifyRequest): readonly string[] {
-  return sigs.map(({ kid }) => kid);
+export function verifySubjects({ signatures }: VerifyRequest): readonly string[] {
+  return signatures.map(({ kid }) => kid);
+}
+
+export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
+  return { payloadB3: payloadBlake3 };
 }
 
 export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {
-  const found = request.sigs.map((sig) => parts.keyring.find(caller.tenant, sig.kid));
-  if (found.some((handle) => handle instanceof Promise)) {
-    return Promise.all(found).then((handles) => planFor(parts, request, handles));
-  }
-  return planFor(parts, request, found as Result<KeyHandle>[]);
+  return withKeys(parts.keyring, caller, verifySubjects(request), (found) => planWith(parts, request, found));
 }
 
-function planFor(
+function planWith(
   parts: OperationParts,
-  request: VerifyRequest,
+  { payloadBlake3, signatures, mode = 'and' }: VerifyRequest,
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
-  const message = Buffer.from(request.payload_b3, 'hex');
-  const items: BatchItem[] = [];
-  const meters = [];
+  const message = Buffer.from(payloadBlake3, 'hex');
+  const work = planWork('verify');
+  work.inputDigest = payloadBlake3;
   const candidates: Candidate[] = [];
-  for (const [index, sig] of request.sigs.entries()) {
+  for (const [index, given] of signatures.entries()) {
     const found = handles[index] as Result<KeyHandle>;
     if (!found.ok) return found;
     const handle = found.value;
-    if (!parts.allowedAlgorithms.has(handle.algorithm.name)) {
-      return refuse('PolicyViolation', 'this algorithm is not allowed here');
-    }
-    if (handle.algorithm.kind !== 'signature')
-      return refuse('Unsupported', 'this key verifies no signatures');
-    const signature = decodeBase64(sig.signature_b64, maxSignatureBase64);
-    if (signature === undefined) return refuse('BadRequest', `sigs.${index}.signature_b64 is not base64`);
-    const way = wayFor(handle, sig.alg, signature.length);
-    if (handle.version.state === 'destroyed') {
-      candidates.push({
-        handle,
-        alg: way?.scheme.alg ?? handle.algorithm.name,
-        component: way?.part.component,
-        item: undefined,
-        reason: 'destroyed',
-      });
-    } else if (way === undefined) {
-      candidates.push({
-        handle,
-        alg: handle.algorithm.name,
-        component: undefined,
-        item: undefined,
-        reason: 'alg_mismatch',
-      });
-    } else {
-      candidates.push({
-        handle,
-        alg: way.scheme.alg,
-        component: way.part.component,
-        item: items.length,
-        reason: undefined,
-      });
-      items.push({
-        op: batchOps.verify,
-        scheme: way.scheme.scheme,
-        keyNumber: way.part.keyNumber,
-        key: way.part.publicKey,
-        inputs: [message, signature],
-      });
-      meters.push(parts.costs.meterOf(way.scheme, 'verify', message.length));
-    }
+    const refused = addKey(parts, work, handle);
+    if (refused !== undefined) return refused;
+    const way = wayFor(handle, given.alg, given.signature.length);
+    const reason =
+      handle.version.state === 'destroyed' ? 'destroyed' : way === undefined ? 'alg_mismatch' : undefined;
+    candidates.push({
+      handle,
+      alg: way?.scheme.alg ?? handle.algorithm.name,
+      component: way?.part.component,
+      item:
+        way === undefined || reason !== undefined
+          ? undefined
+          : addItem(parts, work, way.part, way.scheme, [message, given.signature]),
+      reason,
+    });
   }
-  const mode = request.policy?.mode ?? 'and';
-  const alg = handles.length === 1 ? (candidates[0] as Candidate).handle.algorithm.name : 'several';
-  return ok({
-    work: {
-      alg,
-      kind: 'verify',
-      items,
-      meters,
-      uses: usesOf(candidates),
-      inputDigest: request.payload_b3,
-      opId: undefined,
-      receipts: false,
-      verdict: (use, results) => verdictOn(candidates, mode, use, results),
-    },
-    candidates,
-    mode,
-  });
-}
-
-/** One use for each key, however many of its signatures are checked. */
-function usesOf(candidates: readonly Candidate[]): KeyUse[] {
-  const handles = new Map(candidates.map(({ handle }) => [handle.version.kid, handle]));
-  return [...handles.values()].map(useOf);
+  work.verdict = (use, results) => verdictOn(candidates, mode, use, results);
+  return ok({ work, candidates, mode });
 }
 
 interface Way {
@@ -187,35 +146,17 @@ function wayFor(handle: KeyHandle, alg: string | undefined, signatureBytes: numb
   return ways.find((way) => way.scheme.maxOutputBytes === signatureBytes) ?? ways[0];
 }
 
-export interface VerifyAnswer {
-  readonly ok: boolean;
-  readonly details: {
-    readonly checked: readonly { kid: string; alg: string; ok: boolean; reason?: string }[];
-    /** The strictest mode that these signatures satisfy. */
-    readonly satisfied_mode: HybridMode | 'none';
-  };
-  readonly hints: { readonly kids: readonly string[]; readonly algs: readonly string[] };
-}
-
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {
   if (!outcome.ok) return outcome;
   const { results } = outcome.value;
   const signatures = checkedBy(plan.candidates, results);
   if (signatures === undefined) return refuse('Internal');
   const checked = plan.candidates.map(({ handle, alg, item, reason }, index) => {
-    const why = reason ?? reasonOf(statusOf(item, results));
     const { valid } = signatures[index] as CheckedSignature;
-    return { kid: handle.version.kid, alg, ok: valid, ...(why === undefined ? undefined : { reason: why }) };
+    return { kid: handle.version.kid, alg, ok: valid, reason: reason ?? reasonOf(statusOf(item, results)) };
   });
-  const judgement = judge(signatures, plan.mode);
-  return ok({
-    ok: judgement.ok,
-    details: { checked, satisfied_mode: judgement.satisfiedMode },
-    hints: {
-      kids: [...new Set(checked.map(({ kid }) => kid))],
-      algs: [...new Set(checked.map(({ alg }) => alg))],
-    },
-  });
+  const { ok: satisfied, satisfiedMode } = judge(signatures, plan.mode);
+  return ok({ ok: satisfied, satisfiedMode, checked });
 }
 
 /** The verdict on the signatures by the key of one use: what its record says. */
@@ -257,7 +198,7 @@ function statusOf(item: number | undefined, results: readonly BatchResult[]): Ba
   return item === undefined ? undefined : results[item]?.status;
 }
 
-function reasonOf(status: BatchStatus | undefined): string | undefined {
+function reasonOf(status: BatchStatus | undefined): InvalidReason | undefined {
   switch (status) {
     case batchStatuses.signatureInvalid:
       return 'signature_invalid';

@@ -1,10 +1,7 @@
 import type { Component } from '../algorithms/descriptor.ts';
+import type { HybridMode } from '../core/hybrid-mode.ts';
 
-/**
- * How the signatures of a key with several components count: `and` asks for all components, `or` for one of them,
- * `pq_only` for the post-quantum ones. For a key with one component `and` and `or` are the same.
- */
-export type HybridMode = 'or' | 'and' | 'pq_only';
+export type { HybridMode };
 
 export interface CheckedSignature {
   readonly kid: string;
@@ -27,7 +24,7 @@ export function judge(signatures: readonly CheckedSignature[], mode: HybridMode)
   return { ok: satisfied(mode), satisfiedMode: strictest ?? 'none' };
 }
 
-/** Whether the signatures by one key, of which there is at least one, satisfy the mode. */
+/** True if the signatures by one key, of which there is at least one, satisfy the mode. */
 export function satisfies(group: readonly CheckedSignature[], mode: HybridMode): boolean {
   const { components } = group[0] as CheckedSignature;
   const holds = (component: Component) => group.some((sig) => sig.valid && sig.component === component);

@@ -1,6 +1,6 @@
 /**
- * What an operation costs, in microseconds of a worker: the registry's guess at first, then an exponentially weighted
- * mean of what workers measured, so that the price is right on any machine.
+ * The cost of an operation, in microseconds of a worker: the registry's guess at first, then an exponentially weighted mean of
+ * what workers measured, so that the price is right on any machine.
  */
 export interface CostMeter {
   /** At least 1. */

@@ -13,7 +13,7 @@ import { UnderWay } from './under-way.ts';
 /** A call on its way to workers of one kind. `settle` is called exactly once, with the answer or with the refusal. */
 export interface LaneCall<Answer> extends Call {
   readonly cancellation: Cancellation;
-  /** When it was offered, on the monotonic clock. */
+  /** The time of the offer, on the monotonic clock. */
   readonly offeredAtMs: number;
   settle(outcome: Result<Answer>): void;
 }
@@ -30,7 +30,7 @@ export interface JobEnd {
 
 /** Takes calls to workers. */
 export interface Carrier<C> {
-  /** How many more jobs it takes now. */
+  /** The number of jobs that it still takes now. */
   readonly freeSlots: number;
   /** Workers that have no job; the next job goes to one of them. */
   readonly idleThreads: number;
@@ -74,8 +74,8 @@ export interface LaneOptions {
    */
   readonly queueTargetMs: number;
   /**
-   * Where all that waits costs no more than this, in microseconds, and the carrier can, this thread does it itself: a
-   * message to a worker and back would cost it more.
+   * This thread does all that waits by itself if it costs no more than this, in microseconds, and the carrier can: a message to
+   * a worker and back would cost it more.
    */
   readonly runHereUpToUs: number;
 }
@@ -145,7 +145,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#scheduler.activeTenants;
   }
 
-  /** How long a call that this tenant offers now would wait for a worker, in milliseconds, by costs and rate as measured. */
+  /** The wait for a worker, in milliseconds, of a call that this tenant offers now, by costs and rate as measured. */
   predictedWaitMs(tenant: string): number {
     const aheadUs = this.#underWay.has(tenant) ? this.#underWay.costUs : this.#notOvertakenUs;
     return this.#takesMs(this.#scheduler.workAheadUs(tenant) + aheadUs);
@@ -162,12 +162,12 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#options.limits.quantumUs * Math.max(this.#underWay.weight, this.#parts.carrier.threads);
   }
 
-  /** Whether every worker has a job. */
+  /** True if every worker has a job. */
   get #mustWait(): boolean {
     return this.#parts.carrier.idleThreads === 0;
   }
 
-  /** How long all workers together take for it, at the rate of late. */
+  /** The time that all workers together take for it, at the rate of late. */
   #takesMs(costUs: number): number {
     return (costUs * this.#drainRate.stretch) / this.#parts.carrier.threads / 1000;
   }

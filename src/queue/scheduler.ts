@@ -34,7 +34,7 @@ export interface SchedulerLimits {
   /** Waiting calls in all. */
   readonly totalCalls: number;
   /**
-   * What a tenant of weight 1 may use in one turn, in microseconds. Smaller is fairer, larger makes batches of one
+   * The cost that a tenant of weight 1 may use in one turn, in microseconds. Smaller is fairer, larger makes batches of one
    * tenant's calls; the unfairness between two tenants is bounded by about one quantum plus one call.
    */
   readonly quantumUs: number;
@@ -75,7 +75,7 @@ export class FairScheduler<C extends Call> {
   readonly #tenants = new Map<string, TenantQueue<C>>();
   /** The tenant whose turn it is; undefined when nothing waits. */
   #turn: TenantQueue<C> | undefined;
-  /** Whether the tenant whose turn it is has had its quantum for this turn. */
+  /** True if the tenant whose turn it is has had its quantum for this turn. */
   #credited = false;
   #calls = 0;
   #costUs = 0;

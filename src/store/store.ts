@@ -33,11 +33,11 @@ export interface ListRange {
 }
 
 /**
- * Where records live. Safe for concurrent use within one process. A store that cannot answer refuses with
- * StoreUnavailable and has then changed nothing, or changed everything: a caller that must know reads back.
+ * The place of records. Safe for concurrent use within one process. A store that cannot answer refuses with StoreUnavailable
+ * and has then changed nothing, or changed everything: a caller that must know reads back.
  */
 export interface Store {
-  /** Whether a commit survives the end of the process. */
+  /** True if a commit survives the end of the process. */
   readonly durable: boolean;
   get(key: string): Promise<Result<StoreEntry | undefined>>;
   /** In byte order of the keys. */

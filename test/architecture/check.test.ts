@@ -216,6 +216,26 @@ suite('packages', () => {
     );
   });
 
+  test('dialects know nothing of each other, and the server none of them', () => {
+    const dialect = { 'src/http/dialects/one/index.ts': '', 'src/http/dialect.ts': '' };
+    const other = 'src/http/dialects/other/index.ts';
+    assert.deepEqual(problems({ ...dialect, [other]: `import '../../dialect.ts';` }), []);
+    refused({ ...dialect, [other]: `import '../one/index.ts';` }, /dialects\/one\/ is an implementation/);
+    refused(
+      { ...dialect, 'src/http/server.ts': `import './dialects/one/index.ts';` },
+      /dialects\/one\/ is an implementation/,
+    );
+  });
+
+  test('words of the wire stand in dialects only', () => {
+    const words = ["const path = '/v1/kms/sign';", 'const { payload_b3 } = request;', '// see signature_b64'];
+    for (const text of words) {
+      assert.deepEqual(problems({ 'src/http/dialects/one/index.ts': text }), []);
+      for (const path of ['src/core/a.ts', 'src/operations/sign.ts', 'src/request-path.ts'])
+        refused({ [path]: text }, /speaks of the wire/);
+    }
+  });
+
   test('the addon is loaded by engine/native and the workers only', () => {
     const load = `const path = new URL('../../native/build/intaglio_native.node', import.meta.url);`;
     assert.deepEqual(problems({ 'src/engine/native/native.ts': load, 'workers/crypto.ts': load }), []);

@@ -8,8 +8,10 @@ import {
   mayNameImplementations,
   neighbours,
   packageOwners,
+  shelves,
   standalone,
   wings,
+  wireWords,
 } from './rules.ts';
 import { type Import, scan } from './scan.ts';
 
@@ -24,7 +26,7 @@ export interface Tree {
 
 interface Place {
   readonly room: string;
-  /** The second part of src/<room>/<way>/…; undefined for a file directly in its room. */
+  /** The second part of src/<room>/<way>/…, on a shelf with the third; undefined for a file directly in its room. */
   readonly way: string | undefined;
 }
 
@@ -33,7 +35,9 @@ function placeOf(path: string): Place | undefined {
   if (top === 'workers') return { room: 'workers', way: undefined };
   if (top !== 'src' || room === undefined) return undefined;
   if (rest.length === 0) return { room: room.replace(/\.ts$/, ''), way: undefined };
-  return { room, way: rest.length > 1 ? rest[0] : undefined };
+  if (rest.length === 1) return { room, way: undefined };
+  const [folder = '', way] = rest;
+  return { room, way: shelves.has(`${room}/${folder}`) ? `${folder}/${way}` : folder };
 }
 
 function levelOf(room: string): number {
@@ -194,6 +198,16 @@ function checkFile(tree: Tree, path: string, source: string, edges: Map<string, 
   return problems;
 }
 
+/** Lines with a word of the wire, comments too. Tests and benches speak to the service as clients do. */
+function checkWords(path: string, source: string): string[] {
+  if (!path.startsWith('src/') || wireWords.owners.some((owner) => path.startsWith(owner))) return [];
+  return source.split('\n').flatMap((text, index) => {
+    const word = wireWords.pattern.exec(text)?.[0];
+    if (word === undefined) return [];
+    return `${path}:${index + 1}: speaks of the wire ('${word}'); only ${wireWords.owners.join(', ')} do, so say it in the types of an operation`;
+  });
+}
+
 /** Everything that breaks the architecture, one line each: where, what to change, why. */
 export function check(tree: Tree): string[] {
   const problems = checkRooms(tree);
@@ -202,7 +216,8 @@ export function check(tree: Tree): string[] {
     const lines = source.split('\n').length - 1;
     if (lines > maxLines)
       problems.push(`${path}: has ${lines} lines, more than ${maxLines}; which subjects live there?`);
-    if (placeOf(path) !== undefined) problems.push(...checkFile(tree, path, source, edges));
+    if (placeOf(path) !== undefined)
+      problems.push(...checkFile(tree, path, source, edges), ...checkWords(path, source));
   }
   for (const cycle of cycles(edges)) {
     problems.push(`${cycle[0]}: is part of an import cycle; cut one of these: ${cycle.join(' -> ')}`);

@@ -35,11 +35,24 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
   },
 };
 
+/** Folders whose folders are implementations, each on its own: src/<room>/<folder>/<way>/…, and none may use another. */
+export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
+
+/**
+ * Words of the wire: paths and members of requests and answers. The command line speaks to a service, the log redacts, and
+ * caveats are words of tokens.
+ */
+export const wireWords = {
+  pattern: /\/v1\/kms|\w_b(?:3|64)\b/,
+  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/log.ts', 'src/auth/macaroon/caveats.ts'],
+} as const;
+
 /** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
 export const standalone = new Set(['client']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
+  auth: { admission: 'any', config: 'types', store: 'types' },
   keys: { algorithms: 'any', store: 'types' },
   custody: { dispatch: 'any', engine: 'any' },
   dispatch: { engine: 'any' },

@@ -7,7 +7,11 @@ import { openCheckpoint } from '../../src/audit/format/checkpoint.ts';
 import { type NoteKey, parseVkey } from '../../src/audit/format/note.ts';
 import { createReadAnswerer } from '../../src/audit/reading/answer-reads.ts';
 import { openLogReader } from '../../src/audit/reading/log-reader.ts';
-import { type KeyChange, KeyRotation, type RotatingKeys } from '../../src/audit/service/key-rotation.ts';
+import {
+  type AttestationKeyChange,
+  KeyRotation,
+  type RotatingKeys,
+} from '../../src/audit/service/key-rotation.ts';
 import { ok, refuse } from '../../src/core/result.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { appendMany, type Machine, machine, origin, type RunningLog, startLog } from './support/log.ts';
@@ -16,7 +20,7 @@ import { seededSigner } from './support/signers.ts';
 /** A store of generations that outlives the process that works with it, and fails where it is told to. */
 interface StoredGenerations {
   generation: number;
-  change: KeyChange | undefined;
+  change: AttestationKeyChange | undefined;
   failing: 'begin' | 'announced' | 'finish' | undefined;
 }
 

@@ -16,7 +16,7 @@ function dataDirectory(context: TestContext) {
   const dataDir = temporaryDirectory(context);
   const made = openCapabilities({ dataDir, amnesia: false, secretRule: { groupAllowed: false } });
   assert.ok(made.ok);
-  const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKey, timeSkewToleranceMs: 0 });
+  const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKeys, timeSkewToleranceMs: 0 });
   const callerOf = (token: string, utcMs = Date.now()) => {
     const caller = authenticator.authenticate(token.trim(), { utcMs });
     return caller.ok ? { tenant: caller.value.tenant, scopes: [...caller.value.scopes] } : undefined;

@@ -42,6 +42,7 @@ test('without any setting the documented defaults hold', () => {
     backend: 'lmdb',
     amnesia: false,
     rootKeyFile: './data/root.key',
+    rootKeyFd: 0,
     maxPayloadBytes: 1_048_576,
     allowedAlgs: 'all',
     workers: 3,
@@ -245,6 +246,13 @@ const refusals: readonly [string, Given, RegExp][] = [
     { argv: ['--amnesia', '--root-key-file=k'] },
     /KMS_ROOT_KEY_FILE must not be set/,
   ],
+  ['a root key from the output', { env: { KMS_ROOT_KEY_FD: '2' } }, /KMS_ROOT_KEY_FD must be 3 or more/],
+  [
+    'a root key from two places',
+    { argv: ['--root-key-fd=3', '--root-key-file=k'] },
+    /KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE/,
+  ],
+  ['amnesia with a root key', { argv: ['--amnesia', '--root-key-fd=3'] }, /KMS_ROOT_KEY_FD must not be set/],
   [
     'a batch that no queue takes',
     { argv: ['--batch-max-items=513'] },

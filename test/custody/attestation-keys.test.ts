@@ -28,10 +28,10 @@ function publicKeyOf({ publicKey }: AttestationKey): string {
 }
 
 /** Whether the key that is sealed in the opening is the one whose public key is told. */
-function signs({ scheme, opening, publicKey }: AttestationKey): boolean {
+function signs({ scheme, keyReference, publicKey }: AttestationKey): boolean {
   const message = Buffer.from('checkpoint');
   const [signed] = runBatch(engine, root, [
-    { op: batchOps.sign, scheme, keyNumber: 0, key: opening, inputs: [message] },
+    { op: batchOps.sign, scheme, keyNumber: 0, key: keyReference, inputs: [message] },
   ]);
   if (signed?.status !== batchStatuses.ok) return false;
   const signature = Uint8Array.from(signed.outputs[0] as Uint8Array);

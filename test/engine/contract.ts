@@ -1,14 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  chmodSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after, describe } from 'node:test';
@@ -42,6 +33,7 @@ const publicKeyLengths: Readonly<Record<SigningKeyTypeName, number>> = {
 
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
+import { rootTests } from './contract-root.ts';
 
 const message = Buffer.from('d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24', 'hex');
 const { ok, signatureInvalid, keyUnusable } = batchStatuses;
@@ -59,7 +51,7 @@ export function engineContract(name: string, create: () => Engine): void {
     sealingTests(engine, root);
     batchTests(engine, root);
     cacheTests(engine, root);
-    rootFileTests(engine, directory);
+    rootTests(engine, directory);
   });
 }
 
@@ -276,59 +268,5 @@ function cacheTests(engine: Engine, root: unknown): void {
     assert.ok(runBatch(engine, root, items).every(({ status }) => status === ok));
     assert.ok(engine.stats().cachedKeys < 600);
     assert.equal(runBatch(engine, root, items.slice(0, 1))[0]?.status, ok);
-  });
-}
-
-function rootFileTests(engine: Engine, directory: string): void {
-  const path = (name: string) => join(directory, `${engine.description.name}-${name}`);
-  const create = (name: string) => engine.openRoot({ kind: 'file-create', path: path(name) });
-  const open = (name: string) => engine.openRoot({ kind: 'file', path: path(name) });
-
-  test('a created root file has 32 bytes and mode 0600, and opens to the same root', () => {
-    const made = create('root');
-    const stat = statSync(path('root'));
-    assert.equal(stat.size, 32);
-    assert.equal(stat.mode & 0o777, 0o600);
-    const key = engine.generate(made, keyTypes.ed25519, tenant, aad);
-    assert.equal(signOne(engine, open('root'), schemes.ed25519, key, message).status, ok);
-  });
-
-  test('an existing root file is never replaced', () => {
-    create('kept');
-    const before = readFileSync(path('kept'));
-    assert.throws(() => create('kept'), { code: 'ROOT_EXISTS' });
-    assert.deepEqual(readFileSync(path('kept')), before);
-  });
-
-  test('a root file is refused when others have access, its length is not 32, or it is no regular file', () => {
-    const write = (name: string, length: number, mode: number) => {
-      writeFileSync(path(name), Buffer.alloc(length, 1));
-      chmodSync(path(name), mode);
-    };
-    assert.throws(() => open('absent'), { code: 'ROOT_MISSING' });
-    for (const mode of [0o604, 0o602, 0o601, 0o644, 0o666]) {
-      write('shared', 32, mode);
-      assert.throws(() => open('shared'), { code: 'ROOT_PERMISSIONS' }, mode.toString(8));
-    }
-    for (const length of [0, 31, 33, 64, 100]) {
-      write('length', length, 0o600);
-      assert.throws(() => open('length'), { code: 'ROOT_LENGTH' }, `${length}`);
-    }
-    write('target', 32, 0o400);
-    open('target');
-    symlinkSync(path('target'), path('link'));
-    assert.throws(() => open('link'), { code: 'ROOT_PERMISSIONS' });
-    mkdirSync(path('folder'), { mode: 0o700 });
-    assert.throws(() => open('folder'), { code: 'ROOT_PERMISSIONS' });
-    assert.throws(() => engine.openRoot({ kind: 'file-create', path: path('absent/root') }), {
-      code: 'ROOT_MISSING',
-    });
-  });
-
-  test('errors of the root file name no path', () => {
-    assert.throws(
-      () => open('secret-place'),
-      (error: Error) => !error.message.includes('secret-place'),
-    );
   });
 }

@@ -3,19 +3,22 @@ import test from 'node:test';
 import { RateLimits } from '../../src/admission/rate-limits.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { peerAt } from '../../src/core/peer.ts';
 import { refuse } from '../../src/core/result.ts';
+import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import type { Exchange, Response } from '../../src/http/exchange.ts';
 import { HttpServer, type ServerParts } from '../../src/http/server.ts';
 import { createHealth } from '../../src/observe/health.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import { countRefusal } from '../../src/observe/refusals.ts';
+import type { Operations } from '../../src/operations/operations.ts';
 
 /** A server whose request path or metrics are a bug, and what it answers, counts and tells of it. */
 function serverWith(broken: Partial<ServerParts>) {
   const metrics = createMetrics('intaglio');
   const told: { bugs: unknown[]; answered500: (string | undefined)[] } = { bugs: [], answered500: [] };
   const server = new HttpServer({
-    operations: {} as ServerParts['operations'],
+    dialects: [intaglioDialect({} as Operations, { batchMaxItems: 1 })],
     requestPath: () => refuse('NotFound'),
     health: createHealth(),
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
@@ -39,13 +42,15 @@ function serverWith(broken: Partial<ServerParts>) {
             contentEncoding: undefined,
             requestId: undefined,
           },
-          ...{ correlationId: undefined, traceparent: undefined, deadlineMs: undefined },
+          ...{
+            correlationId: undefined,
+            traceparent: undefined,
+            deadlineMs: undefined,
+            discharges: undefined,
+          },
         },
-        remoteAddress: () => '127.0.0.1',
-        respond(response) {
-          resolve(response);
-          return undefined;
-        },
+        peer: () => peerAt('tcp', '127.0.0.1'),
+        respond: resolve,
       };
       server.onExchange(exchange);
     });

@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
 import type { AuditTrail } from '../../src/audit/trail.ts';
-import { type FailureCode, failures, publicCode } from '../../src/core/failure.ts';
+import { type FailureCode, failures } from '../../src/core/failure.ts';
 import { ok, refuse } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
+import { publicCode, spoken } from '../../src/http/dialects/intaglio/failures.ts';
 import { createDenials, unauthorisedRecords } from '../../src/operations/denials.ts';
 
 const caller: Caller = { tenant: 'acme', scopes: new Set(), actor: 'cap:0123456789abcdef' };
@@ -86,6 +87,6 @@ test('docs/audit.md says of every refusal whether it leaves a record', async () 
     await denials.denied('create', { alg: 'none' }, code, caller);
     const name = publicCode(code);
     if (recorded.length > 0) assert.ok(recordedText.includes(`\`${name}\``), code);
-    else assert.ok(unrecordedText.includes(`${failures[code].status} ${name}`), code);
+    else assert.ok(unrecordedText.includes(`${spoken[code].status} ${name}`), code);
   }
 });

@@ -34,7 +34,7 @@ function pathOf(t: TestContext, perSecond: number) {
     }),
   } as unknown as RequestPathParts;
   const path = createRequestPath(parts);
-  const parse = ({ body }: { body: Uint8Array }) => {
+  const parse = (body: Uint8Array) => {
     parsedBodies.push(body);
     if (body[0] === 0xbb) throw new Error('a bug');
     return { ok: false, failure: { code: 'BadRequest' } };
@@ -43,12 +43,13 @@ function pathOf(t: TestContext, perSecond: number) {
   const call = (tenant: string, deadlineWish?: string, body = new Uint8Array(0)) => {
     nowMs += 0.01;
     return path({
-      operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false, parse },
+      operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
+      parse,
       token: tenant,
       body,
       deadlineWish,
       cancellation: createCancellation(),
-    } as unknown as CallRequest);
+    } as unknown as CallRequest<unknown, unknown>);
   };
   /** What was put off goes on, all of it. */
   const goOn = () => {
@@ -134,6 +135,13 @@ test('a tenant that is alone hears at once that it is refused', (t) => {
   useUp('alone');
   for (let n = 0; n < 1_000; n++) call('alone');
   assert.equal(codeOf(call('alone')), 'RateLimited');
+});
+
+test('a call that is refused is not parsed', (t) => {
+  const { call, useUp, parsedBodies } = pathOf(t, 5);
+  useUp('alone');
+  assert.equal(codeOf(call('alone')), 'RateLimited');
+  assert.deepEqual(parsedBodies, []);
 });
 
 test('a deadline that cannot be read is no reason to wait', (t) => {

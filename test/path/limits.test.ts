@@ -30,12 +30,12 @@ function pathWhere(queue: () => Result<[]>) {
   const work = { alg: 'ed25519', kind: 'sign', items: [], meters: [], uses: [{ keyId: 'k' }] };
   const operation = {
     ...{ name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
-    parse: () => ok({}),
     plan: () => ok({ works: [work], finish: ([outcome]: [Result<unknown>]) => outcome }),
   };
   return async () => {
-    const call = { operation, token: 'acme', body: new Uint8Array(0), cancellation: createCancellation() };
-    const answer = await path(call as unknown as CallRequest);
+    const call = { operation, parse: () => ok({}), body: new Uint8Array(0) };
+    const from = { token: 'acme', cancellation: createCancellation() };
+    const answer = await path({ ...call, ...from } as unknown as CallRequest<unknown, unknown>);
     return answer.ok ? 'ok' : (answer.failure.hint ?? answer.failure.code);
   };
 }

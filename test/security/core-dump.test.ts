@@ -26,7 +26,7 @@ import {
 const child = fileURLToPath(new URL('./core-child.js', import.meta.url));
 const control = distinctBytes('core control');
 
-test('native: a full core of the process after signing has no copy of its keys', {
+test('native: a full core of the process after signing has no copy of its keys, nor of its root key, by whichever way that came', {
   skip: reasonToSkip(),
 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'intaglio-core-'));

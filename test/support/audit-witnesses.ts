@@ -21,9 +21,11 @@ export interface LogWitnessing {
 }
 
 export interface LogWitnesses {
-  /** What `AuditLogParts.witness` takes: the note with its cosignatures, or a refusal while the policy is not fulfilled. */
+  /**
+   * The witness for `AuditLogParts.witness`: the note with its cosignatures, or a refusal while the policy is not fulfilled.
+   */
   witness(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
-  /** What the witnesses hold of a log; each carries its witness's cosignature. Open them with the log's keys. */
+  /** The checkpoints of a log that witnesses hold, each with its witness's cosignature. Open them with the log's keys. */
   held(origin: string): Promise<readonly WitnessedCheckpoint[]>;
 }
 

@@ -21,12 +21,18 @@ export const hybrid = findAlgorithm('ed25519+ml-dsa-65')!;
 
 /** Keys whose bytes say to which kid they belong. No cryptography: the engines are tested elsewhere. */
 export class NamedParts implements PrivateParts {
-  readonly backend = 'software';
+  readonly backend: string;
+  readonly destroyed: string[] = [];
   failing = false;
+  holding = true;
   made = 0;
   /** The kid that was last asked for. */
   asked = '';
   beforeGenerate: (() => Promise<void>) | undefined;
+
+  constructor(backend = 'software') {
+    this.backend = backend;
+  }
 
   async generate(
     ...[algorithm, , kid]: Parameters<PrivateParts['generate']>
@@ -43,9 +49,19 @@ export class NamedParts implements PrivateParts {
     );
   }
 
-  opening(...[part, index, tenant, kid]: Parameters<PrivateParts['opening']>): Uint8Array {
+  holds(): boolean {
+    return this.holding;
+  }
+
+  async destroy(...[, versions]: Parameters<PrivateParts['destroy']>): ReturnType<PrivateParts['destroy']> {
+    if (this.failing) return refuse('StoreUnavailable');
+    this.destroyed.push(...versions.map(({ kid }) => kid));
+    return ok(undefined);
+  }
+
+  keyReference(...[part, index, tenant, kid]: Parameters<PrivateParts['keyReference']>): Uint8Array {
     return Buffer.from(
-      `opening ${index} ${tenant} ${kid} ${part.sealed === undefined ? '' : Buffer.from(part.sealed)}`,
+      `reference ${index} ${tenant} ${kid} ${part.sealed === undefined ? '' : Buffer.from(part.sealed)}`,
     );
   }
 }
@@ -71,6 +87,8 @@ export interface Bench {
   readonly clock: SetClock;
   readonly forgotten: number[];
   readonly corrupt: string[];
+  /** Store keys of heads whose backend is not there. */
+  readonly unknown: string[];
 }
 
 export function makeKeyring(
@@ -78,27 +96,30 @@ export function makeKeyring(
   options: Partial<KeyringOptions> = {},
   inner: Store = new MemoryStore(),
   room?: RoomForKeys,
+  others: readonly PrivateParts[] = [],
 ): Bench {
   const store = new FaultyStore(inner);
   const custody = new NamedParts();
   const clock = new SetClock();
   const forgotten: number[] = [];
   const corrupt: string[] = [];
+  const unknown: string[] = [];
   const keyring = openKeyring(
     {
       store,
-      custody,
+      custodies: new Map([custody, ...others].map((one) => [one.backend, one])),
       clock,
       mac: testMac,
       room,
       journal: { record: async () => ({ ok: true, value: { end: () => {} } }) },
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
+      onUnknownBackend: (storeKey) => void unknown.push(storeKey),
     },
     options,
   );
   t.after(() => keyring.close());
-  return { keyring, store, inner, custody, clock, forgotten, corrupt };
+  return { keyring, store, inner, custody, clock, forgotten, corrupt, unknown };
 }
 
 export function unwrap<T>(result: Result<T>): T {
@@ -118,8 +139,8 @@ export function assertConsistent(handle: KeyHandle): void {
   version.parts.forEach((part, index) => {
     assert.equal(part.component, algorithm.components[index]);
     assert.equal(Buffer.from(part.publicKey).toString(), `public ${index} ${version.kid}`);
-    const expected = `opening ${index} ${head.tenant} ${version.kid} sealed ${index} ${version.kid}`;
-    assert.equal(Buffer.from(part.opening).toString(), current ? expected : '');
+    const expected = `reference ${index} ${head.tenant} ${version.kid} sealed ${index} ${version.kid}`;
+    assert.equal(Buffer.from(part.keyReference).toString(), current ? expected : '');
   });
   if (current) assert.equal(version.version, head.currentVersion);
 }

@@ -35,15 +35,15 @@ export interface ServiceOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A temporary one, removed at `release`, when not given. */
   readonly dataDir?: string;
-  /** Whom it runs as; needs root. */
+  /** The user that it runs as; needs root. */
   readonly user?: { readonly uid: number; readonly gid: number };
   /** RLIMIT_NOFILE, soft and hard. */
   readonly openFiles?: number;
-  /** What Node runs; `serve` of the command line when not given. */
+  /** Node's arguments; `serve` of the command line when not given. */
   readonly program?: readonly string[];
 }
 
-/** What `npm start` runs, in the words of package.json. */
+/** Node's options under `npm start`, in the words of package.json. */
 const asNpmStart = (
   JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: { start: string } }
 ).scripts.start
@@ -135,7 +135,7 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
-// Whatever a failed test left behind.
+// Ends the processes that a failed test left behind.
 process.on('exit', () => {
   for (const child of children) child.kill('SIGKILL');
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { defaultThreadShare, ThreadShare, type ThreadShareParts } from './thread
 export interface FloodGuardParts extends DeferredCallsParts, Pick<ThreadShareParts, 'weightOf' | 'queueOf'> {
   /** Calls back when everything that this turn of the event loop has read was parsed, and before anything else is read. */
   readonly soon: (callBack: () => void) => void;
-  /** When a turn ends for the shares of its time; at the end of its parsing, when not given. */
+  /** Calls back at the end of a turn, for the shares of its time; at the end of its parsing, when not given. */
   readonly atTurnEnd?: ThreadShareParts['atTurnEnd'];
 }
 

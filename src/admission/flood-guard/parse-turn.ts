@@ -1,7 +1,7 @@
 /**
- * What lies behind a request in the same segment is parsed before the event loop goes on, and a second request there ends
- * the connection. So what must not happen without an answer begins only after that: in the check phase (setImmediate), when
- * everything that this turn has read is parsed. Requests of one turn share one callback.
+ * The rest of a request's segment is parsed before the event loop goes on, and a second request there ends the connection. So
+ * work that must not happen without an answer begins only after that: in the check phase (setImmediate), when everything that
+ * this turn has read is parsed. Requests of one turn share one callback.
  */
 export class ParseTurn {
   readonly #soon: (callBack: () => void) => void;

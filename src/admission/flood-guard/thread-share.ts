@@ -8,7 +8,7 @@ export interface ThreadShareOptions {
   readonly turnMs: number;
   /** Shares are of the time of the last one to two of these, in milliseconds. */
   readonly windowMs: number;
-  /** Over its share is who had this many times as much of the thread as is fair… */
+  /** A tenant is over its share if it had this many times as much of the thread as is fair… */
   readonly tolerance: number;
   /** …and so much more, in milliseconds of the last two windows. */
   readonly allowanceMs: number;
@@ -33,7 +33,7 @@ export interface ThreadShareParts {
   /** Calls back when this turn of the event loop has read what there was to read. */
   readonly atTurnEnd: (ended: () => void) => void;
   readonly weightOf?: (tenant: string) => number;
-  /** Who is counted together. */
+  /** The name under which a tenant is counted, alone or together with others. */
   readonly queueOf?: (tenant: string) => string;
 }
 

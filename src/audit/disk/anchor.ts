@@ -4,7 +4,7 @@ import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Store } from '../../store/store.ts';
 import type { TreeHead } from './head.ts';
 
-/** What the key store remembers of the log: written before each checkpoint is published, so never behind one. */
+/** The key store's memory of the log: written before each checkpoint is published, so never behind one. */
 export interface Anchor extends TreeHead {
   readonly origin: string;
   readonly epoch: number;

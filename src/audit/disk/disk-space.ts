@@ -24,7 +24,7 @@ export class DiskSpace {
     this.#measured = { atMs: monotonicMs(), bytes: 0 };
   }
 
-  /** Whether there is too little room for using keys. `bytesWritten`: by the log since the start. */
+  /** True if there is too little room for using keys. `bytesWritten`: by the log since the start. */
   isLow(bytesWritten: number): boolean {
     const { reserveRatio, maxReserveBytes, reserveSeconds } = this.#options;
     const atMs = monotonicMs();

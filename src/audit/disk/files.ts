@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** What the log asks of a file. Failures are thrown as Node's system errors: `code` says ENOSPC, EIO, … */
+/** The file operations that the log needs. Failures are thrown as Node's system errors: `code` says ENOSPC, EIO, … */
 export interface LogFile {
   size(): number;
   /** Fills `into` from `position` as far as the file goes; gives the number of bytes. */
@@ -47,7 +47,7 @@ export interface Files {
   space(directory: string): { freeBytes: number; totalBytes: number };
 }
 
-/** What reading takes of it. */
+/** The part of it that reading needs. */
 export type ReadableFiles = Pick<Files, 'open' | 'read' | 'list'>;
 
 export const systemFiles: Files = {
@@ -86,7 +86,7 @@ export const systemFiles: Files = {
   },
 };
 
-/** Whether this system error says that there is no room: it may go by itself. Others do not. */
+/** True if this system error says that there is no room: it may go by itself. Others do not. */
 export function isDiskFull(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';

@@ -54,7 +54,7 @@ export function readFrame(file: Buffer, offset: number): FrameHeader | undefined
   };
 }
 
-/** Where, from `offset` on, another sound frame begins; undefined where nothing but damage follows. */
+/** The place, from `offset` on, of the next sound frame; undefined where nothing but damage follows. */
 export function findFrame(file: Buffer, offset: number): number | undefined {
   for (let at = file.indexOf(magicBytes, offset); at >= 0; at = file.indexOf(magicBytes, at + 1)) {
     if (readFrame(file, at) !== undefined) return at;

@@ -13,7 +13,7 @@ export interface TreeHead {
 
 export const emptyTree: TreeHead = { size: 0, root: emptyRoot };
 
-/** What the log remembers of itself outside the audit directory. */
+/** The log's memory of itself outside the audit directory. */
 export interface Head {
   readonly epoch: number;
   /** Of write(2). Binding as long as the machine has not restarted since: the page cache loses nothing. */

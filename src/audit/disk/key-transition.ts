@@ -6,14 +6,14 @@ import { verifyTlogProof } from '../format/tlog-proof.ts';
 import { keyFile } from './layout.ts';
 
 /**
- * How who trusts a log's keys comes to trust the ones that replace them: the log has a record that names both, and a
- * checkpoint that the old keys signed has that record under it.
+ * A log's record names its old and its new key, under a checkpoint that the old key signed. So those who trust the old key come
+ * to trust the new one.
  */
 
 /** Type of the record that names the new key. */
 export const transitionType = 'attkey.transition';
 
-/** What such a record says. */
+/** The content of such a record. */
 export interface Transition {
   readonly oldKey: NoteKey;
   readonly newKey: NoteKey;

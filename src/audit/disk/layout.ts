@@ -29,7 +29,7 @@ export function keyFile(number: number, ending: 'tlog-proof' | 'json'): string {
   return `keys/${number}.${ending}`;
 }
 
-/** Whether this is such a path. */
+/** True if this is such a path. */
 export function isKeyFile(path: string): boolean {
   return /^keys\/(0|[1-9][0-9]{0,5})\.(tlog-proof|json)$/.test(path);
 }
@@ -48,7 +48,7 @@ export interface Layout {
   entries(segment: number): string;
   /** The level-1 tile. */
   tile(segment: number): string;
-  /** What replay needs to begin after the segment. */
+  /** The state from which replay begins after the segment. */
   snapshot(segment: number): string;
 }
 
@@ -94,7 +94,7 @@ export function segmentsIn(
     .sort((a, b) => a - b);
 }
 
-/** Whether any epoch in the audit directory has records. */
+/** True if any epoch in the audit directory has records. */
 export function hasRecords(files: ReadableFiles, directory: string): boolean {
   return epochsIn(files, directory).some((epoch) => {
     const layout = layoutOf(epochDirectory(directory, epoch));

@@ -15,7 +15,7 @@ export const unreadable: KeyState = -1;
 export interface KeyStatePage {
   readonly ids: readonly string[];
   readonly states: readonly KeyState[];
-  /** Where the next page begins; undefined after the last one. */
+  /** The beginning of the next page; undefined after the last one. */
   readonly next: string | undefined;
 }
 
@@ -32,22 +32,22 @@ export function isDestroyed(state: KeyState): boolean {
 }
 
 interface LoggedKey {
-  /** What it may be if its last change took effect. */
+  /** The states that are possible if its last change took effect. */
   readonly states: readonly KeyState[];
-  /** What it may have been before. */
+  /** The states that were possible before it. */
   readonly before: readonly KeyState[];
   /** Index of the last change. */
   readonly at: number;
 }
 
-/** What a record says of a change: that it is about to be committed, or that nobody knows whether it was. */
+/** A record's word on a change: that it is about to be committed, or that nobody knows whether it was. */
 export type ChangeSaid = 'begun' | 'failed' | undefined;
 
 const unknownKey: LoggedKey = { states: [absent], before: [absent], at: -1 };
 
 /**
- * What the log says of the keys in the store. A change is on the log before the store commits it, and changes of one key
- * come one after the other; so a crash leaves at most one change of each key that is here and not in the store.
+ * The log's view of the keys in the store. A change is on the log before the store commits it, and changes of one key come one
+ * after the other; so a crash leaves at most one change of each key that is here and not in the store.
  */
 export class LoggedKeys {
   readonly #keys: Map<string, LoggedKey>;
@@ -69,13 +69,13 @@ export class LoggedKeys {
     return decided;
   }
 
-  /** What the key can be when every change among the first `decided` records took effect unless the log says otherwise. */
+  /** The possible states, if every change among the first `decided` records took effect unless the log says otherwise. */
   possible(id: string, decided: number): readonly KeyState[] {
     const { states, before, at } = this.#keys.get(id) ?? unknownKey;
     return at < decided ? states : union(before, states);
   }
 
-  /** Whether the log says exactly this without anything more. */
+  /** True if the log says exactly this without anything more. */
   says(id: string, state: KeyState): boolean {
     const { states } = this.#keys.get(id) ?? unknownKey;
     return states.length === 1 && states[0] === state;
@@ -122,7 +122,7 @@ export class LoggedKeys {
   }
 }
 
-/** What a state becomes with a change that names this version; undefined: nobody could ask for it then. */
+/** The state after a change that names this version; undefined: nobody could ask for it then. */
 const changes: Readonly<Record<string, (state: KeyState, version: number) => KeyState | undefined>> = {
   'key.create': (state, version) => (state === absent ? keyState(version, false) : undefined),
   'key.rotate': (state, version) =>

@@ -1,6 +1,6 @@
 import { type MacKey, type MacKeyRef, softwareMacKey } from '../../core/mac-key.ts';
 
-/** What the audit secret is for, each use with a key of its own. */
+/** The uses of the audit secret, each with a key of its own. */
 export interface AuditSecrets {
   /** Authenticates HEAD. */
   readonly head: MacKey;
@@ -8,11 +8,11 @@ export interface AuditSecrets {
   readonly anchor: MacKey;
   /** Authenticates what sealed segments say of the keys' sequence numbers. */
   readonly snapshot: MacKey;
-  /** From which the tenants' input_hash keys come. */
+  /** The root of the tenants' input_hash keys. */
   readonly inputRoot: MacKey;
 }
 
-/** What either thread of the log has for it. */
+/** The form in which either thread of the log holds the secret. */
 export interface SecretParts {
   /** Opens the log's secret in this thread; needed where it is not given as bytes. */
   macKey?(secret: MacKeyRef): MacKey;

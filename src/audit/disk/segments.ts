@@ -4,7 +4,7 @@ import { type Files, type ReadableFiles, replaceFile, writeAll } from './files.t
 import { eachEntry, frameHeaderBytes, readFrame, readU64, writeU64 } from './frames.ts';
 import { chunkLeaves, type Layout, segmentLeaves } from './layout.ts';
 
-/** What sealing takes besides the entries. Plain, so that it crosses to another thread. */
+/** The arguments of sealing besides the entries. Plain, so that they cross to another thread. */
 export interface SegmentToSeal {
   readonly segment: number;
   /** The level-1 tile: roots of its 256 chunks. */

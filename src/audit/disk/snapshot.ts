@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { MacKey } from '../../core/mac-key.ts';
 import type { KeyState } from './logged-keys.ts';
 
-/** What replay needs to begin after a sealed segment instead of at the first record. */
+/** The state from which replay begins after a sealed segment instead of at the first record. */
 export interface Snapshot {
   /** Leaves up to the end of the segment. */
   readonly size: number;
@@ -12,7 +12,7 @@ export interface Snapshot {
   readonly lastTs: number;
   /** The last sequence number of each key so far. */
   readonly seqs: ReadonlyMap<string, number>;
-  /** What the keys that were changed may be; all of these changes are decided. */
+  /** The possible states of the keys that were changed; all of these changes are decided. */
   readonly keys: ReadonlyMap<string, readonly KeyState[]>;
 }
 

@@ -10,7 +10,7 @@ interface Placed {
   readonly bytes: number;
 }
 
-/** Where the frames of a growing write-ahead file lie. A damaged frame leaves a gap, and those behind it are found again. */
+/** An index of the frames in a growing write-ahead file. A damaged frame leaves a gap, and those behind it are found again. */
 export class WalIndex {
   readonly #firstIndex: number;
   /** Ascending, at most one for each of 65,536 entries. */

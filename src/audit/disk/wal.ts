@@ -36,7 +36,7 @@ export class WalWriter {
     this.#bytesWritten += length;
   }
 
-  /** Where the next write goes. */
+  /** The place of the next write. */
   mark(): number {
     return this.#offset;
   }

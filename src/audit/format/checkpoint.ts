@@ -45,12 +45,12 @@ export function parseCheckpoint(text: string): Result<Checkpoint> {
   return ok({ origin, size, root });
 }
 
-/** What an Ed25519 cosignature signs (tlog-cosignature, type 0x04). */
+/** The message under an Ed25519 cosignature (tlog-cosignature, type 0x04). */
 export function ed25519CosignatureMessage(text: string, timeS: number): Uint8Array {
   return Buffer.from(`cosignature/v1\ntime ${timeS}\n${text}`);
 }
 
-/** What an ML-DSA-44 signature signs, under an empty context (tlog-cosignature, type 0x06). */
+/** The message under an ML-DSA-44 signature, with an empty context (tlog-cosignature, type 0x06). */
 export function mlDsaCosignatureMessage(cosigner: string, timeS: number, checkpoint: Checkpoint): Uint8Array {
   const name = Buffer.from(cosigner);
   const origin = Buffer.from(checkpoint.origin);
@@ -72,7 +72,7 @@ export function mlDsaCosignatureMessage(cosigner: string, timeS: number, checkpo
   ]);
 }
 
-/** What a key of this type signs of a checkpoint's text; undefined where there is nothing that it could sign. */
+/** The message that a key of this type signs for a checkpoint's text; undefined where there is none that it could sign. */
 export function checkpointMessage(
   key: NoteKey,
   text: string,

@@ -3,9 +3,9 @@ import type { MacKey } from '../../core/mac-key.ts';
 import { ownMember } from '../../core/own-member.ts';
 
 /**
- * How a record names its input. A bare digest of a payload with few possible values gives the payload away to whoever
- * reads the log, so `plain` is for tenants that ask for it; `hmac` can be searched by who holds the tenant's key;
- * `commit` cannot be linked at all, and is opened by the salt that the caller gets.
+ * The form in which a record names its input. A bare digest of a payload with few possible values tells readers of the log the
+ * payload, so `plain` is for tenants that ask for it. `hmac` can be searched by the holder of the tenant's key. `commit` cannot
+ * be linked at all, and is opened by the salt that the caller gets.
  */
 export type InputHashMode = 'hmac' | 'commit' | 'plain';
 

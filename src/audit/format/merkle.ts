@@ -271,7 +271,7 @@ export function verifyConsistency(
     fn = Math.floor(fn / 2);
     sn = Math.floor(sn / 2);
   }
-  // Where the old tree is complete, its root is the first node and is left out of the proof.
+  // The root of a complete old tree is the first node, and is left out of the proof.
   const path = fn === 0 ? [fromRoot, ...proof] : proof;
   const [first, ...rest] = path;
   if (first === undefined) return false;

@@ -21,7 +21,7 @@ interface TypeFacts {
   /** Without the 8 bytes of time that cosignatures begin with. */
   readonly signatureBytes: number;
   readonly timed: boolean;
-  /** What goes before the raw public key to make a SubjectPublicKeyInfo (RFC 8410, RFC 9881). */
+  /** The bytes before the raw public key in a SubjectPublicKeyInfo (RFC 8410, RFC 9881). */
   readonly spkiPrefix: string;
 }
 
@@ -48,7 +48,7 @@ export interface NoteKey {
   readonly publicKey: Uint8Array;
   /** The whole key as text: name+id+base64(type || public key). */
   readonly vkey: string;
-  /** Whether `signature`, without key id and time, is this key's over `message`. */
+  /** True if `signature`, without key id and time, is this key's over `message`. */
   verify(message: Uint8Array, signature: Uint8Array): boolean;
 }
 
@@ -61,7 +61,7 @@ export interface NoteSigner {
 /** 255 bytes is what an ML-DSA cosignature's length byte can say. */
 const maxNameBytes = 255;
 
-/** Whether `name` can name a key or an origin: no white space, no plus, no control character, 1 to 255 bytes. */
+/** True if `name` can name a key or an origin: no white space, no plus, no control character, 1 to 255 bytes. */
 export function isKeyName(name: string): boolean {
   return (
     name !== '' &&
@@ -121,7 +121,7 @@ export function parseVkey(vkey: string): Result<NoteKey> {
 export interface NoteSignature {
   readonly name: string;
   readonly keyId: string;
-  /** What follows the key id; with the time, for the types that have one. */
+  /** The bytes after the key id; with the time, for the types that have one. */
   readonly signature: Uint8Array;
 }
 
@@ -192,7 +192,7 @@ export interface TimedSignature {
   readonly signature: Uint8Array;
 }
 
-/** What `key` signed is made of; undefined where it cannot have signed such a text. */
+/** The message that `key` signed; undefined where it cannot have signed such a text. */
 export type MessageOf = (key: NoteKey, text: string, timeS: number | undefined) => Uint8Array | undefined;
 
 function takeApart(key: NoteKey, signature: Uint8Array): TimedSignature | undefined {
@@ -215,8 +215,8 @@ export interface VerifiedBy {
 }
 
 /**
- * Which of `keys` have signed. Signatures of others are passed over; a signature that names one of `keys` and does not
- * verify makes the whole note refused, as does a note that none of them has signed.
+ * Those of `keys` that have signed. Signatures of others are passed over. The whole note is refused if a signature that names
+ * one of `keys` does not verify, or if none of them has signed.
  */
 export function verifyNote(
   note: Note,

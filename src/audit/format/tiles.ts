@@ -16,7 +16,7 @@ import {
 /** Hashes of a full tile, entries of a full bundle. */
 export const tileWidth = 256;
 
-/** What two bytes of length can say. */
+/** The largest number in two bytes of length. */
 export const maxEntryBytes = 65_535;
 
 /** Level 0 has the hashes of leaves, level n those of full tiles of level n - 1; -1 stands for the entries. */
@@ -57,7 +57,7 @@ export function parseTilePath(path: string): TileCoordinates | undefined {
   return tilePath(coordinates) === path ? coordinates : undefined;
 }
 
-/** How many hashes the tiles of a level have together in a tree of `size` leaves; of entries, as of leaf hashes. */
+/** The number of hashes in all tiles of a level, in a tree of `size` leaves; of entries, as of leaf hashes. */
 export function hashesAt(level: number, size: number): number {
   return Math.floor(size / tileWidth ** Math.max(level, 0));
 }

@@ -59,7 +59,7 @@ export interface ProvenEntry {
   readonly checkpoint: OpenedCheckpoint;
 }
 
-/** Whether `entry` is on the log of this origin, as one of its signed checkpoints has it. `keys` as for `openCheckpoint`. */
+/** The place of `entry` on the log of this origin, proven by one of its signed checkpoints. `keys` as for `openCheckpoint`. */
 export function verifyTlogProof(
   proof: Uint8Array,
   entry: Uint8Array,

@@ -244,7 +244,7 @@ export class LogReader implements TileReader {
   #bundle(chunk: number, width: number): Buffer | undefined {
     const first = chunk * chunkLeaves;
     const fromWal = this.#walEntries(first, first + width);
-    // Where it has none, they may have been sealed since the last look.
+    // The entries that it does not have may have been sealed since the last look.
     if (fromWal !== undefined) return fromWal;
     const known = this.#bundles.get(chunk) ?? readSealedBundle(this.#files, this.layout, chunk);
     if (known === undefined) return undefined;

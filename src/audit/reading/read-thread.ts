@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
 import { workerEnvironment } from '../../core/worker-environment.ts';
 
-/** What can be asked of a log while it is written. Plain data: it is answered on a thread of its own. */
+/** A question to a log that is being written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
   | { readonly of: 'checkpoint' }
   /** `path`: `tile/…` as in C2SP tlog-tiles. */
@@ -21,7 +21,7 @@ export type ReadQuestion =
 
 export interface RecordsPage {
   readonly records: readonly { readonly index: number; readonly record: unknown }[];
-  /** Where the next page begins; undefined at the end of the log. */
+  /** The beginning of the next page; undefined at the end of the log. */
   readonly next: number | undefined;
 }
 

@@ -3,9 +3,9 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Acceptance, AuditLog } from '../audit-log.ts';
 
-/** What one approver has asked for, and another has not confirmed yet. */
+/** An acceptance that one approver has asked for, and another has not confirmed yet. */
 export interface PendingAcceptance {
-  /** By which the second approver names it: 16 hexadecimal digits. Not a secret. */
+  /** The name by which the second approver refers to it: 16 hexadecimal digits. Not a secret. */
   readonly approval: string;
   readonly reason: string;
   /** Pseudonym of the capability that asked. */
@@ -36,7 +36,7 @@ export const maxPendingAcceptances = 16;
 
 interface Entry {
   readonly acceptance: PendingAcceptance;
-  /** Which failure it is about: the process counts them. */
+  /** The failure that it is about: the process counts them. */
   readonly failureNumber: number;
   readonly expiresAtMs: number;
 }

@@ -11,7 +11,10 @@ const keysTogether = 50_000;
 /** A store that hangs must not hold the writer for ever. */
 const checkpointTimeoutMs = 10_000;
 
-/** What the log's thread asks of the thread that has keys, store and network. Never rejects: undefined is asked again. */
+/**
+ * Answers a question of the log's thread, from the thread that has keys, store and network. Never rejects: undefined is asked
+ * again.
+ */
 export async function answerTo(parts: AuditLogParts, question: Question): Promise<AnswerTo> {
   try {
     switch (question.of) {

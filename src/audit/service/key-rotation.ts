@@ -17,15 +17,15 @@ export interface RotatingKeys {
   /** None where nothing is being replaced. Of the same types as the current ones, in the same order. */
   next(origin: string): readonly NoteSigner[];
   /** Undefined: nothing is being replaced. `announced`: both generations sign, until then. */
-  change(): KeyChange | undefined;
+  change(): AttestationKeyChange | undefined;
   /** Makes the next generation, which signs nothing yet. `fits`: whether its verifier keys can be told apart. */
   begin(actor: string, origin: string, fits: (vkeys: readonly string[]) => boolean): Promise<Result<void>>;
-  announced(announced: NonNullable<KeyChange['announced']>): Promise<Result<void>>;
+  announced(announced: NonNullable<AttestationKeyChange['announced']>): Promise<Result<void>>;
   /** The next generation becomes the current one, whose keys are destroyed. */
   finish(): Promise<Result<void>>;
 }
 
-export interface KeyChange {
+export interface AttestationKeyChange {
   readonly actor: string;
   readonly announced: { readonly origin: string; readonly overlapEndsAtMs: number } | undefined;
 }
@@ -45,12 +45,12 @@ export interface KeyRotationParts {
   /** A record and its proof under the newest checkpoint; undefined where that cannot be had now. */
   prove(index: number): Promise<{ readonly record: unknown; readonly proof: Uint8Array } | undefined>;
   readonly clock: Clock;
-  /** How long both generations sign, in milliseconds. */
+  /** The time in which both generations sign, in milliseconds. */
   readonly overlapMs: number;
   /** For the operator's log: one line each. */
   report(done: boolean, detail: string): void;
   readonly files?: Files;
-  /** How often it is looked whether a step is due. */
+  /** The time between two looks whether a step is due. */
   readonly tickMs?: number;
 }
 
@@ -82,7 +82,7 @@ export class KeyRotation {
     this.#files = parts.files ?? systemFiles;
   }
 
-  /** Who signs the next checkpoint of this log. */
+  /** The signers of this log's next checkpoint. */
   signers(origin: string): readonly NoteSigner[] {
     const { keys } = this.#parts;
     const current = keys.current(origin);
@@ -197,7 +197,7 @@ export class KeyRotation {
     const log = this.#parts.log();
     const newest = log.checkpoint();
     const next = keys.next(origin).map(keyOf);
-    // What the next start finds published has to verify with the new keys alone.
+    // The checkpoint that the next start finds published has to verify with the new keys alone.
     const both = newest !== undefined && openCheckpoint(Buffer.from(newest.note), origin, next).ok;
     if (!both) return this.#waits('no checkpoint yet that the new keys have signed');
     const facts = keys.current(origin).map((signer) => ({ key: `${origin}+${keyOf(signer).id}` }));
@@ -243,7 +243,7 @@ export class KeyRotation {
     return ok(indexes);
   }
 
-  /** Whether a published checkpoint covers these records, within a few seconds. */
+  /** True if a published checkpoint covers these records, within a few seconds. */
   async #covered(origin: string, indexes: readonly number[]): Promise<boolean> {
     const { clock } = this.#parts;
     const log = this.#parts.log();

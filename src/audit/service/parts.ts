@@ -21,16 +21,16 @@ export interface KeyInventory {
   page(after: string | undefined): Promise<Result<readonly InventoryKey[]>>;
 }
 
-/** What the log needs of the service around it: keys, store, network. */
+/** The parts of the service around it that the log needs: keys, store, network. */
 export interface AuditLogParts extends SecretParts {
   attestationKeys(origin: string): Promise<AttestationKeys>;
-  /** Where the store keeps the anchor; undefined only where no store outlives the process. */
+  /** The store's place for the anchor; undefined only where no store outlives the process. */
   readonly anchors: AnchorStore | undefined;
   /** The keys of that store, for the comparison at each start; none where changes of keys are not on the log. */
   readonly keys?: KeyInventory | undefined;
   /**
-   * What witnesses have cosigned of this log; asked at each start, before anything is written. Refused: too few of them have
-   * said so, and the log must not start without.
+   * The trees of this log that witnesses have cosigned; asked at each start, before anything is written. Refused: too few
+   * of them have said so, and the log must not start without.
    */
   witnessed?(origin: string): Promise<Result<readonly Witnessed[]>>;
   /** Gives the note with the cosignatures that the policy wants, or why it cannot be had now. */
@@ -46,12 +46,12 @@ export type AuditReport =
   | 'audit_disk'
   | 'audit_clock';
 
-/** What the audit routes work with. */
+/** The parts that the audit routes work with. */
 export interface AuditParts {
   readonly reading: AuditReading;
   /** Verifier keys of the log, and how they are replaced. */
   readonly rotation: Pick<KeyRotation, 'logKeys' | 'rotate'>;
-  /** Whether checkpoints are cosigned, so that an answer can wait for that. */
+  /** True if checkpoints are cosigned, so that an answer can wait for that. */
   readonly witnessed: boolean;
   /** After an integrity failure: two people agree, and a new epoch begins. */
   readonly acceptance: TwoPersonAcceptance;

@@ -12,7 +12,7 @@ export const sideLogBytes = 64 * 1024 * 1024;
 /** Lines that wait for a slow disk, about 4,000 of them. */
 const maxPendingBytes = 1024 * 1024;
 
-/** What the log says of the side log: how much there is, and the digest by which it can be told that it is the same. */
+/** The log's word on the side log: how much there is, and the digest by which it can be told that it is the same. */
 export interface SideLogFacts {
   readonly side_log_path: string;
   readonly side_log_files: number;
@@ -41,9 +41,9 @@ export interface SideLogParts {
 }
 
 /**
- * What is done without a record while the log takes none: verifications, reads of public keys, refusals. JSON lines, a file
- * for each time that one is begun. Nothing vouches for them until the log itself says how many there are and what their
- * digest is; whoever can write the directory can change them before that. Nobody waits for them, and they never fail.
+ * Acts without a record, while the log takes none: verifications, reads of public keys, refusals. JSON lines, a file for each
+ * time that one is begun. Nothing vouches for them until the log itself says how many there are and what their digest is;
+ * whoever can write the directory can change them before that. Nobody waits for them, and they never fail.
  */
 export class SideLog {
   readonly #parts: SideLogParts;
@@ -54,7 +54,7 @@ export class SideLog {
   #file: FileHandle | undefined;
   /** Of the file that is being written. */
   #name: string | undefined;
-  /** What the directory may still grow by; undefined: not looked yet. */
+  /** The bytes by which the directory may still grow; undefined: not looked yet. */
   #roomBytes: number | undefined;
   #sealing = false;
   #moving: Promise<void> | undefined;
@@ -139,7 +139,7 @@ export class SideLog {
 
   async #begin(): Promise<FileHandle> {
     const { directory, origin, bootId, clock, maxBytes = sideLogBytes } = this.#parts;
-    // What was put on the log is counted where it lies, before or after.
+    // Lines that were put on the log are counted in their place there, before or after.
     await this.#moving;
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const header = `${JSON.stringify({ origin: `${origin}/degraded/${bootId}`, v: 1 })}\n`;
@@ -165,7 +165,7 @@ export class SideLog {
     this.#roomBytes = undefined;
     await file?.sync();
     await file?.close();
-    // What comes from now on goes to another file.
+    // Later lines go to another file.
     const names = (await filesIn(directory)).filter((name) => name !== this.#name);
     const dropped = this.#dropped;
     if (names.length === 0 && dropped === 0) return undefined;

@@ -9,7 +9,7 @@ import {
 } from './add-checkpoint.ts';
 import type { PolicyWitness } from './policy.ts';
 
-/** What a witness said to one request. */
+/** A witness's answer to one request. */
 export type WitnessAnswer =
   | { readonly kind: 'cosigned'; readonly line: string; readonly timeS: number }
   /** It knows another size than was assumed. Beyond ours, it has seen a log of which ours is an older copy. */

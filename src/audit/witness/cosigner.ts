@@ -8,14 +8,14 @@ import {
 } from './ask-witnesses.ts';
 import type { Policy, PolicyWitness } from './policy.ts';
 
-/** What came of a round with all witnesses. */
+/** The outcome of a round with all witnesses. */
 export interface Cosigned {
   /** The note with the cosignatures that came in time. */
   readonly note: Uint8Array;
   /** Names, as the policy has them, of those who cosigned. */
   readonly cosignedBy: readonly string[];
   readonly quorum: boolean;
-  /** Whether the note may be published: the quorum is there, or the policy is to go on without it. */
+  /** True if the note may be published: the quorum is there, or the policy is to go on without it. */
   readonly publish: boolean;
   /** A witness that has cosigned a larger tree than ours: our log is an older copy of itself. */
   readonly ahead: { readonly witness: string; readonly size: number } | undefined;
@@ -34,7 +34,7 @@ export interface CosignerSettings {
   prove(from: number, to: number): Promise<Result<readonly Uint8Array[]>> | Result<readonly Uint8Array[]>;
 }
 
-/** What is known of a witness: the size that it cosigned last, as far as we know, and whether it is being asked. */
+/** A witness's state: the size that it cosigned last, as far as we know, and whether it is being asked. */
 interface WitnessState {
   readonly witness: PolicyWitness;
   size: number;
@@ -121,8 +121,8 @@ export class Cosigner {
   }
 
   /**
-   * What the witnesses hold of this log: no tree that is smaller than one of these is whole. `quorum`: so many of them have
-   * answered, if only that they hold none.
+   * The checkpoints of this log that the witnesses hold: no tree that is smaller than one of these is whole. `quorum`: so many
+   * of them have answered, if only that they hold none.
    */
   async held(
     origin: string,

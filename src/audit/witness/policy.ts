@@ -9,7 +9,7 @@ export interface PolicyLog {
 }
 
 export interface PolicyWitness {
-  /** What the policy calls it. */
+  /** The policy's name for it. */
   readonly name: string;
   readonly key: NoteKey;
   /** Its submission prefix, without a slash at the end. */
@@ -19,7 +19,7 @@ export interface PolicyWitness {
 export interface Policy {
   readonly logs: readonly PolicyLog[];
   readonly witnesses: readonly PolicyWitness[];
-  /** Whether these witnesses, by the policy's names, are enough. */
+  /** True if these witnesses, by the policy's names, are enough. */
   quorum(names: ReadonlySet<string>): boolean;
 }
 
@@ -39,7 +39,7 @@ class Reader {
   readonly #rules = new Map<string, Rule>();
   readonly #members = new Set<string>();
 
-  /** Why the line is refused, or undefined. */
+  /** The reason for refusing the line, or undefined. */
   read(words: readonly string[]): string | undefined {
     const [kind, ...rest] = words;
     if (kind === 'log') return this.#log(rest);

@@ -4,14 +4,14 @@ import { type Checkpoint, checkpointMessage, parseCheckpoint } from '../format/c
 import { type NoteKey, parseNote, verifyNote } from '../format/note.ts';
 import { originHash } from './add-checkpoint.ts';
 
-/** What a witness remembers of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
-export interface Witnessed {
+/** A witness's memory of a log: the newest checkpoint that it cosigned, and the note with its cosignatures. */
+export interface CosignedCheckpoint {
   readonly checkpoint: Checkpoint;
   readonly note: Uint8Array;
 }
 
 export interface WitnessStore {
-  load(origin: string): Witnessed | undefined;
+  load(origin: string): CosignedCheckpoint | undefined;
   /** Durable when it returns. */
   save(origin: string, note: Uint8Array): void;
 }

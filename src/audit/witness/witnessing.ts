@@ -11,7 +11,7 @@ import type { Policy } from './policy.ts';
 /** For each request; a round may take two of them. The log's checkpoints go on meanwhile. */
 const requestTimeoutMs = 2_000;
 
-/** What witnessing has to know of the log. */
+/** The facts of the log that witnessing needs. */
 export interface WitnessedLog {
   /** Verifier keys of the log itself. */
   keys(origin: string): readonly NoteKey[];
@@ -24,7 +24,9 @@ export interface WitnessedLog {
 export interface Witnessing {
   /** The note with cosignatures. Refused while the quorum is not there (`closed`). */
   cosign(checkpoint: PublishedCheckpoint): Promise<Result<Uint8Array>>;
-  /** What the witnesses hold of this log, under its own signature. Refused while too few of them answer (`closed`). */
+  /**
+   * The trees that the witnesses hold, under the log's own signature. Refused while too few of them answer (`closed`).
+   */
   held(origin: string): Promise<Result<readonly Witnessed[]>>;
 }
 
@@ -46,7 +48,7 @@ export function createWitnessing(
         ? ok(hashesOf(answer.value.bytes))
         : refuse('NotFound');
     },
-    // That it is ahead is only what it says; what it holds has our signature, or is nothing.
+    // A witness only says that it is ahead; the checkpoint that it holds has our signature, or is nothing.
     onAhead: () => void compare(),
   });
 

@@ -75,7 +75,7 @@ export class Appender {
     return this.#parts.state.size + this.#backlog.length;
   }
 
-  /** Whether a record with a type was appended since this was last asked. */
+  /** True if a record with a type was appended since the last call. */
   takeTyped(): boolean {
     const typed = this.#typed;
     this.#typed = false;
@@ -166,7 +166,7 @@ export class Appender {
     else if (said === 'failed') changes.recorded(record.key_id, state.size + 1);
   }
 
-  /** How far the clock is behind the last record, in microseconds; 0 where it is not, or by less than a second. */
+  /** The clock's distance behind the last record, in microseconds; 0 if it is not behind, or by less than a second. */
   get clockBehindUs(): number {
     const behindUs = this.#parts.state.lastTs - this.#nowUs();
     return behindUs > clockStepUs ? behindUs : 0;

@@ -24,7 +24,7 @@ export class ChangesUnderWay {
     this.#changes.delete(name);
   }
 
-  /** What came of it will be among the first `size` records. */
+  /** The record of its outcome will be among the first `size` records. */
   recorded(name: string, size: number): void {
     const change = this.#changes.get(name);
     if (change !== undefined) this.#changes.set(name, { ...change, until: size });

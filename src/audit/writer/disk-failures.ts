@@ -1,4 +1,4 @@
-/** What went wrong on the disk, for the operator; each is tried again. */
+/** The act that failed on the disk, for the operator; each is tried again. */
 export type DiskFailure = 'write' | 'sync' | 'checkpoint' | 'seal' | 'retain' | 'space';
 
 /** The system's error code, or in words what else was thrown. */

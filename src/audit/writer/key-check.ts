@@ -9,7 +9,7 @@ import {
   versionOf,
 } from '../disk/logged-keys.ts';
 
-/** What does not fit, or records of what the log could not know, which come before its next checkpoint. */
+/** A mismatch, or records of facts that the log could not know, which come before its next checkpoint. */
 export type KeysChecked = { readonly ok: true; readonly found: readonly AuditEvent[] } | KeyMismatch;
 
 export interface KeyMismatch {

@@ -11,7 +11,10 @@ export interface FullSegment extends SegmentToSeal {
   readonly snapshot: Snapshot;
 }
 
-/** What the next record depends on: the tree, the keys' sequence numbers, the last time stamp; and what the log says of the keys. */
+/**
+ * The state that the next record depends on: the tree, the keys' sequence numbers, the last time stamp, the log's view of the
+ * keys.
+ */
 export class LogState {
   readonly seqs: Map<string, number>;
   readonly keys: LoggedKeys;

@@ -23,7 +23,7 @@ import { LogState } from './log-state.ts';
 import { LogWriter } from './log-writer.ts';
 import { type LogWriterStart, type ServiceParts, type Trouble, troubles } from './log-writer-parts.ts';
 import { MainThread } from './main-thread.ts';
-import { type IntegrityFailure, type Recovered, recover, unreadable } from './recovery.ts';
+import { failureWithoutRecords, type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { repairLog } from './repair.ts';
 import { scrubLog } from './scrub.ts';
 
@@ -71,7 +71,7 @@ export class LogThread {
 
   #receive(message: ToService): void {
     if (typeof message === 'string') {
-      // What comes after a failure was refused on the other side already.
+      // Events after a failure were refused on the other side already.
       this.#writer?.receive(message.slice(1), message[0] === urgentMark);
       return;
     }
@@ -93,7 +93,7 @@ export class LogThread {
     }
   }
 
-  /** Whatever throws here could not read or write the directory at all. False: it did. */
+  /** A step that throws could not read or write the directory at all. False: it did throw. */
   async #run(step: () => Promise<void>): Promise<boolean> {
     try {
       await step();
@@ -113,7 +113,7 @@ export class LogThread {
     const { files } = this.#parts;
     const { directory, headPath } = this.#data;
     files.makeDirectory(directory);
-    // What an attempt before this one left: its files, and a lock that is still held.
+    // An attempt before this one left its files, and a lock that is still held.
     await this.#writer?.abandon();
     this.#writer = undefined;
     this.#unlock ??= await this.#parts.lock(directory);
@@ -124,7 +124,7 @@ export class LogThread {
     const found = readHead(files, headPath, this.#secrets.head);
     if (found === 'damaged') {
       this.#epoch = epochsIn(files, directory).at(-1) ?? 1;
-      this.#fail(unreadable('head_damaged', 'HEAD is there and no slot of it is authentic'));
+      this.#fail(failureWithoutRecords('head_damaged', 'HEAD is there and no slot of it is authentic'));
       return;
     }
     this.#epoch = found === 'missing' ? 1 : found.head.epoch;
@@ -140,11 +140,11 @@ export class LogThread {
       (identity.anchor !== undefined || identity.anchorRejected || hasRecords(files, directory))
     ) {
       this.#epoch = Math.max(this.#epoch, ...epochsIn(files, directory), identity.anchor?.epoch ?? 1);
-      this.#fail(unreadable('head_missing', 'there are records or an anchor, and no HEAD'));
+      this.#fail(failureWithoutRecords('head_missing', 'there are records or an anchor, and no HEAD'));
       return;
     }
     if (identity.anchorRejected) {
-      this.#fail(unreadable('anchor_rejected', 'the anchor in the key store is not authentic'));
+      this.#fail(failureWithoutRecords('anchor_rejected', 'the anchor in the key store is not authentic'));
       return;
     }
     const { trees, epoch } = witnessed;
@@ -152,7 +152,10 @@ export class LogThread {
       this.#witnessedEpoch = epoch;
       const { witness, size } = trees[0];
       this.#fail(
-        unreadable('contradicted', `witness ${witness} has cosigned ${size} records of epoch ${epoch}`),
+        failureWithoutRecords(
+          'contradicted',
+          `witness ${witness} has cosigned ${size} records of epoch ${epoch}`,
+        ),
       );
       return;
     }
@@ -240,7 +243,7 @@ export class LogThread {
     return this.#data.keysLogged ? this.#questions.keysAfter(undefined) : noKeys;
   }
 
-  /** Whether the store's keys are what the log says, given its records under a checkpoint; undefined: the log closes. */
+  /** Compares the store's keys with the log, given its records under a checkpoint; undefined: the log closes. */
   async #checkKeys(
     logged: LoggedKeys,
     covered: number,

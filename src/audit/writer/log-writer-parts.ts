@@ -9,7 +9,7 @@ import type { DiskFailure } from './disk-failures.ts';
 import type { LogState } from './log-state.ts';
 import type { Seal } from './sealer.ts';
 
-/** Why nothing can be appended now. */
+/** The reason why nothing can be appended now. */
 export type Trouble =
   | 'disk_low'
   | 'disk_full'
@@ -28,7 +28,7 @@ export const troubles: Readonly<Record<Trouble, string>> = {
   sync_failed: 'fdatasync failed: what is on the disk is read back and written anew',
 };
 
-/** What the log's thread works with. */
+/** The parts that the log's thread works with. */
 export interface ServiceParts extends SecretParts {
   readonly files: Files;
   readonly clock: Clock;

@@ -22,7 +22,7 @@ const gatherMs = 0.1;
 /** Sleeping takes longer than this. */
 const minGatherMs = 0.02;
 const never = new Int32Array(new SharedArrayBuffer(4));
-/** What the store's keys were found to be is written so many records at a time. */
+/** Records of the store's keys as found are written so many at a time. */
 const foundTogether = 1_000;
 
 /**
@@ -62,7 +62,7 @@ export class LogWriter {
   #checkpointing: Promise<void> | undefined;
   #checkpointTimer: NodeJS.Timeout | undefined;
   #checkpointAtMs = 0;
-  /** When the first durable record came that no checkpoint covers. */
+  /** The arrival of the first durable record that no checkpoint covers. */
   #uncoveredSinceMs = 0;
   #checkpointForced = false;
 
@@ -237,7 +237,7 @@ export class LogWriter {
         return;
       }
       Atomics.wait(never, 0, 0, restMs);
-      // What came meanwhile is received first.
+      // Events that came meanwhile are received first.
       setImmediate(() => this.#flushGathered());
     });
   }
@@ -261,7 +261,7 @@ export class LogWriter {
     if (size > before) this.#wrote(size);
   }
 
-  /** Whoever waits for what is written hears of it, whatever became of what came after. */
+  /** Those who wait for the written records hear of them, whatever became of later ones. */
   #wrote(size: number): void {
     this.#count(statistic.size, size);
     this.#add(statistic.flushes);
@@ -276,7 +276,7 @@ export class LogWriter {
     this.#syncSoon();
   }
 
-  /** What was appended stays in memory, where it is bounded by the slots, and goes to the disk when there is room. */
+  /** Appended records stay in memory, where the slots bound them, and go to the disk when there is room. */
   #writeFailed(error: unknown): void {
     this.#failures.began('write', error);
     const trouble = isDiskFull(error) ? 'disk_full' : 'write_failed';
@@ -332,7 +332,7 @@ export class LogWriter {
     this.#add(statistic.fdatasyncs);
     this.#count(statistic.lastFdatasyncMs, monotonicMs() - startedMs);
     this.#count(statistic.durableSize, target.size);
-    // Whatever was written meanwhile was written after the start.
+    // Records that were written meanwhile were written after the start.
     const more = this.#appender.written.size > target.size;
     this.#count(statistic.oldestUndurableAtMs, more ? startedMs : 0);
     if (this.#urgentSize > 0) {
@@ -370,7 +370,7 @@ export class LogWriter {
     const target = this.#changes.limit(this.#durable);
     if (target.size <= this.#checkpoint.size) return;
     const forced = this.#checkpointForced;
-    // What is held back is due as soon as it may.
+    // A checkpoint that is held back is due as soon as it may.
     this.#checkpointForced = forced && target.size < this.#durable.size;
     this.#checkpointAtMs = monotonicMs();
     try {

@@ -7,7 +7,10 @@ const retryMs = 250;
 /** Each time all witnesses are asked over the network. */
 const witnessRetryMs = 1_000;
 
-/** What the log's thread asks the main thread. What has no answer yet is asked again; undefined only when the log closes. */
+/**
+ * The main thread, as the log's thread asks it. A question without an answer is asked again; undefined only when the log
+ * closes.
+ */
 export class MainThread {
   readonly #post: (message: FromService) => void;
   readonly #waits: (state: AuditState, reason: string) => void;
@@ -56,7 +59,7 @@ export class MainThread {
     );
   }
 
-  /** What witnesses hold of this epoch of the log, or of the newest later one: then the log is an older copy. */
+  /** The witnesses' trees of this epoch of the log, or of the newest later one: then the log is an older copy. */
   async newestWitnessed(
     origin: string,
     first: number,

@@ -12,7 +12,7 @@ import type { NoteKey } from '../format/note.ts';
 import type { Witnessed } from '../thread-messages.ts';
 import { LogState } from './log-state.ts';
 
-/** What is known of the log from elsewhere than its directory. */
+/** The facts about the log from elsewhere than its directory. */
 export interface RecoveryInput {
   readonly files: Files;
   readonly layout: Layout;
@@ -21,9 +21,9 @@ export interface RecoveryInput {
   readonly found: Exclude<HeadFound, 'missing' | 'damaged'>;
   /** Of the key store; undefined where there is none yet. */
   readonly anchor: Anchor | undefined;
-  /** Whether there is a key store that would have an anchor. */
+  /** True if there is a key store that would have an anchor. */
   readonly anchored: boolean;
-  /** What witnesses hold of this epoch. */
+  /** The trees of this epoch that witnesses hold. */
   readonly witnessed: readonly Witnessed[];
   /** The attestation keys, from outside the audit directory. */
   readonly keys: readonly NoteKey[];
@@ -58,7 +58,7 @@ export interface Recovered {
   readonly covered: number;
 }
 
-/** Why the log cannot be believed. A closed list: operators and metrics know these words. */
+/** The reason why the log cannot be believed. A closed list: operators and metrics know these words. */
 export type IntegrityReason =
   | 'head_missing'
   | 'head_damaged'
@@ -88,7 +88,7 @@ export type IntegrityReason =
 export interface IntegrityFailure {
   readonly ok: false;
   readonly reason: IntegrityReason;
-  /** What was demanded and by whom, or where the damage lies; for the operator's log and the next epoch's first record. */
+  /** The demand and its source, or the place of the damage; for the operator's log and the next epoch's first record. */
   readonly detail: string;
   readonly size: number;
   /** Hex, of what could be read. */
@@ -96,7 +96,7 @@ export interface IntegrityFailure {
 }
 
 /** A failure where no record could be read. */
-export function unreadable(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
+export function failureWithoutRecords(reason: IntegrityFailure['reason'], detail: string): IntegrityFailure {
   return { ok: false, reason, detail, size: 0, root: '' };
 }
 
@@ -295,7 +295,7 @@ class Replay {
     return { walFirst, walOffset, torn: undefined };
   }
 
-  /** Where the whole frames of the file end. */
+  /** The end of the file's whole frames. */
   #replayFile(bytes: Buffer, first: number): number {
     let offset = 0;
     while (offset < bytes.length) {

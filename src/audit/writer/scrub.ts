@@ -8,7 +8,7 @@ export interface ScrubStep {
   /** Chunks of 256 records compared so far, and how many there are. */
   readonly chunks: number;
   readonly of: number;
-  /** What is wrong, in words for the operator; nothing follows then. */
+  /** The damage, in words for the operator; nothing follows then. */
   readonly damage: string | undefined;
 }
 

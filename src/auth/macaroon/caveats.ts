@@ -1,107 +1,258 @@
 import { isName } from '../../core/name.ts';
 import { ownMember } from '../../core/own-member.ts';
-import { grants, type Scope, scopes } from '../../core/scope.ts';
+import type { Peer } from '../../core/peer.ts';
+import { type Refused, refuse } from '../../core/result.ts';
+import { type CallFacts, type Scope, scopes } from '../../core/scope.ts';
+import type { RequestFacts } from '../auth.ts';
+import { count, formatUtc, isWithin, list, networks, parseUtc, perSecond } from './values.ts';
 
-/** What all caveats of a capability together leave. */
-export interface Grant {
-  readonly tenant: string;
-  /** May be empty: caveats that exclude each other. */
-  readonly scopes: ReadonlySet<Scope>;
-  /** UTC, milliseconds since 1970; -Infinity and Infinity where no caveat bounds them. */
-  readonly notBeforeMs: number;
-  readonly expiresAtMs: number;
-}
+/** One caveat's restriction, by the facts that it is judged against. */
+export type Restriction =
+  | {
+      /** The capability itself. */
+      readonly on: 'capability';
+      readonly tenant?: string;
+      readonly scopes?: ReadonlySet<Scope>;
+      readonly notBeforeMs?: number;
+      readonly expiresAtMs?: number;
+    }
+  /** The connection and the head of the request. */
+  | { readonly on: 'request'; readonly judge: RequestCondition }
+  /** The operation, its keys and its payload. */
+  | { readonly on: 'call'; readonly judge: CallCondition }
+  /** The calls before. */
+  | { readonly on: 'limit'; readonly kind: LimitKind; readonly count: number }
+  /** No fact: it names the principal who confirmed a discharge. */
+  | { readonly on: 'record'; readonly approver: string };
 
-/** What one caveat says; members that are absent are not restricted. */
-interface Restriction {
-  readonly tenant?: string;
-  readonly scopes?: ReadonlySet<Scope>;
-  readonly notBeforeMs?: number;
-  readonly expiresAtMs?: number;
-}
+export type LimitKind = 'rate' | 'cost_us' | 'max_uses';
+
+/** `audience`: the name of this service, if it has one. */
+export type RequestCondition = (facts: RequestFacts, audience: string | undefined) => Refused | undefined;
+export type CallCondition = (facts: CallFacts, tenant: string) => Refused | undefined;
+
+const notHere = refuse(
+  'Unauthenticated',
+  'the capability does not hold here: it is bound to an address, a certificate, a user or an audience',
+);
+const tooLong = refuse('TooLarge', 'the capability permits only smaller bodies');
+const notThis = refuse('NoCapability', 'a caveat of the capability does not permit this call');
+/** The answer for keys that do not exist, and for the keys of others. */
+const notYours = refuse('NotFound');
 
 /** The closed grammar, `name = value`. One entry each; a value that is not exactly of its form gives undefined. */
 const grammar: Readonly<Record<string, (value: string) => Restriction | undefined>> = {
-  tenant: (value) => (isName(value) ? { tenant: value } : undefined),
+  tenant: (value) => (isName(value) ? { on: 'capability', tenant: value } : undefined),
   scope(value) {
     const names = value.split(',');
     const known = scopes.filter((scope) => names.includes(scope));
-    return known.length === names.length ? { scopes: new Set(known) } : undefined;
+    return known.length === names.length ? { on: 'capability', scopes: new Set(known) } : undefined;
   },
   not_before(value) {
     const notBeforeMs = parseUtc(value);
-    return notBeforeMs === undefined ? undefined : { notBeforeMs };
+    return notBeforeMs === undefined ? undefined : { on: 'capability', notBeforeMs };
   },
   expires(value) {
     const expiresAtMs = parseUtc(value);
-    return expiresAtMs === undefined ? undefined : { expiresAtMs };
+    return expiresAtMs === undefined ? undefined : { on: 'capability', expiresAtMs };
   },
+
+  audience: ofRequest(text, (wanted) => (_, audience) => audience !== undefined && wanted.has(audience)),
+  address: ofRequest(networks, (wanted) => ofPeer(({ address }) => isWithin(wanted, address ?? ''))),
+  spiffe: ofRequest(spiffeIds, (ids) => ofPeer(({ certificate }) => ids.has(certificate?.spiffe ?? ''))),
+  dns: ofRequest(dnsNames, (names) =>
+    ofPeer(({ certificate }) => certificate?.dns.some((name) => names.has(name.toLowerCase())) === true),
+  ),
+  // Not a list: subjects have commas of their own.
+  subject: ofRequest(
+    (value) => value,
+    (subject) => ofPeer(({ certificate }) => certificate?.subject === subject),
+  ),
+  cert_sha256: ofRequest(digests, (certificates) =>
+    ofPeer(({ certificate }) => certificates.has(certificate?.sha256 ?? '')),
+  ),
+  peer_uid: ofRequest(userIds, (uids) => ofPeer(({ uid }) => uid !== undefined && uids.has(String(uid)))),
+  max_body_bytes(value) {
+    const most = count(value);
+    const judge: RequestCondition = ({ bodyBytes = Number.POSITIVE_INFINITY }) =>
+      bodyBytes <= (most ?? 0) ? undefined : tooLong;
+    return most === undefined ? undefined : { on: 'request', judge };
+  },
+
+  operation: ofCall(
+    operations,
+    (wanted) =>
+      ({ operation }) =>
+        wanted.has(operation),
+  ),
+  payload_b3: ofCall(
+    digests,
+    (wanted) =>
+      ({ payloadB3 = '' }) =>
+        wanted.has(payloadB3),
+  ),
+  op_id: ofCall(
+    uuids,
+    (wanted) =>
+      ({ opId = '' }) =>
+        wanted.has(opId.toLowerCase()),
+  ),
+  request_sha256: ofCall(
+    digests,
+    (wanted) =>
+      ({ requestSha256 }) =>
+        wanted.has(requestSha256?.() ?? ''),
+  ),
+  kid: ofKey(kids, (wanted) => ({
+    named: (kid) => wanted.has(kid) || wanted.has(kid.split('#', 1)[0] as string),
+    // It has no kid yet, or has many.
+    made: () => false,
+  })),
+  kid_prefix: ofKey(kids, (wanted) => ({
+    named: (kid) => [...wanted].some((prefix) => kid.startsWith(prefix)),
+    made: ({ purpose, alg }, tenant) =>
+      [...wanted].some((prefix) => knownStart(tenant, purpose, alg).startsWith(prefix)),
+  })),
+  purpose: ofKey(names, (wanted) => ({
+    named: (kid) => wanted.has(kid.split('/', 2)[1] ?? ''),
+    made: ({ purpose = '' }) => wanted.has(purpose),
+  })),
+  alg: ofKey(algorithmNames, (wanted) => ({
+    named: (kid) => wanted.has(kid.split('/', 3)[2] ?? ''),
+    made: ({ alg = '' }) => wanted.has(alg),
+  })),
+
+  rate: limit('rate', perSecond),
+  cost_us: limit('cost_us', perSecond),
+  max_uses: limit('max_uses', count),
+
+  approver: (value) => (/^cap:[0-9a-f]{16}$/.test(value) ? { on: 'record', approver: value } : undefined),
 };
 
-function parseCaveat(text: string): Restriction | undefined {
-  const parts = /^([a-z_]{1,32}) = (.+)$/.exec(text);
-  const [, name = '', value = ''] = parts ?? [];
+/** Names of all caveats, for help and documentation. */
+export const caveatNames: readonly string[] = Object.keys(grammar);
+
+function text(value: string) {
+  return list(value, (entry) => /^[\x21-\x7e]{1,256}$/.test(entry));
+}
+function spiffeIds(value: string) {
+  return list(value, (entry) => /^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._/-]*)?$/.test(entry));
+}
+function dnsNames(value: string) {
+  return list(value, (entry) => /^[a-z0-9*](?:[a-z0-9.-]{0,252})$/.test(entry));
+}
+function digests(value: string) {
+  return list(value, (entry) => /^[0-9a-f]{64}$/.test(entry));
+}
+function userIds(value: string) {
+  return list(value, (entry) => /^(?:0|[1-9][0-9]{0,9})$/.test(entry));
+}
+function uuids(value: string) {
+  return list(value, (entry) => /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(entry));
+}
+function operations(value: string) {
+  return list(value, (entry) => /^[a-z][a-z_]{0,31}$/.test(entry));
+}
+/** Kids, and beginnings of kids. */
+function kids(value: string) {
+  return list(value, (entry) => /^[a-z0-9][a-z0-9._/+#-]{0,255}$/.test(entry));
+}
+function names(value: string) {
+  return list(value, isName);
+}
+function algorithmNames(value: string) {
+  return list(value, (entry) => /^[a-z0-9][a-z0-9+-]{0,62}$/.test(entry));
+}
+
+function ofRequest<Value>(
+  parse: (value: string) => Value | undefined,
+  holds: (wanted: Value) => (facts: RequestFacts, audience: string | undefined) => boolean,
+): (value: string) => Restriction | undefined {
+  return (value) => {
+    const wanted = parse(value);
+    if (wanted === undefined) return undefined;
+    const held = holds(wanted);
+    return { on: 'request', judge: (facts, audience) => (held(facts, audience) ? undefined : notHere) };
+  };
+}
+
+function ofPeer(holds: (peer: Peer) => boolean): (facts: RequestFacts) => boolean {
+  return ({ peer }) => peer !== undefined && holds(peer());
+}
+
+function ofCall<Value>(
+  parse: (value: string) => Value | undefined,
+  holds: (wanted: Value) => (facts: CallFacts) => boolean,
+): (value: string) => Restriction | undefined {
+  return (value) => {
+    const wanted = parse(value);
+    if (wanted === undefined) return undefined;
+    const held = holds(wanted);
+    return { on: 'call', judge: (facts) => (held(facts) ? undefined : notThis) };
+  };
+}
+
+/** `named`: of a key that the call names; `made`: of one that it makes, or of those that it lists. */
+interface KeyCondition {
+  readonly named: (kid: string) => boolean;
+  readonly made: (facts: CallFacts, tenant: string) => boolean;
+}
+
+function ofKey<Value>(
+  parse: (value: string) => Value | undefined,
+  condition: (wanted: Value) => KeyCondition,
+): (value: string) => Restriction | undefined {
+  return (value) => {
+    const wanted = parse(value);
+    if (wanted === undefined) return undefined;
+    const { named, made } = condition(wanted);
+    const judge: CallCondition = (facts, tenant) => {
+      if (facts.kids.length > 0) return facts.kids.every(named) ? undefined : notYours;
+      return made(facts, tenant) ? undefined : notThis;
+    };
+    return { on: 'call', judge };
+  };
+}
+
+/** The known beginning of the kids that a call makes, or lists. */
+function knownStart(tenant: string, purpose: string | undefined, alg: string | undefined): string {
+  if (purpose === undefined) return `${tenant}/`;
+  return alg === undefined ? `${tenant}/${purpose}/` : `${tenant}/${purpose}/${alg}/`;
+}
+
+function limit(
+  kind: LimitKind,
+  parse: (value: string) => number | undefined,
+): (value: string) => Restriction | undefined {
+  return (value) => {
+    const most = parse(value);
+    return most === undefined ? undefined : { on: 'limit', kind, count: most };
+  };
+}
+
+/** Undefined: an unknown caveat, or one whose value has not its form. */
+export function parseCaveat(caveat: string): Restriction | undefined {
+  const [, name = '', value = ''] = /^([a-z_0-9]{1,32}) = (.+)$/.exec(caveat) ?? [];
   return ownMember(grammar, name)?.(value);
 }
 
-/**
- * What these caveats leave together, or undefined where that is nothing: an unknown or malformed caveat, several
- * tenants, no tenant, or no scope at all. The last one is refused so that a scope of a later version is never granted
- * by a capability that was minted before it existed.
- */
-export function grantOf(caveats: readonly string[]): Grant | undefined {
-  let tenant: string | undefined;
-  let scopeSets = 0;
-  let granted: readonly Scope[] = scopes;
-  let notBeforeMs = Number.NEGATIVE_INFINITY;
-  let expiresAtMs = Number.POSITIVE_INFINITY;
-  for (const caveat of caveats) {
-    const restriction = parseCaveat(caveat);
-    if (restriction === undefined) return undefined;
-    if (restriction.tenant !== undefined) {
-      if (tenant !== undefined && tenant !== restriction.tenant) return undefined;
-      tenant = restriction.tenant;
-    }
-    const permitted = restriction.scopes;
-    if (permitted !== undefined) {
-      // By what each set permits and not by its names, so that rotate narrowed to create leaves create.
-      granted = granted.filter((scope) => grants(permitted, scope));
-      scopeSets++;
-    }
-    notBeforeMs = Math.max(notBeforeMs, restriction.notBeforeMs ?? notBeforeMs);
-    expiresAtMs = Math.min(expiresAtMs, restriction.expiresAtMs ?? expiresAtMs);
-  }
-  if (tenant === undefined || scopeSets === 0) return undefined;
-  return { tenant, scopes: new Set(granted), notBeforeMs, expiresAtMs };
-}
-
-/** The caveats that say this, in a fixed order. Absent members add none. Undefined where a value has no such form. */
-export function caveatsOf(wanted: {
+/** The caveats that a capability is to have. Absent members add none. */
+export interface WantedCaveats {
   readonly tenant?: string;
   readonly scopes?: readonly string[];
   readonly notBeforeMs?: number;
   readonly expiresAtMs?: number;
-}): readonly string[] | undefined {
+  /** Further ones as they are written. */
+  readonly caveats?: readonly string[];
+}
+
+/** The caveats that say this, in a fixed order. Undefined where a value has no such form. */
+export function caveatsOf(wanted: WantedCaveats): readonly string[] | undefined {
   const caveats: string[] = [];
   if (wanted.tenant !== undefined) caveats.push(`tenant = ${wanted.tenant}`);
   if (wanted.scopes !== undefined) caveats.push(`scope = ${[...new Set(wanted.scopes)].join(',')}`);
   if (wanted.notBeforeMs !== undefined) caveats.push(`not_before = ${formatUtc(wanted.notBeforeMs)}`);
   if (wanted.expiresAtMs !== undefined) caveats.push(`expires = ${formatUtc(wanted.expiresAtMs)}`);
+  caveats.push(...(wanted.caveats ?? []));
   return caveats.every((caveat) => parseCaveat(caveat) !== undefined) ? caveats : undefined;
-}
-
-// RFC 3339 in UTC with `Z`, and at most milliseconds.
-const utcPattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z$/;
-
-/** Milliseconds since 1970, or undefined. A day that its month has not is refused and not moved into the next one. */
-export function parseUtc(text: string): number | undefined {
-  if (!utcPattern.test(text)) return undefined;
-  const utcMs = Date.parse(text);
-  return Number.isNaN(utcMs) || formatUtc(utcMs).slice(0, 19) !== text.slice(0, 19) ? undefined : utcMs;
-}
-
-/** Empty, which no grammar takes, for a time that four digits of year cannot say. */
-export function formatUtc(utcMs: number): string {
-  const time = new Date(utcMs);
-  return Number.isNaN(time.getTime()) ? '' : time.toISOString();
 }

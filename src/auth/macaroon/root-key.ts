@@ -7,19 +7,27 @@ import { scopes } from '../../core/scope.ts';
 import { judgeSecretFile, type SecretRule } from '../../core/secret-file.ts';
 import { macaroonKeyOf } from './key.ts';
 import { mintToken } from './mint.ts';
+import {
+  MemoryRootKeys,
+  openWiped,
+  RootKeyFiles,
+  rootKeyBytes,
+  rootKeyIds,
+  rootKeyPath,
+  type ServiceRootKeys,
+} from './root-keys.ts';
 
-const rootKeyBytes = 32;
 const bootstrapName = 'bootstrap.token';
 
 export type MacaroonKey =
-  | { readonly ok: true; readonly rootKey: Uint8Array }
+  | { readonly ok: true; readonly rootKey: Uint8Array; readonly rootKeyId: number }
   /** `missing`: there is no such file. `problem` is for the operator. */
   | { readonly ok: false; readonly missing: boolean; readonly problem: string };
 
 export type Capabilities =
   | {
       readonly ok: true;
-      readonly rootKey: MacKey;
+      readonly rootKeys: ServiceRootKeys;
       /** The administrator's capability where this call made one. `path` is where it was written; undefined in amnesia mode. */
       readonly bootstrap?: { readonly token: string; readonly path: string | undefined };
       /** The directory was used before, so this call replaced a key that is lost: no capability of before is valid any more. */
@@ -28,44 +36,46 @@ export type Capabilities =
   | { readonly ok: false; readonly problem: string };
 
 export function macaroonKeyPath(dataDir: string): string {
-  return join(dataDir, 'macaroon.key');
+  return rootKeyPath(dataDir, 0);
 }
 
 /**
- * The macaroon root key of a data directory. The first call makes it, and the administrator's capability (tenant
+ * The macaroon root keys of a data directory. The first call makes one, and the administrator's capability (tenant
  * `default`, all scopes) in `bootstrap.token`; both are 0600 and on disk when this returns. In amnesia mode both are
- * made at every call, and the disk is not touched: the caller has to show the capability to somebody. `openKey` takes the
+ * made at every call, and the disk is not touched: the caller has to show the capability to somebody. `openKey` takes a
  * key's bytes to where they are used; here they are wiped.
  */
 export function openCapabilities(
   at: { readonly dataDir: string; readonly amnesia: boolean; readonly secretRule: SecretRule },
   openKey: (rootKey: Uint8Array) => MacKey = macaroonKeyOf,
 ): Capabilities {
-  const read = at.amnesia ? undefined : readMacaroonKey(at.dataDir, at.secretRule);
-  if (read?.ok === false && !read.missing) return read;
+  if (at.amnesia) {
+    const rootKeys = new MemoryRootKeys(openKey);
+    const token = bootstrapToken(rootKeys.get(0) as MacKey);
+    return { ok: true, rootKeys, bootstrap: { token, path: undefined } };
+  }
+  const rootKeys = new RootKeyFiles(at.dataDir, at.secretRule, openKey);
+  const loaded = rootKeys.reload();
+  if (!loaded.ok) return loaded;
+  if (rootKeys.ids.length === 0) return makeCapabilities(at.dataDir, rootKeys, openKey);
   const path = join(at.dataDir, bootstrapName);
-  if (read?.ok && existsSync(path)) {
-    const problem = judgeSecretFile(path, at.secretRule);
-    if (problem !== undefined) return { ok: false, problem };
-  }
-  const bytes = read?.ok ? read.rootKey : randomBytes(rootKeyBytes);
-  try {
-    // V8 puts arrays of 64 bytes or less on its heap, and leaves their bytes there when native code asks for them; those
-    // that are made over an ArrayBuffer are never there.
-    const copy = new Uint8Array(new ArrayBuffer(rootKeyBytes));
-    copy.set(bytes);
-    const rootKey = openKey(copy);
-    copy.fill(0);
-    if (read?.ok) return { ok: true, rootKey };
-    const token = bootstrapToken(rootKey);
-    if (at.amnesia) return { ok: true, rootKey, bootstrap: { token, path: undefined } };
-    const replacedLost = existsSync(join(at.dataDir, 'audit'));
-    const made = writeCapabilities(at.dataDir, bytes, token);
-    if (!made.ok) return made;
-    return { ok: true, rootKey, bootstrap: { token, path: made.path }, replacedLost };
-  } finally {
-    bytes.fill(0);
-  }
+  const problem = existsSync(path) ? judgeSecretFile(path, at.secretRule) : undefined;
+  return problem === undefined ? { ok: true, rootKeys } : { ok: false, problem };
+}
+
+function makeCapabilities(
+  dataDir: string,
+  rootKeys: RootKeyFiles,
+  openKey: (rootKey: Uint8Array) => MacKey,
+): Capabilities {
+  const replacedLost = existsSync(join(dataDir, 'audit'));
+  const bytes = randomBytes(rootKeyBytes);
+  const token = bootstrapToken(openWiped(Uint8Array.from(bytes), openKey));
+  const made = writeCapabilities(dataDir, bytes, token);
+  bytes.fill(0);
+  if (!made.ok) return made;
+  const loaded = rootKeys.reload();
+  return loaded.ok ? { ok: true, rootKeys, bootstrap: { token, path: made.path }, replacedLost } : loaded;
 }
 
 function writeCapabilities(
@@ -86,10 +96,19 @@ function writeCapabilities(
   return { ok: true, path };
 }
 
-/** Reads the key, without making one. Refuses a file that the rule for secrets does not allow, and a wrong length. */
-export function readMacaroonKey(dataDir: string, rule: SecretRule): MacaroonKey {
-  const read = readPrivateFile(macaroonKeyPath(dataDir), rootKeyBytes, rule);
-  return read.ok ? { ok: true, rootKey: read.bytes } : read;
+/**
+ * Reads the newest key, or the one with this id, without making one. Refuses a file that the rule for secrets does not
+ * allow, and a wrong length.
+ */
+export function readMacaroonKey(dataDir: string, rule: SecretRule, id?: number): MacaroonKey {
+  let rootKeyId = id;
+  try {
+    rootKeyId ??= rootKeyIds(dataDir).at(-1) ?? 0;
+  } catch (error) {
+    return { ok: false, missing: false, problem: `cannot read ${dataDir} (${errorCode(error)})` };
+  }
+  const read = readPrivateFile(rootKeyPath(dataDir, rootKeyId), rootKeyBytes, rule);
+  return read.ok ? { ok: true, rootKey: read.bytes, rootKeyId } : read;
 }
 
 function bootstrapToken(rootKey: MacKey): string {

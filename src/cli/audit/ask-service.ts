@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fail } from '../fail.ts';
 
-/** What is asked for takes checkpoints of the log: two signatures and a few fdatasyncs each. */
+/** An answer takes checkpoints of the log: two signatures and a few fdatasyncs each. */
 const timeoutMs = 30_000;
 
 export interface ServiceAnswer {

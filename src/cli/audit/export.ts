@@ -2,15 +2,25 @@ import { Command } from 'commander';
 import { exportLog } from '../../audit/disk/static-log.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
+import { type EventExport, exportEvents } from './export-events.ts';
 import { claimed, logHelp, notVerified, openLog } from './open-log.ts';
 
 export function exportCommand(): Command {
   return new Command('export')
-    .description('write a log as plain files (C2SP tlog-tiles), for auditors and for tools that are not ours')
+    .description(
+      'write a log as plain files (C2SP tlog-tiles) for auditors, or as lines for security monitoring (--format)',
+    )
     .argument('<log>', logHelp)
     .argument(
-      '<directory>',
+      '[directory]',
       'where the files go; one with an older export of the same log is brought up to date',
+    )
+    .option('--format <format>', 'one line a record on standard output instead: jsonl, cef or ocsf')
+    .option('-f, --follow', 'with --format: go on with what comes, until interrupted')
+    .option('--cursor <file>', 'with --format: begin behind what this file says, and write it anew')
+    .option(
+      '--metrics-file <file>',
+      "with --format: how far it is and how late, for node_exporter's textfile collector",
     )
     .addHelpText(
       'after',
@@ -20,19 +30,28 @@ may read it: what is written is as private as the log (0600, directories 0700).
 
 Exit status: 0 all is written; 1 the command could not be carried out; 2 a part of the log is missing or damaged.
 
-Example:
-  npm run -s intaglio -- audit export data/audit /srv/export`,
+Examples:
+  npm run -s intaglio -- audit export data/audit /srv/export
+  npm run -s intaglio -- audit export data/audit --format ocsf --follow --cursor /var/lib/intaglio-export/cursor | your-shipper`,
     )
-    .action((log: string, directory: string) => {
-      const { tiles, note, minimumIndex } = openLog(log);
-      if (note === undefined) fail(`${log} has no checkpoint yet`);
-      const checkpoint = claimed(note);
-      const progress = new Progress('exporting', 'records');
-      for (const { done, missing } of exportLog(tiles, checkpoint, note, minimumIndex, directory)) {
-        if (missing !== undefined) failWith(notVerified, `${log} has no ${missing}, or not all of it`);
-        progress.at(done, checkpoint.size);
-      }
-      progress.end();
-      process.stdout.write(`${directory}: ${checkpoint.size} records of ${checkpoint.origin}\n`);
+    .action((log: string, directory: string | undefined, options: Partial<EventExport>) => {
+      const { format, ...others } = options;
+      if (format !== undefined && directory === undefined) return exportEvents(log, { format, ...others });
+      if (format !== undefined || directory === undefined) fail('give a directory, or --format');
+      if (Object.keys(others).length > 0) fail('--follow, --cursor and --metrics-file go with --format');
+      exportFiles(log, directory);
     });
+}
+
+function exportFiles(log: string, directory: string): void {
+  const { tiles, note, minimumIndex } = openLog(log);
+  if (note === undefined) fail(`${log} has no checkpoint yet`);
+  const checkpoint = claimed(note);
+  const progress = new Progress('exporting', 'records');
+  for (const { done, missing } of exportLog(tiles, checkpoint, note, minimumIndex, directory)) {
+    if (missing !== undefined) failWith(notVerified, `${log} has no ${missing}, or not all of it`);
+    progress.at(done, checkpoint.size);
+  }
+  progress.end();
+  process.stdout.write(`${directory}: ${checkpoint.size} records of ${checkpoint.origin}\n`);
 }

@@ -62,7 +62,7 @@ function ofReader(reader: LogReader): OpenLog {
   };
 }
 
-/** Whether the directory is a service's own, and not an export. */
+/** True if the directory is a service's own, and not an export. */
 export function isLive(directory: string): boolean {
   return existsSync(join(directory, 'wal')) || epochsIn(systemFiles, directory).length > 0;
 }
@@ -73,7 +73,7 @@ export function openLog(directory: string): OpenLog {
   return isLive(directory) ? ofReader(openLogReader(directory)) : openStatic(directory);
 }
 
-/** What a checkpoint says of itself; nothing is verified. */
+/** A checkpoint's own claims; nothing is verified. */
 export function claimed(note: Uint8Array): Checkpoint {
   const parsed = parseNote(note);
   const checkpoint = parsed.ok ? parseCheckpoint(parsed.value.text) : parsed;

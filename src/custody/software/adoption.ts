@@ -17,7 +17,7 @@ import { formatKid, type Kid, parseKid } from '../../keys/kid.ts';
 import type { KeyVersion } from '../../keys/record.ts';
 import type { Store, StoreEntry } from '../../store/store.ts';
 import { isOfOnePiece } from '../key-pair.ts';
-import { openingOf } from './index.ts';
+import { keyReferenceOf } from './index.ts';
 
 /**
  * Records of keys were not authenticated once. The first start that finds such a store takes them as they are, and says so
@@ -111,7 +111,7 @@ async function* pages(store: Store, prefix: string): AsyncGenerator<readonly Sto
   }
 }
 
-/** How many were taken. A start that was killed after this page finds it authentic. */
+/** The number that were taken. A start that was killed after this page finds it authentic. */
 async function adoptPage(
   parts: AdoptionParts,
   page: readonly StoreEntry[],
@@ -149,12 +149,12 @@ function adoptVersion(parts: AdoptionParts, storeKey: string, value: Uint8Array)
     : undefined;
 }
 
-/** Whether each private key that opens belongs to its public key. One that does not open signs nothing, and is no proof. */
+/** True if each private key that opens belongs to its public key. One that does not open signs nothing, and is no proof. */
 function hasOwnPublicKeys({ engine, root }: AdoptionParts, kid: Kid, version: KeyVersion): boolean {
   return version.parts.every((part, index) => {
     if (part.sealed === undefined) return true;
     const { scheme } = kid.algorithm.components[index]!.schemes[0];
-    const opening = openingOf(part, index, kid.tenant, formatKid(kid.id, version.version));
-    return isOfOnePiece(engine, root, scheme, opening, part.publicKey) ?? true;
+    const reference = keyReferenceOf(part, index, kid.tenant, formatKid(kid.id, version.version));
+    return isOfOnePiece(engine, root, scheme, reference, part.publicKey) ?? true;
   });
 }

@@ -5,7 +5,7 @@ import { ok, type Result } from '../../core/result.ts';
 import type { GenerateCall } from '../../dispatch/generation.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
-import type { KeyPart } from '../../keys/record.ts';
+import { type KeyPart, softwareBackend } from '../../keys/record.ts';
 import type { Lane } from '../../queue/lane.ts';
 import type { CallClass } from '../../queue/scheduler.ts';
 import type { Custody } from '../custody.ts';
@@ -18,7 +18,7 @@ const generationCostUs = { slow: 1_000_000, quick: 1_000 } as const;
 
 /** Keys in our own store, sealed by the engine under the tenant's key; nobody can attest where they are used. */
 export function createSoftwareCustody(parts: {
-  lane: Lane<GeneratedKey, GenerateCall>;
+  lane: Pick<Lane<GeneratedKey, GenerateCall>, 'offer'>;
   clock: Clock;
 }): Custody {
   function generate(
@@ -45,8 +45,9 @@ export function createSoftwareCustody(parts: {
   }
 
   return {
-    backend: 'software',
+    backend: softwareBackend,
     attestationClass: 'none',
+    holds: () => true,
 
     async generate(algorithm, tenant, versionedKid) {
       const made: KeyPart[] = [];
@@ -63,12 +64,15 @@ export function createSoftwareCustody(parts: {
       return ok(made);
     },
 
-    opening: openingOf,
+    keyReference: keyReferenceOf,
+
+    /** Sealed parts are in the records and nowhere else, and go with them. */
+    destroy: async () => ok(undefined),
   };
 }
 
 /** See Custody. */
-export function openingOf(
+export function keyReferenceOf(
   part: KeyPart,
   partIndex: number,
   tenant: string,
@@ -79,7 +83,7 @@ export function openingOf(
     : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
 }
 
-/** What a sealed blob is bound to: the key, its version and which of its parts it is. */
+/** The name that a sealed blob is bound to: the key, its version and which of its parts it is. */
 function partName(versionedKid: string, index: number): string {
   return `${versionedKid}/${index}`;
 }

@@ -11,19 +11,21 @@ import type {
 } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 
-/** What the addon of native/ exports: the part of native/index.d.ts that is used here. */
+/** The exports of the addon in native/: the part of native/index.d.ts that is used here. */
 interface Binding {
   describe(): Readonly<Record<string, string | boolean>>;
   configure(settings: { reseedIntervalOps: number; arenaBytes: number }): void;
   rootFromFile(path: string): number;
   rootCreateFile(path: string): number;
+  rootFromDescriptor(descriptor: number): number;
+  rootFromLentPage(fill: (page: Uint8Array) => void): number;
   rootRandom(): number;
   generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
-  mac(root: number, purpose: string, message: Uint8Array): Uint8Array;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
   forget(keyNumber: number): boolean;
   extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
+  rootMacKey(root: number, purpose: string): number;
   deriveMacKey(key: number, messages: readonly Uint8Array[], salt: Uint8Array): number;
   macChain(key: number, messages: readonly Uint8Array[], out: Uint8Array): void;
   wipe(): void;
@@ -35,13 +37,15 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   configure: true,
   rootFromFile: true,
   rootCreateFile: true,
+  rootFromDescriptor: true,
+  rootFromLentPage: true,
   rootRandom: true,
   generate: true,
   importKey: true,
-  mac: true,
   run: true,
   forget: true,
   extractMacKey: true,
+  rootMacKey: true,
   deriveMacKey: true,
   macChain: true,
   wipe: true,
@@ -71,8 +75,6 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),
     importKey: (root, keyType, tenant, aad, secret) =>
       withEngineErrors(() => binding.importKey(rootNumberOf(root), keyType, tenant, aad, secret)),
-    mac: (root, purpose, message) =>
-      withEngineErrors(() => binding.mac(rootNumberOf(root), purpose, message)),
     run: (root, request, response) => binding.run(rootNumberOf(root), request, response),
     forget: (keyNumber) => void binding.forget(keyNumber),
     stats() {
@@ -80,6 +82,7 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       return { memoryLocked: locked, cachedKeys: keys };
     },
     extractMacKey: (secret, salt) => binding.extractMacKey(secret, Buffer.from(salt)),
+    rootMacKey: (root, purpose) => withEngineErrors(() => binding.rootMacKey(rootNumberOf(root), purpose)),
     macKey: (ref) => macKey(binding, ref),
     wipe: () => binding.wipe(),
   };
@@ -143,8 +146,29 @@ function openRoot(binding: Binding, source: RootSource): number {
       return binding.rootFromFile(source.path);
     case 'file-create':
       return binding.rootCreateFile(source.path);
+    case 'descriptor':
+      return binding.rootFromDescriptor(source.descriptor);
+    case 'lent-page':
+      return fillLentPage(binding, source.fill);
     case 'memory':
       return binding.rootRandom();
+  }
+}
+
+/** Throws what `fill` throws. */
+function fillLentPage(binding: Binding, fill: (page: Uint8Array) => void): number {
+  let thrown: { readonly cause: unknown } | undefined;
+  try {
+    return binding.rootFromLentPage((page) => {
+      try {
+        fill(page);
+      } catch (cause) {
+        thrown = { cause };
+        throw cause;
+      }
+    });
+  } catch (error) {
+    throw thrown === undefined ? error : thrown.cause;
   }
 }
 

@@ -1,29 +1,29 @@
 import { extractMacKey, softwareMacKey } from '../../core/mac-key.ts';
 import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
-import { createAuthenticator } from './mac.ts';
 import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
-import { openRootKey, rootKeyOf } from './root.ts';
+import { readOrMakeRootKey, rootKeyOf, rootMacKeyOf } from './root.ts';
 import { createRunner } from './run.ts';
 import { createSealer } from './seal.ts';
 
 /**
- * What an opened key costs at most: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of
- * encodings. The cache counts every key as this much, since KeyObjects tell no size.
+ * The most memory of an opened key: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of encodings.
+ * The cache counts every key as this much, since KeyObjects tell no size.
  */
 const openedKeyBytes = 40 * 1024;
 
 /**
  * The engine over node:crypto (OpenSSL 3.5). Private keys are KeyObjects: their bytes lie in OpenSSL's heap, which it
  * cleanses on free, in pages that are neither locked nor kept out of core dumps. Every JavaScript buffer that held
- * secret bytes is a memory block of its own and is filled with zeros before the call returns.
+ * secret bytes is a memory block of its own and is filled with zeros before the call returns. So is the page that is lent to the
+ * source of a root key: its memory is not locked, and a core that is taken during that call shows it. MAC keys stay in such
+ * buffers.
  * Deterministic ML-DSA (op 3) is BAD_INPUT here: node:crypto has no way to ask for it.
  * Caches are per instance, so one instance serves one thread; a root key may be cloned to any thread.
  * `reseedIntervalOps` has no effect: OpenSSL's generator reseeds itself.
  */
 export function createOpensslEngine(options: EngineOptions): Engine {
   const sealer = createSealer();
-  const authenticator = createAuthenticator();
   // A batch touches at most a few tenants' keys; under 16 the cache would thrash even for those.
   const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)));
 
@@ -50,7 +50,7 @@ export function createOpensslEngine(options: EngineOptions): Engine {
 
   return {
     description: { name: 'openssl', libraries: { openssl: process.versions.openssl ?? 'unknown' } },
-    openRoot: openRootKey,
+    openRoot: readOrMakeRootKey,
 
     generate(root, keyType, tenant, aad) {
       rootKeyOf(root);
@@ -72,7 +72,6 @@ export function createOpensslEngine(options: EngineOptions): Engine {
       }
     },
 
-    mac: (root, purpose, message) => authenticator.mac(rootKeyOf(root), purpose, message),
     run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
     forget: (keyNumber) => runner.forget(keyNumber),
     stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
@@ -83,11 +82,11 @@ export function createOpensslEngine(options: EngineOptions): Engine {
         secret.fill(0);
       }
     },
+    rootMacKey: (root, purpose) => rootMacKeyOf(rootKeyOf(root), purpose),
     macKey: softwareMacKey,
     wipe() {
       runner.wipe();
       sealer.wipe();
-      authenticator.wipe();
     },
   };
 }

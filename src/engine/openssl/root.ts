@@ -1,4 +1,4 @@
-import { createSecretKey, generateKeySync, KeyObject, randomFillSync } from 'node:crypto';
+import { createSecretKey, generateKeySync, hkdfSync, KeyObject, randomFillSync } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -17,23 +17,35 @@ export const rootKeyBytes = 32;
 /** Owner, group and directory are judged by the caller, who knows what the operator allows. */
 const others = 0o007;
 
-/** Opens or makes a root key; its bytes are in JavaScript only in a buffer that is wiped before this returns. */
-export function openRootKey(source: RootSource): KeyObject {
+/** Its bytes are in JavaScript only in a buffer outside of the heap, which is wiped before this returns. */
+export function readOrMakeRootKey(source: RootSource): KeyObject {
   switch (source.kind) {
     case 'file':
       return readRootFile(source.path);
     case 'file-create':
       return createRootFile(source.path);
+    case 'descriptor':
+      return readRootDescriptor(source.descriptor);
+    case 'lent-page':
+      return fillRootPage(source.fill);
     case 'memory':
       return generateKeySync('aes', { length: rootKeyBytes * 8 });
   }
 }
 
-/** The KeyObject behind a RootRef. Throws BAD_ARGUMENT for anything that openRootKey did not make. */
+/** The KeyObject behind a RootRef. Throws BAD_ARGUMENT for anything that readOrMakeRootKey did not make. */
 export function rootKeyOf(root: RootRef): KeyObject {
   if (root instanceof KeyObject && root.type === 'secret' && root.symmetricKeySize === rootKeyBytes)
     return root;
   throw new EngineError('BAD_ARGUMENT', 'not a root key of this engine');
+}
+
+const macInfo = 'intaglio/mac/v1\0';
+const macKeyBytes = 32;
+
+/** See Engine.rootMacKey. */
+export function rootMacKeyOf(root: KeyObject, purpose: string): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', root, '', `${macInfo}${purpose}`, macKeyBytes));
 }
 
 function readRootFile(path: string): KeyObject {
@@ -54,6 +66,53 @@ function readRootFile(path: string): KeyObject {
   } finally {
     bytes.fill(0);
     closeSync(file);
+  }
+}
+
+/** A pipe is waited for as long as its other end is open: Node has no poll(2). */
+function readRootDescriptor(descriptor: number): KeyObject {
+  if (!Number.isInteger(descriptor) || descriptor < 3)
+    throw new EngineError('BAD_ARGUMENT', 'a descriptor from 3 on is expected');
+  const bytes = Buffer.allocUnsafeSlow(rootKeyBytes + 1);
+  const stat = guarded(() => fstatSync(descriptor));
+  try {
+    if (!stat.isFile() && !stat.isFIFO())
+      throw new EngineError('ROOT_PERMISSIONS', 'the descriptor is neither a file nor a pipe');
+    // A file without a name is nobody else's, whatever its mode says: memfd_create(2) gives 0777.
+    if (stat.isFile() && stat.nlink > 0 && (stat.mode & others) !== 0)
+      throw new EngineError('ROOT_PERMISSIONS', 'others have access to the root key file');
+    let length = 0;
+    for (let got = 1; got > 0 && length < bytes.length; length += got)
+      got = guarded(() => readSync(descriptor, bytes, length, bytes.length - length, null));
+    if (length !== rootKeyBytes)
+      throw new EngineError('ROOT_LENGTH', 'the descriptor does not give exactly 32 bytes');
+    return createSecretKey(bytes.subarray(0, rootKeyBytes));
+  } finally {
+    bytes.fill(0);
+    closeSync(descriptor);
+  }
+}
+
+/** The page is an ArrayBuffer of its own: bytes of a small array without one may lie on JavaScript's heap. */
+function fillRootPage(fill: (page: Uint8Array) => void): KeyObject {
+  const lent = new ArrayBuffer(rootKeyBytes);
+  const lend = () => {
+    try {
+      fill(new Uint8Array(lent));
+      return undefined;
+    } catch (cause) {
+      return { cause };
+    }
+  };
+  const thrown = lend();
+  // Moves the memory: the source's array is empty from here on.
+  const page = new Uint8Array(lent.transfer());
+  try {
+    if (thrown !== undefined) throw thrown.cause;
+    if (page.every((byte) => byte === 0)) throw new EngineError('ROOT_LENGTH', 'the page was not filled');
+    return createSecretKey(page);
+  } finally {
+    page.fill(0);
   }
 }
 
@@ -90,6 +149,7 @@ function syncDirectory(path: string): void {
 const codeOfErrno: Readonly<Record<string, EngineErrorCode>> = {
   ENOENT: 'ROOT_MISSING',
   EEXIST: 'ROOT_EXISTS',
+  EBADF: 'ROOT_MISSING',
   ELOOP: 'ROOT_PERMISSIONS',
   EACCES: 'ROOT_PERMISSIONS',
 };

@@ -222,8 +222,8 @@ function readItem(
 }
 
 /**
- * Whether the scheme is deterministic anyway. ECDSA and PSS are not; nor is ML-DSA here, since node:crypto of Node
- * 24.21 passes OpenSSL neither the "deterministic" parameter nor the randomness.
+ * True if the scheme is deterministic anyway. ECDSA and PSS are not; nor is ML-DSA here, since node:crypto of Node 24.21 passes
+ * OpenSSL neither the "deterministic" parameter nor the randomness.
  */
 function isDeterministic(scheme: Scheme): boolean {
   return scheme === schemes.ed25519 || scheme === schemes.rs256;

@@ -20,7 +20,7 @@ import { isCanonicalPoint } from './ed25519-points.ts';
 export interface SignatureScheme {
   readonly kind: 'signature';
   readonly keyTypes: readonly KeyType[];
-  /** What sign() takes, made once when a key is opened. */
+  /** The key argument of sign(), made once when a key is opened. */
   signingInput(key: KeyObject): KeyObject | SignKeyObjectInput;
   sign(message: Uint8Array, input: KeyObject | SignKeyObjectInput): Buffer;
   /** Undefined when the bytes are no public key of this scheme. */
@@ -143,7 +143,7 @@ function parseRsa(bytes: Uint8Array): KeyObject | undefined {
   }
 }
 
-/** What AWS-LC asks of an RSA public key and OpenSSL does not: an odd modulus, an odd exponent of at most 33 bits. */
+/** AWS-LC's demands on an RSA public key that OpenSSL does not make: an odd modulus, an odd exponent of at most 33 bits. */
 function isRsaPublicKey(key: KeyObject): boolean {
   const { modulusLength, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
   if (!modulusLengths.includes(modulusLength)) return false;

@@ -3,21 +3,20 @@ import {
   App,
   type HttpRequest,
   type HttpResponse,
+  type TemplatedApp,
   type us_listen_socket,
   us_listen_socket_close,
   us_socket_local_port,
 } from 'uWebSockets.js';
-import { cancel, createCancellation } from '../../core/cancellation.ts';
+import { type Cancellation, cancel, createCancellation } from '../../core/cancellation.ts';
+import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
 import { StartError } from '../../core/start-error.ts';
-import { ConnectionCount, type ConnectionLimits, countByAddress } from '../connections.ts';
-import type {
-  Exchange,
-  Listener,
-  ListenerFailure,
-  ListenerHandlers,
-  RequestHeaders,
-  Response,
-} from '../exchange.ts';
+import { addressText } from '../addresses.ts';
+import type { ConnectionCount } from '../connections.ts';
+import type { Exchange, Listener, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
+import { Leaving } from '../leaving.ts';
+import { readHeaders } from '../request-headers.ts';
+import { statusLines } from '../status-lines.ts';
 
 export interface UwsOptions {
   readonly host: string;
@@ -26,46 +25,70 @@ export interface UwsOptions {
   readonly maxBodyBytes: number;
   /** From the first to the last byte of a body. uWebSockets.js itself only ends connections that idle for 32 s. */
   readonly bodyTimeoutMs: number;
-  readonly connections: ConnectionLimits;
+  readonly connections: ConnectionCount;
 }
 
-/** Plain HTTP/1.1 on TCP. Rejects with a StartError when the address cannot be bound. */
-export function listenUws(options: UwsOptions, handlers: ListenerHandlers): Promise<Listener> {
-  const app = App();
-  let port = options.port;
-  const connections = new ConnectionCount({
-    limits: options.connections,
-    nowMs: () => performance.now(),
-    count: () => countByAddress(port),
-  });
-  const countConnection = (res: HttpResponse, change: number): void => {
-    if (change < 0) {
-      connections.closed();
-      return;
-    }
-    const refusal = connections.opened(new Uint8Array(res.getRemoteAddress()));
-    if (refusal === undefined) return;
-    handlers.onRefusal(refusal);
-    res.close();
-  };
-  app.filter(countConnection as Parameters<typeof app.filter>[0]);
-  app.any('/*', (res, req) => accept(res, req, options, handlers));
-  return new Promise((resolve, reject) => {
-    const listen = app.listen.bind(app) as unknown as ListenOn;
-    listen(options.host, options.port, exclusivePort, (socket) => {
-      if (!socket) {
-        app.close();
-        reject(new StartError(`cannot listen on ${options.host}:${options.port}: is the address in use?`));
+/** Plain HTTP/1.1 on TCP. */
+export class UwsListener implements Listener {
+  readonly kind: ListenerKind = 'tcp';
+  readonly #options: UwsOptions;
+  readonly #app = App();
+  readonly #leaving = new Leaving();
+  #socket: us_listen_socket | undefined;
+
+  constructor(options: UwsOptions) {
+    this.#options = options;
+  }
+
+  listen(handlers: ListenerHandlers): Promise<string> {
+    const { host, port, connections } = this.#options;
+    const way: Way = { options: this.#options, handlers, leaving: this.#leaving };
+    const countConnection = (res: HttpResponse, change: number): void => {
+      if (change < 0) {
+        connections.closed();
         return;
       }
-      port = us_socket_local_port(socket);
-      resolve({
-        url: `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${port}`,
-        stopAccepting: () => us_listen_socket_close(socket),
-        close: () => app.close(),
+      const refusal = connections.opened(new Uint8Array(res.getRemoteAddress()));
+      if (refusal === undefined) return;
+      handlers.onRefusal(refusal);
+      res.close();
+    };
+    this.#app.filter(countConnection as Parameters<TemplatedApp['filter']>[0]);
+    this.#app.any('/*', (res, req) => accept(res, req, way));
+    return new Promise((resolve, reject) => {
+      const listen = this.#app.listen.bind(this.#app) as unknown as ListenOn;
+      listen(host, port, exclusivePort, (socket) => {
+        if (!socket) {
+          reject(new StartError(`cannot listen on ${host}:${port}: is the address in use?`));
+          return;
+        }
+        this.#socket = socket;
+        const taken = us_socket_local_port(socket);
+        connections.listensOn(taken);
+        resolve(`http://${host.includes(':') ? `[${host}]` : host}:${taken}`);
       });
     });
-  });
+  }
+
+  stopAccepting(): void {
+    if (this.#socket !== undefined) us_listen_socket_close(this.#socket);
+    this.#socket = undefined;
+  }
+
+  drain(): Promise<void> {
+    return this.#leaving.drained();
+  }
+
+  close(): void {
+    this.#app.close();
+  }
+}
+
+/** The parts of a listener that each of its requests needs. */
+interface Way {
+  readonly options: UwsOptions;
+  readonly handlers: ListenerHandlers;
+  readonly leaving: Leaving;
 }
 
 /** Without it the port is taken with SO_REUSEPORT, and a second process would get half of the connections. */
@@ -80,146 +103,58 @@ type ListenOn = (
 ) => void;
 
 /** `req` is only valid until this returns: everything that matters is copied out here. */
-function accept(res: HttpResponse, req: HttpRequest, options: UwsOptions, handlers: ListenerHandlers): void {
-  const { headers, contentLength, refusal } = readHeaders(req);
-  const method = req.getMethod();
+function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
+  const { options, handlers } = way;
   const path = req.getUrl();
-  const query = req.getQuery() ?? '';
-  const cancellation = createCancellation();
-  const flight: Flight = { answered: false, paused: false, ended: undefined };
+  const { headers, contentLength, refusal } = readHeaders(path, (add) => req.forEach(add), false);
+  const exchange = new UwsExchange(res, req.getMethod(), path, req.getQuery() ?? '', headers, way.leaving);
+  const { cancellation } = exchange;
   res.onAborted(() => {
     cancel(cancellation);
-    if (!flight.answered) handlers.onRefusal('unanswered');
-    flight.ended?.();
+    if (!exchange.answered) handlers.onRefusal('unanswered');
+    exchange.ended?.();
   });
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
     const response = handlers.refused(refusal ?? 'TooLarge', headers);
-    // Where the body ends is certain, so it can be read past; closing at once would reset the connection, and the client
-    // would lose the answer.
-    if (refusal === undefined) send(res, response, method, flight);
+    // The body's end is certain, so it can be read past; closing at once would reset the connection, and the client would lose
+    // the answer.
+    if (refusal === undefined) exchange.respond(response);
     // Without a body there is no way to send at once.
-    else if (method === 'head') res.close();
-    else send(res, { ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) }, method, flight);
+    else if (exchange.method === 'head') res.close();
+    else {
+      exchange.respond({ ...response, body: response.body.toString().padEnd(sendsAtOnceBytes) });
+      // No handler is left that could take it, so the library closes the connection even where the answer did not fit.
+      req.setYield(true);
+    }
     return;
   }
-  const exchange = (body: Uint8Array): Exchange => ({
-    method,
-    path,
-    query,
-    headers,
-    body,
-    cancellation,
-    remoteAddress: () =>
-      cancellation.cancelled ? '' : Buffer.from(res.getRemoteAddressAsText()).toString('latin1'),
-    respond: (response) => (cancellation.cancelled ? undefined : send(res, response, method, flight)),
-  });
-
-  const handOn = (body: Uint8Array): void => {
-    handlers.onExchange(exchange(body));
-    if (!flight.answered && !cancellation.cancelled) pause(res, flight);
-  };
-
   if (contentLength === undefined || contentLength === 0) {
-    handOn(emptyBody);
+    handOn(exchange, emptyBody, handlers);
     return;
   }
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
-    // Who has gone is not slow.
+    // A client that has gone is not slow.
     if (cancellation.cancelled) return;
-    if (body === undefined) {
-      send(res, handlers.refused('SlowBody', headers), method, flight);
-      return;
-    }
-    handOn(body);
+    if (body === undefined) exchange.respond(handlers.refused('SlowBody', headers));
+    else handOn(exchange, body, handlers);
   });
 }
 
+function handOn(exchange: UwsExchange, body: Uint8Array, handlers: ListenerHandlers): void {
+  exchange.body = body;
+  handlers.onExchange(exchange);
+  if (!exchange.answered && !exchange.cancellation.cancelled) exchange.pause();
+}
+
 /**
- * What is sent while a segment is parsed is collected, in a buffer of 16 KiB, until all of it is parsed; so a request behind
- * the refused one would be served, although the answer says that the connection closes, and where the refused one ends is
- * in doubt. An answer that does not fit into the buffer leaves at once and closes the connection, and no more is parsed. The
- * JSON text is padded with spaces to that.
+ * Answers are collected in a buffer of 16 KiB until the whole segment is parsed, and closing the connection drops them. A
+ * connection has to end at once where the end of a request is in doubt. An answer that does not fit into the buffer leaves
+ * at once, so the JSON text is padded with spaces to that. The system may not take it, from a client that reads nothing.
  */
 const sendsAtOnceBytes = 16 * 1024;
 
 const emptyBody = new Uint8Array(0);
-
-interface ReadHeaders {
-  readonly headers: RequestHeaders;
-  readonly contentLength: number | undefined;
-  /** Set where it has to be refused whatever it asks for. */
-  readonly refusal: ListenerFailure | undefined;
-}
-
-/** One pass over the headers. */
-function readHeaders(req: HttpRequest): ReadHeaders {
-  let authorization: string | undefined;
-  let contentEncoding: string | undefined;
-  let requestId: string | undefined;
-  let correlationId: string | undefined;
-  let traceparent: string | undefined;
-  let deadlineMs: string | undefined;
-  let authorizations = 0;
-  let lengths = 0;
-  let bytes = req.getUrl().length;
-  let lengthText = '';
-  let transferEncoding = false;
-  req.forEach((name, value) => {
-    bytes += name.length + value.length + 4;
-    switch (name) {
-      case 'authorization':
-        authorization = value;
-        authorizations++;
-        break;
-      case 'content-length':
-        lengths++;
-        lengthText = value;
-        break;
-      case 'transfer-encoding':
-        transferEncoding = true;
-        break;
-      case 'content-encoding':
-        contentEncoding = value;
-        break;
-      case 'x-request-id':
-        requestId = value;
-        break;
-      case 'x-corr-id':
-        correlationId = value;
-        break;
-      case 'traceparent':
-        traceparent = value;
-        break;
-      case 'x-deadline-ms':
-        deadlineMs = value;
-        break;
-    }
-  });
-  const doubtful = lengths > 1 || (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText));
-  return {
-    headers: {
-      authorization: authorizations === 1 ? authorization : undefined,
-      severalAuthorizations: authorizations > 1,
-      contentEncoding,
-      requestId,
-      correlationId,
-      traceparent,
-      deadlineMs,
-    },
-    contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),
-    refusal: transferEncoding
-      ? 'LengthRequired'
-      : doubtful
-        ? 'framing'
-        : bytes > maxHeaderBytes
-          ? 'HeadersTooLarge'
-          : undefined,
-  };
-}
-
-/** Path and headers: a capability of 4,096 characters, and as much again. */
-const maxHeaderBytes = 8 * 1024;
 
 /** Hands on the body once it is whole, or undefined when it took too long. Chunks are only valid in their callback. */
 function readBody(
@@ -249,76 +184,91 @@ function readBody(
   });
 }
 
-/** How far the answer to a request is. */
-interface Flight {
-  /** It is being sent, or was sent. */
-  answered: boolean;
-  /** What the client sends meanwhile stays unread. */
-  paused: boolean;
-  /** Set while a part of it is not yet in the system's hands. */
-  ended: (() => void) | undefined;
-}
-
-/**
- * Leaves unread what comes behind a request until its answer has left: reading the end of what a client sends
- * (`shutdown(SHUT_WR)`), or a second request, makes uWebSockets.js close the connection without the answer. A client that
- * hangs up is therefore only noticed when it is written to. Costs, with the resumption, 3 us of CPU.
- */
-function pause(res: HttpResponse, flight: Flight): void {
-  flight.paused = true;
-  res.pause();
-}
-
 /** The system's buffer of a new connection surely takes this much (tcp_wmem), so nobody need wait for such an answer. */
 const smallAnswerBytes = 16 * 1024;
 
-function send(
-  res: HttpResponse,
-  { status, headers, body, close = false }: Response,
-  method: string,
-  flight: Flight,
-): Promise<void> | undefined {
-  const large = body.length > smallAnswerBytes && method !== 'head' && !close ? Buffer.from(body) : undefined;
-  let whole = true;
-  flight.answered = true;
-  res.cork(() => {
-    // After `end` it is too late; nothing is read before this returns.
-    if (flight.paused) res.resume();
-    res.writeStatus(statusLines[status] ?? String(status));
-    for (const [name, value] of headers) res.writeHeader(name, value);
-    // What follows the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
-    if (method === 'head') res.endWithoutBody(Buffer.byteLength(body), close);
-    else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
-    else res.end(body, close);
-  });
-  if (large === undefined || whole) return undefined;
-  return new Promise((resolve) => {
-    flight.ended = resolve;
-    res.onWritable((offset) => {
-      const [ok, done] = res.tryEnd(large.subarray(offset), large.length);
-      if (done) resolve();
+const gone = peerAt('tcp');
+
+class UwsExchange implements Exchange {
+  readonly #res: HttpResponse;
+  readonly method: string;
+  readonly path: string;
+  readonly query: string;
+  readonly headers: RequestHeaders;
+  readonly cancellation: Cancellation = createCancellation();
+  readonly #leaving: Leaving;
+  body: Uint8Array = emptyBody;
+  /** The answer is being sent, or was sent. */
+  answered = false;
+  /** Set while a part of the answer is not yet in the system's hands. */
+  ended: (() => void) | undefined = undefined;
+  #paused = false;
+  #peer: Peer | undefined = undefined;
+
+  constructor(
+    res: HttpResponse,
+    method: string,
+    path: string,
+    query: string,
+    headers: RequestHeaders,
+    leaving: Leaving,
+  ) {
+    this.#res = res;
+    this.method = method;
+    this.path = path;
+    this.query = query;
+    this.headers = headers;
+    this.#leaving = leaving;
+  }
+
+  peer(): Peer {
+    if (this.#peer !== undefined) return this.#peer;
+    // The library allows no question about a request that it is done with.
+    if (this.cancellation.cancelled || this.answered) return gone;
+    this.#peer = peerAt('tcp', addressText(new Uint8Array(this.#res.getRemoteAddress())));
+    return this.#peer;
+  }
+
+  /**
+   * Leaves all that comes behind a request unread until its answer has left: reading the end of what a client sends
+   * (`shutdown(SHUT_WR)`), or a second request, makes uWebSockets.js close the connection without the answer. A client that
+   * hangs up is therefore only noticed when it is written to. Costs, with the resumption, 3 us of CPU.
+   */
+  pause(): void {
+    this.#paused = true;
+    this.#res.pause();
+  }
+
+  respond({ status, headers, body, close = false }: Response): void {
+    if (this.cancellation.cancelled) return;
+    const res = this.#res;
+    const head = this.method === 'head';
+    const large = body.length > smallAnswerBytes && !head && !close ? Buffer.from(body) : undefined;
+    let whole = true;
+    this.answered = true;
+    res.cork(() => {
+      // After `end` it is too late; nothing is read before this returns.
+      if (this.#paused) res.resume();
+      res.writeStatus(statusLines[status] ?? String(status));
+      for (const [name, value] of headers) res.writeHeader(name, value);
+      // A body behind the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
+      if (head) res.endWithoutBody(Buffer.byteLength(body), close);
+      else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
+      else res.end(body, close);
+    });
+    if (large !== undefined && !whole) this.#sendRest(large);
+  }
+
+  #sendRest(large: Uint8Array): void {
+    this.#leaving.begin();
+    this.ended = () => {
+      this.ended = undefined;
+      this.#leaving.end();
+    };
+    this.#res.onWritable((offset) => {
+      const [ok, done] = this.#res.tryEnd(large.subarray(offset), large.length);
+      if (done) this.ended?.();
       return ok;
     });
-  });
+  }
 }
-
-const statusLines: Readonly<Record<number, string>> = {
-  200: '200 OK',
-  201: '201 Created',
-  202: '202 Accepted',
-  400: '400 Bad Request',
-  401: '401 Unauthorized',
-  403: '403 Forbidden',
-  404: '404 Not Found',
-  405: '405 Method Not Allowed',
-  408: '408 Request Timeout',
-  409: '409 Conflict',
-  411: '411 Length Required',
-  413: '413 Content Too Large',
-  415: '415 Unsupported Media Type',
-  431: '431 Request Header Fields Too Large',
-  429: '429 Too Many Requests',
-  500: '500 Internal Server Error',
-  503: '503 Service Unavailable',
-  504: '504 Gateway Timeout',
-};

@@ -2,12 +2,12 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs
 import { type DataFile, damageIn, databaseBytes, headerBytes, type Meta } from './pages.ts';
 
 /**
- * What LMDB maps without a look: a file that is cut short ends the process with SIGBUS, one whose pages are not LMDB's with
+ * LMDB maps its file without a look: one that is cut short ends the process with SIGBUS, one whose pages are not LMDB's with
  * SIGSEGV. So the two meta pages are read and held against the file before it is opened.
  *
  * Layout of lmdb 3.5.6 (mdb.c, MDB_page_header, MDB_meta, MDB_db), little endian: header of 24 bytes (u64 page number, u64
- * transaction, u16 pad, u16 flags), then u32 magic, u32 version, u64 address, u64 map size, two databases of 48 bytes of
- * which the first begins with the page size (u32), u64 last page, u64 transaction.
+ * transaction, u16 pad, u16 flags), then u32 magic, u32 version, u64 address, u64 map size, two databases of 48 bytes of which
+ * the first begins with the page size (u32), u64 last page, u64 transaction.
  */
 const magic = 0xbeefc0de;
 const dataVersion = 2;
@@ -36,7 +36,7 @@ export function checkBeforeOpening(path: string): void {
   });
 }
 
-/** What is wrong with the file, or how many pages are in use. Reads every page that is in use; nobody may write meanwhile. */
+/** The damage of the file, or the number of pages in use. Reads every page that is in use; nobody may write meanwhile. */
 export function checkEveryPage(path: string): { readonly damage: string } | { readonly pages: number } {
   return withDataFile(path, 'r', (file) => {
     try {

@@ -52,7 +52,7 @@ export function holderOf(directory: string): Promise<number | undefined> {
   });
 }
 
-/** Who holds `directory`, in words for whoever wanted it. */
+/** The holder of `directory`, in words for those who wanted it. */
 export async function heldBy(directory: string): Promise<string> {
   const pid = await holderOf(directory);
   return pid === undefined ? 'another process holds it' : `process ${pid} holds it`;

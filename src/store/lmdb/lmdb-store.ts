@@ -47,7 +47,7 @@ export class LmdbStore implements Store {
     this.#report = report;
   }
 
-  /** Whether the last write succeeded: false from the first one that fails, on a full disk for example. */
+  /** True if the last write succeeded: false from the first one that fails, on a full disk for example. */
   get writable(): boolean {
     return this.#writable;
   }
@@ -130,7 +130,7 @@ export class LmdbStore implements Store {
       } catch (error) {
         this.#writable = false;
         this.#report(error);
-        // Whoever was answered already is not affected.
+        // Callers that were answered already are not affected.
         for (const { resolve } of group) resolve(refuse('StoreUnavailable'));
       }
     }

@@ -32,7 +32,7 @@ export interface DataFile {
 
 class Damage extends Error {}
 
-/** What is wrong, in one line; undefined where every page that is in use is whole. */
+/** The damage, in one line; undefined where every page that is in use is whole. */
 export function damageIn(file: DataFile, meta: Meta): string | undefined {
   try {
     const walk = new Walk(file, meta);

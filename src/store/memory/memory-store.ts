@@ -83,7 +83,7 @@ export class MemoryStore implements Store {
     }
   }
 
-  /** Where the first key not smaller than this one stands. */
+  /** The place of the first key that is not smaller than this one. */
   #position(key: string): number {
     let low = 0;
     let high = this.#order.length;

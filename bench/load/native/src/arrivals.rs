@@ -52,7 +52,7 @@ impl Arrivals {
         }
     }
 
-    /// How many are due up to then, and have not been taken.
+    /// The number of requests that are due up to then, and have not been taken.
     pub fn count_until(&mut self, end_ns: u64) -> u64 {
         let mut count = 0;
         while self.next_ns() <= end_ns {

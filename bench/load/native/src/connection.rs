@@ -114,7 +114,8 @@ impl Connection {
             Progress::Complete { status, excess } => {
                 self.has_answered = true;
                 self.busy = false;
-                // What else is on this connection cannot be told apart, or the server did not want the whole request.
+                // The rest of this connection's bytes cannot be told apart, or the server did not want the
+                // whole request.
                 if excess || self.waits_to_write {
                     self.close();
                 }

@@ -1,4 +1,4 @@
-//! What comes in and what goes out, as JSON; bench/load/plan.ts says what each member means.
+//! The input and the output, as JSON; bench/load/plan.ts gives the meaning of each member.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

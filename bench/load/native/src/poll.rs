@@ -9,7 +9,7 @@ use rustix::time::{
 
 use crate::clock::NS_PER_S;
 
-/// Which connection of which stream.
+/// A connection's number, and its stream's.
 #[derive(Clone, Copy)]
 pub struct Token {
     pub stream: u32,
@@ -18,7 +18,7 @@ pub struct Token {
 
 pub struct Ready {
     pub token: Token,
-    /// Whether something besides room to write is there: bytes, the end, an error.
+    /// True if something besides room to write is there: bytes, the end, an error.
     pub readable: bool,
     pub writable: bool,
 }

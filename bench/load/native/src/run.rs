@@ -12,7 +12,7 @@ use crate::poll::Poll;
 use crate::process::{ProcessCpu, read_cpu};
 use crate::stream::Stream;
 
-/// What one read takes at most; an answer with 256 ML-DSA-65 signatures is a megabyte, one signature 5 kB.
+/// The most bytes of one read; an answer with 256 ML-DSA-65 signatures is a megabyte, one signature 5 kB.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A server's backlog of connections (512 in most) is to hold what it has no time to accept: this many, then a rest.

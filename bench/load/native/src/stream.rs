@@ -18,7 +18,7 @@ const REST_NS: u64 = NS_PER_MS;
 enum Pace {
     /// Each connection sends as soon as it has its answer, those that could not be opened after a rest.
     Closed { resume_ns: u64 },
-    /// When requests are due, whether or not earlier ones were answered.
+    /// The times at which requests are due, whether or not earlier ones were answered.
     Open(Arrivals),
 }
 
@@ -110,7 +110,7 @@ impl Stream {
         self.sent_before = self.sent;
     }
 
-    /// When `send_due` has something to do, as far as the clock tells.
+    /// The time at which `send_due` has something to do, as far as the clock tells.
     pub fn next_send_ns(&self) -> u64 {
         match &self.pace {
             _ if self.idle.is_empty() && !self.gives_up => u64::MAX,

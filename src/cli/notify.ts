@@ -1,0 +1,19 @@
+import { execFile } from 'node:child_process';
+
+/** systemd-notify waits until the manager has read its datagram, which a busy machine may delay. */
+const timeoutMs = 5_000;
+
+/**
+ * Tells the service manager (sd_notify(3)) by systemd-notify, which comes with it, because Node has no datagram sockets of the
+ * file system. The unit needs NotifyAccess=all. Does nothing where NOTIFY_SOCKET is not set.
+ * @param assignments such as `READY=1`
+ * @param failed is called where the manager could not be told: it ends a service of Type=notify that never is ready.
+ */
+export function notifyManager(assignments: readonly string[], failed: (cause: Error) => void): void {
+  const { NOTIFY_SOCKET: socket, PATH: path } = process.env;
+  if (socket === undefined || socket === '') return;
+  const env = { NOTIFY_SOCKET: socket, ...(path === undefined ? undefined : { PATH: path }) };
+  execFile('systemd-notify', [...assignments], { env, timeout: timeoutMs }, (cause) => {
+    if (cause !== null) failed(cause);
+  });
+}

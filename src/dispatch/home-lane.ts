@@ -1,0 +1,44 @@
+import type { Clock } from '../core/clock.ts';
+import { type Carrier, Lane, type LaneObserver, type LaneOptions } from '../queue/lane.ts';
+import type { CryptoCall, CryptoLane } from './crypto-dispatch.ts';
+
+/** The settings that a home's lane has in common with those of our engine. */
+export interface HomeLaneSettings extends Pick<LaneOptions, 'jobBudgetUs' | 'jobMaxCalls'> {
+  readonly perTenantCalls: number;
+  readonly totalCalls: number;
+  /** Milliseconds; more work than fits into them is not taken. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * The one lane of a home that is not our engine. Its bounds are its own, so that a slow home fills nothing else. It has no job
+ * behind another and none that is overtaken: where calls are slow, whoever comes next would wait for both.
+ */
+export function createHomeLane(
+  settings: HomeLaneSettings,
+  parts: {
+    readonly carrier: Carrier<CryptoCall>;
+    readonly clock: Clock;
+    readonly weightOf?: (tenant: string) => number;
+    readonly observer?: LaneObserver;
+  },
+): CryptoLane {
+  const { perTenantCalls, totalCalls, deadlineMs, jobBudgetUs, jobMaxCalls } = settings;
+  const limits = {
+    perTenantCalls,
+    totalCalls,
+    perTenantCostUs: deadlineMs * 1000 * parts.carrier.threads,
+    quantumUs: jobBudgetUs,
+  };
+  const options: LaneOptions = {
+    limits,
+    jobBudgetUs,
+    soloBudgetUs: jobBudgetUs,
+    jobMaxCalls,
+    readyLeastUs: 0,
+    readyMostUs: 0,
+    queueTargetMs: deadlineMs,
+    runHereUpToUs: 0,
+  };
+  return new Lane(options, parts);
+}

@@ -1,0 +1,66 @@
+import type { OperationName, Operations } from '../../../operations/operations.ts';
+import type { AnyEndpoint, Dialect } from '../../dialect.ts';
+import {
+  auditCheckpointEndpoint,
+  auditProofEndpoint,
+  auditRecordsEndpoint,
+  auditTileEndpoint,
+  auditVkeysEndpoint,
+} from './audit.ts';
+import { presentError } from './failures.ts';
+import {
+  createEndpoint,
+  destroyEndpoint,
+  exportEndpoint,
+  listEndpoint,
+  readEndpoint,
+  rotateEndpoint,
+} from './keys.ts';
+import { macEndpoint, macVerifyEndpoint } from './macs.ts';
+import {
+  auditAcceptEndpoint,
+  auditPendingEndpoint,
+  auditRotateKeysEndpoint,
+  loadEndpoint,
+} from './operator.ts';
+import { findRoute, prefix } from './routes.ts';
+import { signBatchEndpoint, signEndpoint, verifyBatchEndpoint, verifyEndpoint } from './signatures.ts';
+
+export interface IntaglioOptions {
+  /** Requests of one batch. */
+  readonly batchMaxItems: number;
+}
+
+const ownPaths = `${prefix}/`;
+
+/** The product's own surface: JSON under /v1/kms, in which everything can be asked. */
+export function intaglioDialect(operations: Operations, { batchMaxItems }: IntaglioOptions): Dialect {
+  const endpoints = {
+    create: createEndpoint(operations),
+    list: listEndpoint(operations),
+    read: readEndpoint(operations),
+    rotate: rotateEndpoint(operations),
+    destroy: destroyEndpoint(operations),
+    export: exportEndpoint(operations),
+    sign: signEndpoint(operations),
+    sign_batch: signBatchEndpoint(operations, batchMaxItems),
+    verify: verifyEndpoint(operations),
+    verify_batch: verifyBatchEndpoint(operations, batchMaxItems),
+    mac: macEndpoint(operations),
+    mac_verify: macVerifyEndpoint(operations),
+    load: loadEndpoint(operations),
+    audit_checkpoint: auditCheckpointEndpoint(operations),
+    audit_tile: auditTileEndpoint(operations),
+    audit_proof: auditProofEndpoint(operations),
+    audit_vkeys: auditVkeysEndpoint(operations),
+    audit_rotate_keys: auditRotateKeysEndpoint(operations),
+    audit_records: auditRecordsEndpoint(operations),
+    audit_accept: auditAcceptEndpoint(operations),
+    audit_pending: auditPendingEndpoint(operations),
+  } satisfies Readonly<Record<OperationName, AnyEndpoint>>;
+  return {
+    owns: (path) => path.startsWith(ownPaths),
+    find: (method, path) => findRoute<AnyEndpoint>(endpoints, method, path),
+    presentFailure: presentError,
+  };
+}

@@ -1,0 +1,159 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { findAlgorithm } from '../../../algorithms/registry.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import type { KeyDestroyed, KeyMade, KeyPage } from '../../../keys/keyring.ts';
+import { isPurpose } from '../../../keys/kid.ts';
+import { auditDurabilities } from '../../../keys/record.ts';
+import type { CreateRequest } from '../../../operations/create-key.ts';
+import type { DestroyRequest } from '../../../operations/destroy-key.ts';
+import type { ChangeName } from '../../../operations/idempotency.ts';
+import type { Operations } from '../../../operations/operations.ts';
+import type { KeyNamed, KeyRead, ListRequest } from '../../../operations/read-keys.ts';
+import type { RotateRequest } from '../../../operations/rotate-key.ts';
+import type { Endpoint, Presented, WireRequest } from '../../dialect.ts';
+import { closed, optionalBody, parseNothing, parseQuery, shapeOf, typed } from '../../json-requests.ts';
+import { presentPublicKey, timestamp } from './present.ts';
+import { algorithmText, operationId } from './schemas.ts';
+
+/** Holds for a key as long as it lives. */
+const keyPolicy = closed({
+  audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
+});
+
+const createBody = closed({
+  op_id: Type.Optional(operationId),
+  tenant: Type.Optional(Type.String({ maxLength: 63 })),
+  purpose: Type.String({ minLength: 1, maxLength: 63 }),
+  alg: algorithmText,
+  policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
+});
+
+function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest> {
+  const { tenant, purpose, alg, policy } = body;
+  return ok({ tenant, purpose, alg, auditDurability: policy?.audit, name: changeNameOf(body) });
+}
+
+function changeNameOf(body: { readonly op_id?: string }): ChangeName | undefined {
+  const { op_id: id, ...spelled } = body;
+  return id === undefined ? undefined : { id, spelled };
+}
+
+/** POST /keys. A null or empty policy is none. */
+export function createEndpoint({ create }: Operations): Endpoint<CreateRequest, KeyMade> {
+  return {
+    operation: create,
+    parse: typed(shapeOf(createBody), createRequestOf),
+    present: ({ kid, algorithm, publicKeys, createdAtMs }) => ({
+      status: 201,
+      body: { kid, public: presentPublicKey(algorithm, publicKeys), created_at: timestamp(createdAtMs) },
+    }),
+  };
+}
+
+/** GET /keys */
+export function listEndpoint({ list }: Operations): Endpoint<ListRequest, KeyPage> {
+  return { operation: list, parse: ({ query }) => parseFilters(query), present: presentPage };
+}
+
+function parseFilters(query: string): Result<ListRequest> {
+  const parsed = parseQuery(query, ['purpose', 'alg', 'cursor', 'limit']);
+  if (!parsed.ok) return parsed;
+  const { purpose, alg, cursor, limit } = parsed.value;
+  if (purpose !== undefined && !isPurpose(purpose)) return refuse('BadRequest', 'purpose is not a purpose');
+  const algorithm = alg === undefined ? undefined : findAlgorithm(alg);
+  if (alg !== undefined && algorithm === undefined) return refuse('Unsupported', 'unknown alg');
+  if (limit !== undefined && !/^[1-9][0-9]{0,3}$/.test(limit))
+    return refuse('BadRequest', 'limit: 1 to 1000');
+  if (Number(limit ?? 1) > 1000) return refuse('BadRequest', 'limit: 1 to 1000');
+  return ok({
+    ...(purpose === undefined ? undefined : { purpose }),
+    ...(algorithm === undefined ? undefined : { algorithm }),
+    ...(cursor === undefined ? undefined : { cursor }),
+    ...(limit === undefined ? undefined : { limit: Number(limit) }),
+  });
+}
+
+function presentPage({ keys: heads, nextCursor }: KeyPage): Presented {
+  const keys = heads.map((head) => ({
+    kid: `${head.id}#v${head.currentVersion}`,
+    alg: head.alg,
+    purpose: head.purpose,
+    state: head.state,
+    current_version: head.currentVersion,
+    created_at: timestamp(head.createdAtMs),
+  }));
+  return { status: 200, body: nextCursor === undefined ? { keys } : { keys, next_cursor: nextCursor } };
+}
+
+/** GET /keys/{kid}; of a kid with `#vN` only that version. */
+export function readEndpoint({ read }: Operations): Endpoint<KeyNamed, KeyRead> {
+  return {
+    operation: read,
+    parse(request) {
+      const nothing = parseNothing(request);
+      return nothing.ok ? parseKid(request) : nothing;
+    },
+    present: ({ head, algorithm, versions, attestationClass }) => ({
+      status: 200,
+      body: {
+        kid: `${head.id}#v${head.currentVersion}`,
+        alg: head.alg,
+        purpose: head.purpose,
+        state: head.state,
+        current_version: head.currentVersion,
+        versions: versions.map((version) => ({
+          kid: version.kid,
+          version: version.version,
+          state: version.state,
+          created_at: timestamp(version.createdAtMs),
+          public: presentPublicKey(algorithm, version.publicKeys),
+        })),
+        backend: head.backend,
+        attestation_class: attestationClass,
+      },
+    }),
+  };
+}
+
+function parseKid({ named = '' }: WireRequest): Result<KeyNamed> {
+  return ok({ kid: named });
+}
+
+/** Every way to ask for a private key, whatever else the request says. */
+export function exportEndpoint({ export: operation }: Operations): Endpoint<KeyNamed, never> {
+  return { operation, parse: parseKid, present: (never) => never };
+}
+
+const rotateBody = optionalBody(shapeOf(closed({ op_id: Type.Optional(operationId) })));
+
+/** POST /keys/{kid}/rotate */
+export function rotateEndpoint({ rotate }: Operations): Endpoint<RotateRequest, KeyMade> {
+  return {
+    operation: rotate,
+    parse: typed(rotateBody, (body, { named = '' }) => ok({ kid: named, name: changeNameOf(body) })),
+    present: ({ kid, previous, algorithm, publicKeys }) => ({
+      status: 200,
+      body: { kid, previous, public: presentPublicKey(algorithm, publicKeys) },
+    }),
+  };
+}
+
+const destroyBody = optionalBody(
+  shapeOf(
+    closed({
+      op_id: Type.Optional(operationId),
+      version: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_147_483_647 })),
+    }),
+  ),
+);
+
+/** POST /keys/{kid}/destroy */
+export function destroyEndpoint({ destroy }: Operations): Endpoint<DestroyRequest, KeyDestroyed> {
+  return {
+    operation: destroy,
+    parse: typed(destroyBody, (body, { named = '' }) =>
+      ok({ kid: named, version: body.version, name: changeNameOf(body) }),
+    ),
+    present: ({ kid }) => ({ status: 200, body: { kid, state: 'destroyed' } }),
+  };
+}

@@ -1,0 +1,169 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import type { BatchAnswer, BatchRequest } from '../../../operations/batch.ts';
+import type { Operation } from '../../../operations/operation.ts';
+import type { Operations } from '../../../operations/operations.ts';
+import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
+import type { GivenSignature, VerifyAnswer, VerifyRequest } from '../../../operations/verify.ts';
+import type { Endpoint } from '../../dialect.ts';
+import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
+import { presentFailure } from './failures.ts';
+import { presentReceipt } from './present.ts';
+import {
+  algorithmText,
+  hybridPolicy,
+  kidText,
+  maxSignatureBase64,
+  operationId,
+  payloadB3,
+} from './schemas.ts';
+
+/** Keys that sign one payload together; each is a signature to wait for and to send. */
+const maxKidSet = 8;
+
+const kidSet = Type.Array(kidText, { minItems: 1, maxItems: maxKidSet });
+
+const signShape = shapeOf(
+  closed({
+    kid: Type.Optional(kidText),
+    kid_set: Type.Optional(kidSet),
+    kid_or_set: Type.Optional(Type.Union([kidText, kidSet])),
+    payload_b3: payloadB3,
+    alg: Type.Optional(algorithmText),
+    policy: Type.Optional(hybridPolicy),
+    op_id: Type.Optional(operationId),
+    receipt: Type.Optional(Type.Boolean()),
+  }),
+);
+type SignBody = typeof signShape extends Shape<infer Body> ? Body : never;
+
+function signRequestOf(body: SignBody): Result<SignRequest> {
+  const kids = kidsOf(body);
+  if (kids === undefined) return notOneOfKids;
+  return ok({
+    kids,
+    payloadBlake3: body.payload_b3,
+    alg: body.alg,
+    mode: body.policy?.mode,
+    opId: body.op_id,
+    receipts: body.receipt ?? false,
+  });
+}
+
+function kidsOf({ kid, kid_set, kid_or_set }: SignBody): readonly string[] | undefined {
+  const given = kid ?? kid_set ?? kid_or_set;
+  const members = (kid === undefined ? 0 : 1) + (kid_set === undefined ? 0 : 1);
+  if (given === undefined || members + (kid_or_set === undefined ? 0 : 1) > 1) return undefined;
+  return typeof given === 'string' ? [given] : given;
+}
+
+const notOneOfKids = refuse('BadRequest', 'give exactly one of kid, kid_set and kid_or_set');
+
+function presentSign({ kid, signatures, receipts }: SignAnswer) {
+  const sigs = signatures.map((made) => ({
+    kid: made.kid,
+    alg: made.alg,
+    signature_b64: encodeBase64(made.signature),
+  }));
+  return receipts === undefined ? { kid, sigs } : { kid, sigs, receipts: receipts.map(presentReceipt) };
+}
+
+/** POST /sign */
+export function signEndpoint({ sign }: Operations): Endpoint<SignRequest, SignAnswer> {
+  return {
+    operation: sign,
+    parse: typed(signShape, signRequestOf),
+    present: (answer) => ({ status: 200, body: presentSign(answer) }),
+  };
+}
+
+/** Signatures over one payload: eight keys that sign together, each with a hybrid pair. */
+const maxSignatures = 16;
+
+const givenSignature = closed({
+  kid: kidText,
+  alg: Type.Optional(algorithmText),
+  signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
+});
+
+const verifyShape = shapeOf(
+  closed({
+    payload_b3: payloadB3,
+    sigs: Type.Array(givenSignature, { minItems: 1, maxItems: maxSignatures }),
+    policy: Type.Optional(hybridPolicy),
+  }),
+);
+type VerifyBody = typeof verifyShape extends Shape<infer Body> ? Body : never;
+
+function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<VerifyRequest> {
+  const signatures: GivenSignature[] = [];
+  for (let n = 0; n < sigs.length; n++) {
+    const { kid, alg, signature_b64 } = sigs[n] as Static<typeof givenSignature>;
+    const signature = decodeBase64(signature_b64, maxSignatureBase64);
+    if (signature === undefined) return refuse('BadRequest', `sigs.${n}.signature_b64 is not base64`);
+    signatures.push({ kid, alg, signature });
+  }
+  return ok({ payloadBlake3: payload_b3, signatures, mode: policy?.mode });
+}
+
+function presentVerify({ ok, satisfiedMode, checked }: VerifyAnswer) {
+  return {
+    ok,
+    details: {
+      checked: checked.map(({ kid, alg, ok, reason }) =>
+        reason === undefined ? { kid, alg, ok } : { kid, alg, ok, reason },
+      ),
+      satisfied_mode: satisfiedMode,
+    },
+    hints: {
+      kids: [...new Set(checked.map(({ kid }) => kid))],
+      algs: [...new Set(checked.map(({ alg }) => alg))],
+    },
+  };
+}
+
+/** POST /verify */
+export function verifyEndpoint({ verify }: Operations): Endpoint<VerifyRequest, VerifyAnswer> {
+  return {
+    operation: verify,
+    parse: typed(verifyShape, verifyRequestOf),
+    present: (answer) => ({ status: 200, body: presentVerify(answer) }),
+  };
+}
+
+/** POST /sign/batch: many sign requests in one, each with its own answer or error. */
+export function signBatchEndpoint({ sign_batch }: Operations, maxItems: number) {
+  return batchEndpoint(sign_batch, maxItems, signShape, signRequestOf, presentSign);
+}
+
+/** POST /verify/batch: many verify requests in one, each with its own answer or error. */
+export function verifyBatchEndpoint({ verify_batch }: Operations, maxItems: number) {
+  return batchEndpoint(verify_batch, maxItems, verifyShape, verifyRequestOf, presentVerify);
+}
+
+function batchEndpoint<Body, Request, Answer>(
+  operation: Operation<BatchRequest<Request>, BatchAnswer<Answer>>,
+  maxItems: number,
+  shape: Shape<Body>,
+  requestOf: (body: Body) => Result<Request>,
+  present: (answer: Answer) => unknown,
+): Endpoint<BatchRequest<Request>, BatchAnswer<Answer>> {
+  const batchShape = shapeOf(closed({ items: Type.Array(Type.Unknown(), { minItems: 1, maxItems }) }));
+  const readItem = (item: unknown): Result<Request> => {
+    const body = shape.check(item);
+    return body.ok ? requestOf(body.value) : body;
+  };
+  return {
+    operation,
+    parse: typed(batchShape, ({ items }) => ok({ items: () => items.map(readItem) })),
+    present: (answers) => ({
+      status: 200,
+      body: {
+        results: answers.map((answer) =>
+          answer.ok ? present(answer.value) : { error: presentFailure(answer.failure) },
+        ),
+      },
+    }),
+  };
+}

@@ -1,0 +1,144 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { type ListenOptions, Server as NetServer, type Socket } from 'node:net';
+import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
+import { StartError } from '../../core/start-error.ts';
+import { addressBytes, addressText } from '../addresses.ts';
+import type { ConnectionCount } from '../connections.ts';
+import type { Listener, ListenerFailure, ListenerHandlers } from '../exchange.ts';
+import { Leaving } from '../leaving.ts';
+import { parsedHeaderBytes } from '../request-headers.ts';
+import { NodeConnection } from './node-connection.ts';
+
+export interface NodeOptions {
+  readonly kind: ListenerKind;
+  readonly at: { readonly host: string; readonly port: number } | { readonly path: string };
+  readonly maxBodyBytes: number;
+  /** From the end of the headers to the last byte of a body. */
+  readonly bodyTimeoutMs: number;
+  readonly connections: ConnectionCount;
+  /** Another server that speaks HTTP/1.1 over sockets, such as that of node:https. */
+  readonly createServer?: (options: ServerOptions) => Server;
+  /** Who is at the other end of a socket; asked once for each. */
+  readonly peerOf?: (socket: Socket) => Peer;
+}
+
+/** Until the headers of a request are whole. */
+const headersTimeoutMs = 5_000;
+const idleTimeoutMs = 60_000;
+
+/** HTTP/1.1 of node:http, on TCP, a Unix socket or TLS. Takes chunked bodies and `Expect: 100-continue`. */
+export class NodeListener implements Listener {
+  readonly kind: ListenerKind;
+  readonly #options: NodeOptions;
+  readonly #server: Server;
+  readonly #leaving = new Leaving();
+  /** Those of the system, of which TLS makes others. */
+  readonly #sockets = new Set<Socket>();
+  readonly #connections = new WeakMap<Socket, NodeConnection>();
+
+  constructor(options: NodeOptions) {
+    this.kind = options.kind;
+    this.#options = options;
+    this.#server = (options.createServer ?? createServer)({
+      maxHeaderSize: parsedHeaderBytes,
+      headersTimeout: headersTimeoutMs,
+      // Bodies have a limit of their own.
+      requestTimeout: 0,
+      keepAliveTimeout: idleTimeoutMs,
+      connectionsCheckingInterval: 1_000,
+      insecureHTTPParser: false,
+      // Refused with the error envelope.
+      requireHostHeader: false,
+    });
+    this.#server.timeout = idleTimeoutMs;
+    // All of them are counted; node:http would leave out those beyond 2,000 in silence.
+    this.#server.maxHeadersCount = 0;
+    // A client that has said all that it will say is answered.
+    (this.#server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
+  }
+
+  listen(handlers: ListenerHandlers): Promise<string> {
+    const server = this.#server;
+    server.on('connection', (socket) => this.#count(socket, handlers));
+    const enter = (req: IncomingMessage, res: ServerResponse, waitsForLeave: boolean) =>
+      this.#connectionOf(req.socket, handlers).enter({ req, res, waitsForLeave });
+    server.on('request', (req, res) => enter(req, res, false));
+    server.on('checkContinue', (req, res) => enter(req, res, true));
+    // An expectation that nobody knows is nobody's (RFC 9110 section 10.1.1).
+    server.on('checkExpectation', (req, res) => enter(req, res, false));
+    server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      const failure = failureOf(error.code);
+      if (failure === undefined) socket.destroy();
+      else this.#connectionOf(socket as Socket, handlers).enterBroken(failure);
+    });
+    const { at } = this.#options;
+    return new Promise((resolve, reject) => {
+      server.once('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
+      server.listen({ ...at, exclusive: true } satisfies ListenOptions, () => resolve(this.#url()));
+    });
+  }
+
+  #url(): string {
+    const taken = this.#server.address();
+    if (taken === null || typeof taken === 'string') return `unix:${taken ?? ''}`;
+    this.#options.connections.listensOn(taken.port);
+    const host = taken.address.includes(':') ? `[${taken.address}]` : taken.address;
+    return `${this.kind === 'tls' ? 'https' : 'http'}://${host}:${taken.port}`;
+  }
+
+  #count(socket: Socket, handlers: ListenerHandlers): void {
+    const { connections } = this.#options;
+    this.#sockets.add(socket);
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      connections.closed();
+    });
+    const refusal = connections.opened(addressBytes(socket.remoteAddress));
+    if (refusal === undefined) return;
+    handlers.onRefusal(refusal);
+    socket.destroy();
+  }
+
+  #connectionOf(socket: Socket, handlers: ListenerHandlers): NodeConnection {
+    let connection = this.#connections.get(socket);
+    if (connection === undefined) {
+      const { maxBodyBytes, bodyTimeoutMs, peerOf } = this.#options;
+      const peer = peerOf?.(socket) ?? tcpPeer(this.kind, socket);
+      const limits = { maxBodyBytes, bodyTimeoutMs };
+      connection = new NodeConnection({ socket, peer, limits, handlers, leaving: this.#leaving });
+      this.#connections.set(socket, connection);
+    }
+    return connection;
+  }
+
+  stopAccepting(): void {
+    // That of node:http ends idle connections too.
+    NetServer.prototype.close.call(this.#server);
+  }
+
+  drain(): Promise<void> {
+    return this.#leaving.drained();
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+function tcpPeer(kind: ListenerKind, { remoteAddress, remotePort }: Socket): Peer {
+  return peerAt(kind, addressText(addressBytes(remoteAddress)), remotePort);
+}
+
+/** Why the parser has given up, or undefined where there is nobody to tell. */
+function failureOf(code: string | undefined): ListenerFailure | undefined {
+  if (code === 'HPE_HEADER_OVERFLOW') return 'HeadersTooLarge';
+  if (code === undefined || !code.startsWith('HPE_') || code === 'HPE_INVALID_EOF_STATE') return undefined;
+  return /LENGTH|TRANSFER_ENCODING|CHUNK/.test(code) ? 'framing' : 'malformed';
+}

@@ -1,0 +1,136 @@
+import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import { usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
+import { type Refused, type Result, refuse } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
+import type { WorkItem } from '../dispatch/work.ts';
+import { type BatchOp, batchOps } from '../engine/batch.ts';
+import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
+import { softwareBackend } from '../keys/record.ts';
+import type { CostMeter } from '../queue/cost-meter.ts';
+import { type CryptoWork, type KeyUse, type OperationParts, type Step, useOf } from './operation.ts';
+
+interface AskedOfKeys {
+  readonly op: BatchOp;
+  /** For keys of another family. */
+  readonly otherKey: Refused;
+  /** For versions that are not current, where only the current one does it. */
+  readonly notCurrent?: Refused;
+}
+
+const keyMakesNoTags = refuse('Unsupported', 'this key makes no tags');
+
+/** The kinds of work that operations plan: how an engine is asked, and what callers hear of keys that do not do it. */
+const askedOfKeys = {
+  sign: {
+    op: batchOps.sign,
+    otherKey: refuse('Unsupported', 'this key does not sign'),
+    notCurrent: refuse('Conflict', 'only the current version signs'),
+  },
+  verify: { op: batchOps.verify, otherKey: refuse('Unsupported', 'this key verifies no signatures') },
+  mac: {
+    op: batchOps.mac,
+    otherKey: keyMakesNoTags,
+    notCurrent: refuse('Conflict', 'only the current version makes tags'),
+  },
+  verify_mac: { op: batchOps.verifyMac, otherKey: keyMakesNoTags },
+} as const satisfies Partial<Readonly<Record<WorkKind, AskedOfKeys>>>;
+
+export type PlannedKind = keyof typeof askedOfKeys;
+
+/** The work of one request while it is put together; the request path sees it as CryptoWork. */
+export interface PlannedWork extends CryptoWork {
+  alg: string;
+  readonly kind: PlannedKind;
+  readonly items: WorkItem[];
+  readonly meters: CostMeter[];
+  readonly uses: KeyUse[];
+  inputDigest: string;
+  opId: string | undefined;
+  receipts: boolean;
+  verdict: CryptoWork['verdict'];
+}
+
+export function planWork(kind: PlannedKind): PlannedWork {
+  return {
+    alg: '',
+    kind,
+    items: [],
+    meters: [],
+    uses: [],
+    inputDigest: '',
+    opId: undefined,
+    receipts: false,
+    verdict: undefined,
+  };
+}
+
+/** Plans with the keys that these kids name, in their order: at once where all of them are in memory. */
+export function withKeys<Plan>(
+  keyring: Pick<Keyring, 'find'>,
+  { tenant }: Caller,
+  kids: readonly string[],
+  plan: (found: readonly Result<KeyHandle>[]) => Result<Plan>,
+): Step<Plan> {
+  const found = kids.map((kid) => keyring.find(tenant, kid));
+  return found.some((handle) => handle instanceof Promise)
+    ? Promise.all(found).then(plan)
+    : plan(found as Result<KeyHandle>[]);
+}
+
+/** A key of the request takes part. Refused where it is of another family, or its algorithm is not allowed here. */
+export function addKey(
+  { allowedAlgorithms }: Pick<OperationParts, 'allowedAlgorithms'>,
+  work: PlannedWork,
+  handle: KeyHandle,
+): Refused | undefined {
+  const { kind, name } = handle.algorithm;
+  const usages: readonly WorkKind[] = usagesOf[kind];
+  if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
+  if (!allowedAlgorithms.has(name)) return notAllowed;
+  work.alg = work.alg === '' ? name : 'several';
+  const use = useOf(handle);
+  // A key that is named twice makes two things, and checks two with one use.
+  if (workKinds[work.kind].currentOnly || !work.uses.some((other) => sameKey(use, other)))
+    work.uses.push(use);
+  return undefined;
+}
+
+export const notAllowed = refuse('PolicyViolation', 'this algorithm is not allowed here');
+
+function sameKey(one: KeyUse, other: KeyUse): boolean {
+  return one.keyId === other.keyId && one.version === other.version;
+}
+
+/** Destroyed, or an old version where only the current one does it. */
+export function refusalOfVersion({ kind }: PlannedWork, handle: KeyHandle): Refused | undefined {
+  const asked: AskedOfKeys = askedOfKeys[kind];
+  const { state } = workKinds[kind].currentOnly ? handle.head : handle.version;
+  if (state === 'destroyed') return destroyed;
+  return handle.current ? undefined : asked.notCurrent;
+}
+
+const destroyed = refuse('Conflict', 'the key is destroyed');
+
+/** One item by a part of a key: its place in the work. The message is the first of its inputs, and what it is priced by. */
+export function addItem(
+  { costs }: Pick<OperationParts, 'costs'>,
+  work: PlannedWork,
+  part: LoadedPart,
+  scheme: SchemeEntry,
+  inputs: readonly [message: Uint8Array, ...others: Uint8Array[]],
+): number {
+  const { kind, items } = work;
+  const { usesSecret } = workKinds[kind];
+  // Public keys are anybody's: work that needs no others is done by our engine, and goes on if a home is gone.
+  const home = usesSecret ? part.home : softwareBackend;
+  items.push({
+    op: askedOfKeys[kind].op,
+    scheme: scheme.scheme,
+    keyNumber: part.keyNumber,
+    key: usesSecret ? part.keyReference : part.publicKey,
+    inputs,
+    home,
+  });
+  work.meters.push(costs.meterOf(scheme, kind, inputs[0].length, home));
+  return items.length - 1;
+}

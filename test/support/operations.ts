@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { findAlgorithm, registry } from '../../src/algorithms/registry.ts';
+import type { Caller } from '../../src/core/scope.ts';
+import { createCostTable } from '../../src/dispatch/costs.ts';
+import { type BatchResult, type BatchStatus, batchStatuses } from '../../src/engine/batch.ts';
+import type {
+  CryptoOperation,
+  CryptoPlan,
+  CryptoWork,
+  OperationParts,
+  WorkOutcome,
+} from '../../src/operations/operation.ts';
+import { createOperations } from '../../src/operations/operations.ts';
+import { makeKeyring, unwrap } from './keyring.ts';
+
+export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', scopes: new Set() };
+
+/** BLAKE3-256 of "hello world". */
+export const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
+
+/** The operations over keys in memory, without engine, log or process. */
+export function openOperations(
+  t: { after(undo: () => Promise<void>): void },
+  more: Partial<OperationParts> = {},
+) {
+  const bench = makeKeyring(t);
+  const parts: OperationParts = {
+    keyring: bench.keyring,
+    custodies: new Map([
+      [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
+    ]),
+    costs: createCostTable(registry),
+    allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    audit: undefined,
+    load: () => assert.fail('nobody asks for the load'),
+    ...more,
+  };
+  const makeKey = async (alg: string, tenant = 'acme') => {
+    const algorithm = findAlgorithm(alg)!;
+    const { kid } = unwrap(await bench.keyring.create({ tenant, actor: 'tester', purpose: 'p', algorithm }));
+    return { kid, id: kid.replace('#v1', '') };
+  };
+  return { ...bench, operations: createOperations(parts), makeKey };
+}
+
+/** The plan of a request, and what its operation answers when every item ends with `status`. */
+export async function planOf<Request, Answer>(
+  operation: CryptoOperation<Request, Answer>,
+  request: Request,
+  caller: Caller = acme,
+) {
+  const plan: CryptoPlan<Answer> = unwrap(await operation.plan(request, caller));
+  const answer = (status: BatchStatus = batchStatuses.ok) =>
+    plan.finish(
+      plan.works.map((work) => ('code' in work ? { ok: false, failure: work } : done(work, status))),
+    );
+  return { plan, work: plan.works[0] as CryptoWork, answer };
+}
+
+/** As engines end an item, with an output that names the item. */
+function done(work: CryptoWork, status: BatchStatus): WorkOutcome {
+  const results: BatchResult[] = work.items.map((_, n) => ({
+    status,
+    outputs: status === batchStatuses.ok ? [Buffer.from(`output ${n}`)] : [],
+    elapsedNs: 1,
+  }));
+  const receipts = work.uses.map(({ keyId, version }, index) => ({
+    kid: `${keyId}#v${version}`,
+    index,
+    seq: 1,
+  }));
+  return { ok: true, value: { results, receipts } };
+}
