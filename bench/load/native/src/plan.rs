@@ -24,7 +24,7 @@ pub struct LoadStream {
     pub connections: usize,
     pub rate_per_second: f64,
     #[serde(default)]
-    pub then: Vec<LoadPhase>,
+    pub later_rates: Vec<LoadPhase>,
     #[serde(default)]
     pub gives_up: bool,
     #[serde(default)]

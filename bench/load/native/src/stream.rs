@@ -56,9 +56,9 @@ fn histogram() -> Histogram<u64> {
 
 impl Stream {
     pub fn new(index: u32, stream: LoadStream, server: SocketAddr) -> Self {
-        let LoadStream { name, connections, rate_per_second, then, gives_up, window_ms, requests } = stream;
+        let LoadStream { name, connections, rate_per_second, later_rates, gives_up, window_ms, requests } = stream;
         let pace = if rate_per_second > 0.0 {
-            Pace::Open(Arrivals::new(&name, rate_per_second, &then))
+            Pace::Open(Arrivals::new(&name, rate_per_second, &later_rates))
         } else {
             Pace::Closed { resume_ns: 0 }
         };
@@ -81,7 +81,7 @@ impl Stream {
             count_from_ns: 0,
             gives_up,
             unsent: 0,
-            phases: Parts::at(then.iter().map(|phase| phase.from_ms).collect()),
+            phases: Parts::at(later_rates.iter().map(|phase| phase.from_ms).collect()),
             windows: Parts::each(window_ms),
             answers: 0,
         }
