@@ -35,8 +35,9 @@ COPY --from=build /opt/intaglio/native/build ./native/build
 COPY LICENSE package.json ./
 COPY src ./src
 COPY workers ./workers
+# /version tells it.
+RUN printf '{"commit":"%s"}\n' "${INTAGLIO_COMMIT}" > build.json
 ENV NODE_ENV=production \
-    INTAGLIO_COMMIT=${INTAGLIO_COMMIT} \
     KMS_BIND=0.0.0.0:7441 \
     KMS_DATA_DIR=/var/lib/intaglio
 USER 10001:10001

@@ -1,11 +1,10 @@
 import { type Admission, signedWithinMs } from './admission/admission.ts';
 import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { workKinds } from './algorithms/work-kinds.ts';
-import type { Authenticator } from './auth/auth.ts';
+import type { Authenticator, Credentials } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
-import type { Peer } from './core/peer.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
 import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
 import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
@@ -24,6 +23,8 @@ import {
   type WorkOutcome,
 } from './operations/operation.ts';
 import type { UseRecorder } from './operations/recording.ts';
+import { type Consultation, consult } from './policy/consult.ts';
+import type { Policy } from './policy/policy.ts';
 
 /** One call, as its dialect understood it. */
 export interface CallRequest<Request, Answer> {
@@ -32,12 +33,7 @@ export interface CallRequest<Request, Answer> {
   readonly parse: (body: Uint8Array) => Result<Request>;
   /** Only valid until the request path returns: it is parsed before anything is awaited. */
   readonly body: Uint8Array;
-  /** The bearer token, not looked at yet. */
-  readonly token: string | undefined;
-  /** X-KMS-Discharge as it came. */
-  readonly discharges: string | undefined;
-  /** Asked by capabilities that are bound to a connection. */
-  readonly peer: () => Peer;
+  readonly credentials: Credentials;
   /** X-Deadline-Ms as it came. */
   readonly deadlineWish: string | undefined;
   readonly cancellation: Cancellation;
@@ -59,6 +55,8 @@ export interface RequestPathParts {
   readonly floodGuard: FloodGuard;
   readonly signatures: CryptoDispatch;
   readonly audit: UseRecorder;
+  /** Undefined: a capability is all that a call needs. */
+  readonly policy: Policy | undefined;
   readonly clock: Clock;
   readonly observer: CallObserver;
 }
@@ -127,12 +125,46 @@ function goOn<Request, Answer>(
   if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
-    return operation.kind === 'crypto'
-      ? useKeys(parts, operation, request.value, admitted)
-      : manageKeys(parts, operation, request.value, admitted);
+    return parts.policy === undefined
+      ? carryOut(parts, operation, request.value, admitted, undefined)
+      : carryOutIfAllowed(parts, parts.policy, operation, request.value, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
 }
+
+function carryOut<Request, Answer>(
+  parts: RequestPathParts,
+  operation: Operation<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+  ruled: Consultation | undefined,
+): Promise<Result<Answer>> {
+  return operation.kind === 'crypto'
+    ? useKeys(parts, operation, request, admitted, ruled)
+    : manageKeys(parts, operation, request, admitted);
+}
+
+/** What a capability permits is asked of policy once, before any key is looked up. */
+async function carryOutIfAllowed<Request, Answer>(
+  parts: RequestPathParts,
+  policy: Policy,
+  operation: Operation<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+): Promise<Result<Answer>> {
+  const { caller, startedAtMs, cancellation } = admitted;
+  const about = subjectsOf(operation, request);
+  const asked = consult(policy, operation.name, caller, about);
+  const ruled = asked instanceof Promise ? await asked : asked;
+  if (cancellation.cancelled) return callerHasGone(parts, operation, admitted);
+  if (!ruled.denied) return carryOut(parts, operation, request, admitted, ruled);
+  parts.admission.giveBack(caller.tenant, operation.scope, 1);
+  observe(parts, operation.name, 'none', deniedByPolicy, startedAtMs);
+  await parts.audit.denied(operation.name, about, deniedByPolicy.failure.code, caller);
+  return deniedByPolicy;
+}
+
+const deniedByPolicy = refuse('PolicyViolation', 'ask the operator of the service');
 
 /** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
 function refusalOfConditions<Request, Answer>(
@@ -196,15 +228,12 @@ function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Reques
 
 function authenticate(
   { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'body' | 'discharges' | 'peer' | 'token' | 'withinAllowance'>,
+  call: Pick<CallRequest<never, never>, 'body' | 'credentials' | 'withinAllowance'>,
 ): Result<Caller> {
-  if (call.token === undefined) return refuse('Unauthenticated');
-  return authenticator.authenticate(call.token, {
+  return authenticator.authenticate(call.credentials, {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
-    peer: call.peer,
     bodyBytes: call.body.length,
-    discharges: call.discharges,
   });
 }
 
@@ -214,8 +243,9 @@ async function useKeys<Request, Answer>(
   operation: CryptoOperation<Request, Answer>,
   request: Request,
   { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
+  ruled: Consultation | undefined,
 ): Promise<Result<Answer>> {
-  const planned = operation.plan(request, caller);
+  const planned = operation.plan(request, caller, ruled);
   let plan = planned instanceof Promise ? await planned : planned;
   if (caller.conditions !== undefined && plan.ok)
     plan = await countPlan(operation, request, caller.conditions, plan);
@@ -228,7 +258,7 @@ async function useKeys<Request, Answer>(
   const { tenant } = caller;
   const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
-  const works = limitUses(parts, operation, tenant, plan.value, startedAtMs);
+  const works = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
   const outcomes = await (works.every(isWork)
     ? runRecorded(parts, operation, works, caller, on)
     : runPermitted(parts, operation, works, plan.value, caller, on));
@@ -326,12 +356,13 @@ function uncount(admission: Admission, tenant: string, scope: Scope, { kind, use
   if (workKinds[kind].usesSecret) admission.unuseKeys(uses);
 }
 
-/** The works of a plan, with a refusal in the place of each that a rate or a key's usage limit does not permit. */
+/** The works of a plan, with a refusal in the place of each that policy, a rate or a key's usage limit does not permit. */
 function limitUses(
   { admission }: RequestPathParts,
   { scope }: Described,
   tenant: string,
   { works }: CryptoPlan<unknown>,
+  ruled: Consultation | undefined,
   nowMs: number,
 ): CryptoPlan<unknown>['works'] {
   let asked = 0;
@@ -341,8 +372,12 @@ function limitUses(
   let left = 1 + more.admitted;
   const permitted = works.map((work) => {
     if (!isWork(work)) return work;
+    if (ruled !== undefined && !work.uses.every(({ keyId }) => ruled.allows(keyId)))
+      return deniedByPolicy.failure;
     if (left === 0 && more.refused !== undefined) return more.refused.failure;
-    const usedUp = workKinds[work.kind].usesSecret ? admission.useKeys(work.uses, nowMs) : undefined;
+    const usedUp = workKinds[work.kind].usesSecret
+      ? admission.useKeys(work.uses, nowMs, ruled?.usesPerDay)
+      : undefined;
     if (usedUp !== undefined) return usedUp.failure;
     left--;
     return work;

@@ -1,6 +1,6 @@
 import { mintToken } from '../../src/auth/macaroon/mint.ts';
 import { readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
-import { type RunningService, startService } from '../../test/support/service.ts';
+import { type ServiceProcess, startService } from '../../test/support/service.ts';
 import type { LoadRequest } from '../load/plan.ts';
 import { ask, askAll } from './client.ts';
 import { firstPayload, type SignAnswer, signRequests, type UsableKey } from './requests.ts';
@@ -10,7 +10,7 @@ import { checkSignature, type Target } from './target.ts';
 export interface Product extends Target {
   readonly engine: 'native' | 'openssl';
   readonly dataDir: string;
-  readonly service: RunningService;
+  readonly service: ServiceProcess;
   /** A capability of any tenant, made in this process: thousands of them take a second. */
   tokenOf(tenant: string): string;
   /** A new key of a tenant, which has signed once. */

@@ -52,7 +52,7 @@ fn call(env: sys::napi_env, fill: &Unknown, buffer: sys::napi_value, len: usize)
         if sys::napi_call_function(env, this, fill.raw(), 1, &page, &mut answer) == sys::Status::napi_ok {
             return Ok(());
         }
-        // What was thrown is the caller's to know: it wraps the function.
+        // The caller knows what was thrown: it wraps the function.
         let mut pending = false;
         if sys::napi_is_exception_pending(env, &mut pending) == sys::Status::napi_ok && pending {
             sys::napi_get_and_clear_last_exception(env, &mut answer);

@@ -1,6 +1,7 @@
 /** Builds the native engine where Rust is, and says plainly when Intaglio has to go on without it. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { hashLibrary, hashSources, planNative, readStamp } from './native-stamp.js';
 import { runStep } from './run.js';
@@ -143,6 +144,30 @@ async function completeTools(toolchain, folder) {
 }
 
 /**
+ * The same sources make the same library wherever they lie: compilers write `native` and `cargo` in the place of directories.
+ * @param {string} folder native/
+ */
+function withoutPaths(folder) {
+  const home = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
+  const pairs = [
+    [folder, 'native'],
+    [home, 'cargo'],
+  ];
+  // Flags are separated by spaces.
+  if (pairs.some(([from]) => from?.includes(' '))) return {};
+  /** @param {string} option @param {string | undefined} given */
+  const flags = (option, given) =>
+    [...(given === undefined ? [] : [given]), ...pairs.map(([from, to]) => `${option}=${from}=${to}`)].join(
+      ' ',
+    );
+  return {
+    RUSTFLAGS: flags('--remap-path-prefix', process.env.RUSTFLAGS),
+    CFLAGS: flags('-ffile-prefix-map', process.env.CFLAGS),
+    CXXFLAGS: flags('-ffile-prefix-map', process.env.CXXFLAGS),
+  };
+}
+
+/**
  * @param {ReturnType<typeof places>} place @param {Toolchain} tools
  * @returns {Promise<string[] | undefined>} why it failed, undefined when the library is in its place
  */
@@ -160,6 +185,7 @@ async function compile(place, tools) {
       // Cargo counts its crates for terminals only, unless told to.
       env: {
         ...process.env,
+        ...withoutPaths(place.folder),
         CARGO_TERM_COLOR: 'never',
         CARGO_TERM_PROGRESS_WHEN: 'always',
         CARGO_TERM_PROGRESS_WIDTH: '100',

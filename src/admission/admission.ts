@@ -1,6 +1,7 @@
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Scope } from '../core/scope.ts';
+import { PolicyUses } from './policy-uses.ts';
 import { RateLimits, type RateWindow } from './rate-limits.ts';
 
 export interface AdmissionOptions {
@@ -44,6 +45,7 @@ export class Admission {
   /** All that hold for a scope; some hold for others too. */
   readonly #rates = new Map<Scope, readonly RateLimits[]>();
   readonly #keyUses: RateLimits;
+  readonly #policyUses = new PolicyUses();
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -109,11 +111,23 @@ export class Admission {
     for (const rates of this.#rates.get(scope) ?? []) rates.giveBack(tenant, count);
   }
 
-  /** One signature by each of these keys, or by none where one of them may not. */
-  useKeys(uses: readonly { readonly keyId: string }[], nowMs: number): Refused | undefined {
+  /**
+   * One signature by each of these keys, or by none where one of them may not. `perDay`: what policy leaves of a key, Infinity
+   * where it says nothing.
+   */
+  useKeys(
+    uses: readonly { readonly keyId: string }[],
+    nowMs: number,
+    perDay?: (keyId: string) => number,
+  ): Refused | undefined {
     for (let n = 0; n < uses.length; n++) {
-      const retryAfterMs = this.#keyUses.take((uses[n] as { keyId: string }).keyId, nowMs);
+      const { keyId } = uses[n] as { keyId: string };
+      const ownWaitMs = this.#keyUses.take(keyId, nowMs);
+      const policyWaitMs =
+        ownWaitMs > 0 || perDay === undefined ? 0 : this.#policyUses.take(keyId, perDay(keyId), nowMs);
+      const retryAfterMs = Math.max(ownWaitMs, policyWaitMs);
       if (retryAfterMs === 0) continue;
+      if (policyWaitMs > 0) this.#keyUses.giveBack(keyId, 1);
       this.unuseKeys(uses.slice(0, n));
       return refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
     }
@@ -122,7 +136,10 @@ export class Admission {
 
   /** Signatures that were permitted and not begun. */
   unuseKeys(uses: readonly { readonly keyId: string }[]): void {
-    for (const { keyId } of uses) this.#keyUses.giveBack(keyId, 1);
+    for (const { keyId } of uses) {
+      this.#keyUses.giveBack(keyId, 1);
+      this.#policyUses.giveBack(keyId);
+    }
   }
 }
 

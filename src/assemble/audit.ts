@@ -14,8 +14,8 @@ import type { AuditParts } from '../audit/service/parts.ts';
 import { linkSideLog, SideLog } from '../audit/service/side-log.ts';
 import { startAuditLog } from '../audit/service/start-log-thread.ts';
 import { type AuditTrail, createAuditTrail } from '../audit/trail.ts';
-import { parsePolicy } from '../audit/witness/policy.ts';
-import { createWitnessing, type WitnessedLog, type Witnessing } from '../audit/witness/witnessing.ts';
+import { type Policy, parsePolicy } from '../audit/witness/policy.ts';
+import { createWitnessing, type WitnessedLog } from '../audit/witness/witnessing.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-file.ts';
@@ -56,12 +56,16 @@ export async function openAudit(
     readonly health: Health;
     /** True if the system takes its time from others; undefined where it cannot be asked. */
     readonly clockSynchronised: () => boolean | undefined;
+    /** The log's thread has ended unasked. */
+    readonly died: (cause: unknown) => void;
   },
 ): Promise<OpenedAudit> {
   const { engine, root, store, mac, lane, health } = parts;
   if (config.audit === 'off') {
     return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
+  // Whatever can refuse the start comes before the first thread.
+  const policy = readPolicy(config);
   const secret = engine.extractMacKey(
     openSecret(join(config.dataDir, 'audit.secret'), auditSecretBytes, {
       groupAllowed: config.groupReadableSecrets,
@@ -75,17 +79,19 @@ export async function openAudit(
     prove: proverOf(reading),
     report: (done, detail) => log[done ? 'info' : 'warn']({ event: 'audit_keys', detail }, 'audit'),
   });
-  const witnessing = witnessingOf(config, reading, {
+  const witnessedLog: WitnessedLog = {
     keys: (origin) => rotation.signers(origin).flatMap(({ vkey }) => noteKeyOf(vkey)),
     extent: () => auditLog.stats(),
     contradicted: (detail) => auditLog.contradicted(detail),
-  });
+  };
+  const witnessing = policy && createWitnessing(policy, config.auditWitnessFailure, reading, witnessedLog);
   const sideLog = new SideLog({
     directory: join(config.dataDir, 'audit', 'degraded'),
     origin: config.auditOrigin,
     bootId: readBootId(),
     clock: systemClock,
   });
+  let threadLives = true;
   const auditLog: AuditLogClient = startAuditLog(
     {
       directory: join(config.dataDir, 'audit'),
@@ -111,12 +117,12 @@ export async function openAudit(
       },
     },
     (cause) => {
-      // A service that can sign and not log must not live.
-      log.fatal({ err: cause }, 'the audit thread ended');
-      process.exit(1);
+      if (!threadLives) return;
+      threadLives = false;
+      parts.died(cause);
     },
   );
-  health.condition('audit_ready', 'required', () => auditLog.state === 'ready');
+  health.condition('audit_ready', 'required', () => threadLives && auditLog.state === 'ready');
   const clock = watchClock(parts.clockSynchronised);
   health.condition('clock', 'wanted', () => clock.synchronised && auditLog.stats().clockBehindMs === 0);
   await Promise.race([
@@ -181,8 +187,8 @@ function noteKeyOf(vkey: string): NoteKey[] {
   return parsed.ok ? [parsed.value] : [];
 }
 
-function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog): Witnessing | undefined {
-  const { auditWitnessPolicy: file, auditWitnessFailure: fail } = config;
+/** Undefined where the configuration names none. Throws a StartError where it cannot be read. */
+function readPolicy({ auditWitnessPolicy: file }: Config): Policy | undefined {
   if (file === 'none') return undefined;
   let text: string;
   try {
@@ -192,7 +198,7 @@ function witnessingOf(config: Config, reading: AuditReading, log: WitnessedLog):
   }
   const parsed = parsePolicy(text);
   if (!parsed.ok) throw new StartError(`the witness policy ${file}: ${parsed.problem}`);
-  return createWitnessing(parsed.policy, fail, reading, log);
+  return parsed.policy;
 }
 
 function openSecret(path: string, length: number, rule: SecretRule): Uint8Array {

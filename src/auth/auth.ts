@@ -2,7 +2,17 @@ import type { Peer } from '../core/peer.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 
-/** The facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
+/** All that a request shows of who is calling, not looked at yet. */
+export interface Credentials {
+  /** Of `Authorization: Bearer`, whether capability or JSON Web Token; undefined where there is none. */
+  readonly token: string | undefined;
+  /** Further tokens that go with it: the header X-KMS-Discharge as it came. */
+  readonly discharges?: string | undefined;
+  /** Costs a copy of the address: asked only by capabilities that are bound to a connection. */
+  peer(): Peer;
+}
+
+/** Further facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
 export interface RequestFacts {
   /** UTC, milliseconds since 1970. */
   readonly utcMs: number;
@@ -11,11 +21,7 @@ export interface RequestFacts {
    * flood of bad ones. Absent: always.
    */
   readonly mayVerify?: () => boolean;
-  /** Asked only by capabilities that are bound to a connection. */
-  readonly peer?: () => Peer;
   readonly bodyBytes?: number;
-  /** X-KMS-Discharge as it came. */
-  readonly discharges?: string | undefined;
 }
 
 /**
@@ -24,7 +30,7 @@ export interface RequestFacts {
  * depend on time or on the request are evaluated at every call.
  */
 export interface Authenticator {
-  authenticate(token: string, request: RequestFacts): Result<Caller>;
+  authenticate(credentials: Credentials, request: RequestFacts): Result<Caller>;
 }
 
 /** The token of an `Authorization: Bearer <token>` header (RFC 6750 section 2.1), or undefined. */

@@ -1,12 +1,11 @@
-import type { Service } from '../main.ts';
+import type { Server } from '../main.ts';
 
 /** BLAKE3("hello world"): what the printed lines sign. */
 const helloWorldB3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
 
 /** Three lines to copy into a shell: a newcomer's first key, signature and verification, with nothing but curl. */
-export function firstSteps({ url, bootstrap, bootstrapFile }: FirstStepsOf): string {
-  const token =
-    bootstrap?.path === undefined && bootstrap !== undefined ? bootstrap.token : `$(cat ${bootstrapFile})`;
+export function firstSteps({ url, administratorToken, administratorFile }: FirstStepsOf): string {
+  const token = administratorToken ?? `$(cat ${administratorFile})`;
   const post = `curl -s -H "Authorization: Bearer ${token}" ${url}/v1/kms`;
   return `
 Create a key, sign BLAKE3("hello world"), verify:
@@ -18,4 +17,4 @@ Create a key, sign BLAKE3("hello world"), verify:
 `;
 }
 
-type FirstStepsOf = Pick<Service, 'url' | 'bootstrap' | 'bootstrapFile'>;
+type FirstStepsOf = Pick<Server, 'url' | 'administratorToken' | 'administratorFile'>;

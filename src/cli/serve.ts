@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { StartError } from '../core/start-error.ts';
-import type { Service } from '../main.ts';
+import type { Server } from '../main.ts';
 import { createLog } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
@@ -27,30 +27,19 @@ async function serve(flags: readonly string[]): Promise<void> {
     );
   }
   // Only here: the other commands need no service, and answer sooner without loading it.
-  const { start } = await import('../main.ts');
-  let service: Service;
+  const { start, stopOnSignals } = await import('../main.ts');
+  let server: Server;
   try {
-    service = await start(config, log);
+    server = await start(config, log);
   } catch (cause) {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;
   }
-  process.stderr.write(firstSteps(service));
-  log.info({ url: service.url, engine: service.engine.name, pid: process.pid }, 'listening');
+  process.stderr.write(firstSteps(server));
+  log.info({ url: server.url, engine: server.engine.name, pid: process.pid }, 'listening');
   const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-  notifyManager(['READY=1', `STATUS=serves ${service.url}`], untold);
+  notifyManager(['READY=1', `STATUS=serves ${server.url}`], untold);
 
-  const stop = (signal: NodeJS.Signals | 'npm is gone') => {
-    log.info({ signal }, 'stopping');
-    notifyManager(['STOPPING=1'], untold);
-    void service.stop().then(() => {
-      log.info('stopped');
-      // Everything is closed; a handle that a library left open must not keep the process.
-      process.exit(0);
-    });
-  };
-  // A second signal changes nothing: the stop is under way, and each of its steps has a limit.
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
   whenNpmIsGone(() => stop('npm is gone'));
 }

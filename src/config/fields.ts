@@ -3,6 +3,7 @@ import {
   address,
   algorithms,
   boolean,
+  httpUrl,
   integer,
   type Kind,
   label,
@@ -276,6 +277,18 @@ export const fields = {
     oneOf('open', 'closed'),
     'open',
     'When the quorum cannot be had: `open` goes on with a warning, `closed` refuses new signatures until it is there.',
+  ),
+  policyFile: field(
+    'KMS_POLICY_FILE',
+    path,
+    'none',
+    'A YAML file with identities (who gets a capability for a certificate, a JSON Web Token or a uid) and rules (what capabilities are allowed beyond themselves); docs/policy.md. `none`: capabilities alone decide.',
+  ),
+  policyUrl: field(
+    'KMS_POLICY_URL',
+    httpUrl,
+    'none',
+    'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',

@@ -59,6 +59,21 @@ export const path: Kind<string> = {
   format: (value) => value,
 };
 
+/** An address of HTTP without credentials, query or fragment; `none` for none. */
+export const httpUrl: Kind<string> = {
+  accepts: 'none, or http:// or https:// with host and path',
+  parse: (given) =>
+    given === 'none' || (typeof given === 'string' && given.length <= 2048 && isPlainUrl(given))
+      ? given
+      : undefined,
+  format: (value) => value,
+};
+
+function isPlainUrl(text: string): boolean {
+  if (!/^https?:\/\/[^\s@?#]+$/.test(text)) return false;
+  return URL.canParse(text);
+}
+
 export const address: Kind<Address> = {
   accepts: 'host:port, with an IPv6 host in brackets, and port 0 for any free one',
   parse(given) {

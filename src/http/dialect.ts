@@ -1,3 +1,4 @@
+import type { Credentials } from '../auth/auth.ts';
 import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Operation } from '../operations/operation.ts';
@@ -13,8 +14,8 @@ export interface Dialect {
   /** The route of a method, in lower case, and a path as it was sent. Refuses with NotFound, MethodNotAllowed or BadRequest. */
   find(method: string, path: string): Result<Route>;
   presentFailure(failure: Failure, facts: FailureFacts): PresentedFailure;
-  /** The capability that came with a request, where it is not the token of `Authorization: Bearer`; not looked at yet. */
-  credentials?(exchange: Exchange): string | undefined;
+  /** The credentials of a request, where the token is not that of `Authorization: Bearer`. */
+  credentials?(exchange: Exchange): Credentials;
 }
 
 export interface Route {

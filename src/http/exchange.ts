@@ -30,7 +30,7 @@ export interface Exchange {
   readonly body: Uint8Array;
   /** Cancelled by the listener when the connection is gone. */
   readonly cancellation: Cancellation;
-  /** Who asks. Costs a copy of the address: for refusals, and for capabilities that depend on it. */
+  /** The other end of the connection. Costs a copy of the address: for refusals, and for conditions that depend on it. */
   peer(): Peer;
   /** Sends the whole answer; does nothing when the connection is gone. Called once. */
   respond(response: Response): void;
@@ -55,8 +55,8 @@ export type ListenerFailure =
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
-  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. */
-  refused(code: ListenerFailure, headers: RequestHeaders): Response;
+  /** The answer to a request that the listener refuses, which it sends before closing. Counts it. `path` as in an exchange, or empty. */
+  refused(code: ListenerFailure, headers: RequestHeaders, path: string): Response;
   onRefusal(reason: ListenerRefusal): void;
 }
 

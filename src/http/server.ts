@@ -1,5 +1,5 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
-import { type Authenticator, bearerToken } from '../auth/auth.ts';
+import { type Authenticator, bearerToken, type Credentials } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
@@ -12,7 +12,7 @@ import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './ex
 import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
 
 export interface ServerParts {
-  /** Asked in this order whose a path is. What is nobody's, or cannot be read so far, is refused in the words of the first. */
+  /** Asked in this order whose a path is. The first has what is nobody's, and requests whose path cannot be read. */
   readonly dialects: readonly [Dialect, ...Dialect[]];
   readonly requestPath: RequestPath;
   readonly health: Health;
@@ -88,9 +88,7 @@ export class HttpServer implements ListenerHandlers {
       operation: endpoint.operation,
       parse: (body) => endpoint.parse({ named, query, body }),
       body: exchange.body,
-      token: dialect.credentials ? dialect.credentials(exchange) : bearerToken(headers.authorization),
-      discharges: headers.discharges,
-      peer: () => exchange.peer(),
+      credentials: dialect.credentials?.(exchange) ?? bearerCredentials(exchange),
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),
@@ -167,11 +165,11 @@ export class HttpServer implements ListenerHandlers {
     this.#refuse(exchange, this.#dialectOf(exchange.path), failure('Internal'));
   }
 
-  refused(code: ListenerFailure, headers: Exchange['headers']): Response {
+  refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
     this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
     const why =
       code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
-    return respondFailure(this.#parts.dialects[0], why, headers, true);
+    return respondFailure(this.#dialectOf(path), why, headers, true);
   }
 
   onRefusal(reason: ListenerRefusal): void {
@@ -185,14 +183,15 @@ export class HttpServer implements ListenerHandlers {
   async #metrics(exchange: Exchange): Promise<Response> {
     const { authenticator, clock, metrics } = this.#parts;
     const { headers } = exchange;
-    const token = bearerToken(headers.authorization);
+    const credentials = bearerCredentials(exchange);
     const mayVerify = () => this.#withinAllowance(exchange);
     const caller =
-      token === undefined
+      credentials.token === undefined
         ? undefined
-        : authenticator.authenticate(token, {
-            ...{ utcMs: clock.utcMs(), mayVerify, bodyBytes: exchange.body.length },
-            ...{ peer: () => exchange.peer(), discharges: headers.discharges },
+        : authenticator.authenticate(credentials, {
+            utcMs: clock.utcMs(),
+            mayVerify,
+            bodyBytes: exchange.body.length,
           });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
@@ -222,6 +221,11 @@ export class HttpServer implements ListenerHandlers {
         return undefined;
     }
   }
+}
+
+function bearerCredentials(exchange: Exchange): Credentials {
+  const { authorization, discharges } = exchange.headers;
+  return { token: bearerToken(authorization), discharges, peer: () => exchange.peer() };
 }
 
 const hints = {

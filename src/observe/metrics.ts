@@ -62,12 +62,18 @@ interface OperationSeries extends OperationMetric {
   readonly results: Tally;
 }
 
-/** A registry of its own, never prom-client's global one: two services in one process do not mix. */
-/** `service`: the label of that name, as in the log. */
+/** Memory, processor and event loop of the whole process: for whoever serves alone in it. They are measured until it ends. */
+export function registerProcessMetrics({ registry }: Metrics): void {
+  collectDefaultMetrics({ register: registry });
+}
+
+/**
+ * A registry of its own, never prom-client's global one: two services in one process do not mix. `service`: the label of that
+ * name, as in the log.
+ */
 export function createMetrics(service: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
 
   const series: OperationSeries[] = [];
   const byOp = new Map<string, Map<string, OperationSeries>>();

@@ -1,5 +1,6 @@
 import { ok, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { Consultation } from '../policy/consult.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
@@ -44,7 +45,7 @@ export function verifyBatchOperation(
 interface BatchItem<Request, Plan extends { readonly work: CryptoWork }, Answer> {
   subjects(request: Request): readonly string[];
   facts(request: Request): Particulars;
-  plan(parts: OperationParts, request: Request, caller: Caller): Step<Plan>;
+  plan(parts: OperationParts, request: Request, caller: Caller, ruled?: Consultation): Step<Plan>;
   finish(plan: Plan, outcome: WorkOutcome): Result<Answer>;
 }
 
@@ -59,17 +60,19 @@ function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Ans
 ): CryptoOperation<BatchRequest<Request>, BatchAnswer<Answer>> {
   const subjectsOf = (item: Result<Request>) => (item.ok ? subjects(item.value) : []);
   const asked = { kind: 'crypto', name, scope, subjects, facts } as const;
-  const planItem = (request: Request, caller: Caller): Step<Plan> =>
-    caller.conditions?.refusal(factsOf(asked, request)) ?? plan(parts, request, caller);
+  const planItem = (request: Request, caller: Caller, ruled?: Consultation): Step<Plan> =>
+    caller.conditions?.refusal(factsOf(asked, request)) ?? plan(parts, request, caller, ruled);
   return {
     kind: 'crypto',
     batch: true,
     name,
     scope,
     subjects: (batch) => batch.items().flatMap(subjectsOf),
-    async plan(batch, caller) {
+    async plan(batch, caller, ruled) {
       const items = batch.items();
-      const plans = await Promise.all(items.map((item) => (item.ok ? planItem(item.value, caller) : item)));
+      const plans = await Promise.all(
+        items.map((item) => (item.ok ? planItem(item.value, caller, ruled) : item)),
+      );
       return ok({
         works: plans.map((planned) => (planned.ok ? planned.value.work : planned.failure)),
         subjects: plans.map((planned, index) =>

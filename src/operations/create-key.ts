@@ -28,7 +28,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
     kind: 'keys',
     name: 'create',
     scope: 'kms:create',
-    subjects: ({ alg }) => ({ alg: findAlgorithm(alg)?.name ?? 'none' }),
+    subjects: ({ alg, purpose }) => ({ alg: findAlgorithm(alg)?.name ?? 'none', purpose }),
     facts(request) {
       const { purpose, alg } = request;
       const canonical = findAlgorithm(alg)?.name;

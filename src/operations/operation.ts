@@ -10,6 +10,7 @@ import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
+import type { Consultation } from '../policy/consult.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
 /** The parts of the service that operations work with. */
@@ -96,6 +97,8 @@ export type Subjects = readonly string[] | NoKey;
 export interface NoKey {
   /** As in records: the canonical name, or `none`. */
   readonly alg: string;
+  /** Of the key that is to be made. */
+  readonly purpose?: string;
 }
 
 export interface Described {
@@ -127,7 +130,8 @@ export interface CryptoOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'crypto';
   /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
-  plan(request: Request, caller: Caller): Step<CryptoPlan<Answer>>;
+  /** `ruled`: what policy says of these keys, where there is one. */
+  plan(request: Request, caller: Caller, ruled?: Consultation): Step<CryptoPlan<Answer>>;
 }
 
 /** Reads or changes keys. */

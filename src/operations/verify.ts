@@ -3,6 +3,7 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
+import { type Consultation, isWeaker } from '../policy/consult.ts';
 import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
 import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
@@ -76,7 +77,7 @@ export function verifyOperation(parts: OperationParts): CryptoOperation<VerifyRe
     scope: 'kms:verify',
     subjects: verifySubjects,
     facts: verifyFacts,
-    plan: (request, caller) => singlePlan(planVerify(parts, request, caller), finishVerify),
+    plan: (request, caller, ruled) => singlePlan(planVerify(parts, request, caller, ruled), finishVerify),
   };
 }
 
@@ -88,9 +89,21 @@ export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
   return { payloadB3: payloadBlake3 };
 }
 
-export function planVerify(parts: OperationParts, request: VerifyRequest, caller: Caller): Step<VerifyPlan> {
-  return withKeys(parts.keyring, caller, verifySubjects(request), (found) => planWith(parts, request, found));
+export function planVerify(
+  parts: OperationParts,
+  request: VerifyRequest,
+  caller: Caller,
+  ruled?: Consultation,
+): Step<VerifyPlan> {
+  const kids = verifySubjects(request);
+  const demanded = ruled?.modeOf(kids);
+  if (demanded !== undefined && request.mode !== undefined && isWeaker(request.mode, demanded))
+    return tooWeak;
+  const judged = { ...request, mode: request.mode ?? demanded };
+  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, judged, found));
 }
+
+const tooWeak = refuse('PolicyViolation', 'this mode is weaker than the policy of the service');
 
 function planWith(
   parts: OperationParts,

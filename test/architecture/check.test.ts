@@ -216,6 +216,15 @@ suite('packages', () => {
     );
   });
 
+  test('only main.ts names listeners', () => {
+    const uws = 'src/http/listeners/uws.ts';
+    const tree = { [uws]: `import './helper.ts';`, 'src/http/listeners/helper.ts': '' };
+    assert.deepEqual(problems({ ...tree, 'src/main.ts': `import './http/listeners/uws.ts';` }), []);
+    const named = /only src\/main\.ts names what lies in src\/http\/listeners\//;
+    refused({ ...tree, 'src/assemble/doors.ts': `import '../http/listeners/uws.ts';` }, named);
+    refused({ ...tree, 'src/http/server.ts': `import './listeners/uws.ts';` }, named);
+  });
+
   test('dialects know nothing of each other, and the server none of them', () => {
     const dialect = { 'src/http/dialects/one/index.ts': '', 'src/http/dialect.ts': '' };
     const other = 'src/http/dialects/other/index.ts';

@@ -9,6 +9,7 @@ import {
   neighbours,
   packageOwners,
   shelves,
+  soleListers,
   standalone,
   wings,
   wireWords,
@@ -64,7 +65,7 @@ function forbidden(from: Place, target: Place, typeOnly: boolean): string | unde
   const parts = wings[target.room];
   if (parts !== undefined) return betweenWings(parts, from, target, typeOnly);
   if (target.way === undefined || mayNameImplementations.has(from.room)) return undefined;
-  return `src/${target.room}/${target.way}/ is an implementation; only assemble/, main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
+  return `src/${target.room}/${target.way}/ is an implementation; only assemble/, service.ts, main.ts, cli/, workers/ and tests may name it, so import the interface in src/${target.room}/ or take it as a parameter`;
 }
 
 /** The same within a room that has wings; other rooms may use all of them. */
@@ -105,7 +106,15 @@ function relativeProblem(tree: Tree, path: string, target: string, typeOnly: boo
   const to = placeOf(target);
   if (to === undefined) return `${target} is not part of the program`;
   if (levelOf(to.room) === -1 && !standalone.has(to.room)) return undefined;
-  return forbidden(from, to, typeOnly);
+  return listedElsewhere(path, target) ?? forbidden(from, to, typeOnly);
+}
+
+function listedElsewhere(path: string, target: string): string | undefined {
+  for (const [folder, lister] of Object.entries(soleListers)) {
+    if (!target.startsWith(folder) || path.startsWith(folder) || path === lister) continue;
+    return `only ${lister} names what lies in ${folder}; import the interface`;
+  }
+  return undefined;
 }
 
 /** Each cycle once, as the files it runs through. */

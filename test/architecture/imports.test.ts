@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import test from 'node:test';
 import { check, type Tree } from './check.ts';
+import { scan } from './scan.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -36,4 +37,27 @@ test('the code keeps to the import table', () => {
   assert.ok(tree.files.size > 0);
   const problems = check(tree);
   assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
+});
+
+/** Files that a module needs, with itself: what it imports, types apart. */
+function neededBy(path: string, files: Tree['files'], found = new Set<string>()): Set<string> {
+  if (found.has(path)) return found;
+  found.add(path);
+  for (const { specifier, typeOnly } of scan(files.get(path) ?? '').imports) {
+    if (!typeOnly && specifier.endsWith('.ts') && specifier.startsWith('.'))
+      neededBy(posix.join(posix.dirname(path), specifier), files, found);
+  }
+  return found;
+}
+
+test('the service is no process and no door: what it needs reads no environment, handles no signal and knows no HTTP', () => {
+  const { files } = checkout();
+  const needed = neededBy('src/service.ts', files);
+  assert.ok(needed.size > 100);
+  const problems = [...needed].filter(
+    (path) =>
+      path.startsWith('src/http/') ||
+      /\bprocess\.(env|exit|exitCode|umask|on|once|kill|argv|stdin)\b/.test(files.get(path) as string),
+  );
+  assert.deepEqual(problems, []);
 });

@@ -12,9 +12,11 @@ export const levels: readonly (readonly string[])[] = [
   ['workers'],
   ['operations'],
   ['request-path'],
-  ['http'],
   // Chooses implementations.
   ['assemble'],
+  // Everything but doors and process: knows no address, no route and no HTTP.
+  ['service'],
+  ['http'],
   ['main'],
   ['cli'],
 ];
@@ -59,7 +61,12 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['assemble', 'main', 'cli', 'workers']);
+export const mayNameImplementations = new Set(['assemble', 'service', 'main', 'cli', 'workers']);
+
+/** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */
+export const soleListers: Readonly<Record<string, string>> = {
+  'src/http/listeners/': 'src/main.ts',
+};
 
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {

@@ -2,69 +2,11 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { after } from 'node:test';
-import { type Files, type LogFile, systemFiles } from '../../src/audit/disk/files.ts';
-import { parseRecord } from '../../src/audit/format/record.ts';
-import { openLogReader } from '../../src/audit/reading/log-reader.ts';
+import test, { after, describe } from 'node:test';
+import { type Call, type FaultyCall, FaultyFiles, lastingMs } from './support/faulty-files.ts';
+import { assertAllLogged, recordedUses, signOn } from './support/load.ts';
 import { appendMany, event, machine, origin, startLog, until } from './support/log.ts';
 import { systemError } from './support/memory-files.ts';
-
-/** Milliseconds that a lasting fault lasts; the drill takes 10,000. */
-const lastingMs = Number(process.env.DRILL_FAULT_MS ?? 150);
-
-type Call =
-  | 'open'
-  | 'read'
-  | 'list'
-  | 'rename'
-  | 'remove'
-  | 'syncDirectory'
-  | 'space'
-  | 'write'
-  | 'sync'
-  | 'truncate';
-
-/** The real file system, whose calls fail where `fault` throws. */
-class FaultyFiles implements Files {
-  fault: (call: Call, path: string) => void = () => {};
-  readonly space = (directory: string) => this.#with('space', directory, () => systemFiles.space(directory));
-
-  open(path: string, how: 'read' | 'write'): LogFile {
-    const file = this.#with('open', path, () => systemFiles.open(path, how));
-    return {
-      size: () => file.size(),
-      read: (into, position) => this.#with('read', path, () => file.read(into, position)),
-      write: (bytes, from, length, position) =>
-        this.#with('write', path, () => file.write(bytes, from, length, position)),
-      sync: async () => this.#with('sync', path, () => file.sync()),
-      truncate: (size) => this.#with('truncate', path, () => file.truncate(size)),
-      close: () => file.close(),
-    };
-  }
-  read(path: string): Buffer | undefined {
-    return this.#with('read', path, () => systemFiles.read(path));
-  }
-  list(directory: string): string[] {
-    return this.#with('list', directory, () => systemFiles.list(directory));
-  }
-  makeDirectory(path: string): void {
-    systemFiles.makeDirectory(path);
-  }
-  rename(from: string, to: string): void {
-    this.#with('rename', to, () => systemFiles.rename(from, to));
-  }
-  remove(path: string): void {
-    this.#with('remove', path, () => systemFiles.remove(path));
-  }
-  async syncDirectory(path: string): Promise<void> {
-    await this.#with('syncDirectory', path, () => systemFiles.syncDirectory(path));
-  }
-
-  #with<T>(call: Call, path: string, act: () => T): T {
-    this.fault(call, path);
-    return act();
-  }
-}
 
 const scratch = mkdtempSync(join(tmpdir(), 'intaglio-io-faults-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -73,21 +15,10 @@ const quick = {
   checkpointIntervalMs: 20,
   checkpointMinIntervalMs: 1,
   syncIntervalMs: 5,
-  checkpointLateMs: 60,
+  checkpointLateMs: 100,
 };
 
-/** The op_ids of all uses of keys on the log in this directory, after it was closed. */
-function recorded(directory: string): string[] {
-  const reader = openLogReader(join(directory, 'audit', 'e1'));
-  const found: string[] = [];
-  for (let index = 0; index < reader.size; index++) {
-    const record = parseRecord(reader.entry(index) ?? new Uint8Array());
-    if (record !== undefined && record.purpose === 'sign') found.push(record.op_id);
-  }
-  return found;
-}
-
-const cases: readonly (readonly [what: string, call: Call, path: RegExp, code: string])[] = [
+const cases: readonly FaultyCall[] = [
   ['the write-ahead file is written', 'write', /\.wal$/, 'EIO'],
   ['HEAD is written', 'write', /audit\.head$/, 'EIO'],
   ['the checkpoint is written', 'write', /checkpoint\.tmp$/, 'ENOSPC'],
@@ -97,80 +28,100 @@ const cases: readonly (readonly [what: string, call: Call, path: RegExp, code: s
   ['HEAD is synced', 'sync', /audit\.head$/, 'EIO'],
   ['the checkpoint is synced', 'sync', /checkpoint\.tmp$/, 'EIO'],
   ['the checkpoint is renamed', 'rename', /checkpoint$/, 'EACCES'],
-  ['the directory is synced', 'syncDirectory', /e1$/, 'EIO'],
+  ['the directory is synced', 'syncDirectory', /e1 with checkpoint$/, 'EIO'],
   ['room on the disk is asked', 'space', /./, 'EIO'],
 ];
 
-for (const lasting of [false, true]) {
-  for (const [what, call, path, code] of cases) {
-    const name = `${lasting ? 'always fails for a while' : 'fails once'} when ${what}`;
-    test(`a disk that ${name}: nothing unlogged, recovery by itself, the reason told`, async () => {
-      const directory = mkdtempSync(join(scratch, 'log-'));
-      mkdirSync(join(directory, 'audit'));
-      const files = new FaultyFiles();
-      const on = machine(files);
-      const { log, reports } = await startLog(on, { directory, options: quick });
-      const answered: string[] = [];
-      let load = true;
-      const signing = (async () => {
-        while (load) {
-          const level = answered.length % 3 === 0 ? 'synced' : 'written';
-          if (log.reserve(1)) {
-            const use = event();
-            const outcome = await log.append(use, level);
-            if (outcome.ok) answered.push(use.opId);
-          }
-          await new Promise((resolve) => setTimeout(resolve, 1));
-        }
-      })();
-      const goesOn = async (more: number) => {
-        const before = answered.length;
-        await until(() => answered.length > before + more, `${name}: signing goes on`);
-      };
-      await goesOn(20);
+describe('a disk that fails while the log runs', { concurrency: 8 }, () => {
+  for (const lasting of [false, true]) {
+    for (const faulty of cases) {
+      const [what, , , code] = faulty;
+      const name = `${lasting ? 'fails for a while' : 'fails once'} when ${what}`;
+      test(`${name}: nothing unlogged, recovery by itself, the reason told`, async () => {
+        const directory = mkdtempSync(join(scratch, 'log-'));
+        mkdirSync(join(directory, 'audit'));
+        const files = new FaultyFiles();
+        const on = machine(files);
+        const { log, reports } = await startLog(on, { directory, options: quick });
+        const load = signOn(log);
+        await load.goesOn(20, name);
 
-      let failures = 0;
-      const untilMs = performance.now() + lastingMs;
-      files.fault = (made, where) => {
-        if (made !== call || !path.test(where)) return;
-        if (lasting ? performance.now() > untilMs : failures > 0) return;
-        failures++;
-        throw systemError(code);
-      };
-      await until(() => failures > 0, `${name}: it failed`);
-      if (lasting) await until(() => performance.now() > untilMs, 'the fault ends');
-      await goesOn(20);
-      const { checkpointSize } = log.stats();
-      await until(() => log.stats().checkpointSize > checkpointSize, `${name}: checkpoints go on`);
-      load = false;
-      await signing;
-      await until(() => log.state === 'ready', `${name}: the log is ready`);
-      assert.ok(
-        reports.some((line) => line.includes(code)),
-        `${code} is told: ${reports.join('; ')}`,
-      );
-      await log.close();
-
-      const logged = recorded(directory);
-      assert.equal(new Set(logged).size, logged.length, 'no record twice');
-      assert.deepEqual(
-        answered.filter((opId) => !logged.includes(opId)),
-        [],
-        'each answer has its record',
-      );
-      const again = await startLog(on, { directory, options: quick });
-      assert.equal(again.log.state, 'ready', again.log.reason);
-      await again.log.close();
-    });
+        const failures = files.failInTurn([faulty], lasting ? lastingMs : 0);
+        await until(failures.over, `${name}: it failed`, lastingMs);
+        await load.goesOn(20, name);
+        const { checkpointSize } = log.stats();
+        await until(() => log.stats().checkpointSize > checkpointSize, `${name}: checkpoints go on`);
+        await load.end();
+        await until(() => log.state === 'ready', `${name}: the log is ready`);
+        assert.ok(
+          reports.some((line) => line.includes(code)),
+          `${code} is told: ${reports.join('; ')}`,
+        );
+        await log.close();
+        assertAllLogged(load.answered, recordedUses(directory));
+        const again = await startLog(on, { directory, options: quick });
+        await until(() => again.log.state === 'ready', `${name}: ready after a start`);
+        await again.log.close();
+      });
+    }
   }
-}
+});
+
+const writingAnew: readonly FaultyCall[] = [
+  ['HEAD is read', 'read', /audit\.head$/, 'EIO'],
+  ['the checkpoint is read', 'read', /checkpoint$/, 'EIO'],
+  ['segments are listed', 'list', /seg$/, 'EMFILE'],
+  ['write-ahead files are listed', 'list', /wal$/, 'EMFILE'],
+  ['the write-ahead file is read', 'read', /\.wal$/, 'EIO'],
+  ['its copy is opened', 'open', /\.wal\.tmp$/, 'EMFILE'],
+  ['its copy is cut to nothing', 'truncate', /\.wal\.tmp$/, 'EACCES'],
+  ['its copy is written', 'write', /\.wal\.tmp$/, 'ENOSPC'],
+  ['its copy is synced', 'sync', /\.wal\.tmp$/, 'EIO'],
+  ['its copy is renamed', 'rename', /\.wal$/, 'EACCES'],
+  ['the directory is synced', 'syncDirectory', /wal with/, 'EIO'],
+];
+
+describe('fdatasync fails, and while what it lost is written anew', { concurrency: 8 }, () => {
+  for (const faulty of writingAnew) {
+    for (const forMs of [0, lastingMs]) {
+      const name = `${faulty[0]}, which fails ${forMs > 0 ? 'for a while' : 'once'}`;
+      test(`${name}: nothing unlogged, recovery by itself, the reason told`, async () => {
+        const directory = mkdtempSync(join(scratch, 'log-'));
+        mkdirSync(join(directory, 'audit'));
+        const files = new FaultyFiles();
+        const on = machine(files);
+        const { log, reports } = await startLog(on, { directory, options: quick });
+        const load = signOn(log);
+        await load.goesOn(20, name);
+        const failures = files.failInTurn(
+          [['the write-ahead file is synced', 'sync', /\.wal$/, 'EIO'], faulty],
+          forMs,
+        );
+        await until(failures.over, `${name}: it failed`, 2 * lastingMs);
+        await load.goesOn(20, name);
+        await load.end();
+        await until(() => log.state === 'ready', `${name}: the log is ready`);
+        const told = `the audit directory cannot be used: ${faulty[3]}`;
+        assert.ok(
+          reports.some((line) => line.includes(told)),
+          `${told} is told: ${reports.join('; ')}`,
+        );
+        await log.close();
+        assertAllLogged(load.answered, recordedUses(directory));
+        const again = await startLog(on, { directory, options: quick });
+        await until(() => again.log.state === 'ready', `${name}: ready after a start`);
+        await again.log.close();
+      });
+    }
+  }
+});
 
 const atStart: readonly (readonly [call: Call, path: RegExp, code: string])[] = [
   ['open', /audit\.head$/, 'EMFILE'],
   ['read', /audit\.head$/, 'EIO'],
   ['list', /audit/, 'EMFILE'],
   ['read', /\.wal$/, 'EIO'],
-  ['syncDirectory', /wal$/, 'EIO'],
+  ['syncDirectory', /wal with/, 'EIO'],
 ];
 
 for (const [call, path, code] of atStart) {
@@ -214,22 +165,30 @@ test('a full disk whose ballast cannot be removed is told, and the log goes on w
   await log.close();
 });
 
-test('an acceptance whose epoch cannot begin leaves the failure as it was, to be accepted again', async () => {
-  const directory = mkdtempSync(join(scratch, 'log-'));
-  const files = new FaultyFiles();
-  const on = machine(files);
-  const { log } = await startLog(on, { directory, options: quick });
-  log.contradicted('witness.example/w1 has cosigned 70000 records');
-  await until(() => log.state === 'integrity_failed', 'the log is latched');
-  files.fault = (call, path) => {
-    if (call === 'open' && path.endsWith('audit.head')) throw systemError('EMFILE');
-  };
-  const acceptance = { reason: 'drill', approvers: ['ada', 'grace'] };
-  assert.equal((await log.accept(acceptance)).ok, false);
-  assert.equal(log.state, 'integrity_failed');
-  assert.match(log.reason ?? '', /EMFILE/);
-  files.fault = () => {};
-  assert.equal((await log.accept(acceptance)).ok, true);
-  assert.equal(log.state, 'ready');
-  await log.close();
-});
+for (const [what, call, path, code] of [
+  ['HEAD cannot be opened', 'open', /audit\.head$/, 'EMFILE'],
+  ['HEAD cannot be read', 'read', /audit\.head$/, 'EIO'],
+  ['the checkpoint cannot be read', 'read', /checkpoint$/, 'EIO'],
+  ['epochs cannot be listed', 'list', /audit$/, 'EMFILE'],
+  ['its directory cannot be made', 'makeDirectory', /e2/, 'ENOSPC'],
+] as const satisfies readonly FaultyCall[]) {
+  test(`an acceptance while ${what} leaves the failure as it was, to be accepted again`, async () => {
+    const directory = mkdtempSync(join(scratch, 'log-'));
+    const files = new FaultyFiles();
+    const on = machine(files);
+    const { log } = await startLog(on, { directory, options: quick });
+    log.contradicted('witness.example/w1 has cosigned 70000 records');
+    await until(() => log.state === 'integrity_failed', 'the log is latched');
+    files.fault = (made, where) => {
+      if (made === call && path.test(where)) throw systemError(code);
+    };
+    const acceptance = { reason: 'drill', approvers: ['ada', 'grace'] };
+    assert.equal((await log.accept(acceptance)).ok, false);
+    assert.equal(log.state, 'integrity_failed');
+    assert.match(log.reason ?? '', new RegExp(code));
+    files.fault = () => {};
+    assert.equal((await log.accept(acceptance)).ok, true);
+    assert.equal(log.state, 'ready');
+    await log.close();
+  });
+}

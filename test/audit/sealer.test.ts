@@ -10,11 +10,13 @@ import { InputHasher } from '../../src/audit/format/input-hash.ts';
 import { packEvent } from '../../src/audit/format/record.ts';
 import { Appender } from '../../src/audit/writer/appender.ts';
 import { ChangesUnderWay } from '../../src/audit/writer/changes-under-way.ts';
+import { DiskFailures } from '../../src/audit/writer/disk-failures.ts';
 import { LogState } from '../../src/audit/writer/log-state.ts';
 import { sealOnThread } from '../../src/audit/writer/sealer.ts';
+import { Sealing } from '../../src/audit/writer/sealing.ts';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
-import { event } from './support/log.ts';
+import { event, until } from './support/log.ts';
 
 const packed = packEvent(event()) as string;
 
@@ -84,5 +86,45 @@ test('after a thread that has died, the next order has a new one', async (t) => 
   // Cannot be made a path of: the thread throws where nothing catches it.
   await assert.rejects(seal({ ...layout, directory: 1 as never }, full, snapshot, 0));
   await seal(layout, full, snapshot, 0);
+  assert.deepEqual(readdirSync(layout.wal), []);
+});
+
+test('sealing that failed is tried again where no record comes, and not while the files are written anew', async (t) => {
+  const { layout, full } = fullLog(t);
+  const told: (string | undefined)[] = [];
+  let attempts = 0;
+  let halted = false;
+  const sealing: Sealing = new Sealing(
+    {
+      ...{ files: systemFiles, layout, origin: 'kms.example/audit/1', retainRecords: 0 },
+      snapshotKey: softwareMacKey(new Uint8Array(32)),
+      failures: new DiskFailures((_, cause) => told.push(cause)),
+      seal: async (to, segment, snapshot) => {
+        attempts++;
+        if (attempts === 1) throw Object.assign(new Error('EIO'), { code: 'EIO' });
+        if (attempts === 2) {
+          halted = true;
+          throw Object.assign(new Error('EMFILE'), { code: 'EMFILE' });
+        }
+        await sealSegment(systemFiles, to, segment, snapshot);
+      },
+      covered: () => segmentLeaves,
+      halted: () => halted,
+      sealed: () => {},
+      note: () => 0,
+      keepFrom: async () => {},
+    },
+    0,
+  );
+  sealing.add([full]);
+  sealing.run();
+  await until(() => attempts === 2, 'another attempt');
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  assert.equal(attempts, 2);
+  halted = false;
+  sealing.run();
+  await until(() => told.at(-1) === undefined && attempts === 3, 'sealed');
+  await sealing.quiet();
+  assert.deepEqual(told, ['EIO', 'EMFILE', undefined]);
   assert.deepEqual(readdirSync(layout.wal), []);
 });

@@ -69,7 +69,7 @@ test('a full segment is sealed; what is read, proven and replayed stays the same
     seqs.set(record.key_id, record.seq);
   }
 
-  const scrub = (on_: MemoryFiles) => [...scrubLog(on_, reader.layout)].at(-1);
+  const scrub = (on_: MemoryFiles) => [...scrubLog(on_, reader.layout, () => 0)].at(-1);
   assert.deepEqual(scrub(files), { chunks: 256, of: 256, damage: undefined });
   for (const [path, position] of [
     [reader.layout.entries(0), 300_000],
@@ -105,6 +105,15 @@ test('a full segment is sealed; what is read, proven and replayed stays the same
 test('retention removes the entries of old segments, and nothing else', async () => {
   const on = machine();
   const files = on.files as MemoryFiles;
+  const seen: { path: string; recordedAt: number; covered: number }[] = [];
+  const remove = files.remove.bind(files);
+  files.remove = (path) => {
+    const reader = openLogReader(auditDirectory, files);
+    const [retention] = reader.records(0, reader.size, Buffer.from('"type":"retention"'));
+    const covered = reader.checkpoint()?.size ?? 0;
+    if (path.endsWith('.zst')) seen.push({ path, recordedAt: retention?.index ?? Number.NaN, covered });
+    remove(path);
+  };
   const running = await startLog(on, { options: { retainRecords: 1_000 } });
   await appendMany(running.log, segmentLeaves + 2_000, 1_000);
   await sealed(files, running, 1);
@@ -113,6 +122,9 @@ test('retention removes the entries of old segments, and nothing else', async ()
     assert.ok(waited < 500, 'retention takes too long');
     await sleep(10);
   }
+  assert.equal(seen.length, 1);
+  // Whoever verifies meanwhile sees the record of it under the checkpoint.
+  assert.ok((seen[0]?.recordedAt ?? 0) < (seen[0]?.covered ?? 0), JSON.stringify(seen));
   await running.log.close();
   const again = await startLog(on);
   assert.equal(again.log.state, 'ready', again.log.reason);

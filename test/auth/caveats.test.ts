@@ -9,6 +9,7 @@ import { type Peer, peerAt } from '../../src/core/peer.ts';
 import type { Refused } from '../../src/core/result.ts';
 import type { CallConditions, CallFacts } from '../../src/core/scope.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { bearing } from '../support/credentials.ts';
 
 const rootKey = randomBytes(32);
 const utcMs = Date.UTC(2027, 0, 15, 12);
@@ -99,32 +100,35 @@ for (const { caveat, holds, fails } of requestCases) {
     const authenticator = subject();
     const token = mint(caveat);
     const on = (one: Partial<Peer>) =>
-      authenticator.authenticate(token, { utcMs, peer: () => ({ ...peerAt('tcp', ''), ...one }) });
+      authenticator.authenticate({ token, peer: () => ({ ...peerAt('tcp', ''), ...one }) }, { utcMs });
     for (const one of holds) assert.ok(on(one).ok, JSON.stringify(one));
     for (const one of fails) assertRefused(on(one), 'Unauthenticated');
     // Where the listener knows nothing.
-    assertRefused(authenticator.authenticate(token, { utcMs }), 'Unauthenticated');
+    assertRefused(authenticator.authenticate(bearing(token), { utcMs }), 'Unauthenticated');
   });
 }
 
 test('max_body_bytes refuses longer bodies, and those of unknown length', () => {
   const authenticator = subject();
   const token = mint('max_body_bytes = 100');
-  for (const bodyBytes of [0, 1, 100]) assert.ok(authenticator.authenticate(token, { utcMs, bodyBytes }).ok);
-  assertRefused(authenticator.authenticate(token, { utcMs, bodyBytes: 101 }), 'TooLarge');
-  assertRefused(authenticator.authenticate(token, { utcMs }), 'TooLarge');
+  for (const bodyBytes of [0, 1, 100])
+    assert.ok(authenticator.authenticate(bearing(token), { utcMs, bodyBytes }).ok);
+  assertRefused(authenticator.authenticate(bearing(token), { utcMs, bodyBytes: 101 }), 'TooLarge');
+  assertRefused(authenticator.authenticate(bearing(token), { utcMs }), 'TooLarge');
 });
 
 test('audience holds for the service of that name alone', () => {
   const token = mint('audience = kms.corp.example,other');
-  assert.ok(subject({ audience: 'kms.corp.example' }).authenticate(token, { utcMs }).ok);
-  assertRefused(subject({ audience: 'kms' }).authenticate(token, { utcMs }), 'Unauthenticated');
-  assertRefused(subject().authenticate(token, { utcMs }), 'Unauthenticated');
+  assert.ok(subject({ audience: 'kms.corp.example' }).authenticate(bearing(token), { utcMs }).ok);
+  assertRefused(subject({ audience: 'kms' }).authenticate(bearing(token), { utcMs }), 'Unauthenticated');
+  assertRefused(subject().authenticate(bearing(token), { utcMs }), 'Unauthenticated');
 });
 
 function conditionsOf(...caveats: string[]): CallConditions {
   const store = new MemoryStore();
-  const caller = subject({ ledger: new StoreLedger(store, clock) }).authenticate(mint(...caveats), { utcMs });
+  const caller = subject({ ledger: new StoreLedger(store, clock) }).authenticate(bearing(mint(...caveats)), {
+    utcMs,
+  });
   assert.ok(caller.ok && caller.value.conditions !== undefined);
   return caller.value.conditions;
 }
@@ -236,7 +240,7 @@ test('rate counts requests, and the items of batches', () => {
   nowMs = 0;
   const authenticator = subject();
   const token = mint('rate = 10/s');
-  const ask = () => authenticator.authenticate(token, { utcMs });
+  const ask = () => authenticator.authenticate(bearing(token), { utcMs });
   const first = ask();
   assert.ok(first.ok && first.value.conditions !== undefined);
   assert.equal(first.value.conditions.use(call, 8), undefined);
@@ -259,12 +263,12 @@ test('attenuating further does not renew a rate, and a narrower one counts for i
   const narrow = (caveat: string) => {
     const narrowed = attenuateToken(token, { caveats: [caveat] });
     assert.ok(narrowed.ok);
-    return authenticator.authenticate(narrowed.value, { utcMs });
+    return authenticator.authenticate(bearing(narrowed.value), { utcMs });
   };
   assert.ok(narrow('operation = sign').ok);
   assert.ok(narrow('operation = verify').ok);
   assertRefused(narrow('operation = create'), 'RateLimited');
-  assertRefused(authenticator.authenticate(token, { utcMs }), 'RateLimited');
+  assertRefused(authenticator.authenticate(bearing(token), { utcMs }), 'RateLimited');
 });
 
 test('cost_us lets a debt be waited for', () => {
@@ -284,7 +288,7 @@ test('max_uses ends after so many calls, of which those that change something ar
   const store = new MemoryStore();
   const token = mint('max_uses = 3');
   const open = () => {
-    const caller = subject({ ledger: new StoreLedger(store, clock) }).authenticate(token, { utcMs });
+    const caller = subject({ ledger: new StoreLedger(store, clock) }).authenticate(bearing(token), { utcMs });
     assert.ok(caller.ok && caller.value.conditions !== undefined);
     return caller.value.conditions;
   };
@@ -313,7 +317,7 @@ test('many changes at once are not more than max_uses allows', async () => {
 });
 
 test('without a ledger a use that must be on disk is refused', async () => {
-  const caller = subject().authenticate(mint('max_uses = 3'), { utcMs });
+  const caller = subject().authenticate(bearing(mint('max_uses = 3')), { utcMs });
   assert.ok(caller.ok);
   assertRefused(await caller.value.conditions?.use(making, 1), 'StoreUnavailable');
 });

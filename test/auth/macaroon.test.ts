@@ -19,6 +19,7 @@ import {
 } from '../../src/auth/macaroon/mint.ts';
 import type { Result } from '../../src/core/result.ts';
 import { type Caller, permits, type Scope, scopes } from '../../src/core/scope.ts';
+import { bearing } from '../support/credentials.ts';
 
 const rootKey = randomBytes(32);
 const now = Date.UTC(2027, 0, 15, 12);
@@ -38,7 +39,7 @@ function authenticator(key: Uint8Array = rootKey) {
 }
 
 function authenticate(token: string, utcMs = now): Result<Caller> {
-  return authenticator().authenticate(token, { utcMs });
+  return authenticator().authenticate(bearing(token), { utcMs });
 }
 
 function isRefused(token: string, utcMs = now): void {
@@ -91,7 +92,7 @@ test('a token with any one byte changed is refused', () => {
     for (const mask of [0x01, 0x20, 0x80, 0xff]) {
       const altered = Buffer.from(binary);
       altered[index] = (altered[index] ?? 0) ^ mask;
-      const result = subject.authenticate(altered.toString('base64url'), { utcMs: now });
+      const result = subject.authenticate(bearing(altered.toString('base64url')), { utcMs: now });
       assert.ok(!result.ok, `byte ${index} ^ ${mask}`);
     }
   }
@@ -104,7 +105,10 @@ test('a token with any one character changed, added or removed is refused', () =
     const other = token[index] === 'A' ? 'B' : 'A';
     for (const replacement of [other, '', '=', ' ', '+', `${token[index]}A`]) {
       const altered = token.slice(0, index) + replacement + token.slice(index + 1);
-      assert.ok(!subject.authenticate(altered, { utcMs: now }).ok, `character ${index} to "${replacement}"`);
+      assert.ok(
+        !subject.authenticate(bearing(altered), { utcMs: now }).ok,
+        `character ${index} to "${replacement}"`,
+      );
     }
   }
 });
@@ -113,7 +117,7 @@ test('every prefix of a token is refused', () => {
   const token = mint();
   const subject = authenticator();
   for (let length = 0; length < token.length; length++) {
-    assert.ok(!subject.authenticate(token.slice(0, length), { utcMs: now }).ok);
+    assert.ok(!subject.authenticate(bearing(token.slice(0, length)), { utcMs: now }).ok);
   }
 });
 
@@ -141,7 +145,7 @@ test('expiry is judged at every call, with the tolerance for skew', () => {
     [now - 1, true],
     [Number.NaN, false],
   ] as const) {
-    assert.equal(subject.authenticate(token, { utcMs }).ok, expected, String(utcMs - now));
+    assert.equal(subject.authenticate(bearing(token), { utcMs }).ok, expected, String(utcMs - now));
   }
 });
 
@@ -281,7 +285,7 @@ test('no text makes the verifier throw', () => {
     .map((given) => Buffer.from([2, ...given]).toString('base64url'));
   fc.assert(
     fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.base64String(), bytes), (token) => {
-      assert.equal(subject.authenticate(token, { utcMs: now }).ok, false);
+      assert.equal(subject.authenticate(bearing(token), { utcMs: now }).ok, false);
     }),
     { numRuns: 2_000 },
   );
@@ -323,8 +327,8 @@ test('no attenuation ever permits more, at any time, and it permits exactly what
         for (const step of steps) {
           const narrower = unwrap(attenuateToken(token, step));
           for (const utcMs of times) {
-            const before = subject.authenticate(token, { utcMs });
-            const after = subject.authenticate(narrower, { utcMs });
+            const before = subject.authenticate(bearing(token), { utcMs });
+            const after = subject.authenticate(bearing(narrower), { utcMs });
             const inTime =
               utcMs < (step.expiresAtMs ?? Number.POSITIVE_INFINITY) + skewMs &&
               utcMs >= (step.notBeforeMs ?? Number.NEGATIVE_INFINITY) - skewMs;

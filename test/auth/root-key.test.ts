@@ -17,6 +17,7 @@ import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticat
 import { openCapabilities, readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
 import type { RootKeys } from '../../src/auth/macaroon/root-keys.ts';
 import { scopes } from '../../src/core/scope.ts';
+import { bearing } from '../support/credentials.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
 const secretRule = { groupAllowed: false };
@@ -32,7 +33,7 @@ test('a first start makes the key and the administrator capability, for the owne
   assert.equal(readFileSync(made.bootstrap.path ?? '', 'utf8'), `${made.bootstrap.token}\n`);
 
   const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKeys, timeSkewToleranceMs: 0 });
-  const caller = authenticator.authenticate(made.bootstrap.token, { utcMs: 0 });
+  const caller = authenticator.authenticate(bearing(made.bootstrap.token), { utcMs: 0 });
   assert.ok(caller.ok);
   assert.equal(caller.value.tenant, 'default');
   assert.deepEqual([...caller.value.scopes], [...scopes]);

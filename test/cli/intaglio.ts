@@ -1,37 +1,36 @@
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 
 export interface Outcome {
-  readonly status: number | null;
+  readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
+const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
-/** Runs one command as a process of its own, with no setting from the environment of the tests. */
+/**
+ * Runs one command on a thread of its own, where `process` has arguments, environment, streams and an exit status as in a
+ * process; with no setting from the environment of the tests. Signals and the working directory are the tests' own.
+ */
 export async function intaglio(
   args: readonly string[],
-  given: { readonly input?: string; readonly env?: Record<string, string>; readonly cwd?: string } = {},
+  given: { readonly input?: string; readonly env?: Record<string, string> } = {},
 ): Promise<Outcome> {
-  const child = spawn(process.execPath, [program, ...args], {
+  const thread = new Worker(program, {
+    argv: [...args],
     env: { PATH: process.env.PATH, ...given.env },
-    ...(given.cwd === undefined ? undefined : { cwd: given.cwd }),
+    // Flags of the test runner are not the command's.
+    execArgv: [],
+    // A stream that nobody reads would keep the thread.
+    ...{ stdin: given.input !== undefined, stdout: true, stderr: true },
   });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    stdout += chunk;
+  thread.stdin?.end(given.input);
+  const ended = new Promise<number>((resolve, reject) => {
+    thread.on('error', reject);
+    thread.on('exit', resolve);
   });
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    stderr += chunk;
-  });
-  // A command that ends before it has read everything closes the pipe.
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(given.input ?? '');
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', resolve);
-  });
+  const [status, stdout, stderr] = await Promise.all([ended, text(thread.stdout), text(thread.stderr)]);
   return { status, stdout, stderr };
 }

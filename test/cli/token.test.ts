@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
 import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { bearing } from '../support/credentials.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -18,7 +19,7 @@ function dataDirectory(context: TestContext) {
   assert.ok(made.ok);
   const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKeys, timeSkewToleranceMs: 0 });
   const callerOf = (token: string, utcMs = Date.now()) => {
-    const caller = authenticator.authenticate(token.trim(), { utcMs });
+    const caller = authenticator.authenticate(bearing(token.trim()), { utcMs });
     return caller.ok ? { tenant: caller.value.tenant, scopes: [...caller.value.scopes] } : undefined;
   };
   return { dataDir, callerOf };
@@ -55,7 +56,11 @@ test('the data directory may come from the environment, and from ./data', async 
   assert.deepEqual(callerOf(byVariable.stdout), acme);
 
   const cwd = temporaryDirectory(context);
-  const missing = await intaglio(mintAcme, { cwd });
+  // A thread has no working directory of its own.
+  const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
+  const missing = spawnSync(process.execPath, [program, ...mintAcme], {
+    ...{ cwd, encoding: 'utf8', env: { PATH: process.env.PATH } },
+  });
   assert.deepEqual([missing.status, missing.stdout], [1, '']);
   assert.match(missing.stderr, /there is no data\/macaroon\.key/);
   assert.match(missing.stderr, /npm start/);

@@ -125,6 +125,19 @@ export function framingContract({ kind, check, open }: Contract): void {
     });
   }
 
+  check('a bare carriage return is never a request', async (t) => {
+    const { exchanges, connect } = await open(t);
+    const within = `${head('POST /', 'X-A: b\rTransfer-Encoding: chunked', 'Content-Length: 2')}{}`;
+    for (const bytes of [within, head('GET /').replaceAll('\r\n', '\r')]) {
+      const connection = connect();
+      connection.send(bytes + head('GET /behind'));
+      await answered(connect());
+      connection.socket.end();
+      await connection.closed();
+    }
+    assert.deepEqual([...new Set(exchanges.map(({ path }) => path))], ['/other']);
+  });
+
   check('two lengths are refused with the status of the handlers, once', async (t) => {
     const { refusals, connect } = await open(t);
     const connection = connect();

@@ -15,7 +15,7 @@ import {
   text,
 } from './listener-harness.ts';
 
-/** What every listener promises; run for each kind. */
+/** The promises of every listener; run for each kind. */
 export function listenerContract(kind: ListenerKindUnderTest): void {
   const contract = contractFor(kind);
   const { check, open } = contract;
@@ -26,7 +26,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     const { exchanges, bodies, connect, listener } = await open(t);
     const connection = connect();
     connection.send(
-      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'CONTENT-ENCODING: gzip', 'Content-Length: 4')}\0\xffab`,
+      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'CONTENT-ENCODING: gzip', 'X-KMS-Discharge: d', 'x-kms-discharge: e', 'Content-Length: 4')}\0\xffab`,
     );
     await connection.answers(1);
     const [exchange] = exchanges as [Exchange];
@@ -35,7 +35,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     assert.equal(exchange.query, 'x=%20&y=?z');
     assert.deepEqual(exchange.headers, {
       ...{ authorization: 'Bearer t', severalAuthorizations: false, contentEncoding: 'gzip', requestId: 'r' },
-      ...{ correlationId: 'c', traceparent: 'p', deadlineMs: '5' },
+      ...{ correlationId: 'c', traceparent: 'p', deadlineMs: '5', discharges: 'd,e' },
     });
     assert.deepEqual(bodies[0], Buffer.from('\0\xffab', 'latin1'));
     assert.equal(listener.kind, 'tcp');

@@ -20,14 +20,14 @@ async function opened(store = new FaultyStore(new MemoryStore())) {
   return { store, keys: await AttestationKeyStore.open(engine, root, store) };
 }
 
-/** What the next process finds. */
+/** The keys that the next process finds. */
 const reopened = (store: FaultyStore) => AttestationKeyStore.open(engine, root, store);
 
 function publicKeyOf({ publicKey }: AttestationKey): string {
   return hex(publicKey);
 }
 
-/** Whether the key that is sealed in the opening is the one whose public key is told. */
+/** True if the sealed key is the one whose public key is told. */
 function signs({ scheme, keyReference, publicKey }: AttestationKey): boolean {
   const message = Buffer.from('checkpoint');
   const [signed] = runBatch(engine, root, [

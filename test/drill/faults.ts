@@ -15,7 +15,11 @@ interface Fault {
 const faults: readonly Fault[] = [
   {
     what: 'a passing failure of any call of the log on its disk stops signing',
-    shownBy: [['audit/io-faults.test.ts'], ['audit/segments.test.ts', /receipts of a frame/]],
+    shownBy: [
+      ['audit/io-faults.test.ts'],
+      ['audit/seal-faults.test.ts'],
+      ['audit/segments.test.ts', /receipts of a frame/],
+    ],
   },
   {
     what: 'connections alone stop signing for everybody',
@@ -36,6 +40,13 @@ const faults: readonly Fault[] = [
   {
     what: 'a damaged part of the log spoils what is around it',
     shownBy: [['audit/damaged-log.test.ts'], ['audit/standards/live-cli.test.ts', /damaged/]],
+  },
+  {
+    what: 'entries of the log that were lost pass for those that are no longer kept',
+    shownBy: [
+      ['audit/standards/cli.test.ts', /without its oldest entries/],
+      ['audit/seal-faults.test.ts', /what reads sealed segments/],
+    ],
   },
   {
     what: 'private keys of any algorithm lie in ordinary memory',
@@ -63,7 +74,7 @@ const faults: readonly Fault[] = [
   { what: 'commands end in stack traces, or do what nobody can use', shownBy: [['cli/refusals.test.ts']] },
   {
     what: 'a clock that was ahead once stops signing',
-    shownBy: [['audit/recovery.test.ts', /clock|step back/]],
+    shownBy: [['audit/recovery.test.ts', /clock|step back/], ['path/clock.test.ts']],
   },
   {
     what: "one tenant's new keys stop others' signing",

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RunningService } from '../support/service.ts';
+import type { ServiceProcess } from '../support/service.ts';
 
 /** Lets a service open its inspector on a port of its own, which takes two consents; pass this as its environment. */
 export const inspectable = { NODE_OPTIONS: '--inspect=127.0.0.1:0', KMS_ALLOW_CORE_DUMPS: 'true' };
@@ -14,7 +14,7 @@ export interface Heap {
 }
 
 /** What a service's main thread holds in JavaScript, as its own inspector shows it. */
-export async function readHeap(service: RunningService): Promise<Heap> {
+export async function readHeap(service: ServiceProcess): Promise<Heap> {
   let address: string | undefined;
   while (address === undefined) {
     await sleep(5);

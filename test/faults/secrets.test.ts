@@ -3,7 +3,7 @@ import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { open } from 'lmdb';
-import { helloWorldB3, type RunningService, temporaryDirectory } from '../support/service.ts';
+import { helloWorldB3, type ServiceProcess, temporaryDirectory } from '../support/service.ts';
 import { inspectable, readHeap } from './inspector.ts';
 import { startFor } from './start-for.ts';
 import { secretNumbers, unseal } from './unseal.ts';
@@ -54,7 +54,7 @@ test('no secret is in any answer, log line, metric or file but its own, nor on t
 });
 
 /** Every route, with success and with failure. */
-async function useEverything(service: RunningService, otherToken: string) {
+async function useEverything(service: ServiceProcess, otherToken: string) {
   const said: string[] = [];
   const ask = async (token: string | undefined, method: string, path: string, body?: unknown) => {
     const response = await fetch(`${service.url}${path}`, {

@@ -9,7 +9,7 @@ import {
   call,
   helloWorldB3,
   type JsonAnswer,
-  type RunningService,
+  type ServiceProcess,
   temporaryDirectory,
 } from '../support/service.ts';
 import { startFor } from './start-for.ts';
@@ -69,7 +69,7 @@ test('a store that fills its disk: what was acknowledged stays, and is there aft
   const { dataDir, resize } = smallStore(context, '76m');
   const service = await startFor(context, { dataDir });
   const kids: string[] = [];
-  const fillUp = async (on: RunningService): Promise<JsonAnswer> => {
+  const fillUp = async (on: ServiceProcess): Promise<JsonAnswer> => {
     for (;;) {
       const answer = await createAnswer(on, 'ml-dsa-87');
       if (answer.status !== 201) return answer;
@@ -226,28 +226,28 @@ function saysNothing(answer: JsonAnswer): void {
   });
 }
 
-function post(service: RunningService, path: string, body?: unknown): Promise<JsonAnswer> {
+function post(service: ServiceProcess, path: string, body?: unknown): Promise<JsonAnswer> {
   return call(service, service.token, 'POST', path, body);
 }
 
-function createAnswer(service: RunningService, alg: string): Promise<JsonAnswer> {
+function createAnswer(service: ServiceProcess, alg: string): Promise<JsonAnswer> {
   return post(service, '/v1/kms/keys', { purpose: 'p', alg });
 }
 
-async function createKey(service: RunningService, alg: string): Promise<string> {
+async function createKey(service: ServiceProcess, alg: string): Promise<string> {
   const made = await createAnswer(service, alg);
   assert.equal(made.status, 201);
   return made.body.kid;
 }
 
-async function verifies(service: RunningService, signed: JsonAnswer): Promise<boolean> {
+async function verifies(service: ServiceProcess, signed: JsonAnswer): Promise<boolean> {
   const answer = await post(service, '/v1/kms/verify', { payload_b3: helloWorldB3, sigs: signed.body.sigs });
   assert.equal(answer.status, 200);
   return answer.body.ok;
 }
 
 async function readiness(
-  service: RunningService,
+  service: ServiceProcess,
 ): Promise<{ ready: boolean; missing: string[]; store: boolean }> {
   const { body } = await call(service, undefined, 'GET', '/readyz');
   return { ready: body.ready, missing: body.missing, store: body.degraded.includes('store') };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import { setTimeout as wait } from 'node:timers/promises';
 import { allScopes, mintFor } from '../support/requests.ts';
-import type { RunningService } from '../support/service.ts';
+import type { ListeningService } from '../support/service.ts';
 import type { GoldenCase, Who } from './cases.ts';
 import { normaliseJson, normaliseMetrics, normaliseNote, normaliseText, shapeOf } from './normalise.ts';
 
@@ -58,7 +58,7 @@ export class Facts {
   }
 }
 
-export function tokensFor(service: RunningService): Readonly<Record<Who, string | undefined>> {
+export function tokensFor(service: ListeningService): Readonly<Record<Who, string | undefined>> {
   const mint = (tenant: string, ...scopes: string[]) => mintFor(service.dataDir, { tenant, scopes });
   const acme = mint('acme', ...allScopes);
   const at = acme.length >> 1;
@@ -77,7 +77,7 @@ export function tokensFor(service: RunningService): Readonly<Record<Who, string 
 
 /** Sends it, keeps what is to be kept, and gives its block. */
 export async function runCase(
-  service: RunningService,
+  service: ListeningService,
   token: string | undefined,
   asked: GoldenCase,
   facts: Facts,
@@ -108,7 +108,7 @@ export async function runCase(
 
 /** On a connection of its own, with the bytes of path and body as they are. */
 function send(
-  service: RunningService,
+  service: ListeningService,
   token: string | undefined,
   { method, path, json, text, repeat = 1, latin1, headers }: GoldenCase,
   facts: Facts,

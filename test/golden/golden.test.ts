@@ -4,7 +4,8 @@ import test, { after, describe } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { availableEngines } from '../support/engines.ts';
-import { call, type RunningService, startService, temporaryDirectory } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, type ListeningService, temporaryDirectory } from '../support/service.ts';
 import { goldenParts } from './cases.ts';
 import { Facts, type GoldenBlock, runCase, tokensFor } from './client.ts';
 import { normaliseJson } from './normalise.ts';
@@ -45,7 +46,7 @@ for (const [engineNumber, { name: engine }] of availableEngines().entries()) {
   const first = writing && engineNumber === 0;
 
   describe(`golden answers with the ${engine} engine`, { timeout: 300_000 }, () => {
-    let service: RunningService | undefined;
+    let service: ListeningService | undefined;
     let dataDir = temporaryDirectory();
     let facts = new Facts();
 
@@ -58,7 +59,8 @@ for (const [engineNumber, { name: engine }] of availableEngines().entries()) {
             dataDir = temporaryDirectory();
             facts = new Facts();
           }
-          service = await startService({
+          service = await startInProcess({
+            listen: true,
             dataDir,
             env: { KMS_ENGINE: engine, KMS_LOG_LEVEL: 'info', ...part.env },
           });
@@ -91,7 +93,7 @@ for (const [engineNumber, { name: engine }] of availableEngines().entries()) {
     }
 
     after(async () => {
-      await service?.kill();
+      await service?.stop();
     });
   });
 }
@@ -110,7 +112,11 @@ interface Entry {
  * All records, those of a key together. Some are written after the answer has left, so until there are `count`; where the
  * count is not known, until for a second there are no more.
  */
-async function recordsOf(service: RunningService, { names: kept }: Facts, count: number): Promise<string[]> {
+async function recordsOf(
+  service: ListeningService,
+  { names: kept }: Facts,
+  count: number,
+): Promise<string[]> {
   let found: Entry[] = [];
   for (let tries = 0; tries < 20 && (count === 0 || found.length < count); tries++) {
     if (tries > 0) await wait(250);

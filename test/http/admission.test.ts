@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import test, { after, before } from 'node:test';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, callForBytes, helloWorldB3, type ListeningService } from '../support/service.ts';
 
-let service: RunningService;
+let service: ListeningService;
 let kid: string;
 
 before(async () => {
-  service = await startService({
+  service = await startInProcess({
+    listen: true,
     env: {
       KMS_BACKEND: 'memory',
       KMS_SIGN_RATE_LIMIT: '20',
@@ -24,7 +26,7 @@ before(async () => {
   kid = made.body.kid;
 });
 
-after(() => service.kill());
+after(() => service.stop());
 
 const sign = (headers: Record<string, string> = {}) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 }, headers);
@@ -86,8 +88,7 @@ test('the load report shows latencies, queues and shares to the operator, and to
 });
 
 test('metrics have quantiles, shares and histograms of the queue', async () => {
-  const authorization = `Bearer ${service.token}`;
-  const text = await (await fetch(`${service.url}/metrics`, { headers: { authorization } })).text();
+  const { text } = await callForBytes(service, service.token, 'GET', '/metrics');
   for (const name of [
     'kms_latency_quantile_seconds{op="sign",alg="ed25519",quantile="0.99"}',
     'kms_tenant_share{tenant="default"}',

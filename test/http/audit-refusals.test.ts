@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { mintFor } from '../support/requests.ts';
-import { call, type RunningService, startService, temporaryDirectory } from '../support/service.ts';
+import { call, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const dataDir = temporaryDirectory();
 const env = { KMS_ALLOWED_ALGS: 'ed25519,ml-dsa-65' };
-let service: RunningService;
+let service: InProcessService;
 
 before(async () => {
-  service = await startService({ dataDir, env });
+  service = await startInProcess({ dataDir, env });
 });
-after(() => service.kill());
+after(() => service.stop());
 
 function mint(tenant: string, ...scopes: string[]): string {
   return mintFor(dataDir, { tenant, scopes });
@@ -116,7 +117,7 @@ test('the records of refused creates go on in their sequence after a restart', a
     refused(creator, '/v1/kms/keys', { purpose: 'test', alg: 'rsa-2048' }, 403, 'PolicyViolation');
   await create();
   assert.equal(await service.stop(), 0);
-  service = await startService({ dataDir, env });
+  service = await startInProcess({ dataDir, env });
   assert.deepEqual((await call(service, undefined, 'GET', '/readyz')).body.missing, []);
   await create();
   assert.deepEqual(

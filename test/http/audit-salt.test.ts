@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import test, { after, before } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { mintFor } from '../support/requests.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService } from '../support/service.ts';
 
 interface Receipt {
   readonly kid: string;
@@ -10,19 +11,19 @@ interface Receipt {
   readonly salt_b64?: string;
 }
 
-let service: RunningService;
+let service: InProcessService;
 let token: string;
 const kids: string[] = [];
 
 before(async () => {
-  service = await startService({ env: { KMS_AUDIT_INPUT_HASH: 'commit' } });
+  service = await startInProcess({ env: { KMS_AUDIT_INPUT_HASH: 'commit' } });
   token = mintFor(service.dataDir, { tenant: 'acme', scopes: ['kms:create', 'kms:sign', 'kms:audit'] });
   for (const alg of ['ed25519', 'ml-dsa-44']) {
     kids.push((await call(service, token, 'POST', '/v1/kms/keys', { purpose: 'test', alg })).body.kid);
   }
 });
 
-after(() => service.kill());
+after(() => service.stop());
 
 async function sign(path: string, body: unknown) {
   const answer = await call(service, token, 'POST', `/v1/kms/${path}`, body);

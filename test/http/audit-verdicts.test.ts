@@ -1,21 +1,16 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { mintFor } from '../support/requests.ts';
-import {
-  call,
-  helloWorldB3,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const dataDir = temporaryDirectory();
-let service: RunningService;
+let service: InProcessService;
 
 before(async () => {
-  service = await startService({ dataDir });
+  service = await startInProcess({ dataDir });
 });
-after(() => service.kill());
+after(() => service.stop());
 
 const scopes = ['kms:create', 'kms:sign', 'kms:verify', 'kms:rotate', 'kms:destroy', 'kms:audit'];
 
@@ -133,7 +128,7 @@ test('so do the records of a batch, and the log replays them at the next start',
     [true, false],
   );
   assert.equal(await service.stop(), 0);
-  service = await startService({ dataDir });
+  service = await startInProcess({ dataDir });
   assert.deepEqual((await call(service, undefined, 'GET', '/readyz')).body.missing, []);
   assert.deepEqual(await tenant.verdicts(), { [good]: 'ok', [bad]: 'invalid' });
 });

@@ -3,16 +3,17 @@ import test, { after, before } from 'node:test';
 import { openCheckpoint } from '../../src/audit/format/checkpoint.ts';
 import { parseVkey } from '../../src/audit/format/note.ts';
 import { verifyTlogProof } from '../../src/audit/format/tlog-proof.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, callForBytes, helloWorldB3, type InProcessService } from '../support/service.ts';
 
-let service: RunningService;
+let service: InProcessService;
 let acme: string;
 let auditor: string;
 let kid: string;
 let receipts: { kid: string; index: number; seq: number }[];
 
 before(async () => {
-  service = await startService();
+  service = await startInProcess();
   acme = await service.mint('acme', 'kms:create,kms:sign,kms:verify,kms:audit');
   auditor = service.token;
   kid = (await call(service, acme, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' })).body.kid;
@@ -28,23 +29,19 @@ before(async () => {
   await call(service, auditor, 'POST', '/v1/kms/keys', { purpose: 'other', alg: 'ed25519' });
 });
 
-after(() => service.kill());
+after(() => service.stop());
 
 async function bytes(token: string, path: string): Promise<Buffer> {
-  const response = await fetch(`${service.url}/v1/kms/audit/${path}`, {
-    headers: { authorization: `Bearer ${token}` },
-  });
-  assert.equal(response.status, 200, path);
-  return Buffer.from(await response.arrayBuffer());
+  const answer = await callForBytes(service, token, 'GET', `/v1/kms/audit/${path}`);
+  assert.equal(answer.status, 200, path);
+  return answer.bytes;
 }
 
 /** Until a checkpoint holds the record: one is made each second. */
 async function proofOf(index: number, token = acme): Promise<Buffer> {
   for (;;) {
-    const answer = await fetch(`${service.url}/v1/kms/audit/proof?index=${index}`, {
-      headers: { authorization: `Bearer ${token}` },
-    });
-    if (answer.status === 200) return Buffer.from(await answer.arrayBuffer());
+    const answer = await callForBytes(service, token, 'GET', `/v1/kms/audit/proof?index=${index}`);
+    if (answer.status === 200) return answer.bytes;
     assert.equal(answer.status, 404);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { attenuateToken, mintToken } from '../../src/auth/macaroon/mint.ts';
+import { startInProcess } from '../support/in-process.ts';
 import {
   allScopes,
   assertEnvelope,
@@ -10,18 +11,18 @@ import {
   mintFor,
   type RawRequest,
 } from '../support/requests.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService } from '../support/service.ts';
 import { type Case, canary, cases, type Facts, flipped, path } from './bad-input-table.ts';
 import './bad-input-bodies.ts';
 import './bad-input-keys.ts';
 import { uuid } from './bad-input-keys.ts';
 
 describe('bad input', { timeout: 120_000 }, () => {
-  let service: RunningService;
+  let service: InProcessService;
   let facts: Facts;
 
   before(async () => {
-    service = await startService({
+    service = await startInProcess({
       env: { KMS_BATCH_MAX_ITEMS: '16', KMS_ALLOWED_ALGS: 'ed25519,ml-dsa-65,rsa-2048' },
     });
     facts = await prepare(service);
@@ -129,7 +130,7 @@ function leaked({ path, headers, body }: RawRequest, text: string): string | und
   );
 }
 
-async function prepare(service: RunningService): Promise<Facts> {
+async function prepare(service: InProcessService): Promise<Facts> {
   const { token, dataDir } = service;
   const make = async (alg: string, by = token, more: Record<string, unknown> = {}) => {
     const made = await call(service, by, 'POST', '/v1/kms/keys', { purpose: 'p', alg, ...more });

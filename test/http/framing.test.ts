@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
 import { until } from '../support/keyring.ts';
 import { exchange, metric, RawConnection } from '../support/requests.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { call, helloWorldB3, type ServiceProcess, startService } from '../support/service.ts';
 
 const maxConnections = 64;
 
 describe('framing', { timeout: 120_000 }, () => {
-  let service: RunningService;
+  let service: ServiceProcess;
   let kid: string;
   let authorization: string;
 

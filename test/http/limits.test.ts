@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3, type InProcessService } from '../support/service.ts';
 
-let service: RunningService;
+let service: InProcessService;
 
 before(async () => {
-  service = await startService({
+  service = await startInProcess({
     env: {
       KMS_BACKEND: 'memory',
       KMS_KEY_USES_PER_DAY: '1',
@@ -14,7 +15,7 @@ before(async () => {
   });
 });
 
-after(() => service.kill());
+after(() => service.stop());
 
 /** A tenant of its own for each test, with full buckets. */
 async function tenant(name: string) {

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { exchange, mintFor } from '../support/requests.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService } from '../support/service.ts';
 
-let service: RunningService;
+let service: InProcessService;
 
 /** Keys of two tenants under purposes that are nobody else's business, and a signature of each. */
-async function withKeys(running: RunningService): Promise<RunningService> {
+async function withKeys(running: InProcessService): Promise<InProcessService> {
   for (const [tenant, purpose] of [
     ['acme', 'merger'],
     ['acme', 'payroll'],
@@ -20,11 +21,16 @@ async function withKeys(running: RunningService): Promise<RunningService> {
   return running;
 }
 
-function mint({ dataDir }: RunningService, tenant: string, scopes: readonly string[], expiresInMs = 60_000) {
+function mint(
+  { dataDir }: InProcessService,
+  tenant: string,
+  scopes: readonly string[],
+  expiresInMs = 60_000,
+) {
   return mintFor(dataDir, { tenant, scopes, expiresAtMs: Date.now() + expiresInMs });
 }
 
-async function scrape(running: RunningService, token?: string): Promise<string> {
+async function scrape(running: InProcessService, token?: string): Promise<string> {
   const sent = { method: 'GET', path: '/metrics', ...(token === undefined ? undefined : { token }) };
   const { status, text } = await exchange(running, sent);
   assert.equal(status, 200);
@@ -47,9 +53,9 @@ function assertNameless(text: string): void {
 }
 
 before(async () => {
-  service = await withKeys(await startService({ env: { KMS_BACKEND: 'memory' } }));
+  service = await withKeys(await startInProcess({ env: { KMS_BACKEND: 'memory' } }));
 });
-after(() => service.kill());
+after(() => service.stop());
 
 test('without a capability the metrics name no tenant and no purpose, and the series are summed', async () => {
   assertNameless(await scrape(service));
@@ -109,11 +115,11 @@ test('what answers without a capability says nothing of tenants', async () => {
 
 test('KMS_METRICS_NAMES=open shows the names to everybody', async () => {
   const open = await withKeys(
-    await startService({ env: { KMS_BACKEND: 'memory', KMS_METRICS_NAMES: 'open' } }),
+    await startInProcess({ env: { KMS_BACKEND: 'memory', KMS_METRICS_NAMES: 'open' } }),
   );
   try {
     assert.equal(linesOf(await scrape(open), 'kms_keys_total{tenant="acme"').length, 2);
   } finally {
-    await open.kill();
+    await open.stop();
   }
 });

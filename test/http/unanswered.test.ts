@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import test, { after, before, describe } from 'node:test';
 import { metric, RawConnection } from '../support/requests.ts';
-import { call, helloWorldB3, type RunningService, startService } from '../support/service.ts';
+import { call, helloWorldB3, type ServiceProcess, startService } from '../support/service.ts';
 
 /** What is carried out is answered, and what cannot be answered is not carried out. */
 describe('requests with something behind them', { timeout: 120_000 }, () => {
-  let service: RunningService;
+  let service: ServiceProcess;
   let authorization: string;
   let kid: string;
 

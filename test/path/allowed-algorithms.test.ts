@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { assertFailed } from '../support/requests.ts';
-import { call, startService, temporaryDirectory } from '../support/service.ts';
+import { call, temporaryDirectory } from '../support/service.ts';
 
 test('rotate makes no key of an algorithm that is no longer allowed', { timeout: 120_000 }, async () => {
   const dataDir = temporaryDirectory();
-  const before = await startService({ dataDir });
+  const before = await startInProcess({ dataDir });
   const post = (service: typeof before, path: string, body: unknown) =>
     call(service, service.token, 'POST', `/v1/kms${path}`, body);
   const made = await post(before, '/keys', { purpose: 'p', alg: 'ml-dsa-65' });
@@ -13,7 +14,7 @@ test('rotate makes no key of an algorithm that is no longer allowed', { timeout:
   const id = (made.body.kid as string).replace('#v1', '');
   assert.equal(await before.stop(), 0);
 
-  const service = await startService({ dataDir, env: { KMS_ALLOWED_ALGS: 'ed25519' } });
+  const service = await startInProcess({ dataDir, env: { KMS_ALLOWED_ALGS: 'ed25519' } });
   try {
     const path = `/keys/${encodeURIComponent(id)}`;
     assertFailed(await post(service, `${path}/rotate`, {}), 403, 'PolicyViolation');

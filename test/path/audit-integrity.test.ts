@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { call, helloWorldB3, startService, temporaryDirectory } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, callForBytes, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 
 test('a log that was cut after a clean stop: no signature, verification goes on, two approvers begin a new epoch', async (context) => {
   const dataDir = temporaryDirectory();
-  const first = await startService({ dataDir });
+  const first = await startInProcess({ dataDir });
   const made = await call(first, first.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
   const sign = { kid: made.body.kid, payload_b3: helloWorldB3 };
   const signed = await call(first, first.token, 'POST', '/v1/kms/sign', sign);
@@ -19,8 +20,8 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   const wal = join(dataDir, 'audit', 'e1', 'wal');
   for (const file of readdirSync(wal)) truncateSync(join(wal, file), 500);
 
-  const second = await startService({ dataDir });
-  context.after(() => second.kill());
+  const second = await startInProcess({ dataDir });
+  context.after(() => second.stop());
   const refused = await call(second, second.token, 'POST', '/v1/kms/sign', sign);
   assert.equal(refused.status, 503);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
@@ -42,7 +43,7 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   assert.equal(ready.status, 503);
   assert.deepEqual(ready.body.missing, ['audit_ready']);
   assert.equal((await call(second, undefined, 'GET', '/healthz')).status, 200);
-  const metrics = await (await fetch(`${second.url}/metrics`)).text();
+  const { text: metrics } = await callForBytes(second, undefined, 'GET', '/metrics');
   assert.match(metrics, /kms_audit_integrity_failed_total 1\n/);
 
   const accept = (token: string, body: object) => call(second, token, 'POST', '/v1/kms/audit/accept', body);
@@ -85,7 +86,7 @@ test('a log that was cut after a clean stop: no signature, verification goes on,
   );
   assert.equal(await second.stop(), 0);
 
-  const third = await startService({ dataDir });
+  const third = await startInProcess({ dataDir });
   assert.equal((await call(third, third.token, 'POST', '/v1/kms/sign', sign)).status, 200);
   assert.equal(await third.stop(), 0);
 });

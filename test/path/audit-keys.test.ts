@@ -3,8 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { intaglio } from '../cli/intaglio.ts';
+import { startInProcess } from '../support/in-process.ts';
 import {
   call,
+  callForBytes,
   helloWorldB3,
   type RunningService,
   startService,
@@ -81,7 +83,7 @@ test('the keys of the log are replaced, a kill on the way changes nothing, and a
 test('after the overlap the old keys sign no more', { timeout: 60_000 }, async () => {
   const place = temporaryDirectory();
   const dataDir = join(place, 'data');
-  const service = await startService({ dataDir, env: { KMS_AUDIT_KEY_OVERLAP_MS: '0' } });
+  const service = await startInProcess({ dataDir, env: { KMS_AUDIT_KEY_OVERLAP_MS: '0' } });
   const oldKeys = join(place, 'old.vkeys');
   const old = await vkeysOf(service);
   writeFileSync(oldKeys, `${old.vkeys.join('\n')}\n`);
@@ -92,11 +94,9 @@ test('after the overlap the old keys sign no more', { timeout: 60_000 }, async (
     while ((await vkeysOf(service)).replaced !== undefined) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    const proof = await fetch(`${service.url}/v1/kms/audit/keys/${rotations}.tlog-proof`, {
-      headers: { authorization: `Bearer ${auditor}` },
-    });
+    const proof = await callForBytes(service, auditor, 'GET', `/v1/kms/audit/keys/${rotations}.tlog-proof`);
     assert.equal(proof.status, 200);
-    assert.match(await proof.text(), /^c2sp\.org\/tlog-proof@v1\n/);
+    assert.match(proof.text, /^c2sp\.org\/tlog-proof@v1\n/);
   }
   const newest = await vkeysOf(service);
   assert.equal(await service.stop(), 0);
@@ -110,7 +110,7 @@ test('after the overlap the old keys sign no more', { timeout: 60_000 }, async (
   assert.deepEqual([facts.signatures.length, facts.transitions.length], [2, 4]);
   assert.deepEqual(readFileSync(newKeys, 'utf8').trim().split('\n'), newest.vkeys);
 
-  const again = await startService({ dataDir });
+  const again = await startInProcess({ dataDir });
   assert.equal((await call(again, undefined, 'GET', '/readyz')).status, 200);
   assert.deepEqual(await vkeysOf(again), newest);
   assert.equal(await again.stop(), 0);

@@ -6,6 +6,7 @@ import { anchorKey } from '../../src/audit/disk/anchor.ts';
 import { headKey, versionKey } from '../../src/keys/codec.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import type { StoreEntry } from '../../src/store/store.ts';
+import { startInProcess } from '../support/in-process.ts';
 import {
   call,
   helloWorldB3,
@@ -27,7 +28,7 @@ const sign = (service: RunningService, kid: string) =>
 
 /** Starts the service on a log that it must not believe; gives the reason. */
 async function refusal(dataDir: string, kid: string): Promise<string> {
-  const service = await startService({ dataDir });
+  const service = await startInProcess({ dataDir });
   const refused = await sign(service, kid);
   assert.equal(refused.status, 503);
   assert.equal(refused.body.error.code, 'AuditUnavailable');
@@ -58,13 +59,13 @@ async function withStore<T>(dataDir: string, use: (store: LmdbStore) => Promise<
 
 test('an older store, older keys in it, and keys that the log does not know are seen at the start', async () => {
   const dataDir = temporaryDirectory();
-  const first = await startService({ dataDir });
+  const first = await startInProcess({ dataDir });
   const kid = await create(first);
   const id = kid.split('#')[0] as string;
   const doomed = await create(first);
   assert.equal(await first.stop(), 0);
   const older = copyOf(dataDir);
-  const second = await startService({ dataDir });
+  const second = await startInProcess({ dataDir });
   await change(second, kid, 'rotate');
   await change(second, doomed, 'destroy');
   assert.equal((await sign(second, kid)).status, 200);
@@ -106,7 +107,7 @@ test('an older store, older keys in it, and keys that the log does not know are 
     /^integrity_failed: store_ahead: .* at version 2, .* at version 1$/,
   );
 
-  const third = await startService({ dataDir });
+  const third = await startInProcess({ dataDir });
   assert.equal((await sign(third, kid)).status, 200, 'nothing was done to this one');
   assert.equal(await third.stop(), 0);
 });

@@ -5,32 +5,21 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
+import { intaglio } from '../cli/intaglio.ts';
+import { startInProcess } from '../support/in-process.ts';
 import {
   call,
+  callForBytes,
   helloWorldB3,
-  type RunningService,
-  startService,
+  type InProcessService,
   temporaryDirectory,
 } from '../support/service.ts';
 
 const program = 'src/cli/main.ts';
 
 async function initWitness(dir: string): Promise<string[]> {
-  const made = spawn(process.execPath, [
-    program,
-    'witness',
-    'init',
-    '--name',
-    'witness.example/w1',
-    '--dir',
-    dir,
-  ]);
-  let vkeys = '';
-  made.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    vkeys += chunk;
-  });
-  await once(made, 'close');
-  return vkeys.trim().split('\n');
+  const made = await intaglio(['witness', 'init', '--name', 'witness.example/w1', '--dir', dir]);
+  return made.stdout.trim().split('\n');
 }
 
 async function serveWitness(context: TestContext, dir: string, log: string): Promise<string> {
@@ -60,7 +49,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: InProcessService, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
 test('an older copy of everything is seen by a witness only, and then nothing is signed', {
@@ -68,7 +57,7 @@ test('an older copy of everything is seen by a witness only, and then nothing is
 }, async (context) => {
   const place = temporaryDirectory();
   const dataDir = join(place, 'data');
-  const first = await startService({ dataDir });
+  const first = await startInProcess({ dataDir });
   const made = await call(first, first.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
   const { vkeys } = (await call(first, first.token, 'GET', '/v1/kms/audit/vkeys')).body;
   assert.equal(await first.stop(), 0);
@@ -83,10 +72,10 @@ test('an older copy of everything is seen by a witness only, and then nothing is
   writeFileSync(policy, `witness w1 ${ed25519} ${url}\nquorum w1\n`);
   const env = { KMS_AUDIT_WITNESS_POLICY: policy };
 
-  const second = await startService({ dataDir, env });
+  const second = await startInProcess({ dataDir, env });
   for (let n = 0; n < 10; n++) assert.equal((await sign(second, made.body.kid)).status, 200);
   await until(async () => {
-    const metrics = await (await fetch(`${second.url}/metrics`)).text();
+    const { text: metrics } = await callForBytes(second, undefined, 'GET', '/metrics');
     return Number(/^kms_audit_witnessed_size (\d+)$/m.exec(metrics)?.[1]) >= 12;
   });
   assert.equal(await second.stop(), 0);
@@ -95,7 +84,7 @@ test('an older copy of everything is seen by a witness only, and then nothing is
   cpSync(join(place, 'old'), dataDir, { recursive: true });
   const wal = join(dataDir, 'audit', 'e1', 'wal', '00000000000000000000.wal');
   const old = readFileSync(wal);
-  const third = await startService({ dataDir, env });
+  const third = await startInProcess({ dataDir, env });
   assert.equal((await call(third, undefined, 'GET', '/readyz')).status, 503);
   await third.logged((line) => line.includes('contradicted: witness w1 has cosigned'));
   const refused = await sign(third, made.body.kid);
@@ -113,11 +102,11 @@ test('a witness that cannot be reached at the start: closed does not sign, open 
   // The discard port: nobody listens.
   writeFileSync(policy, `witness w1 ${ed25519} http://127.0.0.1:9\nquorum w1\n`);
   const env = { KMS_AUDIT_WITNESS_POLICY: policy };
-  const open = await startService({ dataDir, env });
+  const open = await startInProcess({ dataDir, env });
   const made = await call(open, open.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
   assert.equal((await sign(open, made.body.kid)).status, 200);
   assert.equal(await open.stop(), 0);
-  const closed = await startService({ dataDir, env: { ...env, KMS_AUDIT_WITNESS_FAILURE: 'closed' } });
+  const closed = await startInProcess({ dataDir, env: { ...env, KMS_AUDIT_WITNESS_FAILURE: 'closed' } });
   assert.equal((await sign(closed, made.body.kid)).body.error.code, 'AuditUnavailable');
   assert.deepEqual((await call(closed, undefined, 'GET', '/readyz')).body.missing, ['audit_ready']);
   assert.equal(await closed.stop(), 0);

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { createHash, generateKeyPairSync, sign as signWith } from 'node:crypto';
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,13 +6,8 @@ import test from 'node:test';
 import { versionKey } from '../../src/keys/codec.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import type { Store } from '../../src/store/store.ts';
-import {
-  call,
-  helloWorldB3,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const fixture = join(import.meta.dirname, '..', 'fixtures', 'unauthenticated-store');
 
@@ -50,31 +44,20 @@ async function withStore<T>(dataDir: string, use: (store: Store) => Promise<T>):
 }
 
 const idOf = (kid: string) => kid.slice(0, kid.indexOf('#'));
-const verify = (service: RunningService, sigs: unknown) =>
+const verify = (service: InProcessService, sigs: unknown) =>
   call(service, service.token, 'POST', '/v1/kms/verify', { payload_b3: helloWorldB3, sigs });
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: InProcessService, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid: idOf(kid), payload_b3: helloWorldB3 });
 const digestOf = (publicKeyB64: string) =>
   createHash('sha256').update(Buffer.from(publicKeyB64, 'base64')).digest('hex');
 
 // biome-ignore lint/suspicious/noExplicitAny: records of several types.
-async function recordsOf(service: RunningService, type: string): Promise<any[]> {
+async function recordsOf(service: InProcessService, type: string): Promise<any[]> {
   const { status, body } = await call(service, service.token, 'GET', '/v1/kms/audit/records?limit=1000');
   assert.equal(status, 200);
   return body.records
     .map((each: { record: unknown }) => each.record)
     .filter((r: { type?: string }) => r.type === type);
-}
-
-/** The whole of a start that is refused: its exit status and what it says. */
-function refusedStart(dataDir: string) {
-  const { status, stderr } = spawnSync(process.execPath, ['src/cli/main.ts', 'serve'], {
-    cwd: join(import.meta.dirname, '..', '..'),
-    env: { ...process.env, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir },
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
-  return { status, stderr };
 }
 
 /** An Ed25519 key of somebody else, and a version record in the old form that claims it for this version. */
@@ -96,7 +79,7 @@ const plainEd25519 = Object.keys(expected.keys).find((kid) => kid.includes('/pla
 
 test('a store of the version before is taken as it is, once, and the log says with which public keys', async () => {
   const dataDir = oldDataDirectory();
-  const service = await startService({ dataDir });
+  const service = await startInProcess({ dataDir });
   for (const [kid, { signed, destroyed }] of Object.entries(expected.keys)) {
     const verified = await verify(service, signed.sigs);
     assert.equal(verified.status, 200, kid);
@@ -130,7 +113,7 @@ test('a store of the version before is taken as it is, once, and the log says wi
   assert.equal(record.data.public_key_sha256, digestOf(rotated.body.public.pubkey_b64));
   assert.equal(await service.stop(), 0);
 
-  const again = await startService({ dataDir });
+  const again = await startInProcess({ dataDir });
   assert.equal(again.log.filter((line) => line.includes('taken as they are')).length, 0);
   assert.equal((await call(again, undefined, 'GET', '/readyz')).status, 200);
   assert.equal((await verify(again, expected.keys[plainEd25519]?.signed.sigs)).body.ok, true);
@@ -150,7 +133,7 @@ test('a private key that belongs to another public key is not taken: that versio
     record.parts[0].pub = forged.pub;
     await store.commit([{ key: storeKey, value: Buffer.from(JSON.stringify(record)) }]);
   });
-  const service = await startService({ dataDir });
+  const service = await startInProcess({ dataDir });
   await service.logged((line) => line.includes('not of one piece') && line.includes(storeKey));
   assert.notEqual((await verify(service, [forged.sig])).body.ok, true);
   assert.equal((await sign(service, plainEd25519)).status, 500);
@@ -160,14 +143,14 @@ test('a private key that belongs to another public key is not taken: that versio
 
 test('whoever can write the store cannot make a signature of theirs verify', async () => {
   const dataDir = oldDataDirectory();
-  const first = await startService({ dataDir });
+  const first = await startInProcess({ dataDir });
   assert.equal(await first.stop(), 0);
 
   // A private key that does not open cannot contradict the public one.
   const forged = forgery(idOf(plainEd25519), 1);
   const storeKey = versionKey(idOf(plainEd25519), 1);
   await withStore(dataDir, (store) => store.commit([{ key: storeKey, value: forged.record }]));
-  const second = await startService({ dataDir });
+  const second = await startInProcess({ dataDir });
   const answer = await verify(second, [forged.sig]);
   assert.notEqual(answer.body.ok, true);
   await second.logged((line) => line.includes('not authentic') && line.includes(storeKey));
@@ -176,19 +159,21 @@ test('whoever can write the store cannot make a signature of theirs verify', asy
 
   // Nor does the store become an old one again, which would be taken as it is.
   await withStore(dataDir, (store) => store.commit([{ key: 'meta/authenticated', value: undefined }]));
-  const third = refusedStart(dataDir);
-  assert.equal(third.status, 1);
-  assert.match(third.stderr, /^intaglio: the store says no longer that its records are authenticated.*\n$/);
+  await assert.rejects(
+    startInProcess({ dataDir }),
+    /StartError: the store says no longer that its records are authenticated/,
+  );
   await withStore(dataDir, (store) =>
     store.commit([{ key: 'meta/authenticated', value: Buffer.from('\x02forged') }]),
   );
-  const fourth = refusedStart(dataDir);
-  assert.equal(fourth.status, 1);
-  assert.match(fourth.stderr, /^intaglio: meta\/authenticated in the store is not authentic.*\n$/);
+  await assert.rejects(
+    startInProcess({ dataDir }),
+    /StartError: meta\/authenticated in the store is not authentic/,
+  );
 });
 
 test('the record of a new key carries the digest of its public key, hybrid ones of both', async () => {
-  const service = await startService();
+  const service = await startInProcess();
   for (const alg of ['ed25519', 'ed25519+ml-dsa-65']) {
     const made = await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg });
     const record = (await recordsOf(service, 'key.create')).at(-1);
@@ -200,7 +185,7 @@ test('the record of a new key carries the digest of its public key, hybrid ones 
 
   // A store that is gone is no forgery; what else must hold against it is the audit log's to say.
   rmSync(join(service.dataDir, 'store'), { recursive: true });
-  const without = await startService({ dataDir: service.dataDir });
+  const without = await startInProcess({ dataDir: service.dataDir });
   assert.equal((await call(without, undefined, 'GET', '/readyz')).status, 503);
   assert.equal(await without.stop(), 0);
 });

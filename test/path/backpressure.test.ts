@@ -1,24 +1,19 @@
 import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { until } from '../support/keyring.ts';
 import { allScopes, assertFailed, metric, mintFor } from '../support/requests.ts';
-import {
-  call,
-  helloWorldB3,
-  type JsonAnswer,
-  type RunningService,
-  startService,
-} from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService, type JsonAnswer } from '../support/service.ts';
 
 const perTenant = 4;
 
 describe('queues that are full', { timeout: 120_000 }, () => {
-  let service: RunningService;
+  let service: InProcessService;
   const kids = new Map<string, string>();
   const tokens = new Map<string, string>();
 
   before(async () => {
-    service = await startService({
+    service = await startInProcess({
       env: {
         KMS_QUEUE_PER_TENANT: String(perTenant),
         KMS_QUEUE_TOTAL: '12',
@@ -143,8 +138,8 @@ describe('queues that are full', { timeout: 120_000 }, () => {
 });
 
 test('with a single place for each tenant the audit log still gets its checkpoints, each with two signatures', async (context) => {
-  const service = await startService({ env: { KMS_QUEUE_PER_TENANT: '1', KMS_BATCH_MAX_ITEMS: '1' } });
-  context.after(() => service.kill());
+  const service = await startInProcess({ env: { KMS_QUEUE_PER_TENANT: '1', KMS_BATCH_MAX_ITEMS: '1' } });
+  context.after(() => service.stop());
   const made = await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'p', alg: 'ed25519' });
   assert.equal(made.status, 201);
   const checkpoints = () => metric(service, 'kms_audit_checkpoint_total', 'result="ok"');

@@ -2,18 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import {
-  call,
-  helloWorldB3,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 test('a second start finds everything made, makes nothing, and serves the keys of the first', async (context) => {
   const dataDir = temporaryDirectory();
-  const first = await startService({ dataDir });
-  context.after(() => first.kill());
+  const first = await startInProcess({ dataDir });
+  context.after(() => first.stop());
   assert.ok(messages(first).some((message) => message.startsWith('MADE A NEW ROOT KEY')));
   const made = await post(first, '/v1/kms/keys', { purpose: 'p', alg: 'ed25519+ml-dsa-65' });
   assert.equal(made.status, 201);
@@ -23,8 +18,8 @@ test('a second start finds everything made, makes nothing, and serves the keys o
   assert.equal(await first.stop(), 0);
   const before = keyFiles(dataDir);
 
-  const second = await startService({ dataDir });
-  context.after(() => second.kill());
+  const second = await startInProcess({ dataDir });
+  context.after(() => second.stop());
   assert.ok(messages(second).every((message) => !message.startsWith('MADE')));
   assert.deepEqual(keyFiles(dataDir), before, 'no key or capability is made or written again');
   assert.equal(second.token, first.token);
@@ -37,8 +32,8 @@ test('a second start finds everything made, makes nothing, and serves the keys o
 
 test('a start says that it replaces a lost macaroon key, and that keys are in memory that is not locked', async (context) => {
   const dataDir = temporaryDirectory();
-  const first = await startService({ dataDir, env: { KMS_ENGINE: 'openssl' } });
-  context.after(() => first.kill());
+  const first = await startInProcess({ dataDir, env: { KMS_ENGINE: 'openssl' } });
+  context.after(() => first.stop());
   const saysUnlocked = (message: string) =>
     message.startsWith('PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED');
   const saysReplaced = (message: string) => message.startsWith('MADE A NEW MACAROON KEY');
@@ -46,17 +41,17 @@ test('a start says that it replaces a lost macaroon key, and that keys are in me
   assert.ok(!messages(first).some(saysReplaced), 'the first start replaces nothing');
   assert.equal(await first.stop(), 0);
   rmSync(join(dataDir, 'macaroon.key'));
-  const second = await startService({ dataDir });
-  context.after(() => second.kill());
+  const second = await startInProcess({ dataDir });
+  context.after(() => second.stop());
   assert.ok(messages(second).some(saysReplaced));
   assert.equal(await second.stop(), 0);
 });
 
-function messages(service: RunningService): string[] {
+function messages(service: InProcessService): string[] {
   return service.log.map((line) => JSON.parse(line).msg as string);
 }
 
-function post(service: RunningService, path: string, body: unknown) {
+function post(service: InProcessService, path: string, body: unknown) {
   return call(service, service.token, 'POST', path, body);
 }
 

@@ -1,21 +1,16 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { allScopes, assertFailed, mintFor } from '../support/requests.ts';
-import {
-  call,
-  type JsonAnswer,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { call, type InProcessService, type JsonAnswer, temporaryDirectory } from '../support/service.ts';
 
 describe('op_id', { timeout: 120_000 }, () => {
   const dataDir = temporaryDirectory();
-  let service: RunningService;
+  let service: InProcessService;
 
   before(async () => {
-    service = await startService({ dataDir });
+    service = await startInProcess({ dataDir });
   });
   after(async () => {
     assert.equal(await service.stop(), 0);
@@ -62,10 +57,10 @@ describe('op_id', { timeout: 120_000 }, () => {
     };
     await repeatAll();
     assert.equal(await service.stop(), 0);
-    service = await startService({ dataDir });
+    service = await startInProcess({ dataDir });
     await repeatAll();
-    await service.kill();
-    service = await startService({ dataDir });
+    await service.stop();
+    service = await startInProcess({ dataDir });
     await repeatAll();
   });
 

@@ -5,6 +5,7 @@ import { FloodGuard } from '../../src/admission/flood-guard/flood-guard.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { ok } from '../../src/core/result.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
+import { bearing } from '../support/credentials.ts';
 
 /** The path up to where a body would be parsed; the token is the tenant's name. */
 function pathOf(t: TestContext, perSecond: number) {
@@ -23,7 +24,7 @@ function pathOf(t: TestContext, perSecond: number) {
   const parts = {
     admission,
     authenticator: {
-      authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
+      authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
     clock,
     signatures: { refusal: () => undefined },
@@ -45,7 +46,7 @@ function pathOf(t: TestContext, perSecond: number) {
     return path({
       operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
       parse,
-      token: tenant,
+      credentials: bearing(tenant),
       body,
       deadlineWish,
       cancellation: createCancellation(),

@@ -6,6 +6,7 @@ import type { FailureCode } from '../../src/core/failure.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { recordsNothing } from '../../src/operations/recording.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
+import { bearing } from '../support/credentials.ts';
 
 /** A path whose queue gives this answer to every work; two calls a day, and two signatures of the key. */
 function pathWhere(queue: () => Result<[]>) {
@@ -19,7 +20,7 @@ function pathWhere(queue: () => Result<[]>) {
       maxDeadlineMs: 2_000,
     }),
     authenticator: {
-      authenticate: (token: string) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
+      authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
     clock: { monotonicMs: () => 0, utcMs: () => 0 },
     floodGuard: { spent: () => false, afterParsing: (_: string, begin: () => unknown) => begin() },
@@ -34,7 +35,7 @@ function pathWhere(queue: () => Result<[]>) {
   };
   return async () => {
     const call = { operation, parse: () => ok({}), body: new Uint8Array(0) };
-    const from = { token: 'acme', cancellation: createCancellation() };
+    const from = { credentials: bearing('acme'), cancellation: createCancellation() };
     const answer = await path({ ...call, ...from } as unknown as CallRequest<unknown, unknown>);
     return answer.ok ? 'ok' : (answer.failure.hint ?? answer.failure.code);
   };

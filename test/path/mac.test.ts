@@ -2,20 +2,15 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { availableEngines } from '../support/engines.ts';
-import {
-  call,
-  helloWorldB3,
-  type JsonAnswer,
-  type RunningService,
-  startService,
-} from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3, type InProcessService, type JsonAnswer } from '../support/service.ts';
 
 const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
 const hello = base64('hello world');
 
 for (const { name: engine } of availableEngines()) {
   describe(`message authentication with the ${engine} engine`, { timeout: 60_000 }, () => {
-    let service: RunningService;
+    let service: InProcessService;
     let kid: string;
 
     const ask = (method: string, path: string, body?: unknown, token = service.token) =>
@@ -36,7 +31,7 @@ for (const { name: engine } of availableEngines()) {
       answered(await ask('POST', '/mac/verify', { kid: key, message_b64: message, mac_b64: mac }));
 
     before(async () => {
-      service = await startService({ env: { KMS_ENGINE: engine } });
+      service = await startInProcess({ env: { KMS_ENGINE: engine } });
       ({ kid } = await create());
     });
     after(() => service.stop());
@@ -165,7 +160,7 @@ for (const { name: engine } of availableEngines()) {
 }
 
 test('a limit of a key counts its tags and its verifications of tags', { timeout: 60_000 }, async () => {
-  const service = await startService({ env: { KMS_KEY_USES_PER_DAY: '2' } });
+  const service = await startInProcess({ env: { KMS_KEY_USES_PER_DAY: '2' } });
   try {
     const ask = (path: string, body: unknown) => call(service, service.token, 'POST', `/v1/kms${path}`, body);
     const { kid } = (await ask('/keys', { purpose: 'web', alg: 'hmac-sha256' })).body;

@@ -3,18 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
 import { assertFailed } from '../support/requests.ts';
-import {
-  call,
-  helloWorldB3,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const mib = 1024 * 1024;
 
-function callerOf(service: RunningService, token: string) {
+function callerOf(service: InProcessService, token: string) {
   const post = (path: string, body: unknown) => call(service, token, 'POST', `/v1/kms${path}`, body);
   return {
     create: () => post('/keys', { purpose: 'p', alg: 'ed25519' }),
@@ -27,7 +22,7 @@ function callerOf(service: RunningService, token: string) {
 test('creates and rotations of a tenant share one rate, destructions have another', {
   timeout: 120_000,
 }, async (t) => {
-  const service = await startService({
+  const service = await startInProcess({
     env: {
       KMS_BACKEND: 'memory',
       KMS_CREATE_RATE_LIMIT: '1',
@@ -35,7 +30,7 @@ test('creates and rotations of a tenant share one rate, destructions have anothe
       KMS_KEYS_PER_TENANT: '20',
     },
   });
-  t.after(() => service.kill());
+  t.after(() => service.stop());
   const { create, rotate, destroy } = callerOf(service, await service.mint('acme'));
   const beganMs = performance.now();
   const { kid } = (await create()).body;
@@ -58,8 +53,8 @@ test('creates and rotations of a tenant share one rate, destructions have anothe
 });
 
 test('a tenant has KMS_KEYS_PER_TENANT keys at most', { timeout: 120_000 }, async (t) => {
-  const service = await startService({ env: { KMS_BACKEND: 'memory', KMS_KEYS_PER_TENANT: '2' } });
-  t.after(() => service.kill());
+  const service = await startInProcess({ env: { KMS_BACKEND: 'memory', KMS_KEYS_PER_TENANT: '2' } });
+  t.after(() => service.stop());
   const { create, rotate, destroy } = callerOf(service, service.token);
   const { kid } = (await create()).body;
   assert.equal((await create()).status, 201);
@@ -88,8 +83,8 @@ test('new keys stop before the disk is too full for signing, first those of who 
 }, async (t) => {
   const disk = smallDisk(t, 200 * mib);
   if (disk === undefined) return t.skip('needs the right to mount a tmpfs');
-  const service = await startService({ dataDir: join(disk, 'data') });
-  t.after(() => service.kill());
+  const service = await startInProcess({ dataDir: join(disk, 'data') });
+  t.after(() => service.stop());
   const many = callerOf(service, await service.mint('many'));
   const few = callerOf(service, await service.mint('few'));
   const { kid } = (await many.create()).body;

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { call, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, callForBytes } from '../support/service.ts';
 
 test('404 of no path, 405, and what a key refuses are counted', { timeout: 120_000 }, async () => {
-  const service = await startService();
+  const service = await startInProcess();
   try {
     for (const [method, path, status] of [
       ['GET', '/v1/kms/nothing-here', 404],
@@ -12,7 +13,7 @@ test('404 of no path, 405, and what a key refuses are counted', { timeout: 120_0
     ] as const) {
       assert.equal((await call(service, service.token, method, path)).status, status, path);
     }
-    const text = await (await fetch(`${service.url}/metrics`)).text();
+    const { text } = await callForBytes(service, undefined, 'GET', '/metrics');
     assert.match(text, /^kms_reject_total\{reason="not_found"\} 2$/m);
     assert.match(text, /^kms_reject_total\{reason="method"\} 1$/m);
   } finally {

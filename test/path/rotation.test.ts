@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { Agent, request } from 'node:http';
 import test, { after, before, describe, type TestContext } from 'node:test';
-import { type RunningService, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, type InProcessService } from '../support/service.ts';
 import { nodeVerifier } from '../support/signatures.ts';
 
 /** Milliseconds of each run; the long run of 10 s is INTAGLIO_ROTATION_MS=10000. */
@@ -21,44 +21,18 @@ interface Signed {
 }
 
 describe(`${clients} clients rotate and sign for ${runMs} ms`, { timeout: 120_000 + 6 * runMs }, () => {
-  let service: RunningService;
-  const agent = new Agent({ keepAlive: true, maxSockets: clients });
+  let service: InProcessService;
 
   before(async () => {
-    service = await startService();
+    service = await startInProcess();
   });
   after(async () => {
-    agent.destroy();
     assert.equal(await service.stop(), 0);
     assert.equal(service.log.filter((line) => /"level":"(error|fatal)"/.test(line)).join('\n'), '');
   });
 
-  // Not fetch: its overhead would leave the service idle most of the time.
-  function ask(method: string, path: string, body?: unknown) {
-    // biome-ignore lint/suspicious/noExplicitAny: answers of several routes.
-    return new Promise<{ status: number; body: any }>((resolve, reject) => {
-      const text = body === undefined ? undefined : JSON.stringify(body);
-      const outgoing = request(
-        {
-          ...{ agent, method, host: '127.0.0.1', port: service.port, path: `/v1/kms${path}` },
-          headers: {
-            authorization: `Bearer ${service.token}`,
-            ...(text === undefined ? {} : { 'content-length': Buffer.byteLength(text) }),
-          },
-        },
-        (incoming) => {
-          let answer = '';
-          incoming.setEncoding('utf8').on('data', (chunk: string) => {
-            answer += chunk;
-          });
-          incoming.on('end', () =>
-            resolve({ status: incoming.statusCode as number, body: JSON.parse(answer) }),
-          );
-        },
-      );
-      outgoing.on('error', reject).end(text);
-    });
-  }
+  const ask = (method: string, path: string, body?: unknown) =>
+    call(service, service.token, method, `/v1/kms${path}`, body);
 
   async function run(t: TestContext, alg: string, keyCount: number, rotateEvery: number): Promise<void> {
     const ids: string[] = [];

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -13,12 +12,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { before, describe, test } from 'node:test';
+import { before, describe, type TestContext, test } from 'node:test';
 import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
 import { judgeSecretDirectory, judgeSecretFile } from '../../src/core/secret-file.ts';
 import { intaglio } from '../cli/intaglio.ts';
-import { startFor } from '../faults/start-for.ts';
-import { call, startService, temporaryDirectory } from '../support/service.ts';
+import { type InProcessOptions, startInProcess } from '../support/in-process.ts';
+import { call, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const strict = { groupAllowed: false };
 const lenient = { groupAllowed: true };
@@ -94,11 +93,25 @@ describe('the rule for a secret file', () => {
   });
 });
 
+/** As fsGroup of Kubernetes does it: `chmod -R g+rwX`. */
+function shareWithGroup(directory: string): void {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
+  for (const entry of entries)
+    chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o770 : 0o660);
+  chmodSync(directory, 0o770);
+}
+
+async function startFor(context: TestContext, options: InProcessOptions): Promise<InProcessService> {
+  const service = await startInProcess({ ...options, listen: false });
+  context.after(() => service.stop());
+  return service;
+}
+
 describe('a start', { timeout: 120_000 }, () => {
   const original = temporaryDirectory();
   let token: string;
   before(async () => {
-    const service = await startService({ dataDir: original });
+    const service = await startInProcess({ dataDir: original });
     token = service.token;
     assert.equal(await service.stop(), 0);
   });
@@ -139,7 +152,7 @@ describe('a start', { timeout: 120_000 }, () => {
 
   test('takes what fsGroup leaves with KMS_GROUP_READABLE_SECRETS=true only', async (context) => {
     const dataDir = copy();
-    execFileSync('chmod', ['-R', 'g+rwX', dataDir]);
+    shareWithGroup(dataDir);
     await assert.rejects(
       startFor(context, { dataDir }),
       /data may be written by its group \(owner \d+, mode 0770\)/,
@@ -151,7 +164,7 @@ describe('a start', { timeout: 120_000 }, () => {
     );
     const env = { KMS_GROUP_READABLE_SECRETS: 'true' };
     for (const engine of ['auto', 'openssl']) {
-      execFileSync('chmod', ['-R', 'g+rwX', dataDir]);
+      shareWithGroup(dataDir);
       const service = await startFor(context, { dataDir, env: { ...env, KMS_ENGINE: engine } });
       assert.equal((await call(service, token, 'GET', '/v1/kms/keys')).status, 200);
       assert.equal(await service.stop(), 0);
@@ -164,9 +177,7 @@ describe('a start', { timeout: 120_000 }, () => {
       chmodSync(join(dataDir, name), 0o604);
       await assert.rejects(
         startFor(context, { dataDir }),
-        new RegExp(
-          `intaglio: ${join(dataDir, name)} may be read or written by others \\(owner ${user}, mode 0604\\)`,
-        ),
+        new RegExp(`${join(dataDir, name)} may be read or written by others \\(owner ${user}, mode 0604\\)`),
       );
       chmodSync(join(dataDir, name), 0o600);
     }

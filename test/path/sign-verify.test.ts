@@ -3,13 +3,14 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { registry } from '../../src/algorithms/registry.ts';
 import { availableEngines } from '../support/engines.ts';
+import { startInProcess } from '../support/in-process.ts';
 import { assertFailed } from '../support/requests.ts';
 import {
   call,
+  callForBytes,
   helloWorldB3,
+  type InProcessService,
   type JsonAnswer,
-  type RunningService,
-  startService,
 } from '../support/service.ts';
 import { nobleVerifies, nodeVerifies, type ShownKey } from '../support/signatures.ts';
 
@@ -41,7 +42,7 @@ const defaultAlgs: Readonly<Record<string, readonly string[]>> = {
 
 for (const { name: engine } of availableEngines()) {
   describe(`signing and verifying with the ${engine} engine`, { timeout: 180_000 }, () => {
-    let service: RunningService;
+    let service: InProcessService;
     const keys = new Map<string, MadeKey>();
 
     const ask = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
@@ -61,7 +62,7 @@ for (const { name: engine } of availableEngines()) {
       answered(await ask('POST', '/verify', { payload_b3: helloWorldB3, sigs, ...more }));
 
     before(async () => {
-      service = await startService({ env: { KMS_ENGINE: engine, KMS_BATCH_MAX_ITEMS: '256' } });
+      service = await startInProcess({ env: { KMS_ENGINE: engine, KMS_BATCH_MAX_ITEMS: '256' } });
       assert.equal(service.engine, engine);
       await Promise.all(signing.map(async ({ name }) => keys.set(name, await create(name))));
     });
@@ -411,9 +412,9 @@ for (const { name: engine } of availableEngines()) {
       assert.equal((await call(service, undefined, 'GET', '/readyz')).body.ready, true);
       const version = (await call(service, undefined, 'GET', '/version')).body;
       assert.equal(version.engine.name, engine);
-      const metrics = await fetch(`${service.url}/metrics`);
+      const metrics = await callForBytes(service, undefined, 'GET', '/metrics');
       assert.match(metrics.headers.get('content-type') as string, /^text\/plain; version=0\.0\.4/);
-      const text = await metrics.text();
+      const { text } = metrics;
       assert.match(text, new RegExp(`^kms_engine_info\\{engine="${engine}"\\} 1$`, 'm'));
       assert.match(text, /^kms_ops_total\{op="sign",alg="ml-dsa-65",result="ok"\} [1-9]/m);
       assert.match(text, /^kms_keys_total\{alg="rsa-4096"\} 1$/m);

@@ -12,23 +12,23 @@ import { assertEnvelope, assertFailed, metric, RawConnection } from '../support/
 import {
   call,
   helloWorldB3,
-  type RunningService,
+  type ServiceProcess,
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-const create = (service: RunningService, alg = 'ed25519', purpose = 'p') =>
+const create = (service: ServiceProcess, alg = 'ed25519', purpose = 'p') =>
   call(service, service.token, 'POST', '/v1/kms/keys', { purpose, alg });
-const sign = (service: RunningService, kid: string) =>
+const sign = (service: ServiceProcess, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
-async function stopping(service: RunningService): Promise<void> {
+async function stopping(service: ServiceProcess): Promise<void> {
   while (!service.log.some((line) => line.includes('"msg":"stopping"'))) await delay(1);
 }
 
-function errorsOf(service: RunningService): string {
+function errorsOf(service: ServiceProcess): string {
   return service.log.filter((line) => /"level":"(error|fatal)"/.test(line)).join('\n');
 }
 

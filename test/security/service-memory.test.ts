@@ -6,7 +6,7 @@ import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { startFor } from '../faults/start-for.ts';
-import { helloWorldB3, type RunningService, temporaryDirectory } from '../support/service.ts';
+import { helloWorldB3, type ServiceProcess, temporaryDirectory } from '../support/service.ts';
 import { dumpableMemory } from './memory.ts';
 import { createFinder, type Mark, pieces } from './secrets.ts';
 
@@ -80,13 +80,13 @@ test('a witness is undumpable as well', { skip: noAddon }, async (context) => {
 async function startAsAnotherUser(
   context: TestContext,
   { dataDir = temporaryDirectory(), allow = false }: { dataDir?: string; allow?: boolean },
-): Promise<RunningService> {
+): Promise<ServiceProcess> {
   if (user !== undefined) chownSync(dataDir, user.uid, user.gid);
   const env = { KMS_ALLOW_CORE_DUMPS: `${allow}`, KMS_REFUSALS_PER_ADDRESS: '1000' };
   return await startFor(context, { dataDir, env, ...(user === undefined ? {} : { user }) });
 }
 
-async function useIt({ url, token }: RunningService): Promise<void> {
+async function useIt({ url, token }: ServiceProcess): Promise<void> {
   const ask = async (path: string, body?: object) => {
     const response = await fetch(`${url}${path}`, {
       method: body === undefined ? 'GET' : 'POST',

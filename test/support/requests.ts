@@ -4,12 +4,13 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type MintRequest, mintToken } from '../../src/auth/macaroon/mint.ts';
-import type { JsonAnswer } from './service.ts';
+import { type Askable, callForBytes, type InProcessService, type JsonAnswer } from './service.ts';
 
 export interface RawAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
+  readonly bytes: Buffer;
 }
 
 export interface RawRequest {
@@ -21,8 +22,12 @@ export interface RawRequest {
   readonly body?: string | Uint8Array;
 }
 
-/** One request with exactly these bytes, on a connection of its own. */
-export function exchange(service: { readonly port: number }, sent: RawRequest): Promise<RawAnswer> {
+/** One request with exactly these bytes, on a connection of its own where there are connections. */
+export function exchange(
+  service: { readonly port: number } | Pick<InProcessService, 'send'>,
+  sent: RawRequest,
+): Promise<RawAnswer> {
+  if ('send' in service) return service.send(sent);
   return new Promise((resolve, reject) => {
     const { method, path, token, headers, body } = sent;
     // Says keep-alive, so that a close in an answer is the service's own wish.
@@ -37,13 +42,13 @@ export function exchange(service: { readonly port: number }, sent: RawRequest): 
         headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers },
       },
       (incoming) => {
-        let text = '';
-        incoming.setEncoding('utf8').on('data', (chunk: string) => {
-          text += chunk;
-        });
+        const chunks: Buffer[] = [];
+        incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
         incoming.on('end', () => {
           agent.destroy();
-          resolve({ status: incoming.statusCode as number, headers: incoming.headers, text });
+          const bytes = Buffer.concat(chunks);
+          const { statusCode: status = 0, headers } = incoming;
+          resolve({ status, headers, text: bytes.toString(), bytes });
         });
         incoming.on('error', reject);
       },
@@ -68,7 +73,7 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** The error envelope with exactly its members, and the headers that go with it. Returns the error. */
 export function assertEnvelope(
-  answer: RawAnswer,
+  answer: Omit<RawAnswer, 'bytes'>,
   status: number,
   code: string,
 ): { readonly hint?: string; readonly retry_after_ms?: number; readonly request_id: string } {
@@ -185,12 +190,8 @@ function parseAnswers(text: string): { status: number; head: string; body: strin
 }
 
 /** The value of one sample of /metrics, 0 when there is none. `labels` as they stand between the braces. */
-export async function metric(
-  service: { readonly url: string },
-  name: string,
-  labels?: string,
-): Promise<number> {
-  const text = await (await fetch(`${service.url}/metrics`)).text();
+export async function metric(service: Askable, name: string, labels?: string): Promise<number> {
+  const { text } = await callForBytes(service, undefined, 'GET', '/metrics');
   const start = labels === undefined ? `${name} ` : `${name}{${labels}} `;
   const line = text.split('\n').find((candidate) => candidate.startsWith(start));
   return line === undefined ? 0 : Number(line.slice(start.length));

@@ -7,29 +7,44 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { mintFor, type RawAnswer, type RawRequest } from './requests.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-export interface RunningService {
-  readonly url: string;
-  readonly port: number;
+interface Started {
   readonly engine: 'native' | 'openssl';
-  readonly pid: number;
   readonly dataDir: string;
   /** The administrator's capability of the tenant `default`. */
   readonly token: string;
-  /** A capability of this data directory; all scopes unless some are named. */
-  mint(tenant: string, scopes?: string, expires?: string): Promise<string>;
-  /** Lines of standard output so far: the service's log. Lines come later than the answers that they tell of. */
+  /** A capability of this data directory; those scopes of keys that callers usually have unless some are named. */
+  mint(tenant: string, scopes?: string): Promise<string>;
+  /** Lines of the service's log so far. Lines of a process come later than the answers that they tell of. */
   readonly log: readonly string[];
   /** The first line that fits, as soon as it is there. Throws when none comes in half a minute, or the service has ended. */
   logged(fits: (line: string) => boolean): Promise<string>;
-  readonly errors: () => string;
-  /** SIGTERM, and its exit status. */
+  /** Of a process SIGTERM, and its exit status; in this process 0, or 1 where a step of the stop went wrong. */
   stop(): Promise<number | null>;
+}
+
+/** In this process, without a socket: see in-process.ts. */
+export interface InProcessService extends Started {
+  send(sent: RawRequest): Promise<RawAnswer>;
+}
+
+export interface ListeningService extends Started {
+  readonly url: string;
+  readonly port: number;
+}
+
+export interface ServiceProcess extends ListeningService {
+  readonly pid: number;
+  readonly errors: () => string;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
 }
+
+/** Whichever way it was started. */
+export type RunningService = InProcessService | ListeningService;
 
 export interface ServiceOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -51,7 +66,7 @@ const asNpmStart = (
   .slice(1);
 
 /** A busy machine, or a test that asks much, meets no limit that is not its subject. */
-const generous = {
+export const generous = {
   KMS_SIGN_RATE_LIMIT: '0',
   KMS_CREATE_RATE_LIMIT: '0',
   KMS_DESTROY_RATE_LIMIT: '0',
@@ -62,7 +77,7 @@ const generous = {
 };
 
 /** The real service as a process of its own, on a free port. Throws with its standard error when it does not start. */
-export async function startService(options: ServiceOptions = {}): Promise<RunningService> {
+export async function startService(options: ServiceOptions = {}): Promise<ServiceProcess> {
   const dataDir = options.dataDir ?? temporaryDirectory();
   const node = [process.execPath, ...(options.program ?? asNpmStart)];
   const limited = ['sh', '-c', `ulimit -n ${options.openFiles} && exec "$0" "$@"`, ...node];
@@ -94,26 +109,15 @@ export async function startService(options: ServiceOptions = {}): Promise<Runnin
   const started = await Promise.race([listening, gone.then(() => undefined)]);
   if (started === undefined) throw new Error(`the service did not start: ${errors}${log.join('\n')}`);
   const { url, engine } = started;
-  const tokenFile = join(dataDir, 'bootstrap.token');
   return {
     url,
     engine,
     port: Number(new URL(url).port),
     pid: child.pid as number,
     dataDir,
-    token: existsSync(tokenFile) ? readFileSync(tokenFile, 'utf8').trim() : '',
-    mint: (tenant, scopes, expires) => mintToken(dataDir, tenant, scopes, expires),
+    ...capabilitiesOf(dataDir),
     log,
-    async logged(fits) {
-      const endMs = Date.now() + 30_000;
-      for (;;) {
-        const ended = !children.has(child);
-        const line = log.find(fits);
-        if (line !== undefined) return line;
-        assert.ok(!ended && Date.now() < endMs, `no such line in the log: ${fits}\n${log.join('\n')}`);
-        await delay(5);
-      }
-    },
+    logged: (fits) => lineOf(log, fits, () => !children.has(child)),
     errors: () => errors,
     stop() {
       child.kill('SIGTERM');
@@ -141,27 +145,31 @@ process.on('exit', () => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-async function mintToken(
-  dataDir: string,
-  tenant: string,
-  scopes = 'kms:create,kms:read,kms:sign,kms:verify,kms:rotate,kms:destroy',
-  expires?: string,
+/** The line of a growing log that fits; throws when it does not come. */
+export async function lineOf(
+  log: readonly string[],
+  fits: (line: string) => boolean,
+  isOver: () => boolean,
 ): Promise<string> {
-  const child = spawn(
-    process.execPath,
-    [
-      ...['src/cli/main.ts', 'token', 'mint', '--tenant', tenant, '--scope', scopes, '--data-dir', dataDir],
-      ...(expires === undefined ? [] : ['--expires', expires]),
-    ],
-    { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  let token = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    token += chunk;
-  });
-  const [code] = (await once(child, 'close')) as [number];
-  if (code !== 0) throw new Error('the capability could not be minted');
-  return token.trim();
+  const endMs = Date.now() + 30_000;
+  for (;;) {
+    const ended = isOver();
+    const line = log.find(fits);
+    if (line !== undefined) return line;
+    assert.ok(!ended && Date.now() < endMs, `no such line in the log: ${fits}\n${log.join('\n')}`);
+    await delay(5);
+  }
+}
+
+const usualScopes = 'kms:create,kms:read,kms:sign,kms:verify,kms:rotate,kms:destroy';
+
+/** The capabilities of a data directory: the administrator's, and others made with its key. */
+export function capabilitiesOf(dataDir: string): Pick<Started, 'token' | 'mint'> {
+  const tokenFile = join(dataDir, 'bootstrap.token');
+  return {
+    token: existsSync(tokenFile) ? readFileSync(tokenFile, 'utf8').trim() : '',
+    mint: async (tenant, scopes = usualScopes) => mintFor(dataDir, { tenant, scopes: scopes.split(',') }),
+  };
 }
 
 export interface JsonAnswer {
@@ -171,30 +179,53 @@ export interface JsonAnswer {
   readonly body: any;
 }
 
+/** What can be asked: by HTTP, or in this process. */
+export type Askable = { readonly url: string } | Pick<InProcessService, 'send'>;
+
 /** One request with a JSON answer. */
 export async function call(
-  service: { readonly url: string },
+  service: Askable,
   token: string | undefined,
   method: string,
   path: string,
   body?: unknown,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<JsonAnswer> {
-  const response = await fetch(`${service.url}${path}`, {
+  const text = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body);
+  const answer = await callForBytes(service, token, method, path, text, headers);
+  return { ...answer, body: answer.text === '' ? undefined : JSON.parse(answer.text) };
+}
+
+/** The same with an answer of any kind. */
+export async function callForBytes(
+  service: Askable,
+  token: string | undefined,
+  method: string,
+  path: string,
+  body?: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly bytes: Buffer;
+}> {
+  const sent = {
     method,
     headers: {
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...headers,
     },
-    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  return {
-    status: response.status,
-    headers: response.headers,
-    body: text === '' ? undefined : JSON.parse(text),
+    ...(body === undefined ? {} : { body }),
   };
+  if ('send' in service) {
+    const answer = await service.send({ ...sent, path });
+    return { ...answer, headers: new Headers(answer.headers as Record<string, string>) };
+  }
+  const response = await fetch(`${service.url}${path}`, sent);
+  const bytes = Buffer.from(await response.arrayBuffer());
+  return { status: response.status, headers: response.headers, text: bytes.toString(), bytes };
 }
 
 /** BLAKE3-256 of "hello world". */

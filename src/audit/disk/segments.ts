@@ -2,7 +2,7 @@ import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zli
 import { hashBytes } from '../format/merkle.ts';
 import { type Files, type ReadableFiles, replaceFile, writeAll } from './files.ts';
 import { eachEntry, frameHeaderBytes, readFrame, readU64, writeU64 } from './frames.ts';
-import { chunkLeaves, type Layout, segmentLeaves } from './layout.ts';
+import { chunkLeaves, type Layout, segmentLeaves, segmentsIn, walFilesIn } from './layout.ts';
 
 /** The arguments of sealing besides the entries. Plain, so that they cross to another thread. */
 export interface SegmentToSeal {
@@ -44,8 +44,8 @@ export async function sealSegment(
 ): Promise<void> {
   const firstIndex = segment * segmentLeaves;
   const wal = files.read(layout.walFile(firstIndex));
-  // Sealed before, up to a crash just before the end.
-  if (wal === undefined) return;
+  // Sealed before, up to a crash or a failure just before the end.
+  if (wal === undefined) return removeReplaced(files, layout, segment);
   const bundles: Buffer[] = [];
   for (const bundle of bundlesOf(wal)) bundles.push(zstdCompressSync(bundle, compression));
   if (bundles.length !== chunkLeaves) throw new Error('the segment to seal is not whole');
@@ -61,10 +61,19 @@ export async function sealSegment(
   await replaceFile(files, layout.tile(segment), tile);
   await writeRoot(files, layout, segment, root);
   await replaceFile(files, layout.snapshot(segment), snapshot);
-  files.remove(layout.walFile(firstIndex));
+  await removeReplaced(files, layout, segment);
+}
+
+/** Removes what sealing up to this segment has replaced, and what a crash or a failure left of segments before it. */
+async function removeReplaced(files: Files, layout: Layout, segment: number): Promise<void> {
+  for (const older of segmentsIn(files, layout, 'state')) {
+    // The one before the newest stays, for the case that the newest is lost.
+    if (older < segment - 1) files.remove(layout.snapshot(older));
+  }
+  for (const firstIndex of walFilesIn(files, layout)) {
+    if (firstIndex <= segment * segmentLeaves) files.remove(layout.walFile(firstIndex));
+  }
   await files.syncDirectory(layout.wal);
-  // The one before the newest stays, for the case that the newest is lost.
-  if (segment >= 2) files.remove(layout.snapshot(segment - 2));
 }
 
 /** The bundles of a whole write-ahead file, whose frames may begin and end anywhere between them. */

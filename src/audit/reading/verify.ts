@@ -13,6 +13,7 @@ import {
   tileWidth,
   widthAt,
 } from '../format/tiles.ts';
+import { keptFrom } from './retention.ts';
 
 /** Reads a whole log and says what does not fit: every entry, every hash of every tile, the root, every record. */
 
@@ -29,8 +30,12 @@ export interface VerifiedSoFar {
 }
 
 export interface Verified {
-  /** Records read; less than the checkpoint's size where the oldest are no longer kept. */
+  /** Records read; less than the checkpoint's size where the oldest are not here. */
   readonly records: number;
+  /** Entries before it are not here; 0: all are. */
+  readonly firstHere: number;
+  /** The log's own records say that entries before it are no longer kept. */
+  readonly keptFrom: number;
   readonly keys: number;
   /** Microseconds since 1970, of the first record read and the last. */
   readonly firstTs: number | undefined;
@@ -40,8 +45,10 @@ export interface Verified {
 }
 
 export interface VerifyOptions {
-  /** Entries before it are not kept; their hashes above level 0 are. */
+  /** Entries before it are not here; their hashes above level 0 are. */
   readonly minimumIndex?: number;
+  /** Entries before it may be missing although no record of the log says that they are no longer kept. */
+  readonly archivedBefore?: number;
   /** Older checkpoints that this log must continue: each root is compared with the one of the same size now. */
   readonly older?: readonly Checkpoint[];
   /** Sequence numbers of a later epoch go on where the one before ended; in the first one they begin at 1. */
@@ -58,6 +65,7 @@ class Check {
   firstTs: number | undefined;
   lastTs: number | undefined;
   records = 0;
+  keptFrom = 0;
 
   constructor(anyStart: boolean) {
     this.#anyStart = anyStart;
@@ -78,6 +86,7 @@ class Check {
       this.find(index, 'the entry is not a record in its canonical form');
       return;
     }
+    this.keptFrom = Math.max(this.keptFrom, keptFrom(record) ?? 0);
     const { key_id, seq, ts } = record;
     const before = this.#seqs.get(key_id);
     const expected = before === undefined ? (this.#anyStart ? seq : 1) : before + 1;
@@ -123,7 +132,7 @@ function tileChecker(reader: TileReader, size: number, check: Check) {
 export function* verifyLog(
   reader: TileReader,
   checkpoint: Checkpoint,
-  { minimumIndex = 0, older = [], laterEpoch = false }: VerifyOptions = {},
+  { minimumIndex = 0, archivedBefore = 0, older = [], laterEpoch = false }: VerifyOptions = {},
 ): Generator<VerifiedSoFar, Verified> {
   const { size } = checkpoint;
   const check = new Check(laterEpoch || minimumIndex > 0);
@@ -178,6 +187,13 @@ export function* verifyLog(
   }
   for (const { size: at } of oldest.filter((other) => other.size > size))
     check.find(size, `the log is shorter than the older checkpoint of size ${at}`);
+  const expected = Math.max(check.keptFrom, archivedBefore);
+  if (start > expected) {
+    check.find(
+      expected,
+      `the entries from ${expected} to ${start - 1} are missing, and no record says that they are no longer kept`,
+    );
+  }
   const { records, keys, firstTs, lastTs, findings } = check;
-  return { records, keys, firstTs, lastTs, findings };
+  return { records, firstHere: start, keptFrom: check.keptFrom, keys, firstTs, lastTs, findings };
 }

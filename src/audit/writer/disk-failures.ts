@@ -1,5 +1,5 @@
 /** The act that failed on the disk, for the operator; each is tried again. */
-export type DiskFailure = 'write' | 'sync' | 'checkpoint' | 'seal' | 'retain' | 'space';
+export type DiskFailure = 'write' | 'sync' | 'checkpoint' | 'seal' | 'retain' | 'space' | 'scrub';
 
 /** The system's error code, or in words what else was thrown. */
 export function errnoOf(error: unknown): string {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Acceptance, AuditEvent, AuditState } from '../audit-log.ts';
 import { emptyTree, type Head, HeadFile, readHead } from '../disk/head.ts';
 import { epochDirectory, epochOrigin, epochsIn, hasRecords, layoutOf } from '../disk/layout.ts';
@@ -25,7 +26,7 @@ import { type LogWriterStart, type ServiceParts, type Trouble, troubles } from '
 import { MainThread } from './main-thread.ts';
 import { failureWithoutRecords, type IntegrityFailure, type Recovered, recover } from './recovery.ts';
 import { repairLog } from './repair.ts';
-import { scrubLog } from './scrub.ts';
+import { scrubSlowly } from './scrub.ts';
 
 const retryMs = 250;
 const noKeys: KeyStatePage = { ids: [], states: [], next: undefined };
@@ -383,18 +384,15 @@ export class LogThread {
     } else if (this.#settled) this.#enter('ready', undefined);
   }
 
-  /** Reads the sealed segments once after each start, slowly. */
+  /** Reads the sealed segments once after each start. */
   async #scrub(writer: LogWriter): Promise<void> {
-    const { files } = this.#parts;
-    for (const step of scrubLog(files, this.#layout())) {
-      if (this.#closing || this.#writer !== writer) return;
-      if (step.damage !== undefined) {
-        await this.#latch('segment_damaged', step.damage);
-        return;
-      }
-      this.#statistics[statistic.scrubbedChunks] = step.chunks;
-      await sleep(this.#data.options.scrubPauseMs);
-    }
+    const damage = await scrubSlowly({
+      ...{ files: this.#parts.files, layout: this.#layout(), statistics: this.#statistics },
+      pauseMs: this.#data.options.scrubPauseMs,
+      goesOn: () => !this.#closing && this.#writer === writer,
+      failed: (cause) => this.#port.postMessage({ kind: 'failed', what: 'scrub', cause }),
+    });
+    if (damage !== undefined) await this.#latch('segment_damaged', damage);
   }
 
   async #contradicted(detail: string): Promise<void> {
@@ -419,9 +417,19 @@ export class LogThread {
   }
 
   /** The next epoch's first record says how the last one ended, as far as it could be read. */
-  async #accept({ reason, approvers, sideLog }: Acceptance): Promise<void> {
+  async #accept(acceptance: Acceptance): Promise<void> {
     const failure = this.#failure;
     if (this.#state !== 'integrity_failed' || failure === undefined) return;
+    try {
+      await this.#beginNext(failure, acceptance);
+    } catch (error) {
+      // The failure stands as before, to be accepted again.
+      this.#failure = failure;
+      this.#enter('integrity_failed', `${failure.reason}: the next epoch cannot begin (${errnoOf(error)})`);
+    }
+  }
+
+  async #beginNext(failure: IntegrityFailure, { reason, approvers, sideLog }: Acceptance): Promise<void> {
     const { files } = this.#parts;
     const identity = await this.#questions.identity(this.#origin());
     if (identity === undefined) return;
@@ -441,7 +449,7 @@ export class LogThread {
     this.#enter('recovering', undefined);
     const keys = await this.#keysOfNewLog();
     if (keys === undefined) return;
-    const begun = this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
+    await this.#begin(Math.max(...epochs) + 1, counter, keys, (writer) => {
       writer.note('integrity', {
         old_origin: oldOrigin,
         old_size: failure.size,
@@ -454,11 +462,6 @@ export class LogThread {
         ...{ approvers: approvers.join(' '), ...sideLog },
       });
       this.#boot(writer, undefined);
-    });
-    await begun.catch((error: unknown) => {
-      // The failure stands as before, to be accepted again.
-      this.#failure = failure;
-      this.#enter('integrity_failed', `${failure.reason}: the next epoch cannot begin (${errnoOf(error)})`);
     });
   }
 
@@ -493,8 +496,4 @@ export class LogThread {
 }
 
 /** Keeps no thread alive: the port does that. */
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
-}
+const sleep = (ms: number): Promise<void> => delay(ms, undefined, { ref: false });

@@ -92,9 +92,12 @@ export class LogWriter {
         ...{ files, layout, origin: parts.origin, seal: parts.seal, failures: this.#failures },
         ...{ snapshotKey: parts.secrets.snapshot, retainRecords: options.retainRecords },
         covered: () => this.#checkpoint.size,
-        closed: () => this.#closed,
+        halted: () => this.#closed || this.#trouble === 'sync_failed',
         sealed: () => this.#add(statistic.sealedSegments),
-        note: (type, data) => this.note(type, data),
+        note: (type, data) => {
+          this.note(type, data);
+          return this.#appender.size;
+        },
         keepFrom: (minimumIndex) => this.#keepFrom(minimumIndex),
       },
       start.minimumIndex,

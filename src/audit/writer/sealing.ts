@@ -7,6 +7,9 @@ import type { DiskFailures } from './disk-failures.ts';
 import type { FullSegment } from './log-state.ts';
 import type { Seal } from './sealer.ts';
 
+/** Without a checkpoint that brings another attempt: a log may stand still. */
+const retryMs = 1_000;
+
 export interface SealingParts {
   readonly files: Files;
   readonly layout: Layout;
@@ -19,10 +22,11 @@ export interface SealingParts {
   readonly failures: DiskFailures;
   /** Records under the newest published checkpoint. */
   covered(): number;
-  closed(): boolean;
+  /** Nothing may begin now: the log is closed, or its write-ahead files are written anew. */
+  halted(): boolean;
   sealed(): void;
-  /** Appends a record of the log about itself. */
-  note(type: string, data: NonNullable<AuditEvent['data']>): void;
+  /** Appends a record of the log about itself; the records up to it. */
+  note(type: string, data: NonNullable<AuditEvent['data']>): number;
   /** Makes it durable in HEAD that entries are kept from this index on. */
   keepFrom(minimumIndex: number): Promise<void>;
 }
@@ -33,9 +37,12 @@ export class Sealing {
   readonly #toSeal: FullSegment[] = [];
   /** The first index whose entries are kept, as a record says. */
   #minimumIndex: number;
+  /** Records up to the one that says so. */
+  #recordedSize = 0;
   /** The same, durable in HEAD: before that nothing is removed. */
   #durableMinimumIndex: number;
   #underWay: Promise<void> | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: SealingParts, minimumIndex: number) {
     this.#parts = parts;
@@ -47,17 +54,25 @@ export class Sealing {
     this.#toSeal.push(...segments);
   }
 
-  /** Seals what may be sealed. Never rejects: what fails is tried again after the next checkpoint. */
+  /** Seals what may be sealed. Never rejects: what fails is tried again after a second, or after the next checkpoint. */
   run(): void {
     this.#underWay ??= this.#seal()
       .then(() => this.#retain())
       .then(
         () => this.#parts.failures.ended('retain'),
-        (error: unknown) => this.#parts.failures.began('retain', error),
+        (error: unknown) => this.#failed('retain', error),
       )
       .finally(() => {
         this.#underWay = undefined;
       });
+  }
+
+  #failed(what: 'seal' | 'retain', error: unknown): void {
+    this.#parts.failures.began(what, error);
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined;
+      if (!this.#parts.halted()) this.run();
+    }, retryMs).unref();
   }
 
   /** Resolves when nothing is under way. */
@@ -69,14 +84,14 @@ export class Sealing {
     const { layout, seal, snapshotKey, origin, failures } = this.#parts;
     for (;;) {
       const next = this.#toSeal[0];
-      if (this.#parts.closed() || next === undefined || next.snapshot.size > this.#parts.covered()) return;
+      if (this.#parts.halted() || next === undefined || next.snapshot.size > this.#parts.covered()) return;
       try {
         const snapshot = sealSnapshot(origin, next.snapshot, snapshotKey);
         await seal(layout, next, snapshot, this.#toSeal.length - 1);
         failures.ended('seal');
       } catch (error) {
-        // The write-ahead file stays, and says the same; the next checkpoint brings another attempt.
-        failures.began('seal', error);
+        // The write-ahead file stays, and says the same.
+        this.#failed('seal', error);
         return;
       }
       this.#toSeal.shift();
@@ -91,9 +106,11 @@ export class Sealing {
     const wanted = Math.min(this.#sealedSize(), this.#parts.covered() - retainRecords);
     const minimum = Math.floor(wanted / segmentLeaves) * segmentLeaves;
     if (minimum > this.#minimumIndex) {
-      this.#parts.note('retention', { minimum_index: minimum });
+      this.#recordedSize = this.#parts.note('retention', { minimum_index: minimum });
       this.#minimumIndex = minimum;
     }
+    // A verifier finds entries missing only where the checkpoint that it sees covers the record of that.
+    if (this.#parts.covered() < this.#recordedSize) return;
     if (this.#minimumIndex > this.#durableMinimumIndex) {
       await this.#parts.keepFrom(this.#minimumIndex);
       this.#durableMinimumIndex = this.#minimumIndex;

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { Authenticator, RequestFacts } from '../auth.ts';
+import type { Authenticator, Credentials, RequestFacts } from '../auth.ts';
 import type { RequestCondition } from './caveats.ts';
 import { type Accounts, conditionsOf } from './conditions.ts';
 import { readDualControlId } from './dual-control.ts';
@@ -103,17 +103,19 @@ class MacaroonAuthenticator implements Authenticator {
     this.#refused = new BoundedCache(options.maxRefused ?? 8_192);
   }
 
-  authenticate(token: string, request: RequestFacts): Result<Caller> {
+  authenticate(credentials: Credentials, request: RequestFacts): Result<Caller> {
+    const { token } = credentials;
+    if (token === undefined) return refuse('Unauthenticated');
     if (token.length > maxTokenCharacters) return invalid;
     const name = hash('sha256', token, 'base64');
     let entry = this.#verified.get(name) ?? this.#conditioned.get(name);
     if (entry === undefined) {
-      const found = this.#verify(token, name, request);
+      const found = this.#verify(token, name, credentials, request);
       if ('ok' in found) return found;
       entry = found;
     }
     if (entry.generation !== this.#generation && !this.#stillHolds(entry)) return this.#refuse(name, revoked);
-    return this.#judge(entry, request);
+    return this.#judge(entry, credentials, request);
   }
 
   get #generation(): number {
@@ -121,14 +123,14 @@ class MacaroonAuthenticator implements Authenticator {
     return this.#rootKeys.generation + this.#revocations.generation;
   }
 
-  #judge(entry: Verified, request: RequestFacts): Result<Caller> {
+  #judge(entry: Verified, credentials: Credentials, request: RequestFacts): Result<Caller> {
     const { timeSkewToleranceMs, audience } = this.#options;
     // Written so that a time that is not a number refuses.
     if (!(request.utcMs < entry.expiresAtMs + timeSkewToleranceMs)) return expired;
     if (!(request.utcMs >= entry.notBeforeMs - timeSkewToleranceMs)) return notYetValid;
     if (entry.demands === undefined) return entry.answer;
     for (const judge of entry.demands.request) {
-      const refused = judge(request, audience);
+      const refused = judge(request, audience, credentials);
       if (refused !== undefined) return refused;
     }
     for (const limit of entry.demands.rates) {
@@ -154,7 +156,12 @@ class MacaroonAuthenticator implements Authenticator {
     return refused;
   }
 
-  #verify(token: string, name: string, request: RequestFacts): Verified | Refused {
+  #verify(
+    token: string,
+    name: string,
+    { discharges }: Credentials,
+    request: RequestFacts,
+  ): Verified | Refused {
     if (this.#refusedAt !== this.#rootKeys.generation) {
       // One of them may have been made under a key that is here only now.
       this.#refused.clear();
@@ -166,7 +173,7 @@ class MacaroonAuthenticator implements Authenticator {
     if (request.mayVerify?.() === false) return tooMany;
     const signed = verifySignature(this.#rootKeys, token);
     if (signed === undefined) return this.#refuse(name, invalid);
-    if (signed.pending.length > 0) return this.#withDischarges(signed, request.discharges);
+    if (signed.pending.length > 0) return this.#withDischarges(signed, discharges);
     const grant = grantOf([signed.presented]);
     if (grant === undefined) return this.#refuse(name, invalid);
     const entry = this.#entry(signed, grant, []);

@@ -3,7 +3,7 @@ import { ownMember } from '../../core/own-member.ts';
 import type { Peer } from '../../core/peer.ts';
 import { type Refused, refuse } from '../../core/result.ts';
 import { type CallFacts, type Scope, scopes } from '../../core/scope.ts';
-import type { RequestFacts } from '../auth.ts';
+import type { Credentials, RequestFacts } from '../auth.ts';
 import { count, formatUtc, isWithin, list, networks, parseUtc, perSecond } from './values.ts';
 
 /** One caveat's restriction, by the facts that it is judged against. */
@@ -28,7 +28,11 @@ export type Restriction =
 export type LimitKind = 'rate' | 'cost_us' | 'max_uses';
 
 /** `audience`: the name of this service, if it has one. */
-export type RequestCondition = (facts: RequestFacts, audience: string | undefined) => Refused | undefined;
+export type RequestCondition = (
+  facts: RequestFacts,
+  audience: string | undefined,
+  credentials: Credentials,
+) => Refused | undefined;
 export type CallCondition = (facts: CallFacts, tenant: string) => Refused | undefined;
 
 const notHere = refuse(
@@ -166,18 +170,22 @@ function algorithmNames(value: string) {
 
 function ofRequest<Value>(
   parse: (value: string) => Value | undefined,
-  holds: (wanted: Value) => (facts: RequestFacts, audience: string | undefined) => boolean,
+  holds: (
+    wanted: Value,
+  ) => (facts: RequestFacts, audience: string | undefined, credentials: Credentials) => boolean,
 ): (value: string) => Restriction | undefined {
   return (value) => {
     const wanted = parse(value);
     if (wanted === undefined) return undefined;
     const held = holds(wanted);
-    return { on: 'request', judge: (facts, audience) => (held(facts, audience) ? undefined : notHere) };
+    return { on: 'request', judge: (...facts) => (held(...facts) ? undefined : notHere) };
   };
 }
 
-function ofPeer(holds: (peer: Peer) => boolean): (facts: RequestFacts) => boolean {
-  return ({ peer }) => peer !== undefined && holds(peer());
+function ofPeer(
+  holds: (peer: Peer) => boolean,
+): (facts: RequestFacts, audience: string | undefined, credentials: Credentials) => boolean {
+  return (_facts, _audience, credentials) => holds(credentials.peer());
 }
 
 function ofCall<Value>(

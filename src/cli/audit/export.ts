@@ -1,9 +1,12 @@
 import { Command } from 'commander';
 import { exportLog } from '../../audit/disk/static-log.ts';
+import { retainedFrom } from '../../audit/reading/retention.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { type EventExport, exportEvents } from './export-events.ts';
-import { claimed, logHelp, notVerified, openLog } from './open-log.ts';
+import { archivedFlag, archivedHelp, claimed, countOf, logHelp, notVerified, openLog } from './open-log.ts';
+
+type Options = Partial<EventExport> & { readonly allowArchived?: string };
 
 export function exportCommand(): Command {
   return new Command('export')
@@ -15,6 +18,7 @@ export function exportCommand(): Command {
       '[directory]',
       'where the files go; one with an older export of the same log is brought up to date',
     )
+    .option(archivedFlag, archivedHelp)
     .option('--format <format>', 'one line a record on standard output instead: jsonl, cef or ocsf')
     .option('-f, --follow', 'with --format: go on with what comes, until interrupted')
     .option('--cursor <file>', 'with --format: begin behind what this file says, and write it anew')
@@ -34,19 +38,28 @@ Examples:
   npm run -s intaglio -- audit export data/audit /srv/export
   npm run -s intaglio -- audit export data/audit --format ocsf --follow --cursor /var/lib/intaglio-export/cursor | your-shipper`,
     )
-    .action((log: string, directory: string | undefined, options: Partial<EventExport>) => {
-      const { format, ...others } = options;
-      if (format !== undefined && directory === undefined) return exportEvents(log, { format, ...others });
-      if (format !== undefined || directory === undefined) fail('give a directory, or --format');
+    .action((log: string, directory: string | undefined, options: Options) => {
+      const { format, allowArchived, ...others } = options;
+      if (format !== undefined && directory === undefined && allowArchived === undefined) {
+        return exportEvents(log, { format, ...others });
+      }
+      if (format !== undefined || directory === undefined) {
+        fail('give a directory, with --allow-archived or without, or --format');
+      }
       if (Object.keys(others).length > 0) fail('--follow, --cursor and --metrics-file go with --format');
-      exportFiles(log, directory);
+      exportFiles(log, directory, countOf(allowArchived ?? '0', '--allow-archived'));
     });
 }
 
-function exportFiles(log: string, directory: string): void {
+function exportFiles(log: string, directory: string, archivedBefore: number): void {
   const { tiles, note, minimumIndex } = openLog(log);
   if (note === undefined) fail(`${log} has no checkpoint yet`);
   const checkpoint = claimed(note);
+  const expected = Math.max(retainedFrom(tiles, checkpoint.size, minimumIndex), archivedBefore);
+  if (minimumIndex > expected) {
+    const range = `the entries from ${expected} to ${minimumIndex - 1}`;
+    failWith(notVerified, `${log} lacks ${range}, and no record says that they are no longer kept`);
+  }
   const progress = new Progress('exporting', 'records');
   for (const { done, missing } of exportLog(tiles, checkpoint, note, minimumIndex, directory)) {
     if (missing !== undefined) failWith(notVerified, `${log} has no ${missing}, or not all of it`);

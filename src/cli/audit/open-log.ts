@@ -91,6 +91,10 @@ export function trusted(
   return opened.ok ? opened.value : failWith(notVerified, `${what}: ${opened.failure.hint}`);
 }
 
+export const archivedFlag = '--allow-archived <index>';
+export const archivedHelp =
+  'entries before this index were moved elsewhere: they may be missing though no record of the log says so';
+
 /** A whole number given on the command line. */
 export function countOf(text: string, option: string): number {
   const count = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;

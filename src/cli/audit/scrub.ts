@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { systemFiles } from '../../audit/disk/files.ts';
 import { openLogReader } from '../../audit/reading/log-reader.ts';
+import { retainedFrom } from '../../audit/reading/retention.ts';
 import { scrubLog } from '../../audit/writer/scrub.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
-import { isLive, notVerified } from './open-log.ts';
+import { archivedFlag, archivedHelp, countOf, isLive, notVerified } from './open-log.ts';
 
 export function scrubCommand(): Command {
   return new Command('scrub')
@@ -15,6 +16,7 @@ export function scrubCommand(): Command {
       '<directory>',
       'the audit directory of a service (<data directory>/audit), or one epoch in it (audit/e1)',
     )
+    .option(archivedFlag, archivedHelp)
     .addHelpText(
       'after',
       `
@@ -25,12 +27,19 @@ Exit status: 0 nothing is damaged; 1 the command could not be carried out; 2 dam
 Example:
   npm run -s intaglio -- audit scrub data/audit`,
     )
-    .action((directory: string) => {
+    .action((directory: string, { allowArchived = '0' }: { allowArchived?: string }) => {
+      const archivedBefore = countOf(allowArchived, '--allow-archived');
       if (!isLive(directory))
         fail(`${directory} is not an audit directory; check an export with audit verify`);
       const progress = new Progress('reading', 'chunks of 256 records');
       let read = 0;
-      for (const { chunks, of, damage } of scrubLog(systemFiles, openLogReader(directory).layout)) {
+      const reader = openLogReader(directory);
+      const { minimumIndex } = reader;
+      const kept = Math.max(
+        retainedFrom(reader, reader.checkpoint()?.size ?? 0, minimumIndex),
+        archivedBefore,
+      );
+      for (const { chunks, of, damage } of scrubLog(systemFiles, reader.layout, () => kept)) {
         if (damage !== undefined) failWith(notVerified, damage);
         progress.at(chunks, of);
         read = chunks;

@@ -7,7 +7,17 @@ import { type Verified, verifyLog } from '../../audit/reading/verify.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { demandBothTypes, readVkeys } from '../vkeys.ts';
-import { keysHelp, logHelp, notVerified, openLog, readInput, trusted } from './open-log.ts';
+import {
+  archivedFlag,
+  archivedHelp,
+  countOf,
+  keysHelp,
+  logHelp,
+  notVerified,
+  openLog,
+  readInput,
+  trusted,
+} from './open-log.ts';
 
 interface Options {
   keys: string;
@@ -16,6 +26,7 @@ interface Options {
   proof?: string;
   entry?: string;
   allowSingle?: boolean;
+  allowArchived?: string;
   json?: boolean;
 }
 
@@ -39,13 +50,15 @@ export function verifyCommand(): Command {
       '--allow-single',
       'let --keys have keys of one type only: the other signature is not checked then',
     )
+    .option(archivedFlag, archivedHelp)
     .option('--json', 'the result as a JSON object on standard output')
     .addHelpText(
       'after',
       `
 What is checked of a log: the signatures of both types (Ed25519 and ML-DSA-44; with --allow-single of the one that --keys has), every record and its hash, every hash of every
 tile, the root, and that each key's records are numbered without a hole. Keys come from --keys, and never from the log but
-where a checkpoint that keys of --keys signed has a record that replaces one of them; that is followed from key to key.
+where a checkpoint that keys of --keys signed has a record that replaces one of them; that is followed from key to key. The oldest entries may be missing where a record of the log says that they are no longer kept;
+else their range is named, and the log does not verify without --allow-archived.
 
 Exit status: 0 everything fits; 1 the command could not be carried out; 2 the log or the proof does not fit.
 
@@ -65,8 +78,9 @@ Examples:
 
 function verify(
   directory: string,
-  { keys: keysFile, saveKeys, older = [], allowSingle, json }: Options,
+  { keys: keysFile, saveKeys, older = [], allowSingle, allowArchived = '0', json }: Options,
 ): void {
+  const archivedBefore = countOf(allowArchived, '--allow-archived');
   const trustedKeys = readVkeys(keysFile);
   demandBothTypes(trustedKeys, keysFile, allowSingle === true);
   const opened = openLog(directory);
@@ -83,7 +97,7 @@ function verify(
   const olderOnes = [...older.map((file) => trusted(readInput(file), keys, file)), ...ofTransitions];
   const progress = new Progress('verifying', 'records');
   const run = verifyLog(log.tiles, checkpoint, {
-    minimumIndex: log.minimumIndex,
+    ...{ minimumIndex: log.minimumIndex, archivedBefore },
     older: olderOnes,
     laterEpoch: /\/e[0-9]+$/.test(checkpoint.origin),
   });
@@ -132,6 +146,11 @@ function timeOf(ts: number | undefined): string {
   return ts === undefined ? '-' : new Date(ts / 1000).toISOString();
 }
 
+function notHere({ firstHere, keptFrom }: Pick<Verified, 'firstHere' | 'keptFrom'>): string {
+  const says = keptFrom === 0 ? 'no record says' : `a record says that those before ${keptFrom} are`;
+  return `not here    entries 0 to ${firstHere - 1}; ${says}${keptFrom === 0 ? ' that they are' : ''} no longer kept`;
+}
+
 function summary({ verified, origin, size, root, signatures, records, keys, ...rest }: Facts): string {
   const lines = [
     `origin      ${origin}`,
@@ -139,6 +158,7 @@ function summary({ verified, origin, size, root, signatures, records, keys, ...r
     `root        ${root}`,
     `signed by   ${signatures.join(', ')}`,
     `records     ${records} of ${keys} keys, ${timeOf(rest.firstTs)} to ${timeOf(rest.lastTs)}, read in ${rest.seconds} s`,
+    ...(rest.firstHere > 0 ? [notHere(rest)] : []),
     ...rest.transitions.map(({ index, from, to }) => `new key     ${to} for ${from}, by record ${index}`),
     ...rest.findings.map(({ index, what }) => `NOT RIGHT   at ${index}: ${what}`),
     verified ? 'verified: the log is what its checkpoint says' : 'NOT VERIFIED',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expandMessage, type MacKey, type MacKeyRef, macBytes } from '../../core/mac-key.ts';
 import type {
@@ -173,10 +174,22 @@ function fillLentPage(binding: Binding, fill: (page: Uint8Array) => void): numbe
 }
 
 /** Versions as they are, and of the CPU's features what was found: `avx2` or `portable` for ML-DSA. */
+/** The first digits of the SHA-256 of what the set-up built: two machines can be seen to run the same. */
+function buildOf(): string | undefined {
+  try {
+    const stamp = readFileSync(new URL('../../../native/build/stamp.json', import.meta.url), 'utf8');
+    return /"library": "([0-9a-f]{12})/.exec(stamp)?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
 function librariesOf(binding: Binding): EngineDescription['libraries'] {
   const { mldsaAvx2, ...versions } = binding.describe();
   const libraries: Record<string, string> = { mldsa: mldsaAvx2 === true ? 'avx2' : 'portable' };
   for (const [name, version] of Object.entries(versions)) libraries[name] = String(version);
+  const build = buildOf();
+  if (build !== undefined) libraries.build = build;
   return libraries;
 }
 

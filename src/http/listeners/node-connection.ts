@@ -45,7 +45,7 @@ export class NodeConnection {
     this.#enter(message);
   }
 
-  /** What came could not be parsed, and nothing that comes will be. */
+  /** The bytes could not be parsed, and none that come will be. */
   enterBroken(failure: ListenerFailure): void {
     // The rest of a body that is being read.
     if (this.#underWay?.breakOff()) return;
@@ -71,7 +71,7 @@ export class NodeConnection {
   #begin(next: Message | ListenerFailure): void {
     if (typeof next === 'string') {
       this.#ending = true;
-      this.#answerBroken(this.#parts.handlers.refused(next, noHeaders));
+      this.#answerBroken(this.#parts.handlers.refused(next, noHeaders, ''));
       return;
     }
     this.#underWay = new NodeExchange(this.#parts, next, (close) => {
@@ -181,7 +181,7 @@ class NodeExchange implements Exchange {
 
   #refuse(failure: ListenerFailure): void {
     if (this.#answered || this.cancellation.cancelled) return;
-    this.respond(this.#parts.handlers.refused(failure, this.headers));
+    this.respond(this.#parts.handlers.refused(failure, this.headers, this.path));
   }
 
   respond(response: Response): void {

@@ -5,7 +5,7 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import { type ListenOptions, Server as NetServer, type Socket } from 'node:net';
+import { type ListenOptions, Server as NetServer, type ServerOpts, type Socket } from 'node:net';
 import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
 import { StartError } from '../../core/start-error.ts';
 import { addressBytes, addressText } from '../addresses.ts';
@@ -23,10 +23,12 @@ export interface NodeOptions {
   readonly bodyTimeoutMs: number;
   readonly connections: ConnectionCount;
   /** Another server that speaks HTTP/1.1 over sockets, such as that of node:https. */
-  readonly createServer?: (options: ServerOptions) => Server;
-  /** Who is at the other end of a socket; asked once for each. */
+  readonly createServer?: (options: NodeServerOptions) => Server;
+  /** The other end of a socket; asked once for each. */
   readonly peerOf?: (socket: Socket) => Peer;
 }
+
+export type NodeServerOptions = ServerOptions & Pick<ServerOpts, 'allowHalfOpen'>;
 
 /** Until the headers of a request are whole. */
 const headersTimeoutMs = 5_000;
@@ -45,7 +47,9 @@ export class NodeListener implements Listener {
   constructor(options: NodeOptions) {
     this.kind = options.kind;
     this.#options = options;
-    this.#server = (options.createServer ?? createServer)({
+    const settings: NodeServerOptions = {
+      // A client that has said all that it will say is answered; node:https would end its connection.
+      allowHalfOpen: true,
       maxHeaderSize: parsedHeaderBytes,
       headersTimeout: headersTimeoutMs,
       // Bodies have a limit of their own.
@@ -55,11 +59,12 @@ export class NodeListener implements Listener {
       insecureHTTPParser: false,
       // Refused with the error envelope.
       requireHostHeader: false,
-    });
+    };
+    this.#server = (options.createServer ?? createServer)(settings);
     this.#server.timeout = idleTimeoutMs;
     // All of them are counted; node:http would leave out those beyond 2,000 in silence.
     this.#server.maxHeadersCount = 0;
-    // A client that has said all that it will say is answered.
+    // The same for the parser.
     (this.#server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
   }
 
@@ -136,7 +141,7 @@ function tcpPeer(kind: ListenerKind, { remoteAddress, remotePort }: Socket): Pee
   return peerAt(kind, addressText(addressBytes(remoteAddress)), remotePort);
 }
 
-/** Why the parser has given up, or undefined where there is nobody to tell. */
+/** The reason of the parser to give up; undefined where there is nobody to tell. */
 function failureOf(code: string | undefined): ListenerFailure | undefined {
   if (code === 'HPE_HEADER_OVERFLOW') return 'HeadersTooLarge';
   if (code === undefined || !code.startsWith('HPE_') || code === 'HPE_INVALID_EOF_STATE') return undefined;

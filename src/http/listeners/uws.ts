@@ -116,7 +116,7 @@ function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
   });
 
   if (refusal !== undefined || (contentLength ?? 0) > options.maxBodyBytes) {
-    const response = handlers.refused(refusal ?? 'TooLarge', headers);
+    const response = handlers.refused(refusal ?? 'TooLarge', headers, path);
     // The body's end is certain, so it can be read past; closing at once would reset the connection, and the client would lose
     // the answer.
     if (refusal === undefined) exchange.respond(response);
@@ -136,7 +136,7 @@ function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
   readBody(res, contentLength, options.bodyTimeoutMs, (body) => {
     // A client that has gone is not slow.
     if (cancellation.cancelled) return;
-    if (body === undefined) exchange.respond(handlers.refused('SlowBody', headers));
+    if (body === undefined) exchange.respond(handlers.refused('SlowBody', headers, path));
     else handOn(exchange, body, handlers);
   });
 }

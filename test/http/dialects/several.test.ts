@@ -12,6 +12,7 @@ import { HttpServer, type ServerParts } from '../../../src/http/server.ts';
 import { createHealth } from '../../../src/observe/health.ts';
 import type { KeyOperation } from '../../../src/operations/operation.ts';
 import type { CallRequest } from '../../../src/request-path.ts';
+import { bearing } from '../../support/credentials.ts';
 import { openOperations } from '../../support/operations.ts';
 
 const echo: KeyOperation<string, string> = {
@@ -27,7 +28,7 @@ const other: Dialect = {
   find: (method, path) =>
     method === 'post' && path === '/other/echo' ? ok({ endpoint, named: 'the name' }) : refuse('NotFound'),
   presentFailure: ({ code }, { hint }) => ({ status: 499, body: { failed: code, hint } }),
-  credentials: ({ query }) => query,
+  credentials: ({ query }) => bearing(query),
 };
 const endpoint = {
   operation: echo,
@@ -46,8 +47,8 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
   const bugs: unknown[] = [];
   const server = new HttpServer({
     dialects: [intaglioDialect(openOperations(t).operations, { batchMaxItems: 1 }), other],
-    requestPath: (async ({ operation, parse, body, token }: CallRequest<string, string>) => {
-      tokens.push(token);
+    requestPath: (async ({ operation, parse, body, credentials }: CallRequest<string, string>) => {
+      tokens.push(credentials.token);
       const request = parse(body);
       if (refusal !== undefined) return refusal;
       return request.ok
@@ -81,10 +82,12 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
 }
 
 test('a second dialect answers for its paths in its own words, and takes its own credentials', async (t) => {
-  const { post, tokens } = serving(t);
+  const { post, tokens, server } = serving(t);
   assert.deepEqual(await post('/other/echo', 'hello'), { status: 207, body: { text: 'the name: hello' } });
   assert.deepEqual(tokens, ['the query']);
   assert.deepEqual(await post('/other/none'), { status: 499, body: { failed: 'NotFound' } });
+  const tooLarge = server.refused('TooLarge', {} as Exchange['headers'], '/other/echo');
+  assert.deepEqual(JSON.parse(String(tooLarge.body)), { failed: 'TooLarge' });
   const several = await post('/other/echo', '', { severalAuthorizations: true });
   assert.deepEqual(several.body.failed, 'BadRequest');
   await post('/v1/kms/sign', '{}');
@@ -95,8 +98,8 @@ test('the first dialect answers for what is nobody’s', async (t) => {
   const { post, server } = serving(t);
   for (const path of ['/nobodys', '/v1/kms/none'])
     assert.equal((await post(path)).body.error.code, 'NotFound');
-  const refused = server.refused('TooLarge', {} as Exchange['headers']);
-  assert.equal(JSON.parse(String(refused.body)).error.code, 'TooLarge');
+  const refused = server.refused('malformed', {} as Exchange['headers'], '');
+  assert.equal(JSON.parse(String(refused.body)).error.code, 'BadRequest');
 });
 
 test('a refusal shows the hint of its route', async (t) => {

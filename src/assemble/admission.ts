@@ -1,0 +1,30 @@
+import { Admission } from '../admission/admission.ts';
+import type { RateWindow } from '../admission/rate-limits.ts';
+import type { Config } from '../config/load.ts';
+import type { Scope } from '../core/scope.ts';
+
+/** Rates, usage limits and deadlines as the configuration wants them. */
+export function createAdmission(config: Config): Admission {
+  const rates: Partial<Record<Scope, RateWindow[]>> = {};
+  const add = (scope: Scope, count: number, windowMs: number) => {
+    const windows = rates[scope] ?? [];
+    rates[scope] = windows;
+    windows.push({ count, windowMs });
+  };
+  if (config.signRateLimit > 0) add('kms:sign', config.signRateLimit, 1_000);
+  if (config.destroyRateLimit > 0) add('kms:destroy', config.destroyRateLimit, 1_000);
+  for (const { scope, count, windowMs } of config.rateLimits) add(scope, count, windowMs);
+  return new Admission({
+    rates,
+    sharedRates: [{ scopes: ['kms:create', 'kms:rotate'], windows: makingWindows(config) }],
+    keyUses: config.keyUsesPerDay === 0 ? [] : [{ count: config.keyUsesPerDay, windowMs: 86_400_000 }],
+    defaultDeadlineMs: config.defaultDeadlineMs,
+    batchDeadlineMs: config.signDeadlineMs,
+    maxDeadlineMs: config.signDeadlineMs,
+  });
+}
+
+/** A bucket for ten seconds: whoever sets up a fleet makes many keys at once, and then few. */
+function makingWindows({ createRateLimit }: Config): RateWindow[] {
+  return createRateLimit === 0 ? [] : [{ count: 10 * createRateLimit, windowMs: 10_000 }];
+}

@@ -1,0 +1,52 @@
+import { existsSync, mkdirSync } from 'node:fs';
+import { macaroonSalt } from '../auth/macaroon/key.ts';
+import { macaroonKeyPath, openCapabilities } from '../auth/macaroon/root-key.ts';
+import type { RootKeys } from '../auth/macaroon/root-keys.ts';
+import type { Config } from '../config/load.ts';
+import { errorCode } from '../core/private-file.ts';
+import { judgeSecretDirectory, type SecretRule } from '../core/secret-file.ts';
+import { StartError } from '../core/start-error.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Logger } from '../observe/log.ts';
+
+function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
+  return { groupAllowed: groupReadableSecrets };
+}
+
+/** Before anything is put there: made where it is missing, and refused where others may write into it. */
+export function openDataDir(config: Config): void {
+  if (config.amnesia) return;
+  if (existsSync(config.dataDir)) {
+    const problem = judgeSecretDirectory(config.dataDir, secretRuleOf(config));
+    if (problem !== undefined) throw new StartError(problem);
+    return;
+  }
+  try {
+    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new StartError(`the data directory ${config.dataDir} cannot be made (${errorCode(cause)})`, {
+      cause,
+    });
+  }
+}
+
+/** The keys that capabilities are made with, and the administrator's where only memory holds it. */
+export function openMacaroons(
+  config: Config,
+  log: Logger,
+  engine: Engine,
+): { readonly rootKeys: RootKeys; readonly administratorToken: string | undefined } {
+  const { dataDir, amnesia } = config;
+  const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
+  const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
+  if (!capabilities.ok) throw new StartError(capabilities.problem);
+  const { rootKeys, bootstrap, replacedLost } = capabilities;
+  if (replacedLost === true) {
+    log.warn(
+      { path: macaroonKeyPath(config.dataDir) },
+      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
+    );
+  }
+  // One that lies in its file is not kept here.
+  return { rootKeys, administratorToken: bootstrap?.path === undefined ? bootstrap?.token : undefined };
+}
