@@ -11,7 +11,9 @@ export function histogram(digits: 2 | 3 = 3): Histogram {
 }
 
 export function quantiles(values: Histogram): Quantiles {
-  const at = (percentile: number) => values.getValueAtPercentile(percentile) / 1000;
+  // The value of a percentile is the upper end of its step, which may lie above the greatest.
+  const at = (percentile: number) =>
+    Math.min(values.getValueAtPercentile(percentile), values.maxValue) / 1000;
   return {
     p50: at(50),
     p95: at(95),
