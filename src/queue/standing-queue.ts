@@ -6,12 +6,18 @@
 /** A burst may use what its deadline gives it for so long. RFC 8289 (section 4.3) has the same interval. */
 const intervalMs = 100;
 
-/** Whether what waits is too much, over time. Plain, because there is one for each tenant that has more than its part. */
+/**
+ * So long after the last refusal a burst is a new one. A refusal is held back for a second at most, and a pause of the machine
+ * is shorter: neither of them is the end of an overload.
+ */
+const overAfterMs = 1_000;
+
+/** Tells a queue that stands from a burst. There is one for each tenant that has more than its part. */
 export class Standing {
   #aboveSinceMs: number | undefined;
   #heldUntilMs = Number.NEGATIVE_INFINITY;
 
-  /** Somebody comes and finds too much waiting, or not. True: it is refused, because this has lasted. */
+  /** A call comes and finds too much waiting, or not. True: it is refused, because this has lasted. */
   refuses(above: boolean, nowMs: number): boolean {
     if (!above) {
       this.#aboveSinceMs = undefined;
@@ -19,12 +25,11 @@ export class Standing {
     }
     this.#aboveSinceMs ??= nowMs;
     if (nowMs >= this.#heldUntilMs && nowMs - this.#aboveSinceMs < intervalMs) return false;
-    // Where nobody was refused for an interval the overload is over, and the next burst is one again.
-    this.#heldUntilMs = nowMs + intervalMs;
+    this.#heldUntilMs = nowMs + overAfterMs;
     return true;
   }
 
-  /** Nothing is known of it that a new one would not know. */
+  /** True if it knows nothing that a new one would not know. */
   isOver(nowMs: number): boolean {
     return this.#aboveSinceMs === undefined && nowMs >= this.#heldUntilMs;
   }
@@ -43,9 +48,9 @@ export class StandingQueues {
     return this.#of.size;
   }
 
-  /** Whether somebody was refused within an interval. */
+  /** True if a call was refused lately. */
   stand(nowMs: number): boolean {
-    return nowMs - this.#refusedAtMs < intervalMs;
+    return nowMs - this.#refusedAtMs < overAfterMs;
   }
 
   /** As Standing; a tenant that never has too much waiting takes no memory. */

@@ -146,10 +146,11 @@ export class ThreadShare {
 /** Four floods that are alike have a quarter each, more or less. */
 const fullShare = 0.75;
 
-/** As long as a queue has to stand (queue/standing-queue.ts), and as long as nobody has to be refused before it is over. */
+/** The times of a queue that stands (queue/standing-queue.ts). */
 const standingMs = 100;
+const overAfterMs = 1_000;
 
-/** Whether turns have been long for a while. */
+/** Tells turns that are long for a while from a single one. */
 class LongTurns {
   #sinceMs: number | undefined;
   #untilMs = Number.NEGATIVE_INFINITY;
@@ -164,7 +165,7 @@ class LongTurns {
   }
 
   refused(nowMs: number): void {
-    this.#untilMs = nowMs + standingMs;
+    this.#untilMs = nowMs + overAfterMs;
   }
 }
 
