@@ -137,7 +137,7 @@ test('turns that are long for a while are cut short for whoever has its share, a
   const { read, share, turn, now } = thread();
   const refused = () => share.stands('flood', now());
   for (let n = 0; n < 7; n++) {
-    read('flood', 1_000);
+    read('flood', 1_100);
     assert.equal(refused(), false, 'a burst may be read whole');
     turn(5);
   }
