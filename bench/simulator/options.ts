@@ -24,7 +24,7 @@ function field<T>(kind: Kind<T>, standard: T, meaning: string): OptionField<T> {
   return { kind, standard, meaning };
 }
 
-export const scenarioNames = ['overload', 'victim', 'backlogged', 'turns'] as const;
+export const scenarioNames = ['overload', 'victim', 'backlogged', 'turns', 'mixed'] as const;
 
 /** Every option once. The defaults of queues, jobs and deadlines are those of the service. */
 export const optionFields = {
