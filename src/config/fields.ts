@@ -193,6 +193,12 @@ export const fields = {
     8_192,
     'Calls of all tenants that may wait; the next is answered 429 at once. At a few KiB each, 8,192 bound the memory of waiting calls to tens of MiB.',
   ),
+  queueTargetMs: field(
+    'KMS_QUEUE_TARGET_MS',
+    integer(1, 60_000),
+    5,
+    'Milliseconds that calls of a tenant may go on waiting for a worker once it has had more than that waiting for 100 ms, or as long as two jobs take, whichever is more; further ones are answered 429, late. Shorter bursts may use their deadline, and a tenant that keeps to its share is not held to it. 5 ms keep workers busy and are what CoDel (RFC 8289) takes; a value of KMS_SIGN_DEADLINE_MS or more lets queues stand.',
+  ),
   batchMaxItems: field(
     'KMS_BATCH_MAX_ITEMS',
     integer(1, 4_096),

@@ -57,6 +57,7 @@ test('without any setting the documented defaults hold', () => {
     rngReseedIntervalOps: 100_000,
     queuePerTenant: 512,
     queueTotal: 8_192,
+    queueTargetMs: 5,
     batchMaxItems: 256,
     signDeadlineMs: 2_000,
     defaultDeadlineMs: 250,
