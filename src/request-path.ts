@@ -100,7 +100,12 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
 
     const signWithinMs = signedWithinMs(deadlineMs.value);
     const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
-    const spent = parts.floodGuard.spent(caller.value.tenant, startedAtMs);
+    const { tenant } = caller.value;
+    const spent = parts.floodGuard.spent(tenant, startedAtMs);
+    // A key that is to be destroyed is a danger as long as it is there.
+    if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, false);
+    const refused = parts.floodGuard.refusal(tenant, startedAtMs);
+    if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
     return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
   };
 }
@@ -134,7 +139,8 @@ function goOn<Request, Answer>(
 ): Step<Answer> {
   const { operation } = call;
   const refused = admit(parts, operation, admitted);
-  if (refused !== undefined) return refused;
+  if (refused !== undefined)
+    return parts.floodGuard.answerTo(refused, admitted.signWithinMs, admitted.cancellation);
   const request = call.parse(call.body);
   if (!request.ok) {
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
@@ -285,7 +291,8 @@ async function useKeys<Request, Answer>(
     const work = works[n] as CryptoWork | Failure;
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
-  return plan.value.finish(outcomes);
+  const answer = plan.value.finish(outcomes);
+  return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
 }
 
 /** The plan, counted among the uses of its capability. */

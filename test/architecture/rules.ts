@@ -71,6 +71,7 @@ export const soleListers: Readonly<Record<string, string>> = {
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
+  koffi: ['src/http/listeners/peer-credentials.ts'],
   piscina: ['src/dispatch/pool.ts'],
   pkcs11js: ['workers/hsm.ts'],
 };
