@@ -210,7 +210,7 @@ class MacaroonAuthenticator implements Authenticator {
       readDualControlId(identifier) === undefined ? [] : [identifier],
     );
     const expiresAtMs = Math.min(read.expiresAtMs, grant.expiresAtMs);
-    const conditions = conditionsOf({ ...grant, expiresAtMs }, agreed, this.#accounts);
+    const conditions = conditionsOf({ ...grant, expiresAtMs }, read.expiresAtMs, agreed, this.#accounts);
     const rates = grant.limits.filter(({ kind }) => kind === 'rate');
     const end = Number.isFinite(expiresAtMs) ? { expiresAtMs } : undefined;
     const caller = { tenant, scopes, actor, ...end };
