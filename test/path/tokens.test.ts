@@ -162,6 +162,8 @@ suite('a first capability', () => {
     for (const answer of [await ask({}), await ask({ jwt: `${good}x` }), await ask({}, entered.token)])
       assertFailed(answer, 401, 'NoCapability');
     assertFailed(await ask({ other: 1 }), 400, 'BadRequest');
+    const { text } = await callForBytes(entered, entered.token, 'GET', '/v1/kms/audit/records');
+    assert.match(text, /"actor":"identity:payments"/);
     assert.equal(await entered.stop(), 0);
   });
 
