@@ -36,6 +36,7 @@ function problems(given: Given): readonly string[] {
 
 test('without any setting the documented defaults hold', () => {
   assert.deepEqual(config({}), {
+    profile: 'none',
     bind: { host: '127.0.0.1', port: 7441 },
     dataDir: './data',
     engine: 'auto',
@@ -72,6 +73,8 @@ test('without any setting the documented defaults hold', () => {
     auditRetention: { days: 0 },
     auditWitnessPolicy: 'none',
     auditWitnessFailure: 'open',
+    policyFile: 'none',
+    policyUrl: 'none',
     shutdownTimeoutMs: 5_000,
     maxConnections: 1_024,
     metricsNames: 'admin',
@@ -224,7 +227,7 @@ const refusals: readonly [string, Given, RegExp][] = [
   [
     'an unknown engine',
     { env: { KMS_ENGINE: 'Native' } },
-    /^KMS_ENGINE must be one of auto, native, openssl$/,
+    /^KMS_ENGINE must be one of auto, native, openssl; did you mean native\?$/,
   ],
   ['an address without a port', { env: { KMS_BIND: '127.0.0.1' } }, /^KMS_BIND must be host:port/],
   ['a port out of range', { env: { KMS_BIND: '127.0.0.1:65536' } }, /^KMS_BIND must be/],
