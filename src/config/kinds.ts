@@ -114,6 +114,13 @@ export const label: Kind<string> = {
   format: (value) => value,
 };
 
+/** The same, or nothing. */
+export const optionalLabel: Kind<string> = {
+  accepts: 'nothing, or a letter or digit and up to 62 more of A-Z a-z 0-9 . _ -',
+  parse: (given) => (given === '' ? '' : label.parse(given)),
+  format: (value) => value,
+};
+
 /** A key name of a signed note (C2SP signed-note): no white space, no plus. */
 export const origin: Kind<string> = {
   accepts: 'a URL without its scheme, at most 200 of A-Z a-z 0-9 . _ - / :',

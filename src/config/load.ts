@@ -1,4 +1,5 @@
 import { type Config, type DefaultFacts, type FieldName, fieldNames, fields } from './fields.ts';
+import { findListenContradictions } from './listen-rules.ts';
 import { profiles } from './profiles.ts';
 import { renamed } from './renamed.ts';
 import {
@@ -50,6 +51,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     dataDir: '',
     amnesia: false,
     backend: 'lmdb',
+    bind: { host: '', port: 0 },
   };
   const settle = (name: FieldName): unknown => {
     const given: Given | undefined = layers
@@ -69,6 +71,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   facts.dataDir = settle('dataDir') as string;
   facts.amnesia = settle('amnesia') as boolean;
   facts.backend = settle('backend') as DefaultFacts['backend'];
+  facts.bind = settle('bind') as DefaultFacts['bind'];
   for (const name of fieldNames) if (!(name in settled)) settle(name);
 
   const config = settled as Config;
@@ -128,6 +131,7 @@ function findContradictions(
     if (origins.rootKeyFile !== 'default')
       problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
   }
+  findListenContradictions(config, (name) => origins[name] !== 'default', problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

@@ -72,6 +72,7 @@ export const generous = {
   KMS_DESTROY_RATE_LIMIT: '0',
   KMS_REFUSALS_PER_ADDRESS: '1000000',
   KMS_DEFAULT_DEADLINE_MS: '5000',
+  KMS_QUEUE_TARGET_MS: '5000',
   KMS_SIGN_DEADLINE_MS: '5000',
 };
 
@@ -83,7 +84,11 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const [command = '', ...args] = options.openFiles === undefined ? node : limited;
   const child = spawn(command, args, {
     cwd: root,
-    env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
+    env: {
+      ...{ ...process.env, ...generous, KMS_DATA_DIR: dataDir },
+      ...(options.env?.KMS_LISTEN === undefined ? { KMS_BIND: '127.0.0.1:0' } : {}),
+      ...options.env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...options.user,
   });
