@@ -41,6 +41,8 @@ const drainRetryMs = 1000;
 export class HttpServer implements ListenerHandlers {
   readonly #parts: ServerParts;
   #draining = false;
+  /** The text of /openapi.json, once somebody has asked for it. */
+  #description: string | undefined;
   #underWay = 0;
   #idle: (() => void) | undefined;
 
@@ -201,6 +203,13 @@ export class HttpServer implements ListenerHandlers {
     return abusive ? { ...response, close: true } : response;
   }
 
+  #openapi(headers: Exchange['headers']): Response | undefined {
+    const { openapi } = this.#parts.dialects[0];
+    if (openapi === undefined) return undefined;
+    this.#description ??= JSON.stringify(openapi());
+    return respondPlain(200, jsonType, this.#description, headers);
+  }
+
   /** Health, metrics and version: no capability needed, and answered while draining. */
   #ownAnswer(exchange: Exchange): Response | Promise<Response> | undefined {
     const { method, path, headers } = exchange;
@@ -216,6 +225,8 @@ export class HttpServer implements ListenerHandlers {
       }
       case '/version':
         return respondPlain(200, jsonType, JSON.stringify(this.#parts.version), headers);
+      case '/openapi.json':
+        return this.#openapi(headers);
       case '/metrics':
         return this.#metrics(exchange);
       default:
