@@ -189,11 +189,11 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     const active = Math.max(this.#scheduler.activeWeight, this.#underWay.weight, weight);
     const targetUs = this.#targetUs(jobUs, nowMs);
     const othersUs = this.#scheduler.waitingCostUs + this.#underWay.costUs - ownUs;
-    // Its share of the target, or what others leave of it; and a turn in any case.
+    // Its share of the target, or what others leave of it; in any case a few turns, or its queue would be empty in some.
     const partUs = Math.max(
       (targetUs * weight) / active,
       targetUs - othersUs,
-      this.#options.limits.quantumUs * weight,
+      leastTurns * this.#options.limits.quantumUs * weight,
     );
     if (!this.#standing.refuses(tenant, ownUs > partUs, nowMs)) return undefined;
     // Its next call is let in when so much of its own has been done, in its turn.
@@ -368,6 +368,9 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     this.#pump();
   }
 }
+
+/** Of 300 us each. With two, tenants of weight 2 had 2.2 times as much as others in the simulator; with four, twice. */
+const leastTurns = 4;
 
 /** Tenants that are looked at in one draw: a few microseconds. */
 const newcomersAtOnce = 64;
