@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
+import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -10,21 +11,22 @@ import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
 import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { openDoor } from './http/door.ts';
-import { UwsListener } from './http/listeners/uws.ts';
-import { Listeners } from './http/listeners.ts';
+import { configuredListeners } from './http/listeners/open.ts';
 import type { Logger } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { openService } from './service.ts';
 
 /** The service as a process of its own. */
 export interface Server {
-  /** `http://host:port`. */
-  readonly url: string;
+  /** Of each listener in order, with the ports that were taken: `http://host:port`, `https://host:port`, `unix:/path`. */
+  readonly urls: readonly [string, ...string[]];
   readonly engine: EngineDescription;
   /** The administrator's capability where no file holds it, in amnesia mode. */
   readonly administratorToken: string | undefined;
   /** The file into which the first start wrote that capability. */
   readonly administratorFile: string;
+  /** Reads certificates again; undefined where there is nothing to reload. */
+  readonly reload: (() => void) | undefined;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
 }
@@ -47,13 +49,10 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
     const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
-    const { host, port } = config.bind;
-    const { maxPayloadBytes: maxBodyBytes } = config;
+    warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
-    const listeners = new Listeners([
-      new UwsListener({ host, port, maxBodyBytes, bodyTimeoutMs, connections }),
-    ]);
-    const [url = ''] = await listeners.listen(door.handlers);
+    const { listeners, reload } = configuredListeners(config, { log, health, metrics, connections });
+    const urls = (await listeners.listen(door.handlers)) as [string, ...string[]];
     const stop = async (): Promise<void> => {
       listeners.stopAccepting();
       const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
@@ -66,7 +65,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     };
     let stopped: Promise<void> | undefined;
     return {
-      ...{ url, engine, administratorToken },
+      ...{ urls, engine, administratorToken, reload },
       administratorFile: join(config.dataDir, 'bootstrap.token'),
       stop: () => {
         stopped ??= stop();
@@ -96,8 +95,19 @@ export function stopOnSignals(server: Server, log: Logger, begins: () => void): 
   return stop;
 }
 
-/** From the first to the last byte of a request's body. */
-const bodyTimeoutMs = 5_000;
+/** Reads certificates again on SIGHUP, which otherwise ends the process. */
+export function reloadOnSignal({ reload }: Server): void {
+  if (reload !== undefined) process.on('SIGHUP', reload);
+}
+
+/** Taken until the next minor version. */
+function warnOfBind({ bind, listen }: Config, log: Logger): void {
+  if (isLoopback(bind.host)) return;
+  log.warn(
+    { KMS_LISTEN: listenAddresses.format(listen) },
+    'KMS_BIND beyond loopback is plain HTTP for everybody who reaches it, and will be refused: set KMS_LISTEN as here instead',
+  );
+}
 
 /** Once everything else has its descriptors. */
 function connectionLimits(config: Config, log: Logger): ConnectionLimits {

@@ -19,5 +19,5 @@ const service = await start(config, log, {
   jobMaxCalls: callsPerMessage,
   queueOf: oneQueue ? () => 'everybody' : defaultTuning.queueOf,
 });
-log.info({ url: service.url, engine: service.engine.name }, 'listening');
+log.info({ url: service.urls[0], engine: service.engine.name }, 'listening');
 process.once('SIGTERM', () => void service.stop().then(() => process.exit(0)));

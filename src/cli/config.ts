@@ -51,6 +51,8 @@ function fileText(settings: Settings): string {
   for (const name of fieldNames) {
     // Amnesia mode has no root key file and refuses one, as a descriptor does.
     if (name === 'rootKeyFile' && (settings.config.amnesia || settings.config.rootKeyFd !== 0)) continue;
+    // Two forms of one setting.
+    if (name === (settings.origins.listen === 'default' ? 'listen' : 'bind')) continue;
     const value = settings.config[name];
     // A list of algorithms is a list in JSON too; other settings with a form of their own are their text.
     const plain = typeof value !== 'object' || name === 'allowedAlgs';

@@ -27,7 +27,7 @@ async function serve(flags: readonly string[]): Promise<void> {
     );
   }
   // Only here: the other commands need no service, and answer sooner without loading it.
-  const { start, stopOnSignals } = await import('../main.ts');
+  const { reloadOnSignal, start, stopOnSignals } = await import('../main.ts');
   let server: Server;
   try {
     server = await start(config, log);
@@ -36,9 +36,14 @@ async function serve(flags: readonly string[]): Promise<void> {
     throw cause;
   }
   process.stderr.write(firstSteps(server));
-  log.info({ url: server.url, engine: server.engine.name, pid: process.pid }, 'listening');
+  reloadOnSignal(server);
+  const [url, ...others] = server.urls;
+  log.info(
+    { url, ...(others.length > 0 ? { others } : {}), engine: server.engine.name, pid: process.pid },
+    'listening',
+  );
   const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-  notifyManager(['READY=1', `STATUS=serves ${server.url}`], untold);
+  notifyManager(['READY=1', `STATUS=serves ${server.urls.join(' ')}`], untold);
 
   const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
   whenNpmIsGone(() => stop('npm is gone'));

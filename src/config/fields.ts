@@ -8,10 +8,14 @@ import {
   type Kind,
   label,
   oneOf,
+  optionalLabel,
   origin,
   path,
+  type Retention,
+  retention,
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
+import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 
 /** The facts that a default may depend on: the machine, and settings that are settled before all others. */
 export interface DefaultFacts {
@@ -20,6 +24,7 @@ export interface DefaultFacts {
   readonly dataDir: string;
   readonly amnesia: boolean;
   readonly backend: 'lmdb' | 'memory';
+  readonly bind: Address;
 }
 
 export interface Field<T> {
@@ -60,7 +65,46 @@ export const fields = {
     'KMS_BIND',
     address,
     { host: '127.0.0.1', port: 7441 },
-    'Where plain HTTP is served, as host:port. Loopback by default, because nothing here is encrypted in transit; port 0 takes a free port, and the line `listening` says which.',
+    'Where plain HTTP is served, as host:port: the short form of KMS_LISTEN=http://host:port. Loopback by default, because nothing here is encrypted in transit; beyond loopback it is taken until the next minor version, with a warning. Port 0 takes a free port, and the line `listening` says which.',
+  ),
+  listen: field<readonly ListenAddress[]>(
+    'KMS_LISTEN',
+    listenAddresses,
+    {
+      text: 'http:// and KMS_BIND',
+      from: ({ bind }) => [{ scheme: 'http', insecure: !isLoopback(bind.host), ...bind }],
+    },
+    'Where callers are let in, in place of KMS_BIND: plain HTTP, TLS 1.3 with or without client certificates, Unix sockets, several of each; docs/listeners.md says what each takes. Plain HTTP beyond loopback shows capabilities to the network and has to be asked for with ?insecure.',
+  ),
+  tlsCertFile: field(
+    'KMS_TLS_CERT_FILE',
+    path,
+    'none',
+    'The certificate of all https listeners, in PEM, with its chain behind it. It is read again, with key and client authority, when one of the files changes and on SIGHUP.',
+  ),
+  tlsKeyFile: field(
+    'KMS_TLS_KEY_FILE',
+    path,
+    'none',
+    'The private key of KMS_TLS_CERT_FILE, in PEM without a passphrase, mode 0600.',
+  ),
+  tlsClientCaFile: field(
+    'KMS_TLS_CLIENT_CA_FILE',
+    path,
+    'none',
+    'The certificates, in PEM, one of which has to stand behind a client certificate. For listeners with client=request or client=require; no other authority is trusted.',
+  ),
+  trustedProxies: field<readonly string[]>(
+    'KMS_TRUSTED_PROXIES',
+    trustedProxies,
+    { text: 'none', from: () => [] },
+    'The proxies whose X-Forwarded-For or Forwarded is believed: the rightmost address there that is not itself one of these counts for limits of refusals and the caveat address. Others may send these headers, and nobody looks at them. `unix` stands for whoever connects over a Unix socket.',
+  ),
+  unixAllowedUids: field<'any' | readonly number[]>(
+    'KMS_UNIX_ALLOWED_UIDS',
+    userIds,
+    'any',
+    'The users who may connect over a Unix socket, as the kernel tells them (SO_PEERCRED). With a list, connections of others are refused, and all of them where the kernel cannot be asked. `any` leaves it to the permissions of the socket.',
   ),
   dataDir: field(
     'KMS_DATA_DIR',
@@ -124,6 +168,12 @@ export const fields = {
     integer(0, 300_000),
     2_000,
     'How far, in milliseconds, clocks may differ when validity times are checked. 2 s covers machines that keep time by NTP; 5 minutes is the most that is still a tolerance.',
+  ),
+  audience: field(
+    'KMS_AUDIENCE',
+    optionalLabel,
+    '',
+    'The name of this service in capabilities: one with the caveat `audience` holds only where that names this. Empty: such capabilities are refused.',
   ),
   rngReseedIntervalOps: field(
     'KMS_RNG_RESEED_INTERVAL_OPS',
@@ -265,6 +315,12 @@ export const fields = {
     integer(0, 31_536_000_000),
     604_800_000,
     'Milliseconds for which new keys of the log sign its checkpoints beside the ones that they replace (`audit rotate-keys`). Then the old ones are destroyed. Witnesses need the new keys within that time, because they do not follow the log to them; a week is what people take.',
+  ),
+  auditRetention: field<Retention>(
+    'KMS_AUDIT_RETENTION',
+    retention,
+    { days: 0 },
+    'For how long records of the audit log stay where the service is. Full segments all of whose records are older are let go: a record of the log says so, and `intaglio audit archive` may move them elsewhere. The service itself deletes nothing. `7y` is what many rules ask; `none` keeps everything.',
   ),
   auditWitnessPolicy: field(
     'KMS_AUDIT_WITNESS_POLICY',

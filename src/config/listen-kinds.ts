@@ -5,7 +5,10 @@ import { type Address, address, type Kind } from './kinds.ts';
 export type ListenAddress =
   | ({ readonly scheme: 'http'; readonly insecure: boolean } & Address)
   | ({ readonly scheme: 'https'; readonly client: ClientCertificates } & Address)
-  | { readonly scheme: 'unix'; readonly path: string };
+  | { readonly scheme: 'unix'; readonly path: string; readonly mode: SocketMode };
+
+/** Permissions of the socket's file: whoever may write to it may connect (unix(7)). */
+export type SocketMode = 0o600 | 0o660 | 0o666;
 
 /** `request`: a client may show a certificate, and one that it shows has to hold. */
 export type ClientCertificates = 'none' | 'request' | 'require';
@@ -18,7 +21,7 @@ const maxSocketPathBytes = 107;
 /** `http://127.0.0.1:7441,https://0.0.0.0:7443?client=require,unix:/run/intaglio/kms.sock` */
 export const listenAddresses: Kind<readonly ListenAddress[]> = {
   accepts:
-    'a list of http://host:port (beyond loopback http://host:port?insecure), https://host:port[?client=none|request|require] and unix:/path, at most 16, none twice',
+    'a list of http://host:port (beyond loopback http://host:port?insecure), https://host:port[?client=none|request|require] and unix:/path[?mode=0600|0660|0666], at most 16, none twice',
   parse(given) {
     const list = typeof given === 'string' ? given.split(',').map((each) => each.trim()) : given;
     if (!Array.isArray(list) || list.length === 0 || list.length > maxListeners) return undefined;
@@ -33,7 +36,7 @@ export const listenAddresses: Kind<readonly ListenAddress[]> = {
 
 function parseOne(text: string): ListenAddress | undefined {
   const [, scheme, rest = '', query] = /^(http:\/\/|https:\/\/|unix:)([^?]*)(?:\?(.*))?$/.exec(text) ?? [];
-  if (scheme === 'unix:') return query === undefined ? parseSocketPath(rest) : undefined;
+  if (scheme === 'unix:') return parseSocket(rest, query);
   const place = address.parse(rest);
   if (place === undefined) return undefined;
   if (scheme === 'http://') {
@@ -47,9 +50,11 @@ function parseOne(text: string): ListenAddress | undefined {
     : { scheme: 'https', client: client as ClientCertificates, ...place };
 }
 
-function parseSocketPath(path: string): ListenAddress | undefined {
+function parseSocket(path: string, query = 'mode=0600'): ListenAddress | undefined {
+  const mode = /^mode=(0600|0660|0666)$/.exec(query)?.[1];
   const fits = path.startsWith('/') && !path.includes('\0') && Buffer.byteLength(path) <= maxSocketPathBytes;
-  return fits ? { scheme: 'unix', path } : undefined;
+  if (mode === undefined || !fits) return undefined;
+  return { scheme: 'unix', path, mode: Number.parseInt(mode, 8) as SocketMode };
 }
 
 const placeOf = (listen: ListenAddress): string =>
@@ -58,7 +63,7 @@ const placeOf = (listen: ListenAddress): string =>
 function formatOne(listen: ListenAddress): string {
   switch (listen.scheme) {
     case 'unix':
-      return `unix:${listen.path}`;
+      return `unix:${listen.path}${listen.mode === 0o600 ? '' : `?mode=0${listen.mode.toString(8)}`}`;
     case 'http':
       return `http://${address.format(listen)}${listen.insecure ? '?insecure' : ''}`;
     case 'https':
@@ -90,6 +95,22 @@ export const trustedProxies: Kind<readonly string[]> = {
   },
   format: (networks) => networks.join(','),
 };
+
+/** User ids of the system; `any` for all of them. */
+export const userIds: Kind<'any' | readonly number[]> = {
+  accepts: 'any, or user ids separated by commas, at most 64',
+  parse(given) {
+    if (given === 'any') return 'any';
+    const list = typeof given === 'string' ? given.split(',').map((each) => each.trim()) : given;
+    if (!Array.isArray(list) || list.length === 0 || list.length > 64) return undefined;
+    const uids = list.map((each) => (/^\d{1,10}$/.test(String(each)) ? Number(each) : maxUserId + 1));
+    return uids.every((uid) => uid <= maxUserId) ? [...new Set(uids)] : undefined;
+  },
+  format: (uids) => (uids === 'any' ? uids : uids.join(',')),
+};
+
+/** 2^32 - 1 is none (chown(2)). */
+const maxUserId = 2 ** 32 - 2;
 
 export function isNetwork(text: string): boolean {
   const [, host = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];

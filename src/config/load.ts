@@ -8,6 +8,7 @@ import {
   memberOf,
 } from './fields.ts';
 import { boolean } from './kinds.ts';
+import { findListenContradictions } from './listen-rules.ts';
 import { nearest } from './nearest.ts';
 
 export type { Config } from './fields.ts';
@@ -63,6 +64,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     dataDir: '',
     amnesia: false,
     backend: 'lmdb',
+    bind: { host: '', port: 0 },
   };
   const settle = (name: FieldName): unknown => {
     const given = layers.map((layer) => layer.get(name)).find((entry) => entry !== undefined);
@@ -79,6 +81,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   facts.dataDir = settle('dataDir') as string;
   facts.amnesia = settle('amnesia') as boolean;
   facts.backend = settle('backend') as DefaultFacts['backend'];
+  facts.bind = settle('bind') as DefaultFacts['bind'];
   for (const name of fieldNames) if (!(name in settled)) settle(name);
 
   const config = settled as Config;
@@ -238,6 +241,7 @@ function findContradictions(
     if (origins.rootKeyFile !== 'default')
       problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
   }
+  findListenContradictions(config, (name) => origins[name] !== 'default', problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

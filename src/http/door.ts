@@ -6,6 +6,7 @@ import type { Logger } from '../observe/log.ts';
 import { countRefusal } from '../observe/refusals.ts';
 import { mayKnowOf } from '../operations/admin.ts';
 import type { Service } from '../service.ts';
+import { behindProxies } from './behind-proxies.ts';
 import type { ListenerHandlers } from './exchange.ts';
 import { HttpServer, type ServerParts } from './server.ts';
 
@@ -48,7 +49,7 @@ export function openDoor(
   let draining = false;
   health.condition('draining', 'required', () => !draining);
   return {
-    handlers: server,
+    handlers: behindProxies(server, config.trustedProxies),
     drain() {
       draining = true;
       return server.drain();

@@ -15,6 +15,9 @@ export interface RequestHeaders {
   readonly discharges: string | undefined;
   /** X-Deadline-Ms. */
   readonly deadlineMs: string | undefined;
+  /** X-Forwarded-For and Forwarded; several as one list. Nobody's word unless a trusted proxy sent them. */
+  readonly xForwardedFor: string | undefined;
+  readonly forwarded: string | undefined;
 }
 
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
@@ -44,14 +47,18 @@ export interface Response {
   readonly close?: boolean;
 }
 
-/** `framing`: where the request ends is in doubt. `malformed`: it is no request of HTTP/1.1 to this host. */
+/**
+ * `framing`: where the request ends is in doubt. `malformed`: it is no request of HTTP/1.1 to this host. `forwarded`: a trusted
+ * proxy does not say whose it is.
+ */
 export type ListenerFailure =
   | 'TooLarge'
   | 'LengthRequired'
   | 'HeadersTooLarge'
   | 'SlowBody'
   | 'framing'
-  | 'malformed';
+  | 'malformed'
+  | 'forwarded';
 
 export interface ListenerHandlers {
   onExchange(exchange: Exchange): void;
@@ -64,7 +71,7 @@ export interface ListenerHandlers {
 export interface Listener {
   readonly kind: ListenerKind;
   /**
-   * Resolves with its URL, `http://host:port` with the port that was taken. Rejects with a StartError where the address
+   * Resolves with its URL, `http://host:port` with the port that was taken, or `unix:/path`. Rejects with a StartError where the address
    * cannot be had.
    */
   listen(handlers: ListenerHandlers): Promise<string>;

@@ -4,8 +4,12 @@ import type { Listener, ListenerHandlers } from './exchange.ts';
 export class Listeners {
   readonly #all: readonly Listener[];
 
-  constructor(all: readonly Listener[]) {
+  readonly #ended: () => void;
+
+  /** `ended` is called when they close. */
+  constructor(all: readonly Listener[], ended: () => void = () => {}) {
     this.#all = all;
+    this.#ended = ended;
   }
 
   /** Resolves with their URLs, in order. Rejects with a StartError where one of them cannot listen; then none does. */
@@ -29,6 +33,7 @@ export class Listeners {
   }
 
   close(): void {
+    this.#ended();
     for (const listener of this.#all) listener.close();
   }
 }

@@ -32,6 +32,8 @@ export function readHeaders(
   let traceparent: string | undefined;
   let discharges: string | undefined;
   let deadlineMs: string | undefined;
+  let xForwardedFor: string | undefined;
+  let forwarded: string | undefined;
   let authorizations = 0;
   let hosts = 0;
   let lengths = 0;
@@ -77,6 +79,12 @@ export function readHeaders(
       case 'x-deadline-ms':
         deadlineMs = value;
         break;
+      case 'x-forwarded-for':
+        xForwardedFor = xForwardedFor === undefined ? value : `${xForwardedFor},${value}`;
+        break;
+      case 'forwarded':
+        forwarded = forwarded === undefined ? value : `${forwarded},${value}`;
+        break;
     }
   });
   const doubtful = lengths > 1 || (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText));
@@ -96,6 +104,8 @@ export function readHeaders(
       traceparent,
       discharges,
       deadlineMs,
+      xForwardedFor,
+      forwarded,
     },
     contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),
     chunked,

@@ -166,9 +166,9 @@ export class HttpServer implements ListenerHandlers {
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
-    this.#parts.onRefused(code === 'malformed' ? 'BadRequest' : code);
+    this.#parts.onRefused(code === 'malformed' || code === 'forwarded' ? 'BadRequest' : code);
     const why =
-      code === 'framing' || code === 'malformed' ? failure('BadRequest', hints[code]) : failure(code);
+      code in hints ? failure('BadRequest', hints[code as keyof typeof hints]) : failure(code as FailureCode);
     return respondFailure(this.#dialectOf(path), why, headers, true);
   }
 
@@ -231,6 +231,7 @@ function bearerCredentials(exchange: Exchange): Credentials {
 const hints = {
   framing: 'send one Content-Length, in digits',
   malformed: 'send HTTP/1.1 with one Host',
+  forwarded: 'send X-Forwarded-For or Forwarded, one of them, with an address in each entry',
 } as const;
 
 /** Nobody can say which of them counts: a proxy may look at the other one. */

@@ -3,7 +3,12 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
 /** The refusals that a listener makes by itself, and requests whose connection ended before their answer. */
-export type ListenerRefusal = 'framing' | 'too_many_connections' | 'too_many_of_address' | 'unanswered';
+export type ListenerRefusal =
+  | 'framing'
+  | 'too_many_connections'
+  | 'too_many_of_address'
+  | 'peer_not_allowed'
+  | 'unanswered';
 
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
 const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
@@ -34,6 +39,7 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   framing: 'framing',
   too_many_connections: 'too_many_connections',
   too_many_of_address: 'too_many_of_address',
+  peer_not_allowed: 'peer_not_allowed',
   unanswered: 'unanswered',
 };
 

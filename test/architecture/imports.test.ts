@@ -16,9 +16,8 @@ function typescriptFiles(folder: string): string[] {
 }
 
 function checkout(): Tree {
-  const manifest: { dependencies: Record<string, string> } = JSON.parse(
-    readFileSync(join(root, 'package.json'), 'utf8'),
-  );
+  const manifest: { dependencies: Record<string, string>; optionalDependencies: Record<string, string> } =
+    JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const top = readdirSync(root);
   const paths = ['src', 'workers', 'test', 'bench']
     .filter((folder) => top.includes(folder))
@@ -28,7 +27,7 @@ function checkout(): Tree {
     rooms: readdirSync(join(root, 'src'), { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map((entry) => entry.name),
-    packages: new Set(Object.keys(manifest.dependencies)),
+    packages: new Set(Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies })),
   };
 }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -44,7 +44,8 @@ test('a service that npm started ends with npm; a refused start names who holds 
   }
   assert.ok(pid !== undefined && alive(pid));
 
-  const second = await intaglio(['serve', '--bind', '127.0.0.1:0', '--data-dir', dataDir]);
+  const [node = '', ...args] = serve;
+  const second = spawnSync(node, args, { encoding: 'utf8', env: { PATH: process.env.PATH } });
   assert.equal(second.status, 1);
   assert.match(second.stderr, new RegExp(`in use: process ${pid} holds it`));
   const check = await intaglio(['store', 'check', dataDir]);

@@ -30,7 +30,9 @@ test('every default is one that its own setting accepts', () => {
   for (const name of fieldNames) {
     for (const amnesia of [true, false]) {
       const { kind, standard } = fields[name];
-      const value = standard({ cores: 2, dataDir: './data', amnesia, backend: amnesia ? 'memory' : 'lmdb' });
+      const bind = { host: '127.0.0.1', port: 7441 };
+      const backend = amnesia ? 'memory' : 'lmdb';
+      const value = standard({ cores: 2, dataDir: './data', amnesia, backend, bind });
       const text = (kind.format as (given: unknown) => string)(value);
       assert.deepEqual(kind.parse(text), value);
     }

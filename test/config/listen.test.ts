@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { isLoopback, listenAddresses, trustedProxies } from '../../src/config/listen-kinds.ts';
+import { fields } from '../../src/config/fields.ts';
+import { isLoopback, listenAddresses, trustedProxies, userIds } from '../../src/config/listen-kinds.ts';
 
 const taken: readonly (readonly [string, unknown])[] = [
   ['http://127.0.0.1:7441', [{ scheme: 'http', insecure: false, host: '127.0.0.1', port: 7441 }]],
@@ -14,7 +15,9 @@ const taken: readonly (readonly [string, unknown])[] = [
     'https://0.0.0.0:443?client=request',
     [{ scheme: 'https', client: 'request', host: '0.0.0.0', port: 443 }],
   ],
-  ['unix:/run/intaglio/kms.sock', [{ scheme: 'unix', path: '/run/intaglio/kms.sock' }]],
+  ['unix:/run/intaglio/kms.sock', [{ scheme: 'unix', path: '/run/intaglio/kms.sock', mode: 0o600 }]],
+  ['unix:/a?mode=0660', [{ scheme: 'unix', path: '/a', mode: 0o660 }]],
+  ['unix:/a?mode=0666', [{ scheme: 'unix', path: '/a', mode: 0o666 }]],
 ];
 
 for (const [text, parsed] of taken)
@@ -48,6 +51,7 @@ for (const text of [
   'unix:relative',
   'unix:',
   'unix:/a?mode=1',
+  'unix:/a?mode=0777',
   `unix:/${'x'.repeat(107)}`,
   'unix:/a\0b',
   'ftp://127.0.0.1:1',
@@ -72,4 +76,24 @@ test('trusted proxies are addresses, networks and unix', () => {
   assert.deepEqual(trustedProxies.parse(''), []);
   for (const text of ['10.0.0.0/33', '::1/129', 'proxy.test', '10.0.0', '10.0.0.0/8/8', 'fe80::1%eth0', ','])
     assert.equal(trustedProxies.parse(text), undefined, text);
+});
+
+test('allowed users are ids, or any', () => {
+  assert.deepEqual(userIds.parse('0, 1000,4294967294,0'), [0, 1000, 4_294_967_294]);
+  assert.equal(userIds.parse('any'), 'any');
+  for (const text of ['', ',', 'root', '-1', '1.5', '4294967295', '0x1'])
+    assert.equal(userIds.parse(text), undefined, text);
+});
+
+test('KMS_BIND is the short form of one listener', () => {
+  const standard = (host: string) =>
+    fields.listen.standard({
+      cores: 1,
+      dataDir: '',
+      amnesia: false,
+      backend: 'lmdb',
+      bind: { host, port: 1 },
+    });
+  assert.equal(listenAddresses.format(standard('127.0.0.1')), 'http://127.0.0.1:1');
+  assert.equal(listenAddresses.format(standard('0.0.0.0')), 'http://0.0.0.0:1?insecure');
 });

@@ -37,10 +37,17 @@ function problems(given: Given): readonly string[] {
 test('without any setting the documented defaults hold', () => {
   assert.deepEqual(config({}), {
     bind: { host: '127.0.0.1', port: 7441 },
+    listen: [{ scheme: 'http', insecure: false, host: '127.0.0.1', port: 7441 }],
+    tlsCertFile: 'none',
+    tlsKeyFile: 'none',
+    tlsClientCaFile: 'none',
+    trustedProxies: [],
+    unixAllowedUids: 'any',
     dataDir: './data',
     engine: 'auto',
     backend: 'lmdb',
     amnesia: false,
+    audience: '',
     rootKeyFile: './data/root.key',
     rootKeyFd: 0,
     maxPayloadBytes: 1_048_576,
@@ -70,8 +77,11 @@ test('without any setting the documented defaults hold', () => {
     auditDurability: 'written',
     auditKeyOverlapMs: 604_800_000,
     auditInputHash: 'hmac',
+    auditRetention: { days: 0 },
     auditWitnessPolicy: 'none',
     auditWitnessFailure: 'open',
+    policyFile: 'none',
+    policyUrl: 'none',
     shutdownTimeoutMs: 5_000,
     maxConnections: 1_024,
     metricsNames: 'admin',
@@ -167,6 +177,9 @@ test('what is not ours in the environment is left alone', () => {
   assert.ok(load({ env: { PATH: '/bin', KMSX: '1', npm_config_kms_bind: 'x', KMS_BIND: undefined } }).ok);
 });
 
+const https = { KMS_LISTEN: 'https://0.0.0.0:1' };
+const pair = { KMS_TLS_CERT_FILE: 'c', KMS_TLS_KEY_FILE: 'k' };
+
 const refusals: readonly [string, Given, RegExp][] = [
   ['an unknown variable', { env: { KMS_BYND: 'x' } }, /^unknown variable KMS_BYND; did you mean KMS_BIND\?$/],
   ['a variable like no other', { env: { KMS_ZZZZZZZZ: 'x' } }, /^unknown variable KMS_ZZZZZZZZ$/],
@@ -229,6 +242,33 @@ const refusals: readonly [string, Given, RegExp][] = [
   ['an address without a port', { env: { KMS_BIND: '127.0.0.1' } }, /^KMS_BIND must be host:port/],
   ['a port out of range', { env: { KMS_BIND: '127.0.0.1:65536' } }, /^KMS_BIND must be/],
   ['an IPv6 address without brackets', { env: { KMS_BIND: '::1:80' } }, /^KMS_BIND must be/],
+  [
+    'both forms of listeners',
+    { env: { KMS_BIND: '127.0.0.1:0', KMS_LISTEN: 'unix:/a' } },
+    /^KMS_BIND is the short form of KMS_LISTEN: set one of them$/,
+  ],
+  [
+    'TLS without a certificate',
+    { env: { KMS_LISTEN: 'https://0.0.0.0:1' } },
+    /^an https listener needs KMS_TLS_CERT_FILE and KMS_TLS_KEY_FILE$/,
+  ],
+  ['a certificate without its key', { env: { ...https, KMS_TLS_CERT_FILE: 'c' } }, /belong together/],
+  [
+    'a certificate that nobody sees',
+    { env: { KMS_TLS_CERT_FILE: 'c', KMS_TLS_KEY_FILE: 'k' } },
+    /needs an https/,
+  ],
+  [
+    'client certificates without an authority',
+    { env: { ...pair, KMS_LISTEN: 'https://0.0.0.0:1?client=request' } },
+    /needs KMS_TLS_CLIENT_CA_FILE$/,
+  ],
+  [
+    'an authority for certificates that nobody asks for',
+    { env: { ...https, ...pair, KMS_TLS_CLIENT_CA_FILE: 'a' } },
+    /^KMS_TLS_CLIENT_CA_FILE needs/,
+  ],
+  ['allowed users of no socket', { env: { KMS_UNIX_ALLOWED_UIDS: '0' } }, /needs a unix: listener/],
   ['a path with a NUL', { env: { KMS_DATA_DIR: 'a\0b' } }, /^KMS_DATA_DIR must be/],
   [
     'an unknown algorithm',

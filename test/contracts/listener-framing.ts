@@ -53,11 +53,11 @@ export function framingContract({ kind, check, open }: Contract): void {
       head('GET /').slice(0, -2),
       `${head('POST /', 'Content-Length: 3')}{}`,
     ]) {
-      for (const end of ['end', 'destroy', 'resetAndDestroy'] as const) {
+      for (const end of ['end', 'destroy', 'reset'] as const) {
         const connection = connect();
         connection.send(bytes);
         await answered(connect());
-        connection.socket[end]();
+        connection.leave(end);
         assert.doesNotMatch(await connection.closed(), /^HTTP\/1\.1 2/);
       }
     }

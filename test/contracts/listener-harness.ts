@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import type { ListenerKind } from '../../src/core/peer.ts';
 import { type ConnectionCount, countConnections } from '../../src/http/connections.ts';
 import type { Exchange, Listener, ListenerFailure, Response } from '../../src/http/exchange.ts';
+import type { NodeTimes } from '../../src/http/listeners/node.ts';
 import { until } from '../support/keyring.ts';
 import { RawConnection } from '../support/requests.ts';
 
@@ -9,13 +12,18 @@ export interface ListenerLimits {
   readonly maxBodyBytes: number;
   readonly bodyTimeoutMs: number;
   readonly connections: ConnectionCount;
+  /** Of listeners on node:http. */
+  readonly times?: NodeTimes;
 }
 
 /** A kind of listener, and what of the contract is the kind's own affair. */
 export interface ListenerKindUnderTest {
   readonly name: string;
-  /** On a port of 127.0.0.1; 0 = any. */
-  make(limits: ListenerLimits, port: number): Listener;
+  readonly listener: ListenerKind;
+  /** On a free port or path, or where the listener of the URL `taken` is. */
+  make(limits: ListenerLimits, taken?: string): Listener;
+  /** A socket that connects to the listener of this URL. */
+  dial(url: string): Socket;
   /** `Transfer-Encoding: chunked` is a body; else it is refused with LengthRequired. */
   readonly takesChunks: boolean;
   /** Requests in one segment are all answered; else a second one ends the connection unless the first is answered at once. */
@@ -28,7 +36,7 @@ export interface ListenerKindUnderTest {
 
 export interface Opened {
   readonly listener: Listener;
-  readonly port: number;
+  readonly url: string;
   /** Handed on so far. */
   readonly exchanges: Exchange[];
   /** Bodies of these, copied while they were valid. */
@@ -75,7 +83,7 @@ async function open(
     ...{ maxBodyBytes, bodyTimeoutMs: 30_000 },
     ...{ connections: countConnections({ total: 100, perAddress: 100 }), ...more },
   };
-  const listener = kind.make(limits, 0);
+  const listener = kind.make(limits);
   const exchanges: Exchange[] = [];
   const bodies: Buffer[] = [];
   const refusals: string[] = [];
@@ -104,13 +112,12 @@ async function open(
     for (const { socket } of connections) socket.destroy();
     listener.close();
   });
-  const port = Number(new URL(url).port);
   const connect = () => {
-    const connection = new RawConnection(port);
+    const connection = new RawConnection(kind.dial(url));
     connections.push(connection);
     return connection;
   };
-  return { listener, port, exchanges, bodies, refusals, connect };
+  return { listener, url, exchanges, bodies, refusals, connect };
 }
 
 const refusalStatuses: Readonly<Record<ListenerFailure, number>> = {
@@ -120,6 +127,7 @@ const refusalStatuses: Readonly<Record<ListenerFailure, number>> = {
   SlowBody: 408,
   framing: 400,
   malformed: 400,
+  forwarded: 400,
 };
 
 export function text(body: string): Response {

@@ -26,7 +26,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     const { exchanges, bodies, connect, listener } = await open(t);
     const connection = connect();
     connection.send(
-      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'CONTENT-ENCODING: gzip', 'X-KMS-Discharge: d', 'x-kms-discharge: e', 'Content-Length: 4')}\0\xffab`,
+      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'CONTENT-ENCODING: gzip', 'X-Forwarded-For: 192.0.2.1', 'Forwarded: for=192.0.2.3', 'X-Forwarded-For: 192.0.2.2', 'X-KMS-Discharge: d', 'x-kms-discharge: e', 'Content-Length: 4')}\0\xffab`,
     );
     await connection.answers(1);
     const [exchange] = exchanges as [Exchange];
@@ -36,9 +36,10 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     assert.deepEqual(exchange.headers, {
       ...{ authorization: 'Bearer t', severalAuthorizations: false, contentEncoding: 'gzip', requestId: 'r' },
       ...{ correlationId: 'c', traceparent: 'p', deadlineMs: '5', discharges: 'd,e' },
+      ...{ xForwardedFor: '192.0.2.1,192.0.2.2', forwarded: 'for=192.0.2.3' },
     });
     assert.deepEqual(bodies[0], Buffer.from('\0\xffab', 'latin1'));
-    assert.equal(listener.kind, 'tcp');
+    assert.equal(listener.kind, kind.listener);
   });
 
   check('a request without any of that has nothing of it', async (t) => {
@@ -69,8 +70,10 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
     await until(() => exchanges.length === 1);
     const { port, ...peer } = (exchanges[0] as Exchange).peer();
     assert.deepEqual(peer, {
-      ...{ listener: 'tcp', address: '127.0.0.1', certificate: undefined },
-      ...{ uid: undefined, gid: undefined },
+      ...{ listener: kind.listener, certificate: undefined },
+      ...(kind.listener === 'unix'
+        ? { address: undefined, uid: process.getuid?.(), gid: process.getgid?.() }
+        : { address: '127.0.0.1', uid: undefined, gid: undefined }),
     });
     assert.ok(port === undefined || port === connection.socket.localPort);
     assert.equal((exchanges[0] as Exchange).peer(), (exchanges[0] as Exchange).peer());
@@ -228,15 +231,15 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
 
   check('a client that hangs up while it is served harms nobody', async (t) => {
     const { exchanges, refusals, connect } = await open(t, 'by hand');
-    for (const end of ['destroy', 'resetAndDestroy'] as const) {
+    for (const end of ['destroy', 'reset'] as const) {
       const connection = connect();
       connection.send(head('GET /'));
       await until(() => exchanges.length > 0);
-      connection.socket[end]();
+      connection.leave(end);
       await connection.closed();
       await answeredByHand(connect(), exchanges);
       const [exchange] = exchanges as [Exchange];
-      if (kind.noticesHangUp && end === 'resetAndDestroy') {
+      if (kind.noticesHangUp && end === 'reset') {
         await until(() => exchange.cancellation.cancelled);
         assert.deepEqual(refusals, ['unanswered']);
       }
@@ -276,7 +279,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
       await connection.until(() => connection.received !== '');
       connection.socket.pause();
       const draining = listener.drain();
-      connection.socket.resetAndDestroy();
+      connection.leave('reset');
       await draining;
     },
   );
@@ -296,10 +299,10 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
   });
 
   check('an address that is taken is a StartError', async (t) => {
-    const { port } = await open(t);
+    const { url } = await open(t);
     const second = kind.make(
       { maxBodyBytes, bodyTimeoutMs: 1_000, connections: countConnections({ total: 1, perAddress: 1 }) },
-      port,
+      url,
     );
     await assert.rejects(
       second.listen({ onExchange() {}, refused: () => text(''), onRefusal() {} }),
@@ -311,12 +314,14 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
   check(
     'connections beyond the limits are closed and counted, and their places are free again',
     async (t) => {
-      const connections = countConnections({ total: 100, perAddress: 4 });
+      // A Unix socket has no address.
+      const unix = kind.listener === 'unix';
+      const connections = countConnections({ total: unix ? 4 : 100, perAddress: 4 });
       const { refusals, connect } = await open(t, 'later', undefined, { connections });
       const within = Array.from({ length: 4 }, connect);
       for (const connection of within) await answered(connection);
       assert.equal(await connect().closed(), '');
-      assert.deepEqual(refusals, ['too_many_of_address']);
+      assert.deepEqual(refusals, [unix ? 'too_many_connections' : 'too_many_of_address']);
       for (const connection of within) {
         connection.socket.destroy();
         await connection.closed();

@@ -95,7 +95,7 @@ test('the limits of connections hold for all listeners together', async (t) => {
 test('node:http serves a Unix socket, with a peer that its maker names', async (t) => {
   const path = join(temporaryDirectory(t), 'kms.sock');
   const peer = { ...peerAt('unix'), uid: 7, gid: 8 };
-  const listener = new NodeListener({ kind: 'unix', at: { path }, peerOf: () => peer, ...limits() });
+  const listener = new NodeListener({ kind: 'unix', at: { path }, admit: () => peer, ...limits() });
   t.after(() => listener.close());
   const exchanges: Exchange[] = [];
   assert.equal(await listener.listen(answering(exchanges)), `unix:${path}`);

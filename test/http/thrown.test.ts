@@ -48,6 +48,7 @@ function serverWith(broken: Partial<ServerParts>) {
             deadlineMs: undefined,
             discharges: undefined,
           },
+          ...{ xForwardedFor: undefined, forwarded: undefined },
         },
         peer: () => peerAt('tcp', '127.0.0.1'),
         respond: resolve,

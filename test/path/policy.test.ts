@@ -2,13 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import {
-  call,
-  helloWorldB3,
-  type RunningService,
-  startService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const file = `
 rules:
@@ -27,7 +22,7 @@ function policyFile(text: string): string {
 }
 
 suite('policy between a capability and its operation', () => {
-  let service: RunningService;
+  let service: InProcessService;
   const post = (path: string, body: unknown) => call(service, service.token, 'POST', `/v1/kms${path}`, body);
   const create = async (purpose: string, alg = 'ed25519') => {
     const made = await post('/keys', { purpose, alg });
@@ -37,7 +32,7 @@ suite('policy between a capability and its operation', () => {
   const sign = (kid: string) => post('/sign', { kid: current(kid), payload_b3: helloWorldB3 });
 
   before(async () => {
-    service = await startService({ env: { KMS_POLICY_FILE: policyFile(file) } });
+    service = await startInProcess({ env: { KMS_POLICY_FILE: policyFile(file) } });
   });
   after(async () => {
     assert.equal(await service.stop(), 0);
@@ -148,11 +143,11 @@ for (const [what, env, words] of [
   ],
 ] as const)
   test(`${what} refuses the start in one line`, async () => {
-    await assert.rejects(startService({ env }), words);
+    await assert.rejects(startInProcess({ env }), words);
   });
 
 test('with OPA out of reach nothing is allowed, and the operator is told', async () => {
-  const service = await startService({
+  const service = await startInProcess({
     env: { KMS_POLICY_URL: 'http://127.0.0.1:1/v1/data/intaglio/decision' },
   });
   const refused = await call(service, service.token, 'POST', '/v1/kms/keys', {

@@ -159,6 +159,8 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
     traceparent: given.get('traceparent'),
     discharges: given.get('x-kms-discharge'),
     deadlineMs: given.get('x-deadline-ms'),
+    xForwardedFor: given.get('x-forwarded-for'),
+    forwarded: given.get('forwarded'),
   };
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { TLSSocket } from 'node:tls';
 import { type MintRequest, mintToken } from '../../src/auth/macaroon/mint.ts';
 import { type Askable, callForBytes, type InProcessService, type JsonAnswer } from './service.ts';
 
@@ -113,15 +114,16 @@ export function assertFailed(
   return assertEnvelope({ status: answer.status, headers, text: JSON.stringify(answer.body) }, status, code);
 }
 
-/** A TCP connection whose bytes are all written and read by hand. */
+/** A connection whose bytes are all written and read by hand. */
 export class RawConnection {
   readonly socket: Socket;
   received = '';
   #closed = false;
   #changed: (() => void) | undefined;
 
-  constructor(port: number) {
-    this.socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  /** To a port of loopback by TCP, or over a socket that connects. */
+  constructor(to: number | Socket) {
+    this.socket = typeof to === 'number' ? connect({ port: to, host: '127.0.0.1', noDelay: true }) : to;
     this.socket.setEncoding('latin1');
     this.socket.on('data', (chunk: string) => {
       this.received += chunk;
@@ -143,6 +145,17 @@ export class RawConnection {
   async closed(): Promise<string> {
     await this.until(() => this.#closed);
     return this.received;
+  }
+
+  /** Says that nothing more is sent, closes, or closes with a reset where the kind of socket has one. */
+  leave(how: 'end' | 'destroy' | 'reset'): void {
+    if (how === 'end') this.socket.end();
+    else if (how === 'reset' && this.#canReset()) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
+  #canReset(): boolean {
+    return this.socket.remoteAddress !== undefined && !(this.socket instanceof TLSSocket);
   }
 
   get isClosed(): boolean {

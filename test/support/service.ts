@@ -84,7 +84,11 @@ export async function startService(options: ServiceOptions = {}): Promise<Servic
   const [command = '', ...args] = options.openFiles === undefined ? node : limited;
   const child = spawn(command, args, {
     cwd: root,
-    env: { ...process.env, ...generous, KMS_BIND: '127.0.0.1:0', KMS_DATA_DIR: dataDir, ...options.env },
+    env: {
+      ...{ ...process.env, ...generous, KMS_DATA_DIR: dataDir },
+      ...(options.env?.KMS_LISTEN === undefined ? { KMS_BIND: '127.0.0.1:0' } : {}),
+      ...options.env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...options.user,
   });

@@ -10,7 +10,12 @@ import { statusLines } from '../status-lines.ts';
 export interface NodeConnectionParts {
   readonly socket: Socket;
   readonly peer: Peer;
-  readonly limits: { readonly maxBodyBytes: number; readonly bodyTimeoutMs: number };
+  readonly limits: {
+    readonly maxBodyBytes: number;
+    readonly bodyTimeoutMs: number;
+    /** From the answer until the system has taken all of it. */
+    readonly writeTimeoutMs: number;
+  };
   readonly handlers: ListenerHandlers;
   readonly leaving: Leaving;
 }
@@ -95,6 +100,7 @@ export class NodeConnection {
     const lines = [`HTTP/1.1 ${statusLines[response.status]}`];
     const headers = headersOf({ ...response, close: true });
     for (let n = 0; n < headers.length; n += 2) lines.push(`${headers[n]}: ${headers[n + 1]}`);
+    setTimeout(() => socket.destroy(), this.#parts.limits.writeTimeoutMs).unref();
     socket.end(`${lines.join('\r\n')}\r\n\r\n${response.body}`, () => socket.destroy());
   }
 }
@@ -196,6 +202,11 @@ class NodeExchange implements Exchange {
     res.writeHead(response.status, (statusLines[response.status] ?? '').slice(4), headersOf(response));
     if (this.method === 'head') res.end();
     else res.end(response.body);
+    const { socket, limits } = this.#parts;
+    // The system has usually taken it by now.
+    if (socket.writableLength === 0) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => socket.destroy(), limits.writeTimeoutMs).unref();
   }
 }
 
@@ -210,6 +221,8 @@ const noHeaders: RequestHeaders = {
   traceparent: undefined,
   discharges: undefined,
   deadlineMs: undefined,
+  xForwardedFor: undefined,
+  forwarded: undefined,
 };
 
 /** HTTP/1.1, and a path (RFC 9112 section 3.2.1): a proxy's forms are none of ours. */

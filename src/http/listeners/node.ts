@@ -24,15 +24,26 @@ export interface NodeOptions {
   readonly connections: ConnectionCount;
   /** Another server that speaks HTTP/1.1 over sockets, such as that of node:https. */
   readonly createServer?: (options: NodeServerOptions) => Server;
-  /** The other end of a socket; asked once for each. */
-  readonly peerOf?: (socket: Socket) => Peer;
+  /** The other end of a connection, asked once, before it is read; undefined: it is refused. Of TLS after the handshake. */
+  readonly admit?: (socket: Socket) => Peer | undefined;
+  /** For tests. */
+  readonly times?: NodeTimes;
+}
+
+/** A client that is slower loses its connection. */
+export interface NodeTimes {
+  /** From the first byte of a request, or the opening, until its headers are whole. */
+  readonly headersMs: number;
+  /** For an answer, until the system has taken all of it. */
+  readonly writeMs: number;
+  /** For a connection on which nothing happens. */
+  readonly idleMs: number;
 }
 
 export type NodeServerOptions = ServerOptions & Pick<ServerOpts, 'allowHalfOpen'>;
 
-/** Until the headers of a request are whole. */
-const headersTimeoutMs = 5_000;
-const idleTimeoutMs = 60_000;
+/** A request and an answer are a few segments, which a slow line carries in a second; proxies keep connections for a minute. */
+export const nodeTimes: NodeTimes = { headersMs: 5_000, writeMs: 5_000, idleMs: 60_000 };
 
 /** HTTP/1.1 of node:http, on TCP, a Unix socket or TLS. Takes chunked bodies and `Expect: 100-continue`. */
 export class NodeListener implements Listener {
@@ -47,21 +58,23 @@ export class NodeListener implements Listener {
   constructor(options: NodeOptions) {
     this.kind = options.kind;
     this.#options = options;
+    const { headersMs, idleMs } = options.times ?? nodeTimes;
     const settings: NodeServerOptions = {
       // A client that has said all that it will say is answered; node:https would end its connection.
       allowHalfOpen: true,
       maxHeaderSize: parsedHeaderBytes,
-      headersTimeout: headersTimeoutMs,
+      headersTimeout: headersMs,
       // Bodies have a limit of their own.
       requestTimeout: 0,
-      keepAliveTimeout: idleTimeoutMs,
-      connectionsCheckingInterval: 1_000,
+      keepAliveTimeout: idleMs,
+      keepAliveTimeoutBuffer: 0,
+      connectionsCheckingInterval: Math.ceil(headersMs / 5),
       insecureHTTPParser: false,
       // Refused with the error envelope.
       requireHostHeader: false,
     };
     this.#server = (options.createServer ?? createServer)(settings);
-    this.#server.timeout = idleTimeoutMs;
+    this.#server.timeout = idleMs;
     // All of them are counted; node:http would leave out those beyond 2,000 in silence.
     this.#server.maxHeadersCount = 0;
     // The same for the parser.
@@ -71,8 +84,10 @@ export class NodeListener implements Listener {
   listen(handlers: ListenerHandlers): Promise<string> {
     const server = this.#server;
     server.on('connection', (socket) => this.#count(socket, handlers));
+    const ready = this.kind === 'tls' ? 'secureConnection' : 'connection';
+    server.on(ready, (socket: Socket) => this.#admit(socket, handlers));
     const enter = (req: IncomingMessage, res: ServerResponse, waitsForLeave: boolean) =>
-      this.#connectionOf(req.socket, handlers).enter({ req, res, waitsForLeave });
+      this.#connectionOf(req.socket, handlers)?.enter({ req, res, waitsForLeave });
     server.on('request', (req, res) => enter(req, res, false));
     server.on('checkContinue', (req, res) => enter(req, res, true));
     // An expectation that nobody knows is nobody's (RFC 9110 section 10.1.1).
@@ -80,11 +95,12 @@ export class NodeListener implements Listener {
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       const failure = failureOf(error.code);
       if (failure === undefined) socket.destroy();
-      else this.#connectionOf(socket as Socket, handlers).enterBroken(failure);
+      else this.#connectionOf(socket as Socket, handlers)?.enterBroken(failure);
     });
     const { at } = this.#options;
     return new Promise((resolve, reject) => {
-      server.once('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
+      // Later ones are of a connection that could not be accepted.
+      server.on('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
       server.listen({ ...at, exclusive: true } satisfies ListenOptions, () => resolve(this.#url()));
     });
   }
@@ -110,15 +126,32 @@ export class NodeListener implements Listener {
     socket.destroy();
   }
 
-  #connectionOf(socket: Socket, handlers: ListenerHandlers): NodeConnection {
-    let connection = this.#connections.get(socket);
-    if (connection === undefined) {
-      const { maxBodyBytes, bodyTimeoutMs, peerOf } = this.#options;
-      const peer = peerOf?.(socket) ?? tcpPeer(this.kind, socket);
-      const limits = { maxBodyBytes, bodyTimeoutMs };
-      connection = new NodeConnection({ socket, peer, limits, handlers, leaving: this.#leaving });
-      this.#connections.set(socket, connection);
+  #admit(socket: Socket, handlers: ListenerHandlers): void {
+    const { admit } = this.#options;
+    if (admit === undefined || socket.destroyed) return;
+    const peer = admit(socket);
+    if (peer === undefined) {
+      handlers.onRefusal('peer_not_allowed');
+      socket.destroy();
+    } else this.#connect(socket, peer, handlers);
+  }
+
+  #connectionOf(socket: Socket, handlers: ListenerHandlers): NodeConnection | undefined {
+    const known = this.#connections.get(socket);
+    if (known !== undefined) return known;
+    // One that was not admitted, or not yet.
+    if (this.#options.admit !== undefined) {
+      socket.destroy();
+      return undefined;
     }
+    return this.#connect(socket, tcpPeer(this.kind, socket), handlers);
+  }
+
+  #connect(socket: Socket, peer: Peer, handlers: ListenerHandlers): NodeConnection {
+    const { maxBodyBytes, bodyTimeoutMs, times = nodeTimes } = this.#options;
+    const limits = { maxBodyBytes, bodyTimeoutMs, writeTimeoutMs: times.writeMs };
+    const connection = new NodeConnection({ socket, peer, limits, handlers, leaving: this.#leaving });
+    this.#connections.set(socket, connection);
     return connection;
   }
 
@@ -137,7 +170,7 @@ export class NodeListener implements Listener {
   }
 }
 
-function tcpPeer(kind: ListenerKind, { remoteAddress, remotePort }: Socket): Peer {
+export function tcpPeer(kind: ListenerKind, { remoteAddress, remotePort }: Socket): Peer {
   return peerAt(kind, addressText(addressBytes(remoteAddress)), remotePort);
 }
 

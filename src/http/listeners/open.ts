@@ -1,0 +1,115 @@
+import type { ListenAddress } from '../../config/listen-kinds.ts';
+import type { Config } from '../../config/load.ts';
+import type { Peer } from '../../core/peer.ts';
+import { StartError } from '../../core/start-error.ts';
+import type { Health } from '../../observe/health.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { Metrics } from '../../observe/metrics.ts';
+import { registerTlsMetrics } from '../../observe/tls-metrics.ts';
+import type { ConnectionCount } from '../connections.ts';
+import type { Listener } from '../exchange.ts';
+import { Listeners } from '../listeners.ts';
+import { Certificates } from './certificates.ts';
+import { tlsListener } from './tls.ts';
+import { UnixListener } from './unix.ts';
+import { UwsListener } from './uws.ts';
+
+export interface ListenerParts {
+  readonly log: Logger;
+  readonly health: Health;
+  readonly metrics: Metrics;
+  readonly connections: ConnectionCount;
+}
+
+export interface ConfiguredListeners {
+  readonly listeners: Listeners;
+  /** Reads the certificate again; undefined where no listener has one. Never throws: the log says what came of it. */
+  readonly reload: (() => void) | undefined;
+}
+
+/** From the first to the last byte of a request's body. */
+const bodyTimeoutMs = 5_000;
+
+/** Certificates are usually renewed a month before they expire. */
+const expiryWarningMs = 14 * 86_400_000;
+
+/** A refused user may try again a thousand times a second. */
+const refusedLineMs = 1_000;
+
+/** The listeners of KMS_LISTEN. Throws a StartError where one cannot be. */
+export function configuredListeners(config: Config, parts: ListenerParts): ConfiguredListeners {
+  const tls = openTls(config, parts);
+  const listeners = config.listen.map((address) => listenerAt(address, config, parts, tls));
+  return { listeners: new Listeners(listeners, () => tls?.certificates.stopWatching()), reload: tls?.reload };
+}
+
+function listenerAt(
+  address: ListenAddress,
+  config: Config,
+  { log, connections }: ListenerParts,
+  tls: Tls | undefined,
+): Listener {
+  const common = { maxBodyBytes: config.maxPayloadBytes, bodyTimeoutMs, connections };
+  const onConnection = (peer: Peer) => log.debug({ peer }, 'a connection');
+  if (address.scheme === 'http') {
+    return new UwsListener({ ...common, host: address.host, port: address.port });
+  }
+  if (address.scheme === 'https') {
+    if (tls === undefined) throw new StartError('an https listener needs a certificate');
+    const { host, port, client } = address;
+    return tlsListener({ ...common, ...tls, at: { host, port }, client, onConnection });
+  }
+  const { path, mode } = address;
+  const refused = (peer: Peer) =>
+    log.warn({ peer, path }, 'a user who is not in KMS_UNIX_ALLOWED_UIDS was refused');
+  return new UnixListener({
+    ...{ ...common, path, mode, onConnection, onRefused: seldom(refused) },
+    ...{ allowedUids: config.unixAllowedUids, groupAllowed: config.groupReadableSecrets },
+  });
+}
+
+interface Tls {
+  readonly certificates: Certificates;
+  readonly reload: () => void;
+  readonly onHandshakeFailure: () => void;
+}
+
+function openTls(config: Config, { log, health, metrics }: ListenerParts): Tls | undefined {
+  const { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile } = config;
+  if (certFile === 'none') return undefined;
+  const clientCaFile = tlsClientCaFile === 'none' ? undefined : tlsClientCaFile;
+  const rule = { groupAllowed: config.groupReadableSecrets };
+  const certificates = new Certificates({ certFile, keyFile, clientCaFile }, rule);
+  health.condition(
+    'certificate_expiry',
+    'wanted',
+    () => certificates.notAfterMs - Date.now() > expiryWarningMs,
+  );
+  const tell = () =>
+    log.info(
+      { not_after: new Date(certificates.notAfterMs) },
+      'the certificate of the https listeners is in use',
+    );
+  const reload = () => {
+    try {
+      certificates.reload();
+      tell();
+    } catch (cause) {
+      log.error({ err: cause }, 'the new certificate is NOT TAKEN, the one before stays in use');
+    }
+  };
+  tell();
+  certificates.watch(reload);
+  const onHandshakeFailure = registerTlsMetrics(metrics, () => certificates.notAfterMs);
+  return { certificates, reload, onHandshakeFailure };
+}
+
+function seldom<T>(tell: (of: T) => void): (of: T) => void {
+  let nextMs = Number.NEGATIVE_INFINITY;
+  return (of) => {
+    const nowMs = performance.now();
+    if (nowMs < nextMs) return;
+    nextMs = nowMs + refusedLineMs;
+    tell(of);
+  };
+}
