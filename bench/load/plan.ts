@@ -28,7 +28,7 @@ export interface LoadStream {
   /** Further rates of an open loop, each from that time after the start on, warm-up included; in order. */
   readonly laterRates?: readonly { readonly fromMs: number; readonly ratePerSecond: number }[];
   /**
-   * Whether what is due while all connections wait for answers is never sent, as by a caller whose pool is used up, instead
+   * True: a request that is due while all connections wait is never sent, as by a caller whose pool is used up, instead
    * of when one is free. Without it an overload goes on after its end until all of it was sent.
    */
   readonly givesUp?: boolean;

@@ -1,5 +1,5 @@
 /**
- * What the thread that talks HTTP takes, in microseconds: a turn of its event loop reads all that has come, and only then
+ * The time that the thread that talks HTTP takes, in microseconds: a turn of its event loop reads all that has come, and only then
  * sends jobs. So where it has much to read, results lie and workers wait.
  */
 export interface FrontThread {

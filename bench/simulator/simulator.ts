@@ -19,7 +19,7 @@ export interface SimulatorOptions extends LaneOptions {
   readonly slotsPerWorker: number;
   readonly hopUs: number;
   readonly admission: AdmissionOptions;
-  /** What the thread takes that reads requests, sends jobs and comes to their results; it takes no time where absent. */
+  /** Times of the thread that reads requests, sends jobs and comes to their results; none where absent. */
   readonly loop?: FrontThread;
   /** Calls that come in this first part are not counted. */
   readonly warmUpMs: number;
@@ -84,7 +84,7 @@ class Simulation {
   readonly #windowFromUs: number;
   readonly #windowToUs: number;
   readonly #totals = { offered: 0, refused: 0, served: 0, expired: 0, cancelled: 0 };
-  /** What the next turn of the event loop comes to: with a front thread only. */
+  /** The events that the next turn of the event loop comes to: with a front thread only. */
   #inbox: (Finished | { readonly event: number; readonly atUs: number })[] = [];
   #turnDue = false;
   #freeFromUs = 0;

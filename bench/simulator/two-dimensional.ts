@@ -23,7 +23,7 @@ export interface MixedOptions {
   readonly tenants: readonly MixedTenant[];
   readonly durationMs: number;
   readonly quantumUs: number;
-  /** What a job costs its worker beside its calls. */
+  /** The cost of a job to its worker beside its calls. */
   readonly hopUs: number;
 }
 

@@ -13,13 +13,13 @@ export interface Job {
 interface Timed {
   readonly job: Job;
   readonly workUs: number;
-  /** When its worker first began it. */
+  /** The time at which its worker first began it. */
   begunUs: number | undefined;
   /** Since then, or since it was gone on with. */
   startUs: number;
-  /** When it ends, as far as is known; undefined while it is not in hand. */
+  /** The time of its end, as far as is known; undefined while it is not in hand. */
   endUs: number | undefined;
-  /** What is left of it when it goes on after a job that overtook it. */
+  /** The rest of it when it goes on after a job that overtook it. */
   leftUs: number;
 }
 
@@ -48,7 +48,7 @@ export interface WorkersOptions {
 interface Known {
   jobs: number;
   costUs: number;
-  /** When it last had nothing more to do, and how long that has lasted before the job in hand. */
+  /** The time at which it last ran dry, and the length of that before the job in hand. */
   endedUs: number;
   idleUs: number;
 }
@@ -160,7 +160,7 @@ export class SimulatedWorkers {
     return { worker, job, startUs: begunUs as number, endUs: nowUs, busyUs, idleUs };
   }
 
-  /** Who sends jobs has learned that this one is done. */
+  /** The sender has learned that this job is done. */
   noticed({ worker, job }: Finished): void {
     const known = this.#known[worker] as Known;
     this.#free++;
@@ -185,7 +185,7 @@ export class SimulatedWorkers {
     this.#start(worker, borderUs);
   }
 
-  /** When the call that is in hand ends. */
+  /** The end of the call that is in hand. */
   #nextBorderUs({ job, startUs, leftUs, workUs }: Timed, nowUs: number): number {
     const { hopUs } = this.#options;
     // Of the whole job, when it was begun or gone on with.
@@ -206,7 +206,7 @@ export class SimulatedWorkers {
     this.#onEnd(worker, timed.endUs);
   }
 
-  /** What was done of it since it was last begun is counted. */
+  /** Counts the part that was done since it was last begun. */
   #suspend(timed: Timed, nowUs: number): Timed {
     const { hopUs } = this.#options;
     const insideUs = this.#inWindow(timed.startUs, nowUs);

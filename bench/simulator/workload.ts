@@ -21,7 +21,7 @@ export type Arrivals =
   | { readonly kind: 'poisson' | 'constant'; readonly ratePerSecond: number }
   /** Poisson with the rate that makes this mean over all, in bursts; lengths of bursts and pauses are exponential. */
   | { readonly kind: 'bursty'; readonly ratePerSecond: number; readonly onMs: number; readonly offMs: number }
-  /** What was due in each `everyMs` comes at its end, together: a generator that shares a processor with what it loads. */
+  /** Calls due in each `everyMs` come at its end, together: a generator that shares a processor with the service. */
   | { readonly kind: 'bunched'; readonly ratePerSecond: number; readonly everyMs: number }
   /** So many calls wait at any time: each that is drawn is replaced at once. */
   | { readonly kind: 'saturating'; readonly waiting: number };

@@ -43,7 +43,7 @@ export function createBatchCarrier(
     threads: pool.threads,
     overtakes: true,
     carry(calls, costUs, ahead) {
-      // What overtakes is short, and is not overtaken itself.
+      // A job that overtakes is short, and is not overtaken itself.
       const slices = ahead ? [calls] : sliceByCost(calls);
       const job = { kind: 'batch', batches: encodeBatches(slices.map(itemsOf)) } as const;
       const answer = ahead ? pool.runAhead(job, costUs) : pool.run(job, costUs);

@@ -61,7 +61,7 @@ export interface GenerateJob {
 
 export type Job = BatchJob | GenerateJob;
 
-/** What a worker is sent. */
+/** All that a worker is sent. */
 export type WorkerJob = Job | LookJob | WarmUpJob;
 
 export type GenerateAnswer =

@@ -29,7 +29,7 @@ export interface WorkerPool {
  */
 export const jobsPerThread = 16;
 
-/** What all workers of a pool are given; the pool adds what is each worker's own. */
+/** The data that all workers of a pool get; the pool adds each worker's own. */
 export type PoolWorkerData = Omit<CryptoWorkerData, 'overtaking'>;
 
 export interface PoolOptions {

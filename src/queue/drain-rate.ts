@@ -1,7 +1,7 @@
 /**
- * How much longer than its cost work takes a worker: 1 on a core of its own, more where cores are shared. Learned from the
- * time for which workers had jobs in hand, never from that in which they had none: what lowers the throughput so does
- * not lower the estimate that decides how much is let in.
+ * The ratio of the time that work takes a worker to its cost: 1 on a core of its own, more where cores are shared. Learned from
+ * the time for which workers had jobs in hand. Workers that had none lower the throughput, and not this estimate, which
+ * decides how much is let in.
  */
 export interface DrainRate {
   /** Microseconds of a worker's time for each microsecond of cost. At least 1. */

@@ -1,5 +1,5 @@
 /**
- * How much may wait where a queue stands, as a multiple of the target. Calls may come in bunches that are further apart than
+ * The work that may wait where a queue stands, as a multiple of the target. Calls may come in bunches that are further apart than
  * the target is long: then workers run dry although calls were refused a moment ago, and more is to wait.
  */
 export interface TargetStretch {

@@ -1,5 +1,5 @@
 /**
- * How much work is to lie ready at each worker: as much as it does until the main thread looks at its results again and
+ * The work that is to lie ready at each worker: as much as it does until the main thread looks at its results again and
  * sends more. A turn of the event loop that reads hundreds of sockets takes longer than a job, and a worker without a
  * further one would idle for the rest of it.
  */

@@ -64,7 +64,13 @@ interface TenantQueue<C extends Call> {
   calls: number;
   costUs: number;
   deficitUs: number;
-  /** Ring of tenants that have calls waiting. */
+  /** True if it has had its quantum for the turn that it is in. */
+  credited: boolean;
+  /** True if a call of it was drawn since it came into the ring. */
+  served: boolean;
+  /** True until the turn is over that it has when it comes. */
+  comes: boolean;
+  /** Ring of tenants that have calls waiting, or had in this round. */
   before: TenantQueue<C>;
   after: TenantQueue<C>;
 }
@@ -75,8 +81,10 @@ export class FairScheduler<C extends Call> {
   readonly #tenants = new Map<string, TenantQueue<C>>();
   /** The tenant whose turn it is; undefined when nothing waits. */
   #turn: TenantQueue<C> | undefined;
-  /** True if the tenant whose turn it is has had its quantum for this turn. */
-  #credited = false;
+  /** The tenant whose turn goes on when all that came meanwhile have had their first. */
+  #interrupted: TenantQueue<C> | undefined;
+  /** Tenants that have calls waiting. */
+  #active = 0;
   #calls = 0;
   #costUs = 0;
   #weight = 0;
@@ -95,12 +103,14 @@ export class FairScheduler<C extends Call> {
   }
 
   get activeTenants(): number {
-    return this.#tenants.size;
+    return this.#active;
   }
 
   /** The tenant whose calls are all that waits; undefined when none or several have calls waiting. */
   get onlyTenant(): string | undefined {
-    return this.#tenants.size === 1 ? this.#turn?.tenant : undefined;
+    if (this.#active !== 1) return undefined;
+    this.#passEmpty();
+    return this.#turn?.tenant;
   }
 
   /** Sum of the weights of all tenants that have calls waiting. */
@@ -120,7 +130,8 @@ export class FairScheduler<C extends Call> {
   workAheadUs(tenant: string): number {
     const queue = this.#tenants.get(tenant);
     const weight = queue?.weight ?? this.#weightOf(tenant);
-    const activeWeight = queue === undefined ? this.#weight + weight : this.#weight;
+    const waits = queue !== undefined && queue.calls > 0;
+    const activeWeight = waits ? this.#weight : this.#weight + weight;
     const ownUs = (queue?.costUs ?? 0) + this.#limits.quantumUs * weight;
     return Math.min(this.#costUs, (ownUs * activeWeight) / weight);
   }
@@ -148,8 +159,9 @@ export class FairScheduler<C extends Call> {
     if (full !== undefined) return { outcome: full };
     let queue = this.#tenants.get(call.tenant);
     if (queue !== undefined) {
-      if (bounded && queue.costUs + call.costUs > this.#limits.perTenantCostUs)
+      if (bounded && queue.calls > 0 && queue.costUs + call.costUs > this.#limits.perTenantCostUs)
         return { outcome: 'tenant_cost_full' };
+      if (queue.calls === 0 && queue.deficitUs >= call.costUs) this.#comeAgain(queue);
     } else {
       queue = this.#activate(call.tenant);
     }
@@ -172,7 +184,7 @@ export class FairScheduler<C extends Call> {
     const queue = ticket.queue;
     if (queue === undefined) return false;
     this.#remove(queue, ticket);
-    if (queue.calls === 0) this.#deactivate(queue);
+    if (queue.calls === 0) this.#emptied(queue);
     return true;
   }
 
@@ -192,11 +204,12 @@ export class FairScheduler<C extends Call> {
     let spentUs = 0;
     let drawn = 0;
     let turnsInVain = 0;
-    while (this.#turn !== undefined && drawn < maxCalls) {
-      const queue: TenantQueue<C> = this.#turn;
-      if (!this.#credited) {
+    while (this.#calls > 0 && drawn < maxCalls) {
+      this.#passEmpty();
+      const queue = this.#turn as TenantQueue<C>;
+      if (!queue.credited) {
         queue.deficitUs += this.#limits.quantumUs * queue.weight;
-        this.#credited = true;
+        queue.credited = true;
       }
       const fifo = leastServed(queue);
       const ticket = fifo.head as Ticket<C>;
@@ -204,14 +217,13 @@ export class FairScheduler<C extends Call> {
       if (call.deadlineAtMs < beginsAtMs + (whole ? call.costUs / 1000 : 0)) {
         this.#remove(queue, ticket);
         expired.push(ticket);
-        if (queue.calls === 0) this.#deactivate(queue);
+        if (queue.calls === 0) this.#emptied(queue);
         turnsInVain = 0;
         continue;
       }
       if (call.costUs > queue.deficitUs) {
-        this.#turn = queue.after;
-        this.#credited = false;
-        if (++turnsInVain === this.#tenants.size) {
+        this.#endTurn(queue);
+        if (++turnsInVain >= this.#active) {
           this.#skipRounds();
           turnsInVain = 0;
         }
@@ -219,13 +231,14 @@ export class FairScheduler<C extends Call> {
       }
       if (drawn > 0 && spentUs + call.costUs > budgetUs) return;
       queue.deficitUs -= call.costUs;
+      queue.served = true;
       fifo.servedUs += call.costUs;
       spentUs += call.costUs;
       drawn++;
       turnsInVain = 0;
       this.#remove(queue, ticket);
       due.push(ticket);
-      if (queue.calls === 0) this.#deactivate(queue);
+      if (queue.calls === 0) this.#emptied(queue);
     }
   }
 
@@ -244,8 +257,7 @@ export class FairScheduler<C extends Call> {
   ): void {
     const queue = this.#tenants.get(tenant);
     if (queue === undefined) return;
-    const credited = this.#credited && this.#turn === queue;
-    const creditUs = credited ? 0 : this.#limits.quantumUs * queue.weight;
+    const creditUs = queue.credited ? 0 : this.#limits.quantumUs * queue.weight;
     let spentUs = 0;
     for (let drawn = 0; drawn < maxCalls && queue.calls > 0; ) {
       const fifo = leastServed(queue);
@@ -255,14 +267,15 @@ export class FairScheduler<C extends Call> {
       if (!late) {
         if (costUs > queue.deficitUs + creditUs || (spentUs > 0 && spentUs + costUs > budgetUs)) break;
         queue.deficitUs -= costUs;
+        queue.served = true;
         fifo.servedUs += costUs;
         spentUs += costUs;
         drawn++;
       }
       this.#remove(queue, ticket);
       (late ? expired : due).push(ticket);
+      if (queue.calls === 0) this.#emptied(queue);
     }
-    if (queue.calls === 0) this.#deactivate(queue);
   }
 
   /**
@@ -271,22 +284,29 @@ export class FairScheduler<C extends Call> {
    * for as many rounds as its cost has quanta.
    */
   #skipRounds(): void {
+    this.#passEmpty();
     const first = this.#turn as TenantQueue<C>;
     let rounds = Number.POSITIVE_INFINITY;
     let queue = first;
     do {
-      const missingUs = (leastServed(queue).head as Ticket<C>).call.costUs - queue.deficitUs;
-      rounds = Math.min(rounds, Math.ceil(missingUs / (this.#limits.quantumUs * queue.weight)));
+      if (queue.calls > 0) {
+        const missingUs = (leastServed(queue).head as Ticket<C>).call.costUs - queue.deficitUs;
+        rounds = Math.min(rounds, Math.ceil(missingUs / (this.#limits.quantumUs * queue.weight)));
+      }
       queue = queue.after;
     } while (queue !== first);
     if (rounds <= 1) return;
     // The last of them is the next turn of each.
     do {
-      queue.deficitUs += (rounds - 1) * this.#limits.quantumUs * queue.weight;
+      if (queue.calls > 0) queue.deficitUs += (rounds - 1) * this.#limits.quantumUs * queue.weight;
       queue = queue.after;
     } while (queue !== first);
   }
 
+  /**
+   * A tenant that comes has its first turn at once, and its further ones at the end of the round: so a call now and then does
+   * not wait for a turn of everybody (RFC 8290 calls such queues new, and does the same).
+   */
   #activate(tenant: string): TenantQueue<C> {
     const queue = {
       tenant,
@@ -295,40 +315,101 @@ export class FairScheduler<C extends Call> {
       calls: 0,
       costUs: 0,
       deficitUs: 0,
+      credited: false,
+      served: false,
+      comes: true,
     } as unknown as { -readonly [K in keyof TenantQueue<C>]: TenantQueue<C>[K] };
+    this.#tenants.set(tenant, queue);
+    this.#place(queue);
+    return queue;
+  }
+
+  /** Behind all that came before it and have not had that turn, and before all others. */
+  #place(queue: TenantQueue<C>): void {
     const turn = this.#turn;
     if (turn === undefined) {
       queue.before = queue;
       queue.after = queue;
       this.#turn = queue;
-      this.#credited = false;
-    } else {
-      // At the end of the round: everybody who waits already has a turn first.
-      queue.before = turn.before;
-      queue.after = turn;
-      turn.before.after = queue;
-      turn.before = queue;
+      return;
     }
-    this.#tenants.set(tenant, queue);
-    this.#weight += queue.weight;
-    return queue;
+    const next = this.#interrupted ?? turn;
+    queue.before = next.before;
+    queue.after = next;
+    next.before.after = queue;
+    next.before = queue;
+    if (this.#interrupted !== undefined || turn.comes) return;
+    this.#interrupted = turn;
+    this.#turn = queue;
   }
 
-  /** A tenant with nothing waiting is forgotten, its unused deficit with it, so that idling earns no credit. */
-  #deactivate(queue: TenantQueue<C>): void {
-    if (this.#turn === queue) {
-      this.#turn = queue.after === queue ? undefined : queue.after;
-      this.#credited = false;
+  /** It has some of its quantum left. */
+  #comeAgain(queue: TenantQueue<C>): void {
+    if (this.#turn !== queue) {
+      this.#unlink(queue);
+      this.#place(queue);
+      queue.comes = true;
+    }
+    queue.credited = true;
+  }
+
+  #endTurn(queue: TenantQueue<C>): void {
+    queue.credited = false;
+    if (queue.comes) {
+      queue.comes = false;
+      this.#interrupted ??= queue;
+    }
+    this.#turn = queue.after;
+    if (this.#turn === this.#interrupted) this.#interrupted = undefined;
+  }
+
+  /**
+   * Nothing of it waits any more. The tenant keeps its place until its next turn, so that it does not come anew with each of its
+   * calls, and what it has left of its quantum for calls until then. So in a round it has a quantum, in however many pieces,
+   * and idling for longer earns no credit.
+   */
+  #emptied(queue: TenantQueue<C>): void {
+    this.#active--;
+    this.#weight -= queue.weight;
+    queue.costUs = 0;
+    if (this.#calls === 0) {
+      this.#reset();
+      return;
+    }
+    queue.deficitUs = Math.min(this.#limits.quantumUs * queue.weight, queue.deficitUs);
+    if (!queue.served) this.#forget(queue);
+    else if (this.#turn === queue) this.#endTurn(queue);
+    else queue.credited = false;
+  }
+
+  /** Turns of tenants that have nothing waiting pass, and end their time in the ring. Something waits. */
+  #passEmpty(): void {
+    while (this.#turn?.calls === 0) this.#forget(this.#turn);
+  }
+
+  #forget(queue: TenantQueue<C>): void {
+    if (this.#turn === queue) this.#endTurn(queue);
+    this.#unlink(queue);
+    this.#tenants.delete(queue.tenant);
+  }
+
+  /** It is not in its turn. */
+  #unlink(queue: TenantQueue<C>): void {
+    if (this.#interrupted === queue) {
+      this.#interrupted = queue.after;
+      if (this.#turn === this.#interrupted) this.#interrupted = undefined;
     }
     queue.before.after = queue.after;
     queue.after.before = queue.before;
-    this.#tenants.delete(queue.tenant);
-    this.#weight -= queue.weight;
-    // Sums of fractions: what rounding has left in them does not pile up over months.
-    if (this.#tenants.size === 0) {
-      this.#weight = 0;
-      this.#costUs = 0;
-    }
+  }
+
+  /** Nothing waits, so there is no round. Sums of fractions: what rounding has left in them does not pile up over months. */
+  #reset(): void {
+    this.#tenants.clear();
+    this.#turn = undefined;
+    this.#interrupted = undefined;
+    this.#weight = 0;
+    this.#costUs = 0;
   }
 
   #append(queue: TenantQueue<C>, ticket: Ticket<C>): void {
@@ -339,7 +420,10 @@ export class FairScheduler<C extends Call> {
     if (fifo.tail === undefined) fifo.head = ticket;
     else fifo.tail.next = ticket;
     fifo.tail = ticket;
-    queue.calls++;
+    if (queue.calls++ === 0) {
+      this.#active++;
+      this.#weight += queue.weight;
+    }
     queue.costUs += costUs;
     this.#calls++;
     this.#costUs += costUs;

@@ -70,7 +70,7 @@ export class StandingQueues {
     return standing.refuses(above, nowMs);
   }
 
-  /** What remains has calls waiting, or had a moment ago, so it is bounded by the calls that may wait. */
+  /** The rest have calls waiting, or had a moment ago, so they are bounded by the calls that may wait. */
   #sweep(nowMs: number): void {
     for (const [tenant, standing] of this.#of) if (standing.isOver(nowMs)) this.#of.delete(tenant);
     this.#sweepAt = Math.max(sweepFrom, 2 * this.#of.size);

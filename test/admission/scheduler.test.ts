@@ -348,6 +348,30 @@ describe('fairness', () => {
     assert.deepEqual(drawAll(scheduler), [dear]);
   });
 
+  test('a tenant that comes has its first turn at once, and in a round no more than a quantum, in however many pieces', () => {
+    const scheduler = new FairScheduler<Named>(roomy);
+    const flood = ['a', 'b'].flatMap((tenant) => Array.from({ length: 60 }, () => call(tenant, 100)));
+    for (const each of flood) queue(scheduler, each);
+    // Both have had their first turns, and b is in its second.
+    assert.equal(draw(scheduler, 1_000).due.length, 10);
+    const pieces = Array.from({ length: 4 }, () => call('small', 100));
+    for (const piece of pieces.slice(0, 3)) {
+      queue(scheduler, piece);
+      assert.deepEqual(draw(scheduler, 100).due, [piece]);
+    }
+    const fourth = pieces[3] as Named;
+    queue(scheduler, fourth);
+    const rest = drawAll(scheduler);
+    // The rest of the turn that was in hand, and a turn of the other.
+    assert.equal(rest.indexOf(fourth), 5);
+    // Several that come have theirs in the order in which they came.
+    for (const each of flood) queue(scheduler, each);
+    draw(scheduler, 700);
+    const late = ['x', 'y', 'z'].map((tenant) => call(tenant, 200));
+    for (const each of late) queue(scheduler, each);
+    assert.deepEqual(drawAll(scheduler).slice(0, 3), late);
+  });
+
   test('idling earns nothing', () => {
     const scheduler = new FairScheduler<Named>(roomy);
     // Its turn leaves 299 of the quantum unused, again and again.

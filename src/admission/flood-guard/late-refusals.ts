@@ -5,7 +5,7 @@ import type { Refused } from '../../core/result.ts';
 const maxHeld = 4_096;
 /** As long as Retry-After tells to wait at least. */
 const maxHoldMs = 1_000;
-/** Whoever floods may not choose to be answered sooner. */
+/** A flooding caller may not choose to be answered sooner. */
 const minHoldMs = 50;
 /**
  * Answered in one turn of the event loop, a turn being a millisecond at least. Answering one and reading what its connection

@@ -110,7 +110,7 @@ export class ThreadShare {
     return true;
   }
 
-  /** Whether the tenant had more than its share of the thread lately. */
+  /** True if the tenant had more than its share of the thread lately. */
   isOver(tenant: string): boolean {
     return this.#exceeds(tenant, this.#options.tolerance, this.#options.allowanceMs);
   }

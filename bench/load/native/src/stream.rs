@@ -40,7 +40,7 @@ pub struct Stream {
     answered: u64,
     succeeded: u64,
     count_from_ns: u64,
-    /// Whether what is due while no connection is free is never sent.
+    /// True: a request that is due while no connection is free is never sent.
     gives_up: bool,
     unsent: u64,
     phases: Parts,
