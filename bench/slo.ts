@@ -6,7 +6,7 @@ import { type Attempt, type Bench, type Gate, gates, passes } from './slo/gates.
 import { chooseGenerator } from './support/generator.ts';
 import { useGenerator } from './support/load.ts';
 import { closedLoop, openLoop } from './support/measure.ts';
-import { type Product, startProduct } from './support/product.ts';
+import { type Product, servedAsInService, startProduct } from './support/product.ts';
 import { signRequests } from './support/requests.ts';
 import { startComparator } from './support/target.ts';
 
@@ -45,7 +45,7 @@ async function warmUp(product: Product): Promise<void> {
 }
 
 async function withBench<T>(env: Record<string, string>, use: (bench: Bench) => Promise<T>): Promise<T> {
-  const product = await startProduct({ env });
+  const product = await startProduct({ env: { ...servedAsInService, ...env } });
   const floor = await startComparator('uWebSockets.js', 'floor.ts');
   try {
     await warmUp(product);

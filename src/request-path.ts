@@ -14,6 +14,7 @@ import {
   type CryptoPlan,
   type CryptoWork,
   type Described,
+  type EntryOperation,
   factsOf,
   type KeyOperation,
   type Operation,
@@ -28,7 +29,7 @@ import type { Policy } from './policy/policy.ts';
 
 /** One call, as its dialect understood it. */
 export interface CallRequest<Request, Answer> {
-  readonly operation: Operation<Request, Answer>;
+  readonly operation: Operation<Request, Answer> | EntryOperation<Request, Answer>;
   /** The typed request that the body holds. Asked once the call is let in, and where its refusal is recorded. */
   readonly parse: (body: Uint8Array) => Result<Request>;
   /** Only valid until the request path returns: it is parsed before anything is awaited. */
@@ -42,6 +43,11 @@ export interface CallRequest<Request, Answer> {
    * much as several signatures, and before a missing scope is recorded.
    */
   withinAllowance(): boolean;
+}
+
+/** One for which a capability is needed, as for all but the first one. */
+interface KeyedCall<Request, Answer> extends CallRequest<Request, Answer> {
+  readonly operation: Operation<Request, Answer>;
 }
 
 /** Told what became of each call, and of each item of a batch. */
@@ -75,7 +81,9 @@ interface Admitted {
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
 export function createRequestPath(parts: RequestPathParts): RequestPath {
-  return (call) => {
+  return <Request, Answer>(asked: CallRequest<Request, Answer>) => {
+    if (asked.operation.kind === 'entry') return enter(parts, asked.operation, asked);
+    const call = asked as KeyedCall<Request, Answer>;
     const { operation, cancellation } = call;
     const startedAtMs = parts.clock.monotonicMs();
 
@@ -92,10 +100,32 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
 
     const signWithinMs = signedWithinMs(deadlineMs.value);
     const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
-    const spent = parts.floodGuard.spent(caller.value.tenant, startedAtMs);
+    const { tenant } = caller.value;
+    const spent = parts.floodGuard.spent(tenant, startedAtMs);
+    // A key that is to be destroyed is a danger as long as it is there.
+    if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, false);
+    const refused = parts.floodGuard.refusal(tenant, startedAtMs);
+    if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
     return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
   };
 }
+
+/** The way to a first capability. Evidence costs as much to verify as a token that was never seen. */
+async function enter<Request, Answer>(
+  parts: RequestPathParts,
+  operation: EntryOperation<Request, Answer>,
+  call: CallRequest<Request, Answer>,
+): Promise<Result<Answer>> {
+  const startedAtMs = parts.clock.monotonicMs();
+  if (!call.withinAllowance()) return tooManyRefused;
+  const request = call.parse(call.body);
+  if (!request.ok) return request;
+  const answer = await operation.run(request.value, call.credentials);
+  observe(parts, operation.name, 'none', answer, startedAtMs);
+  return answer;
+}
+
+const tooManyRefused = refuse('AddressLimited', undefined, 1_000);
 
 /**
  * Refuses before anything is parsed, so that a refusal under load costs next to nothing. `parsed`: what came with the call in
@@ -103,13 +133,14 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
  */
 function goOn<Request, Answer>(
   parts: RequestPathParts,
-  call: CallRequest<Request, Answer>,
+  call: KeyedCall<Request, Answer>,
   admitted: Admitted,
   parsed: boolean,
 ): Step<Answer> {
   const { operation } = call;
   const refused = admit(parts, operation, admitted);
-  if (refused !== undefined) return refused;
+  if (refused !== undefined)
+    return parts.floodGuard.answerTo(refused, admitted.signWithinMs, admitted.cancellation);
   const request = call.parse(call.body);
   if (!request.ok) {
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
@@ -163,7 +194,7 @@ const deniedByPolicy = refuse('PolicyViolation', 'ask the operator of the servic
 /** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
 function refusalOfConditions<Request, Answer>(
   { admission, audit }: RequestPathParts,
-  call: CallRequest<Request, Answer>,
+  call: KeyedCall<Request, Answer>,
   request: Request,
   { caller }: Admitted,
 ): Refused | undefined {
@@ -192,7 +223,7 @@ async function callerHasGone(
 /** Others come first. */
 function goOnLater<Request, Answer>(
   parts: RequestPathParts,
-  call: CallRequest<Request, Answer>,
+  call: KeyedCall<Request, Answer>,
   admitted: Admitted,
 ): Promise<Result<Answer>> {
   // The listener's memory is another request's as soon as this returns.
@@ -215,7 +246,7 @@ function admit(
 }
 
 /** The subjects of a call; none where it cannot be read. */
-function namedIn<Request, Answer>({ operation, parse, body }: CallRequest<Request, Answer>): Subjects {
+function namedIn<Request, Answer>({ operation, parse, body }: KeyedCall<Request, Answer>): Subjects {
   const request = parse(body);
   return request.ok ? subjectsOf(operation, request.value) : [];
 }
@@ -260,7 +291,8 @@ async function useKeys<Request, Answer>(
     const work = works[n] as CryptoWork | Failure;
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
-  return plan.value.finish(outcomes);
+  const answer = plan.value.finish(outcomes);
+  return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
 }
 
 /** The plan, counted among the uses of its capability. */

@@ -2,6 +2,7 @@ import { FloodGuard } from './admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
 import { createAdmission } from './assemble/admission.ts';
 import { type OpenedAudit, openAudit } from './assemble/audit.ts';
+import { type OpenedCapabilities, openCapabilities } from './assemble/capabilities.ts';
 import {
   type ChosenEngine,
   type Cryptography,
@@ -19,8 +20,6 @@ import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditTrail } from './audit/trail.ts';
 import type { Authenticator } from './auth/auth.ts';
-import { createMacaroonAuthenticator } from './auth/macaroon/authenticator.ts';
-import type { RootKeys } from './auth/macaroon/root-keys.ts';
 import type { Config } from './config/load.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -40,8 +39,10 @@ import { createDenials } from './operations/denials.ts';
 import { createOperations, type Operations } from './operations/operations.ts';
 import {
   createKeyJournal,
+  createTokenJournal,
   createUseRecorder,
   journalsNothing,
+  notesNothing,
   recordsNothing,
 } from './operations/recording.ts';
 import { createRequestPath, type RequestPath } from './request-path.ts';
@@ -125,6 +126,8 @@ async function openParts(
   const root = await openConfiguredRootKey(config, log, engine.engine, store);
   const records = await openRecords(config, log, { engine: engine.engine, root, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
+  const capabilities = await openCapabilities(config, log, { rootKeys, store });
+  closes('closing what revokes capabilities', async () => capabilities.close());
   const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
@@ -145,7 +148,7 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
-  const callParts = { cryptography, keys, audit, rootKeys, policy, metrics, queueOf: tuning.queueOf };
+  const callParts = { cryptography, keys, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
   const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
@@ -222,18 +225,25 @@ function createCalls(
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
     audit: OpenedAudit;
-    rootKeys: RootKeys;
+    capabilities: OpenedCapabilities;
     policy: PolicyParts;
     metrics: Metrics;
     queueOf: Tuning['queueOf'];
   },
 ): Pick<Service, 'operations' | 'authenticator' | 'requestPath'> {
   const { cryptography, keys, metrics } = parts;
+  const { authenticator, authority } = parts.capabilities;
   const operations = createOperations({
     ...keys,
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
     audit: parts.audit.parts,
+    tokens: {
+      authority,
+      journal: parts.audit.trail === undefined ? notesNothing : createTokenJournal(parts.audit.trail),
+      clock: systemClock,
+      identities: parts.policy.identities,
+    },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
   });
   const floodGuard = new FloodGuard({
@@ -243,10 +253,6 @@ function createCalls(
     queueOf: parts.queueOf,
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
-  const authenticator = createMacaroonAuthenticator({
-    rootKey: parts.rootKeys,
-    timeSkewToleranceMs: config.timeSkewToleranceMs,
-  });
   const requestPath = createRequestPath({
     authenticator,
     admission: createAdmission(config),

@@ -1,19 +1,20 @@
 import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
-import {
-  type BatchJob,
-  type CryptoWorkerData,
-  type GenerateAnswer,
-  interrupted,
-  type Job,
+import type {
+  BatchAnswer,
+  BatchJob,
+  CryptoWorkerData,
+  GenerateAnswer,
+  WorkerJob,
 } from '../src/dispatch/job.ts';
+import { createOvertakingReader, hrtimeMs } from '../src/dispatch/overtaking.ts';
 import { responsesFor } from '../src/engine/batch.ts';
 import type { Engine, EngineErrorCode } from '../src/engine/engine.ts';
 import { createNativeEngine } from '../src/engine/native/index.ts';
 import { createOpensslEngine } from '../src/engine/openssl/index.ts';
 
-const { engine: name, options, root, forgotten, interrupts, niceness } = workerData as CryptoWorkerData;
+const { engine: name, options, root, forgotten, overtaking, niceness } = workerData as CryptoWorkerData;
 const engine: Engine = name === 'native' ? createNativeEngine(options) : createOpensslEngine(options);
 // The native engine's keys are the process's, and the main thread wipes them itself.
 const readForgotten =
@@ -28,31 +29,44 @@ const readForgotten =
 // Linux keeps the nice value of each thread: this is the calling one's, and needs no privilege to go up.
 if (niceness > 0) setPriority(0, niceness);
 
-const calledBack = new Int32Array(interrupts);
+let lastEndedAtMs = hrtimeMs();
+const overtakers = createOvertakingReader(overtaking, (job) => ({ ...runBatches(job, () => 0), idleUs: 0 }));
 
 /** The whole of a worker: one job in, one answer out, nothing kept but the engine's opened keys. */
-export default function work(job: Job | { kind: 'warm-up' }): Uint8Array[] | GenerateAnswer | undefined {
-  readForgotten();
+export default function work(job: WorkerJob): BatchAnswer | GenerateAnswer | boolean | undefined {
   switch (job.kind) {
     case 'batch':
-      return runBatches(job);
+      return runBatches(job, overtakers.look);
     case 'generate':
+      readForgotten();
       try {
         return { made: true, ...engine.generate(root, job.keyType, job.tenant, job.aad) };
       } catch (cause) {
         // Errors lose their class and code between threads; the code is all that is worth keeping.
         return { made: false, code: (cause as { code?: EngineErrorCode }).code ?? 'UNKNOWN' };
       }
+    case 'look':
+      overtakers.look();
+      return overtakers.connection === job.connection;
     case 'warm-up':
+      overtakers.connect(job);
       return undefined;
   }
 }
 
-function runBatches(job: BatchJob): Uint8Array[] {
-  const responses = responsesFor(job.batches);
-  for (const [index, request] of job.batches.entries()) {
-    if (interrupted(job, calledBack)) return responses.slice(0, index);
+/** `look` does what overtakes this job, and says how long that took. */
+function runBatches({ batches }: BatchJob, look: () => number): BatchAnswer {
+  const beganMs = hrtimeMs();
+  const idleUs = (beganMs - lastEndedAtMs) * 1_000;
+  let overtakenMs = 0;
+  const responses = responsesFor(batches);
+  for (const [index, request] of batches.entries()) {
+    overtakenMs += look();
+    // Keys may have been destroyed since the last one.
+    readForgotten();
     engine.run(root, request, responses[index] as Uint8Array);
   }
-  return responses;
+  const endedAtMs = hrtimeMs();
+  lastEndedAtMs = endedAtMs;
+  return { responses, busyUs: (endedAtMs - beganMs - overtakenMs) * 1_000, idleUs, endedAtMs };
 }

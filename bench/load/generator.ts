@@ -1,24 +1,15 @@
 import { setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
-import { build, type Histogram } from 'hdr-histogram-js';
 import { type CpuTime, cpuTime } from '../support/cpu.ts';
 import { Connection, wire } from './connection.ts';
-import type { LoadPlan, LoadResult, LoadStream, Quantiles, StreamResult } from './plan.ts';
+import { histogram, Parts, quantiles } from './parts.ts';
+import type { LoadPlan, LoadResult, LoadStream, StreamResult } from './plan.ts';
 
 /**
  * The load generator: a process of its own, so that its work is not counted as the server's and its pauses do not
  * become the server's. Reads a LoadPlan from standard input, prints a LoadResult. Loopback only; ends by itself.
  * In the place of the one in native/ where that cannot be built: less punctual, and dearer for each request.
  */
-
-/** 1 us to 60 s at three digits. */
-function histogram(): Histogram {
-  return build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: 60_000_000,
-    numberOfSignificantValueDigits: 3,
-  });
-}
 
 function nowUs(): number {
   return performance.now() * 1000;
@@ -68,6 +59,9 @@ class Stream {
   #answered = 0;
   #succeeded = 0;
   #dueCount = 0;
+  #unsent = 0;
+  readonly #phases: Parts;
+  readonly #windows: Parts;
   #startUs = 0;
   #tickedAtUs = 0;
   #countFromUs = 0;
@@ -77,6 +71,8 @@ class Stream {
 
   constructor(stream: LoadStream, plan: LoadPlan) {
     this.#stream = stream;
+    this.#phases = new Parts({ bordersMs: (stream.laterRates ?? []).map(({ fromMs }) => fromMs) });
+    this.#windows = new Parts({ eachMs: stream.windowMs ?? 0 });
     this.#wires = stream.requests.map((request) => wire(request, plan));
     const options = { host: plan.host, port: plan.port, keepBodies: false };
     for (let n = 0; n < stream.connections; n++) {
@@ -97,8 +93,27 @@ class Stream {
     this.#startUs = startUs;
     this.#tickedAtUs = startUs;
     this.#countFromUs = startUs + warmUpMs * 1000;
+    for (const parts of this.#parts) parts.start(startUs, this.#countFromUs);
     if (this.#stream.ratePerSecond === 0)
       for (const connection of this.#idle.splice(0)) this.#send(connection, nowUs());
+  }
+
+  get #parts(): readonly Parts[] {
+    return [this.#phases, this.#windows];
+  }
+
+  /** Requests that are due after so long, and the rate then. */
+  #dueAfter(elapsedS: number): { readonly count: number; readonly ratePerSecond: number } {
+    let { ratePerSecond } = this.#stream;
+    let count = 0;
+    let fromS = 0;
+    for (const phase of this.#stream.laterRates ?? []) {
+      if (phase.fromMs / 1000 > elapsedS) break;
+      count += (phase.fromMs / 1000 - fromS) * ratePerSecond;
+      fromS = phase.fromMs / 1000;
+      ratePerSecond = phase.ratePerSecond;
+    }
+    return { count: Math.floor(count + (elapsedS - fromS) * ratePerSecond), ratePerSecond };
   }
 
   /** The counted part begins. */
@@ -111,17 +126,19 @@ class Stream {
    * the timer itself was later than that, from when they were due, so that a pause of this process hides nothing.
    */
   tick(atUs: number): void {
-    const { ratePerSecond } = this.#stream;
-    if (ratePerSecond === 0) return;
+    if (this.#stream.ratePerSecond === 0) return;
     const punctual = atUs - this.#tickedAtUs <= punctualUs;
     this.#tickedAtUs = atUs;
-    const due = Math.floor(((atUs - this.#startUs) / 1e6) * ratePerSecond);
+    const { count: due, ratePerSecond } = this.#dueAfter((atUs - this.#startUs) / 1e6);
     while (this.#dueCount < due) {
       this.#dueCount++;
-      const dueAtUs = punctual ? atUs : this.#startUs + (this.#dueCount / ratePerSecond) * 1e6;
+      const dueAtUs = punctual ? atUs : atUs - ((due - this.#dueCount) / ratePerSecond) * 1e6;
       const connection = this.#idle.pop();
-      if (connection === undefined) this.#late.push(dueAtUs);
-      else this.#send(connection, dueAtUs);
+      if (connection !== undefined) this.#send(connection, dueAtUs);
+      else if (this.#stream.givesUp === true) {
+        this.#unsent++;
+        for (const parts of this.#parts) parts.unsent(dueAtUs);
+      } else this.#late.push(dueAtUs);
     }
   }
 
@@ -129,7 +146,9 @@ class Stream {
     this.#stopped = true;
   }
 
-  result(countedMs: number): StreamResult {
+  result(countedMs: number, endUs: number): StreamResult {
+    const phases = this.#phases.results(endUs);
+    const windows = this.#windows.results(endUs);
     const unanswered = this.#late.length + this.#all.filter((connection) => connection.busy).length;
     for (const connection of this.#all) connection.close();
     const perSecond = (count: number) => (count / countedMs) * 1000;
@@ -143,11 +162,15 @@ class Stream {
       latencyMs: quantiles(this.#latency),
       refusalMs: quantiles(this.#refusals),
       unanswered,
+      unsent: this.#unsent,
+      ...(phases.length > 0 ? { phases } : undefined),
+      ...(windows.length > 0 ? { windows } : undefined),
     };
   }
 
   #send(connection: Connection, dueAtUs: number): void {
     this.#sent++;
+    for (const parts of this.#parts) parts.sent(dueAtUs);
     connection.send(this.#wires[this.#next++ % this.#wires.length] as Buffer, dueAtUs);
   }
 
@@ -161,6 +184,7 @@ class Stream {
       const succeeded = status >= 200 && status < 300;
       (succeeded ? this.#latency : this.#refusals).recordValue(Math.min(tookUs, 60_000_000));
       this.#answered++;
+      for (const parts of this.#parts) parts.answered(atUs, status, tookUs);
       if (succeeded) this.#succeeded++;
       this.#statuses.set(status, (this.#statuses.get(status) ?? 0) + 1);
     }
@@ -172,18 +196,6 @@ class Stream {
     if (dueAtUs === undefined) this.#idle.push(connection);
     else this.#send(connection, dueAtUs);
   }
-}
-
-function quantiles(values: Histogram): Quantiles {
-  const at = (percentile: number) => values.getValueAtPercentile(percentile) / 1000;
-  return {
-    p50: at(50),
-    p95: at(95),
-    p99: at(99),
-    p999: at(99.9),
-    max: values.maxValue / 1000,
-    count: values.totalCount,
-  };
 }
 
 /** Everything that has one value at each end of the counted part. */
@@ -235,7 +247,7 @@ async function run(plan: LoadPlan): Promise<LoadResult> {
   const ownUs = after.own.user + after.own.system - before.own.user - before.own.system;
   return {
     elapsedMs,
-    streams: streams.map((stream) => stream.result(elapsedMs)),
+    streams: streams.map((stream) => stream.result(elapsedMs, after.atUs)),
     generatorCpuShare: ownUs / (after.atUs - before.atUs),
     ...(before.server === undefined || after.server === undefined
       ? undefined

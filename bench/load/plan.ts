@@ -25,6 +25,15 @@ export interface LoadStream {
    * stream's name, the one in Node even bursts of a millisecond. 0: each connection sends as soon as it has its answer (closed loop).
    */
   readonly ratePerSecond: number;
+  /** Further rates of an open loop, each from that time after the start on, warm-up included; in order. */
+  readonly laterRates?: readonly { readonly fromMs: number; readonly ratePerSecond: number }[];
+  /**
+   * Whether what is due while all connections wait for answers is never sent, as by a caller whose pool is used up, instead
+   * of when one is free. Without it an overload goes on after its end until all of it was sent.
+   */
+  readonly givesUp?: boolean;
+  /** The counted part is also told in windows of this length. */
+  readonly windowMs?: number;
   /** Taken in turn. */
   readonly requests: readonly LoadRequest[];
 }
@@ -70,6 +79,25 @@ export interface StreamResult {
   readonly refusalMs: Quantiles;
   /** Requests that were due and still unsent or unanswered at the end. */
   readonly unanswered: number;
+  /** Given up, see LoadStream.givesUp. */
+  readonly unsent: number;
+  /** One for each rate, where there are several. */
+  readonly phases?: readonly PartResult[];
+  /** One for each window, where these were asked for. */
+  readonly windows?: readonly PartResult[];
+}
+
+/** A piece of the counted part: what was due in it, and what was answered in it. */
+export interface PartResult {
+  /** From the start, warm-up included. */
+  readonly fromMs: number;
+  readonly toMs: number;
+  readonly sent: number;
+  readonly unsent: number;
+  readonly statuses: Readonly<Record<string, number>>;
+  readonly ok: number;
+  /** Of answers with status 2xx. */
+  readonly latencyMs: Quantiles;
 }
 
 export interface Quantiles {

@@ -6,6 +6,7 @@ import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { latencyCurve } from './latency-curve.ts';
+import { loadStep } from './load-step.ts';
 import { memory } from './memory.ts';
 import { overload } from './overload.ts';
 import { saturation } from './saturation.ts';
@@ -21,6 +22,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   fairness,
   tenants,
   overload,
+  loadStep,
   auditLog,
   coldStart,
   memory,

@@ -2,7 +2,7 @@ import { figure, percent, spread } from '../report/figures.ts';
 import { scenario } from '../scenario.ts';
 import { type FloodFigures, underFlood } from '../support/flood.ts';
 import { closedLoop } from '../support/measure.ts';
-import { startProduct } from '../support/product.ts';
+import { servedAsInService, startProduct } from '../support/product.ts';
 import { signRequests } from '../support/requests.ts';
 import { measuredOf } from '../support/statistics.ts';
 
@@ -46,7 +46,7 @@ export const fairness = scenario<Data>({
   async run(context) {
     const { rounds, step, steps } = context;
     steps(pairs.length * (1 + rounds * times.length));
-    const product = await context.using(startProduct());
+    const product = await context.using(startProduct({ env: servedAsInService }));
     const cases: Case[] = [];
     for (const { share, victim, aggressor } of pairs) {
       const own = signRequests(await product.keyOf('victim', victim));

@@ -3,7 +3,7 @@ import type { Plot } from '../report/plot.ts';
 import { type Context, scenario } from '../scenario.ts';
 import { type FloodFigures, underFlood } from '../support/flood.ts';
 import { closedLoop, type Figures, floodNiceness } from '../support/measure.ts';
-import { type ProductOptions, startProduct } from '../support/product.ts';
+import { type ProductOptions, servedAsInService, startProduct } from '../support/product.ts';
 import { signRequests, signRequestsOf } from '../support/requests.ts';
 import { type Measured, measured, measuredOf } from '../support/statistics.ts';
 
@@ -54,7 +54,7 @@ export const overload = scenario<Data>({
     const wanted = quick ? quickTimes : times;
     steps(variants.length * (1 + rounds * (1 + wanted.length)) + 2 * rounds);
     const series: Series[] = [];
-    const product = await context.using(startProduct());
+    const product = await context.using(startProduct({ env: servedAsInService }));
     for (const { alg, deadlineMs } of variants) {
       step(`${alg}: keys of four tenants`);
       const tenants = ['one', 'two', 'three', 'four'].map((name) => `overload-${name}`);

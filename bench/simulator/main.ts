@@ -8,11 +8,14 @@ import {
   expectedCalls,
   overloadRun,
   type Run,
+  turnsRun,
   type VictimRuns,
   victimRuns,
 } from './scenarios.ts';
 import { simulate } from './simulator.ts';
 import { round } from './statistics.ts';
+import { mixedTenants, simulateMixed } from './two-dimensional.ts';
+import { workOf } from './workload.ts';
 
 /** The output of `--json`. */
 interface Report {
@@ -55,10 +58,31 @@ command.parse();
 const { json, ...given } = command.opts<Options & { json?: string }>();
 const options: Options = given;
 
+/** Times what can be done, milliseconds between bunches, and whether as it was before. */
+const turns = [
+  [0.5, 1, false],
+  [1.4, 1, false],
+  [4, 5, true],
+  [4, 5, false],
+  [4, 10, true],
+  [4, 10, false],
+] as const;
+
+/** Tenants that always have dear calls waiting, and what they sign with. */
+const mixtures = [
+  ['rsa-4096', 8],
+  ['rsa-4096', 32],
+  ['rsa-4096', 128],
+  ['rsa-2048', 32],
+] as const;
+
 const wanted = (name: string) => options.scenario === 'all' || options.scenario === name;
 const single = [
   ...(wanted('overload') ? [overloadRun(options)] : []),
   ...(wanted('backlogged') ? [backloggedRun(options)] : []),
+  ...(wanted('turns')
+    ? turns.map(([times, everyMs, before]) => turnsRun(options, times, everyMs, before))
+    : []),
 ];
 const comparisons = wanted('victim') ? victimRuns(options) : [];
 const everything = [
@@ -77,6 +101,7 @@ const victims: VictimRow[] = [];
 for (const comparison of comparisons) victims.push(...(await compare(comparison)));
 if (victims.length > 0) console.log(renderVictims(victims));
 progress.end();
+if (wanted('mixed')) console.log(renderMixed());
 if (json !== undefined) {
   const report: Report = { options, runs, victims };
   writeFileSync(json, `${JSON.stringify(report, null, 2)}\n`);
@@ -116,6 +141,31 @@ async function compare({ victims: count, baseline, attacks }: VictimRuns): Promi
     rows.push(row(report, { aggressors, times, algorithm }));
   }
   return rows;
+}
+
+function renderMixed(): string {
+  const rows = mixtures.flatMap(([algorithm, always]) =>
+    (['deficit round robin', '2DFQ'] as const).map((policy) => {
+      const { waitMs, servedPerSecond, leastShare } = simulateMixed(
+        {
+          ...{ seed: options.seed, cores: options.cores, durationMs: options.seconds * 1000 },
+          ...{ quantumUs: options.quantumUs, hopUs: options.hopUs },
+          tenants: mixedTenants(workOf(algorithm, 'sign'), always, 200, 500),
+        },
+        policy,
+      );
+      const { p50 = 0, p95 = 0, p99 = 0 } = waitMs.hmac ?? {};
+      return [
+        `${always} tenants, ${algorithm}`,
+        policy,
+        ...[p50, p95, p99].map((ms) => ms.toFixed(3)),
+        String(servedPerSecond.dear ?? 0),
+        leastShare.toFixed(3),
+      ];
+    }),
+  );
+  const head = ['always waiting', 'scheduler', 'hmac wait p50 ms', 'p95', 'p99', 'dear/s', 'least of most'];
+  return `mixed: 200 tenants ask for 500 HMACs a second each, beside others that always wait; one lane\n${renderTable(head, rows)}\n`;
 }
 
 function renderVictims(rows: readonly VictimRow[]): string {

@@ -24,7 +24,7 @@ function field<T>(kind: Kind<T>, standard: T, meaning: string): OptionField<T> {
   return { kind, standard, meaning };
 }
 
-export const scenarioNames = ['overload', 'victim', 'backlogged'] as const;
+export const scenarioNames = ['overload', 'victim', 'backlogged', 'turns', 'mixed'] as const;
 
 /** Every option once. The defaults of queues, jobs and deadlines are those of the service. */
 export const optionFields = {
@@ -44,22 +44,28 @@ export const optionFields = {
   noise: field(decimal(0, 2), 0.1, 'spread of real costs around their mean (sigma of the log-normal)'),
   machineFactor: field(decimal(0.1, 20), 1, 'real costs as a multiple of those that the registry guesses'),
   hopUs: field(integer(0, 10_000), 25, 'what each job costs its worker beside its calls'),
-  slots: field(integer(1, 16), 2, 'jobs that a worker holds, the one it does among them'),
+  slots: field(integer(1, 64), 16, 'jobs that a worker holds, the one it does among them'),
   jobBudgetUs: field(integer(1, 1_000_000), 300, 'cost of one job'),
   soloBudgetUs: field(
     integer(1, 1_000_000),
     1000,
-    'cost of one job that others interrupt, while only one tenant has calls waiting',
+    'cost of one job while only one tenant has calls waiting, which others overtake',
   ),
   jobMaxCalls: field(integer(1, 4096), 64, 'calls of one job'),
-  followUpBelowUs: field(
+  readyUs: field(
     integer(0, 1_000_000),
     150,
-    'a second job only while less than this is under way for each worker',
+    'further jobs only while less than this is under way for each worker; more where turns of the event loop are longer',
   ),
   quantumUs: field(integer(1, 1_000_000), 300, 'what a tenant of weight 1 may use in one turn'),
   queuePerTenant: field(integer(1, 65_536), 512, 'calls of one tenant that may wait'),
   queueTotal: field(integer(1, 1_048_576), 8192, 'calls of all tenants that may wait'),
+  queueTargetMs: field(integer(1, 60_000), 5, 'wait of a tenant whose queue has stood for 100 ms'),
+  loop: field(
+    oneOf('off', 'on'),
+    'off',
+    'whether the thread that reads requests takes time: 14 us a request, 8 more to refuse it, 10 an answer, 10 a job',
+  ),
   deadlineMs: field(integer(1, 60_000), 250, 'deadline of every call'),
   cancelShare: field(decimal(0, 1), 0.01, 'share of calls whose caller goes away if it has no answer'),
   patienceMs: field(decimal(0.001, 60_000), 20, 'mean time after which it does'),

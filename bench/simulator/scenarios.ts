@@ -1,3 +1,4 @@
+import { frontThread } from './front-thread.ts';
 import type { Options } from './options.ts';
 import type { SimulatorOptions } from './simulator.ts';
 import { type Arrivals, type Mix, meanCostUs, only, type TenantClass, workOf } from './workload.ts';
@@ -33,9 +34,11 @@ function simulatorOptions(
     jobBudgetUs: options.jobBudgetUs,
     soloBudgetUs: options.soloBudgetUs,
     jobMaxCalls: options.jobMaxCalls,
-    followUpBelowUs: options.followUpBelowUs,
-    // The front thread is not simulated.
+    readyLeastUs: options.readyUs,
+    readyMostUs: Math.max(options.readyUs, readyMostUs),
+    queueTargetMs: options.queueTargetMs,
     runHereUpToUs: 0,
+    ...(options.loop === 'on' ? { loop: frontThread } : undefined),
     limits: {
       perTenantCalls: options.queuePerTenant,
       // As in main.ts: what all workers could do within the longest deadline.
@@ -57,6 +60,9 @@ function simulatorOptions(
     classes,
   };
 }
+
+/** As in assemble/cryptography.ts. */
+const readyMostUs = 8_000;
 
 const longestDeadlineMs = 2000;
 const dearestAlgorithm = 'rsa-4096';
@@ -161,6 +167,40 @@ export function victimRuns(options: Options): VictimRuns[] {
   });
 }
 
+/**
+ * One worker, and a flood whose requests come in bunches, beside a tenant of 100 calls a second: turns of the event loop that
+ * read a bunch are longer than a job. `before`: as it was when a worker held two jobs of 1 ms at most, and calls waited as
+ * long as their deadline let them.
+ */
+export function turnsRun(options: Options, times: number, everyMs: number, before = false): Run {
+  const work = workOf(options.algorithm, 'sign');
+  const cores = 1;
+  const tenant = (name: string, arrivals: Arrivals): TenantClass => ({
+    name,
+    tenants: 1,
+    weight: 1,
+    arrivals,
+    mix: only(work),
+    deadlineMs: options.deadlineMs,
+    cancelShare: 0,
+    patienceMs: options.patienceMs,
+  });
+  const ratePerSecond = (times * 1e6) / work.costUs;
+  const classes = [
+    tenant('flood', { kind: 'bunched', ratePerSecond, everyMs }),
+    tenant('victim', { kind: 'poisson', ratePerSecond: 100 }),
+  ];
+  const asBefore = { slotsPerWorker: 2, readyLeastUs: 2_000, readyMostUs: 2_000, queueTargetMs: 3_600_000 };
+  return {
+    name: `${times} times what a worker can do, in bunches of ${everyMs} ms${before ? ', before' : ''}`,
+    options: {
+      ...simulatorOptions({ ...options, cores }, classes),
+      loop: frontThread,
+      ...(before ? asBefore : undefined),
+    },
+  };
+}
+
 /** Tenants that always have calls waiting, of different weights and prices: how far apart do their services get? */
 export function backloggedRun(options: Options): Run {
   // More than one job can hold, so that no draw empties a queue.
@@ -188,7 +228,9 @@ export function backloggedRun(options: Options): Run {
       patienceMs: options.patienceMs,
     };
   });
-  return { name: 'backlogged', options: simulatorOptions(options, classes) };
+  // Nor may any of them be refused because its queue stands.
+  const queueTargetMs = 3_600_000;
+  return { name: 'backlogged', options: { ...simulatorOptions(options, classes), queueTargetMs } };
 }
 
 /** Calls that a run will offer, for the progress display. */

@@ -2,13 +2,14 @@ import { Admission, type AdmissionOptions } from '../../src/admission/admission.
 import { cancel } from '../../src/core/cancellation.ts';
 import { ok, type Result } from '../../src/core/result.ts';
 import { type CostMeter, createCostMeter } from '../../src/queue/cost-meter.ts';
-import { type CarriedJob, Lane, type LaneOptions } from '../../src/queue/lane.ts';
+import { type JobEnd, Lane, type LaneOptions } from '../../src/queue/lane.ts';
 import { type Ending, SimulatedCall } from './call.ts';
 import { EventQueue } from './event-queue.ts';
 import { ServiceSpread } from './fairness.ts';
+import type { FrontThread } from './front-thread.ts';
 import { ClassCounts } from './statistics.ts';
 import { createTenants, type SimulatedTenant, type TenantOutcome } from './tenants.ts';
-import { type Job, SimulatedWorkers } from './workers.ts';
+import { type Finished, type Job, SimulatedWorkers } from './workers.ts';
 import { costNoise, createPicker, type TenantClass, type Work } from './workload.ts';
 
 export interface SimulatorOptions extends LaneOptions {
@@ -18,6 +19,8 @@ export interface SimulatorOptions extends LaneOptions {
   readonly slotsPerWorker: number;
   readonly hopUs: number;
   readonly admission: AdmissionOptions;
+  /** What the thread takes that reads requests, sends jobs and comes to their results; it takes no time where absent. */
+  readonly loop?: FrontThread;
   /** Calls that come in this first part are not counted. */
   readonly warmUpMs: number;
   readonly durationMs: number;
@@ -36,9 +39,7 @@ export interface Watcher {
     readonly idleWorkers: number;
     readonly waitingCalls: number;
   }): void;
-  drawn?(calls: readonly SimulatedCall[], nowUs: number): void;
-  /** They were drawn, and not begun. */
-  cameBack?(calls: readonly SimulatedCall[]): void;
+  drawn?(calls: readonly SimulatedCall[], nowUs: number, ahead: boolean): void;
   ended?(call: SimulatedCall, ending: Ending, nowUs: number): void;
   /** Now and then; share of the virtual time that has passed, 0 to 1. */
   progress?(share: number, offered: number): void;
@@ -60,8 +61,9 @@ export function simulate(options: SimulatorOptions, watcher: Watcher = {}): Prom
   return new Simulation(options, watcher).run();
 }
 
-const eventKinds = { arrival: 0, jobDone: 1, callerGone: 2 } as const;
+const eventKinds = { arrival: 0, jobDone: 1, callerGone: 2, turn: 3 } as const;
 const kindBits = 2;
+const kindMask = (1 << kindBits) - 1;
 const progressEvery = 1 << 17;
 
 class Simulation {
@@ -82,6 +84,10 @@ class Simulation {
   readonly #windowFromUs: number;
   readonly #windowToUs: number;
   readonly #totals = { offered: 0, refused: 0, served: 0, expired: 0, cancelled: 0 };
+  /** What the next turn of the event loop comes to: with a front thread only. */
+  #inbox: (Finished | { readonly event: number; readonly atUs: number })[] = [];
+  #turnDue = false;
+  #freeFromUs = 0;
   #dearestPriceUs = 0;
   #nowUs = 0;
 
@@ -123,7 +129,8 @@ class Simulation {
           return workers.idle;
         },
         threads: this.#options.cores,
-        carry: (calls, interruptible) => this.#carry(calls, interruptible),
+        overtakes: true,
+        carry: (calls, costUs, ahead) => this.#carry(calls, costUs, ahead),
       },
       clock: { monotonicMs: () => this.#nowUs / 1000, utcMs: () => this.#nowUs / 1000 },
       weightOf: (name) => weights.get(name) as number,
@@ -144,12 +151,16 @@ class Simulation {
         for (const tenant of this.#tenants) tenant.alwaysWaiting = tenant.waiting > 0;
       }
       this.#nowUs = atUs;
-      this.#handle(this.#events.take());
-      // The lane draws in a turn of its own; it has nothing to do there while all workers are full.
-      if (this.#workers.freeSlots > 0) await turnOfEventLoop();
+      const event = this.#events.take();
+      if (this.#options.loop === undefined) {
+        this.#handle(event, atUs);
+        // The lane draws in a turn of its own.
+        await turnOfEventLoop();
+      } else if ((event & kindMask) === eventKinds.turn) await this.#turn(this.#options.loop);
+      else this.#leave(event, atUs);
       this.#watcher.settled?.({
-        nowUs: atUs,
-        idleWorkers: this.#workers.idle,
+        nowUs: this.#nowUs,
+        idleWorkers: this.#workers.dry,
         waitingCalls: this.#lane.waitingCalls,
       });
       if (++handled % progressEvery === 0) {
@@ -175,18 +186,71 @@ class Simulation {
     if (atUs !== undefined && atUs < this.#windowToUs) this.#schedule(atUs, eventKinds.arrival, index);
   }
 
-  #handle(event: number): void {
+  /** An event that the front thread has to come to first; workers go on by themselves. */
+  #leave(event: number, atUs: number): void {
     const subject = event >> kindBits;
-    switch (event & ((1 << kindBits) - 1)) {
+    const kind = event & kindMask;
+    if (kind === eventKinds.jobDone) {
+      const finished = this.#workers.finish(subject, atUs);
+      if (finished === undefined) return;
+      this.#inbox.push(finished);
+    } else {
+      if (kind === eventKinds.arrival) this.#scheduleArrival(this.#tenants[subject] as SimulatedTenant);
+      this.#inbox.push({ event, atUs });
+    }
+    if (this.#turnDue) return;
+    this.#turnDue = true;
+    this.#schedule(Math.max(atUs, this.#freeFromUs), eventKinds.turn, 0);
+  }
+
+  /** One turn of the event loop: all that has come by its beginning, then what the lane sends. */
+  async #turn(loop: FrontThread): Promise<void> {
+    const inbox = this.#inbox;
+    this.#inbox = [];
+    for (const item of inbox) {
+      if ('job' in item) {
+        this.#passes(loop.jobUs + loop.answerUs * item.job.calls.length);
+        this.#noticed(item);
+        // The lane goes on with its next job at once.
+        await turnOfMicrotasks();
+      } else {
+        const refused = this.#totals.refused;
+        this.#passes((item.event & kindMask) === eventKinds.arrival ? loop.readUs : 0);
+        this.#handle(item.event, item.atUs);
+        if (this.#totals.refused > refused) this.#passes(loop.refuseUs);
+      }
+    }
+    await turnOfEventLoop();
+    this.#freeFromUs = this.#nowUs;
+    this.#turnDue = this.#inbox.length > 0;
+    if (this.#turnDue) this.#schedule(this.#freeFromUs, eventKinds.turn, 0);
+  }
+
+  /** The front thread is busy for so long; what happens meanwhile waits for its next turn. */
+  #passes(us: number): void {
+    this.#nowUs += us;
+    for (
+      let atUs = this.#events.nextTime;
+      atUs !== undefined && atUs <= this.#nowUs;
+      atUs = this.#events.nextTime
+    )
+      this.#leave(this.#events.take(), atUs);
+  }
+
+  #handle(event: number, atUs: number): void {
+    const subject = event >> kindBits;
+    switch (event & kindMask) {
       case eventKinds.arrival: {
         const tenant = this.#tenants[subject] as SimulatedTenant;
-        this.#scheduleArrival(tenant);
-        this.#arrive(tenant);
+        if (this.#options.loop === undefined) this.#scheduleArrival(tenant);
+        this.#arrive(tenant, atUs);
         break;
       }
-      case eventKinds.jobDone:
-        this.#jobDone(subject);
+      case eventKinds.jobDone: {
+        const finished = this.#workers.finish(subject, atUs);
+        if (finished !== undefined) this.#noticed(finished);
         break;
+      }
       case eventKinds.callerGone:
         this.#callerGone(subject);
         break;
@@ -197,7 +261,7 @@ class Simulation {
     return timeUs >= this.#windowFromUs && timeUs < this.#windowToUs;
   }
 
-  #arrive(tenant: SimulatedTenant): void {
+  #arrive(tenant: SimulatedTenant, arrivedUs = this.#nowUs): void {
     const { random, tenantClass } = tenant;
     const work = (this.#pickers[tenant.classIndex] as (tenant: SimulatedTenant) => Work)(tenant);
     // All is drawn whether or not the call is taken in, so that the tenant's next calls stay the same.
@@ -206,13 +270,13 @@ class Simulation {
     const patienceUs = goesAway ? random.exponential(tenantClass.patienceMs * 1000) : 0;
     const realUs = work.costUs * factor;
     const counts = this.#classes[tenant.classIndex] as ClassCounts;
-    const counted = this.#inWindow(this.#nowUs);
+    const counted = this.#inWindow(arrivedUs);
     this.#totals.offered++;
     if (counted) {
       counts.offered++;
       tenant.demandUs += realUs;
     }
-    const taken = this.#offer(tenant, work, realUs);
+    const taken = this.#offer(tenant, work, realUs, arrivedUs);
     if (!taken.ok) {
       this.#totals.refused++;
       if (counted) counts.refuse(taken.failure.hint ?? taken.failure.code);
@@ -224,7 +288,7 @@ class Simulation {
   }
 
   /** In the order of request-path.ts. */
-  #offer(tenant: SimulatedTenant, work: Work, realUs: number): Result<SimulatedCall> {
+  #offer(tenant: SimulatedTenant, work: Work, realUs: number, arrivedUs: number): Result<SimulatedCall> {
     const { name, index, tenantClass } = tenant;
     const nowMs = this.#nowUs / 1000;
     const scope = work.callClass === 'verify' ? 'kms:verify' : 'kms:sign';
@@ -238,7 +302,7 @@ class Simulation {
         work,
         costUs: (this.#meters.get(work) as CostMeter).costUs,
         realUs,
-        arrivedUs: this.#nowUs,
+        arrivedUs,
         deadlineAtMs: nowMs + tenantClass.deadlineMs,
       },
       this.#onSettled,
@@ -260,15 +324,16 @@ class Simulation {
     if (call.ending === undefined) cancel(call.cancellation);
   }
 
-  #carry(calls: readonly SimulatedCall[], interruptible: boolean): CarriedJob {
-    this.#watcher.drawn?.(calls, this.#nowUs);
-    // A call that may come back is counted as served when it was.
-    if (!interruptible) this.#countServed(calls);
+  #carry(calls: readonly SimulatedCall[], costUs: number, ahead: boolean): Promise<JobEnd> {
+    this.#watcher.drawn?.(calls, this.#nowUs, ahead);
+    this.#countServed(calls);
     for (const call of calls) this.#leftQueue(this.#tenants[call.tenantIndex] as SimulatedTenant);
-    const { promise, resolve } = Promise.withResolvers<number>();
-    const job: Job = { calls, interruptible, done: resolve };
-    this.#workers.take(job, this.#nowUs);
-    return { done: promise, interrupt: () => this.#workers.interrupt(job, this.#nowUs) };
+    if (this.#options.loop !== undefined) this.#passes(this.#options.loop.jobUs);
+    const { promise, resolve } = Promise.withResolvers<JobEnd>();
+    const done: Job['done'] = ({ busyUs, idleUs, endUs }) =>
+      resolve({ busyUs, idleUs, lagMs: (this.#nowUs - endUs) / 1000 });
+    this.#workers.take({ calls, costUs, ahead, done } satisfies Job, this.#nowUs);
+    return promise;
   }
 
   #countServed(calls: readonly SimulatedCall[]): void {
@@ -292,21 +357,15 @@ class Simulation {
     if (tenant.waiting === 0 && this.#inWindow(this.#nowUs)) tenant.alwaysWaiting = false;
   }
 
-  #jobDone(worker: number): void {
-    const finished = this.#workers.finish(worker, this.#nowUs);
-    if (finished === undefined) return;
-    const { job, count, startUs } = finished;
-    const served = job.calls.slice(0, count);
-    if (job.interruptible) this.#countServed(served);
-    for (const call of served) {
+  #noticed(finished: Finished): void {
+    const { job, startUs } = finished;
+    this.#workers.noticed(finished);
+    for (const call of job.calls) {
       if (this.#inWindow(call.arrivedUs)) this.#countsOf(call).wait.recordUs(startUs - call.arrivedUs);
       (this.#meters.get(call.work) as CostMeter).observe(call.realUs);
       call.settle(ok(undefined));
     }
-    const back = job.calls.slice(count);
-    this.#watcher.cameBack?.(back);
-    for (const call of back) (this.#tenants[call.tenantIndex] as SimulatedTenant).waiting++;
-    job.done(count);
+    job.done(finished);
   }
 
   readonly #onSettled = (call: SimulatedCall, outcome: Result<undefined>): void => {
@@ -330,6 +389,11 @@ class Simulation {
   #countsOf(call: SimulatedCall): ClassCounts {
     return this.#classes[(this.#tenants[call.tenantIndex] as SimulatedTenant).classIndex] as ClassCounts;
   }
+}
+
+/** As many as a job's end takes to the lane. */
+async function turnOfMicrotasks(): Promise<void> {
+  for (let n = 0; n < 4; n++) await undefined;
 }
 
 function turnOfEventLoop(): Promise<void> {

@@ -3,25 +3,40 @@ import type { SimulatedCall } from './call.ts';
 /** Calls that go to a worker together. */
 export interface Job {
   readonly calls: readonly SimulatedCall[];
-  /** True if it may end between two of its calls. */
-  readonly interruptible: boolean;
-  /** To be called when the job's slot is free again, with the number of calls that were done. */
-  readonly done: (count: number) => void;
+  readonly costUs: number;
+  /** Overtakes what its worker has not begun, and what that has in hand after the call that it does. */
+  readonly ahead: boolean;
+  /** To be called when the job's slot is free again: what the worker needed for it, and when it ended. */
+  readonly done: (end: Pick<Finished, 'busyUs' | 'idleUs' | 'endUs'>) => void;
 }
 
 interface Timed {
   readonly job: Job;
-  workUs: number;
-  /** Calls that will have been done; fewer than it has once it was interrupted. */
-  count: number;
+  readonly workUs: number;
+  /** When its worker first began it. */
+  begunUs: number | undefined;
+  /** Since then, or since it was gone on with. */
   startUs: number;
-  /** The time of its end, as far as is known; undefined before it starts. */
+  /** When it ends, as far as is known; undefined while it is not in hand. */
   endUs: number | undefined;
+  /** What is left of it when it goes on after a job that overtook it. */
+  leftUs: number;
+}
+
+/** A job that is done. */
+export interface Finished {
+  readonly worker: number;
+  readonly job: Job;
+  readonly startUs: number;
+  readonly endUs: number;
+  readonly busyUs: number;
+  /** Before it, the worker had nothing to do for so long. */
+  readonly idleUs: number;
 }
 
 export interface WorkersOptions {
   readonly cores: number;
-  /** Jobs that a worker holds: the one it does and those behind it, as the port of a real thread does. */
+  /** Jobs that a worker holds: the one it does and those that lie ready, as the port of a real thread does. */
   readonly slotsPerWorker: number;
   /** The cost of each job to its worker beside its calls, in microseconds: waking, decoding, answering. */
   readonly hopUs: number;
@@ -29,24 +44,42 @@ export interface WorkersOptions {
   readonly windowUs: readonly [number, number];
 }
 
-/** The worker pool: each worker does one job after the other. A job goes to the worker with the fewest. */
+/** A worker as the thread that sends it jobs knows it: until a result was noticed its job is under way. */
+interface Known {
+  jobs: number;
+  costUs: number;
+  /** When it last had nothing more to do, and how long that has lasted before the job in hand. */
+  endedUs: number;
+  idleUs: number;
+}
+
+/** The worker pool: each worker does one job after the other. A job goes to the worker with the least under way. */
 export class SimulatedWorkers {
   readonly #options: WorkersOptions;
   readonly #queues: Timed[][];
+  readonly #known: Known[];
   readonly #onEnd: (worker: number, endUs: number) => void;
   #idle: number;
   #free: number;
+  #dry: number;
   #busyUs = 0;
   #workUs = 0;
   #jobs = 0;
   #calls = 0;
 
-  /** `onEnd` learns when a worker will end its job; again, when that changes. */
+  /** `onEnd` learns when a worker will end the job in hand; again, when that changes. */
   constructor(options: WorkersOptions, onEnd: (worker: number, endUs: number) => void) {
     this.#options = options;
     this.#queues = Array.from({ length: options.cores }, () => []);
+    this.#known = Array.from({ length: options.cores }, () => ({
+      jobs: 0,
+      costUs: 0,
+      endedUs: 0,
+      idleUs: 0,
+    }));
     this.#onEnd = onEnd;
     this.#idle = options.cores;
+    this.#dry = options.cores;
     this.#free = options.cores * options.slotsPerWorker;
   }
 
@@ -54,8 +87,14 @@ export class SimulatedWorkers {
     return this.#free;
   }
 
+  /** Workers without a job, as far as is known to who sends them. */
   get idle(): number {
     return this.#idle;
+  }
+
+  /** Workers that have nothing to do. */
+  get dry(): number {
+    return this.#dry;
   }
 
   /** Within the window, in microseconds of all workers; `workUs` leaves out what jobs cost beside their calls. */
@@ -70,71 +109,117 @@ export class SimulatedWorkers {
 
   /** There is a free slot. */
   take(job: Job, nowUs: number): void {
-    const queues = this.#queues;
-    let least = 0;
-    for (let worker = 1; worker < queues.length && queues[least]?.length !== 0; worker++) {
-      if ((queues[worker] as Timed[]).length < (queues[least] as Timed[]).length) least = worker;
+    const known = this.#known;
+    let least = -1;
+    for (let worker = 0; worker < known.length && (least < 0 || known[least]?.jobs !== 0); worker++) {
+      const { jobs, costUs } = known[worker] as Known;
+      if (jobs >= this.#options.slotsPerWorker) continue;
+      if (least < 0 || costUs < (known[least] as Known).costUs) least = worker;
     }
     this.#free--;
-    const queue = queues[least] as Timed[];
-    queue.push({ job, workUs: workOf(job.calls), count: job.calls.length, startUs: 0, endUs: undefined });
-    if (queue.length === 1) {
-      this.#idle--;
+    const chosen = known[least] as Known;
+    if (chosen.jobs++ === 0) this.#idle--;
+    chosen.costUs += job.costUs;
+    const workUs = workOf(job.calls);
+    const timed = {
+      job,
+      workUs,
+      begunUs: undefined,
+      startUs: 0,
+      endUs: undefined,
+      leftUs: this.#options.hopUs + workUs,
+    };
+    const queue = this.#queues[least] as Timed[];
+    if (queue.length === 0) {
+      this.#dry--;
+      chosen.idleUs = nowUs - chosen.endedUs;
+      queue.push(timed);
       this.#start(least, nowUs);
-    }
+    } else if (job.ahead) this.#overtake(least, timed, nowUs);
+    else queue.push(timed);
   }
 
-  /** Ends the interruptible jobs of the worker that has this one, after the call that is in hand. */
-  interrupt(job: Job, nowUs: number): void {
-    const worker = this.#queues.findIndex((queue) => queue.some((timed) => timed.job === job));
-    for (const timed of this.#queues[worker] ?? []) {
-      if (!timed.job.interruptible) continue;
-      const { calls } = timed.job;
-      const left = timed.endUs === undefined ? 0 : nowUs - timed.startUs - this.#options.hopUs;
-      let count = 0;
-      for (let doneUs = 0; doneUs < left && count < calls.length; count++)
-        doneUs += (calls[count] as SimulatedCall).realUs;
-      if (count >= timed.count) continue;
-      timed.count = count;
-      timed.workUs = workOf(calls.slice(0, count));
-      if (timed.endUs !== undefined) this.#endsAt(worker, timed, nowUs);
-    }
-  }
-
-  /** The worker has done its job, unless that was interrupted and is no longer there, or ends at another time. */
-  finish(
-    worker: number,
-    nowUs: number,
-  ): { readonly job: Job; readonly count: number; readonly startUs: number } | undefined {
+  /** The worker has done its job, unless that was overtaken and ends at another time. */
+  finish(worker: number, nowUs: number): Finished | undefined {
     const queue = this.#queues[worker] as Timed[];
     if (queue[0]?.endUs !== nowUs) return undefined;
-    const timed = queue.shift() as Timed;
-    this.#count(timed, nowUs);
-    this.#free++;
+    const { job, workUs, startUs, begunUs } = this.#suspend(queue.shift() as Timed, nowUs);
+    if (this.#inWindow(startUs, nowUs) > 0) {
+      this.#jobs++;
+      this.#calls += job.calls.length;
+    }
+    const known = this.#known[worker] as Known;
+    const { idleUs } = known;
+    known.idleUs = 0;
     if (queue.length > 0) this.#start(worker, nowUs);
-    else this.#idle++;
-    return timed;
+    else {
+      this.#dry++;
+      known.endedUs = nowUs;
+    }
+    const busyUs = this.#options.hopUs + workUs;
+    return { worker, job, startUs: begunUs as number, endUs: nowUs, busyUs, idleUs };
+  }
+
+  /** Who sends jobs has learned that this one is done. */
+  noticed({ worker, job }: Finished): void {
+    const known = this.#known[worker] as Known;
+    this.#free++;
+    known.costUs -= job.costUs;
+    if (--known.jobs > 0) return;
+    this.#idle++;
+    known.costUs = 0;
+  }
+
+  /** Behind the call that is in hand and others that overtake; then what was in hand goes on. */
+  #overtake(worker: number, timed: Timed, nowUs: number): void {
+    const queue = this.#queues[worker] as Timed[];
+    const first = queue[0] as Timed;
+    const borderUs = first.job.ahead ? undefined : this.#nextBorderUs(first, nowUs);
+    if (borderUs === undefined || borderUs >= (first.endUs as number)) {
+      const behind = queue.findIndex(({ job }, index) => index > 0 && !job.ahead);
+      queue.splice(behind < 0 ? queue.length : behind, 0, timed);
+      return;
+    }
+    this.#suspend(first, borderUs);
+    queue.unshift(timed);
+    this.#start(worker, borderUs);
+  }
+
+  /** When the call that is in hand ends. */
+  #nextBorderUs({ job, startUs, leftUs, workUs }: Timed, nowUs: number): number {
+    const { hopUs } = this.#options;
+    // Of the whole job, when it was begun or gone on with.
+    const doneUs = hopUs + workUs - leftUs;
+    let borderUs = startUs - doneUs + hopUs;
+    for (const { realUs } of job.calls) {
+      if (borderUs >= nowUs) break;
+      borderUs += realUs;
+    }
+    return borderUs;
   }
 
   #start(worker: number, nowUs: number): void {
     const timed = (this.#queues[worker] as Timed[])[0] as Timed;
+    timed.begunUs ??= nowUs;
     timed.startUs = nowUs;
-    this.#endsAt(worker, timed, nowUs);
-  }
-
-  #endsAt(worker: number, timed: Timed, nowUs: number): void {
-    timed.endUs = Math.max(nowUs, timed.startUs + this.#options.hopUs + timed.workUs);
+    timed.endUs = nowUs + timed.leftUs;
     this.#onEnd(worker, timed.endUs);
   }
 
-  #count({ workUs, count, startUs }: Timed, endUs: number): void {
-    const { hopUs, windowUs } = this.#options;
-    const insideUs = Math.min(endUs, windowUs[1]) - Math.max(startUs, windowUs[0]);
-    if (insideUs <= 0) return;
+  /** What was done of it since it was last begun is counted. */
+  #suspend(timed: Timed, nowUs: number): Timed {
+    const { hopUs } = this.#options;
+    const insideUs = this.#inWindow(timed.startUs, nowUs);
     this.#busyUs += insideUs;
-    this.#workUs += insideUs * (workUs / (hopUs + workUs));
-    this.#jobs++;
-    this.#calls += count;
+    this.#workUs += insideUs * (timed.workUs / (hopUs + timed.workUs));
+    timed.leftUs -= nowUs - timed.startUs;
+    timed.endUs = undefined;
+    return timed;
+  }
+
+  #inWindow(fromUs: number, toUs: number): number {
+    const { windowUs } = this.#options;
+    return Math.max(0, Math.min(toUs, windowUs[1]) - Math.max(fromUs, windowUs[0]));
   }
 }
 

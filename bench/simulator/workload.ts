@@ -21,6 +21,8 @@ export type Arrivals =
   | { readonly kind: 'poisson' | 'constant'; readonly ratePerSecond: number }
   /** Poisson with the rate that makes this mean over all, in bursts; lengths of bursts and pauses are exponential. */
   | { readonly kind: 'bursty'; readonly ratePerSecond: number; readonly onMs: number; readonly offMs: number }
+  /** What was due in each `everyMs` comes at its end, together: a generator that shares a processor with what it loads. */
+  | { readonly kind: 'bunched'; readonly ratePerSecond: number; readonly everyMs: number }
   /** So many calls wait at any time: each that is drawn is replaced at once. */
   | { readonly kind: 'saturating'; readonly waiting: number };
 
@@ -116,6 +118,8 @@ export function createArrivalTimes(arrivals: Arrivals): ArrivalTimes | undefined
       return constant(1e6 / arrivals.ratePerSecond);
     case 'bursty':
       return bursty(arrivals);
+    case 'bunched':
+      return bunched(arrivals);
     case 'saturating':
       return undefined;
   }
@@ -138,6 +142,17 @@ function constant(gapUs: number): ArrivalTimes {
       // Each with a phase of its own, or thousands of tenants would call at the same instant.
       atUs = atUs === undefined ? random.uniform() * gapUs : atUs + gapUs;
       return atUs;
+    },
+  };
+}
+
+function bunched({ ratePerSecond, everyMs }: Extract<Arrivals, { kind: 'bunched' }>): ArrivalTimes {
+  const perBunch = (ratePerSecond * everyMs) / 1000;
+  let calls = 0;
+  return {
+    nextUs() {
+      calls++;
+      return Math.ceil(calls / perBunch) * everyMs * 1000;
     },
   };
 }

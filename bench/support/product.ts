@@ -43,8 +43,13 @@ const benchSettings = {
   KMS_MAX_CONNECTIONS_PER_ADDRESS: '16384',
   KMS_REFUSALS_PER_ADDRESS: '1000',
   KMS_DEFAULT_DEADLINE_MS: '250',
+  // A closed loop that looks for the most has more under way than is to wait where a queue stands.
+  KMS_QUEUE_TARGET_MS: '2000',
   KMS_SIGN_DEADLINE_MS: '2000',
 };
+
+/** For benches that ask for more than can be done: queues that stand are kept as short as the service keeps them. */
+export const servedAsInService = { KMS_QUEUE_TARGET_MS: '5' } as const;
 
 /** Changes to the service for a comparison: see servers/tuned.ts. */
 export interface Policy {

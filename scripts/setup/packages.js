@@ -65,6 +65,8 @@ export function packagesDue(root, options) {
   return reason ?? (hasNode(root) ? undefined : `Node ${nodeMajor} is missing`);
 }
 
+const relink = ['rebuild', '--ignore-scripts', `node-${process.platform}-${process.arch}`];
+
 /**
  * @param {string} root @param {string} reason @param {{dev: boolean}} options
  */
@@ -80,6 +82,9 @@ export async function installPackages(root, reason, { dev }) {
       : ['npm', args];
   const { ok, output } = await runStep('installing packages', command, commandArgs, { cwd: root });
   if (!ok) throw new Error(`npm ci failed:\n${output.join('\n')}`);
+  // npm 9.2, Debian's, removes the link to the Node of this platform together with those of the others, which all have one name.
+  if (!hasNode(root))
+    await runStep('linking Node', command, [...commandArgs.slice(0, -args.length), ...relink], { cwd: root });
   if (!hasNode(root)) {
     throw new Error(
       `there is no Node ${nodeMajor} on npm for ${process.platform}-${process.arch}, and this one is ` +

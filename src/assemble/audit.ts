@@ -35,6 +35,8 @@ import { proverOf, rotatingKeys } from './attestation.ts';
 /** A log of a few million records is recovered by then; a longer one goes on while verification is served already. */
 const recoveryWaitMs = 5_000;
 
+const dayMs = 86_400_000;
+
 export interface OpenedAudit {
   /** These three are undefined where nothing is recorded. */
   readonly trail: AuditTrail | undefined;
@@ -99,6 +101,7 @@ export async function openAudit(
       secret,
       origin: config.auditOrigin,
       inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
+      options: { retainMs: config.auditRetention.days * dayMs },
     },
     {
       attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),

@@ -29,12 +29,14 @@ export interface Tuning {
    * waits longer behind somebody else's job, unless that is a single dearer call.
    */
   readonly jobBudgetUs: number;
-  /** While only one tenant waits, and whoever comes next interrupts it: the hop is a twentieth of this. */
+  /** While only one tenant waits, and whoever comes next overtakes it: the hop is a twentieth of this. */
   readonly soloBudgetUs: number;
   /** So that a job's results stay under 256 KiB (ML-DSA-65) whatever the meters say. */
   readonly jobMaxCalls: number;
   /** Half a job: the thread hop takes about as long as this. */
-  readonly followUpBelowUs: number;
+  readonly readyLeastUs: number;
+  /** A turn of the event loop that is longer is a pause; and what lies ready should not wait longer than calls wait. */
+  readonly readyMostUs: number;
   /**
    * About five Ed25519 signatures. A message to a worker that sleeps, and its answer, cost this thread some 35 us and the
    * worker 20, and the caller 100 us of waiting; reading one request takes as long as two of the signatures.
@@ -48,7 +50,8 @@ export const defaultTuning: Tuning = {
   jobBudgetUs: 300,
   soloBudgetUs: 1_000,
   jobMaxCalls: 64,
-  followUpBelowUs: 150,
+  readyLeastUs: 150,
+  readyMostUs: 8_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
 };
@@ -100,7 +103,9 @@ export async function startCryptography(
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs, queueOf } = tuning;
+  const { queueOf, ...shape } = tuning;
+  const { jobBudgetUs, jobMaxCalls } = shape;
+  const { queueTargetMs } = config;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
@@ -127,7 +132,7 @@ export async function startCryptography(
   const runBatch = (request: Uint8Array, response: Uint8Array) => engine.run(root, request, response);
   const signatureLane = (pool: WorkerPool): CryptoLane =>
     new Lane(
-      { limits, jobBudgetUs, soloBudgetUs, jobMaxCalls, followUpBelowUs, runHereUpToUs },
+      { limits, queueTargetMs, ...shape },
       {
         carrier: createBatchCarrier(pool, onCrash, runBatch),
         clock: systemClock,
@@ -143,7 +148,9 @@ export async function startCryptography(
       jobBudgetUs,
       soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
-      followUpBelowUs: 0,
+      readyLeastUs: 0,
+      readyMostUs: 0,
+      queueTargetMs: Number.POSITIVE_INFINITY,
       runHereUpToUs: 0,
     },
     { carrier: createGenerationCarrier(makers, onCrash), clock: systemClock },

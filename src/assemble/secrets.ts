@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilities } from '../auth/macaroon/root-key.ts';
-import type { RootKeys } from '../auth/macaroon/root-keys.ts';
+import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode } from '../core/private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../core/secret-file.ts';
@@ -35,7 +35,7 @@ export function openMacaroons(
   config: Config,
   log: Logger,
   engine: Engine,
-): { readonly rootKeys: RootKeys; readonly administratorToken: string | undefined } {
+): { readonly rootKeys: ServiceRootKeys; readonly administratorToken: string | undefined } {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
   const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);

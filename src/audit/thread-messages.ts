@@ -28,6 +28,11 @@ export interface LogOptions {
   readonly spaceIntervalMs: number;
   /** Entries of older segments are removed; tiles and roots stay. 0: all are kept. */
   readonly retainRecords: number;
+  /**
+   * Segments all of whose records are older are let go: HEAD and a record say that their entries need not be here. They stay until
+   * somebody moves them (`audit archive`). 0: none is let go.
+   */
+  readonly retainMs: number;
   /** Pause between chunks that the scrub reads: 256 records in about 1 ms. */
   readonly scrubPauseMs: number;
 }
@@ -45,6 +50,7 @@ export const defaultLogOptions: LogOptions = {
   reserveSeconds: 600,
   spaceIntervalMs: 1_000,
   retainRecords: 0,
+  retainMs: 0,
   scrubPauseMs: 20,
 };
 

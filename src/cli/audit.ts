@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { acceptCommand } from './audit/accept.ts';
+import { archiveCommand } from './audit/archive.ts';
 import { exportCommand } from './audit/export.ts';
 import { proveCommand } from './audit/prove.ts';
 import { rotateKeysCommand } from './audit/rotate-keys.ts';
@@ -7,7 +8,7 @@ import { scrubCommand } from './audit/scrub.ts';
 import { tailCommand } from './audit/tail.ts';
 import { verifyCommand } from './audit/verify.ts';
 
-/** `audit verify`, `audit export`, `audit prove`, `audit tail`, `audit scrub`, `audit accept`, `audit rotate-keys`. */
+/** `audit verify`, `audit export`, `audit prove`, `audit tail`, `audit scrub`, `audit archive`, `audit accept`, `audit rotate-keys`. */
 export function auditCommand(): Command {
   return new Command('audit')
     .description('read and check the audit log: a Merkle tree that tools of others can verify too')
@@ -16,6 +17,7 @@ export function auditCommand(): Command {
     .addCommand(proveCommand())
     .addCommand(tailCommand())
     .addCommand(scrubCommand())
+    .addCommand(archiveCommand())
     .addCommand(acceptCommand())
     .addCommand(rotateKeysCommand())
     .addHelpText('after', '\nHow to check a log without this program: docs/audit-verify.md');

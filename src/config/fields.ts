@@ -8,8 +8,11 @@ import {
   type Kind,
   label,
   oneOf,
+  optionalLabel,
   origin,
   path,
+  type Retention,
+  retention,
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
@@ -166,6 +169,12 @@ export const fields = {
     2_000,
     'How far, in milliseconds, clocks may differ when validity times are checked. 2 s covers machines that keep time by NTP; 5 minutes is the most that is still a tolerance.',
   ),
+  audience: field(
+    'KMS_AUDIENCE',
+    optionalLabel,
+    '',
+    'The name of this service in capabilities: one with the caveat `audience` holds only where that names this. Empty: such capabilities are refused.',
+  ),
   rngReseedIntervalOps: field(
     'KMS_RNG_RESEED_INTERVAL_OPS',
     integer(1, 1_000_000_000),
@@ -183,6 +192,12 @@ export const fields = {
     integer(1, 1_048_576),
     8_192,
     'Calls of all tenants that may wait; the next is answered 429 at once. At a few KiB each, 8,192 bound the memory of waiting calls to tens of MiB.',
+  ),
+  queueTargetMs: field(
+    'KMS_QUEUE_TARGET_MS',
+    integer(1, 60_000),
+    5,
+    'Milliseconds that calls of a tenant may go on waiting for a worker once it has had more than that waiting for 100 ms, or as long as two jobs take, whichever is more; further ones are answered 429, late. Shorter bursts may use their deadline, and a tenant that keeps to its share is not held to it. 5 ms keep workers busy and are what CoDel (RFC 8289) takes; a value of KMS_SIGN_DEADLINE_MS or more lets queues stand.',
   ),
   batchMaxItems: field(
     'KMS_BATCH_MAX_ITEMS',
@@ -300,6 +315,12 @@ export const fields = {
     integer(0, 31_536_000_000),
     604_800_000,
     'Milliseconds for which new keys of the log sign its checkpoints beside the ones that they replace (`audit rotate-keys`). Then the old ones are destroyed. Witnesses need the new keys within that time, because they do not follow the log to them; a week is what people take.',
+  ),
+  auditRetention: field<Retention>(
+    'KMS_AUDIT_RETENTION',
+    retention,
+    { days: 0 },
+    'For how long records of the audit log stay where the service is. Full segments all of whose records are older are let go: a record of the log says so, and `intaglio audit archive` may move them elsewhere. The service itself deletes nothing. `7y` is what many rules ask; `none` keeps everything.',
   ),
   auditWitnessPolicy: field(
     'KMS_AUDIT_WITNESS_POLICY',

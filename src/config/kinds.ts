@@ -86,11 +86,35 @@ export const address: Kind<Address> = {
   format: ({ host, port }) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`),
 };
 
+/** A span of whole days; 0: without end. */
+export interface Retention {
+  readonly days: number;
+}
+
+/** A year counts 366 days, so that nothing is let go a day early. */
+export const retention: Kind<Retention> = {
+  accepts: 'none, or days or years such as 2557d or 7y, up to 100 years',
+  parse(given) {
+    if (given === 'none') return { days: 0 };
+    const parts = typeof given === 'string' ? /^([1-9][0-9]{0,4})([dy])$/.exec(given) : null;
+    const days = Number(parts?.[1]) * (parts?.[2] === 'y' ? 366 : 1);
+    return days <= 36_600 ? { days } : undefined;
+  },
+  format: ({ days }) => (days === 0 ? 'none' : `${days}d`),
+};
+
 /** A value of a label: nothing in it needs escaping. */
 export const label: Kind<string> = {
   accepts: 'a letter or digit and up to 62 more of A-Z a-z 0-9 . _ -',
   parse: (given) =>
     typeof given === 'string' && /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(given) ? given : undefined,
+  format: (value) => value,
+};
+
+/** The same, or nothing. */
+export const optionalLabel: Kind<string> = {
+  accepts: 'nothing, or a letter or digit and up to 62 more of A-Z a-z 0-9 . _ -',
+  parse: (given) => (given === '' ? '' : label.parse(given)),
   format: (value) => value,
 };
 

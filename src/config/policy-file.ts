@@ -3,7 +3,7 @@ import { TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import { LineCounter, parseDocument } from 'yaml';
 import { hybridModes } from '../core/hybrid-mode.ts';
 import { isName } from '../core/name.ts';
-import { scopes } from '../core/scope.ts';
+import { type Scope, scopes } from '../core/scope.ts';
 
 /**
  * The file that `KMS_POLICY_FILE` names: who gets which capability without one (`identities:`, `issuers:`), and what a
@@ -162,7 +162,7 @@ export interface Identity {
   readonly when: IdentityCondition;
   readonly grant: {
     readonly tenant: string;
-    readonly scopes: readonly string[];
+    readonly scopes: readonly Scope[];
     readonly ttlMs: number;
     readonly caveats: readonly string[];
   };

@@ -59,6 +59,8 @@ export interface Failure {
   readonly hint?: string;
   /** For refusals that pass: when a retry is worth while, in milliseconds from now. */
   readonly retryAfterMs?: number;
+  /** For 429: more than can be done has been asked for a while, and no answer in haste is due. Not told to the caller. */
+  readonly standing?: true;
   /** For MethodNotAllowed: the methods that there are (RFC 9110 section 10.2.1). */
   readonly allow?: string;
 }

@@ -11,10 +11,12 @@ import {
 } from '../engine/batch.ts';
 import { softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
-import type { Carrier, Lane, LaneCall } from '../queue/lane.ts';
+import type { Carrier, JobEnd, Lane, LaneCall } from '../queue/lane.ts';
 import type { QueueOutlook } from '../queue/outlook.ts';
+import type { BatchAnswer } from './job.ts';
+import { hrtimeMs } from './overtaking.ts';
 import { costOf, homeOfAll, type Pack, packWorks, unpack } from './packs.ts';
-import type { RunningJob, WorkerPool } from './pool.ts';
+import type { WorkerPool } from './pool.ts';
 import type { BatchWork } from './work.ts';
 
 /** One or more signatures to make or verify: they stay together, in one job. */
@@ -39,11 +41,13 @@ export function createBatchCarrier(
       return pool.idleThreads;
     },
     threads: pool.threads,
-    carry(calls, interruptible) {
-      const slices = interruptible ? sliceByCost(calls) : [calls];
-      const batches = encodeBatches(slices.map(itemsOf));
-      const running = pool.run({ kind: 'batch', batches }, interruptible);
-      return { done: settleDone(calls, slices, running, onCrash), interrupt: running.interrupt };
+    overtakes: true,
+    carry(calls, costUs, ahead) {
+      // What overtakes is short, and is not overtaken itself.
+      const slices = ahead ? [calls] : sliceByCost(calls);
+      const job = { kind: 'batch', batches: encodeBatches(slices.map(itemsOf)) } as const;
+      const answer = ahead ? pool.runAhead(job, costUs) : pool.run(job, costUs);
+      return settleAll(slices, answer as Promise<BatchAnswer>, onCrash);
     },
   };
 }
@@ -65,28 +69,22 @@ function runHere(
   settleSlice(calls, response);
 }
 
-/** Settles the calls whose slice was done, which are the first ones; gives their number. */
-async function settleDone(
-  calls: readonly CryptoCall[],
+async function settleAll(
   slices: readonly (readonly CryptoCall[])[],
-  { answer }: RunningJob,
+  answering: Promise<BatchAnswer>,
   onCrash: (cause: unknown) => void,
-): Promise<number> {
-  let responses: readonly Uint8Array[];
+): Promise<JobEnd | undefined> {
+  let answer: BatchAnswer;
   try {
-    responses = (await answer) as Uint8Array[];
+    answer = await answering;
   } catch (cause) {
     onCrash(cause);
-    for (const call of calls) call.settle(workerDied);
-    return calls.length;
+    for (const call of slices.flat()) call.settle(workerDied);
+    return undefined;
   }
-  let done = 0;
-  for (const [index, response] of responses.entries()) {
-    const slice = slices[index] as readonly CryptoCall[];
-    settleSlice(slice, response);
-    done += slice.length;
-  }
-  return done;
+  const lagMs = hrtimeMs() - answer.endedAtMs;
+  for (const [index, slice] of slices.entries()) settleSlice(slice, answer.responses[index] as Uint8Array);
+  return { busyUs: answer.busyUs, idleUs: answer.idleUs, lagMs };
 }
 
 function settleSlice(calls: readonly CryptoCall[], response: Uint8Array): void {

@@ -26,20 +26,20 @@ export function createGenerationCarrier(
       return pool.idleThreads;
     },
     threads: pool.threads,
-    carry(calls) {
-      return { done: generateAll(pool, calls, onCrash), interrupt() {} };
-    },
+    overtakes: false,
+    carry: (calls, costUs) => generateAll(pool, calls, costUs, onCrash),
   };
 }
 
 async function generateAll(
   pool: WorkerPool,
   calls: readonly GenerateCall[],
+  costUs: number,
   onCrash: (cause: unknown) => void,
-): Promise<number> {
+): Promise<undefined> {
   for (const call of calls) {
     try {
-      const answer = (await pool.run(call.job).answer) as GenerateAnswer;
+      const answer = (await pool.run(call.job, costUs)) as GenerateAnswer;
       if (answer.made) {
         call.settle(ok({ sealed: answer.sealed, publicKey: answer.publicKey }));
         continue;
@@ -50,5 +50,4 @@ async function generateAll(
     }
     call.settle({ ok: false, failure: failure('Internal') });
   }
-  return calls.length;
 }

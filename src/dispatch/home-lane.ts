@@ -12,7 +12,7 @@ export interface HomeLaneSettings extends Pick<LaneOptions, 'jobBudgetUs' | 'job
 
 /**
  * The one lane of a home that is not our engine. Its bounds are its own, so that a slow home fills nothing else. It has no job
- * behind another and none that is interrupted: where calls are slow, whoever comes next would wait for both.
+ * behind another and none that is overtaken: where calls are slow, whoever comes next would wait for both.
  */
 export function createHomeLane(
   settings: HomeLaneSettings,
@@ -35,7 +35,9 @@ export function createHomeLane(
     jobBudgetUs,
     soloBudgetUs: jobBudgetUs,
     jobMaxCalls,
-    followUpBelowUs: 0,
+    readyLeastUs: 0,
+    readyMostUs: 0,
+    queueTargetMs: deadlineMs,
     runHereUpToUs: 0,
   };
   return new Lane(options, parts);

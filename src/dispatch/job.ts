@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { KeyType } from '../algorithms/ids.ts';
 import type { EngineErrorCode, EngineOptions, RootRef } from '../engine/engine.ts';
 
@@ -8,27 +9,46 @@ export interface CryptoWorkerData {
   readonly root: RootRef;
   /** See forgotten.ts. */
   readonly forgotten: SharedArrayBuffer;
-  /** One 32-bit word of this worker alone: see `interrupted`. */
-  readonly interrupts: SharedArrayBuffer;
+  /** One 32-bit word of this worker alone: how many jobs were ever sent to overtake what lies ready (overtaking.ts). */
+  readonly overtaking: SharedArrayBuffer;
   /** Added to the thread's nice value: 0 to 19, more gives way to others. */
   readonly niceness: number;
 }
 
 /**
- * Batches in the layout of engine/batch.ts, done one after the other; the answer is a response for each. Fewer, when the
- * job was interrupted.
+ * Batches in the layout of engine/batch.ts, done one after the other; between two of them the worker looks for jobs that
+ * overtake this one. The answer is a `BatchAnswer`.
  */
 export interface BatchJob {
   readonly kind: 'batch';
   readonly batches: readonly Uint8Array[];
-  /** Of the jobs of one worker that may be interrupted between two batches, in the order in which they were sent. */
-  readonly number?: number;
 }
 
-/** True if the main thread wants a job ended: `word` is the number of the last job of this worker that it has called back. */
-export function interrupted({ number }: BatchJob, word: Int32Array): boolean {
-  // Numbers wrap around; a worker has two jobs at most, so that the difference is never far from zero.
-  return number !== undefined && ((Atomics.load(word, 0) - number) | 0) >= 0;
+export interface BatchAnswer {
+  /** One for each batch. */
+  readonly responses: readonly Uint8Array[];
+  /** Time that the worker had this job in hand, without those that overtook it. */
+  readonly busyUs: number;
+  /** Before it, the worker had nothing to do for so long. */
+  readonly idleUs: number;
+  /** By process.hrtime, which all threads share, in milliseconds. */
+  readonly endedAtMs: number;
+}
+
+/**
+ * Looks for jobs that overtake: sent behind each of them, so that a worker that sleeps wakes. The answer is whether this
+ * worker has the port that they came by: one that was replaced meanwhile has not.
+ */
+export interface LookJob {
+  readonly kind: 'look';
+  readonly connection: number;
+}
+
+/** The first job of a worker; `port` brings those that overtake, and takes their answers. */
+export interface WarmUpJob {
+  readonly kind: 'warm-up';
+  readonly port: MessagePort;
+  readonly connection: number;
 }
 
 /** One new key; the answer is a `GenerateAnswer`. */
@@ -40,6 +60,9 @@ export interface GenerateJob {
 }
 
 export type Job = BatchJob | GenerateJob;
+
+/** What a worker is sent. */
+export type WorkerJob = Job | LookJob | WarmUpJob;
 
 export type GenerateAnswer =
   | { readonly made: true; readonly sealed: Uint8Array; readonly publicKey: Uint8Array }

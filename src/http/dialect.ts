@@ -1,7 +1,7 @@
 import type { Credentials } from '../auth/auth.ts';
 import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
-import type { Operation } from '../operations/operation.ts';
+import type { EntryOperation, Operation } from '../operations/operation.ts';
 import type { Exchange } from './exchange.ts';
 
 /**
@@ -26,7 +26,7 @@ export interface Route {
 
 /** One operation in a dialect: from a request to what the operation takes, and from its answer to what is sent. */
 export interface Endpoint<Request, Answer> {
-  readonly operation: Operation<Request, Answer>;
+  readonly operation: Operation<Request, Answer> | EntryOperation<Request, Answer>;
   /** Refuses what is no request of this dialect. */
   parse(request: WireRequest): Result<Request>;
   present(answer: Answer): Presented;

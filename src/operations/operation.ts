@@ -1,5 +1,6 @@
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
+import type { Credentials } from '../auth/auth.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
@@ -138,6 +139,13 @@ export interface CryptoOperation<Request, Answer> extends Asked<Request> {
 export interface KeyOperation<Request, Answer> extends Asked<Request> {
   readonly kind: 'keys';
   run(request: Request, caller: Caller): Step<Answer>;
+}
+
+/** Gives somebody who has no capability yet a first one; so it has neither a scope nor a caller. */
+export interface EntryOperation<Request, Answer> {
+  readonly kind: 'entry';
+  readonly name: string;
+  run(request: Request, credentials: Credentials): Promise<Result<Answer>>;
 }
 
 /** One thing that can be asked. No wire format has a part in its types: dialects make the requests and present the answers. */

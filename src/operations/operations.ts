@@ -16,10 +16,19 @@ import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { signOperation } from './sign.ts';
+import { exchangeTokenOperation } from './token-exchange.ts';
+import {
+  dischargeTokenOperation,
+  mintTokenOperation,
+  revokeTokenOperation,
+  rotateTokenKeyOperation,
+  type TokenParts,
+  tokenKeysOperation,
+} from './tokens.ts';
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
-export function createOperations(parts: OperationParts) {
+export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -42,6 +51,12 @@ export function createOperations(parts: OperationParts) {
     audit_records: auditRecordsOperation(parts.audit),
     audit_accept: auditAcceptOperation(parts.audit),
     audit_pending: auditPendingOperation(parts.audit),
+    token_exchange: exchangeTokenOperation(parts.tokens),
+    token_mint: mintTokenOperation(parts.tokens),
+    token_discharge: dischargeTokenOperation(parts.tokens),
+    token_revoke: revokeTokenOperation(parts.tokens),
+    token_keys: tokenKeysOperation(parts.tokens),
+    token_rotate_key: rotateTokenKeyOperation(parts.tokens),
   };
 }
 

@@ -3,7 +3,7 @@ import { workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
 import type { AuditTrail } from '../audit/trail.ts';
 import type { FailureCode } from '../core/failure.ts';
-import { ok, type Result } from '../core/result.ts';
+import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
@@ -244,3 +244,44 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
 
 /** The same where nothing is recorded. */
 export const journalsNothing: KeyJournal = { record: async () => ok({ end: () => {} }) };
+
+/** One making or revoking of capabilities, for its record. */
+export interface TokenEvent {
+  readonly kind: 'exchange' | 'mint' | 'discharge' | 'revoke' | 'rotate_key';
+  readonly caller: Pick<Caller, 'actor' | 'tenant'>;
+  readonly opId: string | undefined;
+  readonly facts: Readonly<Record<string, string | number>>;
+}
+
+export interface TokenJournal {
+  /** The record is on the disk when it resolves; a refusal stops the event. */
+  record(event: TokenEvent): Promise<Refused | undefined>;
+  /** The event has happened, and stays so whether or not there is room for its record. */
+  note(event: TokenEvent): Promise<void>;
+}
+
+export function createTokenJournal(trail: AuditTrail): TokenJournal {
+  return {
+    async record(event) {
+      const full = trail.reserve(1);
+      if (full !== undefined) return full;
+      const appended = await trail.append(tokenEvent(event), 'synced');
+      return appended.ok ? undefined : appended;
+    },
+    async note(event) {
+      if (trail.reserve(1) === undefined) await trail.append(tokenEvent(event), 'synced');
+      else trail.unrecorded(tokenEvent(event));
+    },
+  };
+}
+
+/** Where nothing is recorded. */
+export const notesNothing: TokenJournal = { record: async () => undefined, note: async () => {} };
+
+function tokenEvent({ kind, caller, opId = randomUUID(), facts }: TokenEvent): AuditEvent {
+  const { actor, tenant } = caller;
+  return {
+    ...{ actor, tenant, opId, alg: 'none', inputDigest: undefined, keyId: `${tenant}/-`, keyVersion: 0 },
+    ...{ purpose: `token_${kind}`, result: 'ok', type: `token.${kind}`, data: facts },
+  };
+}

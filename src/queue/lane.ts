@@ -4,7 +4,11 @@ import { type Failure, failure } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import { createDrainRate, type DrainRate } from './drain-rate.ts';
 import type { QueueOutlook } from './outlook.ts';
+import { createTargetStretch } from './queue-target.ts';
+import { createReadyWork, type ReadyWork } from './ready-work.ts';
 import { type Call, FairScheduler, type Offer, type SchedulerLimits, type Ticket } from './scheduler.ts';
+import { StandingQueues } from './standing-queue.ts';
+import { UnderWay } from './under-way.ts';
 
 /** A call on its way to workers of one kind. `settle` is called exactly once, with the answer or with the refusal. */
 export interface LaneCall<Answer> extends Call {
@@ -14,12 +18,14 @@ export interface LaneCall<Answer> extends Call {
   settle(outcome: Result<Answer>): void;
 }
 
-/** A job that workers have. */
-export interface CarriedJob {
-  /** Resolves when the job's slot is free again, with the number of calls that were done: the first ones. Never rejects. */
-  readonly done: Promise<number>;
-  /** Wants it to end after what is in hand; may come too late. Only for an interruptible job. */
-  interrupt(): void;
+/** How a job went, where the carrier knows. */
+export interface JobEnd {
+  /** The worker's time for it, in microseconds. */
+  readonly busyUs: number;
+  /** Before it, the worker had nothing to do for so long. */
+  readonly idleUs: number;
+  /** Since its end, until the main thread came to it. */
+  readonly lagMs: number;
 }
 
 /** Takes calls to workers. */
@@ -30,8 +36,13 @@ export interface Carrier<C> {
   readonly idleThreads: number;
   /** Workers that serve this lane, for the prediction of waits. */
   readonly threads: number;
-  /** One job. Settles every call, unless an interruptible job is interrupted: then those that were done. */
-  carry(calls: C[], interruptible: boolean): CarriedJob;
+  /** Whether a job can overtake those that lie ready at its worker. */
+  readonly overtakes: boolean;
+  /**
+   * One job, of so much cost. Settles every call; resolves when the job's slot is free again, and never rejects. `ahead`: it
+   * overtakes.
+   */
+  carry(calls: C[], costUs: number, ahead: boolean): Promise<JobEnd | undefined>;
   /** Does the calls at once, on this thread, and settles every one. Absent where that is never right. */
   runHere?(calls: C[]): void;
 }
@@ -48,17 +59,20 @@ export interface LaneOptions {
   readonly limits: SchedulerLimits;
   /** Cost of one job, in microseconds: long enough to pay for the thread hop, short enough to bound the wait behind it. */
   readonly jobBudgetUs: number;
-  /**
-   * The same while only one tenant has calls waiting: whoever comes next interrupts such a job, so that it may be long
-   * enough for the thread hop to cost next to nothing.
-   */
+  /** The same while only one tenant has calls waiting: whoever comes next overtakes it, so the thread hop may cost next to nothing. */
   readonly soloBudgetUs: number;
   readonly jobMaxCalls: number;
   /**
-   * A worker is given a second job while it has one, so that it need not wait for the main thread between the two; but
-   * whoever comes next waits behind both. So only while less than this is under way for each worker, in microseconds.
+   * A worker is given further jobs while it has less than this under way, in microseconds: so it need not wait for the main
+   * thread between two of them. More where that takes longer (ready-work.ts), up to `readyMostUs`.
    */
-  readonly followUpBelowUs: number;
+  readonly readyLeastUs: number;
+  readonly readyMostUs: number;
+  /**
+   * So long may a tenant's calls go on to wait for a worker, in milliseconds, when they have waited longer for a while
+   * (standing-queue.ts); or as long as two jobs take, or as what lies ready.
+   */
+  readonly queueTargetMs: number;
   /**
    * This thread does all that waits by itself if it costs no more than this, in microseconds, and the carrier can: a message to
    * a worker and back would cost it more.
@@ -92,37 +106,31 @@ class HeldCall<C extends LaneCall<never>> implements Held {
   }
 }
 
-/** A job of calls of one tenant, sent while no other tenant waited. */
-interface SoloJob {
-  readonly tenant: string;
-  readonly carried: CarriedJob;
-  interrupted: boolean;
-}
-
 /** Waiting calls, the fair scheduler, and the carrier that is given work only when it can take it. */
 export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   readonly #options: LaneOptions;
   readonly #parts: LaneParts<C>;
   readonly #scheduler: FairScheduler<C>;
   readonly #drainRate: DrainRate;
+  readonly #ready: ReadyWork;
+  readonly #standing = new StandingQueues();
+  readonly #targetStretch = createTargetStretch();
+  readonly #underWay: UnderWay;
   #jobsUnderWay = 0;
-  #costUnderWayUs = 0;
-  /** In the order in which they were sent. */
-  readonly #soloJobs = new Set<SoloJob>();
-  #soloCostUs = 0;
-  /** The number of them that are to end. */
-  #interrupted = 0;
-  #soloTenant: string | undefined;
+  /** Tenants that have calls waiting and none under way, and came to that since the last draw. */
+  readonly #newcomers = new Set<string>();
   #pumping = false;
-  /** True if something waited ever since the last job ended. */
-  #backlogged = false;
+  /** Nothing waited any more when jobs were last sent. */
+  #exhausted = true;
   #whenIdle: (() => void)[] = [];
 
   constructor(options: LaneOptions, parts: LaneParts<C>) {
     this.#options = options;
     this.#parts = parts;
     this.#scheduler = new FairScheduler(options.limits, parts.weightOf);
-    this.#drainRate = createDrainRate(parts.carrier.threads);
+    this.#drainRate = createDrainRate();
+    this.#ready = createReadyWork(options.readyLeastUs, options.readyMostUs);
+    this.#underWay = new UnderWay(parts.weightOf);
   }
 
   get waitingCalls(): number {
@@ -139,9 +147,19 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   /** The wait for a worker, in milliseconds, of a call that this tenant offers now, by costs and rate as measured. */
   predictedWaitMs(tenant: string): number {
-    // Others do not wait for a job that they interrupt.
-    const interruptibleUs = tenant === this.#soloTenant ? 0 : this.#soloCostUs;
-    return this.#takesMs(this.#scheduler.workAheadUs(tenant) + this.#costUnderWayUs - interruptibleUs);
+    const aheadUs = this.#underWay.has(tenant) ? this.#underWay.costUs : this.#notOvertakenUs;
+    return this.#takesMs(this.#scheduler.workAheadUs(tenant) + aheadUs);
+  }
+
+  /** Work under way that a tenant without any waits for: at most a round, as what lies ready beyond that is overtaken. */
+  get #notOvertakenUs(): number {
+    const { costUs } = this.#underWay;
+    return this.#parts.carrier.overtakes ? Math.min(costUs, this.#roundUs) : costUs;
+  }
+
+  /** A quantum for each tenant that has calls under way, or for each worker. */
+  get #roundUs(): number {
+    return this.#options.limits.quantumUs * Math.max(this.#underWay.weight, this.#parts.carrier.threads);
   }
 
   /** True if every worker has a job. */
@@ -155,15 +173,45 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   }
 
   refusal(tenant: string, deadlineMs: number): Refused | undefined {
+    const stands = this.#standingRefusal(tenant, this.#options.jobBudgetUs);
+    if (stands !== undefined) return stands;
     const waitMs = this.predictedWaitMs(tenant);
     if (waitMs > deadlineMs) return tooSlow(waitMs - deadlineMs);
     const full = this.#scheduler.fullFor(tenant);
     return full === undefined ? undefined : queueFull(full, waitMs);
   }
 
+  /** A tenant that has had more than its part of the target waiting for a while is let in only as far as that. */
+  #standingRefusal(tenant: string, jobUs: number): Refused | undefined {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const ownUs = this.#scheduler.tenantBacklog(tenant).costUs + this.#underWay.costOf(tenant);
+    const weight = this.#parts.weightOf?.(tenant) ?? 1;
+    const active = Math.max(this.#scheduler.activeWeight, this.#underWay.weight, weight);
+    const targetUs = this.#targetUs(jobUs, nowMs);
+    const othersUs = this.#scheduler.waitingCostUs + this.#underWay.costUs - ownUs;
+    // Its share of the target, or what others leave of it; and a turn in any case.
+    const partUs = Math.max(
+      (targetUs * weight) / active,
+      targetUs - othersUs,
+      this.#options.limits.quantumUs * weight,
+    );
+    if (!this.#standing.refuses(tenant, ownUs > partUs, nowMs)) return undefined;
+    // Its next call is let in when so much of its own has been done, in its turn.
+    return queueStands((this.#takesMs(ownUs - partUs) * active) / weight);
+  }
+
+  /** What may wait and be under way where queues stand, in microseconds of cost of all workers. */
+  #targetUs(jobUs: number, nowMs: number): number {
+    const { queueTargetMs } = this.#options;
+    const waitUs = (queueTargetMs * 1_000 * this.#targetStretch.at(nowMs)) / this.#drainRate.stretch;
+    return this.#parts.carrier.threads * Math.max(waitUs, 2 * jobUs, this.#ready.wantedUs);
+  }
+
   /** Takes the call in, or says why not; after a refusal `settle` is never called. */
   offer(call: C): Result<void> {
     if (call.cancellation.cancelled) return { ok: false, failure: callerHasGone };
+    const stands = call.ownWork === true ? undefined : this.#standingRefusal(call.tenant, call.costUs);
+    if (stands !== undefined) return stands;
     const waitMs = call.ownWork === true ? 0 : this.predictedWaitMs(call.tenant);
     const leftMs = call.deadlineAtMs - this.#parts.clock.monotonicMs();
     const endsAfterMs = this.#mustWait && waitMs > 0 ? waitMs + call.costUs / 1000 : waitMs;
@@ -174,6 +222,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     }
     const { cancellation } = call;
     cancellation.held = new HeldCall(this, offer.ticket, cancellation.held);
+    if (!this.#underWay.has(call.tenant)) this.#newcomers.add(call.tenant);
     this.#pumpSoon();
     return ok(undefined);
   }
@@ -209,25 +258,54 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   #pump(): void {
     const { clock } = this.#parts;
     if (this.#isLittle()) this.#runHere(clock.monotonicMs());
+    this.#overtake();
     while (this.#scheduler.waitingCalls > 0 && this.#mayCarry()) {
       const due: Ticket<C>[] = [];
       const expired: Ticket<C>[] = [];
       const { jobBudgetUs, soloBudgetUs, jobMaxCalls } = this.#options;
       const nowMs = clock.monotonicMs();
-      const solo = this.#scheduler.onlyTenant !== undefined;
       // A job behind another begins when that has ended, and what will be late need not be done at all. Where nothing is
       // under way it is tried all the same: the price may be wrong.
-      const behindMs = this.#mustWait ? this.#takesMs(this.#costUnderWayUs) : 0;
-      const budgetUs = solo ? soloBudgetUs : jobBudgetUs;
+      const behindMs = this.#mustWait ? this.#takesMs(this.#underWay.costUs) : 0;
+      const budgetUs = this.#scheduler.onlyTenant === undefined ? jobBudgetUs : soloBudgetUs;
       this.#scheduler.draw(budgetUs, jobMaxCalls, nowMs + behindMs, due, expired, behindMs > 0);
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
-      if (due.length > 0) void this.#carry(due, nowMs, solo);
+      if (due.length > 0) void this.#carry(due, nowMs, false);
     }
-    this.#interruptForOthers();
-    this.#backlogged &&= this.#scheduler.waitingCalls > 0;
-    if (this.#jobsUnderWay === 0 && this.#scheduler.waitingCalls === 0) {
+    this.#exhausted = this.#scheduler.waitingCalls === 0;
+    if (this.#jobsUnderWay === 0 && this.#exhausted) {
       for (const resolve of this.#whenIdle.splice(0)) resolve();
     }
+  }
+
+  /**
+   * What lies ready was drawn ahead of its time. Where that is more than a round, tenants that had no call in it go first
+   * with at most a quantum each, as they would if it had been drawn only now.
+   */
+  #overtake(): void {
+    const { carrier, clock } = this.#parts;
+    if (this.#newcomers.size === 0) return;
+    if (carrier.overtakes && carrier.idleThreads === 0 && this.#underWay.costUs > this.#roundUs) {
+      const { jobBudgetUs, jobMaxCalls } = this.#options;
+      const nowMs = clock.monotonicMs();
+      let due: Ticket<C>[] = [];
+      const expired: Ticket<C>[] = [];
+      let looked = 0;
+      for (const tenant of this.#newcomers) {
+        if (carrier.freeSlots === 0 || looked++ === newcomersAtOnce) break;
+        const drawn = due.length;
+        this.#scheduler.drawAhead(tenant, jobBudgetUs, jobMaxCalls - drawn, nowMs, due, expired);
+        this.#newcomers.delete(tenant);
+        // It cannot pay yet, and may when it would have had its turn.
+        if (due.length === drawn && this.#scheduler.tenantBacklog(tenant).calls > 0)
+          this.#newcomers.add(tenant);
+        if (due.length < jobMaxCalls && costOf(due) < jobBudgetUs) continue;
+        void this.#carry(due, nowMs, true);
+        due = [];
+      }
+      if (due.length > 0) void this.#carry(due, nowMs, true);
+      for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
+    } else this.#newcomers.clear();
   }
 
   #isLittle(): boolean {
@@ -253,92 +331,67 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     observer.served(calls.length, clock.monotonicMs() - nowMs, this.#scheduler.waitingCalls);
   }
 
-  /**
-   * A job for each idle worker. A second one behind it only where what is under way is soon done, or where only one
-   * tenant has calls waiting: then it is called back when another comes.
-   */
+  /** A job for each idle worker, and further ones behind it as far as work is to lie ready. */
   #mayCarry(): boolean {
     const { freeSlots, idleThreads, threads } = this.#parts.carrier;
     if (idleThreads > 0) return true;
     if (freeSlots === 0) return false;
-    return (
-      this.#scheduler.onlyTenant !== undefined ||
-      this.#costUnderWayUs < threads * this.#options.followUpBelowUs
-    );
+    // One job of each worker is in hand, and may be nearly done; jobs are taken to be alike.
+    const readyUs = this.#underWay.costUs * Math.max(0, 1 - threads / this.#jobsUnderWay);
+    return readyUs < threads * this.#ready.wantedUs;
   }
 
-  /** Ends as many long jobs of one tenant as are needed for the calls of others that wait. */
-  #interruptForOthers(): void {
-    for (const job of this.#soloJobs) {
-      const { tenant, carried } = job;
-      const own = this.#scheduler.tenantBacklog(tenant);
-      // Counted, as differences of sums of costs are not exactly zero.
-      if (this.#scheduler.waitingCalls === own.calls) continue;
-      const othersUs = this.#scheduler.waitingCostUs - own.costUs;
-      if (othersUs <= this.#interrupted * this.#options.jobBudgetUs) return;
-      if (job.interrupted) continue;
-      job.interrupted = true;
-      this.#interrupted++;
-      carried.interrupt();
-    }
-  }
-
-  async #carry(tickets: Ticket<C>[], sentAtMs: number, solo: boolean): Promise<void> {
+  async #carry(tickets: readonly Ticket<C>[], sentAtMs: number, ahead: boolean): Promise<void> {
     const { carrier, clock, observer } = this.#parts;
     const calls = tickets.map(({ call }) => call);
-    const costUs = costOf(calls);
+    const costUs = costOf(tickets);
     const waitingCalls = this.#scheduler.waitingCalls;
+    const exhausted = this.#exhausted;
     this.#jobsUnderWay++;
-    this.#costUnderWayUs += costUs;
-    const carried = carrier.carry(calls, solo);
-    const soloJob = solo ? this.#addSolo(calls, carried, costUs) : undefined;
-    const done = await carried.done;
+    this.#underWay.add(calls);
+    const end = await carrier.carry(calls, costUs, ahead);
     this.#jobsUnderWay--;
-    this.#costUnderWayUs -= costUs;
-    if (soloJob !== undefined) {
-      this.#soloJobs.delete(soloJob);
-      if (soloJob.interrupted) this.#interrupted--;
-      this.#soloCostUs -= costUs;
+    for (const tenant of this.#underWay.remove(calls)) {
+      if (this.#scheduler.tenantBacklog(tenant).calls > 0) this.#newcomers.add(tenant);
     }
     const nowMs = clock.monotonicMs();
-    const served = done === calls.length ? calls : calls.slice(0, done);
-    if (observer !== undefined && done > 0) {
-      for (const call of served) observer.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
-      observer.served(done, nowMs - sentAtMs, waitingCalls);
+    if (observer !== undefined) {
+      for (const call of calls) observer.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
+      observer.served(calls.length, nowMs - sentAtMs, waitingCalls);
     }
-    if (done < calls.length) this.#putBack(tickets.slice(done));
-    this.#drainRate.jobEnded(served === calls ? costUs : costOf(served), this.#backlogged, nowMs);
-    this.#backlogged = this.#scheduler.waitingCalls > 0;
+    if (end !== undefined) {
+      this.#drainRate.jobEnded(costUs, end.busyUs);
+      const ranDry = end.idleUs > dryUs && this.#standing.stand(nowMs);
+      if (ranDry && exhausted) this.#targetStretch.ranDry(nowMs);
+      this.#ready.noticed(end.lagMs + (ranDry && !exhausted ? end.idleUs / 1_000 : 0), nowMs);
+    }
     this.#pump();
-  }
-
-  #addSolo([first]: readonly C[], carried: CarriedJob, costUs: number): SoloJob {
-    const { tenant } = first as C;
-    const job = { tenant, carried, interrupted: false };
-    this.#soloJobs.add(job);
-    this.#soloCostUs += costUs;
-    this.#soloTenant = tenant;
-    return job;
-  }
-
-  #putBack(tickets: readonly Ticket<C>[]): void {
-    const waiting = tickets.filter(({ call }) => !call.cancellation.cancelled);
-    this.#scheduler.putBack(waiting);
-    if (waiting.length === tickets.length) return;
-    for (const { call } of tickets) {
-      if (call.cancellation.cancelled) call.settle({ ok: false, failure: callerHasGone });
-    }
   }
 }
 
-function costOf(calls: readonly Call[]): number {
+/** Tenants that are looked at in one draw: a few microseconds. */
+const newcomersAtOnce = 64;
+
+/** Less is what a worker takes between two jobs that lie ready. */
+const dryUs = 100;
+
+function costOf(tickets: readonly Ticket<Call>[]): number {
   let costUs = 0;
-  for (const call of calls) costUs += call.costUs;
+  for (const { call } of tickets) costUs += call.costUs;
   return costUs;
 }
 
 function tooSlow(retryAfterMs: number): Refused {
   return refuse('Backpressure', 'the wait would be longer than the deadline', Math.max(1, retryAfterMs));
+}
+
+/** `standing`: whoever is told at once asks at once again, so the answer waits. */
+function queueStands(retryAfterMs: number): Refused {
+  const hint = 'more of this tenant waits than its share is done of in time';
+  return {
+    ok: false,
+    failure: { code: 'Backpressure', hint, retryAfterMs: Math.max(1, retryAfterMs), standing: true },
+  };
 }
 
 function queueFull(bound: Exclude<Offer, 'queued'>, waitMs: number): Refused {

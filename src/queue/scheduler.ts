@@ -45,8 +45,6 @@ export type Offer = 'queued' | 'tenant_full' | 'tenant_cost_full' | 'total_full'
 /** A place in the queue; hand it to `cancel`. */
 export interface Ticket<C extends Call> {
   readonly call: C;
-  /** Of two tickets, the one with the lower number came first. */
-  readonly order: number;
   queue: TenantQueue<C> | undefined;
   previous: Ticket<C> | undefined;
   next: Ticket<C> | undefined;
@@ -82,7 +80,6 @@ export class FairScheduler<C extends Call> {
   #calls = 0;
   #costUs = 0;
   #weight = 0;
-  #offered = 0;
 
   constructor(limits: SchedulerLimits, weightOf: (tenant: string) => number = () => 1) {
     this.#limits = limits;
@@ -104,6 +101,11 @@ export class FairScheduler<C extends Call> {
   /** The tenant whose calls are all that waits; undefined when none or several have calls waiting. */
   get onlyTenant(): string | undefined {
     return this.#tenants.size === 1 ? this.#turn?.tenant : undefined;
+  }
+
+  /** Sum of the weights of all tenants that have calls waiting. */
+  get activeWeight(): number {
+    return this.#weight;
   }
 
   /** Waiting calls and cost of one tenant. */
@@ -157,38 +159,12 @@ export class FairScheduler<C extends Call> {
       fifo.servedUs = Math.max(fifo.servedUs, leastServedUs(queue, call.callClass));
     const ticket: Ticket<C> = {
       call,
-      order: this.#offered++,
       queue: undefined,
       previous: undefined,
       next: undefined,
     };
-    this.#insert(queue, ticket, fifo.tail);
+    this.#append(queue, ticket);
     return { outcome: 'queued', ticket };
-  }
-
-  /**
-   * Takes back calls of one tenant that were drawn while nobody else waited and have not been begun, each to its place
-   * in the order of arrival. The bounds do not hold for them: they have been let in. The tenant's turn is over, because
-   * turns that it had alone were no turns.
-   */
-  putBack(tickets: readonly Ticket<C>[]): void {
-    let queue: TenantQueue<C> | undefined;
-    for (const ticket of tickets) {
-      const { tenant, callClass, costUs } = ticket.call;
-      queue ??= this.#tenants.get(tenant) ?? this.#activate(tenant);
-      const fifo = queue.fifos[callClass];
-      fifo.servedUs = Math.max(0, fifo.servedUs - costUs);
-      let before: Ticket<C> | undefined;
-      // At most as many steps as calls were drawn since.
-      for (let next = fifo.head; next !== undefined && next.order < ticket.order; next = next.next)
-        before = next;
-      this.#insert(queue, ticket, before);
-    }
-    if (queue === undefined) return;
-    queue.deficitUs = Math.min(queue.deficitUs, (leastServed(queue).head as Ticket<C>).call.costUs);
-    if (this.#turn !== queue) return;
-    this.#turn = queue.after;
-    this.#credited = false;
   }
 
   /** Takes a waiting call out, because its caller has gone. False when it no longer waits. */
@@ -251,6 +227,42 @@ export class FairScheduler<C extends Call> {
       due.push(ticket);
       if (queue.calls === 0) this.#deactivate(queue);
     }
+  }
+
+  /**
+   * Draws calls of one tenant out of its turn, for at most one quantum in advance, which its next turn pays back. For a
+   * tenant of which no call was drawn for a round, because so much of others was drawn ahead of its time. What would begin
+   * after its deadline goes to `expired`.
+   */
+  drawAhead(
+    tenant: string,
+    budgetUs: number,
+    maxCalls: number,
+    beginsAtMs: number,
+    due: Ticket<C>[],
+    expired: Ticket<C>[],
+  ): void {
+    const queue = this.#tenants.get(tenant);
+    if (queue === undefined) return;
+    const credited = this.#credited && this.#turn === queue;
+    const creditUs = credited ? 0 : this.#limits.quantumUs * queue.weight;
+    let spentUs = 0;
+    for (let drawn = 0; drawn < maxCalls && queue.calls > 0; ) {
+      const fifo = leastServed(queue);
+      const ticket = fifo.head as Ticket<C>;
+      const { costUs, deadlineAtMs } = ticket.call;
+      const late = deadlineAtMs < beginsAtMs;
+      if (!late) {
+        if (costUs > queue.deficitUs + creditUs || (spentUs > 0 && spentUs + costUs > budgetUs)) break;
+        queue.deficitUs -= costUs;
+        fifo.servedUs += costUs;
+        spentUs += costUs;
+        drawn++;
+      }
+      this.#remove(queue, ticket);
+      (late ? expired : due).push(ticket);
+    }
+    if (queue.calls === 0) this.#deactivate(queue);
   }
 
   /**
@@ -319,18 +331,14 @@ export class FairScheduler<C extends Call> {
     }
   }
 
-  /** Behind `before`, or at the head. */
-  #insert(queue: TenantQueue<C>, ticket: Ticket<C>, before: Ticket<C> | undefined): void {
+  #append(queue: TenantQueue<C>, ticket: Ticket<C>): void {
     const { costUs, callClass } = ticket.call;
     const fifo = queue.fifos[callClass];
-    const next = before === undefined ? fifo.head : before.next;
     ticket.queue = queue;
-    ticket.previous = before;
-    ticket.next = next;
-    if (before === undefined) fifo.head = ticket;
-    else before.next = ticket;
-    if (next === undefined) fifo.tail = ticket;
-    else next.previous = ticket;
+    ticket.previous = fifo.tail;
+    if (fifo.tail === undefined) fifo.head = ticket;
+    else fifo.tail.next = ticket;
+    fifo.tail = ticket;
     queue.calls++;
     queue.costUs += costUs;
     this.#calls++;

@@ -40,6 +40,18 @@ test('of more than 4,096 the others are refused at once', (t) => {
   assert.ok(late.hold(refused, 250, createCancellation()) instanceof Promise);
 });
 
+test('refusals of one burst are answered a few in a turn, so that they do not come again together', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const late = new LateRefusals();
+  for (let n = 0; n < 100; n++) late.hold(refused, 250, createCancellation());
+  t.mock.timers.tick(250);
+  assert.equal(late.held, 92);
+  t.mock.timers.tick(1);
+  assert.equal(late.held, 84);
+  for (let ms = 0; ms < 11; ms++) t.mock.timers.tick(1);
+  assert.equal(late.held, 0);
+});
+
 test('a caller that goes gives its place free, once', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const late = new LateRefusals();

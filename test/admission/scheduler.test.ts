@@ -82,7 +82,6 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
         maxCalls: fc.integer({ min: 1, max: 10 }),
         waitMs: fc.nat(10),
         /** Of what was drawn when only one tenant waited, so many of the last are not begun and come back. */
-        back: fc.nat(4),
       }),
     },
   );
@@ -116,10 +115,8 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
           const of = (tenant: string) => [...waiting.values()].filter((each) => each.tenant === tenant);
           const cost = (calls: Iterable<Named>) => [...calls].reduce((sum, { costUs }) => sum + costUs, 0);
 
-          const drawOnce = (budgetUs: number, maxCalls: number, back = 0) => {
-            const { onlyTenant } = scheduler;
-            const drawn = draw(scheduler, budgetUs, maxCalls, nowMs);
-            const { due, expired } = drawn;
+          const drawOnce = (budgetUs: number, maxCalls: number) => {
+            const { due, expired } = draw(scheduler, budgetUs, maxCalls, nowMs);
             for (const each of expired) {
               assert.ok(each.deadlineAtMs < nowMs);
               leave(each);
@@ -137,13 +134,6 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
             assert.ok(due.length <= maxCalls);
             assert.ok(due.length <= 1 || cost(due) <= budgetUs, 'the budget holds');
             assert.ok(waiting.size === 0 || due.length > 0, 'no draw in vain while something waits');
-            if (onlyTenant === undefined || back === 0) return;
-            const tickets = drawn.tickets.slice(-back);
-            scheduler.putBack(tickets);
-            for (const ticket of tickets) {
-              left.delete(ticket.call.name);
-              waiting.set(ticket.call.name, ticket.call);
-            }
           };
 
           for (const each of steps) {
@@ -176,7 +166,7 @@ describe('the scheduler, by any sequence of offers, cancellations and draws', ()
               assert.equal(scheduler.cancel(ticket), false);
             } else {
               nowMs += each.waitMs;
-              drawOnce(each.budgetUs, each.maxCalls, each.back);
+              drawOnce(each.budgetUs, each.maxCalls);
             }
             assert.equal(scheduler.waitingCalls, waiting.size);
             assert.equal(scheduler.waitingCostUs, cost(waiting.values()));
@@ -321,18 +311,41 @@ describe('fairness', () => {
     assert.deepEqual(drawAll(scheduler).slice(2), own);
   });
 
-  test('who had the workers alone has no turn left when another comes', () => {
+  test('what is drawn ahead of its turn is at most a quantum, and the next turn pays it back', () => {
     const scheduler = new FairScheduler<Named>(roomy);
+    const ahead = (tenant: string) => {
+      const due: Ticket<Named>[] = [];
+      scheduler.drawAhead(tenant, quantumUs, 64, 0, due, []);
+      return due.map((ticket) => ticket.call);
+    };
+    assert.deepEqual(ahead('nobody'), []);
     const flood = Array.from({ length: 40 }, () => call('flood', 100));
-    for (const each of flood) queue(scheduler, each);
-    const { tickets } = draw(scheduler, 1_000);
-    assert.equal(tickets.length, 10);
-    const victims = Array.from({ length: 3 }, () => call('victim', 100));
-    for (const each of victims) queue(scheduler, each);
-    scheduler.putBack(tickets.slice(4));
-    const next = drawAll(scheduler);
-    assert.deepEqual(next.slice(0, 3), victims);
-    assert.deepEqual(next.slice(3), flood.slice(4), 'in the order in which they came');
+    const other = Array.from({ length: 12 }, () => call('other', 100));
+    for (const each of [...flood, ...other]) queue(scheduler, each);
+    assert.deepEqual(ahead('other'), other.slice(0, 3));
+    assert.deepEqual(ahead('other'), [], 'nothing more before its turn');
+    const next = drawAll(scheduler).map(({ tenant }) => tenant);
+    assert.deepEqual(next.slice(0, 9), [...Array(6).fill('flood'), ...Array(3).fill('other')]);
+  });
+
+  test('a tenant whose last call is drawn ahead is forgotten, and one that cannot pay for its call has to wait', () => {
+    const scheduler = new FairScheduler<Named>(roomy);
+    const cheap = call('cheap', 100);
+    const dear = call('dear', 1_000);
+    for (const each of [cheap, dear]) queue(scheduler, each);
+    const due: Ticket<Named>[] = [];
+    const expired: Ticket<Named>[] = [];
+    for (const tenant of ['cheap', 'dear']) scheduler.drawAhead(tenant, quantumUs, 64, 0, due, expired);
+    assert.deepEqual(
+      due.map((ticket) => ticket.call),
+      [cheap],
+    );
+    assert.equal(scheduler.activeTenants, 1);
+    queue(scheduler, call('late', 100, { deadlineAtMs: 5 }));
+    scheduler.drawAhead('late', quantumUs, 64, 6, due, expired);
+    assert.equal(expired.length, 1);
+    assert.equal(scheduler.activeTenants, 1);
+    assert.deepEqual(drawAll(scheduler), [dear]);
   });
 
   test('idling earns nothing', () => {

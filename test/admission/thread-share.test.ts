@@ -19,6 +19,7 @@ function thread(parts: Partial<ThreadShareParts> = {}) {
   });
   return {
     share,
+    now: () => nowMs,
     turn(afterMs = 0) {
       endTurn();
       endTurn = () => {};
@@ -130,4 +131,27 @@ test('a clock that goes back puts nobody off and charges nobody', () => {
   nowMs = 500;
   for (let n = 0; n < 1_000; n++) assert.equal(share.spent('flood', nowMs), false);
   assert.equal(share.isOver('flood'), false);
+});
+
+test('turns that are long for a while are cut short for whoever has its share, also where it is alone', () => {
+  const { read, share, turn, now } = thread();
+  const refused = () => share.stands('flood', now());
+  for (let n = 0; n < 7; n++) {
+    read('flood', 1_100);
+    assert.equal(refused(), false, 'a burst may be read whole');
+    turn(5);
+  }
+  read('flood', 150);
+  assert.equal(refused(), false, 'a turn begins with room');
+  read('flood', 150);
+  assert.equal(refused(), true);
+  read('small', 2);
+  assert.equal(share.stands('small', now()), false, 'and who keeps to its share always has it');
+  turn(5);
+  for (let n = 0; n < 300; n++) {
+    read('flood', 10);
+    turn(5);
+  }
+  read('flood', 1_000);
+  assert.equal(refused(), false, 'a second after the last refusal the next one is a burst again');
 });

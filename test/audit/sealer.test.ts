@@ -14,6 +14,7 @@ import { DiskFailures } from '../../src/audit/writer/disk-failures.ts';
 import { LogState } from '../../src/audit/writer/log-state.ts';
 import { sealOnThread } from '../../src/audit/writer/sealer.ts';
 import { Sealing } from '../../src/audit/writer/sealing.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { event, until } from './support/log.ts';
@@ -96,7 +97,8 @@ test('sealing that failed is tried again where no record comes, and not while th
   let halted = false;
   const sealing: Sealing = new Sealing(
     {
-      ...{ files: systemFiles, layout, origin: 'kms.example/audit/1', retainRecords: 0 },
+      ...{ files: systemFiles, layout, origin: 'kms.example/audit/1', clock: systemClock },
+      options: { retainRecords: 0, retainMs: 0 },
       snapshotKey: softwareMacKey(new Uint8Array(32)),
       failures: new DiskFailures((_, cause) => told.push(cause)),
       seal: async (to, segment, snapshot) => {

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import library from 'macaroon';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
+import { dischargeKey } from '../../src/auth/macaroon/dual-control.ts';
+import { macaroonKeyOf } from '../../src/auth/macaroon/key.ts';
 import { mintToken } from '../../src/auth/macaroon/mint.ts';
+import { makeDischarge } from '../../src/auth/macaroon/third-party.ts';
 import { bearing } from '../support/credentials.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
@@ -47,27 +52,60 @@ async function fetched(context: TestContext, registry: string, fetching: Promise
   }
 }
 
-test('a capability that pymacaroons 0.13 has narrowed is taken', {
+/** Third-party caveats of this library, and ours that it discharges or binds. */
+async function assertThirdParty(thirdParty: (...args: string[]) => Promise<string>): Promise<void> {
+  const key = randomBytes(32).toString('hex');
+  const asking = await thirdParty('add', minted(), key, 'who is it?');
+  const discharge = await thirdParty('discharge', asking, key, 'who is it?', 'scope = kms:verify');
+  const authenticator = createMacaroonAuthenticator({ rootKey, timeSkewToleranceMs: 0 });
+  const taken = (token: string, discharges?: string) =>
+    authenticator.authenticate({ ...bearing(token), discharges }, { utcMs: Date.now() });
+  const caller = taken(asking, discharge);
+  assert.ok(caller.ok, 'the discharge is taken');
+  assert.deepEqual([...caller.value.scopes], ['kms:verify'], 'its caveats count');
+  assert.equal(taken(asking).ok, false);
+  const otherKey = randomBytes(32).toString('hex');
+  const forged = await thirdParty('discharge', asking, otherKey, 'who is it?', 'scope = kms:verify');
+  assert.equal(taken(asking, forged).ok, false);
+
+  const dual = mintToken({ rootKey, tenant: 'acme', scopes: ['kms:sign'], dualControl: true });
+  assert.ok(dual.ok);
+  const [id] = library.importMacaroon(Buffer.from(dual.value, 'base64url')).caveats.slice(-1);
+  assert.ok(id?.vid);
+  const secret = dischargeKey(macaroonKeyOf(rootKey), id.identifier);
+  const ours = makeDischarge(secret, id.identifier, ['operation = sign']);
+  assert.ok(
+    taken(dual.value, await thirdParty('bind', dual.value, ours, '-')).ok,
+    'our discharge, which it bound',
+  );
+  assert.equal(taken(dual.value, ours).ok, false);
+}
+
+test('pymacaroons 0.13 narrows a capability, adds third-party caveats, and makes and binds discharges', {
   skip: !has('python3', '-c', 'import venv, ensurepip') && 'no python3 with venv here',
-  timeout: 120_000,
+  timeout: 240_000,
 }, async (context) => {
   const directory = temporaryDirectory(context);
   await run('python3', ['-m', 'venv', directory]);
   const python = join(directory, 'bin', 'python');
   const install = ['-m', 'pip', 'install', '--quiet', '--retries', '1', 'pymacaroons==0.13.0'];
   if (!(await fetched(context, "pip's registry", run(python, install)))) return;
-  const { stdout } = await run(python, [join(interop, 'narrow.py'), minted(), 'scope = kms:verify']);
-  assertNarrowed(stdout.trim());
+  const script = async (name: string, ...args: string[]) =>
+    (await run(python, [join(interop, name), ...args])).stdout.trim();
+  assertNarrowed(await script('narrow.py', minted(), 'scope = kms:verify'));
+  await assertThirdParty((...args) => script('third_party.py', ...args));
 });
 
-test('a capability that gopkg.in/macaroon.v2 has narrowed is taken', {
+test('gopkg.in/macaroon.v2 narrows a capability, adds third-party caveats, and makes and binds discharges', {
   skip: !has('go', 'version') && 'no go here',
-  timeout: 120_000,
+  timeout: 240_000,
 }, async (context) => {
   const cwd = join(interop, 'go');
   if (!(await fetched(context, "go's module proxy", run('go', ['mod', 'download'], { cwd })))) return;
-  const { stdout } = await run('go', ['run', '.', minted(), 'scope = kms:verify'], { cwd });
-  assertNarrowed(stdout.trim());
+  const program = async (name: string, ...args: string[]) =>
+    (await run('go', ['run', name, ...args], { cwd })).stdout.trim();
+  assertNarrowed(await program('.', minted(), 'scope = kms:verify'));
+  await assertThirdParty((...args) => program('./third-party', ...args));
 });
 
 test('only an empty location is passed over, in its place and once', () => {

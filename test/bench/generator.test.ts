@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test, { suite } from 'node:test';
-import type { LoadPlan, LoadRequest, LoadStream, StreamResult } from '../../bench/load/plan.ts';
+import type { LoadPlan, LoadRequest, LoadStream, PartResult, StreamResult } from '../../bench/load/plan.ts';
 import { askAll } from '../../bench/support/client.ts';
 import {
   chooseGenerator,
@@ -58,6 +58,30 @@ function behaves(generator: Generator, skip: string | false): void {
         assert.ok(server.answers > 0 && server.cpuUs > 0 && serverCpuUsPerAnswer > 0);
         assert.ok(server.mainThreadUs > 0 && server.mainThreadUs <= server.cpuUs);
         assert.ok(generatorCpuShare > 0 && elapsedMs >= 300);
+      },
+    );
+  });
+
+  test('rates change when they are to, a caller gives up what it cannot send, and both are told in parts', {
+    skip,
+  }, async () => {
+    await withServer(
+      (request, response) => {
+        // Only the first are answered.
+        if (request.url === '/ok') response.end();
+      },
+      async (port) => {
+        const laterRates = [{ fromMs: 200, ratePerSecond: 2_000 }];
+        const { stream } = await load(port, { ratePerSecond: 100, laterRates, givesUp: true, windowMs: 20 });
+        const { phases = [], windows = [], unsent, sent } = stream;
+        assert.equal(phases.length, 2);
+        const [before, after] = phases as [PartResult, PartResult];
+        assert.deepEqual([before.fromMs, before.toMs, after.fromMs], [100, 200, 200]);
+        assert.ok(before.sent + before.unsent < after.sent + after.unsent);
+        assert.ok(unsent > 0 && unsent >= before.unsent + after.unsent && sent > 0);
+        assert.ok(windows.length >= 10 && windows[1]?.fromMs === 120);
+        const ok = (parts: readonly PartResult[]) => parts.reduce((sum, part) => sum + part.ok, 0);
+        assert.equal(ok(windows), ok(phases));
       },
     );
   });

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
 import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
 import { bearing } from '../support/credentials.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call } from '../support/service.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -169,4 +172,93 @@ test('help has an example for every command', async () => {
     assert.equal(status, 0);
     assert.match(stdout, /npm run -s intaglio -- token/);
   }
+});
+
+test('every caveat has an option, and a malformed value is told by the option', async (context) => {
+  const { dataDir } = dataDirectory(context);
+  const digest = 'a'.repeat(64);
+  const given = {
+    '--kid': `acme/p/ed25519/11111111-2222-4333-8444-555555555555`,
+    '--kid-prefix': 'acme/p/',
+    '--purpose': 'p',
+    '--alg': 'ed25519',
+    '--operation': 'sign,verify',
+    '--payload-b3': digest,
+    '--address': '10.0.0.0/8',
+    '--spiffe': 'spiffe://corp.example/payments',
+    '--dns': 'payments.corp.example',
+    '--subject': 'CN=payments',
+    '--cert-sha256': digest,
+    '--peer-uid': '1001',
+    '--audience': 'kms',
+    '--max-body-bytes': '1000',
+    '--rate': '100/s',
+    '--cost-us': '5000/s',
+    '--max-uses': '3',
+  };
+  const minted = await intaglio([...mintAcme, '--data-dir', dataDir, ...Object.entries(given).flat()]);
+  assert.equal(minted.status, 0, minted.stderr);
+  const { caveats } = JSON.parse((await intaglio(['token', 'inspect'], { input: minted.stdout })).stdout);
+  const expected = Object.entries(given).map(
+    ([option, value]) => `${option.slice(2).replaceAll('-', '_')} = ${value}`,
+  );
+  assert.deepEqual(caveats.slice(3), expected);
+  const wrong = await intaglio([...mintAcme, '--data-dir', dataDir, '--rate', '100']);
+  assert.deepEqual([wrong.status, wrong.stdout], [1, '']);
+  assert.match(wrong.stderr, /--rate has not the form/);
+});
+
+test('verify checks a capability with the keys of a data directory, new ones and old ones', async (context) => {
+  const { dataDir } = dataDirectory(context);
+  const at = ['--data-dir', dataDir];
+  const old = (await intaglio([...mintAcme, ...at])).stdout;
+  const rotated = await intaglio(['token', 'keys', '--rotate', ...at]);
+  assert.deepEqual(JSON.parse(rotated.stdout), { id: 1 });
+  const fresh = (await intaglio([...mintAcme, ...at])).stdout;
+  const [keys, first, second, forged] = await Promise.all([
+    intaglio(['token', 'keys', ...at]),
+    intaglio(['token', 'verify', ...at], { input: old }),
+    intaglio(['token', 'verify', ...at], { input: fresh }),
+    intaglio(['token', 'verify', ...at], { input: `${fresh.trim().slice(0, -4)}AAAA` }),
+  ]);
+  assert.deepEqual(JSON.parse(keys.stdout), { keys: [{ id: 0 }, { id: 1 }] });
+  for (const [index, { stdout }] of [first, second].entries()) {
+    const { root_key, tenant, scopes, verified } = JSON.parse(stdout);
+    assert.deepEqual({ root_key, tenant, scopes, verified }, { root_key: index, ...acme, verified: true });
+  }
+  assert.deepEqual([forged.status, forged.stdout], [1, '']);
+});
+
+test('discharge, revoke and keys ask the service, and a discharge is bound to its capability', async (context) => {
+  const service = await startInProcess({ listen: true });
+  const directory = temporaryDirectory(context);
+  const file = (name: string, text: string) => {
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  };
+  const at = ['--url', service.url, '--token-file'];
+  const admin = file('admin.token', service.token);
+  const mintDual = ['token', 'mint', '--tenant', 'acme', '--scope', 'kms:create', '--dual-control'];
+  const first = (await intaglio([...mintDual, '--data-dir', service.dataDir])).stdout.trim();
+  const second = file('second.token', await service.mint('acme'));
+  const { third_party } = JSON.parse((await intaglio(['token', 'inspect'], { input: first })).stdout);
+  const request = { op_id: randomUUID(), purpose: 'p', alg: 'ed25519' };
+  const agreed = await intaglio([
+    ...['token', 'discharge', '--caveat-id', third_party[0].id, '--operation', 'create'],
+    ...['--request', JSON.stringify(request), ...at, second],
+  ]);
+  assert.equal(agreed.status, 0, agreed.stderr);
+  const bound = await intaglio(['token', 'discharge', '--bind', agreed.stdout.trim()], { input: first });
+  const made = await call(service, first, 'POST', '/v1/kms/keys', request, {
+    'x-kms-discharge': bound.stdout.trim(),
+  });
+  assert.equal(made.status, 201, JSON.stringify(made.body));
+
+  const keys = await intaglio(['token', 'keys', ...at, admin]);
+  assert.deepEqual(JSON.parse(keys.stdout), { keys: [{ id: 0, newest: true, revoked: false }] });
+  const victim = await service.mint('acme');
+  const revoked = await intaglio(['token', 'revoke', ...at, admin, '-'], { input: victim });
+  assert.deepEqual([revoked.status, revoked.stdout, revoked.stderr], [0, '', '']);
+  assert.equal((await call(service, victim, 'GET', '/v1/kms/keys')).status, 401);
+  assert.equal(await service.stop(), 0);
 });

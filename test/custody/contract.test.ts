@@ -44,7 +44,10 @@ async function softwareHome({ name, create }: AvailableEngine): Promise<HomeUnde
     quantumUs: 1_000,
   };
   const generation = new Lane<GeneratedKey, GenerateCall>(
-    { limits, jobBudgetUs: 1, soloBudgetUs: 1, jobMaxCalls: 1, followUpBelowUs: 0, runHereUpToUs: 0 },
+    {
+      ...{ limits, jobBudgetUs: 1, soloBudgetUs: 1, jobMaxCalls: 1, runHereUpToUs: 0 },
+      ...{ readyLeastUs: 0, readyMostUs: 0, queueTargetMs: 60_000 },
+    },
     { carrier: createGenerationCarrier(pool, onCrash), clock: systemClock },
   );
   return {

@@ -4,13 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { cancel, createCancellation } from '../../src/core/cancellation.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
-import {
-  type CarriedJob,
-  type Carrier,
-  Lane,
-  type LaneCall,
-  type LaneOptions,
-} from '../../src/queue/lane.ts';
+import { type Carrier, type JobEnd, Lane, type LaneCall, type LaneOptions } from '../../src/queue/lane.ts';
 
 interface TestCall extends LaneCall<number> {
   readonly name: number;
@@ -19,17 +13,14 @@ interface TestCall extends LaneCall<number> {
 
 interface HeldJob {
   readonly calls: TestCall[];
-  readonly interruptible: boolean;
-  /** How often the lane has asked for it. */
-  interrupts: number;
-  end(answer?: Result<number>): Promise<void>;
-  /** Ends after so many of its calls, as an interrupted job does. */
-  endAfter(count: number): Promise<void>;
+  readonly ahead: boolean;
+  end(answer?: Result<number>, end?: Partial<JobEnd>): Promise<void>;
 }
 
 /** Takes jobs, and ends each when the test says so. */
 class HeldCarrier implements Carrier<TestCall> {
   readonly threads = 1;
+  readonly overtakes = true;
   readonly slots: number;
   readonly jobs: HeldJob[] = [];
   readonly carried: TestCall[] = [];
@@ -46,24 +37,21 @@ class HeldCarrier implements Carrier<TestCall> {
     return this.jobs.length === 0 ? 1 : 0;
   }
 
-  carry(calls: TestCall[], interruptible: boolean): CarriedJob {
-    const { promise, resolve } = Promise.withResolvers<number>();
-    const end = async (done: number, answer?: Result<number>) => {
-      this.carried.push(...calls.slice(0, done));
-      for (const call of calls.slice(0, done)) call.settle(answer ?? ok(call.name));
-      this.jobs.splice(this.jobs.indexOf(job), 1);
-      resolve(done);
-      await turn();
-    };
+  carry(calls: TestCall[], costUs: number, ahead: boolean): Promise<JobEnd> {
+    const { promise, resolve } = Promise.withResolvers<JobEnd>();
     const job: HeldJob = {
       calls,
-      interruptible,
-      interrupts: 0,
-      end: (answer) => end(calls.length, answer),
-      endAfter: (count) => end(count),
+      ahead,
+      end: async (answer, end) => {
+        this.carried.push(...calls);
+        for (const call of calls) call.settle(answer ?? ok(call.name));
+        this.jobs.splice(this.jobs.indexOf(job), 1);
+        resolve({ busyUs: costUs, idleUs: 0, lagMs: 0, ...end });
+        await turn();
+      },
     };
     this.jobs.push(job);
-    return { done: promise, interrupt: () => void job.interrupts++ };
+    return promise;
   }
 }
 
@@ -72,7 +60,9 @@ const defaults: LaneOptions = {
   jobBudgetUs: 300,
   soloBudgetUs: 300,
   jobMaxCalls: 8,
-  followUpBelowUs: 1_000_000,
+  readyLeastUs: 1_000_000,
+  readyMostUs: 1_000_000,
+  queueTargetMs: 1_000_000,
   runHereUpToUs: 0,
 };
 
@@ -319,45 +309,129 @@ describe('a lane', () => {
     await lane.drained();
   });
 
-  test('interrupts the long jobs of a tenant that was alone when another comes, which is served next', async () => {
-    const { carrier, lane, offer } = bench(2, { soloBudgetUs: 500, followUpBelowUs: 0 });
-    const flood = Array.from({ length: 12 }, () => offer());
+  test('keeps so much lying ready at a worker as it does until its results are noticed', async () => {
+    const { carrier, clock, offer } = bench(16, { readyLeastUs: 0, readyMostUs: 2_000 });
+    for (let n = 0; n < 100; n++) offer();
     await turn();
-    assert.deepEqual(
-      carrier.jobs.map(({ calls, interruptible }) => [calls.length, interruptible]),
-      [
-        [5, true],
-        [5, true],
-      ],
-    );
-    // More of the same tenant is no reason.
-    flood.push(offer());
-    await turn();
-    assert.equal(carrier.jobs[0]?.interrupts, 0);
+    assert.equal(carrier.jobs.length, 1, 'where results are noticed at once, nothing is to lie ready');
+    clock.nowMs = 1;
+    await carrier.jobs[0]?.end(undefined, { lagMs: 1 });
+    // A job in hand, and behind it half as much again as what was done meanwhile.
+    assert.equal(carrier.jobs.length, 6);
+    clock.nowMs = 2;
+    await carrier.jobs[0]?.end(undefined, { lagMs: 50 });
+    assert.equal(carrier.jobs.length, 8, 'but no more than is allowed to');
+    clock.nowMs = 1_000;
+    for (let n = 0; n < 7; n++) await carrier.jobs[0]?.end();
+    assert.ok(carrier.jobs.length <= 2, 'a pause is forgotten');
+  });
 
-    const gone = flood[2] as TestCall;
-    cancel(gone.cancellation);
-    const victim = offer({ tenant: 'u' });
+  test('lets a tenant without calls under way overtake what lies ready beyond a round, with a quantum at most', async () => {
+    const { carrier, lane, offer } = bench(16, { readyLeastUs: 1_500, readyMostUs: 1_500 });
+    for (let n = 0; n < 60; n++) offer();
+    await turn();
+    const ready = carrier.jobs.length;
+    assert.ok(ready >= 5);
+    const victims = Array.from({ length: 5 }, () => offer({ tenant: 'u' }));
     assert.ok(
       lane.predictedWaitMs('u') < lane.predictedWaitMs('t'),
-      'it does not wait for what it interrupts',
+      'it does not wait for what it overtakes',
     );
     await turn();
-    const [first, second] = carrier.jobs;
-    assert.deepEqual([first?.interrupts, second?.interrupts], [1, 0]);
-    await first?.endAfter(1);
-    await second?.endAfter(0);
-    assert.deepEqual(codes(gone), ['Timeout'], 'its caller has gone, and its key was not used');
-    assert.equal(carrier.jobs[0]?.interruptible, false);
-    assert.equal(carrier.jobs[0]?.calls[0], victim);
+    assert.equal(carrier.jobs.length, ready + 1);
+    const ahead = carrier.jobs.at(-1) as HeldJob;
+    assert.equal(ahead.ahead, true);
+    assert.deepEqual(ahead.calls, victims.slice(0, 3));
+    // With calls under way it is no newcomer.
+    offer({ tenant: 'u' });
+    await turn();
+    assert.equal(carrier.jobs.filter((job) => job.ahead).length, 1);
+    await ahead.end();
+    // What it took in advance is paid back before it may overtake again.
+    assert.equal(carrier.jobs.filter((job) => job.ahead).length, 0);
+    for (let n = 0; n < 3; n++) await carrier.jobs[0]?.end();
+    assert.deepEqual(carrier.jobs.find((job) => job.ahead)?.calls.slice(0, 2), victims.slice(3));
     while (carrier.jobs.length > 0) await carrier.jobs[0]?.end();
-    for (const call of [victim, ...flood]) if (call !== gone) assert.deepEqual(codes(call), ['ok']);
-    const order = carrier.carried.filter(({ tenant }) => tenant === 't');
-    assert.deepEqual(
-      order,
-      flood.filter((call) => call !== gone),
-    );
+    for (const call of victims) assert.deepEqual(codes(call), ['ok']);
     await lane.drained();
+  });
+
+  test('where no more than a round lies ready, everybody has a turn in it', async () => {
+    const { carrier, offer } = bench(16, { readyLeastUs: 600, readyMostUs: 600 }, { quantumUs: 300 });
+    for (const tenant of ['a', 'b', 'c']) for (let n = 0; n < 20; n++) offer({ tenant });
+    await turn();
+    assert.equal(carrier.jobs.length, 3);
+    offer({ tenant: 'u' });
+    await turn();
+    assert.equal(carrier.jobs.length, 3);
+    for (let n = 0; n < 3; n++) await carrier.jobs[0]?.end();
+    assert.equal(carrier.jobs.filter(({ ahead }) => ahead).length, 0);
+  });
+
+  describe('where calls go on to wait', () => {
+    const held = { readyLeastUs: 150, readyMostUs: 150, queueTargetMs: 5 };
+    /** Calls of 100 us, one for each millisecond that passes, so that more and more wait; what is refused is counted. */
+    const flood = async (
+      { clock, carrier, lane, call }: ReturnType<typeof bench>,
+      forMs: number,
+      perMs: number,
+      tenant = 't',
+    ) => {
+      let refused = 0;
+      for (let ms = 0; ms < forMs; ms++) {
+        clock.nowMs++;
+        for (let n = 0; n < perMs; n++) {
+          const offered = lane.offer(call({ tenant, deadlineAtMs: clock.nowMs + 250 }));
+          if (offered.ok) continue;
+          refused++;
+          assert.equal(offered.failure.standing, true);
+          assert.ok((offered.failure.retryAfterMs as number) <= 50, `${offered.failure.retryAfterMs}`);
+        }
+        await turn();
+        // A worker does ten of them in a millisecond.
+        for (let doneUs = 0; doneUs < 1_000 && carrier.jobs.length > 0; ) {
+          doneUs += (carrier.jobs[0] as HeldJob).calls.length * 100;
+          await carrier.jobs[0]?.end();
+        }
+      }
+      return refused;
+    };
+    const roomy = { perTenantCalls: 5_000, totalCalls: 8_000 };
+
+    test('a burst may use its deadline, and after 100 ms no more are let in than are done within the target', async () => {
+      const tried = bench(16, held, roomy);
+      assert.equal(await flood(tried, 100, 14), 0);
+      assert.ok(tried.lane.predictedWaitMs('t') > 15);
+      assert.ok((await flood(tried, 100, 14)) > 200);
+      await flood(tried, 100, 14);
+      const waitMs = tried.lane.predictedWaitMs('t');
+      assert.ok(waitMs > 3 && waitMs < 7, `${waitMs}`);
+    });
+
+    test('who keeps to its share is not held to it, whatever others wait', async () => {
+      const tried = bench(16, held, roomy);
+      await flood(tried, 250, 14);
+      for (let n = 0; n < 40; n++) {
+        tried.offer({ tenant: 'u', deadlineAtMs: tried.clock.nowMs + 250 });
+        assert.ok((await flood(tried, 1, 14)) <= 14);
+      }
+      assert.equal(tried.lane.refusal('u', 250), undefined);
+    });
+
+    test('when nobody was refused for a second the next burst is one again', async () => {
+      const tried = bench(16, held, roomy);
+      await flood(tried, 250, 14);
+      await flood(tried, 1_050, 5);
+      assert.equal(await flood(tried, 50, 20), 0);
+    });
+
+    test('a tenant that empties its queue again and again may fill it', async () => {
+      const tried = bench(16, held, roomy);
+      for (let n = 0; n < 20; n++) {
+        assert.equal(await flood(tried, 1, 200), 0);
+        assert.equal(await flood(tried, 30, 0), 0);
+      }
+    });
   });
 
   test('settles every call exactly once, whatever is offered, cancelled, late or done in which order', async () => {
@@ -371,7 +445,6 @@ describe('a lane', () => {
       }),
       fc.record({ kind: fc.constant('cancel' as const), which: fc.nat(99) }),
       fc.record({ kind: fc.constant('end' as const), which: fc.nat(9), fails: fc.boolean() }),
-      fc.record({ kind: fc.constant('endAfter' as const), which: fc.nat(9), count: fc.nat(4) }),
       fc.record({ kind: fc.constant('time' as const), ms: fc.nat(10) }),
       fc.record({ kind: fc.constant('turn' as const) }),
     );
@@ -382,7 +455,7 @@ describe('a lane', () => {
         async (slots, steps) => {
           const { clock, carrier, lane, call } = bench(
             slots,
-            { soloBudgetUs: 3_000 },
+            { soloBudgetUs: 3_000, queueTargetMs: 1, readyLeastUs: 1_000 },
             { perTenantCalls: 6, totalCalls: 12 },
           );
           const taken: TestCall[] = [];
@@ -402,10 +475,6 @@ describe('a lane', () => {
             } else if (each.kind === 'end') {
               const job = carrier.jobs[each.which % Math.max(1, carrier.jobs.length)];
               await job?.end(each.fails ? refuse('Internal') : undefined);
-            } else if (each.kind === 'endAfter') {
-              const asked = carrier.jobs.filter(({ interrupts }) => interrupts > 0);
-              const job = asked[each.which % Math.max(1, asked.length)];
-              await job?.endAfter(Math.min(each.count, job.calls.length));
             } else if (each.kind === 'time') clock.nowMs += each.ms;
             else await turn();
             assert.ok(carrier.jobs.length <= slots);

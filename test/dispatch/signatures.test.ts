@@ -17,15 +17,19 @@ const root = engine.openRoot({ kind: 'memory' });
 const key = engine.generate(root, keyTypes.ed25519, 'acme', 'acme/web/key/1');
 
 function poolOf(work: (job: Job) => Promise<unknown>): WorkerPool {
-  const run = (job: Job) => ({ answer: work(job), interrupt() {} });
-  return { threads: 1, freeSlots: 1, idleThreads: 1, alive: true, run, close: async () => {} };
+  return {
+    ...{ threads: 1, freeSlots: 1, idleThreads: 1, alive: true },
+    run: work,
+    runAhead: work,
+    close: async () => {},
+  };
 }
 
 const signing = poolOf(async (job) => {
   const { batches } = job as BatchJob;
   const responses = responsesFor(batches);
   for (const [n, request] of batches.entries()) engine.run(root, request, responses[n] as Uint8Array);
-  return responses;
+  return { responses, busyUs: 1, idleUs: 0, endedAtMs: 0 };
 });
 
 const notExpected = (cause: unknown): never => {
@@ -55,8 +59,9 @@ test('each call of a job gets the results of its own items, in their order', asy
   const calls = [[0], [1, 2, 3], [4], [5, 6]].map((numbers) => callOf(numbers.map(item)));
   await createBatchCarrier(signing, notExpected).carry(
     calls.map(({ call }) => call),
+    1,
     false,
-  ).done;
+  );
   let n = 0;
   for (const { call, outcomes, meters } of calls) {
     const [outcome] = outcomes;
@@ -74,7 +79,7 @@ test('each call of a job gets the results of its own items, in their order', asy
           inputs: [messages[n++] as Uint8Array, ...outputs],
         },
       ]);
-      await createBatchCarrier(signing, notExpected).carry([verified.call], false).done;
+      await createBatchCarrier(signing, notExpected).carry([verified.call], 1, true);
       const [verdict] = verified.outcomes;
       assert.equal(verdict?.ok && verdict.value[0]?.status, batchStatuses.ok);
     }
@@ -93,8 +98,9 @@ test('when a worker dies each of its calls is refused once, and the operator is 
   const calls = [0, 1, 2].map(() => callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]));
   await carrier.carry(
     calls.map(({ call }) => call),
+    1,
     false,
-  ).done;
+  );
   for (const { outcomes } of calls) {
     assert.deepEqual(outcomes, [{ ok: false, failure: { code: 'Internal' } }]);
   }

@@ -1,5 +1,5 @@
 import { workerData } from 'node:worker_threads';
-import type { Job } from '../../src/dispatch/job.ts';
+import type { WorkerJob } from '../../src/dispatch/job.ts';
 
 /** The message that ends the worker that is to sign it. */
 const exits = Buffer.from('the thread ends');
@@ -13,7 +13,7 @@ if (how === 2) process.exit(1);
 const { default: work } = await import('../../workers/crypto.ts');
 
 /** The real worker, until it is told to die. */
-export default function workOrDie(job: Job | { kind: 'warm-up' }): ReturnType<typeof work> {
+export default function workOrDie(job: WorkerJob): ReturnType<typeof work> {
   if (job.kind === 'batch' && job.batches.some((batch) => Buffer.from(batch).includes(exits)))
     process.exit(1);
   return work(job);

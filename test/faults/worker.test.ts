@@ -5,7 +5,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import type { Result } from '../../src/core/result.ts';
 import { type CryptoCall, createBatchCarrier } from '../../src/dispatch/crypto-dispatch.ts';
 import { createForgottenRing } from '../../src/dispatch/forgotten.ts';
-import { startWorkerPool } from '../../src/dispatch/pool.ts';
+import { jobsPerThread, startWorkerPool } from '../../src/dispatch/pool.ts';
 import { type BatchResult, batchOps } from '../../src/engine/batch.ts';
 import { type Engine, keyTypes, schemes } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
@@ -30,7 +30,7 @@ for (const { name, create } of availableEngines()) {
       assert.deepEqual(new Set(after), new Set(['signed']));
     }
     assert.equal(pool.alive, true);
-    assert.equal(pool.freeSlots, threads * 2, 'no place is lost');
+    assert.equal(pool.freeSlots, threads * jobsPerThread, 'no place is lost');
     assert.equal(pool.idleThreads, threads);
   });
 
@@ -91,7 +91,9 @@ async function start(context: TestContext, name: 'native' | 'openssl', create: (
       jobBudgetUs: 300,
       soloBudgetUs: 1_000,
       jobMaxCalls: 8,
-      followUpBelowUs: 150,
+      readyLeastUs: 150,
+      readyMostUs: 8_000,
+      queueTargetMs: 60_000,
       runHereUpToUs: 0,
     },
     { carrier: createBatchCarrier(pool, onCrash), clock: systemClock },

@@ -3,7 +3,8 @@ import test, { type TestContext } from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
 import { FloodGuard } from '../../src/admission/flood-guard/flood-guard.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
-import { ok } from '../../src/core/result.ts';
+import { ok, type Refused, refuse } from '../../src/core/result.ts';
+import type { Operation } from '../../src/operations/operation.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
 import { bearing } from '../support/credentials.ts';
 
@@ -21,13 +22,15 @@ function pathOf(t: TestContext, perSecond: number) {
   const clock = { monotonicMs: () => nowMs, utcMs: () => nowMs };
   const soon: (() => void)[] = [];
   const parsedBodies: Uint8Array[] = [];
+  const queue: { refusal: Refused | undefined } = { refusal: undefined };
   const parts = {
     admission,
     authenticator: {
-      authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
+      authenticate: ({ token = '' }) =>
+        ok({ tenant: token, actor: token, scopes: new Set(['kms:sign', 'kms:destroy']) }),
     },
     clock,
-    signatures: { refusal: () => undefined },
+    signatures: { refusal: () => queue.refusal },
     floodGuard: new FloodGuard({
       clock,
       soon: (callBack) => void soon.push(callBack),
@@ -41,10 +44,15 @@ function pathOf(t: TestContext, perSecond: number) {
     return { ok: false, failure: { code: 'BadRequest' } };
   };
   /** Each takes 0.01 ms to read. */
-  const call = (tenant: string, deadlineWish?: string, body = new Uint8Array(0)) => {
+  const call = (
+    tenant: string,
+    deadlineWish?: string,
+    body = new Uint8Array(0),
+    { name, kind }: Pick<Operation<unknown, unknown>, 'name' | 'kind'> = { name: 'sign', kind: 'crypto' },
+  ) => {
     nowMs += 0.01;
     return path({
-      operation: { name: 'sign', kind: 'crypto', scope: 'kms:sign', batch: false },
+      operation: { name, kind, scope: `kms:${name}`, batch: false },
       parse,
       credentials: bearing(tenant),
       body,
@@ -59,7 +67,7 @@ function pathOf(t: TestContext, perSecond: number) {
   const useUp = (tenant: string) => {
     for (let n = 0; n < perSecond; n++) admission.enter(tenant, 'kms:sign', nowMs);
   };
-  return { call, goOn, useUp, parsedBodies, held: () => parts.floodGuard.heldRefusals };
+  return { call, goOn, useUp, queue, parsedBodies, held: () => parts.floodGuard.heldRefusals };
 }
 
 const codeOf = (answer: unknown) => (answer as { failure?: { code: string } }).failure?.code;
@@ -143,6 +151,33 @@ test('a call that is refused is not parsed', (t) => {
   useUp('alone');
   assert.equal(codeOf(call('alone')), 'RateLimited');
   assert.deepEqual(parsedBodies, []);
+});
+
+test('where its queue stands a tenant hears late that it is refused, also when it is alone', async (t) => {
+  const { call, queue, held } = pathOf(t, 100_000);
+  queue.refusal = refuse('Backpressure', 'too much', 5);
+  assert.equal(codeOf(call('alone')), 'Backpressure', 'a burst that is too large hears at once');
+  queue.refusal = { ok: false, failure: { ...queue.refusal.failure, standing: true } };
+  const late = call('alone');
+  assert.ok(late instanceof Promise);
+  assert.equal(held(), 1);
+  t.mock.timers.tick(250);
+  assert.equal(codeOf(await late), 'Backpressure');
+  assert.equal(held(), 0);
+});
+
+test('the destruction of a key is neither put off nor held back', (t) => {
+  const { call, queue, held } = pathOf(t, 100_000);
+  call('victim');
+  for (let n = 0; n < 1_000; n++) call('flood');
+  const before = held();
+  queue.refusal = { ok: false, failure: { code: 'Backpressure', standing: true } };
+  const destroy = { name: 'destroy', kind: 'keys' } as unknown as Pick<
+    Operation<unknown, unknown>,
+    'name' | 'kind'
+  >;
+  assert.equal(codeOf(call('flood', undefined, undefined, destroy)), 'BadRequest', 'it came to be parsed');
+  assert.equal(held(), before);
 });
 
 test('a deadline that cannot be read is no reason to wait', (t) => {

@@ -18,6 +18,7 @@ import { createOperations } from '../../src/operations/operations.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
+import { noTokens } from '../support/operations.ts';
 
 const tenant = 'acme';
 const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
@@ -60,8 +61,9 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
     audit: undefined,
+    tokens: noTokens,
     load: () => assert.fail(),
-  } satisfies OperationParts);
+  } satisfies OperationParts & { readonly tokens: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {
     const { works, finish } = unwrap(await operation.plan(request, caller));

@@ -16,7 +16,7 @@ import { schemes } from '../../src/engine/engine.ts';
 import { buildKeyReference, parseKeyReference } from '../../src/engine/key-reference.ts';
 import type { PrivateParts } from '../../src/keys/keyring.ts';
 import type { KeyPart } from '../../src/keys/record.ts';
-import type { CarriedJob, Carrier } from '../../src/queue/lane.ts';
+import type { Carrier } from '../../src/queue/lane.ts';
 
 /** Bytes of the handles that records keep: they name a key in the home, and are no secret. */
 const handleBytes = 16;
@@ -33,6 +33,7 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
   readonly backend: string;
   readonly attestationClass = 'test';
   readonly threads = 1;
+  readonly overtakes = false;
   /** Calls that it was given, in order. */
   readonly carried: CryptoCall[] = [];
   readonly forgotten: number[] = [];
@@ -100,9 +101,9 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(undefined);
   }
 
-  carry(calls: CryptoCall[]): CarriedJob {
+  carry(calls: CryptoCall[]): Promise<undefined> {
     this.#jobs++;
-    return { done: this.#work(calls), interrupt() {} };
+    return this.#work(calls);
   }
 
   privateNumbers({ sealed }: KeyPart): readonly Uint8Array[] {
@@ -111,14 +112,13 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     return [Buffer.isBuffer(key.secret) ? key.secret : key.secret.export({ format: 'raw-private' })];
   }
 
-  async #work(calls: readonly CryptoCall[]): Promise<number> {
+  async #work(calls: readonly CryptoCall[]): Promise<undefined> {
     await this.beforeJob?.();
     for (const call of calls) {
       this.carried.push(call);
       call.settle(ok(call.items.map((item) => this.#run(item))));
     }
     this.#jobs--;
-    return calls.length;
   }
 
   #run({ op, scheme, key, inputs }: BatchItem): BatchResult {

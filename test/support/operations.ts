@@ -11,6 +11,7 @@ import type {
   WorkOutcome,
 } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
+import type { TokenParts } from '../../src/operations/tokens.ts';
 import { makeKeyring, unwrap } from './keyring.ts';
 
 export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', scopes: new Set() };
@@ -18,13 +19,16 @@ export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', sco
 /** BLAKE3-256 of "hello world". */
 export const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
 
+/** For tests that make no capabilities. */
+export const noTokens = {} as TokenParts;
+
 /** The operations over keys in memory, without engine, log or process. */
 export function openOperations(
   t: { after(undo: () => Promise<void>): void },
   more: Partial<OperationParts> = {},
 ) {
   const bench = makeKeyring(t);
-  const parts: OperationParts = {
+  const parts: OperationParts & { readonly tokens: TokenParts } = {
     keyring: bench.keyring,
     custodies: new Map([
       [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
@@ -32,6 +36,7 @@ export function openOperations(
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     audit: undefined,
+    tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
     ...more,
   };

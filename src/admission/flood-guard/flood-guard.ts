@@ -14,6 +14,16 @@ export interface FloodGuardParts extends DeferredCallsParts, Pick<ThreadSharePar
 
 const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
 
+const turnsAreLong: Refused = {
+  ok: false,
+  failure: {
+    code: 'Backpressure',
+    hint: 'more is asked than can be read in time',
+    retryAfterMs: 1_000,
+    standing: true,
+  },
+};
+
 /**
  * Shares the thread that reads requests, before anything of a call is parsed. A tenant over its share goes on later, a few
  * calls in each turn of the event loop, and hears of a refusal late.
@@ -41,6 +51,19 @@ export class FloodGuard {
   /** A call was read. True: its tenant has had its share of a turn that is long already, so the call is to be put off. */
   spent(tenant: string, nowMs: number): boolean {
     return this.#share.spent(tenant, nowMs);
+  }
+
+  /** Why the call is not gone on with although nobody else may want the thread: see ThreadShare.stands. */
+  refusal(tenant: string, nowMs: number): Refused | undefined {
+    return this.#share.stands(tenant, nowMs) ? turnsAreLong : undefined;
+  }
+
+  /**
+   * The answer to a call that was refused because the service is asked for more than it can do, and has been for a while: late,
+   * for the reason that `putOff` gives. Others hear at once.
+   */
+  answerTo(refused: Refused, waitMs: number, cancellation: Cancellation): Refused | Promise<Refused> {
+    return refused.failure.standing === true ? this.#late.hold(refused, waitMs, cancellation) : refused;
   }
 
   /**

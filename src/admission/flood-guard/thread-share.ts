@@ -12,14 +12,20 @@ export interface ThreadShareOptions {
   readonly tolerance: number;
   /** …and so much more, in milliseconds of the last two windows. */
   readonly allowanceMs: number;
+  /** Reading may go on to take so much of a turn, in milliseconds, when it has taken more for a while. */
+  readonly standingTurnMs: number;
 }
 
-/** `turnMs`: some ten Ed25519 signatures. `allowanceMs`: 2 % of the thread is no flood. */
+/**
+ * `turnMs`: some ten Ed25519 signatures. `allowanceMs`: 2 % of the thread is no flood. `standingTurnMs`: what was read in it
+ * takes about as long again to begin and to answer, and waits for one such turn before it is read.
+ */
 export const defaultThreadShare: ThreadShareOptions = {
   turnMs: 0.25,
   windowMs: 50,
   tolerance: 1.5,
   allowanceMs: 2,
+  standingTurnMs: 2,
 };
 
 export interface ThreadShareParts {
@@ -57,8 +63,12 @@ export class ThreadShare {
   #readingSinceMs = 0;
   #window = emptyWindow(0);
   #before = emptyWindow(0);
+  #longTurn = new LongTurns();
   readonly #endTurn = (): void => {
-    this.#charge(this.#clock.monotonicMs());
+    const nowMs = this.#clock.monotonicMs();
+    this.#charge(nowMs);
+    const tookMs = nowMs - (this.#turnStartedAtMs ?? nowMs);
+    this.#longTurn.ended(tookMs > this.#options.standingTurnMs, nowMs);
     this.#turnStartedAtMs = undefined;
   };
 
@@ -87,9 +97,25 @@ export class ThreadShare {
     return nowMs - this.#turnStartedAtMs > this.#options.turnMs && this.isOver(tenant);
   }
 
-  /** True if the tenant had more than its share of the thread lately. */
+  /**
+   * Turns have been long for a while, and this one is: so what a tenant asks that had its share of the thread is not done. Also
+   * where it is alone, as then the thread as a whole is asked for more than it can do.
+   */
+  stands(tenant: string, nowMs: number): boolean {
+    const { standingTurnMs } = this.#options;
+    if (nowMs - (this.#turnStartedAtMs ?? nowMs) <= standingTurnMs || !this.#longTurn.stand(nowMs))
+      return false;
+    if (!this.#exceeds(tenant, fullShare, 0)) return false;
+    this.#longTurn.refused(nowMs);
+    return true;
+  }
+
+  /** Whether the tenant had more than its share of the thread lately. */
   isOver(tenant: string): boolean {
-    const { tolerance, allowanceMs } = this.#options;
+    return this.#exceeds(tenant, this.#options.tolerance, this.#options.allowanceMs);
+  }
+
+  #exceeds(tenant: string, tolerance: number, allowanceMs: number): boolean {
     const window = this.#window;
     const before = this.#before;
     const queue = this.#queueOf(tenant);
@@ -114,6 +140,32 @@ export class ThreadShare {
     if (ageMs < windowMs) return;
     this.#before = ageMs < 2 * windowMs ? this.#window : emptyWindow(nowMs);
     this.#window = emptyWindow(nowMs);
+  }
+}
+
+/** Four floods that are alike have a quarter each, more or less. */
+const fullShare = 0.75;
+
+/** The times of a queue that stands (queue/standing-queue.ts). */
+const standingMs = 100;
+const overAfterMs = 1_000;
+
+/** Tells turns that are long for a while from a single one. */
+class LongTurns {
+  #sinceMs: number | undefined;
+  #untilMs = Number.NEGATIVE_INFINITY;
+
+  ended(long: boolean, nowMs: number): void {
+    if (!long) this.#sinceMs = undefined;
+    else this.#sinceMs ??= nowMs;
+  }
+
+  stand(nowMs: number): boolean {
+    return nowMs < this.#untilMs || (this.#sinceMs !== undefined && nowMs - this.#sinceMs >= standingMs);
+  }
+
+  refused(nowMs: number): void {
+    this.#untilMs = nowMs + overAfterMs;
   }
 }
 

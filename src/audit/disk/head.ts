@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { MacKey } from '../../core/mac-key.ts';
 import { emptyRoot, hashBytes } from '../format/merkle.ts';
-import { type Files, type LogFile, writeAll } from './files.ts';
+import { type Files, type LogFile, type ReadableFiles, writeAll } from './files.ts';
 import { readU64, writeU64 } from './frames.ts';
 
 /** The tree at some size. */
@@ -109,6 +109,19 @@ export function readHead(files: Files, path: string, key: MacKey): HeadFound {
     }
   }
   return newest ?? 'damaged';
+}
+
+/**
+ * The newest slot as it lies there, without the key that would show whether it is authentic: for commands that only ask what they
+ * may move away. Undefined where there is none.
+ */
+export function claimedHead(files: ReadableFiles, path: string): Head | undefined {
+  const bytes = files.read(path) ?? Buffer.alloc(0);
+  const slots = [0, slotStride]
+    .map((start) => bytes.subarray(start, start + slotBytes))
+    .filter((slot) => slot.length === slotBytes && slot.subarray(0, 4).equals(magic));
+  const newest = slots.sort((a, b) => readU64(b, 8) - readU64(a, 8))[0];
+  return newest && parseSlot(newest);
 }
 
 function parseSlot(slot: Buffer): Head {

@@ -1,5 +1,6 @@
 import { constants, crc32, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { hashBytes } from '../format/merkle.ts';
+import { parseRecord } from '../format/record.ts';
 import { type Files, type ReadableFiles, replaceFile, writeAll } from './files.ts';
 import { eachEntry, frameHeaderBytes, readFrame, readU64, writeU64 } from './frames.ts';
 import { chunkLeaves, type Layout, segmentLeaves, segmentsIn, walFilesIn } from './layout.ts';
@@ -140,6 +141,18 @@ export function readSealedBundle(files: ReadableFiles, layout: Layout, chunk: nu
   } finally {
     file.close();
   }
+}
+
+/** The time of a sealed segment's last record, in microseconds since 1970; undefined where that cannot be read. */
+export function lastRecordUs(files: ReadableFiles, layout: Layout, segment: number): number | undefined {
+  const bundle = readSealedBundle(files, layout, (segment + 1) * chunkLeaves - 1);
+  let last: Uint8Array | undefined;
+  if (bundle === undefined) return undefined;
+  eachEntry(bundle, 0, bundle.length, chunkLeaves, (start, length) => {
+    last = bundle.subarray(start, start + length);
+    return true;
+  });
+  return last && parseRecord(last)?.ts;
 }
 
 /** All bundles of a sealed segment, in order; undefined in the place of one that is damaged. */

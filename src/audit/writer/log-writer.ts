@@ -90,7 +90,7 @@ export class LogWriter {
     this.#sealing = new Sealing(
       {
         ...{ files, layout, origin: parts.origin, seal: parts.seal, failures: this.#failures },
-        ...{ snapshotKey: parts.secrets.snapshot, retainRecords: options.retainRecords },
+        ...{ snapshotKey: parts.secrets.snapshot, options, clock: parts.clock },
         covered: () => this.#checkpoint.size,
         halted: () => this.#closed || this.#trouble === 'sync_failed',
         sealed: () => this.#add(statistic.sealedSegments),

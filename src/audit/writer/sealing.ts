@@ -1,8 +1,11 @@
+import type { Clock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import type { AuditEvent } from '../audit-log.ts';
 import type { Files } from '../disk/files.ts';
 import { type Layout, segmentLeaves, segmentsIn } from '../disk/layout.ts';
+import { lastRecordUs } from '../disk/segments.ts';
 import { sealSnapshot } from '../disk/snapshot.ts';
+import type { LogOptions } from '../thread-messages.ts';
 import type { DiskFailures } from './disk-failures.ts';
 import type { FullSegment } from './log-state.ts';
 import type { Seal } from './sealer.ts';
@@ -17,8 +20,8 @@ export interface SealingParts {
   readonly seal: Seal;
   /** Authenticates snapshots. */
   readonly snapshotKey: MacKey;
-  /** Entries of older segments are removed; 0: all are kept. */
-  readonly retainRecords: number;
+  readonly options: Pick<LogOptions, 'retainRecords' | 'retainMs'>;
+  readonly clock: Clock;
   readonly failures: DiskFailures;
   /** Records under the newest published checkpoint. */
   covered(): number;
@@ -41,6 +44,8 @@ export class Sealing {
   #recordedSize = 0;
   /** The same, durable in HEAD: before that nothing is removed. */
   #durableMinimumIndex: number;
+  /** The oldest segment that was not let go, and the time of its last record. */
+  #oldest: { readonly segment: number; readonly lastUs: number } | undefined;
   #underWay: Promise<void> | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
 
@@ -101,10 +106,9 @@ export class Sealing {
 
   /** HEAD first: entries that are missing although HEAD wants them are a failure, entries too many are not. */
   async #retain(): Promise<void> {
-    const { files, layout, retainRecords } = this.#parts;
-    if (retainRecords === 0) return;
-    const wanted = Math.min(this.#sealedSize(), this.#parts.covered() - retainRecords);
-    const minimum = Math.floor(wanted / segmentLeaves) * segmentLeaves;
+    const { files, layout, options } = this.#parts;
+    if (options.retainRecords === 0 && options.retainMs === 0) return;
+    const minimum = Math.max(this.#beyondCount(), this.#beyondAge());
     if (minimum > this.#minimumIndex) {
       this.#recordedSize = this.#parts.note('retention', { minimum_index: minimum });
       this.#minimumIndex = minimum;
@@ -115,8 +119,35 @@ export class Sealing {
       await this.#parts.keepFrom(this.#minimumIndex);
       this.#durableMinimumIndex = this.#minimumIndex;
     }
+    // Those of a certain age are moved elsewhere by the operator.
+    if (options.retainRecords === 0) return;
     for (const segment of segmentsIn(files, layout, 'ents.zst')) {
       if (segment < this.#durableMinimumIndex / segmentLeaves) files.remove(layout.entries(segment));
+    }
+  }
+
+  /** The first index that is kept, by the number of records behind it. */
+  #beyondCount(): number {
+    const { retainRecords } = this.#parts.options;
+    if (retainRecords === 0) return 0;
+    const wanted = Math.min(this.#sealedSize(), this.#parts.covered() - retainRecords);
+    return Math.floor(wanted / segmentLeaves) * segmentLeaves;
+  }
+
+  /** The first index that is kept, by the age of the last record in each segment. Reads one bundle for each, once. */
+  #beyondAge(): number {
+    const { files, layout, clock, options } = this.#parts;
+    if (options.retainMs === 0) return 0;
+    const beforeUs = (clock.utcMs() - options.retainMs) * 1000;
+    for (let segment = this.#minimumIndex / segmentLeaves; ; segment++) {
+      if ((segment + 1) * segmentLeaves > this.#sealedSize()) return segment * segmentLeaves;
+      if (this.#oldest?.segment !== segment) {
+        const lastUs = lastRecordUs(files, layout, segment);
+        // Damaged ones are for the scrub, and stay.
+        if (lastUs === undefined) return segment * segmentLeaves;
+        this.#oldest = { segment, lastUs };
+      }
+      if (this.#oldest.lastUs >= beforeUs) return segment * segmentLeaves;
     }
   }
 

@@ -220,7 +220,7 @@ class MacaroonAuthenticator implements Authenticator {
 }
 
 /** A macaroon with the right signature, whose caveats nobody has judged. */
-interface Signed {
+export interface Signed {
   readonly presented: PresentedMacaroon;
   readonly pending: readonly Pending[];
   readonly read: Identifier;
@@ -231,7 +231,7 @@ interface Signed {
  * Builds the macaroon again under our key and compares all of its bytes, in constant time. Against the library's own
  * `verify` this covers encoding and locations, which no signature covers, and a mismatch is a value, not a throw.
  */
-function verifySignature(rootKeys: RootKeys, token: string): Signed | undefined {
+export function verifySignature(rootKeys: RootKeys, token: string): Signed | undefined {
   const presented = decodeToken(token);
   const read = presented === undefined ? undefined : readIdentifier(presented.identifier);
   const rootKey = read === undefined ? undefined : rootKeys.get(read.rootKeyId);

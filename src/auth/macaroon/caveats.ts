@@ -4,7 +4,8 @@ import type { Peer } from '../../core/peer.ts';
 import { type Refused, refuse } from '../../core/result.ts';
 import { type CallFacts, type Scope, scopes } from '../../core/scope.ts';
 import type { Credentials, RequestFacts } from '../auth.ts';
-import { count, formatUtc, isWithin, list, networks, parseUtc, perSecond } from './values.ts';
+import { formatUtc, parseUtc } from '../utc.ts';
+import { count, isWithin, list, networks, perSecond } from './values.ts';
 
 /** One caveat's restriction, by the facts that it is judged against. */
 export type Restriction =

@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { isName } from '../../core/name.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Store, StoreEntry } from '../../store/store.ts';
+import type { Revocation } from '../tokens.ts';
 
 /** The facts by which a capability can be revoked. */
 export interface Standing {
@@ -17,19 +18,6 @@ export interface Revocations {
   readonly generation: number;
   revokes(capability: Standing): boolean;
 }
-
-/** The capabilities to revoke. `tenant` undefined: of any. */
-export type Revocation =
-  /** A capability and all that is attenuated from it. `expiresAtMs`: until when that is needed; undefined where unknown. */
-  | {
-      readonly by: 'actor';
-      readonly tenant: string | undefined;
-      readonly actor: string;
-      readonly expiresAtMs?: number;
-    }
-  | { readonly by: 'root_key'; readonly rootKeyId: number }
-  /** All that were issued until then, of one tenant or of all: UTC, milliseconds. */
-  | { readonly by: 'issued_before'; readonly tenant: string | undefined; readonly beforeMs: number };
 
 export const revokesNothing: Revocations = { generation: 0, revokes: () => false };
 

@@ -32,7 +32,7 @@ export async function askService(
       signal: AbortSignal.timeout(timeoutMs),
     });
   } catch {
-    fail(`no answer from ${url}`, 'the service has to run: it keeps the keys that sign the log');
+    fail(`no answer from ${url}`, 'the service has to run');
   }
   const text = await response.text();
   if (!response.ok) fail(`${url} answers ${response.status}: ${text.slice(0, 500)}`);

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { withArchive } from '../../audit/disk/archive.ts';
 import { systemFiles } from '../../audit/disk/files.ts';
 import { epochsIn } from '../../audit/disk/layout.ts';
 import { minimumIndexOf, staticReader } from '../../audit/disk/static-log.ts';
@@ -67,11 +68,20 @@ export function isLive(directory: string): boolean {
   return existsSync(join(directory, 'wal')) || epochsIn(systemFiles, directory).length > 0;
 }
 
-/** Opens what lies in the directory, or ends the command. */
-export function openLog(directory: string): OpenLog {
-  if (!existsSync(directory)) fail(`there is no directory ${directory}`);
-  return isLive(directory) ? ofReader(openLogReader(directory)) : openStatic(directory);
+/** Opens what lies in the directory, with what was moved to an archive beside it, or ends the command. */
+export function openLog(directory: string, archive?: string): OpenLog {
+  for (const named of [directory, archive ?? directory]) {
+    if (!existsSync(named)) fail(`there is no directory ${named}`);
+  }
+  if (archive !== undefined && !isLive(directory))
+    fail('--archive goes with the audit directory of a service');
+  if (!isLive(directory)) return openStatic(directory);
+  const files = archive === undefined ? systemFiles : withArchive(systemFiles, directory, archive);
+  return ofReader(openLogReader(directory, files));
 }
+
+export const archiveFlag = '--archive <directory>';
+export const archiveHelp = 'where audit archive has moved the oldest records, to read them as well';
 
 /** A checkpoint's own claims; nothing is verified. */
 export function claimed(note: Uint8Array): Checkpoint {

@@ -14,9 +14,19 @@ import {
 import { formatTlogProof } from '../../audit/format/tlog-proof.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
-import { claimed, countOf, logHelp, notVerified, type OpenLog, openLog } from './open-log.ts';
+import {
+  archiveFlag,
+  archiveHelp,
+  claimed,
+  countOf,
+  logHelp,
+  notVerified,
+  type OpenLog,
+  openLog,
+} from './open-log.ts';
 
 interface Options {
+  archive?: string;
   index?: string;
   opId?: string;
   entry?: string;
@@ -32,6 +42,7 @@ export function proveCommand(): Command {
     .option('--index <number>', 'the record by its place in the log, from 0')
     .option('--op-id <id>', 'the record by its op_id; the newest one, where there are several')
     .option('--entry <file>', 'write the record itself there: whoever checks the proof needs it to the byte')
+    .option(archiveFlag, archiveHelp)
     .option('--out <file>', 'where the proof goes (default: standard output)')
     .addHelpText(
       'after',
@@ -43,7 +54,7 @@ Example:
   npm run -s intaglio -- audit verify --keys audit.vkeys --proof op.tlog-proof --entry op.json`,
     )
     .action((directory: string, options: Options) => {
-      const log = openLog(directory);
+      const log = openLog(directory, options.archive);
       if (log.note === undefined) fail(`${directory} has no checkpoint yet`);
       const { size, root } = claimed(log.note);
       const index = indexOf(log, size, options);

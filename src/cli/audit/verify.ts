@@ -10,6 +10,8 @@ import { demandBothTypes, readVkeys } from '../vkeys.ts';
 import {
   archivedFlag,
   archivedHelp,
+  archiveFlag,
+  archiveHelp,
   countOf,
   keysHelp,
   logHelp,
@@ -27,6 +29,7 @@ interface Options {
   entry?: string;
   allowSingle?: boolean;
   allowArchived?: string;
+  archive?: string;
   json?: boolean;
 }
 
@@ -50,6 +53,7 @@ export function verifyCommand(): Command {
       '--allow-single',
       'let --keys have keys of one type only: the other signature is not checked then',
     )
+    .option(archiveFlag, archiveHelp)
     .option(archivedFlag, archivedHelp)
     .option('--json', 'the result as a JSON object on standard output')
     .addHelpText(
@@ -78,12 +82,12 @@ Examples:
 
 function verify(
   directory: string,
-  { keys: keysFile, saveKeys, older = [], allowSingle, allowArchived = '0', json }: Options,
+  { keys: keysFile, saveKeys, older = [], allowSingle, allowArchived = '0', archive, json }: Options,
 ): void {
   const archivedBefore = countOf(allowArchived, '--allow-archived');
   const trustedKeys = readVkeys(keysFile);
   demandBothTypes(trustedKeys, keysFile, allowSingle === true);
-  const opened = openLog(directory);
+  const opened = openLog(directory, archive);
   const followed = followTransitions((path) => opened.tiles.read(path), trustedKeys);
   if (!followed.ok) failWith(notVerified, `${directory}: ${followed.failure.hint}`);
   const { keys, transitions } = followed.value;

@@ -1,4 +1,5 @@
-use crate::clock::NS_PER_S;
+use crate::clock::{NS_PER_MS, NS_PER_S};
+use crate::plan::LoadPhase;
 
 /// The moments at which the requests of an open loop are due: a Poisson process, that is independent arrivals with
 /// exponential gaps, which is what many callers who do not know of each other look like to a server. Some come close
@@ -8,16 +9,19 @@ use crate::clock::NS_PER_S;
 pub struct Arrivals {
     random: SplitMix64,
     mean_gap_ns: f64,
+    /// Later rates, the next one last.
+    then: Vec<LoadPhase>,
     /// From the start.
     next_ns: f64,
     start_ns: u64,
 }
 
 impl Arrivals {
-    pub fn new(stream: &str, rate_per_second: f64) -> Self {
+    pub fn new(stream: &str, rate_per_second: f64, then: &[LoadPhase]) -> Self {
         let mut arrivals = Self {
             random: SplitMix64(fnv1a(stream.as_bytes())),
             mean_gap_ns: NS_PER_S as f64 / rate_per_second,
+            then: then.iter().rev().copied().collect(),
             next_ns: 0.0,
             start_ns: 0,
         };
@@ -36,6 +40,16 @@ impl Arrivals {
     pub fn advance(&mut self) {
         // 1 - u, because u may be 0, whose logarithm is infinite.
         self.next_ns -= (1.0 - self.random.uniform()).ln() * self.mean_gap_ns;
+        // The process has no memory: where the rate changes within the gap, another begins there.
+        while let Some(phase) = self.then.last() {
+            let from_ns = (phase.from_ms * NS_PER_MS) as f64;
+            if self.next_ns < from_ns {
+                return;
+            }
+            self.mean_gap_ns = NS_PER_S as f64 / phase.rate_per_second;
+            self.next_ns = from_ns - (1.0 - self.random.uniform()).ln() * self.mean_gap_ns;
+            self.then.pop();
+        }
     }
 
     /// The number of requests that are due up to then, and have not been taken.
@@ -80,7 +94,7 @@ mod tests {
 
     #[test]
     fn as_many_are_due_as_the_rate_says_and_gaps_vary_as_those_of_a_poisson_process() {
-        let mut arrivals = Arrivals::new("any", 10_000.0);
+        let mut arrivals = Arrivals::new("any", 10_000.0, &[]);
         let count = 100_000;
         let (mut before, mut squares) = (arrivals.next_ns, 0.0);
         for _ in 0..count {
@@ -97,7 +111,7 @@ mod tests {
     #[test]
     fn a_stream_has_the_same_arrivals_in_each_run_and_others_than_its_neighbour() {
         let of = |name: &str| {
-            let mut arrivals = Arrivals::new(name, 100.0);
+            let mut arrivals = Arrivals::new(name, 100.0, &[]);
             arrivals.start(7);
             (0..20).map(|_| (arrivals.next_ns(), arrivals.advance()).0).collect::<Vec<_>>()
         };
@@ -107,8 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_changes_when_it_is_to_change() {
+        let phase = |from_ms, rate_per_second| LoadPhase { from_ms, rate_per_second };
+        let mut arrivals = Arrivals::new("any", 1_000.0, &[phase(1_000, 10_000.0), phase(2_000, 500.0)]);
+        assert!((800..1_200).contains(&arrivals.count_until(NS_PER_S)));
+        assert!((9_500..10_500).contains(&arrivals.count_until(2 * NS_PER_S)));
+        assert!((350..650).contains(&arrivals.count_until(3 * NS_PER_S)));
+    }
+
+    #[test]
     fn what_is_due_and_not_taken_is_counted_once() {
-        let mut arrivals = Arrivals::new("any", 1_000.0);
+        let mut arrivals = Arrivals::new("any", 1_000.0, &[]);
         let due = arrivals.count_until(NS_PER_S);
         assert!((800..1_200).contains(&due));
         assert_eq!(arrivals.count_until(NS_PER_S), 0);

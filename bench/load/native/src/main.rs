@@ -6,6 +6,7 @@ mod answer;
 mod arrivals;
 mod clock;
 mod connection;
+mod parts;
 mod plan;
 mod poll;
 mod process;

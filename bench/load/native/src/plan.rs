@@ -23,7 +23,20 @@ pub struct LoadStream {
     pub name: String,
     pub connections: usize,
     pub rate_per_second: f64,
+    #[serde(default)]
+    pub later_rates: Vec<LoadPhase>,
+    #[serde(default)]
+    pub gives_up: bool,
+    #[serde(default)]
+    pub window_ms: u64,
     pub requests: Vec<LoadRequest>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadPhase {
+    pub from_ms: u64,
+    pub rate_per_second: f64,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -96,6 +109,23 @@ pub struct StreamResult {
     pub latency_ms: Quantiles,
     pub refusal_ms: Quantiles,
     pub unanswered: u64,
+    pub unsent: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PartResult>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<PartResult>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartResult {
+    pub from_ms: f64,
+    pub to_ms: f64,
+    pub sent: u64,
+    pub unsent: u64,
+    pub statuses: BTreeMap<u16, u64>,
+    pub ok: u64,
+    pub latency_ms: Quantiles,
 }
 
 #[derive(Serialize)]

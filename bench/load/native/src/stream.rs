@@ -6,10 +6,11 @@ use hdrhistogram::Histogram;
 use crate::arrivals::Arrivals;
 use crate::clock::{NS_PER_MS, now_ns};
 use crate::connection::{Connection, Received};
+use crate::parts::Parts;
 use crate::plan::{LoadStream, Quantiles, StreamResult};
 use crate::poll::{Poll, Ready, Token};
 
-const LONGEST_US: u64 = 60_000_000;
+pub const LONGEST_US: u64 = 60_000_000;
 /// Before the callers of a closed loop try a server again that does not take them: refusals of the kernel cost so
 /// little that they would otherwise fill a core.
 const REST_NS: u64 = NS_PER_MS;
@@ -39,6 +40,11 @@ pub struct Stream {
     answered: u64,
     succeeded: u64,
     count_from_ns: u64,
+    /// Whether what is due while no connection is free is never sent.
+    gives_up: bool,
+    unsent: u64,
+    phases: Parts,
+    windows: Parts,
     /// Since the start, of whatever status.
     pub answers: u64,
 }
@@ -50,9 +56,9 @@ fn histogram() -> Histogram<u64> {
 
 impl Stream {
     pub fn new(index: u32, stream: LoadStream, server: SocketAddr) -> Self {
-        let LoadStream { name, connections, rate_per_second, requests } = stream;
+        let LoadStream { name, connections, rate_per_second, later_rates, gives_up, window_ms, requests } = stream;
         let pace = if rate_per_second > 0.0 {
-            Pace::Open(Arrivals::new(&name, rate_per_second))
+            Pace::Open(Arrivals::new(&name, rate_per_second, &later_rates))
         } else {
             Pace::Closed { resume_ns: 0 }
         };
@@ -73,6 +79,10 @@ impl Stream {
             answered: 0,
             succeeded: 0,
             count_from_ns: 0,
+            gives_up,
+            unsent: 0,
+            phases: Parts::at(later_rates.iter().map(|phase| phase.from_ms).collect()),
+            windows: Parts::each(window_ms),
             answers: 0,
         }
     }
@@ -88,6 +98,8 @@ impl Stream {
 
     pub fn start(&mut self, start_ns: u64, count_from_ns: u64) {
         self.count_from_ns = count_from_ns;
+        self.phases.start(start_ns, count_from_ns);
+        self.windows.start(start_ns, count_from_ns);
         if let Pace::Open(arrivals) = &mut self.pace {
             arrivals.start(start_ns);
         }
@@ -101,7 +113,7 @@ impl Stream {
     /// The time at which `send_due` has something to do, as far as the clock tells.
     pub fn next_send_ns(&self) -> u64 {
         match &self.pace {
-            _ if self.idle.is_empty() => u64::MAX,
+            _ if self.idle.is_empty() && !self.gives_up => u64::MAX,
             Pace::Closed { resume_ns } => *resume_ns,
             Pace::Open(arrivals) => arrivals.next_ns(),
         }
@@ -109,7 +121,15 @@ impl Stream {
 
     pub fn send_due(&mut self, poll: &Poll, at_ns: u64) {
         while self.next_send_ns() <= at_ns {
-            let Some(connection) = self.idle.pop() else { return };
+            let Some(connection) = self.idle.pop() else {
+                if let Pace::Open(arrivals) = &mut self.pace {
+                    self.phases.unsent(arrivals.next_ns());
+                    self.windows.unsent(arrivals.next_ns());
+                    arrivals.advance();
+                    self.unsent += 1;
+                }
+                continue;
+            };
             let mut due_ns = at_ns;
             if let Pace::Open(arrivals) = &mut self.pace {
                 due_ns = arrivals.next_ns();
@@ -161,6 +181,9 @@ impl Stream {
             latency_ms: quantiles(&self.latency_us),
             refusal_ms: quantiles(&self.refusals_us),
             unanswered: busy + waiting,
+            unsent: self.unsent,
+            phases: self.phases.results(end_ns),
+            windows: self.windows.results(end_ns),
             name: self.name,
             statuses: self.statuses,
         }
@@ -168,6 +191,8 @@ impl Stream {
 
     fn send(&mut self, poll: &Poll, index: usize, due_ns: u64) {
         self.sent += 1;
+        self.phases.sent(due_ns);
+        self.windows.sent(due_ns);
         let connection = &mut self.connections[index];
         connection.request = self.next;
         connection.due_ns = due_ns;
@@ -206,13 +231,15 @@ impl Stream {
             histogram.saturating_record(took_us.clamp(1, LONGEST_US));
             self.answered += 1;
             self.succeeded += u64::from(succeeded);
+            self.phases.answered(at_ns, status, took_us);
+            self.windows.answered(at_ns, status, took_us);
             *self.statuses.entry(status).or_default() += 1;
         }
         at_ns
     }
 }
 
-fn quantiles(values_us: &Histogram<u64>) -> Quantiles {
+pub fn quantiles(values_us: &Histogram<u64>) -> Quantiles {
     let at = |quantile| values_us.value_at_quantile(quantile) as f64 / 1_000.0;
     Quantiles {
         p50: at(0.5),

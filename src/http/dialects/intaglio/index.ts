@@ -25,6 +25,14 @@ import {
 } from './operator.ts';
 import { findRoute, prefix } from './routes.ts';
 import { signBatchEndpoint, signEndpoint, verifyBatchEndpoint, verifyEndpoint } from './signatures.ts';
+import {
+  dischargeEndpoint,
+  exchangeEndpoint,
+  mintEndpoint,
+  revokeEndpoint,
+  rotateTokenKeyEndpoint,
+  tokenKeysEndpoint,
+} from './tokens.ts';
 
 export interface IntaglioOptions {
   /** Requests of one batch. */
@@ -35,14 +43,21 @@ const ownPaths = `${prefix}/`;
 
 /** The product's own surface: JSON under /v1/kms, in which everything can be asked. */
 export function intaglioDialect(operations: Operations, { batchMaxItems }: IntaglioOptions): Dialect {
-  const endpoints = {
+  // Calls that have an op_id, so that a second principal can agree to one of them.
+  const named = {
     create: createEndpoint(operations),
-    list: listEndpoint(operations),
-    read: readEndpoint(operations),
     rotate: rotateEndpoint(operations),
     destroy: destroyEndpoint(operations),
-    export: exportEndpoint(operations),
     sign: signEndpoint(operations),
+    token_mint: mintEndpoint(operations),
+    token_revoke: revokeEndpoint(operations),
+    token_rotate_key: rotateTokenKeyEndpoint(operations),
+  };
+  const endpoints = {
+    ...named,
+    list: listEndpoint(operations),
+    read: readEndpoint(operations),
+    export: exportEndpoint(operations),
     sign_batch: signBatchEndpoint(operations, batchMaxItems),
     verify: verifyEndpoint(operations),
     verify_batch: verifyBatchEndpoint(operations, batchMaxItems),
@@ -57,6 +72,9 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     audit_records: auditRecordsEndpoint(operations),
     audit_accept: auditAcceptEndpoint(operations),
     audit_pending: auditPendingEndpoint(operations),
+    token_exchange: exchangeEndpoint(operations),
+    token_discharge: dischargeEndpoint(operations, named),
+    token_keys: tokenKeysEndpoint(operations),
   } satisfies Readonly<Record<OperationName, AnyEndpoint>>;
   return {
     owns: (path) => path.startsWith(ownPaths),

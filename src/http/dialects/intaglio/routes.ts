@@ -24,6 +24,11 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
   [`${prefix}/audit/rotate-keys`]: { post: 'audit_rotate_keys' },
   [`${prefix}/audit/records`]: { get: 'audit_records' },
   [`${prefix}/audit/accept`]: { post: 'audit_accept', get: 'audit_pending' },
+  [`${prefix}/token`]: { post: 'token_exchange' },
+  [`${prefix}/token/mint`]: { post: 'token_mint' },
+  [`${prefix}/token/discharge`]: { post: 'token_discharge' },
+  [`${prefix}/token/revoke`]: { post: 'token_revoke' },
+  [`${prefix}/token/keys`]: { get: 'token_keys', post: 'token_rotate_key' },
 };
 
 /** Actions that may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */

@@ -1,0 +1,82 @@
+import type { Authenticator } from '../auth/auth.ts';
+import { createMacaroonAuthenticator } from '../auth/macaroon/authenticator.ts';
+import { createTokenAuthority } from '../auth/macaroon/authority.ts';
+import { StoreLedger } from '../auth/macaroon/ledger.ts';
+import { StoreRevocations } from '../auth/macaroon/revocations.ts';
+import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
+import type { TokenAuthority } from '../auth/tokens.ts';
+import type { Config } from '../config/load.ts';
+import { systemClock } from '../core/clock.ts';
+import { StartError } from '../core/start-error.ts';
+import type { Logger } from '../observe/log.ts';
+import type { Store } from '../store/store.ts';
+
+export interface OpenedCapabilities {
+  readonly authenticator: Authenticator;
+  readonly authority: TokenAuthority;
+  /** Idempotent. */
+  close(): void;
+}
+
+/** A key that was added is in use, and one that was removed is not, within about this time; it costs a stat for each. */
+const reloadMs = 1_000;
+/** Entries are kept for minutes beyond their use, so nothing is lost by waiting. */
+const pruneMs = 10 * 60_000;
+
+/** The maker and the judge of capabilities, with all that they keep. */
+export async function openCapabilities(
+  config: Config,
+  log: Logger,
+  { rootKeys, store }: { readonly rootKeys: ServiceRootKeys; readonly store: Store },
+): Promise<OpenedCapabilities> {
+  const revocations = await StoreRevocations.open(store, systemClock);
+  if (!revocations.ok) {
+    throw new StartError(
+      `the revocations in the store cannot be read: ${revocations.failure.hint ?? revocations.failure.code}`,
+    );
+  }
+  const ledger = new StoreLedger(store, systemClock);
+  const reload = createReload(rootKeys, log);
+  const prune = () => {
+    const pruned = Promise.all([
+      revocations.value.prune((id) => rootKeys.get(id) !== undefined),
+      ledger.prune(),
+    ]);
+    pruned.catch((cause: unknown) => log.error({ err: cause }, 'expired revocations were not removed'));
+  };
+  const timers = [setInterval(reload, reloadMs), setInterval(prune, pruneMs)];
+  for (const timer of timers) timer.unref();
+  prune();
+  return {
+    authenticator: createMacaroonAuthenticator({
+      rootKey: rootKeys,
+      timeSkewToleranceMs: config.timeSkewToleranceMs,
+      audience: config.audience === '' ? undefined : config.audience,
+      revocations: revocations.value,
+      ledger,
+    }),
+    authority: createTokenAuthority({
+      ...{ rootKeys, revocations: revocations.value, clock: systemClock },
+      onProblem: (problem) => log.error({ problem }, 'no macaroon key was made'),
+    }),
+    close() {
+      for (const timer of timers) clearInterval(timer);
+      revocations.value.close();
+    },
+  };
+}
+
+/** Says a problem once, and not every second. */
+function createReload(rootKeys: ServiceRootKeys, log: Logger): () => void {
+  let told: string | undefined;
+  return () => {
+    const reloaded = rootKeys.reload();
+    const problem = reloaded.ok ? undefined : reloaded.problem;
+    if (problem !== undefined && problem !== told) {
+      log.error({ problem }, 'the macaroon keys were not read again; those of before go on');
+    }
+    told = problem;
+    if (!reloaded.ok || (reloaded.added.length === 0 && reloaded.removed.length === 0)) return;
+    log.info({ added: reloaded.added, removed: reloaded.removed }, 'macaroon keys have changed');
+  };
+}

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import test from 'node:test';
+import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
+import { StoreLedger } from '../../src/auth/macaroon/ledger.ts';
+import { inspectToken, mintToken } from '../../src/auth/macaroon/mint.ts';
+import { StoreRevocations } from '../../src/auth/macaroon/revocations.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { bearing } from '../support/credentials.ts';
+
+const hourMs = 3_600_000;
+const startMs = Date.UTC(2027, 0, 15, 12);
+
+function benchOf(store = new MemoryStore()) {
+  let utcMs = startMs;
+  const clock = { utcMs: () => utcMs, monotonicMs: () => utcMs };
+  return {
+    store,
+    clock,
+    pass: (ms: number) => {
+      utcMs += ms;
+    },
+    async open() {
+      const opened = await StoreRevocations.open(store, clock);
+      assert.ok(opened.ok);
+      return opened.value;
+    },
+  };
+}
+
+const rootKey = randomBytes(32);
+const capability = { tenant: 'acme', actor: 'cap:0123456789abcdef', rootKeyId: 3, issuedAtMs: startMs };
+
+test('a revocation is in force when it resolves, in other instances too, and after a restart', async () => {
+  const bench = benchOf();
+  const [one, other] = [await bench.open(), await bench.open()];
+  for (const revocation of [
+    { by: 'actor', tenant: 'acme', actor: capability.actor },
+    { by: 'actor', tenant: undefined, actor: 'cap:ffffffffffffffff' },
+    { by: 'root_key', rootKeyId: 3 },
+    { by: 'issued_before', tenant: 'timed', beforeMs: startMs },
+  ] as const) {
+    assert.ok((await one.revoke(revocation)).ok);
+  }
+  for (const revocations of [one, other, await bench.open()]) {
+    const revokes = (changed: Partial<typeof capability>) =>
+      revocations.revokes({ ...capability, rootKeyId: 0, ...changed });
+    assert.equal(revokes({}), true);
+    assert.equal(revokes({ tenant: 'other' }), false);
+    assert.equal(revokes({ tenant: 'other', actor: 'cap:ffffffffffffffff' }), true);
+    assert.equal(revokes({ tenant: 'other', rootKeyId: 3 }), true);
+    assert.equal(revokes({ tenant: 'timed', actor: 'cap:1' }), true);
+    assert.equal(revokes({ tenant: 'timed', actor: 'cap:1', issuedAtMs: startMs + 1 }), false);
+    assert.deepEqual(revocations.counts(), { actors: 2, root_keys: 1, issued_before: 1 });
+  }
+});
+
+test('what has expired is removed, what has not stays, and a root key that is gone needs none', async () => {
+  const bench = benchOf();
+  const revocations = await bench.open();
+  await revocations.revoke({ by: 'actor', tenant: 'acme', actor: 'cap:1', expiresAtMs: startMs + hourMs });
+  await revocations.revoke({
+    by: 'actor',
+    tenant: 'acme',
+    actor: 'cap:2',
+    expiresAtMs: startMs + 9 * hourMs,
+  });
+  await revocations.revoke({ by: 'actor', tenant: 'acme', actor: 'cap:3' });
+  await revocations.revoke({ by: 'root_key', rootKeyId: 1 });
+  await revocations.revoke({ by: 'root_key', rootKeyId: 2 });
+  await revocations.prune(() => true);
+  assert.equal(revocations.counts().actors, 3);
+  bench.pass(2 * hourMs);
+  await revocations.prune((id) => id === 2);
+  for (const each of [revocations, await bench.open()])
+    assert.deepEqual(each.counts(), { actors: 2, root_keys: 1, issued_before: 0 });
+});
+
+test('a record that is no revocation stops the start, because it could be one that is forgotten', async () => {
+  for (const [key, value] of [
+    ['auth/revoked/actor/acme/cap:1', 'nonsense'],
+    ['auth/revoked/actor/acme/cap:1', '{"at_ms":"never"}'],
+    ['auth/revoked/planet/earth', '{"at_ms":1}'],
+    ['auth/revoked/issued_before/acme', '{"at_ms":1}'],
+  ] as const) {
+    const bench = benchOf();
+    await bench.store.commit([{ key, value: Buffer.from(value) }]);
+    assert.equal((await StoreRevocations.open(bench.store, bench.clock)).ok, false, key);
+  }
+});
+
+test('a store that fails revokes nothing and says so', async () => {
+  const bench = benchOf();
+  const revocations = await bench.open();
+  await bench.store.close();
+  const revoked = await revocations.revoke({ by: 'actor', tenant: 'acme', actor: 'cap:1' });
+  assert.ok(!revoked.ok);
+  assert.equal(revoked.failure.code, 'StoreUnavailable');
+  assert.equal(revocations.revokes({ ...capability, actor: 'cap:1' }), false);
+});
+
+test('a capability that is in the cache ends with its revocation, and its siblings stay in the cache', async () => {
+  const bench = benchOf();
+  const revocations = await bench.open();
+  const subject = createMacaroonAuthenticator({ rootKey, timeSkewToleranceMs: 0, revocations });
+  const mint = () => {
+    const minted = mintToken({ rootKey, tenant: 'acme', scopes: ['kms:sign'] });
+    assert.ok(minted.ok);
+    return minted.value;
+  };
+  const [token, sibling] = [mint(), mint()];
+  const at = { utcMs: startMs };
+  const before = subject.authenticate(bearing(sibling), at);
+  assert.ok(subject.authenticate(bearing(token), at).ok && before.ok);
+  const inspected = inspectToken(token);
+  assert.ok(inspected.ok);
+  await revocations.revoke({ by: 'actor', tenant: 'acme', actor: inspected.value.actor });
+  for (let round = 0; round < 2; round++) {
+    const refused = subject.authenticate(bearing(token), at);
+    assert.ok(!refused.ok);
+    assert.match(refused.failure.hint ?? '', /revoked/);
+    assert.equal(subject.authenticate(bearing(sibling), at), before);
+  }
+});
+
+test('the ledger forgets what nobody can use any more', async () => {
+  const bench = benchOf();
+  const ledger = new StoreLedger(bench.store, bench.clock);
+  const entry = (expiresAtMs: number, name: string) =>
+    ledger.enter({
+      tenant: 'acme',
+      uses: [{ name, most: 5, items: 1 }],
+      agreed: [`${name}digest`],
+      expiresAtMs,
+    });
+  await entry(startMs + hourMs, 'soon');
+  await entry(startMs + 9 * hourMs, 'later');
+  await entry(Number.POSITIVE_INFINITY, 'never');
+  bench.pass(2 * hourMs);
+  await ledger.prune();
+  const left = await bench.store.list({ prefix: 'auth/', limit: 100 });
+  assert.ok(left.ok);
+  assert.deepEqual(
+    left.value.map(({ key }) => key),
+    [
+      'auth/agreed/acme/laterdigest',
+      'auth/agreed/acme/neverdigest',
+      'auth/uses/acme/later',
+      'auth/uses/acme/never',
+    ],
+  );
+  assert.notEqual(await entry(startMs + 9 * hourMs, 'later'), undefined);
+});
+
+test('of agreements that are entered at the same moment one goes through', async () => {
+  const bench = benchOf();
+  const ledger = new StoreLedger(bench.store, bench.clock);
+  const entered = await Promise.all(
+    Array.from({ length: 30 }, () =>
+      ledger.enter({ tenant: 'acme', uses: [], agreed: ['digest'], expiresAtMs: startMs + hourMs }),
+    ),
+  );
+  assert.equal(entered.filter((refused) => refused === undefined).length, 1);
+});
