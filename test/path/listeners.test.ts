@@ -149,9 +149,7 @@ test('addresses are those of forwarded clients only behind a trusted proxy', asy
   const token = (dataDir: string) =>
     mintFor(dataDir, { tenant: 'acme', scopes: ['kms:read'], caveats: ['address = 192.0.2.7'] });
   for (const [trusted, throughTcp, throughUnix] of [
-    ['', false, false],
     ['192.0.2.1', false, false],
-    ['127.0.0.1', true, false],
     ['unix', false, true],
     ['127.0.0.0/8,unix,10.0.0.0/8', true, true],
   ] as const) {
