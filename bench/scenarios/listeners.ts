@@ -105,6 +105,8 @@ function startWithAll(directory: string): Promise<Product> {
   return startProduct({
     env: {
       KMS_LISTEN: `http://127.0.0.1:0,${encrypted},unix:${join(directory, 'kms.sock')}`,
+      // Nobody is refused, however long the generator keeps the processors from the server.
+      KMS_DEFAULT_DEADLINE_MS: '2000',
       KMS_TLS_CERT_FILE: files.certFile,
       KMS_TLS_KEY_FILE: files.keyFile,
       KMS_TLS_CLIENT_CA_FILE: files.clientCaFile,
