@@ -251,6 +251,8 @@ function createCalls(
     soon: (callBack) => void setImmediate(callBack),
     weightOf: (tenant) => weightOf(config, tenant),
     queueOf: parts.queueOf,
+    queueTargetMs: config.queueTargetMs,
+    utilization: eventLoopUse(),
   });
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const requestPath = createRequestPath({
@@ -281,4 +283,15 @@ function createCalls(
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
   if (allowedAlgs === 'all') return new Set(algorithmNames);
   return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
+}
+
+/** The part of this thread's time that was not spent waiting for something to happen, since it was last asked. */
+function eventLoopUse(): () => number {
+  let before = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    before = now;
+    return utilization;
+  };
 }

@@ -155,3 +155,20 @@ test('turns that are long for a while are cut short for whoever has its share, a
   read('flood', 1_000);
   assert.equal(refused(), false, 'a second after the last refusal the next one is a burst again');
 });
+
+test('long turns of a thread that has time in between are no overload', () => {
+  let use = 0.5;
+  const { read, share, turn, now } = thread({ utilization: () => use });
+  for (let n = 0; n < 12; n++) {
+    read('large', 2, 5);
+    turn(20);
+  }
+  read('large', 2, 5);
+  assert.equal(share.stands('large', now()), false);
+  use = 0.95;
+  for (let n = 0; n < 4; n++) {
+    turn(20);
+    read('large', 2, 5);
+  }
+  assert.equal(share.stands('large', now()), true);
+});

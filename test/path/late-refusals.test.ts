@@ -35,6 +35,7 @@ function pathOf(t: TestContext, perSecond: number) {
       clock,
       soon: (callBack) => void soon.push(callBack),
       atTurnEnd: () => {},
+      queueTargetMs: 5,
     }),
   } as unknown as RequestPathParts;
   const path = createRequestPath(parts);

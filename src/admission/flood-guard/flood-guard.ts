@@ -5,12 +5,19 @@ import { LateRefusals } from './late-refusals.ts';
 import { ParseTurn } from './parse-turn.ts';
 import { defaultThreadShare, ThreadShare, type ThreadShareParts } from './thread-share.ts';
 
-export interface FloodGuardParts extends DeferredCallsParts, Pick<ThreadShareParts, 'weightOf' | 'queueOf'> {
+export interface FloodGuardParts
+  extends DeferredCallsParts,
+    Pick<ThreadShareParts, 'weightOf' | 'queueOf' | 'utilization'> {
   /** Calls back when everything that this turn of the event loop has read was parsed, and before anything else is read. */
   readonly soon: (callBack: () => void) => void;
   /** Calls back at the end of a turn, for the shares of its time; at the end of its parsing, when not given. */
   readonly atTurnEnd?: ThreadShareParts['atTurnEnd'];
+  /** The target of queues that stand, in milliseconds. */
+  readonly queueTargetMs: number;
 }
+
+/** Of the target: the rest of a turn begins and answers what was read, and calls wait for one turn before they are read. */
+const readingShare = 0.4;
 
 const overShare = refuse('Backpressure', 'others come first, and too many calls wait for that', 1_000);
 
@@ -39,7 +46,8 @@ export class FloodGuard {
     this.#clock = parts.clock;
     this.#parseTurn = new ParseTurn(parts.soon);
     const atTurnEnd = parts.atTurnEnd ?? ((ended) => this.#parseTurn.atEnd(ended));
-    this.#share = new ThreadShare(defaultThreadShare, { ...parts, atTurnEnd });
+    const standingTurnMs = readingShare * parts.queueTargetMs;
+    this.#share = new ThreadShare({ ...defaultThreadShare, standingTurnMs }, { ...parts, atTurnEnd });
     this.#deferred = new DeferredCalls(parts);
   }
 

@@ -32,6 +32,8 @@ export interface ThreadShareParts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** Calls back when this turn of the event loop has read what there was to read. */
   readonly atTurnEnd: (ended: () => void) => void;
+  /** The part of the time since it was last asked in which the thread was busy, 0 to 1; always busy, when not given. */
+  readonly utilization?: () => number;
   readonly weightOf?: (tenant: string) => number;
   /** The name under which a tenant is counted, alone or together with others. */
   readonly queueOf?: (tenant: string) => string;
@@ -64,6 +66,9 @@ export class ThreadShare {
   #window = emptyWindow(0);
   #before = emptyWindow(0);
   #longTurn = new LongTurns();
+  readonly #utilization: () => number;
+  /** In the last window. */
+  #utilized = 1;
   readonly #endTurn = (): void => {
     const nowMs = this.#clock.monotonicMs();
     this.#charge(nowMs);
@@ -74,11 +79,18 @@ export class ThreadShare {
 
   constructor(
     options: ThreadShareOptions,
-    { clock, atTurnEnd, weightOf = () => 1, queueOf = (tenant) => tenant }: ThreadShareParts,
+    {
+      clock,
+      atTurnEnd,
+      utilization = () => 1,
+      weightOf = () => 1,
+      queueOf = (tenant) => tenant,
+    }: ThreadShareParts,
   ) {
     this.#options = options;
     this.#clock = clock;
     this.#atTurnEnd = atTurnEnd;
+    this.#utilization = utilization;
     this.#weightOf = weightOf;
     this.#queueOf = queueOf;
   }
@@ -105,7 +117,8 @@ export class ThreadShare {
     const { standingTurnMs } = this.#options;
     if (nowMs - (this.#turnStartedAtMs ?? nowMs) <= standingTurnMs || !this.#longTurn.stand(nowMs))
       return false;
-    if (!this.#exceeds(tenant, fullShare, 0)) return false;
+    // A few large requests make turns long too, and leave the thread time in between.
+    if (this.#utilized < fullUse || !this.#exceeds(tenant, fullShare, 0)) return false;
     this.#longTurn.refused(nowMs);
     return true;
   }
@@ -138,6 +151,7 @@ export class ThreadShare {
     const ageMs = nowMs - this.#window.startedAtMs;
     const { windowMs } = this.#options;
     if (ageMs < windowMs) return;
+    this.#utilized = this.#utilization();
     this.#before = ageMs < 2 * windowMs ? this.#window : emptyWindow(nowMs);
     this.#window = emptyWindow(nowMs);
   }
@@ -145,6 +159,9 @@ export class ThreadShare {
 
 /** Four floods that are alike have a quarter each, more or less. */
 const fullShare = 0.75;
+
+/** Of the thread's time: less, and there is no more to read than it can do. */
+const fullUse = 0.9;
 
 /** The times of a queue that stands (queue/standing-queue.ts). */
 const standingMs = 100;
