@@ -14,7 +14,7 @@ import type { AuditParts } from '../audit/service/parts.ts';
 import { linkSideLog, SideLog } from '../audit/service/side-log.ts';
 import { startAuditLog } from '../audit/service/start-log-thread.ts';
 import { type AuditTrail, createAuditTrail } from '../audit/trail.ts';
-import { type Policy, parsePolicy } from '../audit/witness/policy.ts';
+import { parsePolicy, type WitnessPolicy } from '../audit/witness/policy.ts';
 import { createWitnessing, type WitnessedLog } from '../audit/witness/witnessing.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
@@ -104,7 +104,7 @@ export async function openAudit(
       options: { retainMs: config.auditRetention.days * dayMs },
     },
     {
-      attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
+      checkpointKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       macKey: engine.macKey,
       anchors: storeAnchors(store, deriveSecrets(engine.macKey(secret)).anchor),
       keys: { page: (after) => inventoryPage(store, mac, after) },
@@ -191,7 +191,7 @@ function noteKeyOf(vkey: string): NoteKey[] {
 }
 
 /** Undefined where the configuration names none. Throws a StartError where it cannot be read. */
-function readPolicy({ auditWitnessPolicy: file }: Config): Policy | undefined {
+function readPolicy({ auditWitnessPolicy: file }: Config): WitnessPolicy | undefined {
   if (file === 'none') return undefined;
   let text: string;
   try {
