@@ -1,5 +1,5 @@
 import { workerData } from 'node:worker_threads';
-import { giveWay } from '../src/core/niceness.ts';
+import { giveWay } from '../src/core/worker-thread.ts';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
 import type {
   BatchAnswer,
