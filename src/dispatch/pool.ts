@@ -119,9 +119,10 @@ function createWorker(
     filename: worker.href,
     minThreads: 1,
     maxThreads: 1,
-    concurrentTasksPerWorker: jobsPerThread,
+    // One more looks for those that overtake.
+    concurrentTasksPerWorker: jobsPerThread + 1,
     // Ours is the queue that counts; this one only absorbs the moment in which the worker restarts.
-    maxQueue: jobsPerThread,
+    maxQueue: jobsPerThread + 1,
     workerData: data,
     recordTiming: false,
     env: workerEnvironment(),
@@ -152,7 +153,7 @@ function createWorker(
       transferList: [port2],
     });
     sender?.close();
-    sender = new OvertakingSender(port1, connection, overtaking);
+    sender = new OvertakingSender(port1, connection, overtaking, post);
   };
   // Piscina decides right behind this event whether it starts another one.
   piscina.on('workerDestroy', () => {
@@ -185,7 +186,7 @@ function createWorker(
       if (sender === undefined) return run(job, jobCostUs);
       count(1, jobCostUs);
       try {
-        return await sender.send(job.batches, post);
+        return await sender.send(job.batches);
       } finally {
         count(-1, jobCostUs);
       }
