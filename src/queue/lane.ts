@@ -264,7 +264,9 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
       // Two jobs, where there is a place for both.
       const apart = this.#isOvertaken && this.#parts.carrier.freeSlots > 1;
-      const ahead = apart ? due.filter(({ call }) => !this.#underWay.has(call.tenant)) : [];
+      const { quantumUs } = this.#options.limits;
+      const few = ({ call }: Ticket<C>) => this.#underWay.costOf(call.tenant) < quantumUs;
+      const ahead = apart ? due.filter(few) : [];
       if (ahead.length > 0) void this.#carry(ahead, nowMs, true);
       const others = ahead.length > 0 ? due.filter((ticket) => !ahead.includes(ticket)) : due;
       if (others.length > 0) void this.#carry(others, nowMs, false);
@@ -277,7 +279,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   /**
    * The work that lies ready was drawn ahead of its time. So where it is more than a job of each worker, the turns of tenants that
-   * come go before it, and those of tenants that have no call in it.
+   * come go before it, and those of tenants that have less than a quantum in it.
    */
   #overtake(): void {
     const { carrier, clock } = this.#parts;
