@@ -62,11 +62,11 @@ export async function startWorkerPool(
   const workers = Array.from({ length: threads }, () => createWorker(workerData, options, recount));
   await Promise.all(workers.map((worker) => worker.warmUp()));
   recount();
-  const idlest = (): CryptoWorker | undefined => {
+  const idlest = (cost: 'costUs' | 'aheadUs'): CryptoWorker | undefined => {
     let least: CryptoWorker | undefined;
     for (const worker of workers) {
       if (!worker.alive || worker.running >= jobsPerThread) continue;
-      if (least === undefined || worker.costUs < least.costUs) least = worker;
+      if (least === undefined || worker[cost] < least[cost]) least = worker;
     }
     // All places are taken: Piscina's own queue has room for as many again.
     return least ?? workers.find((worker) => worker.alive);
@@ -82,8 +82,9 @@ export async function startWorkerPool(
     get alive() {
       return workers.every((worker) => worker.alive);
     },
-    run: (job, costUs) => idlest()?.run(job, costUs) ?? noneLeft(),
-    runAhead: (job, costUs) => idlest()?.runAhead(job, costUs) ?? noneLeft(),
+    run: (job, costUs) => idlest('costUs')?.run(job, costUs) ?? noneLeft(),
+    // It waits for others that overtake, and hardly for what lies ready.
+    runAhead: (job, costUs) => idlest('aheadUs')?.runAhead(job, costUs) ?? noneLeft(),
     close: async () => {
       await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
@@ -99,6 +100,8 @@ interface CryptoWorker {
   /** Jobs under way, and what they cost. */
   readonly running: number;
   readonly costUs: number;
+  /** Of it, of jobs that overtake. */
+  readonly aheadUs: number;
   /** Gives the thread its way for jobs that overtake; again after each of its deaths. */
   warmUp(): Promise<void>;
   run(job: Job, costUs: number): Promise<unknown>;
@@ -130,6 +133,7 @@ function createWorker(
   let alive = true;
   let running = 0;
   let costUs = 0;
+  let aheadUs = 0;
   let sender: OvertakingSender | undefined;
   let connections = 0;
   const count = (by: 1 | -1, jobCostUs: number): void => {
@@ -179,16 +183,21 @@ function createWorker(
     get costUs() {
       return costUs;
     },
+    get aheadUs() {
+      return aheadUs;
+    },
     warmUp,
     run,
     async runAhead(job, jobCostUs) {
       // A thread that has just been replaced has no way for it yet, and nothing that could be overtaken.
       if (sender === undefined) return run(job, jobCostUs);
       count(1, jobCostUs);
+      aheadUs += jobCostUs;
       try {
         return await sender.send(job.batches);
       } finally {
         count(-1, jobCostUs);
+        aheadUs = running === 0 ? 0 : aheadUs - jobCostUs;
       }
     },
     close: async () => {
