@@ -116,8 +116,7 @@ export class SimulatedWorkers {
     let least = -1;
     for (let worker = 0; worker < known.length && (least < 0 || known[least]?.jobs !== 0); worker++) {
       if ((known[worker] as Known).jobs >= this.#options.slotsPerWorker) continue;
-      if (least < 0 || waitOf(known[worker] as Known, job) < waitOf(known[least] as Known, job))
-        least = worker;
+      if (least < 0 || isBefore(known[worker] as Known, known[least] as Known, job)) least = worker;
     }
     this.#free--;
     const chosen = known[least] as Known;
@@ -230,8 +229,9 @@ export class SimulatedWorkers {
 }
 
 /** A job that overtakes waits for others that do, and hardly for what lies ready. */
-function waitOf({ costUs, aheadUs }: Known, { ahead }: Job): number {
-  return ahead ? aheadUs : costUs;
+function isBefore(one: Known, other: Known, { ahead }: Job): boolean {
+  const byAheadUs = ahead ? one.aheadUs - other.aheadUs : 0;
+  return byAheadUs === 0 ? one.costUs < other.costUs : byAheadUs < 0;
 }
 
 function workOf(calls: readonly SimulatedCall[]): number {

@@ -62,11 +62,11 @@ export async function startWorkerPool(
   const workers = Array.from({ length: threads }, () => createWorker(workerData, options, recount));
   await Promise.all(workers.map((worker) => worker.warmUp()));
   recount();
-  const idlest = (cost: 'costUs' | 'aheadUs'): CryptoWorker | undefined => {
+  const idlest = (ahead: boolean): CryptoWorker | undefined => {
     let least: CryptoWorker | undefined;
     for (const worker of workers) {
       if (!worker.alive || worker.running >= jobsPerThread) continue;
-      if (least === undefined || worker[cost] < least[cost]) least = worker;
+      if (least === undefined || isBefore(worker, least, ahead)) least = worker;
     }
     // All places are taken: Piscina's own queue has room for as many again.
     return least ?? workers.find((worker) => worker.alive);
@@ -82,13 +82,18 @@ export async function startWorkerPool(
     get alive() {
       return workers.every((worker) => worker.alive);
     },
-    run: (job, costUs) => idlest('costUs')?.run(job, costUs) ?? noneLeft(),
-    // It waits for others that overtake, and hardly for what lies ready.
-    runAhead: (job, costUs) => idlest('aheadUs')?.runAhead(job, costUs) ?? noneLeft(),
+    run: (job, costUs) => idlest(false)?.run(job, costUs) ?? noneLeft(),
+    runAhead: (job, costUs) => idlest(true)?.runAhead(job, costUs) ?? noneLeft(),
     close: async () => {
       await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
   };
+}
+
+/** A job that overtakes waits for others that do, and hardly for what lies ready. */
+function isBefore(one: CryptoWorker, other: CryptoWorker, ahead: boolean): boolean {
+  const byAheadUs = ahead ? one.aheadUs - other.aheadUs : 0;
+  return byAheadUs === 0 ? one.costUs < other.costUs : byAheadUs < 0;
 }
 
 function noneLeft(): Promise<never> {
