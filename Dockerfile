@@ -38,7 +38,7 @@ COPY workers ./workers
 # /version tells it.
 RUN printf '{"commit":"%s"}\n' "${INTAGLIO_COMMIT}" > build.json
 ENV NODE_ENV=production \
-    KMS_BIND=0.0.0.0:7441 \
+    KMS_LISTEN=http://0.0.0.0:7441?insecure \
     KMS_DATA_DIR=/var/lib/intaglio
 USER 10001:10001
 VOLUME ["/var/lib/intaglio"]

@@ -1,17 +1,13 @@
-import { type Admission, signedWithinMs } from './admission/admission.ts';
+import { signedWithinMs } from './admission/admission.ts';
 import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
-import { workKinds } from './algorithms/work-kinds.ts';
 import type { Authenticator, Credentials } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type CallConditions, type Caller, permits, type Scope } from './core/scope.ts';
-import type { CallTerms, CryptoDispatch } from './dispatch/crypto-dispatch.ts';
-import { type BatchResult, batchStatuses } from './engine/batch.ts';
+import { type Caller, permits } from './core/scope.ts';
 import {
   type CryptoOperation,
-  type CryptoPlan,
   type CryptoWork,
   type Described,
   type EntryOperation,
@@ -23,7 +19,14 @@ import {
   subjectsOf,
   type WorkOutcome,
 } from './operations/operation.ts';
-import type { UseRecorder } from './operations/recording.ts';
+import {
+  countPlan,
+  deniedByPolicy,
+  isWork,
+  limitUses,
+  runWorks,
+  type WorkParts,
+} from './operations/recorded-work.ts';
 import { type Consultation, consult } from './policy/consult.ts';
 import type { Policy } from './policy/policy.ts';
 
@@ -55,12 +58,9 @@ export interface CallObserver {
   done(operation: string, alg: string, result: 'ok' | FailureCode, seconds: number): void;
 }
 
-export interface RequestPathParts {
+export interface RequestPathParts extends WorkParts {
   readonly authenticator: Authenticator;
-  readonly admission: Admission;
   readonly floodGuard: FloodGuard;
-  readonly signatures: CryptoDispatch;
-  readonly audit: UseRecorder;
   /** Undefined: a capability is all that a call needs. */
   readonly policy: Policy | undefined;
   readonly clock: Clock;
@@ -189,8 +189,6 @@ async function carryOutIfAllowed<Request, Answer>(
   return deniedByPolicy;
 }
 
-const deniedByPolicy = refuse('PolicyViolation', 'ask the operator of the service');
-
 /** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
 function refusalOfConditions<Request, Answer>(
   { admission, audit }: RequestPathParts,
@@ -284,131 +282,13 @@ async function useKeys<Request, Answer>(
   const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
   const works = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
-  const outcomes = await (works.every(isWork)
-    ? runRecorded(parts, operation, works, caller, on)
-    : runPermitted(parts, operation, works, plan.value, caller, on));
+  const outcomes = await runWorks(parts, operation, works, plan.value, caller, on);
   for (let n = 0; n < works.length; n++) {
     const work = works[n] as CryptoWork | Failure;
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
   const answer = plan.value.finish(outcomes);
   return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
-}
-
-/** The plan, counted among the uses of its capability. */
-async function countPlan<Request, Answer>(
-  operation: CryptoOperation<Request, Answer>,
-  request: Request,
-  conditions: CallConditions,
-  plan: { readonly ok: true; readonly value: CryptoPlan<Answer> },
-): Promise<Result<CryptoPlan<Answer>>> {
-  let items = 0;
-  let costUs = 0;
-  for (const work of plan.value.works) {
-    if (!isWork(work)) continue;
-    items++;
-    for (const meter of work.meters) costUs += meter.costUs;
-  }
-  if (items === 0) return plan;
-  const refused = (await conditions.use(factsOf(operation, request), items)) ?? conditions.spend(costUs);
-  return refused ?? plan;
-}
-
-/**
- * Room in the audit log, the work itself, its records: no key is used for which there is no room, and no result leaves
- * whose record is not kept. Without async, as every await of this way costs each request half a kilobyte.
- */
-function runRecorded(
-  { admission, audit, signatures }: RequestPathParts,
-  { name, scope }: Described,
-  works: readonly CryptoWork[],
-  caller: Caller,
-  terms: CallTerms,
-): Promise<readonly WorkOutcome[]> {
-  const room = audit.reserve(works);
-  if (!room.ok) {
-    for (const work of works) uncount(admission, caller.tenant, scope, work);
-    return Promise.resolve(works.map(() => room));
-  }
-  return signatures.runAll(works, terms).then((ran) => {
-    for (let n = 0; n < ran.length; n++) {
-      if (neverBegan(ran[n] as Result<unknown>))
-        uncount(admission, caller.tenant, scope, works[n] as CryptoWork);
-    }
-    const whole = ran.map((outcome, index) => made(works[index] as CryptoWork, outcome));
-    return audit.record(room.value, name, works, whole, caller);
-  });
-}
-
-/** The same where some items were refused: these are recorded too, once the others have their room in the log. */
-async function runPermitted(
-  parts: RequestPathParts,
-  operation: Described,
-  works: readonly (CryptoWork | Failure)[],
-  { subjects }: CryptoPlan<unknown>,
-  caller: Caller,
-  terms: CallTerms,
-): Promise<readonly WorkOutcome[]> {
-  const running = runRecorded(parts, operation, works.filter(isWork), caller, terms);
-  const denying = works.flatMap((work, index) =>
-    isWork(work) ? [] : parts.audit.denied(operation.name, subjects?.[index] ?? [], work.code, caller),
-  );
-  const recorded = await running;
-  await Promise.all(denying);
-  let next = 0;
-  return works.map((work) =>
-    isWork(work) ? (recorded[next++] as WorkOutcome) : { ok: false, failure: work },
-  );
-}
-
-/** An item that could not be made fails its whole work, where the kind of work says so. */
-function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
-  if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
-  return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
-}
-
-function isWork(work: CryptoWork | Failure): work is CryptoWork {
-  return !('code' in work);
-}
-
-/** Refused by the queue, or taken out of it. Whatever else fails may have used the key, and stays counted. */
-function neverBegan(outcome: Result<unknown>): boolean {
-  return !outcome.ok && (outcome.failure.code === 'Backpressure' || outcome.failure.code === 'Timeout');
-}
-
-function uncount(admission: Admission, tenant: string, scope: Scope, { kind, uses }: CryptoWork): void {
-  admission.giveBack(tenant, scope, 1);
-  if (workKinds[kind].usesSecret) admission.unuseKeys(uses);
-}
-
-/** The works of a plan, with a refusal in the place of each that policy, a rate or a key's usage limit does not permit. */
-function limitUses(
-  { admission }: RequestPathParts,
-  { scope }: Described,
-  tenant: string,
-  { works }: CryptoPlan<unknown>,
-  ruled: Consultation | undefined,
-  nowMs: number,
-): CryptoPlan<unknown>['works'] {
-  let asked = 0;
-  for (const work of works) if (isWork(work)) asked++;
-  // The call itself was counted when it came in.
-  const more = admission.enterMore(tenant, scope, Math.max(0, asked - 1), nowMs);
-  let left = 1 + more.admitted;
-  const permitted = works.map((work) => {
-    if (!isWork(work)) return work;
-    if (ruled !== undefined && !work.uses.every(({ keyId }) => ruled.allows(keyId)))
-      return deniedByPolicy.failure;
-    if (left === 0 && more.refused !== undefined) return more.refused.failure;
-    const usedUp = workKinds[work.kind].usesSecret
-      ? admission.useKeys(work.uses, nowMs, ruled?.usesPerDay)
-      : undefined;
-    if (usedUp !== undefined) return usedUp.failure;
-    left--;
-    return work;
-  });
-  if (left > 0) admission.giveBack(tenant, scope, left);
-  return permitted;
 }
 
 async function manageKeys<Request, Answer>(

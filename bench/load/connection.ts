@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
-import type { LoadRequest } from './plan.ts';
+import { connect as connectTls, TLSSocket } from 'node:tls';
+import type { LoadRequest, Via } from './plan.ts';
 
 /** The bytes of a request. */
 export function wire(request: LoadRequest, to: { readonly host: string; readonly port: number }): Buffer {
@@ -27,6 +28,7 @@ export interface ConnectionOptions {
   readonly host: string;
   readonly port: number;
   readonly keepBodies: boolean;
+  readonly via?: Via | undefined;
 }
 
 const headEnd = Buffer.from('\r\n\r\n');
@@ -58,8 +60,7 @@ export class Connection {
   /** Resolves when it is open, and also when it cannot be opened: then the next request is answered with status 0. */
   open(): Promise<void> {
     return new Promise((resolve) => {
-      const { host, port } = this.#options;
-      const socket = connect({ host, port, noDelay: true });
+      const socket = dial(this.#options);
       this.#socket = socket;
       socket.on('data', (chunk) => this.#read(chunk));
       socket.on('error', () => {});
@@ -71,7 +72,7 @@ export class Connection {
         resolve();
         if (this.busy) this.#answer(0);
       });
-      socket.on('connect', () => {
+      socket.on(socket instanceof TLSSocket ? 'secureConnect' : 'connect', () => {
         this.#connected = true;
         resolve();
       });
@@ -119,6 +120,12 @@ export class Connection {
     this.busy = false;
     this.#onAnswer(this, { status, body });
   }
+}
+
+function dial({ host, port, via }: ConnectionOptions): Socket {
+  if (via === undefined) return connect({ host, port, noDelay: true });
+  if ('path' in via) return connect(via.path);
+  return connectTls({ host, port, servername: 'localhost', ...via }).setNoDelay();
 }
 
 function digit(data: Buffer, at: number): number {

@@ -74,7 +74,7 @@ class Stream {
     this.#phases = new Parts({ bordersMs: (stream.laterRates ?? []).map(({ fromMs }) => fromMs) });
     this.#windows = new Parts({ eachMs: stream.windowMs ?? 0 });
     this.#wires = stream.requests.map((request) => wire(request, plan));
-    const options = { host: plan.host, port: plan.port, keepBodies: false };
+    const options = { host: plan.host, port: plan.port, keepBodies: false, via: plan.via };
     for (let n = 0; n < stream.connections; n++) {
       const connection = new Connection(options, (from, { status }) => this.#answer(from, status));
       this.#all.push(connection);

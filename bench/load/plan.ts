@@ -2,6 +2,8 @@
 export interface LoadPlan {
   readonly host: '127.0.0.1';
   readonly port: number;
+  /** Another way to the server than TCP to host and port; only the generator in Node knows it. */
+  readonly via?: Via;
   readonly durationMs: number;
   /** Answers in this first part of the run are not counted. */
   readonly warmUpMs: number;
@@ -14,6 +16,11 @@ export interface LoadPlan {
    */
   readonly niceness?: number;
 }
+
+/** A Unix socket, or TLS with a certificate and the authority of the server's, in PEM. */
+export type Via =
+  | { readonly path: string }
+  | { readonly ca: string; readonly cert?: string; readonly key?: string };
 
 /** One kind of caller. */
 export interface LoadStream {

@@ -6,6 +6,7 @@ import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { latencyCurve } from './latency-curve.ts';
+import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
 import { memory } from './memory.ts';
 import { overload } from './overload.ts';
@@ -23,6 +24,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   tenants,
   overload,
   loadStep,
+  listeners,
   auditLog,
   coldStart,
   memory,

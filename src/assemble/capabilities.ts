@@ -38,10 +38,7 @@ export async function openCapabilities(
   const ledger = new StoreLedger(store, systemClock);
   const reload = createReload(rootKeys, log);
   const prune = () => {
-    const pruned = Promise.all([
-      revocations.value.prune((id) => rootKeys.get(id) !== undefined),
-      ledger.prune(),
-    ]);
+    const pruned = Promise.all([revocations.value.prune(), ledger.prune()]);
     pruned.catch((cause: unknown) => log.error({ err: cause }, 'expired revocations were not removed'));
   };
   const timers = [setInterval(reload, reloadMs), setInterval(prune, pruneMs)];

@@ -2,17 +2,19 @@ import { Command } from 'commander';
 import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../config/fields.ts';
 import type { Kind } from '../config/kinds.ts';
 import type { LoadedConfig } from '../config/load.ts';
+import { explainCommand } from './config/explain.ts';
+import { migrateCommand } from './config/migrate.ts';
 import { settingsOrFail } from './settings.ts';
 
 type Settings = Extract<LoadedConfig, { ok: true }>;
 
-/** `config print` and `config check`. Both take the flags that `serve` takes. */
+/** `config print`, `config check` and `config explain` take the flags that `serve` takes; `config migrate` takes a file. */
 export function configCommand(): Command {
   const print = new Command('print')
     .description('show every setting as a JSON object that --config accepts, or where each comes from')
     .option(
       '--origins',
-      'one line a setting: its value, and whether flag, environment, file or default gave it',
+      'one line a setting: its value, and whether flag, environment, credential, file, profile or default gave it',
     )
     .action((flags: string[], options: { origins?: boolean }) => {
       const settings = settingsOrFail(flags);
@@ -36,9 +38,13 @@ export function configCommand(): Command {
       );
   }
   return new Command('config')
-    .description('show or check the settings; flags win over environment, file and default')
+    .description(
+      'show, check, explain or migrate the settings; flags win over environment, credentials, file, profile and default',
+    )
     .addCommand(print)
-    .addCommand(check);
+    .addCommand(check)
+    .addCommand(explainCommand())
+    .addCommand(migrateCommand());
 }
 
 /** A field's `format` takes exactly what its `parse` gives, which no type can say once the names are in a loop. */

@@ -1,25 +1,36 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { registry } from '../algorithms/registry.ts';
 import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { SecretRule } from '../core/secret-file.ts';
 import { fail } from './fail.ts';
 
-/** The settings of this process: the given flags, its environment, and the file that these name. */
+/** The settings of this process: the given flags, its environment and credentials, and the files that these name. */
 export function processSettings(argv: readonly string[]): LoadedConfig {
   return loadConfig({
     argv,
     env: process.env,
     readFile: (path) => readFileSync(path, 'utf8'),
+    listDirectory: namesIn,
     cores: availableParallelism(),
     algorithmNames: registry.flatMap(({ name, aliases }) => [name, ...aliases]),
   });
 }
 
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
 /** As above; ends the command where a setting is wrong. */
 export function settingsOrFail(argv: readonly string[]): Extract<LoadedConfig, { ok: true }> {
   const loaded = processSettings(argv);
-  return loaded.ok ? loaded : fail(...loaded.problems);
+  if (!loaded.ok) return fail(...loaded.problems);
+  for (const warning of loaded.warnings) process.stderr.write(`intaglio: ${warning}\n`);
+  return loaded;
 }
 
 /** Of the environment, for commands that have no settings of their own; wrong ones allow nothing. */

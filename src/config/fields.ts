@@ -16,6 +16,7 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
+import { profiles } from './profiles.ts';
 
 /** The facts that a default may depend on: the machine, and settings that are settled before all others. */
 export interface DefaultFacts {
@@ -61,6 +62,12 @@ const mib = 1024 * kib;
 
 /** Every setting, once. Adding one is one entry: the type of the configuration, flags, help and checks follow from it. */
 export const fields = {
+  profile: field(
+    'KMS_PROFILE',
+    oneOf<string>('none', ...Object.keys(profiles)),
+    'none',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+  ),
   bind: field<Address>(
     'KMS_BIND',
     address,

@@ -5,6 +5,8 @@
 export interface Kind<T> {
   /** The accepted values, in the words of help texts and refusals. */
   readonly accepts: string;
+  /** Of a closed list: its words. */
+  readonly names?: readonly string[];
   parse(given: unknown): T | undefined;
   /** The text that parses to the same value. */
   format(value: T): string;
@@ -43,6 +45,7 @@ export const boolean: Kind<boolean> = {
 export function oneOf<const T extends string>(...names: readonly T[]): Kind<T> {
   return {
     accepts: `one of ${names.join(', ')}`,
+    names,
     parse: (given) => names.find((name) => name === given),
     format: (value) => value,
   };

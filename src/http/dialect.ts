@@ -14,6 +14,8 @@ export interface Dialect {
   /** The route of a method, in lower case, and a path as it was sent. Refuses with NotFound, MethodNotAllowed or BadRequest. */
   find(method: string, path: string): Result<Route>;
   presentFailure(failure: Failure, facts: FailureFacts): PresentedFailure;
+  /** The description of this surface in OpenAPI 3.1, as JSON can hold it; served at /openapi.json by the first dialect. */
+  openapi?(): unknown;
   /** The credentials of a request, where the token is not that of `Authorization: Bearer`. */
   credentials?(exchange: Exchange): Credentials;
 }

@@ -6,6 +6,8 @@ import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
+  /** As JSON Schema, for the published description. */
+  readonly schema: TSchema;
   /** Of a value that was parsed already. */
   check(value: unknown): Result<T>;
   /** Of a request whose body is JSON; what it asks for stands there, so a query is refused. */
@@ -22,6 +24,7 @@ export function shapeOf<Schema extends TSchema>(schema: Schema): Shape<Static<Sc
   const check = (value: unknown): Result<Static<Schema>> =>
     compiled.Check(value) ? ok(value) : refuseShape(compiled, value);
   return {
+    schema,
     check,
     parse({ query, body }) {
       if (query !== '') return noQuery;
@@ -45,8 +48,9 @@ export function typed<Body, Request>(
 const noQuery = refuse('BadRequest', 'no query parameters here');
 
 /** The same shape for requests that may do without a body. */
-export function optionalBody<T>({ check, parse }: Shape<T>): Shape<T> {
+export function optionalBody<T>({ schema, check, parse }: Shape<T>): Shape<T> {
   return {
+    schema,
     check,
     parse: ({ query, body }) => parse({ query, body: body.length === 0 ? emptyObject : body }),
   };

@@ -41,6 +41,8 @@ const drainRetryMs = 1000;
 export class HttpServer implements ListenerHandlers {
   readonly #parts: ServerParts;
   #draining = false;
+  /** The text of /openapi.json, once somebody has asked for it. */
+  #description: string | undefined;
   #underWay = 0;
   #idle: (() => void) | undefined;
 
@@ -195,9 +197,17 @@ export class HttpServer implements ListenerHandlers {
           });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
     const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
-    const { contentType, text } = await metrics(caller?.ok ? caller.value : undefined);
+    const permitted = caller?.ok && caller.value.conditions?.refusal(scrape) === undefined;
+    const { contentType, text } = await metrics(permitted ? caller.value : undefined);
     const response = respondPlain(200, contentType, text, headers);
     return abusive ? { ...response, close: true } : response;
+  }
+
+  #openapi(headers: Exchange['headers']): Response | undefined {
+    const { openapi } = this.#parts.dialects[0];
+    if (openapi === undefined) return undefined;
+    this.#description ??= JSON.stringify(openapi());
+    return respondPlain(200, jsonType, this.#description, headers);
   }
 
   /** Health, metrics and version: no capability needed, and answered while draining. */
@@ -215,6 +225,8 @@ export class HttpServer implements ListenerHandlers {
       }
       case '/version':
         return respondPlain(200, jsonType, JSON.stringify(this.#parts.version), headers);
+      case '/openapi.json':
+        return this.#openapi(headers);
       case '/metrics':
         return this.#metrics(exchange);
       default:
@@ -233,6 +245,9 @@ const hints = {
   malformed: 'send HTTP/1.1 with one Host',
   forwarded: 'send X-Forwarded-For or Forwarded, one of them, with an address in each entry',
 } as const;
+
+/** A scrape is no operation, so that a capability for some operations or keys sees what anybody sees. */
+const scrape = { operation: 'metrics', kids: [], changes: false };
 
 /** Nobody can say which of them counts: a proxy may look at the other one. */
 const severalAuthorizations = refuse('BadRequest', 'send one Authorization header');

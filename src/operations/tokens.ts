@@ -42,7 +42,7 @@ export interface FoundIdentity {
 
 /** A lost capability is of use for so long, unless somebody revokes it. */
 export const longestTokenMs = 366 * 86_400_000;
-/** Whoever agrees to a call agrees to it now. */
+/** An agreement is for a call that is made soon. */
 export const longestDischargeMs = 3_600_000;
 
 export interface MintTokenRequest {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { createMacaroonAuthenticator, type MacaroonOptions } from '../../src/auth/macaroon/authenticator.ts';
 import { caveatNames, parseCaveat } from '../../src/auth/macaroon/caveats.ts';
@@ -303,6 +305,33 @@ test('max_uses ends after so many calls, of which those that change something ar
   assertRefused(await after.use(making, 1), 'NoCapability');
 });
 
+test('uses are kept as long as the capability as it was minted, whatever was attenuated from it', async () => {
+  const store = new MemoryStore();
+  const expiresAtMs = utcMs + 86_400_000;
+  const minted = mintToken({
+    rootKey,
+    tenant: 'acme',
+    scopes: ['kms:sign'],
+    expiresAtMs,
+    caveats: ['max_uses = 3'],
+  });
+  assert.ok(minted.ok);
+  const short = attenuateToken(minted.value, { expiresAtMs: utcMs + 1_000 });
+  assert.ok(short.ok);
+  const caller = subject({ ledger: new StoreLedger(store, clock) }).authenticate(bearing(short.value), {
+    utcMs,
+  });
+  assert.ok(caller.ok);
+  assert.equal(await caller.value.conditions?.use(making, 1), undefined);
+  const entries = await store.list({ prefix: 'auth/uses/', limit: 10 });
+  assert.ok(entries.ok);
+  const [entry] = entries.value;
+  assert.deepEqual(JSON.parse(Buffer.from(entry?.value ?? []).toString()), {
+    count: 1,
+    expires_at_ms: expiresAtMs,
+  });
+});
+
 test('a use that would be one too many of a batch counts nothing', async () => {
   const conditions = conditionsOf('max_uses = 3');
   assertRefused(await conditions.use(call, 4), 'NoCapability');
@@ -376,3 +405,9 @@ function assertRefused(
   assert.ok(result !== undefined && !result.ok, `${code} expected ${JSON.stringify(about) ?? ''}`);
   assert.equal((result as Refused).failure.code, code);
 }
+
+test('docs/capabilities.md has a row for every caveat, and for no other', () => {
+  const text = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'capabilities.md'), 'utf8');
+  const rows = [...text.matchAll(/^\| `([a-z_0-9]+) = /gm)].map(([, name]) => name);
+  assert.deepEqual(rows.sort(), [...caveatNames].sort());
+});

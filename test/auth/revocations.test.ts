@@ -55,7 +55,7 @@ test('a revocation is in force when it resolves, in other instances too, and aft
   }
 });
 
-test('what has expired is removed, what has not stays, and a root key that is gone needs none', async () => {
+test('what has expired is removed, and what has not stays', async () => {
   const bench = benchOf();
   const revocations = await bench.open();
   await revocations.revoke({ by: 'actor', tenant: 'acme', actor: 'cap:1', expiresAtMs: startMs + hourMs });
@@ -68,12 +68,24 @@ test('what has expired is removed, what has not stays, and a root key that is go
   await revocations.revoke({ by: 'actor', tenant: 'acme', actor: 'cap:3' });
   await revocations.revoke({ by: 'root_key', rootKeyId: 1 });
   await revocations.revoke({ by: 'root_key', rootKeyId: 2 });
-  await revocations.prune(() => true);
+  await revocations.prune();
   assert.equal(revocations.counts().actors, 3);
   bench.pass(2 * hourMs);
-  await revocations.prune((id) => id === 2);
+  await revocations.prune();
   for (const each of [revocations, await bench.open()])
-    assert.deepEqual(each.counts(), { actors: 2, root_keys: 1, issued_before: 0 });
+    assert.deepEqual(each.counts(), { actors: 2, root_keys: 2, issued_before: 0 });
+});
+
+test('of times that are revoked at once the latest holds', async () => {
+  const bench = benchOf();
+  const revocations = await bench.open();
+  await Promise.all(
+    [1, 3, 2].map((beforeMs) => revocations.revoke({ by: 'issued_before', tenant: 'acme', beforeMs })),
+  );
+  for (const each of [revocations, await bench.open()]) {
+    assert.equal(each.revokes({ ...capability, issuedAtMs: 3 }), true);
+    assert.equal(each.revokes({ ...capability, issuedAtMs: 4 }), false);
+  }
 });
 
 test('a record that is no revocation stops the start, because it could be one that is forgotten', async () => {
@@ -126,12 +138,13 @@ test('a capability that is in the cache ends with its revocation, and its siblin
 test('the ledger forgets what nobody can use any more', async () => {
   const bench = benchOf();
   const ledger = new StoreLedger(bench.store, bench.clock);
-  const entry = (expiresAtMs: number, name: string) =>
+  const entry = (endMs: number, name: string) =>
     ledger.enter({
       tenant: 'acme',
       uses: [{ name, most: 5, items: 1 }],
       agreed: [`${name}digest`],
-      expiresAtMs,
+      usesEndMs: endMs,
+      agreedEndMs: endMs,
     });
   await entry(startMs + hourMs, 'soon');
   await entry(startMs + 9 * hourMs, 'later');
@@ -157,7 +170,13 @@ test('of agreements that are entered at the same moment one goes through', async
   const ledger = new StoreLedger(bench.store, bench.clock);
   const entered = await Promise.all(
     Array.from({ length: 30 }, () =>
-      ledger.enter({ tenant: 'acme', uses: [], agreed: ['digest'], expiresAtMs: startMs + hourMs }),
+      ledger.enter({
+        tenant: 'acme',
+        uses: [],
+        agreed: ['digest'],
+        usesEndMs: 0,
+        agreedEndMs: startMs + hourMs,
+      }),
     ),
   );
   assert.equal(entered.filter((refused) => refused === undefined).length, 1);

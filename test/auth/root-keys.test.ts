@@ -17,7 +17,7 @@ const at = { utcMs: Date.now() };
 
 function keysOf(context: TestContext) {
   const dataDir = temporaryDirectory(context);
-  for (let n = 0; n < 2; n++) assert.ok(makeRootKey(dataDir).ok);
+  for (let n = 0; n < 2; n++) assert.ok(makeRootKey(dataDir, 0).ok);
   const rootKeys = new RootKeyFiles(dataDir, secretRule, macaroonKeyOf);
   assert.deepEqual(rootKeys.reload(), { ok: true, added: [0, 1], removed: [] });
   const mint = (id: number) => {
@@ -69,7 +69,7 @@ test('a new key is taken up and a removed one is not any more, for tokens in the
   const { dataDir, rootKeys, mint, holds } = keysOf(context);
   const [old, one] = [mint(0), mint(1)];
   assert.deepEqual([holds(old), holds(one)], [true, true]);
-  assert.ok(makeRootKey(dataDir).ok);
+  assert.ok(makeRootKey(dataDir, 0).ok);
   const two = mint(2);
   assert.equal(holds(two), false);
   rmSync(join(dataDir, 'macaroon.1.key'));
@@ -101,10 +101,19 @@ test('a file that is not trustworthy leaves everything as it was', (context) => 
   assert.deepEqual([rootKeys.ids, rootKeys.generation, holds(token)], [[0, 1], generation, true]);
 });
 
+test('the id of a removed key does not come again', (context) => {
+  const { dataDir } = keysOf(context);
+  const made = makeRootKey(dataDir);
+  assert.ok(made.ok);
+  rmSync(join(dataDir, `macaroon.${made.id}.key`));
+  const again = makeRootKey(dataDir, Date.now() + 1_000);
+  assert.ok(again.ok && again.id > made.id && made.id > 1);
+});
+
 test('there are at most so many, on disk and in memory', (context) => {
   const { dataDir, rootKeys } = keysOf(context);
-  while (readdirSync(dataDir).length < maxRootKeys) assert.ok(makeRootKey(dataDir).ok);
-  assert.equal(makeRootKey(dataDir).ok, false);
+  while (readdirSync(dataDir).length < maxRootKeys) assert.ok(makeRootKey(dataDir, 0).ok);
+  assert.equal(makeRootKey(dataDir, 0).ok, false);
   assert.ok(rootKeys.reload().ok);
   const inMemory = new MemoryRootKeys(macaroonKeyOf);
   while (inMemory.ids.length < maxRootKeys) assert.ok(inMemory.rotate().ok);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
@@ -16,7 +16,13 @@ test('config check says whether the service would start', async () => {
   assert.match(bad.stderr, /KMS_QUEUE_TOTAL must be a whole number from 1 to 1048576/);
 });
 
-for (const flags of [[], ['--amnesia'], ['--bind', '[::1]:0', '--allowed-algs', 'ed25519,ml-dsa-65']]) {
+for (const flags of [
+  [],
+  ['--amnesia'],
+  ['--profile', 'micronode'],
+  ['--audit-retention', '7y'],
+  ['--bind', '[::1]:0', '--allowed-algs', 'ed25519,ml-dsa-65'],
+]) {
   test(`what config print ${flags.join(' ')} prints is a file that gives the same settings`, async (context) => {
     const file = join(temporaryDirectory(context), 'settings.json');
     const first = await intaglio(['config', 'print', ...flags]);
@@ -47,4 +53,40 @@ test('an unknown command names the nearest one', async () => {
   const { status, stdout, stderr } = await intaglio(['tokn']);
   assert.deepEqual([status, stdout], [1, '']);
   assert.match(stderr, /Did you mean token\?/);
+});
+
+test('config explain says of one setting what it means and what it comes to, however it is spelled', async () => {
+  const outcomes = await Promise.all(
+    ['KMS_WORKERS', 'RON_KMS_WORKERS', '--workers', 'workers'].map((spelling) =>
+      intaglio(['config', 'explain', spelling, '--workers', '2']),
+    ),
+  );
+  for (const { status, stdout } of outcomes) {
+    assert.equal(status, 0);
+    assert.match(stdout, /^setting +KMS_WORKERS, --workers, workers in a file$/m);
+    assert.match(stdout, /^here +2 {2}\(flag\)$/m);
+    assert.match(stdout, /Threads that do the cryptography/);
+  }
+  const unknown = await intaglio(['config', 'explain', 'KMS_WOKERS']);
+  assert.deepEqual([unknown.status, unknown.stdout], [1, '']);
+  assert.match(unknown.stderr, /did you mean KMS_WORKERS\?/);
+  const elsewhere = await intaglio(['config', 'explain', 'workers'], { env: { KMS_ENGINE: 'nativ' } });
+  assert.match(elsewhere.stdout, /^here +not settled/m);
+});
+
+test('config migrate writes a file in its place only where something is to be renamed', async (context) => {
+  const file = join(temporaryDirectory(context), 'settings.yaml');
+  writeFileSync(file, 'workers: 7 # ours\n');
+  const shown = await intaglio(['config', 'migrate', file]);
+  assert.deepEqual(shown, {
+    status: 0,
+    stdout: 'workers: 7 # ours\n',
+    stderr: 'intaglio: nothing is to be renamed\n',
+  });
+  assert.equal((await intaglio(['config', 'migrate', file, '--write'])).stdout, '');
+  assert.equal(readFileSync(file, 'utf8'), 'workers: 7 # ours\n');
+  const print = await intaglio(['config', 'print', '--config', file, '--origins']);
+  assert.match(print.stdout, /^KMS_WORKERS +7 {2}\(file\)$/m);
+  writeFileSync(file, 'workers: [7');
+  assert.equal((await intaglio(['config', 'migrate', file])).status, 1);
 });

@@ -213,7 +213,8 @@ test('verify checks a capability with the keys of a data directory, new ones and
   const at = ['--data-dir', dataDir];
   const old = (await intaglio([...mintAcme, ...at])).stdout;
   const rotated = await intaglio(['token', 'keys', '--rotate', ...at]);
-  assert.deepEqual(JSON.parse(rotated.stdout), { id: 1 });
+  const { id } = JSON.parse(rotated.stdout);
+  assert.ok(id > 0);
   const fresh = (await intaglio([...mintAcme, ...at])).stdout;
   const [keys, first, second, forged] = await Promise.all([
     intaglio(['token', 'keys', ...at]),
@@ -221,10 +222,13 @@ test('verify checks a capability with the keys of a data directory, new ones and
     intaglio(['token', 'verify', ...at], { input: fresh }),
     intaglio(['token', 'verify', ...at], { input: `${fresh.trim().slice(0, -4)}AAAA` }),
   ]);
-  assert.deepEqual(JSON.parse(keys.stdout), { keys: [{ id: 0 }, { id: 1 }] });
+  assert.deepEqual(JSON.parse(keys.stdout), { keys: [{ id: 0 }, { id }] });
   for (const [index, { stdout }] of [first, second].entries()) {
     const { root_key, tenant, scopes, verified } = JSON.parse(stdout);
-    assert.deepEqual({ root_key, tenant, scopes, verified }, { root_key: index, ...acme, verified: true });
+    assert.deepEqual(
+      { root_key, tenant, scopes, verified },
+      { root_key: [0, id][index], ...acme, verified: true },
+    );
   }
   assert.deepEqual([forged.status, forged.stdout], [1, '']);
 });

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../../src/config/fields.ts';
+import { profiles } from '../../src/config/profiles.ts';
 
 const documentation = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'configuration.md'), 'utf8');
 
@@ -20,6 +21,14 @@ test('docs/configuration.md says of every setting exactly what its declaration s
   const marker = '<!-- One section for each entry of src/config/fields.ts; a test compares them. -->\n\n';
   const [, reference] = documentation.split(marker);
   assert.equal(reference, fieldNames.map(section).join('\n'));
+});
+
+test('docs/configuration.md says of every profile what its declaration says', () => {
+  for (const [profile, { meaning, settings, refused }] of Object.entries(profiles)) {
+    const set = Object.entries(settings).map(([member, text]) => `\`${member}\` ${text}`);
+    const row = `| \`${profile}\` | ${meaning} | ${refused === undefined ? set.join(', ') : `refused: ${refused}`} |`;
+    assert.ok(documentation.includes(row), row);
+  }
 });
 
 test('no two settings share a variable', () => {

@@ -36,6 +36,7 @@ function problems(given: Given): readonly string[] {
 
 test('without any setting the documented defaults hold', () => {
   assert.deepEqual(config({}), {
+    profile: 'none',
     bind: { host: '127.0.0.1', port: 7441 },
     listen: [{ scheme: 'http', insecure: false, host: '127.0.0.1', port: 7441 }],
     tlsCertFile: 'none',
@@ -237,7 +238,7 @@ const refusals: readonly [string, Given, RegExp][] = [
   [
     'an unknown engine',
     { env: { KMS_ENGINE: 'Native' } },
-    /^KMS_ENGINE must be one of auto, native, openssl$/,
+    /^KMS_ENGINE must be one of auto, native, openssl; did you mean native\?$/,
   ],
   ['an address without a port', { env: { KMS_BIND: '127.0.0.1' } }, /^KMS_BIND must be host:port/],
   ['a port out of range', { env: { KMS_BIND: '127.0.0.1:65536' } }, /^KMS_BIND must be/],

@@ -117,7 +117,7 @@ inside(
    for try in 1 2 3 4 5 6 7 8 9 10; do sleep 1; if ${check}; then healthy=yes; break; fi; done
    touch /opt/intaglio/written 2>/dev/null && healthy=no
    kill -TERM $! && wait $! && [ "$healthy" = yes ]`,
-  { ...env, KMS_BIND: '127.0.0.1:7441' },
+  { ...env, KMS_LISTEN: 'http://127.0.0.1:7441' },
   env.KMS_DATA_DIR ?? '',
 );
 const kept = readdirSync(join(stages.at(-1) ?? '', env.KMS_DATA_DIR ?? '')).join(', ');

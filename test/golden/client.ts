@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
+import { request as requestTls, Agent as TlsAgent } from 'node:https';
 import { setTimeout as wait } from 'node:timers/promises';
+import { testPki } from '../support/listener-kinds.ts';
 import { allScopes, mintFor } from '../support/requests.ts';
 import type { ListeningService } from '../support/service.ts';
 import type { GoldenCase, Who } from './cases.ts';
@@ -118,10 +120,10 @@ function send(
       ? undefined
       : Buffer.from(facts.fill(text?.repeat(repeat) ?? JSON.stringify(json)), latin1 ? 'latin1' : 'utf8');
   return new Promise((resolve, reject) => {
-    const agent = new Agent({ keepAlive: true });
+    const { send: request, agent, ...place } = targetOf(service.url);
     const outgoing = request(
       {
-        ...{ host: '127.0.0.1', port: service.port, method, agent },
+        ...{ ...place, method, agent },
         path: facts.fill(path, encodeURIComponent),
         headers: {
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
@@ -146,6 +148,16 @@ function send(
     outgoing.on('error', reject);
     outgoing.end(body);
   });
+}
+
+/** A listener of any kind, as node:http names it, and an agent that says keep-alive. */
+function targetOf(url: string) {
+  if (url.startsWith('unix:'))
+    return { send: request, agent: new Agent({ keepAlive: true }), socketPath: url.slice('unix:'.length) };
+  const { hostname: host, port, protocol } = new URL(url);
+  if (protocol === 'http:') return { send: request, agent: new Agent({ keepAlive: true }), host, port };
+  const ca = testPki.authority.cert;
+  return { send: requestTls, agent: new TlsAgent({ keepAlive: true, ca }), host, port };
 }
 
 function headerValue(header: string, value: string, answer: Answer, { names }: Facts): string {

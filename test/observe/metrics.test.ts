@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { latencyBucketsSeconds } from '../../src/observe/latency-histogram.ts';
-import { createMetrics } from '../../src/observe/metrics.ts';
+import { createMetrics, registerProcessMetrics } from '../../src/observe/metrics.ts';
 
 /** The samples of one exposition by their full name, `name{labels}`. */
 async function samples(metrics: ReturnType<typeof createMetrics>): Promise<Map<string, number>> {
@@ -106,6 +106,8 @@ test('two services in one process count apart, and the process has its own metri
   const [one, other] = [createMetrics('seal-1'), createMetrics('seal-1')];
   one.authFailed();
   assert.equal((await samples(other)).get('auth_failures_total{service="seal-1"}'), 0);
+  assert.ok(!(await samples(one)).has('process_resident_memory_bytes'));
+  registerProcessMetrics(one);
   assert.ok((await samples(one)).has('process_resident_memory_bytes'));
   assert.match(one.contentType, /^text\/plain; version=0\.0\.4/);
 });

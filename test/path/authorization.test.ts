@@ -202,6 +202,23 @@ const bodies: Readonly<Record<string, unknown>> = {
   },
 };
 
+test('a capability for some operations or keys sees no names in the metrics', async () => {
+  await ask(mint(), 'POST', '/keys', { purpose: 'named', alg: 'ed25519' });
+  const metrics = async (caveats: readonly string[]) =>
+    (
+      await callForBytes(
+        service,
+        mintFor(service.dataDir, { tenant: 'default', scopes, caveats }),
+        'GET',
+        '/metrics',
+      )
+    ).text;
+  assert.match(await metrics([]), /"acme"/);
+  assert.match(await metrics(['operation = metrics']), /"acme"/);
+  for (const caveat of ['operation = load', 'purpose = named'])
+    assert.doesNotMatch(await metrics([caveat]), /"acme"/);
+});
+
 suite('keys that do not exist, and keys that are not yours', () => {
   const keyed = ['read', 'rotate', 'destroy', 'sign', 'verify', 'mac', 'mac_verify'];
   let theirs: string;

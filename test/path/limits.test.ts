@@ -23,7 +23,12 @@ function pathWhere(queue: () => Result<[]>) {
       authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
     clock: { monotonicMs: () => 0, utcMs: () => 0 },
-    floodGuard: { spent: () => false, afterParsing: (_: string, begin: () => unknown) => begin() },
+    floodGuard: {
+      spent: () => false,
+      refusal: () => undefined,
+      answerTo: (refused: unknown) => refused,
+      afterParsing: (_: string, begin: () => unknown) => begin(),
+    },
     signatures: { refusal: () => undefined, runAll: async (works: []) => works.map(queue) },
     audit: recordsNothing,
     observer: { done: () => {} },

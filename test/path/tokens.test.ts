@@ -162,6 +162,8 @@ suite('a first capability', () => {
     for (const answer of [await ask({}), await ask({ jwt: `${good}x` }), await ask({}, entered.token)])
       assertFailed(answer, 401, 'NoCapability');
     assertFailed(await ask({ other: 1 }), 400, 'BadRequest');
+    const { text } = await callForBytes(entered, entered.token, 'GET', '/v1/kms/audit/records');
+    assert.match(text, /"actor":"identity:payments"/);
     assert.equal(await entered.stop(), 0);
   });
 
@@ -366,8 +368,12 @@ suite('dual control', () => {
     const discharge = bound(await agree({ operation: 'sign', request }));
     const other = { ...request, payload_b3: helloWorldB3.replace(/^d/, 'e') };
     assertFailed(await post(first, '/sign', other, discharge), 403, 'NoCapability');
-    assert.equal((await post(first, '/sign', request, discharge)).status, 200);
-    assertFailed(await post(first, '/sign', request, discharge), 409, 'Conflict');
+    const signed = await post(first, '/sign', request, discharge);
+    assert.equal(signed.status, 200);
+    // The same key by another name is no other call.
+    for (const name of [kid, signed.body.kid]) {
+      assertFailed(await post(first, '/sign', { ...request, kid: name }, discharge), 409, 'Conflict');
+    }
   });
 
   test('nobody agrees for another tenant, to what he may not do, or alone', async () => {

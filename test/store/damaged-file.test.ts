@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,8 +33,18 @@ async function dataDirectory(t: test.TestContext): Promise<{ dataDir: string; pa
   return { dataDir, path: join(directory, 'data.mdb') };
 }
 
+/** A process of its own, as a thread cannot set the umask that a start sets. */
 const serve = (dataDir: string) =>
-  intaglio(['serve'], { env: { KMS_DATA_DIR: dataDir, KMS_BIND: '127.0.0.1:0', KMS_ENGINE: 'openssl' } });
+  spawnSync(process.execPath, [program, 'serve'], {
+    encoding: 'utf8',
+    env: {
+      PATH: process.env.PATH,
+      KMS_DATA_DIR: dataDir,
+      KMS_BIND: '127.0.0.1:0',
+      KMS_ENGINE: 'openssl',
+    },
+  });
+const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
 
 test('a store that is cut short or overwritten at its beginning is one line and exit status 1', async (t) => {
   const { dataDir, path } = await dataDirectory(t);
@@ -53,7 +64,7 @@ test('a store that is cut short or overwritten at its beginning is one line and 
   ];
   for (const [name, damage] of damages) {
     writeFileSync(path, damage);
-    const { status, stderr } = await serve(dataDir);
+    const { status, stderr } = serve(dataDir);
     assert.equal(status, 1, `${name}: ${stderr}`);
     assert.match(stderr, /^intaglio: the store in .* cannot be opened: data\.mdb [^\n]*\n$/, name);
     assert.ok('damage' in checkEveryPage(path), name);

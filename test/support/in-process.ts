@@ -11,7 +11,8 @@ import { peerAt } from '../../src/core/peer.ts';
 import { countConnections } from '../../src/http/connections.ts';
 import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
-import type { ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
+import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
+import type { UwsOptions } from '../../src/http/listeners/uws.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { registerProcessMetrics } from '../../src/observe/metrics.ts';
 import { openService } from '../../src/service.ts';
@@ -33,7 +34,11 @@ export interface InProcessOptions {
   readonly dataDir?: string;
   /** On a free port of loopback: for tests that need the bytes of HTTP or an address. */
   readonly listen?: boolean;
+  /** With `listen`, another listener than that of uWebSockets.js. */
+  readonly makeListener?: (limits: UwsLimits) => Listener;
 }
+
+export type UwsLimits = Omit<UwsOptions, 'host' | 'port'>;
 
 /**
  * One thread for each kind of work: the tests of the suite run side by side. The size of the native engine's pages is the
@@ -68,7 +73,8 @@ export async function startInProcess(
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
-  const listening = options.listen === true ? await listen(config, door.handlers) : undefined;
+  const listening =
+    options.listen === true ? await listen(config, door.handlers, options.makeListener) : undefined;
   if (listening !== undefined) registerProcessMetrics(service.metrics);
   let stopped: Promise<number> | undefined;
   const stop = async () => {
@@ -95,7 +101,7 @@ export async function startInProcess(
   };
   return listening === undefined
     ? { ...started, send: (sent) => send(door.handlers, config.maxPayloadBytes, sent) }
-    : { ...started, url: listening.url, port: Number(new URL(listening.url).port) };
+    : { ...started, url: listening.url, port: portOf(listening.url) };
 }
 
 const running = new Set<() => Promise<number>>();
@@ -116,12 +122,15 @@ function configOf(env: Readonly<Record<string, string>>): Config {
 }
 
 /** Loaded only where it is wanted. */
-async function listen({ maxPayloadBytes: maxBodyBytes }: Config, handlers: ListenerHandlers) {
+async function listen(
+  { maxPayloadBytes: maxBodyBytes }: Config,
+  handlers: ListenerHandlers,
+  make: InProcessOptions['makeListener'],
+) {
   const { UwsListener } = await import('../../src/http/listeners/uws.ts');
   const connections = countConnections({ total: 10_000, perAddress: 10_000 });
-  const listener = new UwsListener({
-    ...{ host: '127.0.0.1', port: 0, maxBodyBytes, bodyTimeoutMs: 5_000, connections },
-  });
+  const limits = { maxBodyBytes, bodyTimeoutMs: 5_000, connections };
+  const listener = make?.(limits) ?? new UwsListener({ host: '127.0.0.1', port: 0, ...limits });
   return { listener, url: await listener.listen(handlers) };
 }
 
@@ -173,4 +182,9 @@ function answerOf(method: string, { status, headers, body, close = false }: Resp
     text: bytes.toString(),
     bytes,
   };
+}
+
+/** NaN of a Unix socket. */
+function portOf(url: string): number {
+  return Number(/:(\d+)$/.exec(url)?.[1]);
 }

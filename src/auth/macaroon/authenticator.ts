@@ -31,13 +31,17 @@ export interface MacaroonOptions {
   /** Verified capabilities kept at most. 32,768 are several for each service of a company; at 600 bytes each, 20 MB. */
   readonly maxVerified?: number;
   /**
-   * Those with conditions on requests or calls: some 2 KB each, so 16 MB. The holder of one can make any number of longer ones
-   * from it, of 15 KB at most.
+   * Those with conditions on requests or calls: some 2 KB each, so 16 MB. The holder of one can make any number of others from
+   * it; one of 1,024 characters takes 13 KB at most.
    */
   readonly maxConditioned?: number;
   /** Refused tokens kept at most, apart from the verified ones so that a flood of bad tokens evicts no good one. */
   readonly maxRefused?: number;
 }
+
+/** Conditioned ones that are longer than this have a cache of their own, as each can take 60 KB: 30 MB. */
+const longToken = 1_024;
+const maxLong = 512;
 
 /** A capability whose signature is right. */
 interface Verified {
@@ -88,6 +92,7 @@ class MacaroonAuthenticator implements Authenticator {
   readonly #accounts: Accounts;
   readonly #verified: BoundedCache<string, Verified>;
   readonly #conditioned: BoundedCache<string, Verified>;
+  readonly #long = new BoundedCache<string, Verified>(maxLong);
   readonly #refused: BoundedCache<string, Refused>;
   /** The generation of root keys under which tokens were refused. */
   #refusedAt = 0;
@@ -108,7 +113,7 @@ class MacaroonAuthenticator implements Authenticator {
     if (token === undefined) return refuse('Unauthenticated');
     if (token.length > maxTokenCharacters) return invalid;
     const name = hash('sha256', token, 'base64');
-    let entry = this.#verified.get(name) ?? this.#conditioned.get(name);
+    let entry = this.#verified.get(name) ?? this.#conditioned.get(name) ?? this.#long.get(name);
     if (entry === undefined) {
       const found = this.#verify(token, name, credentials, request);
       if ('ok' in found) return found;
@@ -152,6 +157,7 @@ class MacaroonAuthenticator implements Authenticator {
   #refuse(name: string, refused: Refused): Refused {
     this.#verified.delete(name);
     this.#conditioned.delete(name);
+    this.#long.delete(name);
     this.#refused.set(name, refused);
     return refused;
   }
@@ -180,7 +186,8 @@ class MacaroonAuthenticator implements Authenticator {
     if (this.#revocations.revokes(entry.standing)) return this.#refuse(name, revoked);
     const plain =
       entry.demands === undefined && entry.answer.ok && entry.answer.value.conditions === undefined;
-    (plain ? this.#verified : this.#conditioned).set(name, entry);
+    const cache = plain ? this.#verified : token.length <= longToken ? this.#conditioned : this.#long;
+    cache.set(name, entry);
     return entry;
   }
 
@@ -203,7 +210,7 @@ class MacaroonAuthenticator implements Authenticator {
       readDualControlId(identifier) === undefined ? [] : [identifier],
     );
     const expiresAtMs = Math.min(read.expiresAtMs, grant.expiresAtMs);
-    const conditions = conditionsOf({ ...grant, expiresAtMs }, agreed, this.#accounts);
+    const conditions = conditionsOf({ ...grant, expiresAtMs }, read.expiresAtMs, agreed, this.#accounts);
     const rates = grant.limits.filter(({ kind }) => kind === 'rate');
     const end = Number.isFinite(expiresAtMs) ? { expiresAtMs } : undefined;
     const caller = { tenant, scopes, actor, ...end };

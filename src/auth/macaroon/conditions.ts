@@ -11,9 +11,13 @@ export interface Accounts {
   readonly ledger: Ledger;
 }
 
-/** Undefined where the grant asks nothing of a call. `agreed`: ids of caveats that a second principal has discharged. */
+/**
+ * Undefined where the grant asks nothing of a call. `agreed`: ids of caveats that a second principal has discharged. `endMs`: of
+ * the capability as it was minted; uses are kept until then, as wider capabilities count among the same.
+ */
 export function conditionsOf(
   grant: Grant,
+  endMs: number,
   agreed: readonly Uint8Array[],
   accounts: Accounts,
 ): CallConditions | undefined {
@@ -31,7 +35,7 @@ export function conditionsOf(
       // Authentication took one of its rate.
       const refused =
         first(items > 1 ? rates : [], (limit) => counters.take(limit, items - 1)) ??
-        first(uses, (limit) => counters.use(limit, items, expiresAtMs));
+        first(uses, (limit) => counters.use(limit, items, endMs));
       if (refused !== undefined) return refused;
       const durable = agreed.length > 0 || (call.changes && uses.length > 0);
       if (!durable) return undefined;
@@ -39,7 +43,7 @@ export function conditionsOf(
         tenant,
         uses: uses.map(({ name, count }) => ({ name, most: count, items })),
         agreed: agreed.map((id) => digestOf(id, tenant, call)),
-        expiresAtMs,
+        ...{ usesEndMs: endMs, agreedEndMs: expiresAtMs },
       });
     },
 
@@ -48,8 +52,8 @@ export function conditionsOf(
 }
 
 /** The digest of an agreement, whoever agreed and however often: the op_id is the call's own name. */
-function digestOf(id: Uint8Array, tenant: string, { operation, kids, opId }: CallFacts): string {
-  const agreed = [Buffer.from(id).toString('hex'), tenant, operation, kids, opId?.toLowerCase() ?? ''];
+function digestOf(id: Uint8Array, tenant: string, { operation, opId }: CallFacts): string {
+  const agreed = [Buffer.from(id).toString('hex'), tenant, operation, opId?.toLowerCase() ?? ''];
   return hash('sha256', JSON.stringify(agreed));
 }
 

@@ -10,8 +10,9 @@ export interface LedgerEntry {
   readonly uses: readonly { readonly name: string; readonly most: number; readonly items: number }[];
   /** Digests in hex of the calls that second principals agreed to: each is done once. */
   readonly agreed: readonly string[];
-  /** The end of the use of both: UTC, milliseconds; Infinity where there is none. */
-  readonly expiresAtMs: number;
+  /** The ends of both, after which they are forgotten: UTC, milliseconds; Infinity where there is none. */
+  readonly usesEndMs: number;
+  readonly agreedEndMs: number;
 }
 
 /** The one durable account of what may happen once, or so many times. */
@@ -68,10 +69,16 @@ export class StoreLedger implements Ledger {
     for (const prefix of [usesPrefix, agreedPrefix]) await this.#prune(prefix);
   }
 
-  async #changes({ tenant, uses, agreed, expiresAtMs }: LedgerEntry): Promise<readonly Change[] | Refused> {
+  async #changes({
+    tenant,
+    uses,
+    agreed,
+    usesEndMs,
+    agreedEndMs,
+  }: LedgerEntry): Promise<readonly Change[] | Refused> {
     const changes: Change[] = [];
-    const value = (count: number) => {
-      const stored: Stored = Number.isFinite(expiresAtMs) ? { count, expires_at_ms: expiresAtMs } : { count };
+    const value = (count: number, endMs: number) => {
+      const stored: Stored = Number.isFinite(endMs) ? { count, expires_at_ms: endMs } : { count };
       return Buffer.from(JSON.stringify(stored));
     };
     for (const digest of agreed) {
@@ -79,7 +86,7 @@ export class StoreLedger implements Ledger {
       const found = await this.#store.get(key);
       if (!found.ok) return found;
       if (found.value !== undefined) return alreadyDone;
-      changes.push({ key, value: value(1), expectedRevision: 0 });
+      changes.push({ key, value: value(1, agreedEndMs), expectedRevision: 0 });
     }
     for (const { name, most, items } of uses) {
       const key = `${usesPrefix}${tenant}/${name}`;
@@ -90,7 +97,7 @@ export class StoreLedger implements Ledger {
       if (before.count + items > most) return usedUp;
       changes.push({
         key,
-        value: value(before.count + items),
+        value: value(before.count + items, usesEndMs),
         expectedRevision: found.value?.revision ?? 0,
       });
     }

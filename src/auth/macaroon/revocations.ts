@@ -52,6 +52,7 @@ export class StoreRevocations implements Revocations {
   /** By tenant, or `*`. */
   readonly #before = new Map<string, number>();
   #unwatch = () => {};
+  #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -90,8 +91,14 @@ export class StoreRevocations implements Revocations {
     return this.#rootKeys.has(id);
   }
 
-  /** On disk, and in force, when it resolves. Doing it twice changes nothing. */
-  async revoke(revocation: Revocation): Promise<Result<void>> {
+  /** On disk, and in force, when it resolves. Doing it twice changes nothing. One after the other, so that no time goes back. */
+  revoke(revocation: Revocation): Promise<Result<void>> {
+    const revoked = this.#turn.then(() => this.#revoke(revocation));
+    this.#turn = revoked.catch(() => undefined);
+    return revoked;
+  }
+
+  async #revoke(revocation: Revocation): Promise<Result<void>> {
     const others = this.#rootKeys.size + this.#before.size;
     if (revocation.by === 'actor' ? this.#actors.size >= maxActors : others >= maxOthers) return tooMany;
     const atMs = this.#clock.utcMs();
@@ -108,14 +115,13 @@ export class StoreRevocations implements Revocations {
     return ok(undefined);
   }
 
-  /** Removes revocations of which all capabilities have expired, or have lost their root key. */
-  async prune(hasRootKey: (id: number) => boolean): Promise<void> {
+  /** Removes revocations of capabilities that have expired. Those of root keys stay: a removed file may come back. */
+  async prune(): Promise<void> {
     const untilMs = this.#clock.utcMs() - graceMs;
     const keys: string[] = [];
     for (const [name, expiresAtMs] of this.#actors) {
       if (expiresAtMs < untilMs) keys.push(`${prefix}actor/${name}`);
     }
-    for (const id of this.#rootKeys) if (!hasRootKey(id)) keys.push(`${prefix}root_key/${id}`);
     for (let at = 0; at < keys.length; at += pageEntries) {
       const changes = keys.slice(at, at + pageEntries).map((key) => ({ key, value: undefined }));
       const committed = await this.#store.commit(changes);

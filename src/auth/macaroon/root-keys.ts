@@ -1,6 +1,7 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemClock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import type { SecretRule } from '../../core/secret-file.ts';
@@ -146,14 +147,18 @@ function stampOf(stat: Stats | undefined): string {
   return stat === undefined ? '' : `${stat.ino} ${stat.size} ${stat.mtimeMs} ${stat.ctimeMs}`;
 }
 
+/** Ids go by the second since then, so that none comes twice: the id of a removed key may be revoked. Nine digits last to 2057. */
+const idsSinceMs = Date.UTC(2026, 0, 1);
+
 /** Writes the next key of a data directory; a service that runs there takes it up by itself. */
-export function makeRootKey(dataDir: string): Rotation {
+export function makeRootKey(dataDir: string, utcMs: number = systemClock.utcMs()): Rotation {
   const bytes = randomBytes(rootKeyBytes);
   try {
     const ids = rootKeyIds(dataDir);
     if (ids.length >= maxRootKeys)
       return { ok: false, problem: `there are ${maxRootKeys} macaroon keys already` };
-    const id = (ids.at(-1) ?? -1) + 1;
+    const last = ids.at(-1);
+    const id = last === undefined ? 0 : Math.max(last + 1, Math.floor((utcMs - idsSinceMs) / 1_000));
     writePrivateFile(rootKeyPath(dataDir, id), bytes, 'create');
     return { ok: true, id };
   } catch (error) {

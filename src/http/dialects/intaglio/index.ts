@@ -17,6 +17,7 @@ import {
   rotateEndpoint,
 } from './keys.ts';
 import { macEndpoint, macVerifyEndpoint } from './macs.ts';
+import { describeSurface } from './openapi.ts';
 import {
   auditAcceptEndpoint,
   auditPendingEndpoint,
@@ -80,5 +81,11 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     owns: (path) => path.startsWith(ownPaths),
     find: (method, path) => findRoute<AnyEndpoint>(endpoints, method, path),
     presentFailure: presentError,
+    openapi: () => describeSurface({ batchMaxItems, scopeOf: (name) => scopeOf(operations[name]) }),
   };
+}
+
+/** A call that brings its own evidence needs no scope. */
+function scopeOf(operation: Operations[OperationName]): string | undefined {
+  return 'scope' in operation ? operation.scope : undefined;
 }

@@ -20,7 +20,7 @@ const keyPolicy = closed({
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
 });
 
-const createBody = closed({
+export const createBody = closed({
   op_id: Type.Optional(operationId),
   tenant: Type.Optional(Type.String({ maxLength: 63 })),
   purpose: Type.String({ minLength: 1, maxLength: 63 }),
@@ -124,7 +124,7 @@ export function exportEndpoint({ export: operation }: Operations): Endpoint<KeyN
   return { operation, parse: parseKid, present: (never) => never };
 }
 
-const rotateBody = optionalBody(shapeOf(closed({ op_id: Type.Optional(operationId) })));
+export const rotateBody = optionalBody(shapeOf(closed({ op_id: Type.Optional(operationId) })));
 
 /** POST /keys/{kid}/rotate */
 export function rotateEndpoint({ rotate }: Operations): Endpoint<RotateRequest, KeyMade> {
@@ -138,7 +138,7 @@ export function rotateEndpoint({ rotate }: Operations): Endpoint<RotateRequest, 
   };
 }
 
-const destroyBody = optionalBody(
+export const destroyBody = optionalBody(
   shapeOf(
     closed({
       op_id: Type.Optional(operationId),

@@ -13,8 +13,8 @@ const maxMessageBytes = 64 * 1024;
 const maxTagBytes = 256;
 
 const messageText = Type.String({ maxLength: base64Length(maxMessageBytes) });
-const macShape = shapeOf(closed({ kid: kidText, message_b64: messageText }));
-const macVerifyShape = shapeOf(
+export const macShape = shapeOf(closed({ kid: kidText, message_b64: messageText }));
+export const macVerifyShape = shapeOf(
   closed({
     kid: kidText,
     message_b64: messageText,

@@ -24,7 +24,7 @@ export function auditRotateKeysEndpoint(operations: Operations): Endpoint<void, 
   };
 }
 
-const acceptBody = closed({
+export const acceptBody = closed({
   reason: Type.Optional(Type.String({ minLength: 1, maxLength: 500, pattern: '^[^\\x00-\\x1f\\x7f]+$' })),
   approval: Type.Optional(Type.String({ pattern: '^[0-9a-f]{16}$', maxLength: 16 })),
 });

@@ -9,7 +9,7 @@ const auditPrefix = `${prefix}/audit/`;
 const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
 
 /** Paths without a kid in them. */
-const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
+export const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   [`${prefix}/keys`]: { post: 'create', get: 'list' },
   [`${prefix}/sign`]: { post: 'sign' },
   [`${prefix}/sign/batch`]: { post: 'sign_batch' },
@@ -32,7 +32,7 @@ const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> =
 };
 
 /** Actions that may follow a kid. A kid ends in a UUID or a version, so that none of these can be a part of one. */
-const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
+export const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   rotate: { post: 'rotate' },
   destroy: { post: 'destroy' },
   export: { get: 'export', post: 'export' },

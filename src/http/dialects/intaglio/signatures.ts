@@ -24,7 +24,7 @@ const maxKidSet = 8;
 
 const kidSet = Type.Array(kidText, { minItems: 1, maxItems: maxKidSet });
 
-const signShape = shapeOf(
+export const signShape = shapeOf(
   closed({
     kid: Type.Optional(kidText),
     kid_set: Type.Optional(kidSet),
@@ -87,7 +87,7 @@ const givenSignature = closed({
   signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
 });
 
-const verifyShape = shapeOf(
+export const verifyShape = shapeOf(
   closed({
     payload_b3: payloadB3,
     sigs: Type.Array(givenSignature, { minItems: 1, maxItems: maxSignatures }),

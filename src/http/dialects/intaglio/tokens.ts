@@ -27,7 +27,7 @@ const maxTokenCharacters = 4_096;
 const defaultTokenMs = 3_600_000;
 const defaultDischargeMs = 900_000;
 
-const mintBody = closed({
+export const mintBody = closed({
   op_id: Type.Optional(operationId),
   tenant: Type.Optional(tenantText),
   scopes: Type.Array(Type.Union(scopes.map((scope) => Type.Literal(scope))), {
@@ -66,7 +66,7 @@ function mintRequestOf(body: Static<typeof mintBody>): Result<MintTokenRequest> 
   });
 }
 
-const exchangeBody = optionalBody(
+export const exchangeBody = optionalBody(
   shapeOf(closed({ jwt: Type.Optional(Type.String({ minLength: 1, maxLength: 16_384 })) })),
 );
 
@@ -92,7 +92,7 @@ export function mintEndpoint({ token_mint }: Operations): Endpoint<MintTokenRequ
   };
 }
 
-const dischargeBody = closed({
+export const dischargeBody = closed({
   caveat_id: Type.String({ pattern: '^[A-Za-z0-9_-]{1,256}$', maxLength: 256 }),
   operation: Type.String({ minLength: 1, maxLength: 32 }),
   kid: Type.Optional(kidText),
@@ -136,7 +136,7 @@ export function dischargeEndpoint(
 
 const notAgreed = refuse('BadRequest', 'nobody agrees to this');
 
-const revokeBody = closed({
+export const revokeBody = closed({
   op_id: Type.Optional(operationId),
   token: Type.Optional(Type.String({ minLength: 1, maxLength: maxTokenCharacters })),
   actor: Type.Optional(Type.String({ pattern: '^cap:[0-9a-f]{16}$', maxLength: 20 })),
@@ -179,7 +179,7 @@ export function tokenKeysEndpoint({ token_keys }: Operations): Endpoint<void, re
   return { operation: token_keys, parse: parseNothing, present: (keys) => ({ status: 200, body: { keys } }) };
 }
 
-const rotateBody = optionalBody(shapeOf(closed({ op_id: Type.Optional(operationId) })));
+export const rotateTokenKeyBody = optionalBody(shapeOf(closed({ op_id: Type.Optional(operationId) })));
 
 /** POST /token/keys */
 export function rotateTokenKeyEndpoint({
@@ -187,7 +187,7 @@ export function rotateTokenKeyEndpoint({
 }: Operations): Endpoint<{ readonly opId: string | undefined }, number> {
   return {
     operation: token_rotate_key,
-    parse: typed(rotateBody, ({ op_id: opId }) => ok({ opId })),
+    parse: typed(rotateTokenKeyBody, ({ op_id: opId }) => ok({ opId })),
     present: (id) => ({ status: 201, body: { id } }),
   };
 }

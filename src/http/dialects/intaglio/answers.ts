@@ -1,0 +1,125 @@
+import { type TSchema, Type } from '@sinclair/typebox';
+import { hybridMode } from './schemas.ts';
+
+/** The answers of this surface, for its published description. Tests hold the golden answers against them. */
+
+const kid = Type.String({ description: 'tenant/purpose/alg/uuid#vN' });
+const time = Type.String({ description: 'RFC 3339, UTC, with milliseconds' });
+const base64 = Type.String({ description: 'base64 (RFC 4648, padded)' });
+const state = Type.String({ description: 'active or destroyed' });
+
+const component = Type.Object({ alg: Type.String(), pubkey_b64: base64, spki_b64: base64 });
+const publicKey = Type.Object(
+  {
+    alg: Type.String(),
+    pubkey_b64: base64,
+    spki_b64: Type.Optional(base64),
+    components: Type.Optional(Type.Array(component, { description: 'of a hybrid key, both parts' })),
+  },
+  { description: 'missing where a key has no public part' },
+);
+
+const failure = Type.Object({
+  code: Type.String({ description: 'one of a closed list' }),
+  message: Type.String({ description: 'from a fixed table: no input, no cause' }),
+  retryable: Type.Boolean(),
+  hint: Type.String(),
+  retry_after_ms: Type.Optional(Type.Integer()),
+});
+export const errorAnswer = Type.Object({
+  error: Type.Composite([failure, Type.Object({ ts: time, request_id: Type.String() })]),
+});
+
+export const createAnswer = Type.Object({ kid, public: Type.Optional(publicKey), created_at: time });
+export const rotateAnswer = Type.Object({ kid, previous: kid, public: Type.Optional(publicKey) });
+export const destroyAnswer = Type.Object({ kid, state: Type.Literal('destroyed') });
+
+export const listAnswer = Type.Object({
+  keys: Type.Array(
+    Type.Object({
+      ...{ kid, alg: Type.String(), purpose: Type.String(), state },
+      ...{ current_version: Type.Integer(), created_at: time },
+    }),
+  ),
+  next_cursor: Type.Optional(Type.String()),
+});
+
+export const readAnswer = Type.Object({
+  ...{ kid, alg: Type.String(), purpose: Type.String(), state, current_version: Type.Integer() },
+  versions: Type.Array(
+    Type.Object({
+      ...{ kid, version: Type.Integer(), state, created_at: time },
+      public: Type.Optional(publicKey),
+    }),
+  ),
+  backend: Type.String(),
+  attestation_class: Type.String(),
+});
+
+const receipt = Type.Object({
+  kid,
+  index: Type.Integer({ description: 'position in the audit log' }),
+  seq: Type.Integer({ description: "number within the key's records" }),
+  salt_b64: Type.Optional(base64),
+});
+
+export const signAnswer = Type.Object({
+  kid,
+  sigs: Type.Array(Type.Object({ kid, alg: Type.String(), signature_b64: base64 })),
+  receipts: Type.Optional(Type.Array(receipt)),
+});
+
+export const verifyAnswer = Type.Object({
+  ok: Type.Boolean(),
+  details: Type.Object({
+    checked: Type.Array(
+      Type.Object({ kid, alg: Type.String(), ok: Type.Boolean(), reason: Type.Optional(Type.String()) }),
+    ),
+    satisfied_mode: Type.Union([hybridMode, Type.Literal('none')]),
+  }),
+  hints: Type.Object({ kids: Type.Array(kid), algs: Type.Array(Type.String()) }),
+});
+
+/** Each item has its own answer or its own error, in the order of the request. */
+export function batchOf(answer: TSchema) {
+  return Type.Object({ results: Type.Array(Type.Union([answer, Type.Object({ error: failure })])) });
+}
+
+export const macAnswer = Type.Object({ kid, mac_b64: base64 });
+export const macVerifyAnswer = Type.Object({ ok: Type.Boolean() });
+
+export const loadAnswer = Type.Object(
+  {},
+  { description: 'queues, latency and tenants of late; docs/fairness.md' },
+);
+
+export const vkeysAnswer = Type.Object({
+  vkeys: Type.Array(Type.String({ description: 'C2SP signed-note verifier key' })),
+  replaced: Type.Optional(Type.Object({ vkeys: Type.Array(Type.String()), until: time })),
+});
+
+export const recordsAnswer = Type.Object({
+  records: Type.Array(
+    Type.Object({ index: Type.Integer(), record: Type.Object({}, { description: 'docs/audit.md' }) }),
+  ),
+  next: Type.Optional(Type.Integer({ description: 'where the next page begins' })),
+});
+
+const pending = Type.Object({
+  ...{ approval: Type.String(), failure: Type.String(), reason: Type.String(), approver: Type.String() },
+  expires_at: time,
+});
+export const acceptAnswer = Type.Union([
+  Type.Composite([Type.Object({ state: Type.Literal('pending') }), pending]),
+  Type.Object({ state: Type.Literal('accepted'), approvers: Type.Array(Type.String()) }),
+]);
+export const pendingAnswer = Type.Object({
+  failure: Type.Union([Type.String(), Type.Null()]),
+  pending: Type.Array(pending),
+});
+
+export const mintAnswer = Type.Object({ token: Type.String(), actor: Type.String(), expires_at: time });
+export const dischargeAnswer = Type.Object({ discharge: Type.String(), expires_at: time });
+export const revokeAnswer = Type.Object({ revoked: Type.Literal(true) });
+export const tokenKeysAnswer = Type.Object({ keys: Type.Array(Type.Object({ id: Type.Integer() })) });
+export const rotateTokenKeyAnswer = Type.Object({ id: Type.Integer() });

@@ -1,0 +1,221 @@
+import { type TSchema, Type } from '@sinclair/typebox';
+import type { OperationName } from '../../../operations/operations.ts';
+import { closed } from '../../json-requests.ts';
+import * as answers from './answers.ts';
+import { createBody, destroyBody, rotateBody } from './keys.ts';
+import { macShape, macVerifyShape } from './macs.ts';
+import { acceptBody } from './operator.ts';
+import { signShape, verifyShape } from './signatures.ts';
+import { dischargeBody, exchangeBody, mintBody, revokeBody, rotateTokenKeyBody } from './tokens.ts';
+
+/** What the published description says of an operation besides its path. */
+export interface Described {
+  readonly summary: string;
+  readonly request?: TSchema;
+  /** The body may be left away. */
+  readonly optional?: true;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly status: number;
+  readonly answer?: TSchema;
+  /** Of an answer that is not JSON. */
+  readonly contentType?: string;
+  readonly example?: unknown;
+}
+
+const kid = 'acme/web/ed25519/3f0c2b1e-8a4d-4c55-9b57-5d1f3f6f0a11#v1';
+const payload_b3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
+const signature_b64 =
+  'pJ9mZC3lJ3m0c0E1n4R7u2x5y8B+D/GIKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ABCDEA==';
+const text = 'text/plain; charset=utf-8';
+
+/** A line for every operation: forgetting one does not compile. */
+export function describedOperations(batchMaxItems: number): Readonly<Record<OperationName, Described>> {
+  const batch = (item: TSchema) =>
+    closed({ items: Type.Array(item, { minItems: 1, maxItems: batchMaxItems }) });
+  const { answer: signed, ...sign } = {
+    request: signShape.schema,
+    answer: answers.signAnswer,
+    example: { kid, payload_b3 },
+  };
+  const verifyExample = { payload_b3, sigs: [{ kid, signature_b64 }] };
+  return {
+    create: {
+      summary: 'Make a key',
+      request: createBody,
+      status: 201,
+      answer: answers.createAnswer,
+      example: { purpose: 'web', alg: 'ed25519' },
+    },
+    list: {
+      summary: 'List the keys of the tenant',
+      query: {
+        purpose: 'of this purpose only',
+        alg: 'of this algorithm only',
+        cursor: 'where the page before ended',
+        limit: '1 to 1000',
+      },
+      status: 200,
+      answer: answers.listAnswer,
+    },
+    read: { summary: 'Read one key, or one version of it', status: 200, answer: answers.readAnswer },
+    rotate: {
+      summary: 'Make a new version, which signs from then on',
+      request: rotateBody.schema,
+      optional: true,
+      status: 200,
+      answer: answers.rotateAnswer,
+      example: { op_id: '00000000-0000-4000-8000-000000000001' },
+    },
+    destroy: {
+      summary: 'Destroy a key, or one version of it',
+      request: destroyBody.schema,
+      optional: true,
+      status: 200,
+      answer: answers.destroyAnswer,
+      example: { version: 1 },
+    },
+    export: {
+      summary: 'No private key leaves: always 403 ExportForbidden',
+      status: 403,
+      answer: answers.errorAnswer,
+    },
+    sign: { summary: 'Sign with a key, or with several together', ...sign, status: 200, answer: signed },
+    sign_batch: {
+      summary: 'Many sign requests in one',
+      request: batch(signShape.schema),
+      status: 200,
+      answer: answers.batchOf(signed),
+      example: { items: [{ kid, payload_b3 }] },
+    },
+    verify: {
+      summary: 'Verify signatures',
+      request: verifyShape.schema,
+      status: 200,
+      answer: answers.verifyAnswer,
+      example: verifyExample,
+    },
+    verify_batch: {
+      summary: 'Many verify requests in one',
+      request: batch(verifyShape.schema),
+      status: 200,
+      answer: answers.batchOf(answers.verifyAnswer),
+      example: { items: [verifyExample] },
+    },
+    mac: {
+      summary: 'Make a tag over a message',
+      request: macShape.schema,
+      status: 200,
+      answer: answers.macAnswer,
+      example: { kid: kid.replace('ed25519', 'hmac-sha256'), message_b64: 'aGVsbG8=' },
+    },
+    mac_verify: {
+      summary: 'Verify a tag',
+      request: macVerifyShape.schema,
+      status: 200,
+      answer: answers.macVerifyAnswer,
+      example: {
+        kid: kid.replace('ed25519', 'hmac-sha256'),
+        message_b64: 'aGVsbG8=',
+        mac_b64: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=',
+      },
+    },
+    load: {
+      summary: 'What waits and what is used, of the own tenant or of all',
+      status: 200,
+      answer: answers.loadAnswer,
+    },
+    audit_checkpoint: {
+      summary: 'The newest checkpoint of the audit log, a signed note',
+      status: 200,
+      contentType: text,
+    },
+    audit_tile: {
+      summary: 'A file of the exported log (C2SP tlog-tiles)',
+      status: 200,
+      contentType: 'application/octet-stream',
+    },
+    audit_proof: {
+      summary: 'The proof of one record (C2SP tlog-proof)',
+      query: { index: 'position of the record, from 0' },
+      status: 200,
+      contentType: text,
+    },
+    audit_vkeys: {
+      summary: "The verifier keys of the log's checkpoints",
+      status: 200,
+      answer: answers.vkeysAnswer,
+    },
+    audit_rotate_keys: {
+      summary: "Replace the keys that sign the log's checkpoints",
+      request: closed({}),
+      status: 200,
+      answer: answers.vkeysAnswer,
+      example: {},
+    },
+    audit_records: {
+      summary: 'Records of the audit log',
+      query: { from: 'position to begin at', limit: '1 to 1000', op_id: 'of this operation only' },
+      status: 200,
+      answer: answers.recordsAnswer,
+    },
+    audit_accept: {
+      summary: 'Begin a new epoch after an integrity failure; takes two people',
+      request: acceptBody,
+      status: 200,
+      answer: answers.acceptAnswer,
+      example: { reason: 'restored from the copy of 2 May' },
+    },
+    audit_pending: {
+      summary: 'Acceptances that wait for a second person',
+      status: 200,
+      answer: answers.pendingAnswer,
+    },
+    token_exchange: {
+      summary: 'A certificate, a JSON Web Token or a peer for a capability',
+      request: exchangeBody.schema,
+      optional: true,
+      status: 201,
+      answer: answers.mintAnswer,
+      example: {},
+    },
+    token_mint: {
+      summary: 'Make a capability',
+      request: mintBody,
+      status: 201,
+      answer: answers.mintAnswer,
+      example: { tenant: 'acme', scopes: ['kms:sign'], ttl_s: 3_600 },
+    },
+    token_discharge: {
+      summary: 'Agree to the call of somebody else',
+      request: dischargeBody,
+      status: 201,
+      answer: answers.dischargeAnswer,
+      example: {
+        caveat_id: 'AAAA',
+        operation: 'destroy',
+        kid,
+        request: { op_id: '00000000-0000-4000-8000-000000000001' },
+      },
+    },
+    token_revoke: {
+      summary: 'Take capabilities back',
+      request: revokeBody,
+      status: 200,
+      answer: answers.revokeAnswer,
+      example: { actor: 'cap:0123456789abcdef' },
+    },
+    token_keys: {
+      summary: 'The root keys of capabilities, without the keys themselves',
+      status: 200,
+      answer: answers.tokenKeysAnswer,
+    },
+    token_rotate_key: {
+      summary: 'Make a new root key of capabilities',
+      request: rotateTokenKeyBody.schema,
+      optional: true,
+      status: 201,
+      answer: answers.rotateTokenKeyAnswer,
+      example: {},
+    },
+  };
+}
