@@ -431,6 +431,15 @@ suite('dual control', () => {
     assert.equal((await post(first, path, request, { 'x-kms-discharge': ` ${good} ` })).status, 200);
   });
 
+  test('an agreement ends with the capability of who agreed', async () => {
+    const path = `/keys/${encodeURIComponent(kid)}/rotate`;
+    const approver = await mint({ tenant: 'dual', scopes: everything });
+    const another = { op_id: randomUUID() };
+    const discharge = bound(await agree({ operation: 'rotate', kid, request: another }, approver));
+    assert.equal((await post(admin, '/token/revoke', { token: approver })).status, 200);
+    assertFailed(await post(first, path, another, discharge), 401, 'NoCapability');
+  });
+
   test('what was agreed to stays used, and what was revoked stays revoked, after a restart', async () => {
     const request = { op_id: randomUUID() };
     const path = `/keys/${encodeURIComponent(kid)}/rotate`;
