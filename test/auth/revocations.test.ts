@@ -101,6 +101,26 @@ test('a record that is no revocation stops the start, because it could be one th
   }
 });
 
+test('a tenant that revokes what was never made leaves room for the others', async () => {
+  const bench = benchOf();
+  const value = Buffer.from(JSON.stringify({ at_ms: startMs }));
+  const changes = Array.from({ length: 10_000 }, (_, n) => ({
+    ...{ key: `auth/revoked/actor/acme/cap:${n.toString(16).padStart(16, '0')}`, value },
+  }));
+  for (let at = 0; at < changes.length; at += 1_000) {
+    assert.ok((await bench.store.commit(changes.slice(at, at + 1_000))).ok);
+  }
+  const revocations = await bench.open();
+  const revoke = (tenant: string | undefined, actor: string) =>
+    revocations.revoke({ by: 'actor', tenant, actor });
+  const refused = await revoke('acme', 'cap:ffffffffffffffff');
+  assert.equal(!refused.ok && refused.failure.code, 'Conflict');
+  // One that is revoked already is no more than it was.
+  assert.ok((await revoke('acme', 'cap:0000000000000000')).ok);
+  assert.ok((await revoke('other', 'cap:ffffffffffffffff')).ok);
+  assert.ok((await revoke(undefined, 'cap:ffffffffffffffff')).ok);
+});
+
 test('a store that fails revokes nothing and says so', async () => {
   const bench = benchOf();
   const revocations = await bench.open();
