@@ -4,11 +4,11 @@ import { createTokenAuthority } from '../auth/macaroon/authority.ts';
 import { StoreLedger } from '../auth/macaroon/ledger.ts';
 import { StoreRevocations } from '../auth/macaroon/revocations.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
+import { whereClockIsSteady } from '../auth/steady-clock.ts';
 import type { TokenAuthority } from '../auth/tokens.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
-import { whereClockIsSteady } from '../core/steady-clock.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Store } from '../store/store.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { whereClockIsSteady } from '../../src/core/steady-clock.ts';
+import { whereClockIsSteady } from '../../src/auth/steady-clock.ts';
 
 test('acts where the clock went evenly since the call before, and at no first call', () => {
   let [utcMs, monotonicMs, acted] = [1_000_000, 0, 0];

@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../core/clock.ts';
 
 /**
  * Calls `act` where the time of day went as far as the process's own clock since the call before, give or take `toleranceMs`;
