@@ -25,7 +25,7 @@ export interface Server {
   readonly administratorToken: string | undefined;
   /** The file into which the first start wrote that capability. */
   readonly administratorFile: string;
-  /** Reads certificates again; undefined where there is nothing to reload. */
+  /** Reads certificates and the policy file again; undefined where there is nothing to reload. */
   readonly reload: (() => void) | undefined;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
@@ -51,7 +51,10 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
-    const { listeners, reload } = configuredListeners(config, { log, health, metrics, connections });
+    const { listeners, reload: reloadCertificates } = configuredListeners(config, {
+      ...{ log, health, metrics, connections },
+    });
+    const reload = both(reloadCertificates, service.reloadPolicy);
     const urls = (await listeners.listen(door.handlers)) as [string, ...string[]];
     const stop = async (): Promise<void> => {
       listeners.stopAccepting();
@@ -78,6 +81,14 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   }
 }
 
+function both(one: (() => void) | undefined, other: (() => void) | undefined): (() => void) | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return () => {
+    one();
+    other();
+  };
+}
+
 /** Stops on SIGTERM and SIGINT, and ends the process; `begins` is told first. The result does the same for another reason. */
 export function stopOnSignals(server: Server, log: Logger, begins: () => void): (signal: string) => void {
   const stop = (signal: string) => {
@@ -95,7 +106,7 @@ export function stopOnSignals(server: Server, log: Logger, begins: () => void): 
   return stop;
 }
 
-/** Reads certificates again on SIGHUP, which otherwise ends the process. */
+/** Reads certificates and the policy file again on SIGHUP, which otherwise ends the process. */
 export function reloadOnSignal({ reload }: Server): void {
   if (reload !== undefined) process.on('SIGHUP', reload);
 }

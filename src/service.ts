@@ -63,6 +63,8 @@ export interface Service {
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** Reads the policy file again; undefined where there is none. Never throws: the log says what came of it. */
+  readonly reloadPolicy: (() => void) | undefined;
   /** Every call must have had its answer. Flushes and closes; each step has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
 }
@@ -116,6 +118,7 @@ async function openParts(
   const closes = (step: string, close: () => Promise<void>) => void closing.push({ step, close });
   // Before anything is open: its file can refuse the start.
   const policy = openPolicy(config, systemClock, log);
+  closes('closing the policy', async () => policy.close());
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
@@ -157,8 +160,7 @@ async function openParts(
   return {
     engine: engine.engine.description,
     administratorToken,
-    ...calls,
-    clock: systemClock,
+    ...{ ...calls, reloadPolicy: policy.reload, clock: systemClock },
     health,
     metrics,
   };

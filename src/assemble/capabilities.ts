@@ -4,6 +4,7 @@ import { createTokenAuthority } from '../auth/macaroon/authority.ts';
 import { StoreLedger } from '../auth/macaroon/ledger.ts';
 import { StoreRevocations } from '../auth/macaroon/revocations.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
+import { whereClockIsSteady } from '../auth/steady-clock.ts';
 import type { TokenAuthority } from '../auth/tokens.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
@@ -22,6 +23,8 @@ export interface OpenedCapabilities {
 const reloadMs = 1_000;
 /** Entries are kept for minutes beyond their use, so nothing is lost by waiting. */
 const pruneMs = 10 * 60_000;
+/** A minute in ten: a clock that is put right by as much ends nothing early, as entries are kept for longer beyond their use. */
+const steadyMs = 60_000;
 
 /** The maker and the judge of capabilities, with all that they keep. */
 export async function openCapabilities(
@@ -37,10 +40,10 @@ export async function openCapabilities(
   }
   const ledger = new StoreLedger(store, systemClock);
   const reload = createReload(rootKeys, log);
-  const prune = () => {
+  const prune = whereClockIsSteady(systemClock, steadyMs, () => {
     const pruned = Promise.all([revocations.value.prune(), ledger.prune()]);
     pruned.catch((cause: unknown) => log.error({ err: cause }, 'expired revocations were not removed'));
-  };
+  });
   const timers = [setInterval(reload, reloadMs), setInterval(prune, pruneMs)];
   for (const timer of timers) timer.unref();
   prune();

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { createIdentities, type Identities } from '../auth/identities/identities.ts';
-import { createTokenVerifier } from '../auth/identities/jwt.ts';
+import { createTokenVerifier, type TokenVerifier } from '../auth/identities/jwt.ts';
 import { parseCaveat } from '../auth/macaroon/caveats.ts';
 import type { Config } from '../config/load.ts';
 import { type PolicyFile, parsePolicyFile } from '../config/policy-file.ts';
@@ -16,16 +16,23 @@ export interface PolicyParts {
   /** Undefined where neither a file nor an address is configured: capabilities are all. */
   readonly policy: Policy | undefined;
   readonly identities: Identities;
-  /** Reads the file again, whole or not at all: the problems, none where it is in force. */
-  reload(): readonly string[];
+  /** Reads the file again, whole or not at all, and the log says which; undefined where there is no file. Never throws. */
+  readonly reload: (() => void) | undefined;
+  /** Idempotent. */
+  close(): void;
 }
 
 interface InForce {
+  readonly file: PolicyFile;
   readonly policy: Policy | undefined;
+  readonly tokens: TokenVerifier;
   readonly identities: Identities;
 }
 
-/** Throws StartError where the file cannot be read, or has a problem. */
+/** A look at one file; Kubernetes takes a minute to bring a new one. */
+const lookEveryMs = 2_000;
+
+/** The file is read again when it changes; links are followed. Throws StartError where the file cannot be read, or has a problem. */
 export function openPolicy(
   config: Pick<Config, 'policyFile' | 'policyUrl' | 'timeSkewToleranceMs'>,
   clock: Clock,
@@ -40,20 +47,27 @@ export function openPolicy(
           clock,
           onFailure: (cause) => log.warn({ cause }, 'the policy service gave no decision'),
         });
-  const put = (file: PolicyFile): InForce => ({
-    policy: remote ?? (file.rules === undefined ? undefined : createRulesPolicy(file.rules)),
-    identities: createIdentities(
-      file,
-      createTokenVerifier({
-        ...{ issuers: file.issuers, clock, timeSkewToleranceMs: config.timeSkewToleranceMs },
-        readFile: (keys) => readFileSync(keys, 'utf8'),
-        onFailure: (issuer, cause) => log.warn({ issuer, cause }, 'the keys of an issuer cannot be had'),
-      }),
-    ),
-  });
+  const put = (file: PolicyFile, before?: InForce): InForce => {
+    const tokens = tokensOf(file, before) ?? openTokens(file, config, clock, log);
+    const policy = remote ?? (file.rules === undefined ? undefined : createRulesPolicy(file.rules));
+    return { file, policy, tokens, identities: createIdentities(file, tokens) };
+  };
   const read = readPolicy(path, remote !== undefined);
   if ('problems' in read) throw new StartError(`${path}: ${read.problems.join('; ')}`);
   let inForce = put(read);
+  const reload = () => {
+    const again = readPolicy(path, remote !== undefined);
+    if ('problems' in again) {
+      log.error(
+        { path, problems: again.problems },
+        'the policy file is NOT TAKEN, the one before stays in force',
+      );
+      return;
+    }
+    inForce = put(again, inForce);
+    log.info({ path }, 'the policy file was read again and is in force');
+  };
+  if (path !== 'none') watchFile(path, { persistent: false, interval: lookEveryMs }, reload);
   const allowed = { allow: true };
   return {
     policy:
@@ -61,13 +75,27 @@ export function openPolicy(
         ? undefined
         : { decide: (question) => inForce.policy?.decide(question) ?? allowed },
     identities: { identify: (evidence) => inForce.identities.identify(evidence) },
-    reload() {
-      const again = readPolicy(path, remote !== undefined);
-      if ('problems' in again) return again.problems;
-      inForce = put(again);
-      return [];
-    },
+    reload: path === 'none' ? undefined : reload,
+    close: () => unwatchFile(path, reload),
   };
+}
+
+/** Those of before, with the keys that they have read, where the issuers are the same: an issuer may be out of reach now. */
+function tokensOf({ issuers }: PolicyFile, before: InForce | undefined): TokenVerifier | undefined {
+  return JSON.stringify(issuers) === JSON.stringify(before?.file.issuers) ? before?.tokens : undefined;
+}
+
+function openTokens(
+  { issuers }: PolicyFile,
+  { timeSkewToleranceMs }: Pick<Config, 'timeSkewToleranceMs'>,
+  clock: Clock,
+  log: Logger,
+): TokenVerifier {
+  return createTokenVerifier({
+    ...{ issuers, clock, timeSkewToleranceMs },
+    readFile: (keys) => readFileSync(keys, 'utf8'),
+    onFailure: (issuer, cause) => log.warn({ issuer, cause }, 'the keys of an issuer cannot be had'),
+  });
 }
 
 const nothing: PolicyFile = { issuers: [], identities: [], rules: undefined };

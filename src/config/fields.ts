@@ -345,7 +345,7 @@ export const fields = {
     'KMS_POLICY_FILE',
     path,
     'none',
-    'A YAML file with identities (who gets a capability for a certificate, a JSON Web Token or a uid) and rules (what capabilities are allowed beyond themselves); docs/policy.md. `none`: capabilities alone decide.',
+    'A YAML file with identities (who gets a capability for a certificate, a JSON Web Token or a uid) and rules (what capabilities are allowed beyond themselves); docs/policy.md. Read again on SIGHUP and when it changes. `none`: capabilities alone decide.',
   ),
   policyUrl: field(
     'KMS_POLICY_URL',

@@ -4,6 +4,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { hybridModes } from '../core/hybrid-mode.ts';
 import { isName } from '../core/name.ts';
 import { type Scope, scopes } from '../core/scope.ts';
+import { isLoopback } from './listen-kinds.ts';
 
 /**
  * The file that `KMS_POLICY_FILE` names: who gets which capability without one (`identities:`, `issuers:`), and what a
@@ -229,6 +230,8 @@ function contradictions(written: Written, caveatIsKnown: (caveat: string) => boo
   for (const [n, { issuer, jwks_url: url, jwks_file: file }] of (written.issuers ?? []).entries()) {
     if ((url === undefined) === (file === undefined))
       problems.push(`issuers.${n} needs jwks_url or jwks_file`);
+    if (url !== undefined && !isPrivate(url))
+      problems.push(`issuers.${n}.jwks_url needs https, or http on loopback`);
     if (issuers.has(issuer)) problems.push(`issuers.${n}.issuer is there twice`);
     issuers.add(issuer);
   }
@@ -245,6 +248,13 @@ function contradictions(written: Written, caveatIsKnown: (caveat: string) => boo
   if (written.default !== undefined && written.rules === undefined)
     problems.push('default says nothing without rules');
   return problems;
+}
+
+/** Whoever is on the way of plain HTTP could put keys of their own in, and so be anybody. */
+function isPrivate(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { protocol, hostname } = new URL(url);
+  return protocol === 'https:' || isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 
 const listOf = (patterns: string | readonly string[]): readonly string[] =>

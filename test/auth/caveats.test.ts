@@ -6,6 +6,7 @@ import test from 'node:test';
 import { createMacaroonAuthenticator, type MacaroonOptions } from '../../src/auth/macaroon/authenticator.ts';
 import { caveatNames, parseCaveat } from '../../src/auth/macaroon/caveats.ts';
 import { StoreLedger } from '../../src/auth/macaroon/ledger.ts';
+import { LimitCounters } from '../../src/auth/macaroon/limits.ts';
 import { attenuateToken, mintToken } from '../../src/auth/macaroon/mint.ts';
 import { type Peer, peerAt } from '../../src/core/peer.ts';
 import type { Refused } from '../../src/core/result.ts';
@@ -337,6 +338,29 @@ test('a use that would be one too many of a batch counts nothing', async () => {
   assertRefused(await conditions.use(call, 4), 'NoCapability');
   assert.equal(conditions.use(call, 3), undefined);
   assertRefused(await conditions.use(call, 1), 'NoCapability');
+});
+
+test('a tenant that counts many capabilities leaves room for the others', () => {
+  const counters = new LimitCounters(clock);
+  const count = (name: string, tenant: string) =>
+    counters.use({ kind: 'max_uses', count: 2, name }, 1, Number.POSITIVE_INFINITY, tenant);
+  for (let n = 0; n < 70_000; n++) count(`flood ${n}`, 'acme');
+  assertRefused(count('one more', 'acme'), 'RateLimited');
+  assert.equal(count('of another', 'other'), undefined);
+  // Those that are counted stay so.
+  assert.equal(count('flood 0', 'acme'), undefined);
+  assertRefused(count('flood 0', 'acme'), 'NoCapability');
+});
+
+test('a tenant has its room again when what it counted has expired', () => {
+  let utcMs = 0;
+  const counters = new LimitCounters({ utcMs: () => utcMs, monotonicMs: () => utcMs });
+  const count = (name: string) =>
+    counters.use({ kind: 'max_uses', count: 2, name }, 1, utcMs + 1_000, 'acme');
+  let n = 0;
+  while (count(`flood ${n}`) === undefined) n++;
+  utcMs = 2_000;
+  assert.equal(count('one more'), undefined);
 });
 
 test('many changes at once are not more than max_uses allows', async () => {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test from 'node:test';
-import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
+import { CompactSign, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { createIdentities, type Evidence } from '../../src/auth/identities/identities.ts';
 import { createTokenVerifier } from '../../src/auth/identities/jwt.ts';
 import { parsePolicyFile } from '../../src/config/policy-file.ts';
@@ -137,6 +137,7 @@ test('a token that does not hold is refused, also beside a certificate that woul
   const good = await tokenBy(key);
   assert.equal((await tokens.verify(good)).ok, true);
   const unsigned = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${good.split('.')[1]}.`;
+  const numbered = { iss: issuer, aud: 'intaglio', sub: 7, exp: startMs / 1_000 + 60 };
   const bad: Record<string, string> = {
     'of another key': await tokenBy(other),
     'of another issuer': await tokenBy(key, { issuer: 'https://other.test' }),
@@ -150,6 +151,9 @@ test('a token that does not hold is refused, also beside a certificate that woul
     'that is none': 'a.b.c',
     'that is empty': '',
     'that is too long': 'x'.repeat(8_193),
+    'whose subject is no text': await new CompactSign(Buffer.from(JSON.stringify(numbered)))
+      .setProtectedHeader({ alg: 'ES256', kid: 'k1' })
+      .sign(key.privateKey),
     'that is not valid yet': await tokenBy(key, { claims: { nbf: startMs / 1_000 + 30 } }),
   };
   for (const [what, jwt] of Object.entries(bad)) {

@@ -302,6 +302,10 @@ test('minting refuses what the grammar of caveats does not take', () => {
     { expiresAtMs: Number.NaN },
     { expiresAtMs: Number.POSITIVE_INFINITY },
     { expiresAtMs: Date.UTC(10_000, 0) },
+    // In latin1, which tokens are in, this would be another name.
+    { caveats: ['subject = CN=\u0141'] },
+    { caveats: ['subject = CN=\u00e9'] },
+    { caveats: ['subject = CN=a\0'] },
   ]) {
     const result = mintToken({ rootKey, tenant: 'acme', scopes: ['kms:sign'], ...given });
     assert.ok(!result.ok && result.failure.code === 'BadRequest', JSON.stringify(given));

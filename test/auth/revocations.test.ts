@@ -6,12 +6,14 @@ import { StoreLedger } from '../../src/auth/macaroon/ledger.ts';
 import { inspectToken, mintToken } from '../../src/auth/macaroon/mint.ts';
 import { StoreRevocations } from '../../src/auth/macaroon/revocations.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Store } from '../../src/store/store.ts';
 import { bearing } from '../support/credentials.ts';
+import { FaultyStore } from '../support/faulty-store.ts';
 
 const hourMs = 3_600_000;
 const startMs = Date.UTC(2027, 0, 15, 12);
 
-function benchOf(store = new MemoryStore()) {
+function benchOf(store: Store = new MemoryStore()) {
   let utcMs = startMs;
   const clock = { utcMs: () => utcMs, monotonicMs: () => utcMs };
   return {
@@ -101,6 +103,26 @@ test('a record that is no revocation stops the start, because it could be one th
   }
 });
 
+test('a tenant that revokes what was never made leaves room for the others', async () => {
+  const bench = benchOf();
+  const value = Buffer.from(JSON.stringify({ at_ms: startMs }));
+  const changes = Array.from({ length: 10_000 }, (_, n) => ({
+    ...{ key: `auth/revoked/actor/acme/cap:${n.toString(16).padStart(16, '0')}`, value },
+  }));
+  for (let at = 0; at < changes.length; at += 1_000) {
+    assert.ok((await bench.store.commit(changes.slice(at, at + 1_000))).ok);
+  }
+  const revocations = await bench.open();
+  const revoke = (tenant: string | undefined, actor: string) =>
+    revocations.revoke({ by: 'actor', tenant, actor });
+  const refused = await revoke('acme', 'cap:ffffffffffffffff');
+  assert.equal(!refused.ok && refused.failure.code, 'Conflict');
+  // One that is revoked already is no more than it was.
+  assert.ok((await revoke('acme', 'cap:0000000000000000')).ok);
+  assert.ok((await revoke('other', 'cap:ffffffffffffffff')).ok);
+  assert.ok((await revoke(undefined, 'cap:ffffffffffffffff')).ok);
+});
+
 test('a store that fails revokes nothing and says so', async () => {
   const bench = benchOf();
   const revocations = await bench.open();
@@ -180,4 +202,49 @@ test('of agreements that are entered at the same moment one goes through', async
     ),
   );
   assert.equal(entered.filter((refused) => refused === undefined).length, 1);
+});
+
+test('a store that fails once: a revocation is refused, or holds though it was refused; the next one holds', async () => {
+  const store = new FaultyStore(new MemoryStore());
+  const bench = benchOf(store);
+  const revocations = await bench.open();
+  const revoke = (actor: string) => revocations.revoke({ by: 'actor', tenant: 'acme', actor });
+  const revokes = (actor: string) => revocations.revokes({ ...capability, rootKeyId: 0, actor });
+  for (const [fault, holds] of [
+    ['commit', false],
+    ['commit-after', true],
+  ] as const) {
+    store.failing.add(fault);
+    const refused = await revoke(`cap:${fault}`);
+    assert.equal(!refused.ok && refused.failure.code, 'StoreUnavailable');
+    store.failing.clear();
+    assert.equal(revokes(`cap:${fault}`), holds, fault);
+    assert.ok((await revoke(`cap:${fault}`)).ok);
+    assert.equal(revokes(`cap:${fault}`), true);
+  }
+  assert.equal((await bench.open()).counts().actors, 2);
+});
+
+test('a store that fails once: an agreement is unused where nothing was written, and used where it was', async () => {
+  const store = new FaultyStore(new MemoryStore());
+  const bench = benchOf(store);
+  const ledger = new StoreLedger(store, bench.clock);
+  const enter = async (digest: string) => {
+    const until = startMs + hourMs;
+    const uses = [{ name: 'counted', most: 4, items: 1 }];
+    const entry = { tenant: 'acme', uses, agreed: [digest], usesEndMs: until, agreedEndMs: until };
+    return (await ledger.enter(entry))?.failure.code;
+  };
+  for (const [fault, then] of [
+    ['get', undefined],
+    ['commit', undefined],
+    ['commit-after', 'Conflict'],
+  ] as const) {
+    store.failing.add(fault);
+    assert.equal(await enter(fault), 'StoreUnavailable', fault);
+    store.failing.clear();
+    assert.equal(await enter(fault), then, fault);
+  }
+  // Three of its uses are on disk, one of them of the call that was refused.
+  assert.deepEqual([await enter('more'), await enter('one-too-many')], [undefined, 'NoCapability']);
 });

@@ -263,6 +263,24 @@ test('an authority that is taken away admits no client any more', async (t) => {
   assert.match(await ask(shown(testPki.client)), /^refused: /);
 });
 
+test('files that are half written are not taken, whole certificates in them or not', async (t) => {
+  const { files, certificates, ask } = await start(t, 'require');
+  const other = makeTestPki().authority.cert;
+  const { cert: own } = testPki.authority;
+  for (const half of [`${other}${own.slice(0, own.length / 2)}`, `${other}-----BEGIN CERTIFICATE-----\n`]) {
+    writeFileSync(files.clientCaFile, half);
+    assert.throws(() => certificates.reload(), StartError);
+    assert.match(await ask(shown(testPki.client)), /hello$/);
+  }
+  writeFileSync(files.clientCaFile, own);
+  const { cert } = testPki.server;
+  writeFileSync(files.certFile, `${cert}${own.slice(0, own.length / 2)}`);
+  assert.throws(() => certificates.reload(), StartError);
+  writeFileSync(files.certFile, cert);
+  certificates.reload();
+  assert.match(await ask(shown(testPki.client)), /hello$/);
+});
+
 test('a change of the files is noticed', async (t) => {
   const { files, certificates } = await start(t, 'none');
   let changes = 0;

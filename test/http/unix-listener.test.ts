@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, linkSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -94,6 +103,34 @@ test('a socket on which nobody answers is replaced', async (t) => {
   dead.close();
   await start(t, path);
   assert.match(await ask(t, path), /hello$/);
+});
+
+test('a socket that took the place of ours stays where it is when we go', async (t) => {
+  for (const end of ['stopAccepting', 'close'] as const) {
+    const path = join(temporaryDirectory(t), 'kms.sock');
+    const { listener } = await start(t, path);
+    unlinkSync(path);
+    await start(t, path);
+    const { ino } = statSync(path);
+    listener[end]();
+    assert.equal(statSync(path).ino, ino);
+    assert.match(await ask(t, path), /hello$/);
+    listener.close();
+    assert.match(await ask(t, path), /hello$/);
+  }
+});
+
+test('a link in the place of the socket is refused, and a directory behind a link is judged where it is', async (t) => {
+  const directory = temporaryDirectory(t);
+  const live = join(directory, 'live.sock');
+  await start(t, live);
+  symlinkSync(live, join(directory, 'link.sock'));
+  await assert.rejects(start(t, join(directory, 'link.sock')), /no socket/);
+  const [open, link] = [join(directory, 'open'), join(directory, 'link')];
+  mkdirSync(open);
+  chmodSync(open, 0o777);
+  symlinkSync(open, link);
+  await assert.rejects(start(t, join(link, 'kms.sock')), StartError);
 });
 
 test('the peer has the uid and gid of its process', async (t) => {

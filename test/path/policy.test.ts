@@ -3,7 +3,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
-import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
+import {
+  call,
+  helloWorldB3,
+  type InProcessService,
+  startService,
+  temporaryDirectory,
+} from '../support/service.ts';
 
 const file = `
 rules:
@@ -158,4 +164,28 @@ test('with OPA out of reach nothing is allowed, and the operator is told', async
   await service.logged((line) => line.includes('the policy service gave no decision'));
   assert.equal((await call(service, undefined, 'GET', '/readyz')).status, 200);
   assert.equal(await service.stop(), 0);
+});
+
+test('the file is read again when it changes, whole or not at all', async () => {
+  const path = policyFile('rules: [{ effect: deny, when: { purpose: one } }]\ndefault: allow\n');
+  const service = await startInProcess({ env: { KMS_POLICY_FILE: path } });
+  const create = async (purpose: string) =>
+    (await call(service, service.token, 'POST', '/v1/kms/keys', { purpose, alg: 'ed25519' })).status;
+  assert.deepEqual([await create('one'), await create('two')], [403, 201]);
+  writeFileSync(path, 'rules: [{ effect: deny, when: { purpose: two } }\n');
+  await service.logged((line) => line.includes('the policy file is NOT TAKEN'));
+  assert.deepEqual([await create('one'), await create('two')], [403, 201]);
+  writeFileSync(path, 'rules: [{ effect: deny, when: { purpose: two } }]\ndefault: allow\n');
+  await service.logged((line) => line.includes('is in force'));
+  assert.deepEqual([await create('one'), await create('two')], [201, 403]);
+  assert.equal(await service.stop(), 0);
+});
+
+test('a process reads its policy file again on SIGHUP, and goes on', async (t) => {
+  const path = policyFile('rules: []\ndefault: allow\n');
+  const service = await startService({ env: { KMS_POLICY_FILE: path, KMS_BACKEND: 'memory' } });
+  t.after(() => service.kill());
+  process.kill(service.pid, 'SIGHUP');
+  await service.logged((line) => line.includes('the policy file was read again'));
+  assert.equal((await call(service, undefined, 'GET', '/readyz')).status, 200);
 });

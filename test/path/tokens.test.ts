@@ -431,6 +431,36 @@ suite('dual control', () => {
     assert.equal((await post(first, path, request, { 'x-kms-discharge': ` ${good} ` })).status, 200);
   });
 
+  test('of many calls at once with one agreement one is done', async () => {
+    const request = { op_id: randomUUID(), kid, payload_b3: helloWorldB3 };
+    const discharge = bound(await agree({ operation: 'sign', request }));
+    const again = bound(await agree({ operation: 'sign', request }));
+    const sent = Array.from({ length: 12 }, (_, n) => {
+      const kinds = [request, { ...request, op_id: randomUUID() }, { ...request, kid: `${kid}#v1` }];
+      return post(first, '/sign', kinds[n % 3], n % 2 === 0 ? discharge : again);
+    });
+    const statuses = (await Promise.all(sent)).map(({ status }) => status);
+    assert.equal(statuses.filter((status) => status === 200).length, 1, statuses.join());
+    assert.deepEqual([...new Set(statuses)].sort(), [200, 403, 409]);
+  });
+
+  test('an agreement is for no item of a batch, and none is used by one', async () => {
+    const request = { op_id: randomUUID(), kid, payload_b3: helloWorldB3 };
+    const discharge = bound(await agree({ operation: 'sign', request }));
+    const batch = await post(first, '/sign/batch', { items: [request, request] }, discharge);
+    assert.ok(!JSON.stringify(batch.body).includes('signature_b64'), JSON.stringify(batch.body));
+    assert.equal((await post(first, '/sign', request, discharge)).status, 200);
+  });
+
+  test('an agreement ends with the capability of who agreed', async () => {
+    const path = `/keys/${encodeURIComponent(kid)}/rotate`;
+    const approver = await mint({ tenant: 'dual', scopes: everything });
+    const another = { op_id: randomUUID() };
+    const discharge = bound(await agree({ operation: 'rotate', kid, request: another }, approver));
+    assert.equal((await post(admin, '/token/revoke', { token: approver })).status, 200);
+    assertFailed(await post(first, path, another, discharge), 401, 'NoCapability');
+  });
+
   test('what was agreed to stays used, and what was revoked stays revoked, after a restart', async () => {
     const request = { op_id: randomUUID() };
     const path = `/keys/${encodeURIComponent(kid)}/rotate`;

@@ -152,6 +152,16 @@ const refused: readonly (readonly [what: string, text: string, problem: RegExp])
     'issuers: [{ issuer: a, audience: b, algorithms: [ES256], jwks_file: f }, { issuer: a, audience: b, algorithms: [ES256], jwks_file: f }]',
     /issuer is there twice/,
   ],
+  [
+    'keys over a network in plain HTTP',
+    'issuers: [{ issuer: a, audience: b, algorithms: [ES256], jwks_url: "http://issuer.test/jwks" }]',
+    /issuers\.0\.jwks_url needs https/,
+  ],
+  [
+    'keys at no address',
+    'issuers: [{ issuer: a, audience: b, algorithms: [ES256], jwks_url: "https://" }]',
+    /issuers\.0\.jwks_url/,
+  ],
   ['more than 1 MiB', `# ${'x'.repeat(1_048_576)}`, /more than 1 MiB/],
 ];
 

@@ -67,7 +67,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
           clockTolerance: options.timeSkewToleranceMs / 1_000,
           currentDate: new Date(options.clock.utcMs()),
         });
-        return ok({ issuer: issuer.issuer, subject: payload.sub as string, all: payload });
+        const { sub: subject } = payload;
+        // The library asks only that there is one.
+        if (typeof subject !== 'string') return invalid;
+        return ok({ issuer: issuer.issuer, subject, all: payload });
       } catch (error) {
         return error instanceof KeysUnavailable ? noKeys : invalid;
       }

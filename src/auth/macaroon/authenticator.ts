@@ -199,7 +199,10 @@ class MacaroonAuthenticator implements Authenticator {
     const grant = grantOf([presented, ...used]);
     if (grant === undefined) return notDischarged;
     const entry = this.#entry(signed, grant, used);
-    return this.#revocations.revokes(entry.standing) ? revoked : entry;
+    // Nobody agrees whose capability was revoked. When that one was issued, a discharge does not say.
+    const agreed = { ...entry.standing, issuedAtMs: Number.POSITIVE_INFINITY };
+    const gone = grant.approvers.some((actor) => this.#revocations.revokes({ ...agreed, actor }));
+    return gone || this.#revocations.revokes(entry.standing) ? revoked : entry;
   }
 
   #entry({ presented, read, rootKey }: Signed, grant: Grant, used: readonly Source[]): Verified {

@@ -239,9 +239,9 @@ function limit(
   };
 }
 
-/** Undefined: an unknown caveat, or one whose value has not its form. */
+/** Undefined: an unknown caveat, one whose value has not its form, or not of printable ASCII, which alone tokens carry unchanged. */
 export function parseCaveat(caveat: string): Restriction | undefined {
-  const [, name = '', value = ''] = /^([a-z_0-9]{1,32}) = (.+)$/.exec(caveat) ?? [];
+  const [, name = '', value = ''] = /^([a-z_0-9]{1,32}) = ([\x20-\x7e]+)$/.exec(caveat) ?? [];
   return ownMember(grammar, name)?.(value);
 }
 

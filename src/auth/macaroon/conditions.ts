@@ -35,7 +35,7 @@ export function conditionsOf(
       // Authentication took one of its rate.
       const refused =
         first(items > 1 ? rates : [], (limit) => counters.take(limit, items - 1)) ??
-        first(uses, (limit) => counters.use(limit, items, endMs));
+        first(uses, (limit) => counters.use(limit, items, endMs, tenant));
       if (refused !== undefined) return refused;
       const durable = agreed.length > 0 || (call.changes && uses.length > 0);
       if (!durable) return undefined;

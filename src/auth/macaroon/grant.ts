@@ -20,6 +20,8 @@ export interface Grant {
   readonly request: readonly RequestCondition[];
   readonly call: readonly CallCondition[];
   readonly limits: readonly Limit[];
+  /** Pseudonyms of the principals who made discharges. */
+  readonly approvers: readonly string[];
 }
 
 /** A limit, and the name under which its uses are counted: one for a caveat and all that is attenuated behind it. */
@@ -45,6 +47,7 @@ export function grantOf(sources: readonly Source[]): Grant | undefined {
   const request: RequestCondition[] = [];
   const call: CallCondition[] = [];
   const limits: Limit[] = [];
+  const approvers: string[] = [];
   const own: Extract<Restriction, { on: 'capability' }>[] = [];
   for (const source of sources) {
     for (const [index, caveat] of source.caveats.entries()) {
@@ -54,11 +57,12 @@ export function grantOf(sources: readonly Source[]): Grant | undefined {
       if (restriction.on === 'capability') own.push(restriction);
       if (restriction.on === 'request') request.push(restriction.judge);
       if (restriction.on === 'call') call.push(restriction.judge);
+      if (restriction.on === 'record') approvers.push(restriction.approver);
       if (restriction.on === 'limit') limits.push({ ...restriction, name: nameOf(source, index) });
     }
   }
   const ownGrant = combine(own);
-  return ownGrant === undefined ? undefined : { ...ownGrant, request, call, limits };
+  return ownGrant === undefined ? undefined : { ...ownGrant, request, call, limits, approvers };
 }
 
 function combine(

@@ -13,14 +13,26 @@ import type { Limit } from './grant.ts';
 /** Buckets in use at a time, about 200 bytes each. One that is used again and again is never the one that goes. */
 const maxBuckets = 16_384;
 
-/** Capabilities with a number of uses at a time, about 100 bytes each. Forgetting one would give it all uses again. */
+/** Capabilities with a number of uses at a time, about 150 bytes each. Forgetting one would give it all uses again. */
 const maxCounted = 65_536;
+/** The holder of one capability can make any number of others with uses of their own, which then last as long as it does. */
+const maxCountedOfTenant = 8_192;
+/** Expired ones are looked for at most so often: going through all takes some milliseconds. */
+const lookEveryMs = 1_000;
+
+interface Counted {
+  count: number;
+  readonly tenant: string;
+  readonly expiresAtMs: number;
+}
 
 /** The uses of capabilities since this process began. */
 export class LimitCounters {
   readonly #clock: Clock;
   readonly #buckets = new BoundedCache<string, TokenBucket>(maxBuckets);
-  readonly #uses = new Map<string, { count: number; readonly expiresAtMs: number }>();
+  readonly #uses = new Map<string, Counted>();
+  readonly #usesOf = new Map<string, number>();
+  #lookAgainAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -44,23 +56,35 @@ export class LimitCounters {
   }
 
   /** Counts uses until the capability expires, or refuses and counts none. */
-  use({ count, name }: Limit, items: number, expiresAtMs: number): Refused | undefined {
+  use({ count, name }: Limit, items: number, expiresAtMs: number, tenant: string): Refused | undefined {
     const used = this.#uses.get(name);
     if ((used?.count ?? 0) + items > count) return usedUp;
     if (used !== undefined) {
       used.count += items;
       return undefined;
     }
-    if (this.#uses.size >= maxCounted) this.#forgetExpired();
-    if (this.#uses.size >= maxCounted) return tooManyCounted;
-    this.#uses.set(name, { count: items, expiresAtMs });
+    if (this.#isFull(tenant)) this.#forgetExpired();
+    if (this.#isFull(tenant)) return tooManyCounted;
+    this.#uses.set(name, { count: items, tenant, expiresAtMs });
+    this.#usesOf.set(tenant, (this.#usesOf.get(tenant) ?? 0) + 1);
     return undefined;
   }
 
+  #isFull(tenant: string): boolean {
+    return this.#uses.size >= maxCounted || (this.#usesOf.get(tenant) ?? 0) >= maxCountedOfTenant;
+  }
+
   #forgetExpired(): void {
-    const nowMs = this.#clock.utcMs();
-    for (const [name, { expiresAtMs }] of this.#uses) {
-      if (expiresAtMs < nowMs) this.#uses.delete(name);
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs < this.#lookAgainAtMs) return;
+    this.#lookAgainAtMs = nowMs + lookEveryMs;
+    const utcMs = this.#clock.utcMs();
+    for (const [name, { tenant, expiresAtMs }] of this.#uses) {
+      if (expiresAtMs >= utcMs) continue;
+      this.#uses.delete(name);
+      const left = (this.#usesOf.get(tenant) ?? 1) - 1;
+      if (left === 0) this.#usesOf.delete(tenant);
+      else this.#usesOf.set(tenant, left);
     }
   }
 }

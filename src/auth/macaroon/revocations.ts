@@ -25,6 +25,8 @@ const prefix = 'auth/revoked/';
 const any = '*';
 /** About 150 bytes each in memory. More than these are revoked by tenant, by time or by root key. */
 const maxActors = 100_000;
+/** A tenant revokes pseudonyms that were never made, too. */
+const maxActorsOfTenant = 10_000;
 /** Tenants and root keys. */
 const maxOthers = 100_000;
 const pageEntries = 1_000;
@@ -48,6 +50,8 @@ export class StoreRevocations implements Revocations {
   readonly #clock: Clock;
   /** `<tenant or *>/<actor>`, and until when it is needed. */
   readonly #actors = new Map<string, number>();
+  /** The number of those, by tenant or `*`. */
+  readonly #actorsOf = new Map<string, number>();
   readonly #rootKeys = new Set<number>();
   /** By tenant, or `*`. */
   readonly #before = new Map<string, number>();
@@ -99,8 +103,7 @@ export class StoreRevocations implements Revocations {
   }
 
   async #revoke(revocation: Revocation): Promise<Result<void>> {
-    const others = this.#rootKeys.size + this.#before.size;
-    if (revocation.by === 'actor' ? this.#actors.size >= maxActors : others >= maxOthers) return tooMany;
+    if (this.#isFull(revocation)) return tooMany;
     const atMs = this.#clock.utcMs();
     const stored: Stored = { at_ms: atMs, ...factsOf(revocation) };
     const key = keyOf(revocation);
@@ -113,6 +116,15 @@ export class StoreRevocations implements Revocations {
     if (!committed.ok) return committed;
     this.#take({ key, value: Buffer.from(JSON.stringify(stored)) });
     return ok(undefined);
+  }
+
+  #isFull(revocation: Revocation): boolean {
+    if (revocation.by !== 'actor') return this.#rootKeys.size + this.#before.size >= maxOthers;
+    const tenant = revocation.tenant ?? any;
+    // What is there already takes no more room.
+    if (this.#actors.has(`${tenant}/${revocation.actor}`)) return false;
+    const own = this.#actorsOf.get(tenant) ?? 0;
+    return this.#actors.size >= maxActors || (tenant !== any && own >= maxActorsOfTenant);
   }
 
   /** Removes revocations of capabilities that have expired. Those of root keys stay: a removed file may come back. */
@@ -146,8 +158,11 @@ export class StoreRevocations implements Revocations {
     if (value !== undefined && stored === undefined) return false;
     this.generation++;
     if (kind === 'actor') {
+      const before = this.#actors.size;
       if (stored === undefined) this.#actors.delete(name);
       else this.#actors.set(name, stored.expires_at_ms ?? Number.POSITIVE_INFINITY);
+      const tenant = name.split('/', 1)[0] as string;
+      this.#actorsOf.set(tenant, (this.#actorsOf.get(tenant) ?? 0) + this.#actors.size - before);
     } else if (kind === 'root_key' && /^[0-9]{1,10}$/.test(name)) {
       if (stored === undefined) this.#rootKeys.delete(Number(name));
       else this.#rootKeys.add(Number(name));

@@ -82,9 +82,11 @@ export class Certificates {
       if (problem !== undefined) throw new StartError(problem);
       const cert = readFileSync(certFile, 'utf8');
       const ca = clientCaFile === undefined ? undefined : certificatesIn(readFileSync(clientCaFile, 'utf8'));
-      if (ca?.length === 0) throw new StartError(`${clientCaFile} holds no certificate in PEM`);
+      if (ca?.length === 0)
+        throw new StartError(`${clientCaFile} holds no certificate in PEM, or a part of one`);
       const chain = certificatesIn(cert).map((pem) => new X509Certificate(pem));
-      if (chain.length === 0) throw new StartError(`${certFile} holds no certificate in PEM`);
+      if (chain.length === 0)
+        throw new StartError(`${certFile} holds no certificate in PEM, or a part of one`);
       const options = {
         ...tlsSettings,
         cert,
@@ -108,5 +110,8 @@ export class Certificates {
 }
 
 function certificatesIn(pem: string): string[] {
-  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const whole = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  // Of a file that is being written, the rest would be missed: the other authorities, or the way to them.
+  const begun = pem.split('-----BEGIN CERTIFICATE').length - 1;
+  return whole.length === begun ? whole : [];
 }

@@ -1,6 +1,6 @@
-import { chmodSync, lstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
 import { judgeSecretDirectory, type SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
@@ -28,6 +28,8 @@ export class UnixListener implements Listener {
   readonly #options: UnixOptions;
   readonly #node: NodeListener;
   #credentialsOf: ReadPeerCredentials | undefined;
+  /** The socket's file, while we listen on it. */
+  #file: Stats | undefined;
 
   constructor(options: UnixOptions) {
     this.#options = options;
@@ -50,6 +52,7 @@ export class UnixListener implements Listener {
     process.umask(before);
     const url = await listening;
     chmodSync(path, mode);
+    this.#file = lstatSync(path);
     return url;
   }
 
@@ -63,7 +66,7 @@ export class UnixListener implements Listener {
   }
 
   stopAccepting(): void {
-    this.#node.stopAccepting();
+    this.#leave(() => this.#node.stopAccepting());
   }
 
   drain(): Promise<void> {
@@ -71,7 +74,23 @@ export class UnixListener implements Listener {
   }
 
   close(): void {
-    this.#node.close();
+    this.#leave(() => this.#node.close());
+  }
+
+  /** libuv removes whatever has the path of a socket that it closes: another process's, where ours was removed before. */
+  #leave(end: () => void): void {
+    const { path } = this.#options;
+    const [own, found] = [this.#file, lstatSync(path, { throwIfNoEntry: false })];
+    this.#file = undefined;
+    const isOurs = own === undefined || (found?.dev === own.dev && found.ino === own.ino);
+    if (found === undefined || isOurs) {
+      end();
+      return;
+    }
+    const aside = join(dirname(path), `.${process.pid}.${found.ino}`);
+    renameSync(path, aside);
+    end();
+    renameSync(aside, path);
   }
 }
 
