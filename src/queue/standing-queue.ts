@@ -13,7 +13,7 @@ const intervalMs = 100;
 const overAfterMs = 1_000;
 
 /** Tells a queue that stands from a burst. There is one for each tenant that has more than its part. */
-export class Standing {
+class Standing {
   #aboveSinceMs: number | undefined;
   #heldUntilMs = Number.NEGATIVE_INFINITY;
 

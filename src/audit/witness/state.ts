@@ -17,7 +17,7 @@ export interface WitnessStore {
 }
 
 /** The file of a log holds something else than a checkpoint that this witness signed; nothing may be signed on top of it. */
-export class DamagedState extends Error {}
+class DamagedState extends Error {}
 
 /**
  * One file a log, <directory>/<hash of the origin>/checkpoint, which is also what is served to monitors. Each has to
