@@ -1,5 +1,5 @@
-import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
+import { giveWay } from '../src/core/worker-thread.ts';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
 import type {
   BatchAnswer,
@@ -26,8 +26,7 @@ const readForgotten =
         () => engine.wipe(),
       );
 
-// Linux keeps the nice value of each thread: this is the calling one's, and needs no privilege to go up.
-if (niceness > 0) setPriority(0, niceness);
+giveWay(niceness);
 
 let lastEndedAtMs = hrtimeMs();
 const overtakers = createOvertakingReader(overtaking, (job) => ({ ...runBatches(job, () => 0), idleUs: 0 }));

@@ -135,8 +135,8 @@ export const loadStep = scenario<Data>({
       notes: [
         `The step is from ${stepTimes.stepMs} to ${stepTimes.endMs} ms after the start. “Of the peak” and “then” leave out its first 300 ms, in which a burst may use its deadline.`,
         'The generator gives up what is due while all its connections wait for answers: a caller whose pool is used up does not send it later, and an overload ends when it ends. “Sent” is the rest, in times of the peak. Where refusals are answered late a flood can ask no more than its connections allow.',
-        'Latencies are of accepted requests, from when they were due, which is when they were sent.',
-        'The flood’s generator runs at the least favoured priority; the small tenant asks 100 times a second and has a generator of its own.',
+        'Latencies are of accepted requests, from when they were due, which is when they were sent: of 5 % of the peak, asked of the same keys by a generator of its own at ordinary priority. The flood’s runs at the least favoured, and would tell how late it comes to its answers.',
+        'The small tenant asks 100 times a second and has a generator of its own as well.',
       ],
     };
   },

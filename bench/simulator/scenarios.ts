@@ -62,7 +62,7 @@ function simulatorOptions(
 }
 
 /** As in assemble/cryptography.ts. */
-const readyMostUs = 8_000;
+const readyMostUs = 5_000;
 
 const longestDeadlineMs = 2000;
 const dearestAlgorithm = 'rsa-4096';

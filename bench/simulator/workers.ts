@@ -48,6 +48,8 @@ export interface WorkersOptions {
 interface Known {
   jobs: number;
   costUs: number;
+  /** Of it, of jobs that overtake. */
+  aheadUs: number;
   /** The time at which it last ran dry, and the length of that before the job in hand. */
   endedUs: number;
   idleUs: number;
@@ -74,6 +76,7 @@ export class SimulatedWorkers {
     this.#known = Array.from({ length: options.cores }, () => ({
       jobs: 0,
       costUs: 0,
+      aheadUs: 0,
       endedUs: 0,
       idleUs: 0,
     }));
@@ -112,14 +115,14 @@ export class SimulatedWorkers {
     const known = this.#known;
     let least = -1;
     for (let worker = 0; worker < known.length && (least < 0 || known[least]?.jobs !== 0); worker++) {
-      const { jobs, costUs } = known[worker] as Known;
-      if (jobs >= this.#options.slotsPerWorker) continue;
-      if (least < 0 || costUs < (known[least] as Known).costUs) least = worker;
+      if ((known[worker] as Known).jobs >= this.#options.slotsPerWorker) continue;
+      if (least < 0 || isBefore(known[worker] as Known, known[least] as Known, job)) least = worker;
     }
     this.#free--;
     const chosen = known[least] as Known;
     if (chosen.jobs++ === 0) this.#idle--;
     chosen.costUs += job.costUs;
+    if (job.ahead) chosen.aheadUs += job.costUs;
     const workUs = workOf(job.calls);
     const timed = {
       job,
@@ -165,9 +168,11 @@ export class SimulatedWorkers {
     const known = this.#known[worker] as Known;
     this.#free++;
     known.costUs -= job.costUs;
+    if (job.ahead) known.aheadUs -= job.costUs;
     if (--known.jobs > 0) return;
     this.#idle++;
     known.costUs = 0;
+    known.aheadUs = 0;
   }
 
   /** Behind the call that is in hand and others that overtake; then what was in hand goes on. */
@@ -221,6 +226,12 @@ export class SimulatedWorkers {
     const { windowUs } = this.#options;
     return Math.max(0, Math.min(toUs, windowUs[1]) - Math.max(fromUs, windowUs[0]));
   }
+}
+
+/** A job that overtakes waits for others that do, and hardly for what lies ready. */
+function isBefore(one: Known, other: Known, { ahead }: Job): boolean {
+  const byAheadUs = ahead ? one.aheadUs - other.aheadUs : 0;
+  return byAheadUs === 0 ? one.costUs < other.costUs : byAheadUs < 0;
 }
 
 function workOf(calls: readonly SimulatedCall[]): number {

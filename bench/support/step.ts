@@ -49,14 +49,22 @@ export interface StepFigures {
   readonly besideRefused?: number;
 }
 
+/**
+ * Of the peak: asked of the same keys by a generator of its own at ordinary priority, whose latencies are the ones reported. The
+ * flood's gets the processor when all others are done, and comes to answers tens of milliseconds after they are there.
+ */
+const probeShare = 0.05;
+const probeConnections = 128;
+
 /** A tenant of so few requests a second is nobody's flood. */
 const besidePerSecond = 100;
 const besideConnections = 64;
 
 export async function runStep(target: Target, step: Step): Promise<StepFigures> {
   const { requests, connections, times, peakPerSecond, beside } = step;
-  const calm = calmShare * peakPerSecond;
-  const much = times * peakPerSecond;
+  const probing = probeShare * peakPerSecond;
+  const calm = calmShare * peakPerSecond - probing;
+  const much = times * peakPerSecond - probing;
   const { countedMs, stepMs, settledMs, endMs, calmMs, overMs } = stepTimes;
   const stream = (
     name: string,
@@ -89,6 +97,7 @@ export async function runStep(target: Target, step: Step): Promise<StepFigures> 
     { ...plan([stream('flood', calm, much, requests, connections)]), niceness: floodNiceness },
     target.pid,
   );
+  const probe = runLoad(plan([stream('probe', probing, probing, requests, probeConnections)]), target.pid);
   const small =
     beside === undefined
       ? undefined
@@ -97,7 +106,11 @@ export async function runStep(target: Target, step: Step): Promise<StepFigures> 
           target.pid,
         );
   const flood = (await flooding).streams[0] as StreamResult;
-  return { ...figuresOf(flood, peakPerSecond), ...(small && besideOf(small.streams[0] as StreamResult)) };
+  const probed = (await probe).streams[0] as StreamResult;
+  return {
+    ...figuresOf(flood, probed, peakPerSecond),
+    ...(small && besideOf(small.streams[0] as StreamResult)),
+  };
 }
 
 /** The same without a flood. */
@@ -117,14 +130,20 @@ export async function runAlone(target: Target, requests: readonly LoadRequest[])
 
 type FivePhases = readonly [PartResult, PartResult, PartResult, PartResult, PartResult];
 
-function figuresOf({ phases, windows = [] }: StreamResult, peakPerSecond: number): StepFigures {
-  const [before, begin, settled] = phases as unknown as FivePhases;
-  const peak = (peakPerSecond * (settled.toMs - settled.fromMs)) / 1000;
-  const expired = settled.statuses['504'] ?? 0;
+function figuresOf(flood: StreamResult, probe: StreamResult, peakPerSecond: number): StepFigures {
+  const [, , asked] = flood.phases as unknown as FivePhases;
+  const [before, begin, settled] = probe.phases as unknown as FivePhases;
+  const peak = (peakPerSecond * (asked.toMs - asked.fromMs)) / 1000;
+  const expired = (asked.statuses['504'] ?? 0) + (settled.statuses['504'] ?? 0);
+  const ok = asked.ok + settled.ok;
+  const windows = (probe.windows ?? []).map((window, n) => ({
+    ...window,
+    ok: window.ok + (flood.windows?.[n]?.ok ?? 0),
+  }));
   return {
-    goodput: settled.ok / peak,
-    sent: settled.sent / peak,
-    expired: expired / Math.max(1, settled.ok + expired),
+    goodput: ok / peak,
+    sent: (asked.sent + settled.sent) / peak,
+    expired: expired / Math.max(1, ok + expired),
     beforeMs: before.latencyMs,
     beginMs: begin.latencyMs,
     settledMs: settled.latencyMs,

@@ -51,7 +51,7 @@ export const defaultTuning: Tuning = {
   soloBudgetUs: 1_000,
   jobMaxCalls: 64,
   readyLeastUs: 150,
-  readyMostUs: 8_000,
+  readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
 };

@@ -36,7 +36,7 @@ export interface BatchAnswer {
 }
 
 /**
- * Looks for jobs that overtake: sent behind each of them, so that a worker that sleeps wakes. The answer is whether this
+ * Looks for jobs that overtake: one lies behind all others, so that a worker that sleeps wakes. The answer is whether this
  * worker has the port that they came by: one that was replaced meanwhile has not.
  */
 export interface LookJob {

@@ -67,10 +67,19 @@ export class OvertakingSender {
   readonly #word: Int32Array;
   readonly #connection: number;
   readonly #waiting = new Map<number, PromiseWithResolvers<BatchAnswer>>();
+  readonly #look: (job: LookJob) => Promise<unknown>;
   #lastId = 0;
+  #looking = false;
 
-  constructor(port: MessagePort, connection: number, counter: SharedArrayBuffer) {
+  /** `look` sends a job; that it rejects, or answers with another than `true`, means that the worker is gone. */
+  constructor(
+    port: MessagePort,
+    connection: number,
+    counter: SharedArrayBuffer,
+    look: (job: LookJob) => Promise<unknown>,
+  ) {
     this.#port = port;
+    this.#look = look;
     this.#connection = connection;
     this.#word = new Int32Array(counter);
     port.on('message', ({ id, answer }: OvertakingAnswer) => {
@@ -83,21 +92,32 @@ export class OvertakingSender {
     port.unref();
   }
 
-  /** `look` sends a job behind those that lie ready; its answer says whether the worker is still there. */
-  send(batches: BatchJob['batches'], look: (job: LookJob) => Promise<unknown>): Promise<BatchAnswer> {
+  send(batches: BatchJob['batches']): Promise<BatchAnswer> {
     const id = ++this.#lastId;
     const waiting = Promise.withResolvers<BatchAnswer>();
     this.#waiting.set(id, waiting);
     this.#port.postMessage({ id, batches } satisfies OvertakingJob);
     Atomics.add(this.#word, 0, 1);
-    const lost = (cause: unknown) => {
-      this.#waiting.delete(id);
-      waiting.reject(cause);
-    };
-    look({ kind: 'look', connection: this.#connection }).then((there) => {
-      if (there !== true) lost(new Error('the worker was replaced'));
-    }, lost);
+    if (!this.#looking) void this.#lookBehind();
     return waiting.promise;
+  }
+
+  /**
+   * A worker that has nothing more in its port sleeps, and sees no word. So a job that looks lies behind all others, one at a
+   * time, as long as an answer is due; what comes after it has looked is found by the next one.
+   */
+  async #lookBehind(): Promise<void> {
+    this.#looking = true;
+    try {
+      while (this.#waiting.size > 0) {
+        if ((await this.#look({ kind: 'look', connection: this.#connection })) !== true)
+          throw new Error('the worker was replaced');
+      }
+    } catch (cause) {
+      for (const { reject } of this.#waiting.values()) reject(cause);
+      this.#waiting.clear();
+    }
+    this.#looking = false;
   }
 
   close(): void {

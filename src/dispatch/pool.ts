@@ -1,6 +1,6 @@
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { workerEnvironment } from '../core/worker-environment.ts';
+import { workerEnvironment } from '../core/worker-thread.ts';
 import type { BatchJob, CryptoWorkerData, Job, WorkerJob } from './job.ts';
 import { OvertakingSender } from './overtaking.ts';
 
@@ -62,11 +62,11 @@ export async function startWorkerPool(
   const workers = Array.from({ length: threads }, () => createWorker(workerData, options, recount));
   await Promise.all(workers.map((worker) => worker.warmUp()));
   recount();
-  const idlest = (): CryptoWorker | undefined => {
+  const idlest = (ahead: boolean): CryptoWorker | undefined => {
     let least: CryptoWorker | undefined;
     for (const worker of workers) {
       if (!worker.alive || worker.running >= jobsPerThread) continue;
-      if (least === undefined || worker.costUs < least.costUs) least = worker;
+      if (least === undefined || isBefore(worker, least, ahead)) least = worker;
     }
     // All places are taken: Piscina's own queue has room for as many again.
     return least ?? workers.find((worker) => worker.alive);
@@ -82,12 +82,18 @@ export async function startWorkerPool(
     get alive() {
       return workers.every((worker) => worker.alive);
     },
-    run: (job, costUs) => idlest()?.run(job, costUs) ?? noneLeft(),
-    runAhead: (job, costUs) => idlest()?.runAhead(job, costUs) ?? noneLeft(),
+    run: (job, costUs) => idlest(false)?.run(job, costUs) ?? noneLeft(),
+    runAhead: (job, costUs) => idlest(true)?.runAhead(job, costUs) ?? noneLeft(),
     close: async () => {
       await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
   };
+}
+
+/** A job that overtakes waits for others that do, and hardly for what lies ready. */
+function isBefore(one: CryptoWorker, other: CryptoWorker, ahead: boolean): boolean {
+  const byAheadUs = ahead ? one.aheadUs - other.aheadUs : 0;
+  return byAheadUs === 0 ? one.costUs < other.costUs : byAheadUs < 0;
 }
 
 function noneLeft(): Promise<never> {
@@ -99,6 +105,8 @@ interface CryptoWorker {
   /** Jobs under way, and what they cost. */
   readonly running: number;
   readonly costUs: number;
+  /** Of it, of jobs that overtake. */
+  readonly aheadUs: number;
   /** Gives the thread its way for jobs that overtake; again after each of its deaths. */
   warmUp(): Promise<void>;
   run(job: Job, costUs: number): Promise<unknown>;
@@ -119,9 +127,10 @@ function createWorker(
     filename: worker.href,
     minThreads: 1,
     maxThreads: 1,
-    concurrentTasksPerWorker: jobsPerThread,
+    // One more looks for those that overtake.
+    concurrentTasksPerWorker: jobsPerThread + 1,
     // Ours is the queue that counts; this one only absorbs the moment in which the worker restarts.
-    maxQueue: jobsPerThread,
+    maxQueue: jobsPerThread + 1,
     workerData: data,
     recordTiming: false,
     env: workerEnvironment(),
@@ -129,6 +138,7 @@ function createWorker(
   let alive = true;
   let running = 0;
   let costUs = 0;
+  let aheadUs = 0;
   let sender: OvertakingSender | undefined;
   let connections = 0;
   const count = (by: 1 | -1, jobCostUs: number): void => {
@@ -152,7 +162,7 @@ function createWorker(
       transferList: [port2],
     });
     sender?.close();
-    sender = new OvertakingSender(port1, connection, overtaking);
+    sender = new OvertakingSender(port1, connection, overtaking, post);
   };
   // Piscina decides right behind this event whether it starts another one.
   piscina.on('workerDestroy', () => {
@@ -178,16 +188,21 @@ function createWorker(
     get costUs() {
       return costUs;
     },
+    get aheadUs() {
+      return aheadUs;
+    },
     warmUp,
     run,
     async runAhead(job, jobCostUs) {
       // A thread that has just been replaced has no way for it yet, and nothing that could be overtaken.
       if (sender === undefined) return run(job, jobCostUs);
       count(1, jobCostUs);
+      aheadUs += jobCostUs;
       try {
-        return await sender.send(job.batches, post);
+        return await sender.send(job.batches);
       } finally {
         count(-1, jobCostUs);
+        aheadUs = running === 0 ? 0 : aheadUs - jobCostUs;
       }
     },
     close: async () => {

@@ -117,8 +117,6 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   readonly #targetStretch = createTargetStretch();
   readonly #underWay: UnderWay;
   #jobsUnderWay = 0;
-  /** Tenants that have calls waiting and none under way, and came to that since the last draw. */
-  readonly #newcomers = new Set<string>();
   #pumping = false;
   /** Nothing waited any more when jobs were last sent. */
   #exhausted = true;
@@ -151,15 +149,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#takesMs(this.#scheduler.workAheadUs(tenant) + aheadUs);
   }
 
-  /** Work under way that a tenant without any waits for: at most a round, as what lies ready beyond that is overtaken. */
+  /** Work under way that a tenant without any waits for: a job of each worker, as what lies ready beyond that is overtaken. */
   get #notOvertakenUs(): number {
     const { costUs } = this.#underWay;
-    return this.#parts.carrier.overtakes ? Math.min(costUs, this.#roundUs) : costUs;
-  }
-
-  /** A quantum for each tenant that has calls under way, or for each worker. */
-  get #roundUs(): number {
-    return this.#options.limits.quantumUs * Math.max(this.#underWay.weight, this.#parts.carrier.threads);
+    return this.#parts.carrier.overtakes ? Math.min(costUs, this.#jobsUs) : costUs;
   }
 
   /** True if every worker has a job. */
@@ -222,7 +215,6 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     }
     const { cancellation } = call;
     cancellation.held = new HeldCall(this, offer.ticket, cancellation.held);
-    if (!this.#underWay.has(call.tenant)) this.#newcomers.add(call.tenant);
     this.#pumpSoon();
     return ok(undefined);
   }
@@ -268,9 +260,16 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
       // under way it is tried all the same: the price may be wrong.
       const behindMs = this.#mustWait ? this.#takesMs(this.#underWay.costUs) : 0;
       const budgetUs = this.#scheduler.onlyTenant === undefined ? jobBudgetUs : soloBudgetUs;
-      this.#scheduler.draw(budgetUs, jobMaxCalls, nowMs + behindMs, due, expired, behindMs > 0);
+      this.#scheduler.draw(budgetUs, jobMaxCalls, nowMs + behindMs, due, expired, { whole: behindMs > 0 });
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
-      if (due.length > 0) void this.#carry(due, nowMs, false);
+      // Two jobs, where there is a place for both.
+      const apart = this.#isOvertaken && this.#parts.carrier.freeSlots > 1;
+      const { quantumUs } = this.#options.limits;
+      const few = ({ call }: Ticket<C>) => this.#underWay.costOf(call.tenant) < quantumUs;
+      const ahead = apart ? due.filter(few) : [];
+      if (ahead.length > 0) void this.#carry(ahead, nowMs, true);
+      const others = ahead.length > 0 ? due.filter((ticket) => !ahead.includes(ticket)) : due;
+      if (others.length > 0) void this.#carry(others, nowMs, false);
     }
     this.#exhausted = this.#scheduler.waitingCalls === 0;
     if (this.#jobsUnderWay === 0 && this.#exhausted) {
@@ -279,33 +278,30 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   }
 
   /**
-   * The work that lies ready was drawn ahead of its time. Where that is more than a round, tenants that had no call in it go first
-   * with at most a quantum each, as they would if it had been drawn only now.
+   * The work that lies ready was drawn ahead of its time. So where it is more than a job of each worker, the turns of tenants that
+   * come go before it, and those of tenants that have less than a quantum in it.
    */
   #overtake(): void {
     const { carrier, clock } = this.#parts;
-    if (this.#newcomers.size === 0) return;
-    if (carrier.overtakes && carrier.idleThreads === 0 && this.#underWay.costUs > this.#roundUs) {
-      const { jobBudgetUs, jobMaxCalls } = this.#options;
-      const nowMs = clock.monotonicMs();
-      let due: Ticket<C>[] = [];
+    const { jobBudgetUs, jobMaxCalls } = this.#options;
+    while (carrier.freeSlots > 0 && this.#isOvertaken && this.#scheduler.comes) {
+      const due: Ticket<C>[] = [];
       const expired: Ticket<C>[] = [];
-      let looked = 0;
-      for (const tenant of this.#newcomers) {
-        if (carrier.freeSlots === 0 || looked++ === newcomersAtOnce) break;
-        const drawn = due.length;
-        this.#scheduler.drawAhead(tenant, jobBudgetUs, jobMaxCalls - drawn, nowMs, due, expired);
-        this.#newcomers.delete(tenant);
-        // It cannot pay yet, and may when it would have had its turn.
-        if (due.length === drawn && this.#scheduler.tenantBacklog(tenant).calls > 0)
-          this.#newcomers.add(tenant);
-        if (due.length < jobMaxCalls && costOf(due) < jobBudgetUs) continue;
-        void this.#carry(due, nowMs, true);
-        due = [];
-      }
-      if (due.length > 0) void this.#carry(due, nowMs, true);
+      const nowMs = clock.monotonicMs();
+      this.#scheduler.draw(jobBudgetUs, jobMaxCalls, nowMs, due, expired, { comingOnly: true });
       for (const { call } of expired) call.settle({ ok: false, failure: tooLate });
-    } else this.#newcomers.clear();
+      if (due.length > 0) void this.#carry(due, nowMs, true);
+    }
+  }
+
+  get #isOvertaken(): boolean {
+    const { overtakes, idleThreads } = this.#parts.carrier;
+    return overtakes && idleThreads === 0 && this.#underWay.costUs > this.#jobsUs;
+  }
+
+  /** A job of each worker. */
+  get #jobsUs(): number {
+    return this.#options.jobBudgetUs * this.#parts.carrier.threads;
   }
 
   #isLittle(): boolean {
@@ -351,9 +347,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     this.#underWay.add(calls);
     const end = await carrier.carry(calls, costUs, ahead);
     this.#jobsUnderWay--;
-    for (const tenant of this.#underWay.remove(calls)) {
-      if (this.#scheduler.tenantBacklog(tenant).calls > 0) this.#newcomers.add(tenant);
-    }
+    this.#underWay.remove(calls);
     const nowMs = clock.monotonicMs();
     if (observer !== undefined) {
       for (const call of calls) observer.waited(call.tenant, call.costUs, sentAtMs - call.offeredAtMs);
@@ -371,9 +365,6 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
 /** Of 300 us each. With two, tenants of weight 2 had 2.2 times as much as others in the simulator; with four, twice. */
 const leastTurns = 4;
-
-/** Tenants that are looked at in one draw: a few microseconds. */
-const newcomersAtOnce = 64;
 
 /** Less is what a worker takes between two jobs that lie ready. */
 const dryUs = 100;

@@ -11,8 +11,8 @@ export interface TargetStretch {
 /** A worker that runs dry says little about how much was missing. */
 const step = 1.25;
 
-/** Four times 5 ms are 20: beyond that throughput would be bought with what the target is for. */
-const most = 4;
+/** Twice 5 ms are 10: beyond that throughput would be bought with what the target is for. */
+const most = 2;
 
 /** Goes back as slowly as bunches may come: twice in a second. */
 const memoryMs = 500;

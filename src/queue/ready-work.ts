@@ -10,11 +10,11 @@ export interface ReadyWork {
   noticed(lagMs: number, nowMs: number): void;
 }
 
-/** Half as much again as the longest lag of late: turns differ. */
-const margin = 1.5;
+/** A quarter more than the longest lag of late: turns differ. */
+const margin = 1.25;
 
-/** A lag is forgotten as slowly as a tenant's queue is found to stand: turns of one overload are alike. */
-const memoryMs = 100;
+/** Turns of one overload are alike, and take some milliseconds; a single pause is soon forgotten. */
+const memoryMs = 25;
 
 /**
  * `leastUs`: where the main thread comes at once. `mostUs`: what lies ready waits, so it is bounded as waiting is; a longer

@@ -75,6 +75,13 @@ interface TenantQueue<C extends Call> {
   after: TenantQueue<C>;
 }
 
+export interface DrawOptions {
+  /** A call that would end after its deadline is expired too. */
+  readonly whole?: boolean;
+  /** Only tenants are drawn from that have the turn of those who come. */
+  readonly comingOnly?: boolean;
+}
+
 export class FairScheduler<C extends Call> {
   readonly #limits: SchedulerLimits;
   readonly #weightOf: (tenant: string) => number;
@@ -111,6 +118,12 @@ export class FairScheduler<C extends Call> {
     if (this.#active !== 1) return undefined;
     this.#passEmpty();
     return this.#turn?.tenant;
+  }
+
+  /** True if the next call is of a tenant that has the turn of those who come. */
+  get comes(): boolean {
+    if (this.#calls > 0) this.#passEmpty();
+    return this.#turn?.comes === true;
   }
 
   /** Sum of the weights of all tenants that have calls waiting. */
@@ -190,8 +203,7 @@ export class FairScheduler<C extends Call> {
 
   /**
    * Draws what is due, in fair order: calls until `budgetUs` of cost is reached or `maxCalls` are drawn. At least one
-   * call if any waits, even one that costs more than the budget. What would begin after its deadline goes to `expired`;
-   * where `whole`, also what would end after it.
+   * call if any waits, even one that costs more than the budget. What would begin after its deadline goes to `expired`.
    */
   draw(
     budgetUs: number,
@@ -199,7 +211,7 @@ export class FairScheduler<C extends Call> {
     beginsAtMs: number,
     due: Ticket<C>[],
     expired: Ticket<C>[],
-    whole = false,
+    { whole = false, comingOnly = false }: DrawOptions = {},
   ): void {
     let spentUs = 0;
     let drawn = 0;
@@ -207,6 +219,7 @@ export class FairScheduler<C extends Call> {
     while (this.#calls > 0 && drawn < maxCalls) {
       this.#passEmpty();
       const queue = this.#turn as TenantQueue<C>;
+      if (comingOnly && !queue.comes) return;
       if (!queue.credited) {
         queue.deficitUs += this.#limits.quantumUs * queue.weight;
         queue.credited = true;
@@ -238,42 +251,6 @@ export class FairScheduler<C extends Call> {
       turnsInVain = 0;
       this.#remove(queue, ticket);
       due.push(ticket);
-      if (queue.calls === 0) this.#emptied(queue);
-    }
-  }
-
-  /**
-   * Draws calls of one tenant out of its turn, for at most one quantum in advance, which its next turn pays back. For a
-   * tenant of which no call was drawn for a round, because so much of others was drawn ahead of its time. What would begin
-   * after its deadline goes to `expired`.
-   */
-  drawAhead(
-    tenant: string,
-    budgetUs: number,
-    maxCalls: number,
-    beginsAtMs: number,
-    due: Ticket<C>[],
-    expired: Ticket<C>[],
-  ): void {
-    const queue = this.#tenants.get(tenant);
-    if (queue === undefined) return;
-    const creditUs = queue.credited ? 0 : this.#limits.quantumUs * queue.weight;
-    let spentUs = 0;
-    for (let drawn = 0; drawn < maxCalls && queue.calls > 0; ) {
-      const fifo = leastServed(queue);
-      const ticket = fifo.head as Ticket<C>;
-      const { costUs, deadlineAtMs } = ticket.call;
-      const late = deadlineAtMs < beginsAtMs;
-      if (!late) {
-        if (costUs > queue.deficitUs + creditUs || (spentUs > 0 && spentUs + costUs > budgetUs)) break;
-        queue.deficitUs -= costUs;
-        queue.served = true;
-        fifo.servedUs += costUs;
-        spentUs += costUs;
-        drawn++;
-      }
-      this.#remove(queue, ticket);
-      (late ? expired : due).push(ticket);
       if (queue.calls === 0) this.#emptied(queue);
     }
   }

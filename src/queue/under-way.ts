@@ -47,9 +47,7 @@ export class UnderWay {
     }
   }
 
-  /** The tenants that have no call under way any more. */
-  remove(calls: readonly Call[]): string[] {
-    const gone: string[] = [];
+  remove(calls: readonly Call[]): void {
     for (const { tenant, costUs } of calls) {
       this.#costUs -= costUs;
       const part = this.#parts.get(tenant) as Part;
@@ -57,13 +55,11 @@ export class UnderWay {
       if (--part.calls > 0) continue;
       this.#parts.delete(tenant);
       this.#weight -= this.#weightOf(tenant);
-      gone.push(tenant);
     }
     // Sums of fractions: what rounding has left in them does not pile up over months.
     if (this.#parts.size === 0) {
       this.#costUs = 0;
       this.#weight = 0;
     }
-    return gone;
   }
 }

@@ -311,41 +311,23 @@ describe('fairness', () => {
     assert.deepEqual(drawAll(scheduler).slice(2), own);
   });
 
-  test('what is drawn ahead of its turn is at most a quantum, and the next turn pays it back', () => {
+  test('of those who come only what their turn pays for is drawn alone', () => {
     const scheduler = new FairScheduler<Named>(roomy);
-    const ahead = (tenant: string) => {
+    const coming = () => {
       const due: Ticket<Named>[] = [];
-      scheduler.drawAhead(tenant, quantumUs, 64, 0, due, []);
+      scheduler.draw(10_000, 64, 0, due, [], { comingOnly: true });
       return due.map((ticket) => ticket.call);
     };
-    assert.deepEqual(ahead('nobody'), []);
     const flood = Array.from({ length: 40 }, () => call('flood', 100));
-    const other = Array.from({ length: 12 }, () => call('other', 100));
-    for (const each of [...flood, ...other]) queue(scheduler, each);
-    assert.deepEqual(ahead('other'), other.slice(0, 3));
-    assert.deepEqual(ahead('other'), [], 'nothing more before its turn');
-    const next = drawAll(scheduler).map(({ tenant }) => tenant);
-    assert.deepEqual(next.slice(0, 9), [...Array(6).fill('flood'), ...Array(3).fill('other')]);
-  });
-
-  test('a tenant whose last call is drawn ahead is forgotten, and one that cannot pay for its call has to wait', () => {
-    const scheduler = new FairScheduler<Named>(roomy);
+    for (const each of flood) queue(scheduler, each);
+    assert.deepEqual(coming(), flood.slice(0, 3));
+    assert.equal(scheduler.comes, false);
+    assert.deepEqual(coming(), []);
     const cheap = call('cheap', 100);
-    const dear = call('dear', 1_000);
-    for (const each of [cheap, dear]) queue(scheduler, each);
-    const due: Ticket<Named>[] = [];
-    const expired: Ticket<Named>[] = [];
-    for (const tenant of ['cheap', 'dear']) scheduler.drawAhead(tenant, quantumUs, 64, 0, due, expired);
-    assert.deepEqual(
-      due.map((ticket) => ticket.call),
-      [cheap],
-    );
-    assert.equal(scheduler.activeTenants, 1);
-    queue(scheduler, call('late', 100, { deadlineAtMs: 5 }));
-    scheduler.drawAhead('late', quantumUs, 64, 6, due, expired);
-    assert.equal(expired.length, 1);
-    assert.equal(scheduler.activeTenants, 1);
-    assert.deepEqual(drawAll(scheduler), [dear]);
+    for (const each of [call('dear', 1_000), cheap]) queue(scheduler, each);
+    assert.equal(scheduler.comes, true);
+    assert.deepEqual(coming(), [cheap], 'one that cannot pay has to wait');
+    assert.equal(scheduler.comes, false);
   });
 
   test('a tenant that comes has its first turn at once, and in a round no more than a quantum, in however many pieces', () => {

@@ -25,7 +25,6 @@ for (const [times, everyMs] of [
   [1.4, 5],
   [4, 1],
   [4, 5],
-  [4, 10],
 ] as const) {
   test(`at ${times} times, in bunches of ${everyMs} ms, workers stay busy, and what is let in is done soon`, async () => {
     const report = await run(times, everyMs);

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
-import { workerEnvironment } from '../../core/worker-environment.ts';
+import { workerEnvironment } from '../../core/worker-thread.ts';
 
 /** A question to a log that is being written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =

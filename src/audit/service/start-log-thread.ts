@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { MacKeyRef } from '../../core/mac-key.ts';
-import { workerEnvironment } from '../../core/worker-environment.ts';
+import { workerEnvironment } from '../../core/worker-thread.ts';
 import type { InputHashOptions } from '../format/input-hash.ts';
 import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from '../thread-messages.ts';
 import { AuditLogClient } from './log-client.ts';

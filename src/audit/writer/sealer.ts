@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { workerEnvironment } from '../../core/worker-environment.ts';
+import { workerEnvironment } from '../../core/worker-thread.ts';
 import type { Layout } from '../disk/layout.ts';
 import type { SegmentToSeal } from '../disk/segments.ts';
 
