@@ -7,6 +7,9 @@ export interface ExchangeRequest {
   readonly jwt: string | undefined;
 }
 
+/** A proxy's own certificate or user would make whoever comes through it that identity. */
+const unknownPeer = { certificate: undefined, uid: undefined, gid: undefined };
+
 /** A short-lived capability for a client certificate, a JSON Web Token or a peer's user id, by the rules of the policy file. */
 export function exchangeTokenOperation({
   authority,
@@ -18,7 +21,7 @@ export function exchangeTokenOperation({
     kind: 'entry',
     name: 'token_exchange',
     async run({ jwt }, credentials) {
-      const { certificate, uid, gid } = credentials.peer();
+      const { certificate, uid, gid } = credentials.forwarded ? unknownPeer : credentials.peer();
       const found = await identities.identify({ certificate, uid, gid, jwt: jwt ?? credentials.token });
       if (!found.ok) return found;
       const { name, grant } = found.value;

@@ -108,6 +108,12 @@ test('a first capability is had for a certificate over TLS, for a user over the 
     const answer = await ask({ ...place, ...exchange });
     assert.equal(answer.status, status, answer.text);
     if (status === 201) {
+      // A proxy's own certificate or user is not that of whom it asks for, whether it is trusted or not.
+      for (const name of ['x-forwarded-for', 'forwarded']) {
+        const headers = { ...exchange.headers, [name]: 'for=192.0.2.7' };
+        const forwarded = await ask({ ...place, ...exchange, headers });
+        assert.equal(forwarded.status, 401, forwarded.text);
+      }
       // It is bound to nothing that its identity's caveats do not name.
       assert.equal((await ask({ ...http, ...keys(JSON.parse(answer.text).token) })).status, 200);
     }
