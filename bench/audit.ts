@@ -95,7 +95,7 @@ function start(name: string) {
       inputHash,
     },
     {
-      attestationKeys: async (origin) => ({
+      checkpointKeys: async (origin) => ({
         signers: [seededSigner('ed25519', origin), seededSigner('mlDsa44', origin)],
       }),
       anchors: undefined,

@@ -18,7 +18,7 @@ import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
-import type { AuditTrail } from './audit/trail.ts';
+import type { AuditRecorder } from './audit/audit-log.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type Clock, systemClock } from './core/clock.ts';
@@ -145,11 +145,11 @@ async function openParts(
   });
   // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
   closes('closing the audit log', () => audit.close());
-  records.recordFound(audit.trail);
+  records.recordFound(audit.recorder);
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keys = openKeys(config, store, records.mac, cryptography, audit.trail, keyRoom, log);
+  const keys = openKeys(config, store, records.mac, cryptography, audit.recorder, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
   const callParts = { cryptography, keys, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
   const calls = createCalls(config, callParts);
@@ -197,7 +197,7 @@ function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  trail: AuditTrail | undefined,
+  recorder: AuditRecorder | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
 ) {
@@ -206,7 +206,7 @@ function openKeys(
     custodies,
     clock: systemClock,
     mac,
-    journal: trail === undefined ? journalsNothing : createKeyJournal(trail),
+    journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
     room,
     onForget: forget,
     onUnknownBackend: (key, backend) =>
@@ -242,7 +242,7 @@ function createCalls(
     audit: parts.audit.parts,
     tokens: {
       authority,
-      journal: parts.audit.trail === undefined ? notesNothing : createTokenJournal(parts.audit.trail),
+      journal: parts.audit.recorder === undefined ? notesNothing : createTokenJournal(parts.audit.recorder),
       clock: systemClock,
       identities: parts.policy.identities,
     },
@@ -263,12 +263,12 @@ function createCalls(
     floodGuard,
     signatures: cryptography.lane,
     audit:
-      parts.audit.trail === undefined
+      parts.audit.recorder === undefined
         ? recordsNothing
         : createUseRecorder(
-            parts.audit.trail,
+            parts.audit.recorder,
             config.auditDurability,
-            createDenials(parts.audit.trail, config.auditDurability, keys.keyring, systemClock),
+            createDenials(parts.audit.recorder, config.auditDurability, keys.keyring, systemClock),
           ),
     policy: parts.policy.policy,
     clock: systemClock,

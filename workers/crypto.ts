@@ -2,8 +2,8 @@ import { workerData } from 'node:worker_threads';
 import { giveWay } from '../src/core/worker-thread.ts';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
 import type {
-  BatchAnswer,
   BatchJob,
+  BatchJobAnswer,
   CryptoWorkerData,
   GenerateAnswer,
   WorkerJob,
@@ -32,7 +32,7 @@ let lastEndedAtMs = hrtimeMs();
 const overtakers = createOvertakingReader(overtaking, (job) => ({ ...runBatches(job, () => 0), idleUs: 0 }));
 
 /** The whole of a worker: one job in, one answer out, nothing kept but the engine's opened keys. */
-export default function work(job: WorkerJob): BatchAnswer | GenerateAnswer | boolean | undefined {
+export default function work(job: WorkerJob): BatchJobAnswer | GenerateAnswer | boolean | undefined {
   switch (job.kind) {
     case 'batch':
       return runBatches(job, overtakers.look);
@@ -54,7 +54,7 @@ export default function work(job: WorkerJob): BatchAnswer | GenerateAnswer | boo
 }
 
 /** `look` does what overtakes this job, and says how long that took. */
-function runBatches({ batches }: BatchJob, look: () => number): BatchAnswer {
+function runBatches({ batches }: BatchJob, look: () => number): BatchJobAnswer {
   const beganMs = hrtimeMs();
   const idleUs = (beganMs - lastEndedAtMs) * 1_000;
   let overtakenMs = 0;

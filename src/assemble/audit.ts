@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditLog } from '../audit/audit-log.ts';
+import { type AuditRecorder, createAuditRecorder } from '../audit/audit-log.ts';
 import { storeAnchors } from '../audit/disk/anchor.ts';
 import { readBootId } from '../audit/disk/head.ts';
 import { auditSecretBytes, deriveSecrets } from '../audit/disk/secrets.ts';
@@ -13,8 +14,7 @@ import type { AuditLogClient } from '../audit/service/log-client.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import { linkSideLog, SideLog } from '../audit/service/side-log.ts';
 import { startAuditLog } from '../audit/service/start-log-thread.ts';
-import { type AuditTrail, createAuditTrail } from '../audit/trail.ts';
-import { type Policy, parsePolicy } from '../audit/witness/policy.ts';
+import { parsePolicy, type WitnessPolicy } from '../audit/witness/policy.ts';
 import { createWitnessing, type WitnessedLog } from '../audit/witness/witnessing.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
@@ -39,7 +39,7 @@ const dayMs = 86_400_000;
 
 export interface OpenedAudit {
   /** These three are undefined where nothing is recorded. */
-  readonly trail: AuditTrail | undefined;
+  readonly recorder: AuditRecorder | undefined;
   readonly log: AuditLog | undefined;
   readonly parts: AuditParts | undefined;
   close(): Promise<void>;
@@ -64,7 +64,7 @@ export async function openAudit(
 ): Promise<OpenedAudit> {
   const { engine, root, store, mac, lane, health } = parts;
   if (config.audit === 'off') {
-    return { trail: undefined, log: undefined, parts: undefined, close: async () => {} };
+    return { recorder: undefined, log: undefined, parts: undefined, close: async () => {} };
   }
   // Whatever can refuse the start comes before the first thread.
   const policy = readPolicy(config);
@@ -104,7 +104,7 @@ export async function openAudit(
       options: { retainMs: config.auditRetention.days * dayMs },
     },
     {
-      attestationKeys: async (origin) => ({ signers: rotation.signers(origin) }),
+      checkpointKeys: async (origin) => ({ signers: rotation.signers(origin) }),
       macKey: engine.macKey,
       anchors: storeAnchors(store, deriveSecrets(engine.macKey(secret)).anchor),
       keys: { page: (after) => inventoryPage(store, mac, after) },
@@ -134,7 +134,7 @@ export async function openAudit(
   ]);
   rotation.start();
   return {
-    trail: createAuditTrail(auditLog, sideLog),
+    recorder: createAuditRecorder(auditLog, sideLog),
     log: auditLog,
     parts: {
       reading,
@@ -191,7 +191,7 @@ function noteKeyOf(vkey: string): NoteKey[] {
 }
 
 /** Undefined where the configuration names none. Throws a StartError where it cannot be read. */
-function readPolicy({ auditWitnessPolicy: file }: Config): Policy | undefined {
+function readPolicy({ auditWitnessPolicy: file }: Config): WitnessPolicy | undefined {
   if (file === 'none') return undefined;
   let text: string;
   try {

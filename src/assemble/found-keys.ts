@@ -1,6 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import type { AuditEvent } from '../audit/audit-log.ts';
-import type { AuditTrail } from '../audit/trail.ts';
+import type { AuditEvent, AuditRecorder } from '../audit/audit-log.ts';
 import { publicKeySha256, type RecordMac } from '../keys/authenticity.ts';
 import { pause, walk } from '../keys/background.ts';
 import { decodeHead, headKey } from '../keys/codec.ts';
@@ -17,7 +16,7 @@ const retryMs = 1_000;
  * `signal` ends that. Done twice, it makes twice the records.
  */
 export async function recordFoundKeys(
-  parts: { readonly store: Store; readonly mac: RecordMac; readonly trail: AuditTrail },
+  parts: { readonly store: Store; readonly mac: RecordMac; readonly recorder: AuditRecorder },
   signal: AbortSignal,
 ): Promise<boolean> {
   // A caller that asks for a key whose record is not authentic is told of it.
@@ -28,14 +27,14 @@ export async function recordFoundKeys(
       const head = decodeHead(key, value, parts.mac);
       if (head?.found === true) events.push(...(await foundEvent(records, head)));
     }
-    await Promise.all(events.map((event) => record(parts.trail, event, signal)));
+    await Promise.all(events.map((event) => record(parts.recorder, event, signal)));
   });
   return !signal.aborted;
 }
 
-async function record(trail: AuditTrail, event: AuditEvent, signal: AbortSignal): Promise<void> {
+async function record(recorder: AuditRecorder, event: AuditEvent, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    if (trail.reserve(1) === undefined && (await trail.append(event, 'synced')).ok) return;
+    if (recorder.reserve(1) === undefined && (await recorder.append(event, 'synced')).ok) return;
     await pause(retryMs, signal);
   }
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AuditTrail } from '../audit/trail.ts';
+import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
@@ -15,7 +15,7 @@ import { recordFoundKeys } from './found-keys.ts';
 export interface OpenedRecords {
   readonly mac: RecordMac;
   /** Goes on in the background until the audit log knows of the keys that were taken. Undefined: nothing is recorded. */
-  recordFound(trail: AuditTrail | undefined): void;
+  recordFound(recorder: AuditRecorder | undefined): void;
   /** Ends that. Idempotent. */
   close(): Promise<void>;
 }
@@ -39,9 +39,9 @@ export async function openRecords(
 
   const stop = new AbortController();
   let recording: Promise<void> | undefined;
-  const record = async (trail: AuditTrail | undefined): Promise<void> => {
+  const record = async (recorder: AuditRecorder | undefined): Promise<void> => {
     try {
-      const all = trail === undefined || (await recordFoundKeys({ store, mac, trail }, stop.signal));
+      const all = recorder === undefined || (await recordFoundKeys({ store, mac, recorder }, stop.signal));
       if (all) await foundAreRecorded({ store, mac });
     } catch (cause) {
       // The next start does it again.
@@ -50,8 +50,8 @@ export async function openRecords(
   };
   return {
     mac,
-    recordFound(trail) {
-      if (unrecorded) recording ??= record(trail);
+    recordFound(recorder) {
+      if (unrecorded) recording ??= record(recorder);
     },
     async close() {
       stop.abort();

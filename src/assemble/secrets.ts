@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
-import { macaroonKeyPath, openCapabilities } from '../auth/macaroon/root-key.ts';
+import { macaroonKeyPath, openCapabilityKeys } from '../auth/macaroon/root-key.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode } from '../core/private-file.ts';
@@ -38,7 +38,7 @@ export function openMacaroons(
 ): { readonly rootKeys: ServiceRootKeys; readonly administratorToken: string | undefined } {
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
-  const capabilities = openCapabilities({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
+  const capabilities = openCapabilityKeys({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
   if (!capabilities.ok) throw new StartError(capabilities.problem);
   const { rootKeys, bootstrap, replacedLost } = capabilities;
   if (replacedLost === true) {

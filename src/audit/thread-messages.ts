@@ -124,7 +124,7 @@ export type Question =
     };
 
 /** Verifier keys of the attestation keys, and the sealed anchor. */
-export interface Identity {
+export interface LogIdentity {
   readonly vkeys: readonly string[];
   readonly anchor:
     | {
@@ -148,7 +148,7 @@ export interface Witnessed {
 
 /** `undefined`: it cannot be had now. */
 export type AnswerTo =
-  | Identity
+  | LogIdentity
   | KeyStatePage
   | { readonly witnessed: readonly Witnessed[] }
   | { readonly note: Uint8Array }

@@ -112,7 +112,7 @@ export const userIds: Kind<'any' | readonly number[]> = {
 /** 2^32 - 1 is none (chown(2)). */
 const maxUserId = 2 ** 32 - 2;
 
-export function isNetwork(text: string): boolean {
+function isNetwork(text: string): boolean {
   const [, host = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
   const version = isIP(host);
   return version !== 0 && !host.includes('%') && Number(bits ?? 0) <= (version === 6 ? 128 : 32);

@@ -13,7 +13,7 @@ import { softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { Carrier, JobEnd, Lane, LaneCall } from '../queue/lane.ts';
 import type { QueueOutlook } from '../queue/outlook.ts';
-import type { BatchAnswer } from './job.ts';
+import type { BatchJobAnswer } from './job.ts';
 import { hrtimeMs } from './overtaking.ts';
 import { costOf, homeOfAll, type Pack, packWorks, unpack } from './packs.ts';
 import type { WorkerPool } from './pool.ts';
@@ -47,7 +47,7 @@ export function createBatchCarrier(
       const slices = ahead ? [calls] : sliceByCost(calls);
       const job = { kind: 'batch', batches: encodeBatches(slices.map(itemsOf)) } as const;
       const answer = ahead ? pool.runAhead(job, costUs) : pool.run(job, costUs);
-      return settleAll(slices, answer as Promise<BatchAnswer>, onCrash);
+      return settleAll(slices, answer as Promise<BatchJobAnswer>, onCrash);
     },
   };
 }
@@ -71,10 +71,10 @@ function runHere(
 
 async function settleAll(
   slices: readonly (readonly CryptoCall[])[],
-  answering: Promise<BatchAnswer>,
+  answering: Promise<BatchJobAnswer>,
   onCrash: (cause: unknown) => void,
 ): Promise<JobEnd | undefined> {
-  let answer: BatchAnswer;
+  let answer: BatchJobAnswer;
   try {
     answer = await answering;
   } catch (cause) {

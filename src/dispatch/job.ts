@@ -17,14 +17,14 @@ export interface CryptoWorkerData {
 
 /**
  * Batches in the layout of engine/batch.ts, done one after the other; between two of them the worker looks for jobs that
- * overtake this one. The answer is a `BatchAnswer`.
+ * overtake this one. The answer is a `BatchJobAnswer`.
  */
 export interface BatchJob {
   readonly kind: 'batch';
   readonly batches: readonly Uint8Array[];
 }
 
-export interface BatchAnswer {
+export interface BatchJobAnswer {
   /** One for each batch. */
   readonly responses: readonly Uint8Array[];
   /** Time that the worker had this job in hand, without those that overtook it. */

@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import type { BatchAnswer, BatchJob, LookJob, WarmUpJob } from './job.ts';
+import type { BatchJob, BatchJobAnswer, LookJob, WarmUpJob } from './job.ts';
 
 /**
  * Jobs that overtake what lies ready at a worker. A worker that has jobs in its port reads none of them before the one in
@@ -13,7 +13,7 @@ export interface OvertakingJob {
 export interface OvertakingAnswer {
   readonly id: number;
   /** Undefined where the engine threw. */
-  readonly answer: BatchAnswer | undefined;
+  readonly answer: BatchJobAnswer | undefined;
 }
 
 /** By process.hrtime, which has one origin in all threads (performance.now has one for each). */
@@ -25,7 +25,7 @@ export function hrtimeMs(): number {
 /** Called by a worker between two slices; does what has come meanwhile. Returns how long that took, in milliseconds. */
 export function createOvertakingReader(
   counter: SharedArrayBuffer,
-  run: (job: BatchJob) => BatchAnswer,
+  run: (job: BatchJob) => BatchJobAnswer,
 ): { readonly connection: number; connect(job: WarmUpJob): void; look(): number } {
   const word = new Int32Array(counter);
   let port: MessagePort | undefined;
@@ -53,7 +53,10 @@ export function createOvertakingReader(
   };
 }
 
-function tryRun(run: (job: BatchJob) => BatchAnswer, batches: BatchJob['batches']): BatchAnswer | undefined {
+function tryRun(
+  run: (job: BatchJob) => BatchJobAnswer,
+  batches: BatchJob['batches'],
+): BatchJobAnswer | undefined {
   try {
     return run({ kind: 'batch', batches });
   } catch {
@@ -66,7 +69,7 @@ export class OvertakingSender {
   readonly #port: MessagePort;
   readonly #word: Int32Array;
   readonly #connection: number;
-  readonly #waiting = new Map<number, PromiseWithResolvers<BatchAnswer>>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<BatchJobAnswer>>();
   readonly #look: (job: LookJob) => Promise<unknown>;
   #lastId = 0;
   #looking = false;
@@ -92,9 +95,9 @@ export class OvertakingSender {
     port.unref();
   }
 
-  send(batches: BatchJob['batches']): Promise<BatchAnswer> {
+  send(batches: BatchJob['batches']): Promise<BatchJobAnswer> {
     const id = ++this.#lastId;
-    const waiting = Promise.withResolvers<BatchAnswer>();
+    const waiting = Promise.withResolvers<BatchJobAnswer>();
     this.#waiting.set(id, waiting);
     this.#port.postMessage({ id, batches } satisfies OvertakingJob);
     Atomics.add(this.#word, 0, 1);

@@ -90,10 +90,15 @@ export async function startWorkerPool(
   };
 }
 
-/** A job that overtakes waits for others that do, and hardly for what lies ready. */
+/**
+ * A job that overtakes waits for others that do, and hardly for what lies ready; but a worker that has little of that may be free
+ * sooner. In the simulator eight is better than one, and than that alone.
+ */
+const aheadFactor = 8;
+
 function isBefore(one: CryptoWorker, other: CryptoWorker, ahead: boolean): boolean {
-  const byAheadUs = ahead ? one.aheadUs - other.aheadUs : 0;
-  return byAheadUs === 0 ? one.costUs < other.costUs : byAheadUs < 0;
+  const factor = ahead ? aheadFactor - 1 : 0;
+  return one.costUs + factor * one.aheadUs < other.costUs + factor * other.aheadUs;
 }
 
 function noneLeft(): Promise<never> {

@@ -16,7 +16,7 @@ export const spanWords = 2;
 export const resultWords = 2;
 
 /** 4096 items keep the table of a request under 150 KiB and one batch under a second of Ed25519 on one core. */
-export const maxBatchItems = 4096;
+const maxBatchItems = 4096;
 
 /** Numbers of the operations. What an item of each takes and gives stands beside it. */
 export const batchOps = {

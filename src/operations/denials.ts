@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { RateLimits, type RateWindow } from '../admission/rate-limits.ts';
-import type { AuditEvent } from '../audit/audit-log.ts';
-import type { AuditTrail } from '../audit/trail.ts';
+import type { AuditEvent, AuditRecorder } from '../audit/audit-log.ts';
 import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Caller } from '../core/scope.ts';
@@ -37,7 +36,7 @@ const maxTenants = 4_096;
 
 /** `keys`: a key that is not there gets no record, or anybody could make up names for the log to keep count of. */
 export function createDenials(
-  trail: AuditTrail,
+  recorder: AuditRecorder,
   level: AuditDurability,
   keys: Pick<Keyring, 'find'>,
   clock: Clock,
@@ -51,8 +50,8 @@ export function createDenials(
       ...{ ...of, actor, inputDigest: undefined, tenant },
       ...{ opId: randomUUID(), purpose: operation, result: `denied:${code}` },
     };
-    if (trail.reserve(1) === undefined) await trail.append(event, level);
-    else trail.unrecorded(event);
+    if (recorder.reserve(1) === undefined) await recorder.append(event, level);
+    else recorder.unrecorded(event);
   };
 
   const appendOfKey = async (refused: Refused, kid: string) => {

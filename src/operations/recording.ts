@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { workKinds } from '../algorithms/work-kinds.ts';
-import type { AuditEvent, AuditReceipt } from '../audit/audit-log.ts';
-import type { AuditTrail } from '../audit/trail.ts';
+import type { AuditEvent, AuditReceipt, AuditRecorder } from '../audit/audit-log.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -34,12 +33,16 @@ export interface UseRecorder extends Denials {
 /** These were refused before any key was used. */
 const unused: ReadonlySet<FailureCode> = new Set(['Backpressure', 'RateLimited', 'Timeout']);
 
-export function createUseRecorder(trail: AuditTrail, level: AuditDurability, denials: Denials): UseRecorder {
+export function createUseRecorder(
+  recorder: AuditRecorder,
+  level: AuditDurability,
+  denials: Denials,
+): UseRecorder {
   return {
     reserve(works) {
       let uses = 0;
       for (const work of works) uses += work.uses.length;
-      const refused = uses === 0 ? undefined : trail.reserve(uses);
+      const refused = uses === 0 ? undefined : recorder.reserve(uses);
       if (refused === undefined) return ok({ recorded: uses > 0 });
       // Verification uses no private key, and stays available when the log does not: the one thing it is not is recorded.
       const verifies = works.every(({ kind }) => !workKinds[kind].usesSecret);
@@ -48,11 +51,11 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
 
     record(room, operation, works, ran, caller) {
       if (!room.recorded) {
-        unrecorded(trail, operation, works, ran, caller);
+        unrecorded(recorder, operation, works, ran, caller);
         return ran.map((outcome) => withReceipts(outcome, []));
       }
       const append = (work: CryptoWork, index: number) =>
-        appendUses(trail, level, operation, work, ran[index] as Result<readonly BatchResult[]>, caller);
+        appendUses(recorder, level, operation, work, ran[index] as Result<readonly BatchResult[]>, caller);
       const [only] = works;
       // As most calls are, and without the promise of them all.
       if (works.length === 1 && only !== undefined) return append(only, 0).then((outcome) => [outcome]);
@@ -60,10 +63,10 @@ export function createUseRecorder(trail: AuditTrail, level: AuditDurability, den
     },
 
     read(operation, kids, caller) {
-      if (!trail.degraded) return;
+      if (!recorder.degraded) return;
       const named = kids.length === 0 ? [undefined] : kids.map(parseKid);
       for (const kid of named) {
-        trail.unrecorded({
+        recorder.unrecorded({
           ...{
             actor: caller.actor,
             alg: kid?.algorithm.name ?? 'none',
@@ -91,7 +94,7 @@ export const recordsNothing: UseRecorder = {
 
 /** Verifications that were done while the log takes no records. */
 function unrecorded(
-  trail: AuditTrail,
+  recorder: AuditRecorder,
   operation: string,
   works: readonly CryptoWork[],
   ran: readonly Result<readonly BatchResult[]>[],
@@ -101,13 +104,13 @@ function unrecorded(
     if (!usedKeys(outcome)) continue;
     const work = works[index] as CryptoWork;
     for (const use of work.uses)
-      trail.unrecorded(eventOf(use, work, operation, resultOf(use, work, outcome), caller));
+      recorder.unrecorded(eventOf(use, work, operation, resultOf(use, work, outcome), caller));
   }
 }
 
 /** The records of one work, in the order of its uses. */
 function appendUses(
-  trail: AuditTrail,
+  recorder: AuditRecorder,
   level: AuditDurability,
   operation: string,
   work: CryptoWork,
@@ -116,17 +119,17 @@ function appendUses(
 ): Promise<WorkOutcome> {
   const { uses } = work;
   if (!usedKeys(outcome)) {
-    trail.release(uses.length);
+    recorder.release(uses.length);
     return Promise.resolve(outcome as WorkOutcome);
   }
   const atLeast = strictest(level, uses);
   const events = uses.map((use) => eventOf(use, work, operation, resultOf(use, work, outcome), caller));
   const saltOf = (event: AuditEvent) =>
-    work.receipts ? trail.commitmentSalt(event.tenant, event.opId) : undefined;
+    work.receipts ? recorder.commitmentSalt(event.tenant, event.opId) : undefined;
   const [only] = events;
   return events.length === 1 && only !== undefined
-    ? trail.append(only, atLeast).then((receipt) => recordedOutcome(outcome, events, [receipt], saltOf))
-    : Promise.all(events.map((event) => trail.append(event, atLeast))).then((receipts) =>
+    ? recorder.append(only, atLeast).then((receipt) => recordedOutcome(outcome, events, [receipt], saltOf))
+    : Promise.all(events.map((event) => recorder.append(event, atLeast))).then((receipts) =>
         recordedOutcome(outcome, events, receipts, saltOf),
       );
 }
@@ -200,10 +203,10 @@ function eventOf(
  * Changes of keys go to the log before they are committed, and are on the disk before they take effect. One that then does
  * not, or perhaps not, gets a second record that says so.
  */
-export function createKeyJournal(trail: AuditTrail): KeyJournal {
+export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
   return {
     async record(change: KeyChange) {
-      const refused = trail.reserve(2);
+      const refused = recorder.reserve(2);
       if (refused !== undefined) return refused;
       const { actor, alg, keyId, opId = randomUUID(), tenant, kind, publicKeySha256 } = change;
       const event: AuditEvent = {
@@ -219,9 +222,9 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
         type: `key.${kind}`,
         ...(publicKeySha256 === undefined ? undefined : { data: { public_key_sha256: publicKeySha256 } }),
       };
-      const recorded = await trail.append(event, 'synced');
+      const recorded = await recorder.append(event, 'synced');
       const failed = (code: FailureCode) => {
-        void trail.append({ ...event, result: `error:${code}` }, 'written');
+        void recorder.append({ ...event, result: `error:${code}` }, 'written');
       };
       if (!recorded.ok) {
         // It can be on the log all the same, now or later.
@@ -234,8 +237,8 @@ export function createKeyJournal(trail: AuditTrail): KeyJournal {
             failed(failure);
             return;
           }
-          trail.changeCommitted(keyId);
-          trail.release(1);
+          recorder.changeCommitted(keyId);
+          recorder.release(1);
         },
       });
     },
@@ -260,22 +263,22 @@ export interface TokenJournal {
   note(event: TokenEvent): Promise<void>;
 }
 
-export function createTokenJournal(trail: AuditTrail): TokenJournal {
+export function createTokenJournal(recorder: AuditRecorder): TokenJournal {
   return {
     async record(event) {
-      const full = trail.reserve(1);
+      const full = recorder.reserve(1);
       if (full !== undefined) return full;
-      const appended = await trail.append(tokenEvent(event), 'synced');
+      const appended = await recorder.append(tokenEvent(event), 'synced');
       return appended.ok ? undefined : appended;
     },
     async note(event) {
-      if (trail.reserve(1) === undefined) await trail.append(tokenEvent(event), 'synced');
-      else trail.unrecorded(tokenEvent(event));
+      if (recorder.reserve(1) === undefined) await recorder.append(tokenEvent(event), 'synced');
+      else recorder.unrecorded(tokenEvent(event));
     },
   };
 }
 
-/** Where nothing is recorded. */
+/** Nothing is recorded. */
 export const notesNothing: TokenJournal = { record: async () => undefined, note: async () => {} };
 
 function tokenEvent({ kind, caller, opId = randomUUID(), facts }: TokenEvent): AuditEvent {

@@ -19,11 +19,11 @@ export interface TokenParts {
 
 /** The identity component, as far as it is needed here. */
 export interface IdentitySource {
-  identify(evidence: Evidence): Promise<Result<FoundIdentity>>;
+  identify(evidence: WorkloadEvidence): Promise<Result<FoundIdentity>>;
 }
 
 /** The evidence that a workload shows in place of a capability. */
-export interface Evidence {
+interface WorkloadEvidence {
   readonly certificate: PeerCertificate | undefined;
   readonly jwt: string | undefined;
   readonly uid: number | undefined;

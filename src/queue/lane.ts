@@ -149,10 +149,10 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     return this.#takesMs(this.#scheduler.workAheadUs(tenant) + aheadUs);
   }
 
-  /** Work under way that a tenant without any waits for: a job of each worker, as what lies ready beyond that is overtaken. */
+  /** Work under way that a tenant without any waits for: a round, as what lies ready beyond that is overtaken. */
   get #notOvertakenUs(): number {
     const { costUs } = this.#underWay;
-    return this.#parts.carrier.overtakes ? Math.min(costUs, this.#jobsUs) : costUs;
+    return this.#parts.carrier.overtakes ? Math.min(costUs, this.#roundUs) : costUs;
   }
 
   /** True if every worker has a job. */
@@ -278,7 +278,7 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
   }
 
   /**
-   * The work that lies ready was drawn ahead of its time. So where it is more than a job of each worker, the turns of tenants that
+   * The work that lies ready was drawn ahead of its time. So where it is more than a round, the turns of tenants that
    * come go before it, and those of tenants that have less than a quantum in it.
    */
   #overtake(): void {
@@ -296,12 +296,13 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
 
   get #isOvertaken(): boolean {
     const { overtakes, idleThreads } = this.#parts.carrier;
-    return overtakes && idleThreads === 0 && this.#underWay.costUs > this.#jobsUs;
+    return overtakes && idleThreads === 0 && this.#underWay.costUs > this.#roundUs;
   }
 
-  /** A job of each worker. */
-  get #jobsUs(): number {
-    return this.#options.jobBudgetUs * this.#parts.carrier.threads;
+  /** A quantum for each tenant that has calls under way, or a job for each worker. */
+  get #roundUs(): number {
+    const { limits, jobBudgetUs } = this.#options;
+    return Math.max(limits.quantumUs * this.#underWay.weight, jobBudgetUs * this.#parts.carrier.threads);
   }
 
   #isLittle(): boolean {

@@ -1,13 +1,13 @@
 import type { Change, ListRange } from './store.ts';
 
 /** Far above the longest kid (194 characters) and its prefix, and below what LMDB takes (1,978 bytes). */
-export const maxKeyBytes = 512;
+const maxKeyBytes = 512;
 /** The largest record is a key version with two public keys and sealed parts, under 20 KiB. */
-export const maxValueBytes = 1024 * 1024;
+const maxValueBytes = 1024 * 1024;
 /** Destroying a key with all its versions is one commit: up to 9,990 versions, the head and an operation. */
-export const maxChangesPerCommit = 10_000;
+const maxChangesPerCommit = 10_000;
 /** A page is copied out in one go on the main thread: about 2 ms. */
-export const maxListEntries = 1_000;
+const maxListEntries = 1_000;
 
 // Printable ASCII without the blank: byte order and string order are the same, and nothing needs escaping in a log.
 const storeKey = new RegExp(`^[!-~]{1,${maxKeyBytes}}$`);

@@ -29,8 +29,8 @@ function start() {
     ...{ options: defaultLogOptions, statistics: new SharedArrayBuffer(statisticsBytes) },
     ...{ anchored: false, keysLogged: false, witnessed: false },
   };
-  const attestationKeys = () => Promise.reject(new Error('nobody asks'));
-  const log = new AuditLogClient(data, port, { attestationKeys, anchors: undefined, report: () => {} });
+  const checkpointKeys = () => Promise.reject(new Error('nobody asks'));
+  const log = new AuditLogClient(data, port, { checkpointKeys, anchors: undefined, report: () => {} });
   receive({ kind: 'state', state: 'ready', reason: undefined, directory: '/data', takesRecords: true });
   return { log, sent, receive: (message: FromService) => receive(message) };
 }

@@ -67,6 +67,24 @@ describe('a disk that fails while the log runs', { concurrency: 8 }, () => {
   }
 });
 
+describe('a checkpoint that fails is made again though nothing more is signed', { concurrency: 8 }, () => {
+  const ofCheckpoint = cases.filter(([what]) => /the checkpoint|the directory/.test(what));
+  for (const faulty of ofCheckpoint) {
+    test(`${faulty[0]}: fails once`, async () => {
+      const directory = mkdtempSync(join(scratch, 'log-'));
+      mkdirSync(join(directory, 'audit'));
+      const files = new FaultyFiles();
+      const { log } = await startLog(machine(files), { directory, options: quick });
+      const { size } = log.stats();
+      const failures = files.failInTurn([faulty], 0);
+      await appendMany(log, 3);
+      await until(failures.over, `${faulty[0]}: it failed`);
+      await until(() => log.stats().checkpointSize >= size + 3, `${faulty[0]}: a checkpoint covers them`);
+      await log.close();
+    });
+  }
+});
+
 const writingAnew: readonly FaultyCall[] = [
   ['HEAD is read', 'read', /audit\.head$/, 'EIO'],
   ['the checkpoint is read', 'read', /checkpoint$/, 'EIO'],

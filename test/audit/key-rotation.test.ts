@@ -83,7 +83,7 @@ async function start(
   const running: RunningLog = await startLog(on, {
     directory,
     options: { checkpointMinIntervalMs: 1 },
-    parts: { attestationKeys: async (name) => ({ signers: rotation.signers(name) }) },
+    parts: { checkpointKeys: async (name) => ({ signers: rotation.signers(name) }) },
   });
   return { ...running, rotation, told };
 }

@@ -35,7 +35,7 @@ const log = startAuditLog(
     },
   },
   {
-    attestationKeys: async (origin) => ({
+    checkpointKeys: async (origin) => ({
       signers: [seededSigner('ed25519', origin), seededSigner('mlDsa44', origin)],
     }),
     anchors: storeAnchors(store, softwareMacKey(new Uint8Array(32).fill(8))),

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import test from 'node:test';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
-import { openCapabilities, readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
+import { openCapabilityKeys, readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
 import type { RootKeys } from '../../src/auth/macaroon/root-keys.ts';
 import { scopes } from '../../src/core/scope.ts';
 import { bearing } from '../support/credentials.ts';
@@ -25,7 +25,7 @@ const probe = (keys: RootKeys) => keys.get(0)?.mac(Buffer.of(1));
 
 test('a first start makes the key and the administrator capability, for the owner alone', (context) => {
   const dataDir = join(temporaryDirectory(context), 'new', 'data');
-  const made = openCapabilities({ dataDir, amnesia: false, secretRule });
+  const made = openCapabilityKeys({ dataDir, amnesia: false, secretRule });
   assert.ok(made.ok && made.bootstrap !== undefined);
   assert.deepEqual(readdirSync(dataDir).sort(), ['bootstrap.token', 'macaroon.key']);
   for (const name of readdirSync(dataDir)) assert.equal(statSync(join(dataDir, name)).mode & 0o777, 0o600);
@@ -41,9 +41,9 @@ test('a first start makes the key and the administrator capability, for the owne
 
 test('a later start reads the same key, and does not bring back a capability that was removed', (context) => {
   const dataDir = temporaryDirectory(context);
-  const first = openCapabilities({ dataDir, amnesia: false, secretRule });
+  const first = openCapabilityKeys({ dataDir, amnesia: false, secretRule });
   rmSync(join(dataDir, 'bootstrap.token'));
-  const second = openCapabilities({ dataDir, amnesia: false, secretRule });
+  const second = openCapabilityKeys({ dataDir, amnesia: false, secretRule });
   assert.ok(first.ok && second.ok);
   assert.deepEqual(probe(second.rootKeys), probe(first.rootKeys));
   assert.equal(second.bootstrap, undefined);
@@ -53,7 +53,7 @@ test('a later start reads the same key, and does not bring back a capability tha
 test('a start that was cut off before the key was made begins again', (context) => {
   const dataDir = temporaryDirectory(context);
   writeFileSync(join(dataDir, 'bootstrap.token'), 'left over\n', { mode: 0o644 });
-  const made = openCapabilities({ dataDir, amnesia: false, secretRule });
+  const made = openCapabilityKeys({ dataDir, amnesia: false, secretRule });
   assert.ok(made.ok && made.bootstrap !== undefined);
   assert.equal(readFileSync(join(dataDir, 'bootstrap.token'), 'utf8'), `${made.bootstrap.token}\n`);
   assert.equal(statSync(join(dataDir, 'bootstrap.token')).mode & 0o777, 0o600);
@@ -62,8 +62,8 @@ test('a start that was cut off before the key was made begins again', (context) 
 test('amnesia mode makes a new key at every start and does not touch the disk', (context) => {
   const directory = temporaryDirectory(context);
   const dataDir = join(directory, 'data');
-  const first = openCapabilities({ dataDir, amnesia: true, secretRule });
-  const second = openCapabilities({ dataDir, amnesia: true, secretRule });
+  const first = openCapabilityKeys({ dataDir, amnesia: true, secretRule });
+  const second = openCapabilityKeys({ dataDir, amnesia: true, secretRule });
   assert.ok(first.ok && second.ok);
   assert.notDeepEqual(probe(first.rootKeys), probe(second.rootKeys));
   assert.ok(first.bootstrap !== undefined && first.bootstrap.path === undefined);
@@ -74,7 +74,7 @@ test('a key file that is not trustworthy is refused and left as it is', (context
   const dataDir = temporaryDirectory(context);
   const key = join(dataDir, 'macaroon.key');
   const refused = (pattern: RegExp) => {
-    const opened = openCapabilities({ dataDir, amnesia: false, secretRule });
+    const opened = openCapabilityKeys({ dataDir, amnesia: false, secretRule });
     assert.ok(!opened.ok);
     assert.match(opened.problem, pattern);
   };
@@ -109,6 +109,6 @@ test('reading does not make a key', (context) => {
 test('a data directory that cannot be made is a problem to tell, not a throw', (context) => {
   const file = join(temporaryDirectory(context), 'file');
   writeFileSync(file, '');
-  const opened = openCapabilities({ dataDir: join(file, 'data'), amnesia: false, secretRule });
+  const opened = openCapabilityKeys({ dataDir: join(file, 'data'), amnesia: false, secretRule });
   assert.ok(!opened.ok);
 });

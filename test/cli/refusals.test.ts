@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -13,7 +13,7 @@ const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 
 test('a capability that nobody could use is not made', async (context) => {
   const dataDir = temporaryDirectory(context);
-  assert.ok(openCapabilities({ dataDir, amnesia: false, secretRule: { groupAllowed: false } }).ok);
+  assert.ok(openCapabilityKeys({ dataDir, amnesia: false, secretRule: { groupAllowed: false } }).ok);
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [['--expires', '0s'], /not in the future/],
     [['--expires', '2020-01-01T00:00:00Z'], /not in the future/],
@@ -61,7 +61,7 @@ const mintLine = `INTAGLIO ${mint.join(' ')} --data-dir DATA`;
 
 test('what cannot be written, or read, is one line and no stack', async (context) => {
   const dataDir = temporaryDirectory(context);
-  assert.ok(openCapabilities({ dataDir, amnesia: false, secretRule: { groupAllowed: false } }).ok);
+  assert.ok(openCapabilityKeys({ dataDir, amnesia: false, secretRule: { groupAllowed: false } }).ok);
   const full = shell(`${mintLine} > /dev/full`, dataDir);
   assert.equal(full.status, 1);
   assert.match(full.stderr, /^intaglio: .*ENOSPC\n$/);

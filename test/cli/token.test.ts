@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
-import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
 import { bearing } from '../support/credentials.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call } from '../support/service.ts';
@@ -18,7 +18,7 @@ const tokenLine = /^[A-Za-z0-9_-]+\n$/;
 /** A data directory as a first start leaves it, and what reads its capabilities. */
 function dataDirectory(context: TestContext) {
   const dataDir = temporaryDirectory(context);
-  const made = openCapabilities({ dataDir, amnesia: false, secretRule: { groupAllowed: false } });
+  const made = openCapabilityKeys({ dataDir, amnesia: false, secretRule: { groupAllowed: false } });
   assert.ok(made.ok);
   const authenticator = createMacaroonAuthenticator({ rootKey: made.rootKeys, timeSkewToleranceMs: 0 });
   const callerOf = (token: string, utcMs = Date.now()) => {

@@ -7,7 +7,7 @@ import type { Result } from '../../src/core/result.ts';
 import { createCostTable } from '../../src/dispatch/costs.ts';
 import { createBatchCarrier, createCryptoDispatch } from '../../src/dispatch/crypto-dispatch.ts';
 import { createHomeLane } from '../../src/dispatch/home-lane.ts';
-import type { BatchAnswer, BatchJob, Job } from '../../src/dispatch/job.ts';
+import type { BatchJob, BatchJobAnswer, Job } from '../../src/dispatch/job.ts';
 import type { BatchWork, WorkItem } from '../../src/dispatch/work.ts';
 import { type BatchResult, batchOps, batchStatuses, responsesFor } from '../../src/engine/batch.ts';
 import { keyTypes, schemes } from '../../src/engine/engine.ts';
@@ -37,7 +37,7 @@ const notExpected = (cause: unknown): never => {
   throw cause;
 };
 
-function answer({ batches }: BatchJob): BatchAnswer {
+function answer({ batches }: BatchJob): BatchJobAnswer {
   const responses = responsesFor(batches);
   for (const [n, request] of batches.entries()) engine.run(root, request, responses[n] as Uint8Array);
   return { responses, busyUs: 1, idleUs: 0, endedAtMs: 0 };

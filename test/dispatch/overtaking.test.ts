@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { createForgottenRing } from '../../src/dispatch/forgotten.ts';
-import type { BatchAnswer, BatchJob } from '../../src/dispatch/job.ts';
+import type { BatchJob, BatchJobAnswer } from '../../src/dispatch/job.ts';
 import { startWorkerPool } from '../../src/dispatch/pool.ts';
 import { encodeBatch } from '../../src/engine/batch.ts';
 import { keyTypes, schemes } from '../../src/engine/engine.ts';
@@ -29,7 +29,7 @@ test('jobs overtake what lies ready at a worker, as many as there are, and a wor
   });
   t.after(() => pool.close());
   // Nothing lies ready: it sleeps.
-  assert.equal(((await pool.runAhead(jobOf(1), 1)) as BatchAnswer).responses.length, 1);
+  assert.equal(((await pool.runAhead(jobOf(1), 1)) as BatchJobAnswer).responses.length, 1);
   const order: string[] = [];
   const told = (name: string, answer: Promise<unknown>) => answer.then(() => order.push(name));
   const ready = [0, 1, 2].map(() => told('ready', pool.run(jobOf(400), 1)));

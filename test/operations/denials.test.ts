@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import type { AuditEvent } from '../../src/audit/audit-log.ts';
-import type { AuditTrail } from '../../src/audit/trail.ts';
+import type { AuditEvent, AuditRecorder } from '../../src/audit/audit-log.ts';
 import { type FailureCode, failures } from '../../src/core/failure.ts';
 import { ok, refuse } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
@@ -16,7 +15,7 @@ const codes = Object.keys(failures) as FailureCode[];
 function denialsWith({ degraded = false } = {}) {
   const recorded: AuditEvent[] = [];
   const sideLog: AuditEvent[] = [];
-  const trail: AuditTrail = {
+  const recorder: AuditRecorder = {
     reserve: () => (degraded ? refuse('AuditUnavailable') : undefined),
     release: () => {},
     append: async (event) => {
@@ -30,7 +29,7 @@ function denialsWith({ degraded = false } = {}) {
   };
   const keys = { find: () => refuse('NotFound') };
   const clock = { monotonicMs: () => 0, utcMs: () => 0 };
-  return { denials: createDenials(trail, 'written', keys, clock), recorded, sideLog };
+  return { denials: createDenials(recorder, 'written', keys, clock), recorded, sideLog };
 }
 
 test('a refused call that names no key is recorded under its tenant, with its algorithm', async () => {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { AuditEvent } from '../../src/audit/audit-log.ts';
+import type { AuditEvent, AuditRecorder } from '../../src/audit/audit-log.ts';
 import { encodeRecord, parseRecord } from '../../src/audit/format/record.ts';
-import type { AuditTrail } from '../../src/audit/trail.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { type BatchResult, batchStatuses } from '../../src/engine/batch.ts';
 import type { CryptoWork, Verdict } from '../../src/operations/operation.ts';
@@ -14,7 +13,7 @@ const caller = { tenant: 'acme', scopes: new Set<never>(), actor: 'cap:012345678
 /** What is recorded of one verification with this verdict, and what is in the side log. */
 async function resultsOf(verdict: Verdict, outcome: Result<readonly BatchResult[]>, degraded: boolean) {
   const [recorded, sideLog]: [AuditEvent[], AuditEvent[]] = [[], []];
-  const trail: AuditTrail = {
+  const recorder: AuditRecorder = {
     reserve: () => (degraded ? refuse('AuditUnavailable') : undefined),
     release: () => {},
     append: async (event) => {
@@ -26,16 +25,16 @@ async function resultsOf(verdict: Verdict, outcome: Result<readonly BatchResult[
     degraded,
     unrecorded: (event) => void sideLog.push(event),
   };
-  const recorder = createUseRecorder(trail, 'written', { denied: async () => {}, unauthorised: () => {} });
+  const uses = createUseRecorder(recorder, 'written', { denied: async () => {}, unauthorised: () => {} });
   const work: CryptoWork = {
     ...{ alg: 'ed25519', kind: 'verify', items: [], meters: [], inputDigest: '00', opId: undefined },
     receipts: false,
     uses: [{ keyId, version: 1, alg: 'ed25519', durability: undefined }],
     verdict: () => verdict,
   };
-  const room = recorder.reserve([work]);
+  const room = uses.reserve([work]);
   assert.ok(room.ok);
-  await recorder.record(room.value, 'verify', [work], [outcome], caller);
+  await uses.record(room.value, 'verify', [work], [outcome], caller);
   return { recorded: recorded.map(({ result }) => result), sideLog: sideLog.map(({ result }) => result) };
 }
 

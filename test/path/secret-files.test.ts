@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, type TestContext, test } from 'node:test';
-import { openCapabilities } from '../../src/auth/macaroon/root-key.ts';
+import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
 import { judgeSecretDirectory, judgeSecretFile } from '../../src/core/secret-file.ts';
 import { intaglio } from '../cli/intaglio.ts';
 import { type InProcessOptions, startInProcess } from '../support/in-process.ts';
@@ -207,7 +207,7 @@ test('commands hold to the same rule: token mint, and the keys of a witness', {
   timeout: 60_000,
 }, async () => {
   const dataDir = temporaryDirectory();
-  assert.ok(openCapabilities({ dataDir, amnesia: false, secretRule: strict }).ok);
+  assert.ok(openCapabilityKeys({ dataDir, amnesia: false, secretRule: strict }).ok);
   const witness = join(dataDir, 'witness');
   assert.equal((await intaglio(['witness', 'init', '--name', 'w.example', '--dir', witness])).status, 0);
   const mint = ['token', 'mint', '--tenant', 'a', '--scope', 'kms:sign', '--data-dir', dataDir];

@@ -44,7 +44,9 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
         try {
           const answer = await (signs ? sign(service, key) : create(service));
           if (answer.status >= 400) {
-            assertFailed(answer, 503, 'NotReady');
+            // A call that was let in before the stop has an answer of its own: a busy machine may refuse it for its flood.
+            if (answer.status === 429) assertFailed(answer, 429, 'Backpressure');
+            else assertFailed(answer, 503, 'NotReady');
             outcomes.refused++;
           } else if (signs) outcomes.signed++;
           else {
@@ -158,7 +160,10 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
         KMS_DEFAULT_DEADLINE_MS: '100',
       },
     });
-    const before = (await create(service)).body.kid;
+    let made = await create(service);
+    // A busy machine may take longer than the deadline of this service.
+    while (made.status !== 201) made = await create(service);
+    const before = made.body.kid;
     const slow = Array.from({ length: 4 }, () =>
       create(service, 'rsa-4096').then(
         ({ status }) => status,
@@ -172,10 +177,13 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
     assert.ok(errorsOf(service).includes('answering the calls under way'));
 
     const again = await startService({ dataDir });
-    assert.equal((await sign(again, before)).status, 200);
     const { keys } = (await call(again, again.token, 'GET', '/v1/kms/keys?alg=rsa-4096')).body;
     assert.ok(keys.length >= outcomes.filter((outcome) => outcome === 201).length);
-    for (const { kid } of keys) assert.equal((await sign(again, kid)).status, 200);
+    for (const kid of [before, ...keys.map((key: { kid: string }) => key.kid)]) {
+      const answer = await sign(again, kid);
+      const seen = () => JSON.stringify({ kid, answer: answer.body, before, keys, outcomes, log: again.log });
+      assert.ok(answer.status === 200, seen());
+    }
     assert.equal(await again.stop(), 0);
   });
 

@@ -7,6 +7,9 @@ import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { maxRecords, recordsOf, sizeOf } from './crash-records.ts';
 
 const store = await LmdbStore.open({ directory: process.argv[2]!, maxBytes: 2 ** 32, report: () => {} });
+// Without a word to the store, whose write goes on meanwhile.
+process.on('SIGTERM', () => process.exit(0));
+
 const last = await store.get('last');
 let group = last.ok && last.value !== undefined ? Number(Buffer.from(last.value.value)) + 1 : 0;
 

@@ -13,16 +13,19 @@ import { maxRecords, recordsOf, sizeOf } from './crash-records.ts';
 const rounds = 5;
 const writer = join(import.meta.dirname, 'crash-writer.ts');
 
-/** Lets the writer acknowledge this many groups more, kills it, and gives the last number that it had written out. */
-async function writeAndKill(directory: string, acknowledgements: number): Promise<number> {
+/** SIGTERM: the writer calls process.exit at once, as a stop does that leaves a write behind. */
+type End = 'SIGKILL' | 'SIGTERM';
+
+/** Lets the writer acknowledge this many groups more, ends it, and gives the last number that it had written out. */
+async function writeAndEnd(directory: string, acknowledgements: number, end: End): Promise<number> {
   const child = spawn(process.execPath, [writer, directory], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     output += chunk;
-    if (output.split('\n').length > acknowledgements) child.kill('SIGKILL');
+    if (output.split('\n').length > acknowledgements) child.kill(end);
   });
   const [code, signal] = await once(child, 'close');
-  assert.deepEqual([code, signal], [null, 'SIGKILL']);
+  assert.deepEqual([code, signal], end === 'SIGKILL' ? [null, end] : [0, null]);
   const whole = output.slice(0, output.lastIndexOf('\n')).split('\n').map(Number);
   return Math.max(...whole);
 }
@@ -33,11 +36,19 @@ async function everything(store: LmdbStore): Promise<Map<string, StoreEntry>> {
   return new Map(entries.map((entry) => [entry.key, entry]));
 }
 
-test('after kill -9 every acknowledged commit is there and none is there by half', async (t) => {
+const ends = { SIGKILL: 'kill -9', SIGTERM: 'an exit with a write under way' } as const;
+
+for (const [end, name] of Object.entries(ends) as [End, string][]) {
+  test(`after ${name} every acknowledged commit is there and none is there by half`, async (t) => {
+    await assertNothingLost(t, end);
+  });
+}
+
+async function assertNothingLost(t: test.TestContext, end: End): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'intaglio-crash-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   for (let round = 0; round < rounds; round += 1) {
-    const acknowledged = await writeAndKill(directory, 40 + round * 37);
+    const acknowledged = await writeAndEnd(directory, 40 + round * 37, end);
     // The lock of the killed process is gone with it.
     const store = await LmdbStore.open({
       directory,
@@ -54,6 +65,7 @@ test('after kill -9 every acknowledged commit is there and none is there by half
       for (const key of recordsOf(group)) {
         const entry = found.get(key);
         assert.deepEqual(entry?.value, new Uint8Array(sizeOf(group)).fill(group % 256), key);
+        assert.deepEqual(value(await store.get(key)), entry, 'what is listed is found');
         revisions.add(entry!.revision);
         expected += 1;
       }
@@ -62,4 +74,4 @@ test('after kill -9 every acknowledged commit is there and none is there by half
     assert.equal(found.size, expected, 'nothing else is there');
     await store.close();
   }
-});
+}

@@ -2,12 +2,12 @@ import type { PublishedCheckpoint } from '../../src/audit/audit-log.ts';
 import { consistencyFromTiles, type TileReader } from '../../src/audit/format/tiles.ts';
 import type { WitnessedCheckpoint } from '../../src/audit/witness/ask-witnesses.ts';
 import { Cosigner } from '../../src/audit/witness/cosigner.ts';
-import type { Policy } from '../../src/audit/witness/policy.ts';
+import type { WitnessPolicy } from '../../src/audit/witness/policy.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 
 /** The witnesses of a log whose directory can be read from here, as tests have it; the service reads through its own thread. */
 export interface LogWitnessing {
-  readonly policy: Policy;
+  readonly policy: WitnessPolicy;
   /** `open`: a checkpoint counts without its quorum. `closed`: what waits for witnesses goes on waiting. */
   readonly fail: 'open' | 'closed';
   readonly timeoutMs: number;

@@ -58,7 +58,7 @@ function continues(known: Anchor, next: Anchor): boolean {
 }
 
 /** JSON, then HMAC-SHA-256 of it. */
-export function sealAnchor(anchor: Anchor, key: MacKey): Uint8Array {
+function sealAnchor(anchor: Anchor, key: MacKey): Uint8Array {
   const { origin, epoch, size, root, bootId } = anchor;
   const text = Buffer.from(
     JSON.stringify({ origin, epoch, size, root: Buffer.from(root).toString('hex'), bootId }),
@@ -66,7 +66,7 @@ export function sealAnchor(anchor: Anchor, key: MacKey): Uint8Array {
   return Buffer.concat([text, key.mac(text)]);
 }
 
-export function openAnchor(sealed: Uint8Array, key: MacKey): Anchor | undefined {
+function openAnchor(sealed: Uint8Array, key: MacKey): Anchor | undefined {
   if (sealed.length <= 32) return undefined;
   const text = sealed.subarray(0, -32);
   const authentic = timingSafeEqual(key.mac(text), sealed.subarray(-32));

@@ -18,7 +18,7 @@ import { isKeyFile, keyFile } from './layout.ts';
 /** A log as plain files, as C2SP tlog-tiles lays them out: what any web server can serve and any tool of others reads. */
 
 /** The first index whose entries are kept, as decimal text with a line feed; missing: all of them are. */
-export const minimumIndexFile = 'minimum-index';
+const minimumIndexFile = 'minimum-index';
 
 function missing(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '');

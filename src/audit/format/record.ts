@@ -25,7 +25,7 @@ export interface AuditRecord {
 }
 
 /** 2,048 slots of this size are the 8 MiB that may wait. */
-export const maxRecordBytes = 4_096;
+const maxRecordBytes = 4_096;
 /** Only the log's own records, which hold a verifier key of ML-DSA-44 (1,781 characters) or two. */
 export const maxOwnRecordBytes = 8_192;
 

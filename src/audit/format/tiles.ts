@@ -17,7 +17,7 @@ import {
 export const tileWidth = 256;
 
 /** The largest number in two bytes of length. */
-export const maxEntryBytes = 65_535;
+const maxEntryBytes = 65_535;
 
 /** Level 0 has the hashes of leaves, level n those of full tiles of level n - 1; -1 stands for the entries. */
 export interface TileCoordinates {

@@ -33,8 +33,8 @@ export async function answerTo(parts: AuditLogParts, question: Question): Promis
   }
 }
 
-async function identify({ attestationKeys, anchors }: AuditLogParts, origin: string): Promise<AnswerTo> {
-  const { signers, trusted = [] } = await attestationKeys(origin);
+async function identify({ checkpointKeys, anchors }: AuditLogParts, origin: string): Promise<AnswerTo> {
+  const { signers, trusted = [] } = await checkpointKeys(origin);
   const vkeys = [...new Set([...signers.map(({ vkey }) => vkey), ...trusted])];
   const anchor: Result<Anchor | undefined> = (await anchors?.load()) ?? ok(undefined);
   if (!anchor.ok) {
@@ -71,10 +71,10 @@ async function witnessed({ witnessed, report }: AuditLogParts, origin: string): 
 
 /** Signed, then anchored: only then may anyone see it. */
 async function signAndAnchor(
-  { attestationKeys, anchors, report }: AuditLogParts,
+  { checkpointKeys, anchors, report }: AuditLogParts,
   { origin, epoch, size, root, bootId }: Extract<Question, { of: 'checkpoint' }>,
 ): Promise<AnswerTo> {
-  const { signers } = await attestationKeys(origin);
+  const { signers } = await checkpointKeys(origin);
   const note = await signCheckpoint({ origin, size, root }, signers, Math.floor(Date.now() / 1000));
   const saved = await anchors?.save({ origin, epoch, size, root, bootId });
   if (saved !== undefined && !saved.ok) {

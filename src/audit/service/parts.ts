@@ -10,7 +10,7 @@ import type { TwoPersonAcceptance } from './acceptance.ts';
 import type { KeyRotation } from './key-rotation.ts';
 
 /** The keys that sign checkpoints of one origin, which is also their name. */
-export interface AttestationKeys {
+export interface CheckpointKeys {
   readonly signers: readonly NoteSigner[];
   /** Verifier keys that older checkpoints may be signed with. From configuration or store, never from the audit directory. */
   readonly trusted?: readonly string[];
@@ -23,7 +23,7 @@ export interface KeyInventory {
 
 /** The parts of the service around it that the log needs: keys, store, network. */
 export interface AuditLogParts extends SecretParts {
-  attestationKeys(origin: string): Promise<AttestationKeys>;
+  checkpointKeys(origin: string): Promise<CheckpointKeys>;
   /** The store's place for the anchor; undefined only where no store outlives the process. */
   readonly anchors: AnchorStore | undefined;
   /** The keys of that store, for the comparison at each start; none where changes of keys are not on the log. */

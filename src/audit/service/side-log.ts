@@ -7,7 +7,7 @@ import type { AuditEvent, AuditLog } from '../audit-log.ts';
 import { logKeyId } from '../format/record.ts';
 
 /** Everything below the directory, what is on the log already included: about 250,000 lines. Beyond it lines are counted only. */
-export const sideLogBytes = 64 * 1024 * 1024;
+const sideLogBytes = 64 * 1024 * 1024;
 
 /** Lines that wait for a slow disk, about 4,000 of them. */
 const maxPendingBytes = 1024 * 1024;

@@ -6,7 +6,7 @@ import {
   type WitnessedCheckpoint,
   witnessedCheckpoint,
 } from './ask-witnesses.ts';
-import type { Policy, PolicyWitness } from './policy.ts';
+import type { PolicyWitness, WitnessPolicy } from './policy.ts';
 
 /** The outcome of a round with all witnesses. */
 export interface Cosigned {
@@ -23,7 +23,7 @@ export interface Cosigned {
 }
 
 export interface CosignerSettings {
-  readonly policy: Policy;
+  readonly policy: WitnessPolicy;
   /** `open`: a checkpoint without a quorum is published all the same. `closed`: it is not. */
   readonly fail: 'open' | 'closed';
   /** For each request to a witness; a round may take two of them. */

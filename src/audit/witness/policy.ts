@@ -16,7 +16,7 @@ export interface PolicyWitness {
   readonly url: string | undefined;
 }
 
-export interface Policy {
+export interface WitnessPolicy {
   readonly logs: readonly PolicyLog[];
   readonly witnesses: readonly PolicyWitness[];
   /** True if these witnesses, by the policy's names, are enough. */
@@ -122,7 +122,9 @@ export interface RefusedPolicy {
 }
 
 /** Reads a policy file. */
-export function parsePolicy(text: string): { readonly ok: true; readonly policy: Policy } | RefusedPolicy {
+export function parsePolicy(
+  text: string,
+): { readonly ok: true; readonly policy: WitnessPolicy } | RefusedPolicy {
   const lines = text.split('\n');
   if (lines.length > maxLines) return { ok: false, problem: 'the policy has more than 1,000 lines' };
   const reader = new Reader();
@@ -138,7 +140,10 @@ export function parsePolicy(text: string): { readonly ok: true; readonly policy:
 }
 
 /** k of the given witnesses, without a policy file. */
-export function thresholdPolicy(witnesses: readonly PolicyWitness[], threshold: number): Result<Policy> {
+export function thresholdPolicy(
+  witnesses: readonly PolicyWitness[],
+  threshold: number,
+): Result<WitnessPolicy> {
   if (!Number.isSafeInteger(threshold) || threshold < 0 || threshold > witnesses.length) {
     return refuse('BadRequest', 'the threshold is more than there are witnesses');
   }

@@ -6,7 +6,7 @@ import { type NoteKey, parseNote } from '../format/note.ts';
 import type { AuditReading } from '../reading/read-thread.ts';
 import type { Witnessed } from '../thread-messages.ts';
 import { Cosigner } from './cosigner.ts';
-import type { Policy } from './policy.ts';
+import type { WitnessPolicy } from './policy.ts';
 
 /** For each request; a round may take two of them. The log's checkpoints go on meanwhile. */
 const requestTimeoutMs = 2_000;
@@ -32,7 +32,7 @@ export interface Witnessing {
 
 /** Has checkpoints cosigned as a policy asks, and believes no witness that it was rolled back without our own signature. */
 export function createWitnessing(
-  policy: Policy,
+  policy: WitnessPolicy,
   fail: 'open' | 'closed',
   reading: AuditReading,
   log: WitnessedLog,

@@ -10,7 +10,7 @@ import { InputHasher } from '../format/input-hash.ts';
 import { parseVkey } from '../format/note.ts';
 import {
   type FromService,
-  type Identity,
+  type LogIdentity,
   type Port,
   type ServiceData,
   statistic,
@@ -171,7 +171,7 @@ export class LogThread {
 
   async #recover(
     found: { head: Head; counter: number },
-    identity: Identity,
+    identity: LogIdentity,
     witnessed: readonly Witnessed[],
   ): Promise<void> {
     const { files } = this.#parts;
@@ -198,7 +198,7 @@ export class LogThread {
 
   #readBack(
     found: { head: Head; counter: number },
-    identity: Identity,
+    identity: LogIdentity,
     witnessed: readonly Witnessed[],
   ): Recovered | IntegrityFailure {
     const { files, bootId } = this.#parts;

@@ -1,7 +1,7 @@
 import type { AuditState } from '../audit-log.ts';
 import { epochOrigin } from '../disk/layout.ts';
 import type { KeyStatePage } from '../disk/logged-keys.ts';
-import type { AnswerTo, FromService, Identity, Question, Witnessed } from '../thread-messages.ts';
+import type { AnswerTo, FromService, LogIdentity, Question, Witnessed } from '../thread-messages.ts';
 
 const retryMs = 250;
 /** Each time all witnesses are asked over the network. */
@@ -45,7 +45,7 @@ export class MainThread {
     });
   }
 
-  identity(origin: string): Promise<Identity | undefined> {
+  identity(origin: string): Promise<LogIdentity | undefined> {
     return this.#until({ of: 'identity', origin }, (answer) => ('vkeys' in answer ? answer : undefined));
   }
 

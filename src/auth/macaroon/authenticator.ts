@@ -14,7 +14,7 @@ import { actorOf, type Identifier, readIdentifier } from './identifier.ts';
 import { type MacaroonRootKey, macaroonKeyOf, signatureOf } from './key.ts';
 import type { Ledger } from './ledger.ts';
 import { LimitCounters } from './limits.ts';
-import { type Revocations, revokesNothing, type Standing } from './revocations.ts';
+import { type RevocableFacts, type Revocations, revokesNothing } from './revocations.ts';
 import { oneRootKey, type RootKeys } from './root-keys.ts';
 import { discharged, openVerificationId, type Pending, parseDischarges } from './third-party.ts';
 
@@ -52,7 +52,7 @@ interface Verified {
   generation: number;
   /** Undefined, as of most: nothing is asked of the request. */
   readonly demands: Demands | undefined;
-  readonly standing: Standing;
+  readonly standing: RevocableFacts;
   readonly rootKey: MacKey;
 }
 

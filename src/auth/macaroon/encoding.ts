@@ -8,7 +8,7 @@ export const maxCaveats = 32;
 /** Printable ASCII. No signature covers it: it is a hint where to ask, and nothing is decided by it. */
 const locationPattern = /^[\x21-\x7e]{0,256}$/;
 /** A nonce, a key, and the tag of XSalsa20-Poly1305. */
-export const verificationIdBytes = 24 + 32 + 16;
+const verificationIdBytes = 24 + 32 + 16;
 
 /** A caveat that somebody else confirms, with a discharge (Birgisson et al., section III.B). */
 export interface ThirdPartyCaveat {

@@ -5,7 +5,7 @@ import type { Store, StoreEntry } from '../../store/store.ts';
 import type { Revocation } from '../tokens.ts';
 
 /** The facts by which a capability can be revoked. */
-export interface Standing {
+export interface RevocableFacts {
   readonly tenant: string;
   readonly actor: string;
   readonly rootKeyId: number;
@@ -16,7 +16,7 @@ export interface Standing {
 export interface Revocations {
   /** Grows with every change. */
   readonly generation: number;
-  revokes(capability: Standing): boolean;
+  revokes(capability: RevocableFacts): boolean;
 }
 
 export const revokesNothing: Revocations = { generation: 0, revokes: () => false };
@@ -81,7 +81,7 @@ export class StoreRevocations implements Revocations {
     }
   }
 
-  revokes({ tenant, actor, rootKeyId, issuedAtMs }: Standing): boolean {
+  revokes({ tenant, actor, rootKeyId, issuedAtMs }: RevocableFacts): boolean {
     return (
       this.#rootKeys.has(rootKeyId) ||
       this.#actors.has(`${tenant}/${actor}`) ||

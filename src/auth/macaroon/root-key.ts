@@ -9,9 +9,9 @@ import { macaroonKeyOf } from './key.ts';
 import { mintToken } from './mint.ts';
 import {
   MemoryRootKeys,
+  macaroonKeyBytes,
   openWiped,
   RootKeyFiles,
-  rootKeyBytes,
   rootKeyIds,
   rootKeyPath,
   type ServiceRootKeys,
@@ -45,7 +45,7 @@ export function macaroonKeyPath(dataDir: string): string {
  * made at every call, and the disk is not touched: the caller has to show the capability to somebody. `openKey` takes a
  * key's bytes to where they are used; here they are wiped.
  */
-export function openCapabilities(
+export function openCapabilityKeys(
   at: { readonly dataDir: string; readonly amnesia: boolean; readonly secretRule: SecretRule },
   openKey: (rootKey: Uint8Array) => MacKey = macaroonKeyOf,
 ): Capabilities {
@@ -69,7 +69,7 @@ function makeCapabilities(
   openKey: (rootKey: Uint8Array) => MacKey,
 ): Capabilities {
   const replacedLost = existsSync(join(dataDir, 'audit'));
-  const bytes = randomBytes(rootKeyBytes);
+  const bytes = randomBytes(macaroonKeyBytes);
   const token = bootstrapToken(openWiped(Uint8Array.from(bytes), openKey));
   const made = writeCapabilities(dataDir, bytes, token);
   bytes.fill(0);
@@ -107,7 +107,7 @@ export function readMacaroonKey(dataDir: string, rule: SecretRule, id?: number):
   } catch (error) {
     return { ok: false, missing: false, problem: `cannot read ${dataDir} (${errorCode(error)})` };
   }
-  const read = readPrivateFile(rootKeyPath(dataDir, rootKeyId), rootKeyBytes, rule);
+  const read = readPrivateFile(rootKeyPath(dataDir, rootKeyId), macaroonKeyBytes, rule);
   return read.ok ? { ok: true, rootKey: read.bytes, rootKeyId } : read;
 }
 

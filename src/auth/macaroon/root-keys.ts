@@ -37,7 +37,7 @@ export type Rotation =
   | { readonly ok: true; readonly id: number }
   | { readonly ok: false; readonly problem: string };
 
-export const rootKeyBytes = 32;
+export const macaroonKeyBytes = 32;
 /** Each is a file that is looked at every second, and a key in the engine's memory. */
 export const maxRootKeys = 64;
 
@@ -120,7 +120,7 @@ export class RootKeyFiles implements ServiceRootKeys {
   }
 
   #read(path: string, stamp: string, known: Loaded | undefined): Loaded | string {
-    const read = readPrivateFile(path, rootKeyBytes, this.#rule);
+    const read = readPrivateFile(path, macaroonKeyBytes, this.#rule);
     if (!read.ok) return read.problem;
     const key = openWiped(read.bytes, this.#openKey);
     // A file that was only touched leaves capabilities, and what is known of them, as they are.
@@ -152,7 +152,7 @@ const idsSinceMs = Date.UTC(2026, 0, 1);
 
 /** Writes the next key of a data directory; a service that runs there takes it up by itself. */
 export function makeRootKey(dataDir: string, utcMs: number = systemClock.utcMs()): Rotation {
-  const bytes = randomBytes(rootKeyBytes);
+  const bytes = randomBytes(macaroonKeyBytes);
   try {
     const ids = rootKeyIds(dataDir);
     if (ids.length >= maxRootKeys)
@@ -195,7 +195,7 @@ export class MemoryRootKeys implements ServiceRootKeys {
     if (this.#keys.length >= maxRootKeys)
       return { ok: false, problem: `there are ${maxRootKeys} macaroon keys` };
     this.generation++;
-    this.#keys.push(openWiped(randomBytes(rootKeyBytes), this.#openKey));
+    this.#keys.push(openWiped(randomBytes(macaroonKeyBytes), this.#openKey));
     return { ok: true, id: this.#keys.length - 1 };
   }
 }

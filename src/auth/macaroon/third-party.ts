@@ -13,7 +13,7 @@ import type { Source } from './grant.ts';
 import { pairMac, signatureOf } from './key.ts';
 
 /** In X-KMS-Discharge. Each is some 300 characters and a few HMACs, and one more principal to ask. */
-export const maxDischarges = 4;
+const maxDischarges = 4;
 
 /** A third-party caveat and the key of its discharges. */
 export interface Pending {

@@ -12,7 +12,7 @@ export interface CertificateFiles {
 }
 
 /** The TLS of every https listener. X25519MLKEM768 comes first: draft-ietf-tls-ecdhe-mlkem. */
-export const tlsSettings = {
+const tlsSettings = {
   minVersion: 'TLSv1.3',
   maxVersion: 'TLSv1.3',
   ecdhCurve: 'X25519MLKEM768:X25519:P-256',

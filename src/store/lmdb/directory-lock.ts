@@ -34,7 +34,7 @@ function socketOf(directory: string): string {
 const holderTimeoutMs = 1_000;
 
 /** The process that holds the directory, as it says itself; undefined where none does, or none says so. */
-export function holderOf(directory: string): Promise<number | undefined> {
+function holderOf(directory: string): Promise<number | undefined> {
   return new Promise((resolve) => {
     let text = '';
     const end = () => {

@@ -93,7 +93,7 @@ async function writeLog(): Promise<Uint8Array> {
       inputHash: { mode: 'hmac', modeOfTenant: {}, kid: '1' },
     },
     {
-      attestationKeys: (name) => Promise.resolve({ signers: logSigners(name) }),
+      checkpointKeys: (name) => Promise.resolve({ signers: logSigners(name) }),
       anchors: undefined,
       report: (event, detail) => process.stderr.write(`${event}: ${detail}\n`),
     },

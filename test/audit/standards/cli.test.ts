@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { intaglio } from '../../cli/intaglio.ts';
@@ -101,7 +101,9 @@ test('audit export gives the same files, later ones brought up to date; a log wi
   assert.equal((await intaglio(['audit', 'export', log, copy])).status, 0);
   for (const path of [...new MemoryTree(auditRecords(1_000)).files().keys(), 'checkpoint']) {
     assert.deepEqual(readFileSync(join(copy, path)), readFileSync(join(log, path)), path);
+    assert.equal(statSync(join(copy, path)).mode & 0o777, 0o600, path);
   }
+  assert.equal(statSync(copy).mode & 0o777, 0o700);
   assert.equal((await intaglio(['audit', 'verify', copy, '--keys', keys])).status, 0);
 
   rmSync(join(log, 'tile/entries/000'));

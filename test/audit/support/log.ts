@@ -85,7 +85,7 @@ export async function startLog(on: Machine, start: StartOptions = {}): Promise<R
     seal: (layout, segment, snapshot) => sealSegment(mortalFiles, layout, segment, snapshot),
   });
   const log = new AuditLogClient(data, port1, {
-    attestationKeys: async (name) => ({
+    checkpointKeys: async (name) => ({
       signers: [seededSigner('ed25519', name), seededSigner('mlDsa44', name)],
     }),
     anchors: {

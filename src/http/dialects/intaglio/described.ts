@@ -9,7 +9,7 @@ import { signShape, verifyShape } from './signatures.ts';
 import { dischargeBody, exchangeBody, mintBody, revokeBody, rotateTokenKeyBody } from './tokens.ts';
 
 /** What the published description says of an operation besides its path. */
-export interface Described {
+export interface OperationDescription {
   readonly summary: string;
   readonly request?: TSchema;
   /** The body may be left away. */
@@ -29,7 +29,9 @@ const signature_b64 =
 const text = 'text/plain; charset=utf-8';
 
 /** A line for every operation: forgetting one does not compile. */
-export function describedOperations(batchMaxItems: number): Readonly<Record<OperationName, Described>> {
+export function describedOperations(
+  batchMaxItems: number,
+): Readonly<Record<OperationName, OperationDescription>> {
   const batch = (item: TSchema) =>
     closed({ items: Type.Array(item, { minItems: 1, maxItems: batchMaxItems }) });
   const { answer: signed, ...sign } = {

@@ -1,7 +1,7 @@
 import manifest from '../../../../package.json' with { type: 'json' };
 import type { OperationName } from '../../../operations/operations.ts';
 import { errorAnswer } from './answers.ts';
-import { type Described, describedOperations } from './described.ts';
+import { describedOperations, type OperationDescription } from './described.ts';
 import { spoken } from './failures.ts';
 import { actions, fixed, prefix } from './routes.ts';
 
@@ -73,7 +73,12 @@ const errorResponse = {
   content: { 'application/json': { schema: errorAnswer } },
 };
 
-function operationObject(path: string, method: string, operation: OperationName, what: Described): object {
+function operationObject(
+  path: string,
+  method: string,
+  operation: OperationName,
+  what: OperationDescription,
+): object {
   const {
     summary,
     request,
