@@ -8,6 +8,8 @@ export interface Credentials {
   readonly token: string | undefined;
   /** Further tokens that go with it: the header X-KMS-Discharge as it came. */
   readonly discharges?: string | undefined;
+  /** Somebody asks for another one, so that a certificate or a user of the connection is not that of whom it is for. */
+  readonly forwarded?: boolean;
   /** Costs a copy of the address: asked only by capabilities that are bound to a connection. */
   peer(): Peer;
 }

@@ -236,8 +236,13 @@ export class HttpServer implements ListenerHandlers {
 }
 
 function bearerCredentials(exchange: Exchange): Credentials {
-  const { authorization, discharges } = exchange.headers;
-  return { token: bearerToken(authorization), discharges, peer: () => exchange.peer() };
+  const { authorization, discharges, xForwardedFor, forwarded } = exchange.headers;
+  return {
+    token: bearerToken(authorization),
+    discharges,
+    forwarded: xForwardedFor !== undefined || forwarded !== undefined,
+    peer: () => exchange.peer(),
+  };
 }
 
 const hints = {

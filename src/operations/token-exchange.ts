@@ -1,4 +1,6 @@
+import { RateLimits } from '../admission/rate-limits.ts';
 import type { MintedToken } from '../auth/tokens.ts';
+import { refuse } from '../core/result.ts';
 import type { EntryOperation } from './operation.ts';
 import type { TokenParts } from './tokens.ts';
 
@@ -7,6 +9,17 @@ export interface ExchangeRequest {
   readonly jwt: string | undefined;
 }
 
+/** A proxy's own certificate or user would make whoever comes through it that identity. */
+const unknownPeer = { certificate: undefined, uid: undefined, gid: undefined };
+
+/**
+ * First capabilities for one identity; no rate of a tenant holds them back, and each is a record of the audit log. A thousand
+ * workloads that start at once have theirs in ten seconds.
+ */
+const exchanges = { count: 100, windowMs: 1_000 };
+/** As many as a policy file may have. */
+const maxIdentities = 1_000;
+
 /** A short-lived capability for a client certificate, a JSON Web Token or a peer's user id, by the rules of the policy file. */
 export function exchangeTokenOperation({
   authority,
@@ -14,14 +27,17 @@ export function exchangeTokenOperation({
   identities,
   journal,
 }: TokenParts): EntryOperation<ExchangeRequest, MintedToken> {
+  const limits = new RateLimits([exchanges], maxIdentities);
   return {
     kind: 'entry',
     name: 'token_exchange',
     async run({ jwt }, credentials) {
-      const { certificate, uid, gid } = credentials.peer();
+      const { certificate, uid, gid } = credentials.forwarded ? unknownPeer : credentials.peer();
       const found = await identities.identify({ certificate, uid, gid, jwt: jwt ?? credentials.token });
       if (!found.ok) return found;
       const { name, grant } = found.value;
+      const waitMs = limits.take(name, clock.monotonicMs());
+      if (waitMs > 0) return refuse('RateLimited', 'many ask as this identity', waitMs);
       const { tenant, scopes, ttlMs, caveats } = grant;
       const expiresAtMs = clock.utcMs() + ttlMs;
       const minted = authority.mint({

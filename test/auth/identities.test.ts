@@ -145,6 +145,9 @@ test('a token that does not hold is refused, also beside a certificate that woul
     'that has expired': await tokenBy(key, { expiresS: -2 }),
     'without an end': await tokenBy(key, { expiresS: null }),
     'by an algorithm that is not pinned': await tokenBy(rsa, { alg: 'RS256' }),
+    'by the public key as a shared secret': await new SignJWT({ ...numbered, sub: 'build' })
+      .setProtectedHeader({ alg: 'HS256', kid: 'k1' })
+      .sign(Buffer.from(JSON.stringify(key.jwk))),
     'of an unknown key': await tokenBy(key, { kid: 'k2' }),
     'without a signature': unsigned,
     'that was altered': `${good.slice(0, -4)}AAAA`,

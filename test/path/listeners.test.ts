@@ -89,6 +89,38 @@ test("capabilities bound to a listener's peer hold there and nowhere else", asyn
   assert.equal(await service.stop(), 0);
 });
 
+test('a first capability is had for a certificate over TLS, for a user over the socket, and for nothing over TCP', async (t) => {
+  const policy = join(temporaryDirectory(t), 'policy.yaml');
+  const grant = '{ tenant: acme, scopes: ["kms:read"], ttl_s: 60 }';
+  const lines = [
+    'identities:',
+    `  - { name: app, when: { spiffe: "spiffe://acme.test/app" }, grant: ${grant} }`,
+    `  - { name: local, when: { uid: ${process.getuid?.()} }, grant: ${grant} }`,
+  ];
+  writeFileSync(policy, lines.join('\n'));
+  const { service, http, https, unix } = await startEverything(t, { KMS_POLICY_FILE: policy });
+  const exchange = { path: '/v1/kms/token', method: 'POST', headers: { 'content-length': '0' } };
+  for (const [place, status] of [
+    [http, 401],
+    [https, 201],
+    [unix, 201],
+  ] as const) {
+    const answer = await ask({ ...place, ...exchange });
+    assert.equal(answer.status, status, answer.text);
+    if (status === 201) {
+      // A proxy's own certificate or user is not that of whom it asks for, whether it is trusted or not.
+      for (const name of ['x-forwarded-for', 'forwarded']) {
+        const headers = { ...exchange.headers, [name]: 'for=192.0.2.7' };
+        const forwarded = await ask({ ...place, ...exchange, headers });
+        assert.equal(forwarded.status, 401, forwarded.text);
+      }
+      // It is bound to nothing that its identity's caveats do not name.
+      assert.equal((await ask({ ...http, ...keys(JSON.parse(answer.text).token) })).status, 200);
+    }
+  }
+  assert.equal(await service.stop(), 0);
+});
+
 test('a certificate is read again on SIGHUP and when its file changes, and its end is told', async (t) => {
   const { service, files, http, https } = await startEverything(t);
   const readiness = async () => JSON.parse((await ask({ ...http, path: '/readyz' })).text);
