@@ -1,14 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AuditLog } from '../audit/audit-log.ts';
-import { type AuditRecorder, createAuditRecorder } from '../audit/audit-log.ts';
+import {
+  type Acceptance,
+  type AuditLog,
+  type AuditRecorder,
+  createAuditRecorder,
+} from '../audit/audit-log.ts';
 import { storeAnchors } from '../audit/disk/anchor.ts';
 import { readBootId } from '../audit/disk/head.ts';
 import { auditSecretBytes, deriveSecrets } from '../audit/disk/secrets.ts';
 import { type NoteKey, parseVkey } from '../audit/format/note.ts';
 import { type AuditReading, startAuditReading } from '../audit/reading/read-thread.ts';
-import { createTwoPersonAcceptance } from '../audit/service/acceptance.ts';
+import { createTwoPersonAcceptance, type TwoPersonAcceptance } from '../audit/service/acceptance.ts';
 import { KeyRotation } from '../audit/service/key-rotation.ts';
 import type { AuditLogClient } from '../audit/service/log-client.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
@@ -140,20 +144,7 @@ export async function openAudit(
       reading,
       rotation,
       witnessed: config.auditWitnessPolicy !== 'none',
-      acceptance: createTwoPersonAcceptance(
-        auditLog,
-        async (acceptance) => {
-          log.warn({ event: 'audit_accepted', ...acceptance }, 'audit');
-          const sealed = await sideLog.seal();
-          const accepted = await auditLog.accept({
-            ...acceptance,
-            ...(sealed === undefined ? undefined : { sideLog: { ...sealed.facts } }),
-          });
-          await sealed?.settle(accepted.ok);
-          return accepted;
-        },
-        systemClock,
-      ),
+      acceptance: acceptanceOf(auditLog, sideLog, log),
     },
     async close() {
       clock.end();
@@ -163,6 +154,21 @@ export async function openAudit(
       await reading.close();
     },
   };
+}
+
+/** A loss that two persons accept is told, and goes onto the log with the totals of what was done without records. */
+function acceptanceOf(auditLog: AuditLog, sideLog: SideLog, log: Logger): TwoPersonAcceptance {
+  const accept = async (acceptance: Acceptance) => {
+    log.warn({ event: 'audit_accepted', ...acceptance }, 'audit');
+    const sealed = await sideLog.seal();
+    const accepted = await auditLog.accept({
+      ...acceptance,
+      ...(sealed === undefined ? undefined : { sideLog: { ...sealed.facts } }),
+    });
+    await sealed?.settle(accepted.ok);
+    return accepted;
+  };
+  return createTwoPersonAcceptance(auditLog, accept, systemClock);
 }
 
 /** Chrony and ntpd are asked by the kernel every 64 s and more. */

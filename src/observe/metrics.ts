@@ -75,42 +75,7 @@ export function createMetrics(service: string): Metrics {
   const registry = new Registry();
   const registers = [registry];
 
-  const series: OperationSeries[] = [];
-  const byOp = new Map<string, Map<string, OperationSeries>>();
-  const latency = new LatencyHistogram('kms_latency_seconds', 'From accepting a request to its answer', [
-    'op',
-    'alg',
-  ]);
-  latency.registerIn(registry);
-  const makeSeries = (op: string, alg: string): OperationSeries => {
-    const results = new Tally();
-    const seconds: LatencySeries = latency.series(op, alg);
-    const made = {
-      op,
-      alg,
-      results,
-      done(result: string, elapsed: number) {
-        results.add(result);
-        seconds.observe(elapsed);
-      },
-    };
-    series.push(made);
-    return made;
-  };
-  let other: OperationSeries | undefined;
-
-  new Counter({
-    name: 'kms_ops_total',
-    help: 'Operations by outcome: ok or the failure code',
-    labelNames: ['op', 'alg', 'result'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { op, alg, results } of series) {
-        for (const [result, count] of results.entries()) this.inc({ op, alg, result }, count);
-      }
-    },
-  });
+  const operation = operationSeries(registry);
 
   const rejections = new Tally();
   new Counter({
@@ -164,18 +129,7 @@ export function createMetrics(service: string): Metrics {
   });
 
   return {
-    operation(op, alg) {
-      const known = byOp.get(op)?.get(alg);
-      if (known !== undefined) return known;
-      if (series.length >= maxSeries) {
-        other ??= makeSeries('other', 'other');
-        return other;
-      }
-      const made = makeSeries(op, alg);
-      const byAlg = byOp.get(op) ?? new Map<string, OperationSeries>();
-      byOp.set(op, byAlg.set(alg, made));
-      return made;
-    },
+    operation,
     rejected(reason) {
       rejections.add(reason);
     },
@@ -198,5 +152,58 @@ export function createMetrics(service: string): Metrics {
     registry,
     contentType: registry.contentType,
     exposition: async (shown) => `${await registry.metrics()}\n${await expositionOf(tenantGauges, shown)}`,
+  };
+}
+
+/** Outcomes and latencies by operation and algorithm; beyond `maxSeries` of these pairs all are one, `other`. */
+function operationSeries(registry: Registry): Metrics['operation'] {
+  const series: OperationSeries[] = [];
+  const byOp = new Map<string, Map<string, OperationSeries>>();
+  const latency = new LatencyHistogram('kms_latency_seconds', 'From accepting a request to its answer', [
+    'op',
+    'alg',
+  ]);
+  latency.registerIn(registry);
+  const makeSeries = (op: string, alg: string): OperationSeries => {
+    const results = new Tally();
+    const seconds: LatencySeries = latency.series(op, alg);
+    const made = {
+      op,
+      alg,
+      results,
+      done(result: string, elapsed: number) {
+        results.add(result);
+        seconds.observe(elapsed);
+      },
+    };
+    series.push(made);
+    return made;
+  };
+  let other: OperationSeries | undefined;
+
+  new Counter({
+    name: 'kms_ops_total',
+    help: 'Operations by outcome: ok or the failure code',
+    labelNames: ['op', 'alg', 'result'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { op, alg, results } of series) {
+        for (const [result, count] of results.entries()) this.inc({ op, alg, result }, count);
+      }
+    },
+  });
+
+  return (op, alg) => {
+    const known = byOp.get(op)?.get(alg);
+    if (known !== undefined) return known;
+    if (series.length >= maxSeries) {
+      other ??= makeSeries('other', 'other');
+      return other;
+    }
+    const made = makeSeries(op, alg);
+    const byAlg = byOp.get(op) ?? new Map<string, OperationSeries>();
+    byOp.set(op, byAlg.set(alg, made));
+    return made;
   };
 }
