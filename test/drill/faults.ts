@@ -99,7 +99,7 @@ const faults: readonly Fault[] = [
     what: 'an op_id is Conflict for the same change in other words',
     shownBy: [
       ['path/idempotency.test.ts', /another way/],
-      ['keys/operation-log.test.ts', /earlier version/],
+      ['keys/idempotency.test.ts', /earlier version/],
     ],
   },
   {
