@@ -42,7 +42,7 @@ export class UwsListener implements Listener {
 
   listen(handlers: ListenerHandlers): Promise<string> {
     const { host, port, connections } = this.#options;
-    const way: Way = { options: this.#options, handlers, leaving: this.#leaving };
+    const parts: RequestParts = { options: this.#options, handlers, leaving: this.#leaving };
     const countConnection = (res: HttpResponse, change: number): void => {
       if (change < 0) {
         connections.closed();
@@ -54,7 +54,7 @@ export class UwsListener implements Listener {
       res.close();
     };
     this.#app.filter(countConnection as Parameters<TemplatedApp['filter']>[0]);
-    this.#app.any('/*', (res, req) => accept(res, req, way));
+    this.#app.any('/*', (res, req) => accept(res, req, parts));
     return new Promise((resolve, reject) => {
       const listen = this.#app.listen.bind(this.#app) as unknown as ListenOn;
       listen(host, port, exclusivePort, (socket) => {
@@ -85,7 +85,7 @@ export class UwsListener implements Listener {
 }
 
 /** The parts of a listener that each of its requests needs. */
-interface Way {
+interface RequestParts {
   readonly options: UwsOptions;
   readonly handlers: ListenerHandlers;
   readonly leaving: Leaving;
@@ -103,11 +103,11 @@ type ListenOn = (
 ) => void;
 
 /** `req` is only valid until this returns: everything that matters is copied out here. */
-function accept(res: HttpResponse, req: HttpRequest, way: Way): void {
-  const { options, handlers } = way;
+function accept(res: HttpResponse, req: HttpRequest, parts: RequestParts): void {
+  const { options, handlers } = parts;
   const path = req.getUrl();
   const { headers, contentLength, refusal } = readHeaders(path, (add) => req.forEach(add), false);
-  const exchange = new UwsExchange(res, req.getMethod(), path, req.getQuery() ?? '', headers, way.leaving);
+  const exchange = new UwsExchange(res, req.getMethod(), path, req.getQuery() ?? '', headers, parts.leaving);
   const { cancellation } = exchange;
   res.onAborted(() => {
     cancel(cancellation);
