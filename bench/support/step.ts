@@ -29,6 +29,15 @@ export interface Step {
   readonly beside?: readonly LoadRequest[];
 }
 
+/** So much of a window as is plotted. */
+export interface StepWindow {
+  readonly fromMs: number;
+  /** Requests of flood and probe that were answered with 2xx. */
+  readonly ok: number;
+  /** Of the accepted. */
+  readonly p95Ms: number;
+}
+
 /** One step of the load. */
 export interface StepFigures {
   /** Requests that were answered with 2xx in the settled part of the step, of the peak. */
@@ -43,7 +52,7 @@ export interface StepFigures {
   readonly settledMs: Quantiles;
   /** After the end of the step, until windows have a p95 of at most twice that of before; undefined: not in half a second. */
   readonly backAfterMs: number | undefined;
-  readonly windows: readonly PartResult[];
+  readonly windows: readonly StepWindow[];
   /** The small tenant in the settled part. */
   readonly besideMs?: Quantiles;
   readonly besideRefused?: number;
@@ -136,9 +145,9 @@ function figuresOf(flood: StreamResult, probe: StreamResult, peakPerSecond: numb
   const peak = (peakPerSecond * (asked.toMs - asked.fromMs)) / 1000;
   const expired = (asked.statuses['504'] ?? 0) + (settled.statuses['504'] ?? 0);
   const ok = asked.ok + settled.ok;
-  const windows = (probe.windows ?? []).map((window, n) => ({
-    ...window,
-    ok: window.ok + (flood.windows?.[n]?.ok ?? 0),
+  const windows = (probe.windows ?? []).map(({ fromMs, ok: ofProbe, latencyMs: { p95: p95Ms } }, n) => ({
+    ...{ fromMs, p95Ms },
+    ok: ofProbe + (flood.windows?.[n]?.ok ?? 0),
   }));
   return {
     goodput: ok / peak,
@@ -159,9 +168,9 @@ function besideOf({ phases }: StreamResult): Pick<StepFigures, 'besideMs' | 'bes
 }
 
 /** A window may be above it by chance, as its p95 is that of a dozen answers: two in a row are not. */
-function backAfterMs(windows: readonly PartResult[], p95Ms: number): number | undefined {
+function backAfterMs(windows: readonly StepWindow[], beforeMs: number): number | undefined {
   const after = windows.filter(({ fromMs }) => fromMs >= stepTimes.endMs);
-  const calm = ({ latencyMs: { p95 } }: PartResult) => p95 <= 2 * p95Ms;
+  const calm = ({ p95Ms }: StepWindow) => p95Ms <= 2 * beforeMs;
   const first = after.findIndex((window, n) => calm(window) && calm(after[n + 1] ?? window));
   const window = after[first];
   return window === undefined ? undefined : window.fromMs - stepTimes.endMs;
