@@ -15,12 +15,8 @@ export class PolicyUses {
     if (perDay === Number.POSITIVE_INFINITY) return 0;
     let limits = this.#limits.get(perDay);
     if (limits === undefined) {
-      if (this.#limits.size >= maxLimits) {
-        for (const oldest of this.#limits.keys()) {
-          this.#limits.delete(oldest);
-          break;
-        }
-      }
+      const [oldest] = this.#limits.keys();
+      if (oldest !== undefined && this.#limits.size >= maxLimits) this.#limits.delete(oldest);
       limits = new RateLimits([{ count: perDay, windowMs: dayMs }], maxKeys);
       this.#limits.set(perDay, limits);
     }

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import { ok, type Result, refuse } from '../core/result.ts';
+import { addressBytes, addressText } from './addresses.ts';
 
 /** The headers of a request by which a proxy says for whom it asks; each undefined where it is absent. */
 export interface ForwardedHeaders {
@@ -90,18 +91,12 @@ function nodeAddress(node: string): string | undefined {
   return isIP(node) === 6 ? undefined : addressOf(node);
 }
 
-/** An address, or one with a port. */
+/** An address, or one with a port, in the form that a peer's has: so it is one name for limits and caveats. */
 function addressOf(text: string): string | undefined {
-  if (isIP(text) !== 0) return text.includes('%') ? undefined : plain(text);
+  if (isIP(text) !== 0) return text.includes('%') ? undefined : addressText(addressBytes(text));
   const [, six, four] = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::\d{1,5})?$/.exec(text) ?? [];
-  if (six !== undefined) return isIP(six) === 6 ? plain(six) : undefined;
+  if (six !== undefined) return isIP(six) === 6 ? addressText(addressBytes(six)) : undefined;
   return four !== undefined && isIP(four) === 4 ? four : undefined;
-}
-
-/** An IPv4 address that came as IPv6 (RFC 4291 section 2.5.5.2) is judged as what it is. */
-function plain(address: string): string {
-  const four = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i.exec(address)?.[1];
-  return four !== undefined && isIP(four) === 4 ? four : address.toLowerCase();
 }
 
 function splitOutsideQuotes(text: string, separator: string): readonly string[] {

@@ -20,6 +20,7 @@ const cases: readonly (readonly [string, string, { xff?: string; forwarded?: str
   ['ports are taken off', '10.0.0.1', { xff: '203.0.113.5:4711' }, '203.0.113.5'],
   ['of IPv6 too', '10.0.0.1', { xff: '[2001:DB9::1]:4711' }, '2001:db9::1'],
   ['IPv6 without brackets', '10.0.0.1', { xff: '2001:db9::1' }, '2001:db9::1'],
+  ['IPv6 is one text, however it is spelled', '10.0.0.1', { xff: '2001:0DB9:0:0::0001' }, '2001:db9::1'],
   ['an IPv4 address within IPv6 is one', '10.0.0.1', { xff: '1.1.1.1, ::ffff:10.0.0.9' }, '1.1.1.1'],
   ['over a Unix socket', 'unix', { xff: '203.0.113.5' }, '203.0.113.5'],
   ['Forwarded', '10.0.0.1', { forwarded: 'for=203.0.113.5;proto=https;by=10.0.0.1' }, '203.0.113.5'],

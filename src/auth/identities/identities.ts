@@ -1,16 +1,11 @@
 import type { Identity, IdentityCondition, PolicyFile } from '../../config/policy-file.ts';
 import { matchesAny } from '../../core/pattern.ts';
+import type { PeerCertificate } from '../../core/peer.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { TokenClaims, TokenVerifier } from './jwt.ts';
 
-/** Facts of a connection's client certificate, which the listener has verified. */
-export interface CertificateFacts {
-  /** `spiffe://…`, from a URI in the subject's alternative names. */
-  readonly spiffe: string | undefined;
-  readonly dns: readonly string[];
-  /** 64 lower-case hexadecimal digits over the DER. */
-  readonly sha256: string;
-}
+/** The facts of a client certificate that tell workloads apart. */
+type CertificateFacts = Pick<PeerCertificate, 'spiffe' | 'dns' | 'sha256'>;
 
 /** The proof of identity that a workload shows in place of a capability. */
 export interface Evidence {
