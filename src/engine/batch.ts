@@ -43,9 +43,15 @@ export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
 export const batchStatuses = {
   ok: 0,
-  /** The signature or tag is not one of this key over this message; also for wrong lengths and malformed encodings. */
-  signatureInvalid: 1,
-  /** The key reference does not open (tenant, aad, root or blob), or its key type does not fit the scheme; verify: no public key of the scheme. */
+  /**
+   * The signature or tag is not one of this key over this message, or what was encrypted or wrapped does not open by this key with
+   * this aad and info; also for wrong lengths and malformed encodings.
+   */
+  rejected: 1,
+  /**
+   * The key reference does not open (tenant, aad, root or blob), or its key type does not fit the scheme; where the public key is
+   * asked for, it is none of the scheme.
+   */
   keyUnusable: 2,
   /** Offsets or sizes out of range, unknown op or scheme, one that does not fit the other, too little room. */
   badInput: 3,

@@ -113,7 +113,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     if (signature !== undefined) {
       const key = publicKeyOf(publicKeys, scheme, item);
       if (key === undefined) return batchStatuses.keyUnusable;
-      return scheme.verify(input, key, item.key, signature) ? done : batchStatuses.signatureInvalid;
+      return scheme.verify(input, key, item.key, signature) ? done : batchStatuses.rejected;
     }
     const [room] = item.outputs;
     if (room === undefined) return batchStatuses.badInput;
@@ -135,7 +135,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const opened = openedKey(root, item);
     if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
     if (tag !== undefined)
-      return scheme.verify(message, single(opened.key), tag) ? done : batchStatuses.signatureInvalid;
+      return scheme.verify(message, single(opened.key), tag) ? done : batchStatuses.rejected;
     if (room === undefined || room.length < maxSignatureBytes[item.scheme]) return batchStatuses.badInput;
     const made = scheme.mac(message, single(opened.key));
     room.set(made);
