@@ -8,10 +8,14 @@ function scheme(
   maxOutputBytes: number,
   signCostUs: number,
   verifyCostUs: number,
-  more?: Pick<SchemeEntry, 'hash' | 'takesContext' | 'mu' | 'needs' | 'digestNeeds'>,
+  { hash, takesContext, mu, needs, digestNeeds }: Abilities = {},
 ): SchemeEntry {
-  return { alg, scheme: id, maxOutputBytes, costUs: { sign: signCostUs, verify: verifyCostUs }, ...more };
+  const costUs = { sign: signCostUs, verify: verifyCostUs };
+  // All of one shape: this is read on the way of every signature.
+  return { alg, scheme: id, maxOutputBytes, costUs, hash, takesContext, mu, needs, digestNeeds };
 }
+
+type Abilities = Pick<SchemeEntry, 'hash' | 'takesContext' | 'mu' | 'needs' | 'digestNeeds'>;
 
 /** ML-DSA takes a context, and a mu: `signMuCostUs` with AWS-LC, as the liboqs in use signs messages only. */
 function mlDsaScheme(

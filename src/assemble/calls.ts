@@ -118,6 +118,7 @@ function operationsOf(
   return createOperations({
     ...{ costs, keyring, custodies: cryptography.custodies },
     allowedAlgorithms: allowedAlgorithms(config),
+    lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     audit: audit.parts,
     tokens: {

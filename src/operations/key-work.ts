@@ -1,4 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -118,13 +119,14 @@ export function addItem(
   part: LoadedPart,
   scheme: SchemeEntry,
   inputs: readonly [message: Uint8Array, ...others: Uint8Array[]],
+  op: BatchOp = askedOfKeys[work.kind].op,
 ): number {
   const { kind, items } = work;
   const { usesSecret } = workKinds[kind];
   // Public keys are anybody's: work that needs no others is done by our engine, and goes on if a home is gone.
   const home = usesSecret ? part.home : softwareBackend;
   items.push({
-    op: askedOfKeys[kind].op,
+    op,
     scheme: scheme.scheme,
     keyNumber: part.keyNumber,
     key: usesSecret ? part.keyReference : part.publicKey,
@@ -134,3 +136,22 @@ export function addItem(
   work.meters.push(costs.meterOf(scheme, kind, inputs[0].length, home));
   return items.length - 1;
 }
+
+/** The same for an input in another form than the usual one, and for its signature where one is checked. */
+export function addGiven(
+  parts: Pick<OperationParts, 'costs'>,
+  work: PlannedWork,
+  part: LoadedPart,
+  scheme: SchemeEntry,
+  given: GivenInput,
+  signature?: Uint8Array,
+): number {
+  const { bytes, context, form } = given;
+  const others = signature === undefined ? [] : [signature];
+  if (context !== undefined) others.push(context);
+  const ops = signature === undefined ? signOps : verifyOps;
+  return addItem(parts, work, part, pricedAs(scheme, given), [bytes, ...others], ops[form]);
+}
+
+const signOps = { message: batchOps.sign, digest: batchOps.signDigest, mu: batchOps.signMu } as const;
+const verifyOps = { message: batchOps.verify, digest: batchOps.verifyDigest, mu: batchOps.verifyMu } as const;

@@ -1,3 +1,4 @@
+import type { Ability } from '../algorithms/ids.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
@@ -22,6 +23,8 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** What the engine cannot do; such calls are refused before they are queued. */
+  readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
@@ -37,7 +40,10 @@ export interface CryptoWork {
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
-  /** For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. */
+  /**
+   * For the audit log: the payload's BLAKE3 digest in hex; or the name of what was given or of a message's digest (`sha256`,
+   * `sha384`, `sha512`, `mu`), a colon, and its hex.
+   */
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;

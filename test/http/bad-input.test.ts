@@ -15,6 +15,7 @@ import { call, helloWorldB3, type InProcessService } from '../support/service.ts
 import { type Case, canary, cases, type Facts, flipped, path } from './bad-input-table.ts';
 import './bad-input-bodies.ts';
 import './bad-input-keys.ts';
+import './bad-input-signed.ts';
 import { uuid } from './bad-input-keys.ts';
 
 describe('bad input', { timeout: 120_000 }, () => {
@@ -119,7 +120,10 @@ describe('bad input', { timeout: 120_000 }, () => {
 });
 
 /** Names that hints may use. */
-const vocabulary = new Set(['signature_b64', 'kid_or_set', 'payload_b3', 'constructor']);
+const vocabulary = new Set([
+  ...['signature_b64', 'kid_or_set', 'payload_b3', 'constructor'],
+  ...['message_b64', 'digest_b64', 'context_b64'],
+]);
 
 /** A piece of the request that the answer repeats, if there is one. */
 function leaked({ path, headers, body }: RawRequest, text: string): string | undefined {

@@ -7,21 +7,8 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { type KeyType, keyTypes } from '../engine.ts';
-import { compositeKeyType, type EngineKey, single } from './composite.ts';
-
-/**
- * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
- * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, both parts of a composite key, the 32 bytes of
- * an HMAC key.
- */
-export interface OpensslKeyType {
-  generate(): EngineKey;
-  exportSecret(key: EngineKey): Buffer;
-  /** Throws when the bytes are no secret of this type. */
-  importSecret(secret: Buffer): EngineKey;
-  /** The public bytes of a private key; none of a secret one. */
-  exportPublic(key: EngineKey): Buffer;
-}
+import { compositeKeyType } from './composite.ts';
+import { type EngineKey, type OpensslKeyType, single } from './keys.ts';
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 

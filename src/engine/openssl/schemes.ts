@@ -1,6 +1,7 @@
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { type KeyType, keyTypes, type Scheme, schemes } from '../engine.ts';
-import { type SignatureScheme, signatureSchemes } from './signature-schemes.ts';
+import type { SignatureScheme } from './keys.ts';
+import { signatureSchemes } from './signature-schemes.ts';
 
 export interface MacScheme {
   readonly kind: 'mac';
