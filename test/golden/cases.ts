@@ -1,5 +1,6 @@
 import { registry } from '../../src/algorithms/registry.ts';
 import { helloWorldB3 } from '../support/service.ts';
+import { otherForms } from './other-forms.ts';
 
 /** Capabilities that the cases use, by name; `nobody` sends none. */
 export type Who =
@@ -455,6 +456,7 @@ export const goldenParts: readonly GoldenPart[] = [
       ...macs,
       ...creating,
       ...signing,
+      ...otherForms(sign, verify, post),
       ...framing,
       ...verifying,
       ...batches,
