@@ -46,6 +46,39 @@ export const usagesOf = {
 
 export type AlgorithmKind = keyof typeof usagesOf;
 
+/**
+ * The uses of keys as policies and answers name them: the operations of callers. A KEM key is wrapped to and unwrapped with, as a
+ * secret key is. Names stand in key records and are never renamed.
+ */
+const usageOfWork = {
+  sign: 'sign',
+  verify: 'verify',
+  encrypt: 'encrypt',
+  decrypt: 'decrypt',
+  encapsulate: 'wrap',
+  decapsulate: 'unwrap',
+  mac: 'mac',
+  verify_mac: 'mac_verify',
+  derive: 'derive',
+} as const satisfies Record<UsedKind, string>;
+
+/** The kinds of work that use a key which is there. */
+export type UsedKind = Exclude<WorkKind, 'generate'>;
+export type Usage = (typeof usageOfWork)[UsedKind];
+
+/** Every use that a policy can name, each once. */
+export const usages: readonly Usage[] = [...new Set(Object.values(usageOfWork))];
+
+/** The uses that keys of this kind can be limited to, in a fixed order. */
+export function usagesOfKind(kind: AlgorithmKind): readonly Usage[] {
+  return [...new Set(usagesOf[kind].map((work) => usageOfWork[work]))];
+}
+
+/** `limited`: the uses that the key's policy permits; undefined permits all that its algorithm can do. */
+export function permitsUse(limited: readonly Usage[] | undefined, kind: UsedKind): boolean {
+  return limited === undefined || limited.includes(usageOfWork[kind]);
+}
+
 /** True if versions that are not current any more still use their secret key. */
 export function oldVersionsUseSecret(kind: AlgorithmKind): boolean {
   return usagesOf[kind].some((usage) => workKinds[usage].usesSecret && !workKinds[usage].currentOnly);

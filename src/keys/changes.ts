@@ -155,6 +155,7 @@ export class KeyChanges {
       revision: 1,
       backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
+      ...(request.usages === undefined ? undefined : { usages: request.usages }),
     };
     const change = this.#counter.begin(head, 'created');
     const what = { kind: 'create', version: 1, publicKeySha256: publicKeySha256(version.parts) } as const;
