@@ -353,7 +353,7 @@ function firstWriting(
 
 /**
  * Shreds the private parts: what custody sealed is in no record any more. A store may keep the old bytes in free pages
- * until it uses them again; there they are sealed under the root key.
+ * until it uses them again or is compacted; there they are sealed under the root key.
  */
 function withoutPrivate(version: KeyVersion): KeyVersion {
   return {
