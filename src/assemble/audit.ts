@@ -105,7 +105,11 @@ export async function openAudit(
       secret,
       origin: config.auditOrigin,
       inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
-      options: { retainMs: config.auditRetention.days * dayMs },
+      options: {
+        checkpointRecords: config.auditCheckpointRecords,
+        checkpointIntervalMs: config.auditCheckpointIntervalMs,
+        retainMs: config.auditRetention.days * dayMs,
+      },
     },
     {
       checkpointKeys: async (origin) => ({ signers: rotation.signers(origin) }),

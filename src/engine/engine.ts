@@ -3,7 +3,7 @@
  * border (sealed blobs, public keys, batches), so a data directory moves between them.
  */
 
-import type { KeyType } from '../algorithms/ids.ts';
+import type { Ability, KeyType } from '../algorithms/ids.ts';
 import type { MacKey, MacKeyRef } from '../core/mac-key.ts';
 
 export {
@@ -47,6 +47,8 @@ export interface EngineDescription {
    * system at the latest.
    */
   readonly reseeds: Readonly<Record<string, number>>;
+  /** What callers ask for in vain; for /version too. */
+  readonly lacks: readonly Ability[];
 }
 
 export interface EngineStats {

@@ -103,6 +103,8 @@ export interface CreateKey {
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
   readonly usages?: readonly Usage[];
+  /** In place of the keyring's own bound. */
+  readonly maxKeysPerTenant?: number;
   readonly operation?: OperationId;
 }
 

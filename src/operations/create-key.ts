@@ -66,7 +66,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       if (usages?.every((usage) => possible.includes(usage)) === false || usages?.length === 0)
         return refuse('BadRequest', `policy.usages of this alg are ${possible.join(', ')}, and at least one`);
       return parts.keyring.create({
-        ...{ tenant, actor, purpose, algorithm },
+        ...{ tenant, actor, purpose, algorithm, maxKeysPerTenant: parts.maxKeysPerTenant },
         // In one order, whatever the order of the request.
         ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
         ...(auditDurability === undefined ? undefined : { auditDurability }),

@@ -79,6 +79,7 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
     description: {
       name: 'native',
       libraries: librariesOf(binding),
+      lacks: [],
       reseeds: { own: options.reseedIntervalOps, 'aws-lc': awslcReseedIntervalOps },
     },
     openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),

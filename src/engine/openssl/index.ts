@@ -59,6 +59,7 @@ export function createOpensslEngine(options: EngineOptions): Engine {
       name: 'openssl',
       libraries: { openssl: process.versions.openssl ?? 'unknown' },
       reseeds: { openssl: reseedIntervalOps },
+      lacks: ['mu', 'digest', 'ed25519ph'],
     },
     openRoot: readOrMakeRootKey,
 
