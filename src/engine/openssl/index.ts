@@ -58,8 +58,8 @@ export function createOpensslEngine(options: EngineOptions): Engine {
     description: {
       name: 'openssl',
       libraries: { openssl: process.versions.openssl ?? 'unknown' },
-      reseeds: { openssl: reseedIntervalOps },
       lacks: ['mu', 'digest', 'ed25519ph'],
+      reseeds: { openssl: reseedIntervalOps },
     },
     openRoot: readOrMakeRootKey,
 
