@@ -58,8 +58,8 @@ export function openPolicy(
   if ('problems' in read) throw new StartError(`${path}: ${read.problems.join('; ')}`);
   let inForce = put(read);
   let changed = () => {};
-  const take = (file: ReadPolicy) => {
-    inForce = put(file, inForce);
+  const take = (next: InForce) => {
+    inForce = next;
     if (path !== 'none') log.info({ path }, 'the policy file was read again and is in force');
   };
   const reload = () => {
@@ -71,7 +71,7 @@ export function openPolicy(
       );
       return;
     }
-    take(again);
+    take(put(again, inForce));
     changed();
   };
   if (path !== 'none') watchFile(path, { persistent: false, interval: lookEveryMs }, reload);
@@ -86,8 +86,9 @@ export function openPolicy(
     prepare() {
       const again = readPolicy(path, remote !== undefined);
       if ('problems' in again) return { problems: again.problems.map((problem) => `${path}: ${problem}`) };
+      const next = put(again, inForce);
       return {
-        commit: () => take(again),
+        commit: () => take(next),
         ...(again.sha256 === inForce.file.sha256
           ? undefined
           : { contents: { policy_file: `sha256:${again.sha256}` } }),

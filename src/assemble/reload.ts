@@ -47,6 +47,7 @@ export function createReload({ settings, log, health, parts, record }: ReloadPar
     if ('problems' in prepared) return refuse(prepared.problems);
     prepared.commit();
     valid = true;
+    for (const warning of warningsOf(loaded)) log.warn({ warning }, 'a setting has an old name');
     const { changed, needRestart } = next;
     const { contents = {} } = prepared;
     for (const variable of needRestart) {
@@ -61,4 +62,8 @@ export function createReload({ settings, log, health, parts, record }: ReloadPar
     );
     record({ changed, contents, needRestart });
   };
+}
+
+function warningsOf(loaded: LoadedConfig): readonly string[] {
+  return loaded.ok ? loaded.warnings : [];
 }

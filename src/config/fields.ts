@@ -317,6 +317,12 @@ export const fields = {
     },
     'Whether every use and change of a key is recorded in the Merkle log under the data directory. `off` is only taken with KMS_BACKEND=memory: keys that outlive the process have a log that does.',
   ),
+  auditDir: field(
+    'KMS_AUDIT_DIR',
+    path,
+    { text: '<data dir>/audit', from: ({ dataDir }) => `${dataDir}/audit` },
+    'The directory of the audit log, for a disk of its own. `audit.head` and `audit.secret` stay in the data directory, so that both are not restored together. Made with mode 0700 when it is missing; a log that is there is moved by hand while the service is stopped.',
+  ),
   auditOrigin: field(
     'KMS_AUDIT_ORIGIN',
     origin,

@@ -23,6 +23,9 @@ export function contradictionsIn(
   if (config.audit === 'on' && config.backend === 'memory') {
     problems.push('KMS_AUDIT=on needs a store that keeps the anchor: not KMS_BACKEND=memory');
   }
+  if (config.audit === 'off' && isGiven('auditDir')) {
+    problems.push('KMS_AUDIT=off writes no log, so KMS_AUDIT_DIR must not be set');
+  }
   if (config.auditDurability === 'witnessed' && config.auditWitnessPolicy === 'none') {
     problems.push('KMS_AUDIT_DURABILITY=witnessed needs witnesses: KMS_AUDIT_WITNESS_POLICY');
   }

@@ -74,6 +74,7 @@ test('without any setting the documented defaults hold', () => {
     groupReadableSecrets: false,
     allowCoreDumps: false,
     audit: 'on',
+    auditDir: './data/audit',
     auditOrigin: 'localhost/intaglio/audit',
     auditDurability: 'written',
     auditKeyOverlapMs: 604_800_000,
