@@ -190,7 +190,7 @@ export const fields = {
     'KMS_RNG_RESEED_INTERVAL_OPS',
     integer(1, 1_000_000_000),
     100_000,
-    "Requests to the native engine's random generator between two reseeds from the operating system. 100,000 keeps the cost of reseeding under a thousandth.",
+    "Requests to the native engine's own random generator between two reseeds from the operating system: it makes seeds, secret keys, nonces and what ML-DSA signatures are hedged with. 100,000 keeps the cost of reseeding under a thousandth. RSA and ECDSA draw from AWS-LC's, which reseeds after 4,096 requests of a thread; the OpenSSL engine draws all from OpenSSL's, which reseeds after 65,536 or seven minutes. Nothing changes these two; `/version` shows what holds, under `engine.reseeds`.",
   ),
   queuePerTenant: field(
     'KMS_QUEUE_PER_TENANT',
