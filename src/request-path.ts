@@ -281,7 +281,8 @@ async function useKeys<Request, Answer>(
   const { tenant } = caller;
   const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
-  const works = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
+  const limited = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
+  const works = limited instanceof Promise ? await limited : limited;
   const outcomes = await runWorks(parts, operation, works, plan.value, caller, on);
   for (let n = 0; n < works.length; n++) {
     const work = works[n] as CryptoWork | Failure;

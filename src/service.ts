@@ -13,6 +13,7 @@ import {
   weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { type OpenedKeyUses, openKeyUses } from './assemble/key-uses.ts';
 import { openPolicy, type PolicyParts } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
@@ -151,7 +152,18 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keys = openKeys(config, store, records.mac, cryptography, audit.recorder, keyRoom, log);
   closes('closing the keys', () => keys.keyring.close());
-  const callParts = { cryptography, keys, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
+  const keyUses = openKeyUses(config, log, { store, mac: records.mac });
+  closes('closing the counts of uses', () => keyUses.close());
+  const callParts = {
+    cryptography,
+    keys,
+    keyUses,
+    audit,
+    capabilities,
+    policy,
+    metrics,
+    queueOf: tuning.queueOf,
+  };
   const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
@@ -226,6 +238,7 @@ function createCalls(
   parts: {
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
+    keyUses: OpenedKeyUses;
     audit: OpenedAudit;
     capabilities: OpenedCapabilities;
     policy: PolicyParts;
@@ -260,6 +273,7 @@ function createCalls(
   const requestPath = createRequestPath({
     authenticator,
     admission: createAdmission(config),
+    keyUses: parts.keyUses.keyUses,
     floodGuard,
     signatures: cryptography.lane,
     audit:

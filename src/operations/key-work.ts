@@ -48,6 +48,7 @@ export interface PlannedWork extends CryptoWork {
   opId: string | undefined;
   receipts: boolean;
   verdict: CryptoWork['verdict'];
+  encryption: CryptoWork['encryption'];
 }
 
 export function planWork(kind: PlannedKind): PlannedWork {
@@ -61,6 +62,8 @@ export function planWork(kind: PlannedKind): PlannedWork {
     opId: undefined,
     receipts: false,
     verdict: undefined,
+    encryption: undefined,
+    counted: undefined,
   };
 }
 

@@ -1,3 +1,4 @@
+import type { LimitedWork } from '../admission/key-uses.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
@@ -27,7 +28,7 @@ export interface OperationParts {
 }
 
 /** Crypto work that stays together in one job. */
-export interface CryptoWork {
+export interface CryptoWork extends LimitedWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;

@@ -54,6 +54,7 @@ export const standalone = new Set(['client']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
+  admission: { store: 'types' },
   auth: { admission: 'any', config: 'types', store: 'types' },
   keys: { algorithms: 'any', store: 'types' },
   custody: { dispatch: 'any', engine: 'any' },
