@@ -3,7 +3,7 @@ import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
 import type { Failure } from '../core/failure.ts';
-import { ok, type Result } from '../core/result.ts';
+import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
@@ -25,6 +25,8 @@ export interface OperationParts {
   readonly audit: AuditParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
+  /** For the operator's log: the source of random numbers repeated one, and nothing was given out. Must not throw. */
+  readonly onRepeatedNonce: () => void;
 }
 
 /** Crypto work that stays together in one job. */
@@ -37,7 +39,10 @@ export interface CryptoWork extends LimitedWork {
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
-  /** For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. */
+  /**
+   * For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. Empty where the
+   * input is a secret: a digest of few possible plaintexts tells which one it was.
+   */
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
@@ -45,6 +50,11 @@ export interface CryptoWork extends LimitedWork {
   readonly receipts: boolean;
   /** The word in the record of a use, where there are results; without it that the key was used. */
   readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
+  /**
+   * The reason why these results are no answer: what was to be opened does not open, which is BadRequest. Asked once, before the
+   * record, so that the record says it too.
+   */
+  readonly refusal?: ((results: readonly BatchResult[]) => Refused | undefined) | undefined;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -107,6 +117,7 @@ export interface Described {
   readonly kind: 'crypto' | 'keys';
   /** As in metrics, logs and the audit log. */
   readonly name: string;
+  /** The scope that it needs, and whose rates it is counted in. */
   readonly scope: Scope;
 }
 
@@ -115,6 +126,8 @@ interface Asked<Request> extends Described {
   subjects?(request: Request): Subjects;
   /** Further facts for capabilities that ask about them. */
   facts?(request: Request): Particulars;
+  /** All scopes that this request needs, in the place of the one: where they depend on it, or are several. */
+  scopes?(request: Request): readonly Scope[];
 }
 
 /** Facts of a call, besides its operation and the kids of its subjects. */

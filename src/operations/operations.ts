@@ -15,6 +15,16 @@ import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
+import {
+  decryptBatchOperation,
+  decryptOperation,
+  encryptBatchOperation,
+  encryptOperation,
+} from './sealing/encrypt.ts';
+import { randomOperation } from './sealing/random.ts';
+import { RecentNonces } from './sealing/recent-nonces.ts';
+import { rewrapOperation } from './sealing/rewrap.ts';
+import { dataKeyOperation, unwrapOperation, wrapOperation } from './sealing/wrap.ts';
 import { signOperation } from './sign.ts';
 import { exchangeTokenOperation } from './token-exchange.ts';
 import {
@@ -29,6 +39,7 @@ import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
 export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
+  const sealing = { ...parts, recentNonces: new RecentNonces(parts.onRepeatedNonce) };
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -42,6 +53,15 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     verify_batch: verifyBatchOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
+    encrypt: encryptOperation(sealing),
+    encrypt_batch: encryptBatchOperation(sealing),
+    decrypt: decryptOperation(sealing),
+    decrypt_batch: decryptBatchOperation(sealing),
+    wrap: wrapOperation(sealing),
+    unwrap: unwrapOperation(sealing),
+    rewrap: rewrapOperation(sealing),
+    datakey: dataKeyOperation(sealing),
+    random: randomOperation(),
     load: loadOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),

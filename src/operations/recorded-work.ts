@@ -115,9 +115,11 @@ function namedBy({ works, subjects }: CryptoPlan<unknown>, index: number): reado
 }
 
 /** An item that could not be made fails its whole work, where the kind of work says so. */
-function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
-  if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
-  return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
+function made(work: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
+  if (!outcome.ok) return outcome;
+  const { allOrNothing } = workKinds[work.kind];
+  if (allOrNothing && outcome.value.some(({ status }) => status !== batchStatuses.ok)) return refuse('Internal');
+  return work.refusal?.(outcome.value) ?? outcome;
 }
 
 export function isWork(work: CryptoWork | Failure): work is CryptoWork {

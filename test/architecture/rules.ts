@@ -35,7 +35,11 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
+  operations: { sealing: [] },
 };
+
+/** Files directly in a room that list what its wings offer, and so use more than their types. */
+export const wingListers: ReadonlySet<string> = new Set(['src/operations/operations.ts']);
 
 /** Folders whose folders are implementations, each on its own: src/<room>/<folder>/<way>/…, and none may use another. */
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
