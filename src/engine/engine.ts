@@ -12,6 +12,9 @@ export {
   keyTypes,
   type Scheme,
   type SchemeName,
+  type SealingScheme,
+  type SealingSchemeName,
+  type SigningScheme,
   schemes,
 } from '../algorithms/ids.ts';
 

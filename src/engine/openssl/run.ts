@@ -14,8 +14,9 @@ import {
   resultWords,
   spanWords,
 } from '../batch.ts';
-import { type KeyType, type Scheme, schemes } from '../engine.ts';
+import { type KeyType, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { parseKeyReference } from '../key-reference.ts';
+import { isSealingScheme } from '../rooms.ts';
 import { importSecret } from './private-keys.ts';
 import { isScheme, type MacScheme, modulusBytes, opensslSchemes, type SignatureScheme } from './schemes.ts';
 import type { Sealer } from './seal.ts';
@@ -46,14 +47,20 @@ type Outcome = BatchStatus | readonly Uint8Array[];
 const done: Outcome = [];
 
 /** One item as the words of the request say it, offsets already checked. */
-interface Item {
+interface Item<Of extends Scheme = Scheme> {
   readonly op: number;
-  readonly scheme: Scheme;
+  readonly scheme: Of;
   readonly keyNumber: number;
   readonly key: Uint8Array;
   readonly inputs: readonly Uint8Array[];
   /** Room in the response. */
   readonly outputs: readonly Uint8Array[];
+}
+
+type SigningItem = Item<SigningScheme>;
+
+function signs(item: Item): item is SigningItem {
+  return !isSealingScheme(item.scheme);
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
@@ -98,21 +105,25 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const item = readItem(request, response, header, index);
     if (item === undefined) return batchStatuses.badInput;
     try {
-      const scheme = opensslSchemes[item.scheme];
-      return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+      return signs(item) ? runSigning(root, item) : batchStatuses.badInput;
     } catch {
       // Nothing below throws on any input that is known; an unknown one costs its own item only.
       return batchStatuses.internal;
     }
   }
 
-  function runSignature(root: KeyObject, scheme: SignatureScheme, item: Item): Outcome {
+  function runSigning(root: KeyObject, item: SigningItem): Outcome {
+    const scheme = opensslSchemes[item.scheme];
+    return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+  }
+
+  function runSignature(root: KeyObject, scheme: SignatureScheme, item: SigningItem): Outcome {
     const { op, inputs } = item;
     if (op === batchOps.verify && inputs.length === 2) return verifyItem(publicKeys, scheme, item);
-    const signs = op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(item.scheme));
+    const makes = op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(item.scheme));
     const [message] = inputs;
     const [room] = item.outputs;
-    if (!signs || message === undefined || room === undefined || inputs.length > 1)
+    if (!makes || message === undefined || room === undefined || inputs.length > 1)
       return batchStatuses.badInput;
     const opened = openedKey(root, item);
     if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
@@ -127,7 +138,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     return [signature];
   }
 
-  function runMac(root: KeyObject, scheme: MacScheme, item: Item): Outcome {
+  function runMac(root: KeyObject, scheme: MacScheme, item: SigningItem): Outcome {
     const { op, inputs } = item;
     const [message, tag] = inputs;
     const [room] = item.outputs;
@@ -136,8 +147,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     if (message === undefined || !(makes || checks)) return batchStatuses.badInput;
     const opened = openedKey(root, item);
     if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
-    if (tag !== undefined)
-      return scheme.verify(message, opened.key, tag) ? done : batchStatuses.signatureInvalid;
+    if (tag !== undefined) return scheme.verify(message, opened.key, tag) ? done : batchStatuses.rejected;
     if (room === undefined || room.length < maxSignatureBytes[item.scheme]) return batchStatuses.badInput;
     const made = scheme.mac(message, opened.key);
     room.set(made);
@@ -171,7 +181,7 @@ function verifyItem(
   const [message, signature] = item.inputs as [Uint8Array, Uint8Array];
   const key = publicKeyOf(publicKeys, scheme, item);
   if (key === undefined) return batchStatuses.keyUnusable;
-  return scheme.verify(message, key, item.key, signature) ? done : batchStatuses.signatureInvalid;
+  return scheme.verify(message, key, item.key, signature) ? done : batchStatuses.rejected;
 }
 
 /** A cached key answers only for the very bytes it was parsed from. */
@@ -188,7 +198,7 @@ function publicKeyOf(
   return key;
 }
 
-function roomFor(scheme: Scheme, key: KeyObject): number {
+function roomFor(scheme: SigningScheme, key: KeyObject): number {
   return scheme === schemes.ps256 || scheme === schemes.rs256 ? modulusBytes(key) : maxSignatureBytes[scheme];
 }
 

@@ -9,7 +9,8 @@ import {
   verify,
 } from 'node:crypto';
 import { maxSignatureBytes } from '../batch.ts';
-import { type KeyType, keyTypes, type Scheme, schemes } from '../engine.ts';
+import { type KeyType, keyTypes, type Scheme, type SigningScheme, schemes } from '../engine.ts';
+import { isSealingScheme } from '../rooms.ts';
 import { isCanonicalPoint } from './ed25519-points.ts';
 
 /**
@@ -97,7 +98,7 @@ const hmac: MacScheme = {
   },
 };
 
-export const opensslSchemes: Readonly<Record<Scheme, OpensslScheme>> = {
+export const opensslSchemes: Readonly<Record<SigningScheme, OpensslScheme>> = {
   [schemes.ed25519]: ed25519,
   [schemes['ml-dsa-44']]: mlDsa('ml-dsa-44', 1312),
   [schemes['ml-dsa-65']]: mlDsa('ml-dsa-65', 1952),
@@ -109,7 +110,7 @@ export const opensslSchemes: Readonly<Record<Scheme, OpensslScheme>> = {
 };
 
 export function isScheme(number: number): number is Scheme {
-  return Object.hasOwn(opensslSchemes, number);
+  return Object.hasOwn(opensslSchemes, number) || isSealingScheme(number as Scheme);
 }
 
 function parseRaw(
