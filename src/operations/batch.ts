@@ -59,7 +59,13 @@ export function batchOperation<Request, Plan extends { readonly work: CryptoWork
   { subjects, facts, plan, finish }: BatchItem<Request, Plan, Answer>,
 ): CryptoOperation<BatchRequest<Request>, BatchAnswer<Answer>> {
   const subjectsOf = (item: Result<Request>) => (item.ok ? subjects(item.value) : []);
-  const asked = { kind: 'crypto', name, scope, subjects, ...(facts === undefined ? undefined : { facts }) } as const;
+  const asked = {
+    kind: 'crypto',
+    name,
+    scope,
+    subjects,
+    ...(facts === undefined ? undefined : { facts }),
+  } as const;
   const planItem = (request: Request, caller: Caller, ruled?: Consultation): Step<Plan> =>
     caller.conditions?.refusal(factsOf(asked, request)) ?? plan(parts, request, caller, ruled);
   return {

@@ -118,7 +118,8 @@ function namedBy({ works, subjects }: CryptoPlan<unknown>, index: number): reado
 function made(work: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
   if (!outcome.ok) return outcome;
   const { allOrNothing } = workKinds[work.kind];
-  if (allOrNothing && outcome.value.some(({ status }) => status !== batchStatuses.ok)) return refuse('Internal');
+  if (allOrNothing && outcome.value.some(({ status }) => status !== batchStatuses.ok))
+    return refuse('Internal');
   return work.refusal?.(outcome.value) ?? outcome;
 }
 

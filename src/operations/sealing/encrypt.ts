@@ -64,8 +64,9 @@ export function decryptOperation(parts: SealingParts): CryptoOperation<DecryptRe
 export function encryptBatchOperation(
   parts: SealingParts,
 ): CryptoOperation<BatchRequest<EncryptRequest>, BatchAnswer<EncryptAnswer>> {
-  return batchOperation('encrypt_batch', 'kms:encrypt', parts, {
-    ...{ subjects, finish: finishEncrypt },
+  return batchOperation<EncryptRequest, OneKeyPlan, EncryptAnswer>('encrypt_batch', 'kms:encrypt', parts, {
+    subjects,
+    finish: finishEncrypt,
     plan: (_parts, request, caller) => planEncrypt(parts, request, caller),
   });
 }
@@ -73,8 +74,9 @@ export function encryptBatchOperation(
 export function decryptBatchOperation(
   parts: SealingParts,
 ): CryptoOperation<BatchRequest<DecryptRequest>, BatchAnswer<Opened>> {
-  return batchOperation('decrypt_batch', 'kms:decrypt', parts, {
-    ...{ subjects, finish: finishOpened },
+  return batchOperation<DecryptRequest, OneKeyPlan, Opened>('decrypt_batch', 'kms:decrypt', parts, {
+    subjects,
+    finish: finishOpened,
     plan: (_parts, request, caller) => planDecrypt(parts, request, caller),
   });
 }

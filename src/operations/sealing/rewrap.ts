@@ -44,8 +44,7 @@ export function rewrapOperation(parts: SealingParts): CryptoOperation<RewrapRequ
   return {
     ...{ kind: 'crypto', batch: false, name: 'rewrap', scope: 'kms:unwrap' },
     subjects: ({ kid }) => [kid],
-    scopes: ({ from }) =>
-      'wrapped' in from ? ['kms:unwrap', 'kms:wrap'] : ['kms:decrypt', 'kms:encrypt'],
+    scopes: ({ from }) => ('wrapped' in from ? ['kms:unwrap', 'kms:wrap'] : ['kms:decrypt', 'kms:encrypt']),
     plan: (request, caller) => singlePlan(planRewrap(parts, request, caller), finishRewrap),
   };
 }
@@ -107,8 +106,7 @@ function keyToWrapWith({ algorithm, version }: KeyHandle): Uint8Array {
 function refusalOf({ recentNonces }: SealingParts, { kind }: PlannedWork, { algorithm }: KeyHandle) {
   const repeated = refuseRepeated(recentNonces);
   const draws = kind === 'reencrypt' || algorithm.kind !== 'key_wrap';
-  return (results: readonly BatchResult[]) =>
-    notOpened(results) ?? (draws ? repeated(results) : undefined);
+  return (results: readonly BatchResult[]) => notOpened(results) ?? (draws ? repeated(results) : undefined);
 }
 
 function finishRewrap({ work, kid }: OneKeyPlan, outcome: WorkOutcome): Result<RewrapAnswer> {
