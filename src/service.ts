@@ -164,7 +164,7 @@ async function openParts(
     metrics,
     queueOf: tuning.queueOf,
   };
-  const calls = createCalls(config, log, callParts);
+  const calls = createCalls(config, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
@@ -235,7 +235,6 @@ function openKeys(
 /** Who may call, what can be called, and the way of every call. */
 function createCalls(
   config: Config,
-  log: Logger,
   parts: {
     cryptography: Cryptography;
     keys: ReturnType<typeof openKeys>;
@@ -261,7 +260,6 @@ function createCalls(
       identities: parts.policy.identities,
     },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
-    onRepeatedNonce: () => log.fatal('the source of random numbers repeated one: nothing was given out'),
   });
   const floodGuard = new FloodGuard({
     clock: systemClock,

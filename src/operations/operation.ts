@@ -25,8 +25,6 @@ export interface OperationParts {
   readonly audit: AuditParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
-  /** For the operator's log: the source of random numbers repeated one, and nothing was given out. Must not throw. */
-  readonly onRepeatedNonce: () => void;
 }
 
 /** Crypto work that stays together in one job. */

@@ -22,7 +22,6 @@ import {
   encryptOperation,
 } from './sealing/encrypt.ts';
 import { randomOperation } from './sealing/random.ts';
-import { RecentNonces } from './sealing/recent-nonces.ts';
 import { rewrapOperation } from './sealing/rewrap.ts';
 import { dataKeyOperation, unwrapOperation, wrapOperation } from './sealing/wrap.ts';
 import { signOperation } from './sign.ts';
@@ -39,7 +38,6 @@ import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
 export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
-  const sealing = { ...parts, recentNonces: new RecentNonces(parts.onRepeatedNonce) };
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -53,14 +51,14 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     verify_batch: verifyBatchOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
-    encrypt: encryptOperation(sealing),
-    encrypt_batch: encryptBatchOperation(sealing),
-    decrypt: decryptOperation(sealing),
-    decrypt_batch: decryptBatchOperation(sealing),
-    wrap: wrapOperation(sealing),
-    unwrap: unwrapOperation(sealing),
-    rewrap: rewrapOperation(sealing),
-    datakey: dataKeyOperation(sealing),
+    encrypt: encryptOperation(parts),
+    encrypt_batch: encryptBatchOperation(parts),
+    decrypt: decryptOperation(parts),
+    decrypt_batch: decryptBatchOperation(parts),
+    wrap: wrapOperation(parts),
+    unwrap: unwrapOperation(parts),
+    rewrap: rewrapOperation(parts),
+    datakey: dataKeyOperation(parts),
     random: randomOperation(),
     load: loadOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),

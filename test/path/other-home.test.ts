@@ -63,7 +63,6 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     audit: undefined,
     tokens: noTokens,
     load: () => assert.fail(),
-    onRepeatedNonce: () => assert.fail(),
   } satisfies OperationParts & { readonly tokens: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {

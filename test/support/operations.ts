@@ -38,7 +38,6 @@ export function openOperations(
     audit: undefined,
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
-    onRepeatedNonce: () => assert.fail('a nonce came again'),
     ...more,
   };
   const makeKey = async (alg: string, tenant = 'acme') => {

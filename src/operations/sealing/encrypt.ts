@@ -2,15 +2,14 @@ import { ok, type Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import type { BatchResult } from '../../engine/batch.ts';
 import { type BatchAnswer, type BatchRequest, batchOperation } from '../batch.ts';
-import { type CryptoOperation, type Step, singlePlan, type WorkOutcome } from '../operation.ts';
 import {
-  countEncryption,
-  notOpened,
-  type OneKeyPlan,
-  planWithKey,
-  refuseRepeated,
-  type SealingParts,
-} from './one-key.ts';
+  type CryptoOperation,
+  type OperationParts,
+  type Step,
+  singlePlan,
+  type WorkOutcome,
+} from '../operation.ts';
+import { countEncryption, notOpened, type OneKeyPlan, planWithKey } from './one-key.ts';
 
 export interface EncryptRequest {
   readonly kid: string;
@@ -46,7 +45,7 @@ export interface Opened {
 const subjects = ({ kid }: { readonly kid: string }): readonly string[] => [kid];
 
 /** Encrypts by the current version of an AEAD key, with a nonce that is made for it. */
-export function encryptOperation(parts: SealingParts): CryptoOperation<EncryptRequest, EncryptAnswer> {
+export function encryptOperation(parts: OperationParts): CryptoOperation<EncryptRequest, EncryptAnswer> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'encrypt', scope: 'kms:encrypt', subjects },
     plan: (request, caller) => singlePlan(planEncrypt(parts, request, caller), finishEncrypt),
@@ -54,7 +53,7 @@ export function encryptOperation(parts: SealingParts): CryptoOperation<EncryptRe
 }
 
 /** Decrypts by one version that is not destroyed. BadRequest, with one text: it does not open. */
-export function decryptOperation(parts: SealingParts): CryptoOperation<DecryptRequest, Opened> {
+export function decryptOperation(parts: OperationParts): CryptoOperation<DecryptRequest, Opened> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'decrypt', scope: 'kms:decrypt', subjects },
     plan: (request, caller) => singlePlan(planDecrypt(parts, request, caller), finishOpened),
@@ -62,7 +61,7 @@ export function decryptOperation(parts: SealingParts): CryptoOperation<DecryptRe
 }
 
 export function encryptBatchOperation(
-  parts: SealingParts,
+  parts: OperationParts,
 ): CryptoOperation<BatchRequest<EncryptRequest>, BatchAnswer<EncryptAnswer>> {
   return batchOperation<EncryptRequest, OneKeyPlan, EncryptAnswer>('encrypt_batch', 'kms:encrypt', parts, {
     subjects,
@@ -72,7 +71,7 @@ export function encryptBatchOperation(
 }
 
 export function decryptBatchOperation(
-  parts: SealingParts,
+  parts: OperationParts,
 ): CryptoOperation<BatchRequest<DecryptRequest>, BatchAnswer<Opened>> {
   return batchOperation<DecryptRequest, OneKeyPlan, Opened>('decrypt_batch', 'kms:decrypt', parts, {
     subjects,
@@ -82,22 +81,19 @@ export function decryptBatchOperation(
 }
 
 function planEncrypt(
-  parts: SealingParts,
+  parts: OperationParts,
   { kid, plaintext, aad }: EncryptRequest,
   caller: Caller,
 ): Step<OneKeyPlan> {
   return planWithKey(parts, caller, kid, {
     kind: () => 'encrypt',
     item: () => ok({ inputs: [plaintext, aad], pricedBytes: plaintext.length }),
-    ready(work, handle) {
-      countEncryption(work, handle);
-      work.refusal = refuseRepeated(parts.recentNonces);
-    },
+    ready: countEncryption,
   });
 }
 
 function planDecrypt(
-  parts: SealingParts,
+  parts: OperationParts,
   { kid, nonce, ciphertext, aad }: DecryptRequest,
   caller: Caller,
 ): Step<OneKeyPlan> {

@@ -13,12 +13,6 @@ import {
   withKeys,
 } from '../key-work.ts';
 import type { OperationParts, Step } from '../operation.ts';
-import type { RecentNonces } from './recent-nonces.ts';
-
-/** What operations that encrypt and wrap work with. */
-export interface SealingParts extends OperationParts {
-  readonly recentNonces: RecentNonces;
-}
 
 /** The work of one request by one key. */
 export interface OneKeyPlan {
@@ -101,14 +95,6 @@ export function notOpened(results: readonly BatchResult[]): Refused | undefined 
   return status === batchStatuses.rejected || status === batchStatuses.badInput
     ? doesNotOpen
     : refuse('Internal');
-}
-
-/** Refuses where the first output begins with random bytes that were here before. */
-export function refuseRepeated(nonces: RecentNonces) {
-  return (results: readonly BatchResult[]): Refused | undefined => {
-    const [random] = (results[0] as BatchResult).outputs as [Uint8Array];
-    return nonces.repeats(random) ? refuse('Internal') : undefined;
-  };
 }
 
 /** What is bound into wraps: tenant, purpose and version, so that a wrap of one version opens as no other. */

@@ -1,20 +1,17 @@
 import { ok, type Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { BatchResult } from '../../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../../keys/keyring.ts';
-import { addKey, type PlannedWork, planWork, refusalOfVersion, withKeys } from '../key-work.ts';
-import { type CryptoOperation, type Step, singlePlan, useOf, type WorkOutcome } from '../operation.ts';
-import { outputsOf } from './encrypt.ts';
+import { addKey, planWork, refusalOfVersion, withKeys } from '../key-work.ts';
 import {
-  countEncryption,
-  type KeyItem,
-  notOpened,
-  type OneKeyPlan,
-  planItem,
-  refuseRepeated,
-  type SealingParts,
-  wrapInfo,
-} from './one-key.ts';
+  type CryptoOperation,
+  type OperationParts,
+  type Step,
+  singlePlan,
+  useOf,
+  type WorkOutcome,
+} from '../operation.ts';
+import { outputsOf } from './encrypt.ts';
+import { countEncryption, type KeyItem, notOpened, type OneKeyPlan, planItem, wrapInfo } from './one-key.ts';
 import { refusalOfAad } from './wrap.ts';
 
 export interface RewrapRequest {
@@ -40,7 +37,7 @@ export interface RewrapAnswer {
  * What a version wrapped or encrypted, wrapped or encrypted by the current one. The plaintext stays in the engine; who asks needs
  * the scopes of both halves all the same, as the answer is as good as what it was made of.
  */
-export function rewrapOperation(parts: SealingParts): CryptoOperation<RewrapRequest, RewrapAnswer> {
+export function rewrapOperation(parts: OperationParts): CryptoOperation<RewrapRequest, RewrapAnswer> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'rewrap', scope: 'kms:unwrap' },
     subjects: ({ kid }) => [kid],
@@ -49,7 +46,7 @@ export function rewrapOperation(parts: SealingParts): CryptoOperation<RewrapRequ
   };
 }
 
-function planRewrap(parts: SealingParts, request: RewrapRequest, caller: Caller): Step<OneKeyPlan> {
+function planRewrap(parts: OperationParts, request: RewrapRequest, caller: Caller): Step<OneKeyPlan> {
   const { kid } = request;
   const hash = kid.indexOf('#');
   const id = hash < 0 ? kid : kid.slice(0, hash);
@@ -61,7 +58,7 @@ function planRewrap(parts: SealingParts, request: RewrapRequest, caller: Caller)
 }
 
 function planBetween(
-  parts: SealingParts,
+  parts: OperationParts,
   { from, aad }: RewrapRequest,
   before: KeyHandle,
   after: KeyHandle,
@@ -75,7 +72,7 @@ function planBetween(
   if (refused !== undefined) return refused;
   if (after.version.version !== before.version.version) work.uses.push(useOf(after));
   countEncryption(work, after);
-  work.refusal = refusalOf(parts, work, after);
+  work.refusal = notOpened;
   planItem(parts, work, before.version, itemOf(from, aad, before, after));
   return ok({ work, kid: after.version.kid });
 }
@@ -101,12 +98,6 @@ function itemOf(from: RewrapRequest['from'], aad: Uint8Array, before: KeyHandle,
 function keyToWrapWith({ algorithm, version }: KeyHandle): Uint8Array {
   const [part] = version.parts as [LoadedPart];
   return algorithm.kind === 'kem' ? part.publicKey : part.keyReference;
-}
-
-function refusalOf({ recentNonces }: SealingParts, { kind }: PlannedWork, { algorithm }: KeyHandle) {
-  const repeated = refuseRepeated(recentNonces);
-  const draws = kind === 'reencrypt' || algorithm.kind !== 'key_wrap';
-  return (results: readonly BatchResult[]) => notOpened(results) ?? (draws ? repeated(results) : undefined);
 }
 
 function finishRewrap({ work, kid }: OneKeyPlan, outcome: WorkOutcome): Result<RewrapAnswer> {

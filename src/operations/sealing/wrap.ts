@@ -3,18 +3,15 @@ import type { Caller } from '../../core/scope.ts';
 import { batchOps } from '../../engine/batch.ts';
 import { wordInput } from '../../engine/rooms.ts';
 import type { KeyHandle } from '../../keys/keyring.ts';
-import type { PlannedWork } from '../key-work.ts';
-import { type CryptoOperation, type Step, singlePlan, type WorkOutcome } from '../operation.ts';
-import { finishOpened, type Opened, outputsOf } from './encrypt.ts';
 import {
-  countEncryption,
-  notOpened,
-  type OneKeyPlan,
-  planWithKey,
-  refuseRepeated,
-  type SealingParts,
-  wrapInfo,
-} from './one-key.ts';
+  type CryptoOperation,
+  type OperationParts,
+  type Step,
+  singlePlan,
+  type WorkOutcome,
+} from '../operation.ts';
+import { finishOpened, type Opened, outputsOf } from './encrypt.ts';
+import { countEncryption, notOpened, type OneKeyPlan, planWithKey, wrapInfo } from './one-key.ts';
 
 export interface WrapRequest {
   readonly kid: string;
@@ -53,7 +50,7 @@ export interface DataKeyAnswer extends Wrapped {
 const subjects = ({ kid }: { readonly kid: string }): readonly string[] => [kid];
 
 /** Wraps by the current version: HPKE base mode by a KEM key, an AEAD or KWP by a secret one. */
-export function wrapOperation(parts: SealingParts): CryptoOperation<WrapRequest, Wrapped> {
+export function wrapOperation(parts: OperationParts): CryptoOperation<WrapRequest, Wrapped> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'wrap', scope: 'kms:wrap', subjects },
     plan: ({ kid, plaintext, aad }, caller) =>
@@ -67,7 +64,7 @@ export function wrapOperation(parts: SealingParts): CryptoOperation<WrapRequest,
 }
 
 /** Unwraps by one version that is not destroyed. BadRequest, with one text: it does not open. */
-export function unwrapOperation(parts: SealingParts): CryptoOperation<UnwrapRequest, Opened> {
+export function unwrapOperation(parts: OperationParts): CryptoOperation<UnwrapRequest, Opened> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'unwrap', scope: 'kms:unwrap', subjects },
     plan: (request, caller) => singlePlan(planUnwrap(parts, request, caller), finishOpened),
@@ -75,7 +72,7 @@ export function unwrapOperation(parts: SealingParts): CryptoOperation<UnwrapRequ
 }
 
 /** A new key for its caller's own data, wrapped by the current version. */
-export function dataKeyOperation(parts: SealingParts): CryptoOperation<DataKeyRequest, DataKeyAnswer> {
+export function dataKeyOperation(parts: OperationParts): CryptoOperation<DataKeyRequest, DataKeyAnswer> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'datakey', scope: 'kms:wrap', subjects },
     scopes: ({ withPlaintext }) => (withPlaintext ? ['kms:wrap', 'kms:unwrap'] : ['kms:wrap']),
@@ -96,7 +93,7 @@ export function refusalOfAad({ algorithm }: KeyHandle, aad: Uint8Array): Refused
 }
 
 function planWrap(
-  parts: SealingParts,
+  parts: OperationParts,
   { kid, plaintext, aad }: WrapRequest & { readonly plaintext: Uint8Array },
   caller: Caller,
 ): Step<OneKeyPlan> {
@@ -108,12 +105,12 @@ function planWrap(
       if (handle.algorithm.kind === 'key_wrap' && plaintext.length === 0) return nothingToWrap;
       return ok({ inputs: [plaintext, wrapInfo(handle), aad], pricedBytes: plaintext.length });
     },
-    ready: (work, handle) => readyToWrap(parts, work, handle),
+    ready: countEncryption,
   });
 }
 
 function planDataKey(
-  parts: SealingParts,
+  parts: OperationParts,
   { kid, size, aad, withPlaintext }: DataKeyRequest,
   caller: Caller,
 ): Step<OneKeyPlan> {
@@ -126,18 +123,12 @@ function planDataKey(
         pricedBytes: size,
         op: batchOps.dataKey,
       }),
-    ready: (work, handle) => readyToWrap(parts, work, handle),
+    ready: countEncryption,
   });
 }
 
-/** KWP draws nothing, so that equal keys give equal wraps. */
-export function readyToWrap(parts: SealingParts, work: PlannedWork, handle: KeyHandle): void {
-  countEncryption(work, handle);
-  if (handle.algorithm.kind !== 'key_wrap') work.refusal = refuseRepeated(parts.recentNonces);
-}
-
 function planUnwrap(
-  parts: SealingParts,
+  parts: OperationParts,
   { kid, wrapped, aad }: UnwrapRequest,
   caller: Caller,
 ): Step<OneKeyPlan> {
