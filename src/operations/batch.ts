@@ -42,7 +42,7 @@ export function verifyBatchOperation(
 }
 
 /** One of the requests of a batch. */
-export interface BatchItem<Request, Plan extends { readonly work: CryptoWork }, Answer> {
+interface BatchItem<Request, Plan extends { readonly work: CryptoWork }, Answer> {
   subjects(request: Request): readonly string[];
   facts?(request: Request): Particulars;
   plan(parts: OperationParts, request: Request, caller: Caller, ruled?: Consultation): Step<Plan>;

@@ -84,7 +84,7 @@ export function dataKeyOperation(parts: OperationParts): CryptoOperation<DataKey
 const kindOfWrap = ({ algorithm }: KeyHandle) => (algorithm.kind === 'kem' ? 'encapsulate' : 'wrap');
 const kindOfUnwrap = ({ algorithm }: KeyHandle) => (algorithm.kind === 'kem' ? 'decapsulate' : 'unwrap');
 
-const noAad = refuse('BadRequest', 'keys of this alg take no aad_b64');
+const noAad = refuse('BadRequest', 'keys of this alg take no aad');
 const nothingToWrap = refuse('BadRequest', 'keys of this alg wrap one byte or more');
 
 /** RFC 5649 has no associated data, and wraps nothing that is empty. */
