@@ -53,7 +53,8 @@ describe('bad input', { timeout: 120_000 }, () => {
       };
       const answer = await exchange(service, sent);
       assertEnvelope(answer, status, code);
-      if (status === 413) assert.equal(answer.headers.connection, 'close');
+      // A body that is not read to its end; a member that is too long was read.
+      if (wanted.headers?.['content-length'] !== undefined) assert.equal(answer.headers.connection, 'close');
       assert.equal(leaked(sent, answer.text), undefined);
     });
   }
