@@ -34,7 +34,7 @@ export function signedWithinMs(deadlineMs: number): number {
 }
 
 /** A deadline is a wish for the next seconds; anything beyond this is a mistake in units. */
-const largestDeadlineMs = 60_000;
+export const largestDeadlineMs = 60_000;
 
 /**
  * Takes a call in or says why not, before its body is parsed: what is refused here has cost almost nothing. Pure but

@@ -14,7 +14,7 @@ import type { RotateRequest } from '../../../operations/rotate-key.ts';
 import type { Endpoint, Presented, WireRequest } from '../../dialect.ts';
 import { closed, optionalBody, parseNothing, parseQuery, shapeOf, typed } from '../../json-requests.ts';
 import { presentPublicKey, timestamp } from './present.ts';
-import { algorithmText, operationId } from './schemas.ts';
+import { operationId, publishedAlgorithm, publishedName } from './schemas.ts';
 
 const usagesText = Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), {
   minItems: 1,
@@ -30,9 +30,9 @@ const keyPolicy = closed({
 
 export const createBody = closed({
   op_id: Type.Optional(operationId),
-  tenant: Type.Optional(Type.String({ maxLength: 63 })),
-  purpose: Type.String({ minLength: 1, maxLength: 63 }),
-  alg: algorithmText,
+  tenant: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
+  purpose: Type.String({ minLength: 1, maxLength: 63, ...publishedName }),
+  alg: Type.String({ minLength: 1, maxLength: 64, ...publishedAlgorithm }),
   policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
 });
 
