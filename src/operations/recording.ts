@@ -137,7 +137,8 @@ function appendUses(
 
 /** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
 function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchResult[]>): string {
-  if (!outcome.ok) return `error:${outcome.failure.code}`;
+  // A key that was used and did not open what it was given.
+  if (!outcome.ok) return outcome.failure.code === 'BadRequest' ? 'invalid' : `error:${outcome.failure.code}`;
   return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
