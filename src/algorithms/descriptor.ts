@@ -21,6 +21,15 @@ export interface SchemeEntry {
   readonly digestNeeds?: Ability | undefined;
 }
 
+/** HPKE (RFC 9180), base mode, with identifiers of its registries. */
+export interface HpkeSuite {
+  readonly kemId: number;
+  readonly kdfId: number;
+  readonly aeadId: number;
+  /** The document that the KEM follows, with its version: drafts may still change. */
+  readonly kemSource: string;
+}
+
 /** One key pair, or one secret key. A hybrid algorithm has several under one kid. */
 export interface Component {
   readonly keyType: KeyType;
@@ -43,6 +52,10 @@ export interface Algorithm {
   readonly aliases: readonly string[];
   readonly kind: AlgorithmKind;
   readonly components: readonly [Component, ...Component[]];
+  /** KEM keys: the way in which they wrap. */
+  readonly hpke?: HpkeSuite;
+  /** The most encryptions and wraps of one version: where nonces are random and so short that they would repeat. */
+  readonly maxEncryptions?: number;
   /** Making such a key may take seconds, so its turn is priced higher among the keys that wait to be made. */
   readonly slowGeneration: boolean;
 }

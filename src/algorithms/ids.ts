@@ -15,7 +15,17 @@ export const keyTypes = {
   'rsa-2048': 16,
   'rsa-3072': 17,
   'rsa-4096': 18,
+  x25519: 24,
+  'ml-kem-768': 25,
+  'ml-kem-1024': 26,
+  /** X-Wing, draft-connolly-cfrg-xwing-kem. */
+  'x25519+ml-kem-768': 27,
   'hmac-sha256': 32,
+  'aes-256-gcm': 33,
+  'chacha20-poly1305': 34,
+  'xaes-256-gcm': 35,
+  'aes-256-kwp': 36,
+  'hkdf-sha256': 37,
 } as const;
 export type KeyTypeName = keyof typeof keyTypes;
 export type KeyType = (typeof keyTypes)[KeyTypeName];
@@ -52,8 +62,26 @@ export const schemes = {
   'mldsa65-ed25519': 16,
   'mldsa44-ed25519': 17,
   'mldsa65-p256': 18,
+  /** HPKE base mode (RFC 9180) with KEM 0x0020, HKDF-SHA256 and AES-256-GCM: enc || ciphertext || tag. */
+  x25519: 24,
+  /** The same with KEM 0x0041, 0x0042 and 0x647A (draft-ietf-hpke-pq-05). */
+  'ml-kem-768': 25,
+  'ml-kem-1024': 26,
+  'x25519+ml-kem-768': 27,
   /** RFC 2104 with SHA-256, a tag of 32 bytes. */
   'hmac-sha256': 32,
+  /** SP 800-38D, a nonce of 12 bytes and a tag of 16. */
+  'aes-256-gcm': 33,
+  /** RFC 8439, a nonce of 12 bytes and a tag of 16. */
+  'chacha20-poly1305': 34,
+  /** C2SP XAES-256-GCM, a nonce of 24 bytes and a tag of 16. */
+  'xaes-256-gcm': 35,
+  /** RFC 5649, deterministic, without associated data. */
+  'aes-256-kwp': 36,
+  /** RFC 5869 with an empty salt. */
+  'hkdf-sha256': 37,
+  /** RSAES-OAEP with SHA-256 around an AES-256 key, and RFC 5649 by that key: CKM_RSA_AES_KEY_WRAP of PKCS#11. */
+  'rsa-oaep-sha256-kwp': 40,
 } as const;
 export type SchemeName = keyof typeof schemes;
 export type Scheme = (typeof schemes)[SchemeName];
@@ -67,3 +95,19 @@ export type HashName = keyof typeof digestBytes;
  * and by Ed25519ph.
  */
 export type Ability = 'mu' | 'digest' | 'ed25519ph';
+
+/** Schemes that encrypt, wrap or derive; all others make signatures and tags. */
+export type SealingSchemeName =
+  | 'x25519'
+  | 'ml-kem-768'
+  | 'ml-kem-1024'
+  | 'x25519+ml-kem-768'
+  | 'aes-256-gcm'
+  | 'chacha20-poly1305'
+  | 'xaes-256-gcm'
+  | 'aes-256-kwp'
+  | 'hkdf-sha256'
+  | 'rsa-oaep-sha256-kwp';
+export type SealingScheme = (typeof schemes)[SealingSchemeName];
+/** Schemes that make signatures and tags. */
+export type SigningScheme = Exclude<Scheme, SealingScheme>;

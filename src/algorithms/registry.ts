@@ -1,5 +1,6 @@
 import type { Algorithm, Component, SchemeEntry } from './descriptor.ts';
 import { type HashName, type KeyType, keyTypes, type Scheme, schemes } from './ids.ts';
+import { sealingAlgorithms } from './sealing.ts';
 
 /** A way to sign, and what signing and verifying cost. */
 function scheme(
@@ -184,6 +185,7 @@ export const registry: readonly Algorithm[] = [
     slowGeneration: true,
   },
   { name: 'hmac-sha256', aliases: [], kind: 'mac', components: [hmacSha256], slowGeneration: false },
+  ...sealingAlgorithms,
 ];
 
 const byName = new Map<string, Algorithm>();

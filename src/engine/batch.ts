@@ -1,4 +1,14 @@
-import { type Scheme, schemes } from './engine.ts';
+import { type Scheme, type SigningScheme, schemes } from '../algorithms/ids.ts';
+import {
+  ciphertextBytes,
+  maxDataKeyBytes,
+  newKeyRooms,
+  nonceBytesOf,
+  plaintextBytes,
+  readWordInput,
+  unwrappedBytes,
+  wrappedBytes,
+} from './rooms.ts';
 
 /**
  * The layout of a batch, read by both engines, the workers and the main thread. Every number is an unsigned 32-bit
@@ -38,6 +48,24 @@ export const batchOps = {
   mac: 8,
   /** message, tag -> nothing */
   verifyMac: 9,
+  /** plaintext, aad -> nonce, ciphertext || tag; the engine draws the nonce */
+  encrypt: 10,
+  /** nonce, ciphertext || tag, aad -> plaintext */
+  decrypt: 11,
+  /** plaintext, info, aad -> wrapped; the key of a KEM is the public one. KWP: refuses an aad, and does not bind the info. */
+  wrap: 12,
+  /** wrapped, info, aad -> plaintext */
+  unwrap: 13,
+  /** size (u32 LE: 16, 32 or 64), wanted (u32 LE: 1 with the plaintext, 0 without), info, aad -> wrapped[, plaintext]; key as of wrap */
+  dataKey: 14,
+  /** key of the new version, as wrap takes it, wrapped, old info, new info, aad -> wrapped; the key is the old version's, as of unwrap */
+  rewrap: 15,
+  /** reference of the new version, nonce, ciphertext || tag, aad -> nonce, ciphertext || tag; the key is the old version's */
+  reencrypt: 16,
+  /** label, new key type (u32 LE), tenant, aad -> sealed blob, public key; for key types whose secret is uniform bytes */
+  derive: 17,
+  /** material, key type (u32 LE), tenant, aad, info -> sealed blob, public key; the key is the wrapping key's, RSA-4096 or a KEM's */
+  importWrapped: 18,
 } as const;
 export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
@@ -60,7 +88,7 @@ export const batchStatuses = {
 export type BatchStatus = (typeof batchStatuses)[keyof typeof batchStatuses];
 
 /** The most bytes that a signature or tag of the scheme takes, which is the room that its item has to offer. */
-export const maxSignatureBytes: Readonly<Record<Scheme, number>> = {
+export const maxSignatureBytes: Readonly<Record<SigningScheme, number>> = {
   [schemes.ed25519]: 64,
   [schemes['ml-dsa-44']]: 2420,
   [schemes['ml-dsa-65']]: 3309,
@@ -91,9 +119,15 @@ type OutputRoom = (scheme: Scheme, inputs: readonly Uint8Array[]) => readonly nu
 const noOutput: readonly number[] = [];
 /** Made once for each scheme: this stands on the way of every signature. */
 const signatureRoom = new Map<Scheme, readonly number[]>(
-  Object.values(schemes).map((scheme) => [scheme, [maxSignatureBytes[scheme]]]),
+  Object.entries(maxSignatureBytes).map(([scheme, bytes]) => [Number(scheme) as Scheme, [bytes]]),
 );
 const oneSignature: OutputRoom = (scheme) => signatureRoom.get(scheme) ?? noOutput;
+
+const lengthOf = (input: Uint8Array | undefined) => input?.length ?? 0;
+const newKey =
+  (typeAt: number): OutputRoom =>
+  (_scheme, inputs) =>
+    newKeyRooms(readWordInput(inputs[typeAt]) ?? 0) ?? noOutput;
 
 const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
   [batchOps.sign]: oneSignature,
@@ -105,6 +139,23 @@ const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
   [batchOps.verifyMu]: () => noOutput,
   [batchOps.mac]: oneSignature,
   [batchOps.verifyMac]: () => noOutput,
+  [batchOps.encrypt]: (scheme, [plaintext]) => [
+    nonceBytesOf[scheme] ?? 0,
+    ciphertextBytes(lengthOf(plaintext)),
+  ],
+  [batchOps.decrypt]: (_scheme, [, ciphertext]) => [plaintextBytes(lengthOf(ciphertext))],
+  [batchOps.wrap]: (scheme, [plaintext]) => [wrappedBytes(scheme, lengthOf(plaintext))],
+  [batchOps.unwrap]: (scheme, [wrapped]) => [unwrappedBytes(scheme, lengthOf(wrapped))],
+  [batchOps.dataKey](scheme, [size, wanted]) {
+    const bytes = Math.min(readWordInput(size) ?? 0, maxDataKeyBytes);
+    const wrapped = wrappedBytes(scheme, bytes);
+    return readWordInput(wanted) === 1 ? [wrapped, bytes] : [wrapped];
+  },
+  // Versions of one key have one scheme, and what it wraps keeps its length.
+  [batchOps.rewrap]: (_scheme, [, wrapped]) => [lengthOf(wrapped)],
+  [batchOps.reencrypt]: (scheme, [, , ciphertext]) => [nonceBytesOf[scheme] ?? 0, lengthOf(ciphertext)],
+  [batchOps.derive]: newKey(1),
+  [batchOps.importWrapped]: newKey(1),
 };
 
 export interface BatchItem {

@@ -12,6 +12,7 @@ import {
   type KeyTypeName,
   type RootRef,
   type Scheme,
+  type SealingSchemeName,
   schemes,
 } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
@@ -19,8 +20,8 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 export const tenant = 'acme';
 export const aad = 'acme/web/key/1';
 
-/** Key types that sign; the others have secret keys. */
-export type SigningKeyTypeName = Exclude<KeyTypeName, 'hmac-sha256'>;
+/** Key types that sign; the others make tags, encrypt, wrap or derive. */
+export type SigningKeyTypeName = Exclude<KeyTypeName, 'hmac-sha256' | SealingSchemeName>;
 
 const rsaSchemes = [schemes.ps256, schemes.rs256, schemes.ps384, schemes.ps512, schemes.rs384, schemes.rs512];
 

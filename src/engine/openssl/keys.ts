@@ -27,8 +27,8 @@ export function both(key: EngineKey): CompositeKey {
 
 /**
  * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
- * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, both parts of a composite key, the 32 bytes of
- * an HMAC key.
+ * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, both parts of a composite key, d || z of
+ * ML-KEM (FIPS 203), the 32 bytes of X25519 (RFC 7748), of X-Wing and of secret keys.
  */
 export interface OpensslKeyType {
   generate(): EngineKey;

@@ -9,6 +9,7 @@ import {
 import { type KeyType, keyTypes } from '../engine.ts';
 import { compositeKeyType } from './composite.ts';
 import { type EngineKey, type OpensslKeyType, single } from './keys.ts';
+import { xWingPublicKey } from './x-wing.ts';
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 
@@ -96,16 +97,37 @@ const rsa = (modulusLength: number): OpensslKeyType => ({
   exportPublic: (key) => createPublicKey(single(key)).export({ format: 'der', type: 'spki' }),
 });
 
-const hmacBytes = 32;
-const hmac: OpensslKeyType = {
-  generate: () => generateKeySync('hmac', { length: hmacBytes * 8 }),
+const x25519: OpensslKeyType = {
+  generate: () => generateKeyPairSync('x25519').privateKey,
+  exportSecret: (key) => single(key).export({ format: 'raw-private' }),
+  importSecret: (secret) =>
+    createPrivateKey({ key: secret, format: 'raw-private', asymmetricKeyType: 'x25519' }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
+};
+
+const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
+  generate: () =>
+    name === 'ml-kem-768'
+      ? generateKeyPairSync('ml-kem-768').privateKey
+      : generateKeyPairSync('ml-kem-1024').privateKey,
+  exportSecret: (key) => single(key).export({ format: 'raw-seed' }),
+  importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
+});
+
+const secretKeyBytes = 32;
+const secretKey: OpensslKeyType = {
+  generate: () => generateKeySync('hmac', { length: secretKeyBytes * 8 }),
   exportSecret: (key) => single(key).export(),
   importSecret: (secret) => {
-    if (secret.length !== hmacBytes) throw new TypeError('an HMAC key has 32 bytes');
+    if (secret.length !== secretKeyBytes) throw new TypeError('a secret key has 32 bytes');
     return createSecretKey(secret);
   },
   exportPublic: () => Buffer.alloc(0),
 };
+
+/** The seed is the private key; node:crypto knows its two halves only. */
+const xWing: OpensslKeyType = { ...secretKey, exportPublic: xWingPublicKey };
 
 const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes.ed25519]: ed25519,
@@ -120,7 +142,16 @@ const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes['rsa-2048']]: rsa(2048),
   [keyTypes['rsa-3072']]: rsa(3072),
   [keyTypes['rsa-4096']]: rsa(4096),
-  [keyTypes['hmac-sha256']]: hmac,
+  [keyTypes.x25519]: x25519,
+  [keyTypes['ml-kem-768']]: mlKem('ml-kem-768'),
+  [keyTypes['ml-kem-1024']]: mlKem('ml-kem-1024'),
+  [keyTypes['x25519+ml-kem-768']]: xWing,
+  [keyTypes['hmac-sha256']]: secretKey,
+  [keyTypes['aes-256-gcm']]: secretKey,
+  [keyTypes['chacha20-poly1305']]: secretKey,
+  [keyTypes['xaes-256-gcm']]: secretKey,
+  [keyTypes['aes-256-kwp']]: secretKey,
+  [keyTypes['hkdf-sha256']]: secretKey,
 };
 
 export function isKeyType(number: number): number is KeyType {

@@ -14,8 +14,9 @@ import {
   resultWords,
   spanWords,
 } from '../batch.ts';
-import { type KeyType, type Scheme, schemes } from '../engine.ts';
+import { type KeyType, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { parseKeyReference } from '../key-reference.ts';
+import { isSealingScheme } from '../rooms.ts';
 import {
   CompositeKey,
   type EngineKey,
@@ -53,14 +54,20 @@ type Outcome = BatchStatus | readonly Uint8Array[];
 const done: Outcome = [];
 
 /** One item as the words of the request say it, offsets already checked. */
-interface Item {
+interface Item<Of extends Scheme = Scheme> {
   readonly op: number;
-  readonly scheme: Scheme;
+  readonly scheme: Of;
   readonly keyNumber: number;
   readonly key: Uint8Array;
   readonly inputs: readonly Uint8Array[];
   /** Room in the response. */
   readonly outputs: readonly Uint8Array[];
+}
+
+type SigningItem = Item<SigningScheme>;
+
+function signs(item: Item): item is SigningItem {
+  return !isSealingScheme(item.scheme);
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
@@ -105,15 +112,19 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const item = readItem(request, response, header, index);
     if (item === undefined) return batchStatuses.badInput;
     try {
-      const scheme = opensslSchemes[item.scheme];
-      return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+      return signs(item) ? runSigning(root, item) : batchStatuses.badInput;
     } catch {
       // Nothing below throws on any input that is known; an unknown one costs its own item only.
       return batchStatuses.internal;
     }
   }
 
-  function runSignature(root: KeyObject, scheme: SignatureScheme, item: Item): Outcome {
+  function runSigning(root: KeyObject, item: SigningItem): Outcome {
+    const scheme = opensslSchemes[item.scheme];
+    return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+  }
+
+  function runSignature(root: KeyObject, scheme: SignatureScheme, item: SigningItem): Outcome {
     const asked = askedOf(scheme, item);
     if (asked === undefined) return batchStatuses.badInput;
     const { input, signature } = asked;
@@ -132,7 +143,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     return [made];
   }
 
-  function runMac(root: KeyObject, scheme: MacScheme, item: Item): Outcome {
+  function runMac(root: KeyObject, scheme: MacScheme, item: SigningItem): Outcome {
     const { op, inputs } = item;
     const [message, tag] = inputs;
     const [room] = item.outputs;
@@ -215,7 +226,7 @@ function publicKeyOf(
 }
 
 /** A signature of RSA is as long as the key's modulus. */
-function roomFor(scheme: Scheme, key: EngineKey): number {
+function roomFor(scheme: SigningScheme, key: EngineKey): number {
   const isRsa = !(key instanceof CompositeKey) && key.asymmetricKeyType === 'rsa';
   return isRsa ? modulusBytes(key) : maxSignatureBytes[scheme];
 }

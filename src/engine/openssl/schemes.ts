@@ -1,5 +1,6 @@
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
-import { type KeyType, keyTypes, type Scheme, schemes } from '../engine.ts';
+import { type KeyType, keyTypes, type Scheme, type SigningScheme, schemes } from '../engine.ts';
+import { isSealingScheme } from '../rooms.ts';
 import type { SignatureScheme } from './keys.ts';
 import { signatureSchemes } from './signature-schemes.ts';
 
@@ -23,11 +24,11 @@ const hmac: MacScheme = {
   },
 };
 
-export const opensslSchemes: Readonly<Record<Scheme, OpensslScheme>> = {
+export const opensslSchemes: Readonly<Record<SigningScheme, OpensslScheme>> = {
   ...signatureSchemes,
   [schemes['hmac-sha256']]: hmac,
 };
 
 export function isScheme(number: number): number is Scheme {
-  return Object.hasOwn(opensslSchemes, number);
+  return Object.hasOwn(opensslSchemes, number) || isSealingScheme(number as Scheme);
 }
