@@ -19,6 +19,13 @@ import {
   signatureOf,
   tenant,
 } from '../support/batches.ts';
+import {
+  type CompositeName,
+  compositeFacts,
+  compositeNames,
+  representative,
+  verifiesComposite,
+} from '../support/composites.ts';
 import { availableEngines } from '../support/engines.ts';
 import { nodePublicKey, nodeVerify } from '../support/node-verify.ts';
 
@@ -207,14 +214,15 @@ for (const { name, create } of availableEngines()) {
     });
   }
 
-  for (const alg of ['mldsa65-ed25519', 'mldsa44-ed25519', 'mldsa65-p256'] as const) {
+  for (const alg of compositeNames) {
     test(`${name}: ${alg}: a second implementation, over noble, verifies and is verified`, () => {
       const second = compositeOfNoble(alg);
       const { key, publicKey } = imported(alg, second.secret);
       assert.deepEqual(Buffer.from(publicKey), Buffer.from(second.publicKey));
       for (const own of [[], [context], [new Uint8Array(255)]]) {
         const { signature } = run(batchOps.sign, schemes[alg], key, [message, ...own]);
-        assert.ok(second.verify(signature, message, own[0] ?? new Uint8Array(0)));
+        for (const library of ['noble', 'node'] as const)
+          assert.ok(verifiesComposite(library, alg, publicKey, message, signature, own[0]));
         const theirs = second.sign(message, own[0] ?? new Uint8Array(0));
         const check = run(batchOps.verify, schemes[alg], publicKey, [message, theirs, ...own]);
         assert.equal(check.status, ok);
@@ -241,51 +249,30 @@ function plusOrder(s: Uint8Array): Buffer {
   return Buffer.from(value.toString(16).padStart(64, '0'), 'hex').reverse();
 }
 
-/** The draft's construction once more, over another library and by nobody's code of the engines. */
-function compositeOfNoble(alg: 'mldsa65-ed25519' | 'mldsa44-ed25519' | 'mldsa65-p256') {
-  const label = {
-    'mldsa65-ed25519': 'COMPSIG-MLDSA65-Ed25519-SHA512',
-    'mldsa44-ed25519': 'COMPSIG-MLDSA44-Ed25519-SHA512',
-    'mldsa65-p256': 'COMPSIG-MLDSA65-ECDSA-P256-SHA512',
-  }[alg];
-  const mlDsa = alg.startsWith('mldsa44') ? ml_dsa44 : ml_dsa65;
+/** A key of seeds, with noble. */
+function compositeOfNoble(alg: CompositeName) {
+  const { label, mlDsa: mlDsaName } = compositeFacts[alg];
+  const mlDsa = noble[mlDsaName];
   const { secretKey, publicKey } = mlDsa.keygen(seed(3));
-  const own = { context: Buffer.from(label) };
-  const representative = (m: Uint8Array, ctx: Uint8Array) =>
-    Buffer.concat([
-      Buffer.from(`CompositeAlgorithmSignatures2025${label}`),
-      Buffer.of(ctx.length),
-      ctx,
-      hash('sha512', m, 'buffer'),
-    ]);
-  const der = { format: 'der', lowS: false } as const;
-  const traditional = alg.endsWith('p256')
-    ? {
-        secret: ecPrivateKey(seed(4)),
-        publicKey: p256.getPublicKey(seed(4), false),
-        sign: (m: Uint8Array) => p256.sign(m, seed(4), der),
-        verify: (m: Uint8Array, s: Uint8Array) => p256.verify(s, m, p256.getPublicKey(seed(4), false), der),
-      }
-    : {
-        secret: seed(4),
-        publicKey: ed25519.getPublicKey(seed(4)),
-        sign: (m: Uint8Array) => ed25519.sign(m, seed(4)),
-        verify: (m: Uint8Array, s: Uint8Array) => ed25519.verify(s, m, ed25519.getPublicKey(seed(4))),
-      };
-  const split = alg.startsWith('mldsa44') ? 2420 : 3309;
+  const traditional =
+    alg === 'mldsa65-p256'
+      ? {
+          secret: ecPrivateKey(seed(4)),
+          publicKey: p256.getPublicKey(seed(4), false),
+          sign: (m: Uint8Array) => p256.sign(m, seed(4), { format: 'der', lowS: false }),
+        }
+      : {
+          secret: seed(4),
+          publicKey: ed25519.getPublicKey(seed(4)),
+          sign: (m: Uint8Array) => ed25519.sign(m, seed(4)),
+        };
   return {
     secret: Buffer.concat([seed(3), traditional.secret]),
     publicKey: Buffer.concat([publicKey, traditional.publicKey]),
-    sign(m: Uint8Array, ctx: Uint8Array): Uint8Array {
-      const signed = representative(m, ctx);
-      return Buffer.concat([mlDsa.sign(signed, secretKey, own), traditional.sign(signed)]);
-    },
-    verify(s: Uint8Array, m: Uint8Array, ctx: Uint8Array): boolean {
-      const signed = representative(m, ctx);
-      return (
-        mlDsa.verify(s.subarray(0, split), signed, publicKey, own) &&
-        traditional.verify(signed, s.subarray(split))
-      );
+    sign(m: Uint8Array, own: Uint8Array): Uint8Array {
+      const signed = representative(alg, m, own);
+      const first = mlDsa.sign(signed, secretKey, { context: Buffer.from(label) });
+      return Buffer.concat([first, traditional.sign(signed)]);
     },
   };
 }
