@@ -35,9 +35,7 @@ export type Reload =
   /** Nothing was changed. `problem` is for the operator. */
   | { readonly ok: false; readonly problem: string };
 
-export type ReadAgain =
-  | { readonly ok: true; take(): Extract<Reload, { ok: true }> }
-  | Extract<Reload, { ok: false }>;
+export type ReadAgain = (Extract<Reload, { ok: true }> & { take(): void }) | Extract<Reload, { ok: false }>;
 
 export type Rotation =
   | { readonly ok: true; readonly id: number }
@@ -96,7 +94,9 @@ export class RootKeyFiles implements ServiceRootKeys {
 
   reload(): Reload {
     const read = this.read();
-    return read.ok ? read.take() : read;
+    if (!read.ok) return read;
+    read.take();
+    return { ok: true, added: read.added, removed: read.removed };
   }
 
   read(): ReadAgain {
@@ -115,16 +115,14 @@ export class RootKeyFiles implements ServiceRootKeys {
     } catch (error) {
       return { ok: false, problem: `cannot read the macaroon keys (${errorCode(error)})` };
     }
-    return { ok: true, take: () => this.#take(keys) };
-  }
-
-  #take(keys: Map<number, Loaded>): Extract<Reload, { ok: true }> {
     const before = this.#keys;
     const added = [...keys].flatMap(([id, { key }]) => (before.get(id)?.key === key ? [] : [id]));
     const removed = [...before.keys()].filter((id) => !keys.has(id));
-    if (added.length > 0 || removed.length > 0) this.generation++;
-    this.#keys = keys;
-    return { ok: true, added, removed };
+    const take = () => {
+      if (added.length > 0 || removed.length > 0) this.generation++;
+      this.#keys = keys;
+    };
+    return { ok: true, added, removed, take };
   }
 
   rotate(): Rotation {
@@ -207,7 +205,7 @@ export class MemoryRootKeys implements ServiceRootKeys {
   }
 
   read(): ReadAgain {
-    return { ok: true, take: () => ({ ok: true, added: [], removed: [] }) };
+    return { ok: true, added: [], removed: [], take: () => {} };
   }
 
   rotate(): Rotation {
