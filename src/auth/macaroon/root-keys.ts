@@ -1,5 +1,5 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
@@ -42,8 +42,8 @@ export type Rotation =
   | { readonly ok: false; readonly problem: string };
 
 export const macaroonKeyBytes = 32;
-/** Each is a file that is looked at every second, and a key in the engine's memory. */
-export const maxRootKeys = 64;
+/** Each is a file that is looked at every second, and one of the 64 MAC keys for which the engine has room. */
+export const maxRootKeys = 32;
 
 /** `macaroon.key` has the id 0, `macaroon.7.key` the id 7. */
 export function rootKeyPath(dataDir: string, id: number): string {
@@ -129,7 +129,10 @@ export class RootKeyFiles implements ServiceRootKeys {
     const made = makeRootKey(this.#dataDir);
     if (!made.ok) return made;
     const reloaded = this.reload();
-    return reloaded.ok ? made : reloaded;
+    if (reloaded.ok) return made;
+    // A file that cannot be taken up would keep back every later change, and the next start.
+    rmSync(rootKeyPath(this.#dataDir, made.id), { force: true });
+    return reloaded;
   }
 
   #read(path: string, stamp: string, known: Loaded | undefined): Loaded | string {
