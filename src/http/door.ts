@@ -2,13 +2,16 @@ import manifest from '../../package.json' with { type: 'json' };
 import { RateLimits } from '../admission/rate-limits.ts';
 import type { Config } from '../config/load.ts';
 import { buildVersion } from '../observe/build-version.ts';
+import { HttpMetrics } from '../observe/http-metrics.ts';
 import type { Logger } from '../observe/log.ts';
 import { countRefusal } from '../observe/refusals.ts';
+import { findTracer } from '../observe/tracing.ts';
 import { mayKnowOf } from '../operations/admin.ts';
 import type { Service } from '../service.ts';
 import { behindProxies } from './behind-proxies.ts';
 import type { ListenerHandlers } from './exchange.ts';
 import { HttpServer, type ServerParts } from './server.ts';
+import { Telemetry } from './telemetry.ts';
 
 /** What listeners hand their exchanges to. */
 export interface Door {
@@ -42,6 +45,7 @@ export function openDoor(
       node: process.version,
     },
     refusals: new RateLimits([{ count: config.refusalsPerAddress, windowMs: 1_000 }], maxAddresses),
+    telemetry: new Telemetry(new HttpMetrics(metrics.registry), log, findTracer(manifest.version)),
     onRefused: (reason) => countRefusal(metrics, reason),
     onInternal: (requestId) => log.error({ request_id: requestId }, 'answered 500'),
     onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),
