@@ -16,6 +16,7 @@ import { openDoor } from './http/door.ts';
 import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
+import { flushSpans } from './observe/tracing.ts';
 import { openService } from './service.ts';
 
 /** The service as a process of its own. */
@@ -70,6 +71,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       await limited('answering the calls under way', answered);
       listeners.close();
       await service.stop();
+      await limited('sending the spans', flushSpans());
     };
     let stopped: Promise<void> | undefined;
     return {
