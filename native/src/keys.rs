@@ -26,7 +26,10 @@ impl Key {
     /// None for what lies in many slots.
     fn slot(&self) -> Option<&Slot> {
         match &self.material {
-            Material::Ed25519(slot) | Material::MlDsa(_, slot) | Material::Secret(slot) => Some(slot),
+            Material::Ed25519(slot)
+            | Material::MlDsa(_, slot)
+            | Material::Kem(_, slot)
+            | Material::Secret(_, slot) => Some(slot),
             Material::Evp(_) => None,
         }
     }

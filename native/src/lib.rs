@@ -2,6 +2,8 @@
 //!
 //! No function here returns private key bytes, and none may be added that does.
 
+mod aead;
+mod aes;
 mod arena;
 mod awslc_heap;
 mod batch;
@@ -9,17 +11,24 @@ mod drbg;
 mod ed25519;
 mod evp;
 mod failure;
+mod hkdf;
 mod hmac;
+mod hpke;
+mod kem;
 mod keys;
 mod lent;
 mod macs;
 mod mldsa;
 mod pages;
 mod root;
+mod rsa_import;
 mod schemes;
+mod scratch;
 mod seal;
+mod sealing;
 mod stack;
 mod system;
+mod wiped;
 
 use failure::Failure;
 use napi::bindgen_prelude::{FromNapiValue, JsValue, Uint8Array, Unknown};

@@ -21,6 +21,8 @@ interface OpensslKeyType {
   importSecret(secret: Buffer): KeyObject;
   /** The public bytes of a private key; none of a secret one. */
   exportPublic(key: KeyObject): Buffer;
+  /** The length of a secret that is uniform bytes. */
+  readonly uniformBytes?: number;
 }
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
@@ -28,6 +30,7 @@ type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
 
 const ed25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('ed25519').privateKey,
   exportSecret: (key) => key.export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -36,6 +39,7 @@ const ed25519: OpensslKeyType = {
 };
 
 const mlDsa = (name: MlDsaName): OpensslKeyType => ({
+  uniformBytes: 32,
   generate: () => generateMlDsa(name),
   exportSecret: (key) => key.export({ format: 'raw-seed' }),
   importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
@@ -80,6 +84,7 @@ const rsa = (modulusLength: number): OpensslKeyType => ({
 });
 
 const x25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('x25519').privateKey,
   exportSecret: (key) => key.export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -88,6 +93,7 @@ const x25519: OpensslKeyType = {
 };
 
 const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
+  uniformBytes: 64,
   generate: () =>
     name === 'ml-kem-768'
       ? generateKeyPairSync('ml-kem-768').privateKey
@@ -99,6 +105,7 @@ const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
 
 const secretKeyBytes = 32;
 const secretKey: OpensslKeyType = {
+  uniformBytes: secretKeyBytes,
   generate: () => generateKeySync('hmac', { length: secretKeyBytes * 8 }),
   exportSecret: (key) => key.export(),
   importSecret: (secret) => {
@@ -156,4 +163,9 @@ export function importSecret(keyType: KeyType, secret: Buffer): KeyObject | unde
 
 export function publicBytesOf(keyType: KeyType, key: KeyObject): Buffer {
   return keyTypesHere[keyType].exportPublic(key);
+}
+
+/** The length of a secret that is uniform bytes; undefined: it has a structure. */
+export function uniformBytesOf(keyType: KeyType): number | undefined {
+  return keyTypesHere[keyType].uniformBytes;
 }

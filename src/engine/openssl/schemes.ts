@@ -12,6 +12,7 @@ import { maxSignatureBytes } from '../batch.ts';
 import { type KeyType, keyTypes, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { isSealingScheme } from '../rooms.ts';
 import { isCanonicalPoint } from './ed25519-points.ts';
+import { asBuffer, parseRaw } from './raw-keys.ts';
 
 /**
  * One entry a scheme: which key types it takes, and how node:crypto does it.
@@ -113,20 +114,6 @@ export function isScheme(number: number): number is Scheme {
   return Object.hasOwn(opensslSchemes, number) || isSealingScheme(number as Scheme);
 }
 
-function parseRaw(
-  bytes: Uint8Array,
-  asymmetricKeyType: 'ed25519' | 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87' | 'ec',
-  length: number,
-  curve?: { namedCurve: string },
-): KeyObject | undefined {
-  if (bytes.length !== length) return undefined;
-  try {
-    return createPublicKey({ key: asBuffer(bytes), format: 'raw-public', asymmetricKeyType, ...curve });
-  } catch {
-    return undefined;
-  }
-}
-
 /** The longest SPKI of RSA-4096 has 550 bytes; more is not parsed at all. */
 const maxRsaSpkiBytes = 600;
 const modulusLengths: readonly (number | undefined)[] = [2048, 3072, 4096];
@@ -155,8 +142,4 @@ function isRsaPublicKey(key: KeyObject): boolean {
 
 export function modulusBytes(key: KeyObject): number {
   return (key.asymmetricKeyDetails?.modulusLength ?? 0) / 8;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
