@@ -1,6 +1,7 @@
 //! AES-256 (FIPS 197) by aws-lc as others build on it: single blocks, and key wrap with padding (RFC 5649).
 
-use crate::arena::Slot;
+use crate::arena::{MAX_SLOT_BYTES, Slot};
+use crate::awslc_heap::{in_arena, in_arena_if_room};
 use crate::evp::clear_errors;
 use crate::failure::{Failure, Status};
 use crate::keys;
@@ -56,7 +57,7 @@ pub fn wrap(key: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize, Statu
     let schedule = Schedule::new(key, lc::AES_set_encrypt_key).map_err(|_| Status::Internal)?;
     let mut written = 0;
     // SAFETY: all pointers are valid for the lengths beside them, and the schedule is ready.
-    let done = unsafe {
+    let done = padding_in_arena(plaintext.len(), || unsafe {
         lc::AES_wrap_key_padded(
             schedule.pointer(),
             out.as_mut_ptr(),
@@ -65,8 +66,17 @@ pub fn wrap(key: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize, Statu
             plaintext.as_ptr(),
             plaintext.len(),
         )
-    };
+    })?;
     if done == 1 { Ok(written) } else { Err(Status::Internal) }
+}
+
+/// aws-lc pads a copy of the plaintext: in the arena where it has slots of that size. The heap's copy of a longer one, which is no
+/// key of ours, is cleared when it is freed.
+fn padding_in_arena<T>(bytes: usize, work: impl FnMut() -> T) -> Result<T, Status> {
+    if bytes > MAX_SLOT_BYTES / 2 {
+        return Ok(in_arena_if_room(work));
+    }
+    in_arena(work).map_err(|_| Status::Internal)
 }
 
 /// RFC 5649 4.2, into the front of `out`, which has room for the padded plaintext. What does not open leaves zeros.

@@ -2,14 +2,17 @@
 
 use crate::aead;
 use crate::arena::Slot;
+use crate::composite::{self, Composite, MLDSA44_ED25519, MLDSA65_ED25519, MLDSA65_P256};
 use crate::drbg;
 use crate::ed25519;
-use crate::evp::{self, EvpKey, EvpKind};
+use crate::evp::{self, Curve, EvpKey, EvpKind};
 use crate::failure::{Failure, Status};
 use crate::hmac;
+use crate::input::Takes;
 use crate::kem::{self, Kem};
 use crate::keys;
 use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
+use crate::signatures::{SIGNATURES, Sign, Verify};
 
 /// An RSA-4096 PKCS#8 has at most 2,380 bytes.
 const MAX_PKCS8_BYTES: usize = 2560;
@@ -22,6 +25,10 @@ pub enum KeyType {
     MlDsa65 = 3,
     MlDsa87 = 4,
     EcdsaP256 = 5,
+    EcdsaP384 = 6,
+    Mldsa65Ed25519 = 8,
+    Mldsa44Ed25519 = 9,
+    Mldsa65P256 = 10,
     Rsa2048 = 16,
     Rsa3072 = 17,
     Rsa4096 = 18,
@@ -43,6 +50,7 @@ enum Family {
     MlDsa(&'static ParameterSet),
     Evp(EvpKind),
     Kem(&'static Kem),
+    Composite(&'static Composite),
     /// Uniform bytes, without a public part.
     Secret,
 }
@@ -51,12 +59,12 @@ enum Family {
 pub enum Material {
     /// seed || public key, in the arena
     Ed25519(Slot),
-    /// the expanded secret key of FIPS 204, in the arena
-    MlDsa(&'static ParameterSet, Slot),
+    MlDsa(mldsa::PrivateKey),
     /// an object of aws-lc, in the arena
     Evp(EvpKey),
     /// as the KEM expands it, in the arena
     Kem(&'static Kem, Slot),
+    Composite(composite::PrivateKey),
     /// as they are, in the arena
     Secret(KeyType, Slot),
 }
@@ -70,11 +78,32 @@ pub struct NewKey {
 impl KeyType {
     pub fn from_id(id: u32) -> Option<KeyType> {
         use KeyType::*;
-        [Ed25519, MlDsa44, MlDsa65, MlDsa87, EcdsaP256, Rsa2048, Rsa3072, Rsa4096]
-            .into_iter()
-            .chain([X25519, MlKem768, MlKem1024, XWing])
-            .chain([HmacSha256, Aes256Gcm, ChaCha20Poly1305, Xaes256Gcm, Aes256Kwp, HkdfSha256])
-            .find(|key_type| u32::from(key_type.id()) == id)
+        [
+            Ed25519,
+            MlDsa44,
+            MlDsa65,
+            MlDsa87,
+            EcdsaP256,
+            EcdsaP384,
+            Mldsa65Ed25519,
+            Mldsa44Ed25519,
+            Mldsa65P256,
+            Rsa2048,
+            Rsa3072,
+            Rsa4096,
+            X25519,
+            MlKem768,
+            MlKem1024,
+            XWing,
+            HmacSha256,
+            Aes256Gcm,
+            ChaCha20Poly1305,
+            Xaes256Gcm,
+            Aes256Kwp,
+            HkdfSha256,
+        ]
+        .into_iter()
+        .find(|key_type| u32::from(key_type.id()) == id)
     }
 
     pub fn id(self) -> u16 {
@@ -87,7 +116,11 @@ impl KeyType {
             KeyType::MlDsa44 => Family::MlDsa(&ML_DSA_44),
             KeyType::MlDsa65 => Family::MlDsa(&ML_DSA_65),
             KeyType::MlDsa87 => Family::MlDsa(&ML_DSA_87),
-            KeyType::EcdsaP256 => Family::Evp(EvpKind::P256),
+            KeyType::EcdsaP256 => Family::Evp(EvpKind::Ec(Curve::P256)),
+            KeyType::EcdsaP384 => Family::Evp(EvpKind::Ec(Curve::P384)),
+            KeyType::Mldsa65Ed25519 => Family::Composite(&MLDSA65_ED25519),
+            KeyType::Mldsa44Ed25519 => Family::Composite(&MLDSA44_ED25519),
+            KeyType::Mldsa65P256 => Family::Composite(&MLDSA65_P256),
             KeyType::Rsa2048 => Family::Evp(EvpKind::Rsa(2048)),
             KeyType::Rsa3072 => Family::Evp(EvpKind::Rsa(3072)),
             KeyType::Rsa4096 => Family::Evp(EvpKind::Rsa(4096)),
@@ -110,7 +143,7 @@ impl KeyType {
         match self.family() {
             Family::Ed25519 | Family::MlDsa(_) | Family::Secret => Some(ed25519::SEED_BYTES),
             Family::Kem(kem) => Some(kem.seed_bytes()),
-            Family::Evp(_) => None,
+            Family::Evp(_) | Family::Composite(_) => None,
         }
     }
 
@@ -128,6 +161,7 @@ impl KeyType {
                 })?;
                 encode(&key)
             }
+            (Family::Composite(composite), None) => self.expand_new(composite.generate()?),
             _ => Err(Failure::new("INTERNAL", "this key type cannot be made")),
         }
     }
@@ -135,6 +169,7 @@ impl KeyType {
     /// A key brought from outside: `secret` is the plaintext that a sealed blob of this type holds.
     pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
         match (self.family(), self.uniform_bytes()) {
+            (Family::Composite(_), _) => self.expand_new(secret),
             (Family::Evp(kind), _) => encode(
                 &parse_pkcs8(secret.bytes(), kind)?
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
@@ -154,6 +189,7 @@ impl KeyType {
             }
             Family::Kem(kem) => kem.expand(seed.bytes())?.1,
             Family::Secret => Vec::new(),
+            Family::Composite(composite) => composite.public_key(seed.bytes())?,
             Family::Evp(_) => return Err(Failure::new("INTERNAL", "this key type has no seed")),
         };
         Ok(NewKey { secret: seed, public_key })
@@ -167,12 +203,9 @@ impl KeyType {
                 Ok(Material::Ed25519(ed25519::expand(bytes).map_err(|_| Status::Internal)?.0))
             }
             Family::MlDsa(set) if bytes.len() == mldsa::SEED_BYTES => {
-                let mut secret_key = keys::alloc(set.secret_key_bytes).map_err(|_| Status::Internal)?;
-                let mut public_key = [0; mldsa::MAX_PUBLIC_KEY_BYTES];
-                set.expand(bytes, secret_key.bytes_mut(), &mut public_key[..set.public_key_bytes])
-                    .map_err(|_| Status::Internal)?;
-                Ok(Material::MlDsa(set, secret_key))
+                Ok(Material::MlDsa(mldsa::PrivateKey::from_seed(set, bytes).map_err(|_| Status::Internal)?))
             }
+            Family::Composite(composite) => Ok(Material::Composite(composite.open(bytes)?)),
             Family::Evp(kind) => {
                 let key = parse_pkcs8(bytes, kind).map_err(|_| Status::Internal)?;
                 key.map(Material::Evp).ok_or(Status::KeyUnusable)
@@ -202,19 +235,13 @@ fn encode(key: &EvpKey) -> Result<NewKey, Failure> {
     Ok(NewKey { secret, public_key: key.public_key().ok_or_else(failed)? })
 }
 
-/// Key, message, output, and whether to sign without randomness. The signature stands at the front of the output;
-/// the result is its length, or why there is none.
-type Sign = fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>;
-/// Public key, message, signature.
-type Verify = fn(&[u8], &[u8], &[u8]) -> Status;
-
 /// Key, message, output; the tag stands at the front of the output.
 type Mac = fn(&Material, &[u8], &mut [u8]) -> Result<usize, Status>;
 /// Key, message, tag.
 type VerifyMac = fn(&Material, &[u8], &[u8]) -> Status;
 
 pub enum Operations {
-    Signature { sign: Sign, verify: Verify },
+    Signature { takes: Takes, sign: Sign, verify: Verify },
     Mac { mac: Mac, verify: VerifyMac },
     /// Encrypts and wraps; a scheme of secret keys has the number of their type.
     Aead(aead::Algorithm),
@@ -229,79 +256,14 @@ pub enum Operations {
 
 /// One way to use keys.
 pub struct Scheme {
-    id: u32,
+    pub id: u32,
     /// The reach of the library's stack frames below ours, rounded up; so much is cleared afterwards.
     /// Measured by the tests in src/stack.rs.
     pub stack_bytes: usize,
     pub operations: Operations,
 }
 
-static SCHEMES: [Scheme; 18] = [
-    Scheme {
-        id: 1,
-        stack_bytes: 16 << 10,
-        operations: Operations::Signature { sign: sign_ed25519, verify: ed25519::verify },
-    },
-    Scheme {
-        id: 2,
-        stack_bytes: 128 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_44, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_44.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 3,
-        stack_bytes: 128 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_65, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_65.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 4,
-        stack_bytes: 192 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_87, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_87.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 5,
-        stack_bytes: 16 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                randomised(deterministic)?;
-                evp_key(key)?.sign_ecdsa(message, out)
-            },
-            verify: evp::verify_ecdsa,
-        },
-    },
-    Scheme {
-        id: 6,
-        stack_bytes: 64 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                randomised(deterministic)?;
-                evp_key(key)?.sign_pss(message, out)
-            },
-            verify: evp::verify_pss,
-        },
-    },
-    Scheme {
-        id: 7,
-        stack_bytes: 64 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, _| evp_key(key)?.sign_pkcs1(message, out),
-            verify: evp::verify_pkcs1,
-        },
-    },
+static OTHERS: [Scheme; 11] = [
     Scheme {
         id: 32,
         stack_bytes: 16 << 10,
@@ -326,41 +288,7 @@ impl Scheme {
 }
 
 pub fn scheme(id: u32) -> Option<&'static Scheme> {
-    SCHEMES.iter().find(|scheme| scheme.id == id)
-}
-
-fn sign_ed25519(key: &Material, message: &[u8], out: &mut [u8], _: bool) -> Result<usize, Status> {
-    match key {
-        Material::Ed25519(private_key) => ed25519::sign(private_key, message, out),
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-fn sign_ml_dsa(
-    set: &'static ParameterSet,
-    key: &Material,
-    message: &[u8],
-    out: &mut [u8],
-    deterministic: bool,
-) -> Result<usize, Status> {
-    match key {
-        Material::MlDsa(of, secret_key) if std::ptr::eq(*of, set) => {
-            set.sign(secret_key.bytes(), message, out, deterministic)
-        }
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-fn evp_key(key: &Material) -> Result<&EvpKey, Status> {
-    match key {
-        Material::Evp(key) => Ok(key),
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-/// ECDSA and PSS draw from aws-lc's own generator: a deterministic signature cannot be had.
-fn randomised(deterministic: bool) -> Result<(), Status> {
-    if deterministic { Err(Status::BadInput) } else { Ok(()) }
+    SIGNATURES.iter().chain(&OTHERS).find(|scheme| scheme.id == id)
 }
 
 fn secret(key: &Material) -> Result<&[u8], Status> {

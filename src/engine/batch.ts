@@ -30,12 +30,20 @@ const maxBatchItems = 4096;
 
 /** Numbers of the operations. What an item of each takes and gives stands beside it. */
 export const batchOps = {
-  /** message -> signature */
+  /** message[, context] -> signature. Only ML-DSA and composites take a context, of at most 255 bytes. */
   sign: 1,
-  /** message, signature -> nothing; the key is the public one */
+  /** message, signature[, context] -> nothing; the key is the public one */
   verify: 2,
   /** ML-DSA with rnd = 0 (FIPS 204, section 3.4), for test vectors only; other schemes: like `sign`. */
   signDeterministic: 3,
+  /** digest[, context] -> signature: of a message with this digest, by the scheme's hash. ECDSA, RSA, Ed25519ph, composites. */
+  signDigest: 4,
+  /** digest, signature[, context] -> nothing; the key is the public one */
+  verifyDigest: 5,
+  /** mu -> signature: ML-DSA of a message with this 64-byte representative (FIPS 204, algorithm 7, line 6). */
+  signMu: 6,
+  /** mu, signature -> nothing; the key is the public one */
+  verifyMu: 7,
   /** message -> tag */
   mac: 8,
   /** message, tag -> nothing */
@@ -90,6 +98,18 @@ export const maxSignatureBytes: Readonly<Record<SigningScheme, number>> = {
   // As long as the modulus; this is RSA-4096. A smaller key takes less.
   [schemes.ps256]: 512,
   [schemes.rs256]: 512,
+  [schemes['ecdsa-p256-sha256-p1363']]: 64,
+  // SEQUENCE of two INTEGERs of at most 49 bytes.
+  [schemes['ecdsa-p384-sha384']]: 104,
+  [schemes['ecdsa-p384-sha384-p1363']]: 96,
+  [schemes.ps384]: 512,
+  [schemes.ps512]: 512,
+  [schemes.rs384]: 512,
+  [schemes.rs512]: 512,
+  [schemes.ed25519ph]: 64,
+  [schemes['mldsa65-ed25519']]: 3309 + 64,
+  [schemes['mldsa44-ed25519']]: 2420 + 64,
+  [schemes['mldsa65-p256']]: 3309 + 72,
   [schemes['hmac-sha256']]: 32,
 };
 
@@ -113,6 +133,10 @@ const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
   [batchOps.sign]: oneSignature,
   [batchOps.signDeterministic]: oneSignature,
   [batchOps.verify]: () => noOutput,
+  [batchOps.signDigest]: oneSignature,
+  [batchOps.verifyDigest]: () => noOutput,
+  [batchOps.signMu]: oneSignature,
+  [batchOps.verifyMu]: () => noOutput,
   [batchOps.mac]: oneSignature,
   [batchOps.verifyMac]: () => noOutput,
   [batchOps.encrypt]: (scheme, [plaintext]) => [

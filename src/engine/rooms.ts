@@ -73,6 +73,11 @@ const keyRooms: Readonly<Record<KeyType, KeyRoom>> = {
   [keyTypes['ml-dsa-65']]: { secretBytes: 32, publicBytes: 1952 },
   [keyTypes['ml-dsa-87']]: { secretBytes: 32, publicBytes: 2592 },
   [keyTypes['ecdsa-p256']]: der,
+  [keyTypes['ecdsa-p384']]: der,
+  [keyTypes['mldsa65-ed25519']]: { secretBytes: 64, publicBytes: 1952 + 32 },
+  [keyTypes['mldsa44-ed25519']]: { secretBytes: 64, publicBytes: 1312 + 32 },
+  // A seed, and an ECPrivateKey (RFC 5915) of at most 121 bytes.
+  [keyTypes['mldsa65-p256']]: { secretBytes: 32 + 121, publicBytes: 1952 + 65 },
   [keyTypes['rsa-2048']]: der,
   [keyTypes['rsa-3072']]: der,
   [keyTypes['rsa-4096']]: der,

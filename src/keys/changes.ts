@@ -125,7 +125,8 @@ export class KeyChanges {
   async #createWithin(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const refused = this.#parts.room?.refusal(kid.tenant);
     if (refused !== undefined) return refused;
-    const giveBack = this.#counter.place(kid.tenant, this.#options.maxKeysPerTenant);
+    const most = request.maxKeysPerTenant ?? this.#options.maxKeysPerTenant;
+    const giveBack = this.#counter.place(kid.tenant, most);
     if (giveBack === undefined) return tooManyKeys;
     try {
       return await this.#create(kid, request, record);
@@ -155,6 +156,7 @@ export class KeyChanges {
       revision: 1,
       backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
+      ...(request.usages === undefined ? undefined : { usages: request.usages }),
     };
     const change = this.#counter.begin(head, 'created');
     const what = { kind: 'create', version: 1, publicKeySha256: publicKeySha256(version.parts) } as const;
@@ -352,7 +354,7 @@ function firstWriting(
 
 /**
  * Shreds the private parts: what custody sealed is in no record any more. A store may keep the old bytes in free pages
- * until it uses them again; there they are sealed under the root key.
+ * until it uses them again or is compacted; there they are sealed under the root key.
  */
 function withoutPrivate(version: KeyVersion): KeyVersion {
   return {

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { usages } from '../algorithms/work-kinds.ts';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
 import { isName } from '../core/name.ts';
 import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
@@ -42,6 +43,9 @@ const headMembers = {
   /** Of the grammar of names; without it, software. */
   backend: Type.Optional(Type.String()),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
+  usages: Type.Optional(
+    Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
+  ),
 };
 const headShape = record({ ...authentic, ...headMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
@@ -127,6 +131,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     created: head.createdAtMs,
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
+    ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -159,6 +164,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     ...decodeAuthentic(stored),
     backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
+    ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Algorithm, Component } from '../algorithms/descriptor.ts';
+import type { Usage } from '../algorithms/work-kinds.ts';
 import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Refused, Result } from '../core/result.ts';
@@ -101,6 +102,9 @@ export interface CreateKey {
   readonly backend?: string;
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
+  readonly usages?: readonly Usage[];
+  /** In place of the keyring's own bound. */
+  readonly maxKeysPerTenant?: number;
   readonly operation?: OperationId;
 }
 

@@ -1,3 +1,5 @@
+import type { Usage } from '../algorithms/work-kinds.ts';
+
 /**
  * A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. `revision` counts the
  * writings of a record, from 1. `found`: it was there before records were authenticated, and taken as it was.
@@ -19,6 +21,8 @@ export interface KeyHead {
   readonly backend: string;
   /** The durability that answers with this key wait for, where it is more than the service's default. */
   readonly auditDurability?: AuditDurability;
+  /** The uses that the key is limited to; absent: all that its algorithm can do. */
+  readonly usages?: readonly Usage[];
 }
 
 /** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */

@@ -1,5 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
-import { usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
+import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { WorkItem } from '../dispatch/work.ts';
@@ -87,6 +87,7 @@ export function addKey(
   const usages: readonly WorkKind[] = usagesOf[kind];
   if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
   if (!allowedAlgorithms.has(name)) return notAllowed;
+  if (!permitsUse(handle.head.usages, work.kind)) return notAmongUsages;
   work.alg = work.alg === '' ? name : 'several';
   const use = useOf(handle);
   // A key that is named twice makes two things, and checks two with one use.
@@ -95,6 +96,7 @@ export function addKey(
   return undefined;
 }
 
+const notAmongUsages = refuse('PolicyViolation', 'the usages of this key do not include this');
 export const notAllowed = refuse('PolicyViolation', 'this algorithm is not allowed here');
 
 function sameKey(one: KeyUse, other: KeyUse): boolean {

@@ -21,6 +21,7 @@ export interface OperationParts {
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
+  readonly maxKeysPerTenant: number;
   readonly audit: AuditParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;

@@ -110,11 +110,13 @@ export function batchTests(engine: Engine, root: unknown): void {
     ) as [number, number, number, number, number, number];
     const cases: readonly (readonly [number, number])[] = [
       [op, 0],
-      [op, 4],
+      [op, batchOps.signDigest],
+      [op, batchOps.signMu],
+      [op, 63],
       [op, batchOps.mac],
       [op, 0xffffffff],
       [scheme, 0],
-      [scheme, 8],
+      [scheme, 19],
       [scheme, 0xffffffff],
       [keyOffset, 0xffffffff],
       [keyLength, 0xffffffff],

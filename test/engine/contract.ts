@@ -26,11 +26,16 @@ const publicKeyLengths: Readonly<Record<SigningKeyTypeName, number>> = {
   'ml-dsa-65': 1952,
   'ml-dsa-87': 2592,
   'ecdsa-p256': 65,
+  'ecdsa-p384': 97,
+  'mldsa65-ed25519': 1952 + 32,
+  'mldsa44-ed25519': 1312 + 32,
+  'mldsa65-p256': 1952 + 65,
   'rsa-2048': 294,
   'rsa-3072': 422,
   'rsa-4096': 550,
 };
 
+import { testEngineOptions } from '../support/engines.ts';
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
 import { rootTests } from './contract-root.ts';
@@ -47,6 +52,14 @@ export function engineContract(name: string, create: () => Engine): void {
     const directory = mkdtempSync(join(tmpdir(), 'intaglio-engine-'));
     after(() => rmSync(directory, { recursive: true, force: true }));
 
+    test('the description says how often each generator reseeds, its own as it was set', () => {
+      const { name, reseeds } = engine.description;
+      const expected =
+        name === 'native'
+          ? { own: testEngineOptions.reseedIntervalOps, 'aws-lc': 4_096 }
+          : { openssl: 65_536 };
+      assert.deepEqual(reseeds, expected);
+    });
     signingTests(engine, root);
     macTests(engine, root);
     sealingTests(engine, root);

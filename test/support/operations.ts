@@ -35,6 +35,7 @@ export function openOperations(
     ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    maxKeysPerTenant: 1_000_000,
     audit: undefined,
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),

@@ -6,7 +6,7 @@ import {
   type KeyObject,
   privateDecrypt,
 } from 'node:crypto';
-import { modulusBytes } from './schemes.ts';
+import { modulusBytes } from './signature-schemes.ts';
 
 const cipher = 'id-aes256-wrap-pad';
 const blockBytes = 8;

@@ -11,6 +11,7 @@ import {
   secretKeyOf,
   wrapKeyOf,
 } from './aeads.ts';
+import { type EngineKey, single } from './composite.ts';
 import { keySchedule } from './hpke-labels.ts';
 import { type KemScheme, kemSchemes } from './kems.ts';
 import { unwrapPadded, unwrapRsaAes, wrapPadded } from './key-wrap.ts';
@@ -34,7 +35,7 @@ export interface SealingParts {
   open(
     root: KeyObject,
     reference: Pick<SealingItem, 'key' | 'keyNumber'>,
-  ): { readonly keyType: KeyType; readonly key: KeyObject } | undefined;
+  ): { readonly keyType: KeyType; readonly key: EngineKey } | undefined;
   /** Fills with fresh random bytes; tests have others. */
   readonly draw?: (bytes: Buffer) => void;
 }
@@ -238,9 +239,9 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Sea
 
   function openByRsa(root: KeyObject, item: SealingItem, material: Input): Buffer | BatchStatus {
     const opened = open(root, item);
-    if (opened?.key.asymmetricKeyType !== 'rsa') return keyUnusable;
+    if (opened === undefined || !rsaKeyTypes.has(opened.keyType)) return keyUnusable;
     if (material.length > maxMaterialBytes) return rejected;
-    return unwrapRsaAes(opened.key, material) ?? rejected;
+    return unwrapRsaAes(single(opened.key), material) ?? rejected;
   }
 
   /** Wipes `secret`. */
@@ -260,7 +261,7 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Sea
     keyType: KeyType,
   ): KeyObject | undefined {
     const opened = open(root, reference);
-    return opened?.keyType === keyType ? opened.key : undefined;
+    return opened?.keyType === keyType ? single(opened.key) : undefined;
   }
 
   function fresh(bytes: number): Buffer {
@@ -270,6 +271,11 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Sea
   }
 }
 
+const rsaKeyTypes: ReadonlySet<KeyType> = new Set([
+  keyTypes['rsa-2048'],
+  keyTypes['rsa-3072'],
+  keyTypes['rsa-4096'],
+]);
 const noBytes = new Uint8Array(0);
 const tagBytes = 16;
 /** Of the longest plaintext. */

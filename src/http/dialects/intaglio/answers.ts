@@ -8,6 +8,13 @@ const time = Type.String({ description: 'RFC 3339, UTC, with milliseconds' });
 const base64 = Type.String({ description: 'base64 (RFC 4648, padded)' });
 const state = Type.String({ description: 'active or destroyed' });
 
+const policy = Type.Optional(
+  Type.Object(
+    { usages: Type.Array(Type.String()) },
+    { description: 'missing where the key may do all that its alg can' },
+  ),
+);
+
 const component = Type.Object({ alg: Type.String(), pubkey_b64: base64, spki_b64: base64 });
 const publicKey = Type.Object(
   {
@@ -39,6 +46,7 @@ export const listAnswer = Type.Object({
     Type.Object({
       ...{ kid, alg: Type.String(), purpose: Type.String(), state },
       ...{ current_version: Type.Integer(), created_at: time },
+      policy,
     }),
   ),
   next_cursor: Type.Optional(Type.String()),
@@ -54,6 +62,7 @@ export const readAnswer = Type.Object({
   ),
   backend: Type.String(),
   attestation_class: Type.String(),
+  policy,
 });
 
 const receipt = Type.Object({

@@ -17,6 +17,7 @@ import {
   maxSignatureBase64,
   operationId,
   payloadB3,
+  publishedBase64,
 } from './schemas.ts';
 
 /** Keys that sign one payload together; each is a signature to wait for and to send. */
@@ -84,7 +85,7 @@ const maxSignatures = 16;
 const givenSignature = closed({
   kid: kidText,
   alg: Type.Optional(algorithmText),
-  signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
+  signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64, ...publishedBase64 }),
 });
 
 export const verifyShape = shapeOf(
