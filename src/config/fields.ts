@@ -273,7 +273,7 @@ export const fields = {
     'KMS_KEY_USES_PER_DAY',
     integer(0, 1_000_000_000),
     0,
-    'Signatures that one key may make in 24 hours; 0 is no limit. More is answered 429 RateLimited. It is a bucket that starts full and refills all day, so that the first 24 hours may see up to twice as many, and counting starts anew with the process.',
+    'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
     'reload',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(

@@ -16,11 +16,19 @@ const policy = Type.Optional(
 );
 
 const component = Type.Object({ alg: Type.String(), pubkey_b64: base64, spki_b64: base64 });
+const hpke = Type.Object(
+  {
+    ...{ kem_id: Type.Integer(), kdf_id: Type.Integer(), aead_id: Type.Integer() },
+    source: Type.String({ description: 'the document that the KEM follows, with its version' }),
+  },
+  { description: 'of a KEM key: the suite of RFC 9180, base mode, in which it wraps' },
+);
 const publicKey = Type.Object(
   {
     alg: Type.String(),
     pubkey_b64: base64,
     spki_b64: Type.Optional(base64),
+    hpke: Type.Optional(hpke),
     components: Type.Optional(Type.Array(component, { description: 'of a hybrid key, both parts' })),
   },
   { description: 'missing where a key has no public part' },
@@ -96,6 +104,17 @@ export function batchOf(answer: TSchema) {
 
 export const macAnswer = Type.Object({ kid, mac_b64: base64 });
 export const macVerifyAnswer = Type.Object({ ok: Type.Boolean() });
+
+export const encryptAnswer = Type.Object({ kid, nonce_b64: base64, ciphertext_b64: base64 });
+export const openedAnswer = Type.Object({ kid, plaintext_b64: base64 });
+export const wrapAnswer = Type.Object({ kid, wrapped_b64: base64 });
+export const rewrapAnswer = Type.Union([wrapAnswer, encryptAnswer], {
+  description: 'in the form in which it came',
+});
+export const dataKeyAnswer = Type.Object({
+  ...{ kid, wrapped_b64: base64, plaintext_b64: Type.Optional(base64) },
+});
+export const randomAnswer = Type.Object({ random_b64: base64 });
 
 export const loadAnswer = Type.Object(
   {},

@@ -6,6 +6,15 @@ import { createBody, destroyBody, rotateBody } from './keys.ts';
 import { macShape, macVerifyShape } from './macs.ts';
 import { acceptBody } from './operator.ts';
 import { publishedAlgorithm, publishedName } from './schemas.ts';
+import {
+  dataKeyShape,
+  decryptShape,
+  encryptShape,
+  randomShape,
+  rewrapShape,
+  unwrapShape,
+  wrapShape,
+} from './sealing.ts';
 import { signShape, verifyShape } from './signatures.ts';
 import { dischargeBody, exchangeBody, mintBody, revokeBody, rotateTokenKeyBody } from './tokens.ts';
 
@@ -156,6 +165,7 @@ export function describedOperations(
         mac_b64: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=',
       },
     },
+    ...describedSealing(batch),
     load: {
       summary: 'What waits and what is used, of the own tenant or of all',
       status: 200,
@@ -257,6 +267,88 @@ export function describedOperations(
       status: 201,
       answer: answers.rotateTokenKeyAnswer,
       example: {},
+    },
+  };
+}
+
+const hello_b64 = 'aGVsbG8=';
+const sealingKid = kid.replace('ed25519', 'xaes-256-gcm');
+const nonce_b64 = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+
+type SealingName = 'encrypt' | 'decrypt' | 'wrap' | 'unwrap' | 'rewrap' | 'datakey' | 'random';
+
+function describedSealing(
+  batch: (item: TSchema) => TSchema,
+): Pick<
+  Readonly<Record<OperationName, OperationDescription>>,
+  SealingName | 'encrypt_batch' | 'decrypt_batch'
+> {
+  const encryptExample = { kid: sealingKid, plaintext_b64: hello_b64 };
+  const decryptExample = { kid: sealingKid, ciphertext_b64: hello_b64, nonce_b64 };
+  return {
+    encrypt: {
+      summary: 'Encrypt, with a nonce that is made for it',
+      request: encryptShape.schema,
+      status: 200,
+      answer: answers.encryptAnswer,
+      example: encryptExample,
+    },
+    encrypt_batch: {
+      summary: 'Many encrypt requests in one',
+      request: batch(encryptShape.schema),
+      status: 200,
+      answer: answers.batchOf(answers.encryptAnswer),
+      example: { items: [encryptExample] },
+    },
+    decrypt: {
+      summary: 'Decrypt by the version that encrypted',
+      request: decryptShape.schema,
+      status: 200,
+      answer: answers.openedAnswer,
+      example: decryptExample,
+    },
+    decrypt_batch: {
+      summary: 'Many decrypt requests in one',
+      request: batch(decryptShape.schema),
+      status: 200,
+      answer: answers.batchOf(answers.openedAnswer),
+      example: { items: [decryptExample] },
+    },
+    wrap: {
+      summary: 'Wrap a key, or a new one that nobody is told',
+      request: wrapShape.schema,
+      status: 200,
+      answer: answers.wrapAnswer,
+      example: { kid: sealingKid, size: 32 },
+    },
+    unwrap: {
+      summary: 'Unwrap by the version that wrapped',
+      request: unwrapShape.schema,
+      status: 200,
+      answer: answers.openedAnswer,
+      example: { kid: sealingKid, wrapped_b64: hello_b64 },
+    },
+    rewrap: {
+      summary:
+        'Wrap or encrypt anew by the current version; needs kms:unwrap and kms:wrap, for a ciphertext kms:decrypt and kms:encrypt',
+      request: rewrapShape.schema,
+      status: 200,
+      answer: answers.rewrapAnswer,
+      example: { kid: sealingKid, wrapped_b64: hello_b64 },
+    },
+    datakey: {
+      summary: 'Make a data key, wrapped; with the plaintext it needs kms:unwrap too',
+      request: dataKeyShape.schema,
+      status: 200,
+      answer: answers.dataKeyAnswer,
+      example: { kid: sealingKid, size: 32, plaintext: true },
+    },
+    random: {
+      summary: 'Random bytes',
+      request: randomShape.schema,
+      status: 200,
+      answer: answers.randomAnswer,
+      example: { size: 32 },
     },
   };
 }

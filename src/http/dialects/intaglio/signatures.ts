@@ -1,14 +1,12 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import type { BatchAnswer, BatchRequest } from '../../../operations/batch.ts';
-import type { Operation } from '../../../operations/operation.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
 import type { GivenSignature, VerifyAnswer, VerifyRequest } from '../../../operations/verify.ts';
 import type { Endpoint } from '../../dialect.ts';
 import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
-import { presentFailure } from './failures.ts';
+import { batchEndpoint } from './batches.ts';
 import { presentReceipt } from './present.ts';
 import {
   algorithmText,
@@ -141,30 +139,4 @@ export function signBatchEndpoint({ sign_batch }: Operations, maxItems: number) 
 /** POST /verify/batch: many verify requests in one, each with its own answer or error. */
 export function verifyBatchEndpoint({ verify_batch }: Operations, maxItems: number) {
   return batchEndpoint(verify_batch, maxItems, verifyShape, verifyRequestOf, presentVerify);
-}
-
-function batchEndpoint<Body, Request, Answer>(
-  operation: Operation<BatchRequest<Request>, BatchAnswer<Answer>>,
-  maxItems: number,
-  shape: Shape<Body>,
-  requestOf: (body: Body) => Result<Request>,
-  present: (answer: Answer) => unknown,
-): Endpoint<BatchRequest<Request>, BatchAnswer<Answer>> {
-  const batchShape = shapeOf(closed({ items: Type.Array(Type.Unknown(), { minItems: 1, maxItems }) }));
-  const readItem = (item: unknown): Result<Request> => {
-    const body = shape.check(item);
-    return body.ok ? requestOf(body.value) : body;
-  };
-  return {
-    operation,
-    parse: typed(batchShape, ({ items }) => ok({ items: () => items.map(readItem) })),
-    present: (answers) => ({
-      status: 200,
-      body: {
-        results: answers.map((answer) =>
-          answer.ok ? present(answer.value) : { error: presentFailure(answer.failure) },
-        ),
-      },
-    }),
-  };
 }
