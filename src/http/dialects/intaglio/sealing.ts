@@ -23,7 +23,7 @@ import { batchEndpoint } from './batches.ts';
 import { base64Length, kidText } from './schemas.ts';
 
 /** What is longer is encrypted by its caller, under a data key: a worker takes 0.1 ms for as much. */
-const maxPlaintextBytes = 64 * 1024;
+export const maxPlaintextBytes = 64 * 1024;
 /** With the tag. */
 const maxCiphertextBytes = maxPlaintextBytes + 16;
 /** With the encapsulated key of ML-KEM-1024, the longest, and the tag. */
@@ -35,13 +35,13 @@ const maxNonceBytes = 64;
 /** Most callers want a key or a token. */
 const maxRandomBytes = 1_024;
 
-const bytesText = (maxBytes: number) =>
+export const bytesText = (maxBytes: number) =>
   Type.String({ description: `base64 (RFC 4648, padded) of at most ${maxBytes} bytes` });
-const plaintextText = bytesText(maxPlaintextBytes);
+export const plaintextText = bytesText(maxPlaintextBytes);
 const ciphertextText = bytesText(maxCiphertextBytes);
 const wrappedText = bytesText(maxWrappedBytes);
 const nonceText = Type.String({ maxLength: base64Length(maxNonceBytes) });
-const optionalAad = Type.Optional(bytesText(maxAadBytes));
+export const optionalAad = Type.Optional(bytesText(maxAadBytes));
 const dataKeySize = Type.Union([Type.Literal(16), Type.Literal(32), Type.Literal(64)]);
 
 export const encryptShape = shapeOf(
@@ -78,10 +78,10 @@ export const dataKeyShape = shapeOf(
 );
 export const randomShape = shapeOf(closed({ size: Type.Integer({ minimum: 1, maximum: maxRandomBytes }) }));
 
-type BodyOf<S> = S extends Shape<infer Body> ? Body : never;
+export type BodyOf<S> = S extends Shape<infer Body> ? Body : never;
 
 /** Longer than `maxBytes` is TooLarge, before it is decoded. */
-function bytesIn(name: string, text: string, maxBytes: number): Result<Uint8Array> {
+export function bytesIn(name: string, text: string, maxBytes: number): Result<Uint8Array> {
   const bytes = decodeBase64(text, maxBytes);
   if (bytes !== undefined) return ok(bytes);
   // Padding makes a text of three characters more than the bytes need.
@@ -95,7 +95,7 @@ function padded(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
-function aadIn({ aad_b64 = '' }: { aad_b64?: string }): Result<Uint8Array> {
+export function aadIn({ aad_b64 = '' }: { aad_b64?: string }): Result<Uint8Array> {
   return bytesIn('aad_b64', aad_b64, maxAadBytes);
 }
 
