@@ -10,7 +10,7 @@ import {
   idOf,
   type SealingClient,
   sealingClient,
-} from '../support/sealing.ts';
+} from '../support/sealing-client.ts';
 import type { InProcessService } from '../support/service.ts';
 
 const plaintext_b64 = base64('attack at dawn');

@@ -10,7 +10,7 @@ import {
   kemAlgorithms,
   type SealingClient,
   sealingClient,
-} from '../support/sealing.ts';
+} from '../support/sealing-client.ts';
 import type { InProcessService } from '../support/service.ts';
 
 /** Bytes that an operation made, with the nonce apart where it is. */

@@ -12,7 +12,7 @@ import {
   type SealingClient,
   sealingClient,
   wrappingAlgorithms,
-} from '../support/sealing.ts';
+} from '../support/sealing-client.ts';
 import type { InProcessService } from '../support/service.ts';
 
 const plaintext_b64 = base64(Buffer.alloc(32, 9));
