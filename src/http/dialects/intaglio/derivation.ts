@@ -15,8 +15,8 @@ import {
   type BodyOf,
   bytesIn,
   bytesText,
-  maxPlaintextBytes,
   optionalAad,
+  plaintextIn,
   plaintextText,
 } from './sealing.ts';
 
@@ -34,8 +34,8 @@ export const deriveShape = shapeOf(
   }),
 );
 
-/** A header of at most 258 bytes, the nonce and the tag. */
-const maxSealedBytes = maxPlaintextBytes + 258 + 24 + 16;
+/** A plaintext of 64 KiB with a header of at most 258 bytes, a nonce and a tag. */
+const maxSealedBytes = 64 * 1024 + 258 + 24 + 16;
 
 export const sealShape = shapeOf(
   closed({
@@ -70,7 +70,7 @@ export function unsealEndpoint({ unseal }: Operations): Endpoint<UnsealRequest, 
 }
 
 function sealRequestOf(body: BodyOf<typeof sealShape>): Result<SealRequest> {
-  const plaintext = bytesIn('plaintext_b64', body.plaintext_b64, maxPlaintextBytes);
+  const plaintext = plaintextIn(body);
   if (!plaintext.ok) return plaintext;
   const aad = aadIn(body);
   return aad.ok ? ok({ purpose: body.purpose, plaintext: plaintext.value, aad: aad.value }) : aad;

@@ -199,7 +199,9 @@ export function describedOperations(
     },
     import_wrapping_key: {
       summary: 'A public key to wrap key material with, for an hour at most',
-      query: { alg: Type.String({ description: 'x25519+ml-kem-768, the default, or rsa-4096' }) },
+      query: {
+        alg: Type.Optional(Type.String({ description: 'x25519+ml-kem-768, the default, or rsa-4096' })),
+      },
       status: 200,
       answer: answers.wrappingKeyAnswer,
     },

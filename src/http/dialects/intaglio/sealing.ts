@@ -23,7 +23,7 @@ import { batchEndpoint } from './batches.ts';
 import { base64Length, kidText } from './schemas.ts';
 
 /** What is longer is encrypted by its caller, under a data key: a worker takes 0.1 ms for as much. */
-export const maxPlaintextBytes = 64 * 1024;
+const maxPlaintextBytes = 64 * 1024;
 /** With the tag. */
 const maxCiphertextBytes = maxPlaintextBytes + 16;
 /** With the encapsulated key of ML-KEM-1024, the longest, and the tag. */
@@ -95,12 +95,16 @@ function padded(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
+export function plaintextIn({ plaintext_b64 }: { readonly plaintext_b64: string }): Result<Uint8Array> {
+  return bytesIn('plaintext_b64', plaintext_b64, maxPlaintextBytes);
+}
+
 export function aadIn({ aad_b64 = '' }: { aad_b64?: string }): Result<Uint8Array> {
   return bytesIn('aad_b64', aad_b64, maxAadBytes);
 }
 
 function encryptRequestOf(body: BodyOf<typeof encryptShape>): Result<EncryptRequest> {
-  const plaintext = bytesIn('plaintext_b64', body.plaintext_b64, maxPlaintextBytes);
+  const plaintext = plaintextIn(body);
   if (!plaintext.ok) return plaintext;
   const aad = aadIn(body);
   return aad.ok ? ok({ kid: body.kid, plaintext: plaintext.value, aad: aad.value }) : aad;
