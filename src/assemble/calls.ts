@@ -13,6 +13,7 @@ import type { BatchWork } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { type AuditDurability, softwareBackend } from '../keys/record.ts';
+import { createLifecycleMetrics } from '../observe/lifecycle-metrics.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { gaugeHeldRefusals } from '../observe/refusals.ts';
 import { createDenials } from '../operations/denials.ts';
@@ -71,6 +72,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const floodGuard = createFloodGuard(settings, parts.queueOf);
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
   const costs = createCostTable(registry);
+  const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
   const shared = {
     ...{ authenticator, floodGuard, clock: systemClock },
@@ -83,6 +85,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
         seconds: number,
       ) {
         metrics.operation(op, alg).done(result, seconds);
+        lifecycle.done(op, result);
         if (result === 'ok') cryptography.load.done(op, alg, seconds);
       },
     },
@@ -94,7 +97,9 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const audit = before?.level === level ? before.audit : useRecorder(level, parts);
     return {
       ...{ admission, audit, level },
-      operations: operationsOf(config, parts, { costs, admission, wrappingKeys }),
+      operations: operationsOf(config, parts, {
+        ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
+      }),
       pathWith: () => createRequestPath({ ...shared, admission, keyUses, audit, policy: policy.policy }),
     };
   };
@@ -124,7 +129,10 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 function operationsOf(
   config: Config,
   { cryptography, keyring, audit, capabilities, policy }: CallParts,
-  { admission, ...shared }: { admission: Admission } & Pick<OperationParts, 'costs' | 'wrappingKeys'>,
+  {
+    admission,
+    ...shared
+  }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   const { recorder } = audit;
   return createOperations({

@@ -30,6 +30,8 @@ export interface OperationParts {
   /** Work of the service's own on behalf of a tenant, in its turn. */
   readonly runWork: (tenant: string, work: BatchWork) => Promise<Result<readonly BatchResult[]>>;
   readonly wrappingKeys: WrappingKeys;
+  /** Told of each derivation, for metrics. */
+  readonly derived: (tenant: string, origin: string) => void;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }

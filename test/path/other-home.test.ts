@@ -66,6 +66,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     tokens: noTokens,
     load: () => assert.fail(),
     mayMake: () => undefined,
+    derived: () => {},
     runWork: async () => assert.fail(),
     wrappingKeys: new WrappingKeys(cryptography.custodies.get('software')!, systemClock),
   } satisfies OperationParts & { readonly tokens: unknown });

@@ -42,6 +42,7 @@ export function openOperations(
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
     mayMake: () => undefined,
+    derived: () => {},
     runWork: async () => assert.fail('nobody asks for work'),
     wrappingKeys: new WrappingKeys(bench.custody, bench.clock),
     ...more,

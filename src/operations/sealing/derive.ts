@@ -53,13 +53,31 @@ export function deriveOperation(parts: OperationParts): CryptoOperation<DeriveRe
     name: 'derive',
     scope: 'kms:derive',
     subjects: ({ kid }) => [kid],
-    plan(request, caller) {
+    async plan(request, caller) {
       if (!isDerivationContext(request.context)) return badContext;
       const algorithm = findAlgorithm(request.alg);
       if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
       if (!parts.allowedAlgorithms.has(algorithm.name)) return notAllowed;
       if (!isDerivable(algorithm)) return notDerivable;
-      return planDerivation(parts, request, algorithm, caller);
+      const planned = await planDerivation(parts, request, algorithm, caller);
+      return planned.ok ? ok(told(parts, request, caller, planned.value)) : planned;
+    },
+  };
+}
+
+/** The same plan, whose success is told. */
+function told(
+  { derived }: OperationParts,
+  { context: { origin } }: DeriveRequest,
+  { tenant }: Caller,
+  { works, finish }: CryptoPlan<KeyMade>,
+): CryptoPlan<KeyMade> {
+  return {
+    works,
+    async finish(outcomes) {
+      const made = await finish(outcomes);
+      if (made.ok) derived(tenant, origin);
+      return made;
     },
   };
 }
