@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { createHmac, generateKeyPairSync, type KeyObject, randomBytes, sign, verify } from 'node:crypto';
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  verify,
+} from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js';
 import { availableEngines } from '../support/engines.ts';
@@ -94,6 +103,32 @@ for (const { name: engine } of availableEngines()) {
       const plaintext = randomBytes(40);
       const answer = await good('POST', '/unwrap', { kid, wrapped_b64: base64(padWrap(secret, plaintext)) });
       assert.equal(answer.plaintext_b64, base64(plaintext));
+    });
+
+    test('seeds come raw or as PKCS#8, and the public key is that of the seed', async () => {
+      const pkcs8Of: [string, string, number][] = [
+        ['x25519', '302e020100300506032b656e04220420', 32],
+        ['ml-dsa-44', '3034020100300b060960864801650304031104228020', 32],
+        ['ml-dsa-65', '3034020100300b060960864801650304031204228020', 32],
+        ['ml-dsa-87', '3034020100300b060960864801650304031304228020', 32],
+        ['ml-kem-768', '3054020100300b060960864801650304040204428040', 64],
+        ['ml-kem-1024', '3054020100300b060960864801650304040304428040', 64],
+      ];
+      for (const [alg, prefix, bytes] of pkcs8Of) {
+        const seed = randomBytes(bytes);
+        const der = Buffer.concat([Buffer.from(prefix, 'hex'), seed]);
+        const publicKey = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }));
+        for (const secret of [seed, der]) {
+          const kid = await importKey(alg, wrapped(secret));
+          const read = await good('GET', `/keys/${idOf(kid)}`);
+          assert.equal(read.versions[0].public.spki_b64, spki(publicKey), alg);
+        }
+        const other = Buffer.from(der);
+        other[12]! ^= 1;
+        const body = { purpose: 'p', alg, ...wrapped(other) };
+        assert.equal(codeOf(await ask('POST', '/keys/import', body)), '400 BadRequest', alg);
+        await renew(wrappingAlgs[0]);
+      }
     });
 
     test('a key is marked as imported in its metadata and on the audit log, and one of this service is not', async () => {
