@@ -319,7 +319,9 @@ async function useKeys<Request, Answer>(
     const work = works[n] as CryptoWork | Failure;
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
-  const answer = plan.value.finish(outcomes);
+  const finished = plan.value.finish(outcomes);
+  const answer = finished instanceof Promise ? await finished : finished;
+  if (works.length === 0) observe(parts, operation.name, 'none', answer, startedAtMs);
   return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
 }
 

@@ -16,6 +16,7 @@ mod failure;
 mod hkdf;
 mod hmac;
 mod hpke;
+mod imported;
 mod input;
 mod kem;
 mod keys;

@@ -190,7 +190,7 @@ impl<'a> Batch<'a> {
             _ => unwrap(scheme, &key, material, info, &[], secret.bytes_mut())?,
         };
         secret.shorten(bytes);
-        let made = key_type.import(secret).map_err(|_| Status::BadInput)?;
+        let made = key_type.import_brought(secret).map_err(|_| Status::BadInput)?;
         self.seal_new(item, key_type, made, tenant, aad)
     }
 

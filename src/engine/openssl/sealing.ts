@@ -13,9 +13,10 @@ import {
 } from './aeads.ts';
 import { type EngineKey, single } from './composite.ts';
 import { keySchedule } from './hpke-labels.ts';
+import { isSound, secretIn } from './imported.ts';
 import { type KemScheme, kemSchemes } from './kems.ts';
 import { unwrapPadded, unwrapRsaAes, wrapPadded } from './key-wrap.ts';
-import { importSecret, isKeyType, publicBytesOf, uniformBytesOf } from './private-keys.ts';
+import { exportSecret, importSecret, isKeyType, publicBytesOf, uniformBytesOf } from './private-keys.ts';
 import type { Sealer } from './seal.ts';
 
 /** One item as the words of the request say it, offsets already checked. */
@@ -234,7 +235,18 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Ope
     const secret = byRsa
       ? openByRsa(root, item, material)
       : kemWrapper(root, kem as KemScheme).unwrap(item.key, item.keyNumber, material, info, noBytes);
-    return typeof secret === 'number' ? secret : sealNew(root, keyType, secret, tenant, aad);
+    return typeof secret === 'number' ? secret : sealBrought(root, keyType, secret, tenant, aad);
+  }
+
+  /** In the form of keys that are made here. Wipes `material`. */
+  function sealBrought(root: KeyObject, keyType: KeyType, material: Buffer, tenant: Input, aad: Input): Made {
+    try {
+      const key = importSecret(keyType, secretIn(keyType, material));
+      if (key === undefined || !isSound(key)) return badInput;
+      return sealNew(root, keyType, exportSecret(keyType, key), tenant, aad);
+    } finally {
+      material.fill(0);
+    }
   }
 
   function openByRsa(root: KeyObject, item: SealingItem, material: Input): Buffer | BatchStatus {
