@@ -7,6 +7,7 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { aad, bytes, hex, runBatch, tenant } from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
 import { readPublished } from '../support/published-vectors.ts';
+import { loadVectors } from './load.ts';
 
 interface XaesVector {
   readonly key: string;
@@ -14,6 +15,14 @@ interface XaesVector {
   readonly aad: string;
   readonly plaintext: string;
   readonly ciphertext: string;
+}
+
+interface KwpVector {
+  readonly tcId: number;
+  readonly key: string;
+  readonly msg: string;
+  readonly ct: string;
+  readonly result: 'valid' | 'acceptable' | 'invalid';
 }
 
 const none = new Uint8Array(0);
@@ -64,6 +73,23 @@ for (const { name, create } of availableEngines()) {
       cipher.setAAD(data, { plaintextLength: 100 });
       const made = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
       assert.deepEqual(Buffer.from(run(batchOps.decrypt, own, made, data)[0]), plaintext);
+    }
+  });
+
+  test(`${name}: aes-256-kwp takes and refuses what Wycheproof says`, () => {
+    for (const { tcId, key, msg, ct, result } of loadVectors<KwpVector[]>('aes_kwp_256')) {
+      const { sealed } = engine.importKey(root, keyTypes['aes-256-kwp'], tenant, aad, bytes(key));
+      const opened = runBatch(engine, root, [
+        {
+          op: batchOps.unwrap,
+          scheme: schemes['aes-256-kwp'],
+          keyNumber: 0,
+          key: buildKeyReference(tenant, aad, sealed),
+          inputs: [bytes(ct), none, none],
+        },
+      ])[0];
+      const expected = result === 'invalid' ? [batchStatuses.rejected, ''] : [batchStatuses.ok, msg];
+      assert.deepEqual([opened?.status, hex(opened?.outputs[0] ?? none)], expected, `test ${tcId}`);
     }
   });
 
