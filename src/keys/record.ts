@@ -39,8 +39,21 @@ export interface KeyVersion {
   readonly createdAtMs: number;
   readonly revision: number;
   readonly found?: true;
+  /** Absent: it was made here at random. */
+  readonly source?: KeySource;
   /** One for each component of the algorithm, in its order. */
   readonly parts: readonly KeyPart[];
+}
+
+/** The way by which a version came here: from the key whose versioned kid this is, or from outside. */
+export type KeySource =
+  | { readonly kind: 'derived'; readonly from: string }
+  /** `publicOnly`: its private parts are elsewhere, and it only checks. */
+  | { readonly kind: 'imported'; readonly publicOnly: boolean };
+
+/** True if the private parts of a version were never here. */
+export function isPublicOnly(source: KeySource | undefined): boolean {
+  return source?.kind === 'imported' && source.publicOnly;
 }
 
 export interface KeyPart {
