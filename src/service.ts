@@ -14,6 +14,7 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openPolicy, type PolicyParts } from './assemble/policy.ts';
+import { pqPolicyOf } from './assemble/pq-policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -34,7 +35,8 @@ import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
-import { gaugeHeldRefusals } from './observe/refusals.ts';
+import { gaugePqPolicy } from './observe/pq-metrics.ts';
+import { countRefusal, gaugeHeldRefusals } from './observe/refusals.ts';
 import { createDenials } from './operations/denials.ts';
 import { createOperations, type Operations } from './operations/operations.ts';
 import {
@@ -156,6 +158,7 @@ async function openParts(
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
+  gaugePqPolicy(metrics, () => pqPolicyOf(config));
   metrics.keyCounts(() => keys.keyring.counts());
   return {
     engine: engine.engine.description,
@@ -240,6 +243,9 @@ function createCalls(
     costs: createCostTable(registry),
     allowedAlgorithms: allowedAlgorithms(config),
     audit: parts.audit.parts,
+    pqPolicy: pqPolicyOf(config),
+    clock: systemClock,
+    timeSkewToleranceMs: config.timeSkewToleranceMs,
     tokens: {
       authority,
       journal: parts.audit.recorder === undefined ? notesNothing : createTokenJournal(parts.audit.recorder),
@@ -277,6 +283,7 @@ function createCalls(
         metrics.operation(op, alg).done(result, seconds);
         if (result === 'ok') cryptography.load.done(op, alg, seconds);
       },
+      itemRefused: (reason) => countRefusal(metrics, reason),
     },
   });
   return { operations, authenticator, requestPath };

@@ -1,3 +1,4 @@
+import { type PqPhase, pqPhases } from '../core/hybrid-mode.ts';
 import {
   type Address,
   address,
@@ -16,6 +17,7 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
+import { optionalMoment, phasesByTenant } from './pq-kinds.ts';
 import { profiles } from './profiles.ts';
 
 /** The facts that a default may depend on: the machine, and settings that are settled before all others. */
@@ -66,7 +68,7 @@ export const fields = {
     'KMS_PROFILE',
     oneOf<string>('none', ...Object.keys(profiles)),
     'none',
-    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
   ),
   bind: field<Address>(
     'KMS_BIND',
@@ -352,6 +354,42 @@ export const fields = {
     httpUrl,
     'none',
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
+  ),
+  pqVerifyMode: field<'none' | PqPhase>(
+    'KMS_PQ_VERIFY_MODE',
+    oneOf('none', ...pqPhases),
+    'none',
+    'The phase of the migration to post-quantum signatures, and the weakest mode that a verification may ask for; docs/hybrid.md. `off` is classical, `or` takes either signature, `and` needs both, `pq_only` counts post-quantum ones alone. `none` demands nothing: hybrid keys sign with all their parts, and each call says its mode, `and` where it says none.',
+  ),
+  pqProduceHybrid: field(
+    'KMS_PQ_PRODUCE_HYBRID',
+    boolean,
+    true,
+    'Whether a hybrid key signs with both its parts where the call says neither a mode nor an alg. `false`: in the phases `off` and `or` with the classical one alone, in `pq_only` with the post-quantum one alone; refused with `and`. Both parts keep the way back to the phase before open.',
+  ),
+  pqRolloutPercent: field(
+    'KMS_PQ_ROLLOUT_PERCENT',
+    integer(0, 100),
+    100,
+    'The part of all pairs of tenant and purpose that follow KMS_PQ_VERIFY_MODE; the others follow the phase before it. Each pair has its place for good: the first 4 bytes of the SHA-256 of `<tenant>/<purpose>`, as a big-endian number modulo 100, below this number.',
+  ),
+  pqTenants: field<Readonly<Record<string, PqPhase>>>(
+    'KMS_PQ_TENANTS',
+    phasesByTenant,
+    { text: 'none', from: () => ({}) },
+    'Phases of single tenants, or of one purpose of a tenant, whatever the percentage: acme=and,acme/tls=off. The entry with the purpose goes before the other.',
+  ),
+  pqCutover: field<'none' | number>(
+    'KMS_PQ_CUTOVER',
+    optionalMoment,
+    'none',
+    'The moment from which classical keys count as new. In the phases `and` and `pq_only` a version that was made before it verifies by its classical signature alone for KMS_PQ_GRACE_DAYS after it. `none`: no grace.',
+  ),
+  pqGraceDays: field(
+    'KMS_PQ_GRACE_DAYS',
+    integer(0, 3_650),
+    90,
+    'Days of grace after KMS_PQ_CUTOVER. 90 is what documents that live a quarter of a year need.',
   ),
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',

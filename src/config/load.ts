@@ -1,5 +1,6 @@
 import { type Config, type DefaultFacts, type FieldName, fieldNames, fields } from './fields.ts';
 import { findListenContradictions } from './listen-rules.ts';
+import { findPqContradictions } from './pq-rules.ts';
 import { profiles } from './profiles.ts';
 import { renamed } from './renamed.ts';
 import {
@@ -132,6 +133,7 @@ function findContradictions(
       problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
   }
   findListenContradictions(config, (name) => origins[name] !== 'default', problems);
+  findPqContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

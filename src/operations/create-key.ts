@@ -3,6 +3,7 @@ import { refuse } from '../core/result.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
@@ -52,6 +53,8 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       const algorithm = findAlgorithm(request.alg);
       if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
       if (!parts.allowedAlgorithms.has(algorithm.name)) return notAllowed;
+      const outOfTime = refusalOfNewKey(parts, tenant, purpose, algorithm);
+      if (outOfTime !== undefined) return outOfTime;
       if (auditDurability === 'witnessed' && parts.audit?.witnessed !== true) {
         return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
       }

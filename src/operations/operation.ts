@@ -1,6 +1,7 @@
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
@@ -12,6 +13,7 @@ import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { Consultation } from '../policy/consult.ts';
+import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 
 /** The parts of the service that operations work with. */
@@ -22,6 +24,10 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly audit: AuditParts | undefined;
+  readonly pqPolicy: PqPolicy;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** How far other clocks may differ, where times of a request are checked. */
+  readonly timeSkewToleranceMs: number;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }

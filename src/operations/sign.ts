@@ -4,6 +4,7 @@ import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
+import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
 import { addItem, addKey, type PlannedWork, planWork, refusalOfVersion, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
@@ -89,6 +90,7 @@ function planWith(
   work.opId = opId;
   work.receipts = receipts;
   const signers: Signer[] = [];
+  const signed: BundleSignature[] = [];
   for (const found of handles) {
     if (!found.ok) return found;
     const handle = found.value;
@@ -97,10 +99,12 @@ function planWith(
     const before = signers.length;
     for (const part of handle.version.parts) {
       if (mode === 'pq_only' && !part.component.postQuantum) continue;
+      if (mode === undefined && alg === undefined && !signsUnasked(parts, handle, part.component)) continue;
       const scheme = schemeFor(handle, part.component.schemes, alg);
       if (scheme === undefined) continue;
       addItem(parts, work, part, scheme, [message]);
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
+      signed.push({ handle, component: part.component });
     }
     if (signers.length === before) {
       return mode === 'pq_only'
@@ -108,7 +112,7 @@ function planWith(
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
-  return ok({ work, signers });
+  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
 }
 
 /** The default way of the key, or the one that `alg` names: the key's own algorithm, or one of its schemes. */

@@ -15,6 +15,7 @@ import { createHealth } from '../../src/observe/health.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import type { CryptoOperation, CryptoWork, OperationParts } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
@@ -61,6 +62,9 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: systemClock,
+    timeSkewToleranceMs: 0,
     tokens: noTokens,
     load: () => assert.fail(),
   } satisfies OperationParts & { readonly tokens: unknown });
@@ -107,6 +111,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     payloadBlake3,
     signatures: signatures.map(({ kid, signature }) => ({ kid, alg: undefined, signature })),
     mode: 'and',
+    window: undefined,
   });
   assert.equal(verdict.ok, true);
   assert.equal(vault.carried.length, 1);

@@ -12,6 +12,7 @@ import type {
 } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
 import type { TokenParts } from '../../src/operations/tokens.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { makeKeyring, unwrap } from './keyring.ts';
 
 export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', scopes: new Set() };
@@ -36,6 +37,9 @@ export function openOperations(
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: bench.clock,
+    timeSkewToleranceMs: 2_000,
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
     ...more,
