@@ -3,6 +3,7 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
+import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
 import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
 import { addItem, addKey, type PlannedWork, planWork, refusalOfVersion, withKeys } from './key-work.ts';
@@ -108,12 +109,14 @@ function planWith(
     }
     if (signers.length === before) {
       return mode === 'pq_only'
-        ? refuse('PolicyViolation', 'no post-quantum signature can be made with this key')
+        ? noPostQuantum
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
   return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
 }
+
+const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');
 
 /** The default way of the key, or the one that `alg` names: the key's own algorithm, or one of its schemes. */
 function schemeFor(
