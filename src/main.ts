@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
+import { createReload, type SettingsReload } from './assemble/reload.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
-import type { Config } from './config/load.ts';
+import type { Config, LoadedConfig } from './config/load.ts';
+import type { Reloadable } from './config/reload.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
@@ -12,7 +14,7 @@ import { affordableConnections } from './http/descriptors.ts';
 import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { openDoor } from './http/door.ts';
 import { configuredListeners } from './http/listeners/open.ts';
-import type { Logger } from './observe/log.ts';
+import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { openService } from './service.ts';
 
@@ -25,8 +27,8 @@ export interface Server {
   readonly administratorToken: string | undefined;
   /** The file into which the first start wrote that capability. */
   readonly administratorFile: string;
-  /** Reads certificates and the policy file again; undefined where there is nothing to reload. */
-  readonly reload: (() => void) | undefined;
+  /** Takes settings that were read again, with the files that they name. */
+  readonly reload: SettingsReload;
   /** Refuse, drain, flush, close; each has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
 }
@@ -48,17 +50,20 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
+    const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
-    const { listeners, reload: reloadCertificates } = configuredListeners(config, {
+    const { listeners, reloadable } = configuredListeners(config, {
       ...{ log, health, metrics, connections },
     });
-    const reload = both(reloadCertificates, service.reloadPolicy);
+    const reload = createReload({
+      ...{ settings: service.settings, log, health, record: service.recordReload },
+      parts: [reloadableLog(log), service.reloadable, door, ...reloadable],
+    });
     const urls = (await listeners.listen(door.handlers)) as [string, ...string[]];
     const stop = async (): Promise<void> => {
       listeners.stopAccepting();
-      const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
+      const limited = limitedSteps(service.settings.now.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
       const answered = door.drain().then(() => listeners.drain());
@@ -81,12 +86,8 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   }
 }
 
-function both(one: (() => void) | undefined, other: (() => void) | undefined): (() => void) | undefined {
-  if (one === undefined || other === undefined) return one ?? other;
-  return () => {
-    one();
-    other();
-  };
+function reloadableLog(log: Logger): Reloadable {
+  return { prepare: (config) => ({ commit: () => setLogging(log, config) }) };
 }
 
 /** Stops on SIGTERM and SIGINT, and ends the process; `begins` is told first. The result does the same for another reason. */
@@ -106,9 +107,9 @@ export function stopOnSignals(server: Server, log: Logger, begins: () => void): 
   return stop;
 }
 
-/** Reads certificates and the policy file again on SIGHUP, which otherwise ends the process. */
-export function reloadOnSignal({ reload }: Server): void {
-  if (reload !== undefined) process.on('SIGHUP', reload);
+/** Reads the settings again on SIGHUP, which otherwise ends the process. `read`: from the same sources as at the start. */
+export function reloadOnSignal({ reload }: Server, read: () => LoadedConfig): void {
+  process.on('SIGHUP', () => reload(read()));
 }
 
 /** Taken until the next minor version. */

@@ -1,8 +1,6 @@
-import { FloodGuard } from './admission/flood-guard/flood-guard.ts';
-import { algorithmNames, findAlgorithm, registry } from './algorithms/registry.ts';
-import { createAdmission } from './assemble/admission.ts';
-import { type OpenedAudit, openAudit } from './assemble/audit.ts';
-import { type OpenedCapabilities, openCapabilities } from './assemble/capabilities.ts';
+import { openAudit } from './assemble/audit.ts';
+import { createCalls } from './assemble/calls.ts';
+import { openCapabilities } from './assemble/capabilities.ts';
 import {
   type ChosenEngine,
   type Cryptography,
@@ -10,11 +8,9 @@ import {
   defaultTuning,
   startCryptography,
   type Tuning,
-  weightOf,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
-import { openPolicy, type PolicyParts } from './assemble/policy.ts';
-import { pqPolicyOf } from './assemble/pq-policy.ts';
+import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -22,10 +18,10 @@ import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
+import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
-import { createCostTable } from './dispatch/costs.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import type { RecordMac } from './keys/authenticity.ts';
@@ -35,19 +31,14 @@ import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
-import { gaugePqPolicy } from './observe/pq-metrics.ts';
-import { countRefusal, gaugeHeldRefusals } from './observe/refusals.ts';
-import { createDenials } from './operations/denials.ts';
-import { createOperations, type Operations } from './operations/operations.ts';
+import type { Operations } from './operations/operations.ts';
 import {
   createKeyJournal,
-  createTokenJournal,
-  createUseRecorder,
+  createSettingsJournal,
   journalsNothing,
-  notesNothing,
-  recordsNothing,
+  type SettingsEvent,
 } from './operations/recording.ts';
-import { createRequestPath, type RequestPath } from './request-path.ts';
+import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 
 /**
@@ -58,15 +49,19 @@ export interface Service {
   readonly engine: EngineDescription;
   /** The administrator's capability where no file holds it, in amnesia mode. */
   readonly administratorToken: string | undefined;
+  /** Of now, see Calls. */
   readonly operations: Operations;
   readonly requestPath: RequestPath;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
+  readonly settings: LiveConfig;
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
-  /** Reads the policy file again; undefined where there is none. Never throws: the log says what came of it. */
-  readonly reloadPolicy: (() => void) | undefined;
+  /** All of the service that a reload changes. */
+  readonly reloadable: Reloadable;
+  /** Puts a reload that was taken on the audit log. */
+  recordReload(taken: SettingsEvent): void;
   /** Every call must have had its answer. Flushes and closes; each step has its limit. Idempotent; never rejects. */
   stop(): Promise<void>;
 }
@@ -84,22 +79,22 @@ export interface ServiceOptions {
 /** Builds every part; what it resolves to can be called. Throws a StartError when it cannot, and leaves nothing open. */
 export async function openService(config: Config, options: ServiceOptions): Promise<Service> {
   const closing: Step[] = [];
+  const settings = { now: config };
   const stop = async () => {
-    const limited = limitedSteps(config.shutdownTimeoutMs, (problem) =>
+    const limited = limitedSteps(settings.now.shutdownTimeoutMs, (problem) =>
       options.log.error(problem, 'a step of the stop went wrong'),
     );
     for (const { step, close } of closing.reverse()) await limited(step, close());
   };
   try {
-    const parts = await openParts(config, options, closing);
+    const parts = await openParts(settings, options, closing);
     let stopped: Promise<void> | undefined;
-    return {
-      ...parts,
+    return Object.assign(parts, {
       stop: () => {
         stopped ??= stop();
         return stopped;
       },
-    };
+    });
   } catch (cause) {
     await stop();
     throw cause;
@@ -113,10 +108,11 @@ interface Step {
 
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
-  config: Config,
+  settings: { now: Config },
   { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
+  const config = settings.now;
   const closes = (step: string, close: () => Promise<void>) => void closing.push({ step, close });
   // Before anything is open: its file can refuse the start.
   const policy = openPolicy(config, systemClock, log);
@@ -133,7 +129,7 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(config, log, engine, root, { health, metrics, tuning });
+  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -151,21 +147,35 @@ async function openParts(
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keys = openKeys(config, store, records.mac, cryptography, audit.recorder, keyRoom, log);
-  closes('closing the keys', () => keys.keyring.close());
-  const callParts = { cryptography, keys, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
-  const calls = createCalls(config, callParts);
+  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  closes('closing the keys', () => keyring.close());
+  const callParts = { cryptography, keyring, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
+  const calls = createCalls(settings, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
-  gaugePqPolicy(metrics, () => pqPolicyOf(config));
-  metrics.keyCounts(() => keys.keyring.counts());
+  metrics.keyCounts(() => keyring.counts());
+  const journal = audit.recorder === undefined ? undefined : createSettingsJournal(audit.recorder);
   return {
     engine: engine.engine.description,
     administratorToken,
-    ...{ ...calls, reloadPolicy: policy.reload, clock: systemClock },
-    health,
-    metrics,
+    get operations() {
+      return calls.operations;
+    },
+    ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
+    ...{ clock: systemClock, settings, health, metrics },
+    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    recordReload: (taken) => void journal?.(taken),
+  };
+}
+
+function held(settings: { now: Config }): Reloadable {
+  return {
+    prepare: (next) => ({
+      commit() {
+        settings.now = next;
+      },
+    }),
   };
 }
 
@@ -196,14 +206,13 @@ function wipesWithLast(engine: Engine): () => Promise<void> {
 }
 
 function openKeys(
-  config: Config,
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
   recorder: AuditRecorder | undefined,
   { room }: OpenedKeyRoom,
   log: Logger,
-) {
+): Keyring {
   const parts: KeyringParts = {
     store,
     custodies,
@@ -219,88 +228,5 @@ function openKeys(
       ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
-  const keyring: Keyring = openKeyring(parts, { maxKeysPerTenant: config.keysPerTenant });
-  return { custodies, keyring };
-}
-
-/** Who may call, what can be called, and the way of every call. */
-function createCalls(
-  config: Config,
-  parts: {
-    cryptography: Cryptography;
-    keys: ReturnType<typeof openKeys>;
-    audit: OpenedAudit;
-    capabilities: OpenedCapabilities;
-    policy: PolicyParts;
-    metrics: Metrics;
-    queueOf: Tuning['queueOf'];
-  },
-): Pick<Service, 'operations' | 'authenticator' | 'requestPath'> {
-  const { cryptography, keys, metrics } = parts;
-  const { authenticator, authority } = parts.capabilities;
-  const operations = createOperations({
-    ...keys,
-    costs: createCostTable(registry),
-    allowedAlgorithms: allowedAlgorithms(config),
-    audit: parts.audit.parts,
-    pqPolicy: pqPolicyOf(config),
-    clock: systemClock,
-    timeSkewToleranceMs: config.timeSkewToleranceMs,
-    tokens: {
-      authority,
-      journal: parts.audit.recorder === undefined ? notesNothing : createTokenJournal(parts.audit.recorder),
-      clock: systemClock,
-      identities: parts.policy.identities,
-    },
-    load: (onlyTenant) => cryptography.load.report(onlyTenant),
-  });
-  const floodGuard = new FloodGuard({
-    clock: systemClock,
-    soon: (callBack) => void setImmediate(callBack),
-    weightOf: (tenant) => weightOf(config, tenant),
-    queueOf: parts.queueOf,
-    queueTargetMs: config.queueTargetMs,
-    utilization: eventLoopUse(),
-  });
-  gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
-  const requestPath = createRequestPath({
-    authenticator,
-    admission: createAdmission(config),
-    floodGuard,
-    signatures: cryptography.lane,
-    audit:
-      parts.audit.recorder === undefined
-        ? recordsNothing
-        : createUseRecorder(
-            parts.audit.recorder,
-            config.auditDurability,
-            createDenials(parts.audit.recorder, config.auditDurability, keys.keyring, systemClock),
-          ),
-    policy: parts.policy.policy,
-    clock: systemClock,
-    observer: {
-      done(op, alg, result, seconds) {
-        metrics.operation(op, alg).done(result, seconds);
-        if (result === 'ok') cryptography.load.done(op, alg, seconds);
-      },
-      itemRefused: (reason) => countRefusal(metrics, reason),
-    },
-  });
-  return { operations, authenticator, requestPath };
-}
-
-function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
-  if (allowedAlgs === 'all') return new Set(algorithmNames);
-  return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
-}
-
-/** The part of this thread's time that was not spent waiting for something to happen, since it was last asked. */
-function eventLoopUse(): () => number {
-  let before = performance.eventLoopUtilization();
-  return () => {
-    const now = performance.eventLoopUtilization();
-    const { utilization } = performance.eventLoopUtilization(now, before);
-    before = now;
-    return utilization;
-  };
+  return openKeyring(parts);
 }

@@ -71,7 +71,7 @@ pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
         || has_small_order(public_key)
         || has_small_order(&signature[..PUBLIC_KEY_BYTES])
     {
-        return Status::SignatureInvalid;
+        return Status::Rejected;
     }
     // SAFETY: signature has 64 bytes, the public key 32, the message its length.
     let valid = unsafe {
@@ -81,7 +81,7 @@ pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
         return Status::Ok;
     }
     clear_errors();
-    Status::SignatureInvalid
+    Status::Rejected
 }
 
 /// Of a canonical encoding; the others do not decode (a key), or equal no computed point (R).

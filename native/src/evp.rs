@@ -335,7 +335,7 @@ fn verdict(usable: bool, valid: bool) -> Status {
         return Status::Ok;
     }
     clear_errors();
-    if usable { Status::SignatureInvalid } else { Status::KeyUnusable }
+    if usable { Status::Rejected } else { Status::KeyUnusable }
 }
 
 fn finish(done: Result<i32, Failure>, written: usize) -> Result<usize, Status> {

@@ -32,7 +32,7 @@ impl From<Failure> for napi::Error<&'static str> {
 #[repr(u32)]
 pub enum Status {
     Ok = 0,
-    SignatureInvalid = 1,
+    Rejected = 1,
     KeyUnusable = 2,
     BadInput = 3,
     Internal = 4,

@@ -35,7 +35,7 @@ pub fn mac(key: &[u8], message: &[u8], out: &mut [u8]) -> Result<usize, Status> 
 /// In constant time for a tag of the right length; a tag of another length is none of this key.
 pub fn verify(key: &[u8], message: &[u8], tag: &[u8]) -> Status {
     if tag.len() != TAG_BYTES {
-        return Status::SignatureInvalid;
+        return Status::Rejected;
     }
     let mut expected = [0; TAG_BYTES];
     if let Err(status) = mac(key, message, &mut expected) {
@@ -43,5 +43,5 @@ pub fn verify(key: &[u8], message: &[u8], tag: &[u8]) -> Status {
     }
     // SAFETY: both have 32 bytes.
     let differs = unsafe { lc::CRYPTO_memcmp(expected.as_ptr().cast(), tag.as_ptr().cast(), TAG_BYTES) };
-    if differs == 0 { Status::Ok } else { Status::SignatureInvalid }
+    if differs == 0 { Status::Ok } else { Status::Rejected }
 }

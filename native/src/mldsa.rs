@@ -173,7 +173,7 @@ impl ParameterSet {
             return Status::KeyUnusable;
         }
         if signature.len() != self.signature_bytes {
-            return Status::SignatureInvalid;
+            return Status::Rejected;
         }
         let mut context = MaybeUninit::uninit();
         // SAFETY: key and context are made, used and released here; lengths are those of the slices.
@@ -198,7 +198,7 @@ impl ParameterSet {
             return Status::Ok;
         }
         clear_errors();
-        Status::SignatureInvalid
+        Status::Rejected
     }
 }
 

@@ -44,21 +44,33 @@ export class Admission {
   readonly #options: AdmissionOptions;
   /** All that hold for a scope; some hold for others too. */
   readonly #rates = new Map<Scope, readonly RateLimits[]>();
+  /** The same by scopes and windows. */
+  readonly #counts = new Map<string, RateLimits>();
   readonly #keyUses: RateLimits;
-  readonly #policyUses = new PolicyUses();
+  readonly #policyUses: PolicyUses;
 
-  constructor(options: AdmissionOptions) {
+  /** `before`: its counts go on where their windows are the same; others start anew. */
+  constructor(options: AdmissionOptions, before?: Admission) {
     this.#options = options;
     for (const [scope, windows] of Object.entries(options.rates) as [Scope, readonly RateWindow[]][]) {
-      this.#limit([scope], windows);
+      this.#limit([scope], windows, before);
     }
-    for (const { scopes, windows } of options.sharedRates ?? []) this.#limit(scopes, windows);
-    this.#keyUses = new RateLimits(options.keyUses, maxNames);
+    for (const { scopes, windows } of options.sharedRates ?? []) this.#limit(scopes, windows, before);
+    this.#keyUses = this.#countsOf('keys', options.keyUses, before);
+    this.#policyUses = before === undefined ? new PolicyUses() : before.#policyUses;
   }
 
-  #limit(scopes: readonly Scope[], windows: readonly RateWindow[]): void {
+  #countsOf(of: string, windows: readonly RateWindow[], before: Admission | undefined): RateLimits {
+    const name = `${of} ${JSON.stringify(windows)}`;
+    const known = before === undefined ? undefined : before.#counts.get(name);
+    const counts = known ?? new RateLimits(windows, maxNames);
+    this.#counts.set(name, counts);
+    return counts;
+  }
+
+  #limit(scopes: readonly Scope[], windows: readonly RateWindow[], before: Admission | undefined): void {
     if (windows.length === 0) return;
-    const limits = new RateLimits(windows, maxNames);
+    const limits = this.#countsOf(scopes.join(), windows, before);
     for (const scope of scopes) this.#rates.set(scope, [...(this.#rates.get(scope) ?? []), limits]);
   }
 

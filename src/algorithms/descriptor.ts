@@ -1,4 +1,4 @@
-import type { KeyType, Scheme } from './ids.ts';
+import type { Ability, HashName, KeyType, Scheme } from './ids.ts';
 import type { AlgorithmKind, WorkKind } from './work-kinds.ts';
 
 /** One way to use a key: most keys have one, RSA keys have two. */
@@ -10,6 +10,24 @@ export interface SchemeEntry {
   readonly maxOutputBytes: number;
   /** First guesses of what each kind of work costs, in microseconds; measurements replace them. */
   readonly costUs: Partial<Readonly<Record<WorkKind, number>>>;
+  /** It signs a digest by this hash as well as a message; undefined: messages only. */
+  readonly hash?: HashName;
+  /** It takes a context of 0 to 255 bytes. */
+  readonly takesContext?: true;
+  /** The way of an external mu (FIPS 204): the same scheme, but other code with other costs. */
+  readonly mu?: SchemeEntry;
+  /** What an engine has to be able to do for this way to be there, and for its digests. */
+  readonly needs?: Ability;
+  readonly digestNeeds?: Ability;
+}
+
+/** HPKE (RFC 9180), base mode, with identifiers of its registries. */
+export interface HpkeSuite {
+  readonly kemId: number;
+  readonly kdfId: number;
+  readonly aeadId: number;
+  /** The document that the KEM follows, with its version: drafts may still change. */
+  readonly kemSource: string;
 }
 
 /** One key pair, or one secret key. A hybrid algorithm has several under one kid. */
@@ -36,6 +54,10 @@ export interface Algorithm {
   readonly aliases: readonly string[];
   readonly kind: AlgorithmKind;
   readonly components: readonly [Component, ...Component[]];
+  /** KEM keys: the way in which they wrap. */
+  readonly hpke?: HpkeSuite;
+  /** The most encryptions and wraps of one version: where nonces are random and so short that they would repeat. */
+  readonly maxEncryptions?: number;
   /** Making such a key may take seconds, so its turn is priced higher among the keys that wait to be made. */
   readonly slowGeneration: boolean;
 }

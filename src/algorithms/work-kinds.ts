@@ -25,7 +25,16 @@ export const workKinds = {
   verify: checks,
   encrypt: makes,
   decrypt: opens,
+  /** The ciphertext of a version becomes one of the current version; both secret keys are used. */
+  reencrypt: opens,
+  /** By a secret key; a new data key is work of the same kind. */
+  wrap: makes,
+  unwrap: opens,
+  /** What a version wrapped becomes wrapped by the current one: by a secret or private key, and a secret or public one. */
+  rewrap: opens,
+  /** Wrapping by a KEM key, for which its public key is enough; a new data key is work of the same kind. */
   encapsulate: { ...checks, currentOnly: true, allOrNothing: true },
+  /** Unwrapping by a KEM key. */
   decapsulate: opens,
   mac: makes,
   verify_mac: { ...opens, callClass: 'verify' },
@@ -38,8 +47,9 @@ export type WorkKind = keyof typeof workKinds;
 /** Families of algorithms, and what can be asked of their keys. */
 export const usagesOf = {
   signature: ['sign', 'verify'],
-  aead: ['encrypt', 'decrypt'],
-  kem: ['encapsulate', 'decapsulate'],
+  aead: ['encrypt', 'decrypt', 'reencrypt', 'wrap', 'unwrap', 'rewrap'],
+  kem: ['encapsulate', 'decapsulate', 'rewrap'],
+  key_wrap: ['wrap', 'unwrap', 'rewrap'],
   mac: ['mac', 'verify_mac'],
   kdf: ['derive'],
 } as const satisfies Record<string, readonly WorkKind[]>;

@@ -92,7 +92,7 @@ export async function openAudit(
   };
   const witnessing = policy && createWitnessing(policy, config.auditWitnessFailure, reading, witnessedLog);
   const sideLog = new SideLog({
-    directory: join(config.dataDir, 'audit', 'degraded'),
+    directory: join(config.auditDir, 'degraded'),
     origin: config.auditOrigin,
     bootId: readBootId(),
     clock: systemClock,
@@ -100,12 +100,16 @@ export async function openAudit(
   let threadLives = true;
   const auditLog: AuditLogClient = startAuditLog(
     {
-      directory: join(config.dataDir, 'audit'),
+      directory: config.auditDir,
       headPath: join(config.dataDir, 'audit.head'),
       secret,
       origin: config.auditOrigin,
       inputHash: { mode: config.auditInputHash, modeOfTenant: {}, kid: '1' },
-      options: { retainMs: config.auditRetention.days * dayMs },
+      options: {
+        checkpointRecords: config.auditCheckpointRecords,
+        checkpointIntervalMs: config.auditCheckpointIntervalMs,
+        retainMs: config.auditRetention.days * dayMs,
+      },
     },
     {
       checkpointKeys: async (origin) => ({ signers: rotation.signers(origin) }),

@@ -3,16 +3,18 @@ import { createMacaroonAuthenticator } from '../auth/macaroon/authenticator.ts';
 import { createTokenAuthority } from '../auth/macaroon/authority.ts';
 import { StoreLedger } from '../auth/macaroon/ledger.ts';
 import { StoreRevocations } from '../auth/macaroon/revocations.ts';
-import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
+import type { Reload, ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import { whereClockIsSteady } from '../auth/steady-clock.ts';
 import type { TokenAuthority } from '../auth/tokens.ts';
 import type { Config } from '../config/load.ts';
+import type { Reloadable } from '../config/reload.ts';
 import { systemClock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Store } from '../store/store.ts';
 
-export interface OpenedCapabilities {
+/** Its keys are read again by a reload, and when their files change. */
+export interface OpenedCapabilities extends Reloadable {
   readonly authenticator: Authenticator;
   readonly authority: TokenAuthority;
   /** Idempotent. */
@@ -59,6 +61,11 @@ export async function openCapabilities(
       ...{ rootKeys, revocations: revocations.value, clock: systemClock },
       onProblem: (problem) => log.error({ problem }, 'no macaroon key was made'),
     }),
+    prepare() {
+      const read = rootKeys.read();
+      if (!read.ok) return { problems: [read.problem] };
+      return { commit: () => tellKeys(read.take(), log) };
+    },
     close() {
       for (const timer of timers) clearInterval(timer);
       revocations.value.close();
@@ -76,7 +83,10 @@ function createReload(rootKeys: ServiceRootKeys, log: Logger): () => void {
       log.error({ problem }, 'the macaroon keys were not read again; those of before go on');
     }
     told = problem;
-    if (!reloaded.ok || (reloaded.added.length === 0 && reloaded.removed.length === 0)) return;
-    log.info({ added: reloaded.added, removed: reloaded.removed }, 'macaroon keys have changed');
+    if (reloaded.ok) tellKeys(reloaded, log);
   };
+}
+
+function tellKeys({ added, removed }: Extract<Reload, { ok: true }>, log: Logger): void {
+  if (added.length > 0 || removed.length > 0) log.info({ added, removed }, 'macaroon keys have changed');
 }

@@ -1,4 +1,5 @@
 import type { Config } from '../config/load.ts';
+import type { LiveConfig } from '../config/reload.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
@@ -9,7 +10,7 @@ import { createSoftwareCustody } from '../custody/software/index.ts';
 import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
-import { createHomeLane } from '../dispatch/home-lane.ts';
+import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
 import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
@@ -95,7 +96,7 @@ export function weightOf({ tenantWeights }: Config, tenant: string): number {
 }
 
 export async function startCryptography(
-  config: Config,
+  settings: LiveConfig,
   log: Logger,
   { engine, options }: ChosenEngine,
   root: OpenedRoot['root'],
@@ -105,7 +106,7 @@ export async function startCryptography(
   requireOwnNames(otherHomes);
   const { queueOf, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
-  const { queueTargetMs } = config;
+  const config = settings.now;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
@@ -118,13 +119,8 @@ export async function startCryptography(
   ]);
   const pools = [signers, slowSigners, makers];
   health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
-  const limits: SchedulerLimits = {
-    perTenantCalls: config.queuePerTenant,
-    // More could not be served within the deadline, even by all workers.
-    perTenantCostUs: config.signDeadlineMs * 1000 * config.workers,
-    totalCalls: config.queueTotal,
-    quantumUs: jobBudgetUs,
-  };
+  const limits = queueLimits(settings, jobBudgetUs);
+  const weightNow = (tenant: string) => weightOf(settings.now, tenant);
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
     served: (calls, serviceMs, waitingCalls) => load.served(calls, serviceMs, waitingCalls),
@@ -132,11 +128,16 @@ export async function startCryptography(
   const runBatch = (request: Uint8Array, response: Uint8Array) => engine.run(root, request, response);
   const signatureLane = (pool: WorkerPool): CryptoLane =>
     new Lane(
-      { limits, queueTargetMs, ...shape },
+      {
+        ...{ limits, ...shape },
+        get queueTargetMs() {
+          return settings.now.queueTargetMs;
+        },
+      },
       {
         carrier: createBatchCarrier(pool, onCrash, runBatch),
         clock: systemClock,
-        weightOf: (tenant) => weightOf(config, tenant),
+        weightOf: weightNow,
         observer,
       },
     );
@@ -144,7 +145,7 @@ export async function startCryptography(
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
     {
-      limits: { ...limits, perTenantCostUs: Number.POSITIVE_INFINITY },
+      limits: queueLimits(settings, jobBudgetUs, Number.POSITIVE_INFINITY),
       jobBudgetUs,
       soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
@@ -164,10 +165,9 @@ export async function startCryptography(
   const laneOfHome = new Map(
     otherHomes.map(({ custody, carrier }) => [
       custody.backend,
-      createHomeLane(
-        { ...limits, deadlineMs: config.signDeadlineMs, jobBudgetUs, jobMaxCalls },
-        { carrier, clock: systemClock, weightOf: (tenant) => weightOf(config, tenant), observer },
-      ),
+      createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
+        ...{ carrier, clock: systemClock, weightOf: weightNow, observer },
+      }),
     ]),
   );
   const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
@@ -204,6 +204,42 @@ export async function startCryptography(
       await Promise.all([...pools, ...otherHomes].map((part) => part.close()));
       load.stop();
     },
+  };
+}
+
+/** The bounds of a queue, as the settings of now have them. */
+function queueLimits(settings: LiveConfig, quantumUs: number, mostCostUs?: number): SchedulerLimits {
+  return {
+    get perTenantCalls() {
+      return settings.now.queuePerTenant;
+    },
+    // More could not be served within the deadline, even by all workers.
+    get perTenantCostUs() {
+      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * settings.now.workers;
+    },
+    get totalCalls() {
+      return settings.now.queueTotal;
+    },
+    quantumUs,
+  };
+}
+
+function homeLaneSettings(
+  settings: LiveConfig,
+  { quantumUs }: SchedulerLimits,
+  jobMaxCalls: number,
+): HomeLaneSettings {
+  return {
+    get perTenantCalls() {
+      return settings.now.queuePerTenant;
+    },
+    get totalCalls() {
+      return settings.now.queueTotal;
+    },
+    get deadlineMs() {
+      return settings.now.signDeadlineMs;
+    },
+    ...{ jobBudgetUs: quantumUs, jobMaxCalls },
   };
 }
 

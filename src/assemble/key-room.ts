@@ -13,14 +13,16 @@ export interface OpenedKeyRoom {
   close(): void;
 }
 
-export function openKeyRoom({ backend, dataDir }: Config, log: AuditLog | undefined): OpenedKeyRoom {
+export function openKeyRoom(
+  { auditDir, backend, dataDir }: Config,
+  log: AuditLog | undefined,
+): OpenedKeyRoom {
   if (backend === 'memory') return { room: undefined, close: () => {} };
   const store = join(dataDir, 'store');
-  const audit = join(dataDir, 'audit');
   const room = new KeyRoom({
     freeBytes: () => ({
       store: freeBytesOf(store),
-      log: log === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(audit),
+      log: log === undefined ? Number.POSITIVE_INFINITY : freeBytesOf(auditDir),
     }),
     recordsTaken: () => log?.stats().appended ?? 0,
     clock: systemClock,

@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { createIdentities, type Identities } from '../auth/identities/identities.ts';
 import { createTokenVerifier, type TokenVerifier } from '../auth/identities/jwt.ts';
 import { parseCaveat } from '../auth/macaroon/caveats.ts';
 import type { Config } from '../config/load.ts';
 import { type PolicyFile, parsePolicyFile } from '../config/policy-file.ts';
+import type { Reloadable } from '../config/reload.ts';
 import type { Clock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Logger } from '../observe/log.ts';
@@ -12,18 +14,18 @@ import type { Policy } from '../policy/policy.ts';
 import { createRulesPolicy } from '../policy/rules.ts';
 
 /** Policy and identities as the policy file and KMS_POLICY_URL have them. */
-export interface PolicyParts {
-  /** Undefined where neither a file nor an address is configured: capabilities are all. */
+export interface PolicyParts extends Reloadable {
+  /** Of now: another one when the file was read again. Undefined where neither a file nor an address is configured. */
   readonly policy: Policy | undefined;
   readonly identities: Identities;
-  /** Reads the file again, whole or not at all, and the log says which; undefined where there is no file. Never throws. */
-  readonly reload: (() => void) | undefined;
+  /** Calls back when the file was read again because it has changed, and is in force. */
+  onChange(changed: () => void): void;
   /** Idempotent. */
   close(): void;
 }
 
 interface InForce {
-  readonly file: PolicyFile;
+  readonly file: ReadPolicy;
   readonly policy: Policy | undefined;
   readonly tokens: TokenVerifier;
   readonly identities: Identities;
@@ -47,7 +49,7 @@ export function openPolicy(
           clock,
           onFailure: (cause) => log.warn({ cause }, 'the policy service gave no decision'),
         });
-  const put = (file: PolicyFile, before?: InForce): InForce => {
+  const put = (file: ReadPolicy, before?: InForce): InForce => {
     const tokens = tokensOf(file, before) ?? openTokens(file, config, clock, log);
     const policy = remote ?? (file.rules === undefined ? undefined : createRulesPolicy(file.rules));
     return { file, policy, tokens, identities: createIdentities(file, tokens) };
@@ -55,6 +57,11 @@ export function openPolicy(
   const read = readPolicy(path, remote !== undefined);
   if ('problems' in read) throw new StartError(`${path}: ${read.problems.join('; ')}`);
   let inForce = put(read);
+  let changed = () => {};
+  const take = (next: InForce) => {
+    inForce = next;
+    if (path !== 'none') log.info({ path }, 'the policy file was read again and is in force');
+  };
   const reload = () => {
     const again = readPolicy(path, remote !== undefined);
     if ('problems' in again) {
@@ -64,21 +71,34 @@ export function openPolicy(
       );
       return;
     }
-    inForce = put(again, inForce);
-    log.info({ path }, 'the policy file was read again and is in force');
+    take(put(again, inForce));
+    changed();
   };
   if (path !== 'none') watchFile(path, { persistent: false, interval: lookEveryMs }, reload);
-  const allowed = { allow: true };
   return {
-    policy:
-      path === 'none' && url === 'none'
-        ? undefined
-        : { decide: (question) => inForce.policy?.decide(question) ?? allowed },
+    get policy() {
+      return path === 'none' && url === 'none' ? undefined : (inForce.policy ?? allowsAll);
+    },
     identities: { identify: (evidence) => inForce.identities.identify(evidence) },
-    reload: path === 'none' ? undefined : reload,
+    onChange(callBack) {
+      changed = callBack;
+    },
+    prepare() {
+      const again = readPolicy(path, remote !== undefined);
+      if ('problems' in again) return { problems: again.problems.map((problem) => `${path}: ${problem}`) };
+      const next = put(again, inForce);
+      return {
+        commit: () => take(next),
+        ...(again.sha256 === inForce.file.sha256
+          ? undefined
+          : { contents: { policy_file: `sha256:${again.sha256}` } }),
+      };
+    },
     close: () => unwatchFile(path, reload),
   };
 }
+
+const allowsAll: Policy = { decide: () => ({ allow: true }) };
 
 /** Those of before, with the keys that they have read, where the issuers are the same: an issuer may be out of reach now. */
 function tokensOf({ issuers }: PolicyFile, before: InForce | undefined): TokenVerifier | undefined {
@@ -98,9 +118,14 @@ function openTokens(
   });
 }
 
-const nothing: PolicyFile = { issuers: [], identities: [], rules: undefined };
+interface ReadPolicy extends PolicyFile {
+  /** Of its text, in hex. */
+  readonly sha256: string;
+}
 
-function readPolicy(path: string, hasRemote: boolean): PolicyFile | { readonly problems: readonly string[] } {
+const nothing: ReadPolicy = { issuers: [], identities: [], rules: undefined, sha256: '' };
+
+function readPolicy(path: string, hasRemote: boolean): ReadPolicy | { readonly problems: readonly string[] } {
   if (path === 'none') return nothing;
   let text: string;
   try {
@@ -112,5 +137,5 @@ function readPolicy(path: string, hasRemote: boolean): PolicyFile | { readonly p
   if (!read.ok) return read;
   return hasRemote && read.file.rules !== undefined
     ? { problems: ['rules beside KMS_POLICY_URL: only one of them decides'] }
-    : read.file;
+    : { ...read.file, sha256: createHash('sha256').update(text).digest('hex') };
 }

@@ -16,15 +16,20 @@ function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
 /** Before anything is put there: made where it is missing, and refused where others may write into it. */
 export function openDataDir(config: Config): void {
   if (config.amnesia) return;
-  if (existsSync(config.dataDir)) {
-    const problem = judgeSecretDirectory(config.dataDir, secretRuleOf(config));
+  openDirectory('data', config.dataDir, config);
+  if (config.audit === 'on') openDirectory('audit', config.auditDir, config);
+}
+
+function openDirectory(what: string, directory: string, config: Config): void {
+  if (existsSync(directory)) {
+    const problem = judgeSecretDirectory(directory, secretRuleOf(config));
     if (problem !== undefined) throw new StartError(problem);
     return;
   }
   try {
-    mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new StartError(`the data directory ${config.dataDir} cannot be made (${errorCode(cause)})`, {
+    throw new StartError(`the ${what} directory ${directory} cannot be made (${errorCode(cause)})`, {
       cause,
     });
   }

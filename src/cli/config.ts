@@ -57,6 +57,8 @@ function fileText(settings: Settings): string {
   for (const name of fieldNames) {
     // Amnesia mode has no root key file and refuses one, as a descriptor does.
     if (name === 'rootKeyFile' && (settings.config.amnesia || settings.config.rootKeyFd !== 0)) continue;
+    // A directory for no log is refused.
+    if (name === 'auditDir' && settings.config.audit === 'off') continue;
     // Two forms of one setting.
     if (name === (settings.origins.listen === 'default' ? 'listen' : 'bind')) continue;
     const value = settings.config[name];

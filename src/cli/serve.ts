@@ -1,12 +1,12 @@
 import { Command } from 'commander';
 import { StartError } from '../core/start-error.ts';
 import type { Server } from '../main.ts';
-import { createLog } from '../observe/log.ts';
+import { createLog, setLogging } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
 import { notifyManager } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
-import { settingsOrFail } from './settings.ts';
+import { processSettings, settingsOrFail } from './settings.ts';
 
 /** `serve`: runs the service until SIGTERM or SIGINT. */
 export function serveCommand(): Command {
@@ -20,6 +20,7 @@ export function serveCommand(): Command {
 async function serve(flags: readonly string[]): Promise<void> {
   const { config, injected } = settingsOrFail(flags);
   const log = createLog(config.logLevel, config.telemetryService);
+  setLogging(log, config);
   if (injected.length > 0) {
     log.info(
       { variables: injected },
@@ -36,7 +37,7 @@ async function serve(flags: readonly string[]): Promise<void> {
     throw cause;
   }
   process.stderr.write(firstSteps(server));
-  reloadOnSignal(server);
+  reloadOnSignal(server, () => processSettings(flags));
   const [url, ...others] = server.urls;
   log.info(
     { url, ...(others.length > 0 ? { others } : {}), engine: server.engine.name, pid: process.pid },

@@ -1,4 +1,4 @@
-import { type PqPhase, pqPhases } from '../core/hybrid-mode.ts';
+import { type Field, field } from './field.ts';
 import {
   type Address,
   address,
@@ -6,7 +6,6 @@ import {
   boolean,
   httpUrl,
   integer,
-  type Kind,
   label,
   oneOf,
   optionalLabel,
@@ -17,47 +16,8 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
-import { optionalMoment, phasesByTenant } from './pq-kinds.ts';
+import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
-
-/** The facts that a default may depend on: the machine, and settings that are settled before all others. */
-export interface DefaultFacts {
-  /** Processors that this process may use. */
-  readonly cores: number;
-  readonly dataDir: string;
-  readonly amnesia: boolean;
-  readonly backend: 'lmdb' | 'memory';
-  readonly bind: Address;
-}
-
-export interface Field<T> {
-  /** The environment variable. `KMS_DATA_DIR` is also `RON_KMS_DATA_DIR`, the flag `--data-dir`, the file's `data_dir`. */
-  readonly variable: `KMS_${string}`;
-  readonly kind: Kind<T>;
-  /** As documented; equal to `standard` unless that depends on the machine or on other settings. */
-  readonly standardText: string;
-  readonly standard: (facts: DefaultFacts) => T;
-  /** The setting's effect, its unit where the name has none, and the reason for the default. One paragraph. */
-  readonly meaning: string;
-}
-
-function field<T>(
-  variable: Field<T>['variable'],
-  kind: Kind<T>,
-  standard: T | { text: string; from: (facts: DefaultFacts) => T },
-  meaning: string,
-): Field<T> {
-  if (typeof standard === 'object' && standard !== null && 'from' in standard) {
-    return { variable, kind, standardText: standard.text, standard: standard.from, meaning };
-  }
-  return {
-    variable,
-    kind,
-    standardText: kind.format(standard),
-    standard: () => standard,
-    meaning,
-  };
-}
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -162,6 +122,7 @@ export const fields = {
     algorithms,
     'all',
     'The algorithms that keys may be created, rotated and used with, as the registry names them. Narrowing it also stops existing keys of the others.',
+    'reload',
   ),
   workers: field<number>(
     'KMS_WORKERS',
@@ -195,84 +156,98 @@ export const fields = {
     integer(1, 65_536),
     512,
     'Calls of one tenant that may wait; the next is answered 429 at once. 512 calls of 160 microseconds are 80 ms of work for one thread. Beside other tenants it is fewer when places get scarce: no more than are free.',
+    'reload',
   ),
   queueTotal: field(
     'KMS_QUEUE_TOTAL',
     integer(1, 1_048_576),
     8_192,
     'Calls of all tenants that may wait; the next is answered 429 at once. At a few KiB each, 8,192 bound the memory of waiting calls to tens of MiB.',
+    'reload',
   ),
   queueTargetMs: field(
     'KMS_QUEUE_TARGET_MS',
     integer(1, 60_000),
     5,
     'Milliseconds that calls of a tenant may go on waiting for a worker once it has had more than that waiting for 100 ms, or as long as two jobs take, whichever is more; further ones are answered 429, late. Shorter bursts may use their deadline, and a tenant that keeps to its share is not held to it. 5 ms keep workers busy and are what CoDel (RFC 8289) takes; a value of KMS_SIGN_DEADLINE_MS or more lets queues stand.',
+    'reload',
   ),
   batchMaxItems: field(
     'KMS_BATCH_MAX_ITEMS',
     integer(1, 4_096),
     256,
     'Items that one batch request may hold. All of them wait in the queue of their tenant, so it cannot be more than KMS_QUEUE_PER_TENANT; 4,096 is what one job for a worker can carry.',
+    'reload',
   ),
   signDeadlineMs: field(
     'KMS_SIGN_DEADLINE_MS',
     integer(10, 60_000),
     2_000,
     'Milliseconds after which a call that is still waiting for its signature is answered 504, and its work dropped. A caller that counts microseconds has given up long before 2 s.',
+    'reload',
   ),
   defaultDeadlineMs: field(
     'KMS_DEFAULT_DEADLINE_MS',
     integer(1, 60_000),
     250,
     'Milliseconds that a call may take when it sends no X-Deadline-Ms; a call that would wait longer is answered 429 at once. A batch has KMS_SIGN_DEADLINE_MS. 250 ms is far more than a signature takes, and less than a person notices.',
+    'reload',
   ),
   signRateLimit: field(
     'KMS_SIGN_RATE_LIMIT',
     integer(0, 1_000_000_000),
     500,
     'Signatures a second of one tenant, each item of a batch counted; 0 is no limit. As many may come at once. More is answered 429 RateLimited.',
+    'reload',
   ),
   createRateLimit: field(
     'KMS_CREATE_RATE_LIMIT',
     integer(0, 1_000_000),
     100,
     'Keys and versions that one tenant may make in a second, creates and rotations together; 0 is no limit. Ten times as many may come at once. More is answered 429 RateLimited. 100 keys a second take the better part of an hour to fill a GiB, which leaves time to see it.',
+    'reload',
   ),
   destroyRateLimit: field(
     'KMS_DESTROY_RATE_LIMIT',
     integer(0, 1_000_000),
     100,
     'Destructions a second of one tenant, of keys and of versions; 0 is no limit. As many may come at once. More is answered 429 RateLimited.',
+    'reload',
   ),
   keysPerTenant: field(
     'KMS_KEYS_PER_TENANT',
     integer(1, 1_000_000_000),
     1_000_000,
     'Keys that one tenant may have, destroyed ones not counted; the next create is answered 409. After a start they are counted in the background, and until that is done there may be more. 1,000,000 keys are about 3 GiB.',
+    'reload',
   ),
   rateLimits: field<readonly ScopeRate[]>(
     'KMS_RATE_LIMITS',
     scopeRates,
     { text: 'none', from: () => [] },
     'Further limits of one tenant, by scope and window: sign=1000000/d,verify=2000/s. All windows of a scope hold together, and with KMS_SIGN_RATE_LIMIT, KMS_CREATE_RATE_LIMIT and KMS_DESTROY_RATE_LIMIT. Each is a bucket that starts full and refills all the time, so that the first window may see up to twice its count, and counting starts anew with the process. What is refused does not count. None by default.',
+    'reload',
   ),
   keyUsesPerDay: field(
     'KMS_KEY_USES_PER_DAY',
     integer(0, 1_000_000_000),
     0,
     'Signatures that one key may make in 24 hours; 0 is no limit. More is answered 429 RateLimited. It is a bucket that starts full and refills all day, so that the first 24 hours may see up to twice as many, and counting starts anew with the process.',
+    'reload',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(
     'KMS_TENANT_WEIGHTS',
     tenantWeights,
     { text: 'none', from: () => ({}) },
     'Shares of the workers when they are all busy: acme=4 gets four times the time of a tenant without an entry, which has 1.',
+    'reload',
   ),
   refusalsPerAddress: field(
     'KMS_REFUSALS_PER_ADDRESS',
     integer(1, 1_000_000),
     1_000,
     'Requests a second of one address that may be refused as unauthenticated or malformed; beyond that, capabilities that were never seen are not verified and connections are closed. 1,000 verifications cost 5 % of a processor.',
+    'reload',
   ),
   keyCacheBytes: field(
     'KMS_KEY_CACHE_BYTES',
@@ -301,6 +276,12 @@ export const fields = {
     },
     'Whether every use and change of a key is recorded in the Merkle log under the data directory. `off` is only taken with KMS_BACKEND=memory: keys that outlive the process have a log that does.',
   ),
+  auditDir: field(
+    'KMS_AUDIT_DIR',
+    path,
+    { text: '<data dir>/audit', from: ({ dataDir }) => `${dataDir}/audit` },
+    'The directory of the audit log, for a disk of its own. `audit.head` and `audit.secret` stay in the data directory, so that both are not restored together. Made with mode 0700 when it is missing; a log that is there is moved by hand while the service is stopped.',
+  ),
   auditOrigin: field(
     'KMS_AUDIT_ORIGIN',
     origin,
@@ -312,6 +293,7 @@ export const fields = {
     oneOf('written', 'synced', 'witnessed'),
     'written',
     'What the answer to a sign or verify waits for: `written` survives the end of the process, `synced` a power loss, `witnessed` the loss of the machine. Changes of keys are always at least `synced`.',
+    'reload',
   ),
   auditInputHash: field<'hmac' | 'commit' | 'plain'>(
     'KMS_AUDIT_INPUT_HASH',
@@ -330,6 +312,18 @@ export const fields = {
     retention,
     { days: 0 },
     'For how long records of the audit log stay where the service is. Full segments all of whose records are older are let go: a record of the log says so, and `intaglio audit archive` may move them elsewhere. The service itself deletes nothing. `7y` is what many rules ask; `none` keeps everything.',
+  ),
+  auditCheckpointRecords: field(
+    'KMS_AUDIT_CHECKPOINT_RECORDS',
+    integer(1, 1_000_000),
+    5_000,
+    'Records of the audit log after which a checkpoint is signed, at most ten a second. What no checkpoint covers, a rollback could take unseen.',
+  ),
+  auditCheckpointIntervalMs: field(
+    'KMS_AUDIT_CHECKPOINT_INTERVAL_MS',
+    integer(100, 60_000),
+    1_000,
+    'Milliseconds after the first record that no checkpoint covers until one is signed all the same. An answer that waits for `witnessed` waits about so long; 1 s costs a thousandth of a core.',
   ),
   auditWitnessPolicy: field(
     'KMS_AUDIT_WITNESS_POLICY',
@@ -355,47 +349,13 @@ export const fields = {
     'none',
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
-  pqVerifyMode: field<'none' | PqPhase>(
-    'KMS_PQ_VERIFY_MODE',
-    oneOf('none', ...pqPhases),
-    'none',
-    'The phase of the migration to post-quantum signatures, and the weakest mode that a verification may ask for; docs/hybrid.md. `off` is classical, `or` takes either signature, `and` needs both, `pq_only` counts post-quantum ones alone. `none` demands nothing: hybrid keys sign with all their parts, and each call says its mode, `and` where it says none.',
-  ),
-  pqProduceHybrid: field(
-    'KMS_PQ_PRODUCE_HYBRID',
-    boolean,
-    true,
-    'Whether a hybrid key signs with both its parts where the call says neither a mode nor an alg. `false`: in the phases `off` and `or` with the classical one alone, in `pq_only` with the post-quantum one alone; refused with `and`. Both parts keep the way back to the phase before open.',
-  ),
-  pqRolloutPercent: field(
-    'KMS_PQ_ROLLOUT_PERCENT',
-    integer(0, 100),
-    100,
-    'The part of all pairs of tenant and purpose that follow KMS_PQ_VERIFY_MODE; the others follow the phase before it. Each pair has its place for good: the first 4 bytes of the SHA-256 of `<tenant>/<purpose>`, as a big-endian number modulo 100, below this number.',
-  ),
-  pqTenants: field<Readonly<Record<string, PqPhase>>>(
-    'KMS_PQ_TENANTS',
-    phasesByTenant,
-    { text: 'none', from: () => ({}) },
-    'Phases of single tenants, or of one purpose of a tenant, whatever the percentage: acme=and,acme/tls=off. The entry with the purpose goes before the other.',
-  ),
-  pqCutover: field<'none' | number>(
-    'KMS_PQ_CUTOVER',
-    optionalMoment,
-    'none',
-    'The moment from which classical keys count as new. In the phases `and` and `pq_only` a version that was made before it verifies by its classical signature alone for KMS_PQ_GRACE_DAYS after it. `none`: no grace.',
-  ),
-  pqGraceDays: field(
-    'KMS_PQ_GRACE_DAYS',
-    integer(0, 3_650),
-    90,
-    'Days of grace after KMS_PQ_CUTOVER. 90 is what documents that live a quarter of a year need.',
-  ),
+  ...pqFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),
     5_000,
     'Milliseconds that calls under way get to finish after SIGTERM. 5 s is more than the longest deadline of a call, and less than the 10 s after which container runtimes kill.',
+    'reload',
   ),
   maxConnections: field(
     'KMS_MAX_CONNECTIONS',
@@ -414,12 +374,28 @@ export const fields = {
     oneOf('admin', 'open'),
     'admin',
     'Who sees tenants and purposes in `/metrics`: `admin` leaves these labels out, and sums the series, unless the scrape carries a capability with kms:admin; `open` shows them to everybody who reaches the port.',
+    'reload',
   ),
   logLevel: field(
     'KMS_LOG_LEVEL',
     oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     'info',
     'The least severe entries that are written to standard output, one JSON object a line.',
+    'reload',
+  ),
+  redactLevel: field(
+    'KMS_REDACT_LEVEL',
+    oneOf('hashes', 'lengths', 'names'),
+    'hashes',
+    'What the log leaves out beyond secrets and payloads, which are never in it. `hashes`: nothing more; a payload may appear as its digest and its length. `lengths`: digests of payloads too, because who can guess a payload can compare it. `names`: also tenants, keys, callers and addresses, each shown as a hash under a key that is made at the start, so that lines of one process can be matched and nothing else.',
+    'reload',
+  ),
+  correlationIdMode: field(
+    'KMS_CORRELATION_ID_MODE',
+    oneOf('passthrough', 'uuidv7'),
+    'passthrough',
+    'What becomes of a request without a usable X-Corr-Id: `passthrough` leaves it without one, `uuidv7` makes one (RFC 9562), for the answer and the log. One that came is passed on in either case.',
+    'reload',
   ),
   telemetryService: field(
     'KMS_TELEMETRY_SERVICE',

@@ -1,8 +1,7 @@
-import { type Config, type DefaultFacts, type FieldName, fieldNames, fields } from './fields.ts';
-import { findListenContradictions } from './listen-rules.ts';
-import { findPqContradictions } from './pq-rules.ts';
-import { profiles } from './profiles.ts';
+import type { DefaultFacts } from './field.ts';
+import { type Config, type FieldName, fieldNames, fields } from './fields.ts';
 import { renamed } from './renamed.ts';
+import { contradictionsIn } from './rules.ts';
 import {
   type ConfigSources,
   type Given,
@@ -78,7 +77,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const config = settled as Config;
   // Contradictions between values that are wrong themselves would only repeat the first message.
   if (problems.length === 0) {
-    findContradictions(config, origins as Record<FieldName, Origin>, sources.algorithmNames, problems);
+    const isGiven = (name: FieldName) => origins[name] !== 'default';
+    problems.push(...contradictionsIn(config, isGiven, sources.algorithmNames));
   }
   if (problems.length > 0) return { ok: false, problems };
   const { injected } = variables;
@@ -98,67 +98,7 @@ function refusal(name: FieldName, { as, value }: Given): string {
   return `${as} must be ${kind.accepts}${near}`;
 }
 
-/** Limits are checked against each other here, so that a contradiction stops a start and not a night. */
-function findContradictions(
-  config: Config,
-  origins: Readonly<Record<FieldName, Origin>>,
-  algorithmNames: readonly string[],
-  problems: string[],
-): void {
-  const refused = profiles[config.profile]?.refused;
-  if (refused !== undefined) problems.push(`KMS_PROFILE=${config.profile} is not taken: ${refused}`);
-  if (config.amnesia && config.backend !== 'memory') {
-    problems.push('KMS_AMNESIA keeps nothing on disk, so KMS_BACKEND must be memory');
-  }
-  if (config.audit === 'off' && config.backend !== 'memory') {
-    problems.push(
-      'KMS_AUDIT=off is only for KMS_BACKEND=memory: keys that outlive the process have a log that does',
-    );
-  }
-  if (config.audit === 'on' && config.backend === 'memory') {
-    problems.push('KMS_AUDIT=on needs a store that keeps the anchor: not KMS_BACKEND=memory');
-  }
-  if (config.auditDurability === 'witnessed' && config.auditWitnessPolicy === 'none') {
-    problems.push('KMS_AUDIT_DURABILITY=witnessed needs witnesses: KMS_AUDIT_WITNESS_POLICY');
-  }
-  if (config.amnesia && origins.rootKeyFile !== 'default') {
-    problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
-  }
-  if (config.rootKeyFd !== 0) {
-    if (config.rootKeyFd < 3)
-      problems.push('KMS_ROOT_KEY_FD must be 3 or more: 1 and 2 are the output, and 0 is none');
-    if (config.amnesia)
-      problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FD must not be set');
-    if (origins.rootKeyFile !== 'default')
-      problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
-  }
-  findListenContradictions(config, (name) => origins[name] !== 'default', problems);
-  findPqContradictions(config, problems);
-  if (config.queuePerTenant > config.queueTotal) {
-    problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
-  }
-  if (config.batchMaxItems > config.queuePerTenant) {
-    problems.push(
-      'KMS_BATCH_MAX_ITEMS must not be more than KMS_QUEUE_PER_TENANT: a full batch could never be taken',
-    );
-  }
-  if (config.defaultDeadlineMs > config.signDeadlineMs) {
-    problems.push('KMS_DEFAULT_DEADLINE_MS must not be more than KMS_SIGN_DEADLINE_MS');
-  }
-  if (config.signDeadlineMs > config.shutdownTimeoutMs) {
-    problems.push(
-      'KMS_SIGN_DEADLINE_MS must not be more than KMS_SHUTDOWN_TIMEOUT_MS: a stop would cut off calls within their deadline',
-    );
-  }
-  if (config.allowedAlgs === 'all') return;
-  for (const name of config.allowedAlgs) {
-    if (!algorithmNames.includes(name)) {
-      problems.push(`KMS_ALLOWED_ALGS has an unknown algorithm ${name}${didYouMean(name, algorithmNames)}`);
-    }
-  }
-}
-
-function freezeDeeply<T>(value: T): T {
+export function freezeDeeply<T>(value: T): T {
   if (typeof value === 'object' && value !== null) {
     for (const inner of Object.values(value)) freezeDeeply(inner);
     Object.freeze(value);

@@ -2,7 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import { type Carrier, Lane, type LaneObserver, type LaneOptions } from '../queue/lane.ts';
 import type { CryptoCall, CryptoLane } from './crypto-dispatch.ts';
 
-/** The settings that a home's lane has in common with those of our engine. */
+/** The settings that a home's lane has in common with those of our engine. Asked each time: a reload may change them. */
 export interface HomeLaneSettings extends Pick<LaneOptions, 'jobBudgetUs' | 'jobMaxCalls'> {
   readonly perTenantCalls: number;
   readonly totalCalls: number;
@@ -23,11 +23,17 @@ export function createHomeLane(
     readonly observer?: LaneObserver;
   },
 ): CryptoLane {
-  const { perTenantCalls, totalCalls, deadlineMs, jobBudgetUs, jobMaxCalls } = settings;
+  const { jobBudgetUs, jobMaxCalls } = settings;
   const limits = {
-    perTenantCalls,
-    totalCalls,
-    perTenantCostUs: deadlineMs * 1000 * parts.carrier.threads,
+    get perTenantCalls() {
+      return settings.perTenantCalls;
+    },
+    get totalCalls() {
+      return settings.totalCalls;
+    },
+    get perTenantCostUs() {
+      return settings.deadlineMs * 1000 * parts.carrier.threads;
+    },
     quantumUs: jobBudgetUs,
   };
   const options: LaneOptions = {
@@ -37,7 +43,9 @@ export function createHomeLane(
     jobMaxCalls,
     readyLeastUs: 0,
     readyMostUs: 0,
-    queueTargetMs: deadlineMs,
+    get queueTargetMs() {
+      return settings.deadlineMs;
+    },
     runHereUpToUs: 0,
   };
   return new Lane(options, parts);

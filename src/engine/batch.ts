@@ -1,4 +1,14 @@
-import { type Scheme, schemes } from './engine.ts';
+import { type Scheme, type SigningScheme, schemes } from '../algorithms/ids.ts';
+import {
+  ciphertextBytes,
+  maxDataKeyBytes,
+  newKeyRooms,
+  nonceBytesOf,
+  plaintextBytes,
+  readWordInput,
+  unwrappedBytes,
+  wrappedBytes,
+} from './rooms.ts';
 
 /**
  * The layout of a batch, read by both engines, the workers and the main thread. Every number is an unsigned 32-bit
@@ -20,24 +30,56 @@ const maxBatchItems = 4096;
 
 /** Numbers of the operations. What an item of each takes and gives stands beside it. */
 export const batchOps = {
-  /** message -> signature */
+  /** message[, context] -> signature. Only ML-DSA and composites take a context, of at most 255 bytes. */
   sign: 1,
-  /** message, signature -> nothing; the key is the public one */
+  /** message, signature[, context] -> nothing; the key is the public one */
   verify: 2,
   /** ML-DSA with rnd = 0 (FIPS 204, section 3.4), for test vectors only; other schemes: like `sign`. */
   signDeterministic: 3,
+  /** digest[, context] -> signature: of a message with this digest, by the scheme's hash. ECDSA, RSA, Ed25519ph, composites. */
+  signDigest: 4,
+  /** digest, signature[, context] -> nothing; the key is the public one */
+  verifyDigest: 5,
+  /** mu -> signature: ML-DSA of a message with this 64-byte representative (FIPS 204, algorithm 7, line 6). */
+  signMu: 6,
+  /** mu, signature -> nothing; the key is the public one */
+  verifyMu: 7,
   /** message -> tag */
   mac: 8,
   /** message, tag -> nothing */
   verifyMac: 9,
+  /** plaintext, aad -> nonce, ciphertext || tag; the engine draws the nonce */
+  encrypt: 10,
+  /** nonce, ciphertext || tag, aad -> plaintext */
+  decrypt: 11,
+  /** plaintext, info, aad -> wrapped; the key of a KEM is the public one. KWP: refuses an aad, and does not bind the info. */
+  wrap: 12,
+  /** wrapped, info, aad -> plaintext */
+  unwrap: 13,
+  /** size (u32 LE: 16, 32 or 64), wanted (u32 LE: 1 with the plaintext, 0 without), info, aad -> wrapped[, plaintext]; key as of wrap */
+  dataKey: 14,
+  /** key of the new version, as wrap takes it, wrapped, old info, new info, aad -> wrapped; the key is the old version's, as of unwrap */
+  rewrap: 15,
+  /** reference of the new version, nonce, ciphertext || tag, aad -> nonce, ciphertext || tag; the key is the old version's */
+  reencrypt: 16,
+  /** label, new key type (u32 LE), tenant, aad -> sealed blob, public key; for key types whose secret is uniform bytes */
+  derive: 17,
+  /** material, key type (u32 LE), tenant, aad, info -> sealed blob, public key; the key is the wrapping key's, RSA-4096 or a KEM's */
+  importWrapped: 18,
 } as const;
 export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
 export const batchStatuses = {
   ok: 0,
-  /** The signature or tag is not one of this key over this message; also for wrong lengths and malformed encodings. */
-  signatureInvalid: 1,
-  /** The key reference does not open (tenant, aad, root or blob), or its key type does not fit the scheme; verify: no public key of the scheme. */
+  /**
+   * The signature or tag is not one of this key over this message, or what was encrypted or wrapped does not open by this key with
+   * this aad and info; also for wrong lengths and malformed encodings.
+   */
+  rejected: 1,
+  /**
+   * The key reference does not open (tenant, aad, root or blob), or its key type does not fit the scheme; where the public key is
+   * asked for, it is none of the scheme.
+   */
   keyUnusable: 2,
   /** Offsets or sizes out of range, unknown op or scheme, one that does not fit the other, too little room. */
   badInput: 3,
@@ -46,7 +88,7 @@ export const batchStatuses = {
 export type BatchStatus = (typeof batchStatuses)[keyof typeof batchStatuses];
 
 /** The most bytes that a signature or tag of the scheme takes, which is the room that its item has to offer. */
-export const maxSignatureBytes: Readonly<Record<Scheme, number>> = {
+export const maxSignatureBytes: Readonly<Record<SigningScheme, number>> = {
   [schemes.ed25519]: 64,
   [schemes['ml-dsa-44']]: 2420,
   [schemes['ml-dsa-65']]: 3309,
@@ -56,6 +98,18 @@ export const maxSignatureBytes: Readonly<Record<Scheme, number>> = {
   // As long as the modulus; this is RSA-4096. A smaller key takes less.
   [schemes.ps256]: 512,
   [schemes.rs256]: 512,
+  [schemes['ecdsa-p256-sha256-p1363']]: 64,
+  // SEQUENCE of two INTEGERs of at most 49 bytes.
+  [schemes['ecdsa-p384-sha384']]: 104,
+  [schemes['ecdsa-p384-sha384-p1363']]: 96,
+  [schemes.ps384]: 512,
+  [schemes.ps512]: 512,
+  [schemes.rs384]: 512,
+  [schemes.rs512]: 512,
+  [schemes.ed25519ph]: 64,
+  [schemes['mldsa65-ed25519']]: 3309 + 64,
+  [schemes['mldsa44-ed25519']]: 2420 + 64,
+  [schemes['mldsa65-p256']]: 3309 + 72,
   [schemes['hmac-sha256']]: 32,
 };
 
@@ -65,16 +119,43 @@ type OutputRoom = (scheme: Scheme, inputs: readonly Uint8Array[]) => readonly nu
 const noOutput: readonly number[] = [];
 /** Made once for each scheme: this stands on the way of every signature. */
 const signatureRoom = new Map<Scheme, readonly number[]>(
-  Object.values(schemes).map((scheme) => [scheme, [maxSignatureBytes[scheme]]]),
+  Object.entries(maxSignatureBytes).map(([scheme, bytes]) => [Number(scheme) as Scheme, [bytes]]),
 );
 const oneSignature: OutputRoom = (scheme) => signatureRoom.get(scheme) ?? noOutput;
+
+const lengthOf = (input: Uint8Array | undefined) => input?.length ?? 0;
+const newKey =
+  (typeAt: number): OutputRoom =>
+  (_scheme, inputs) =>
+    newKeyRooms(readWordInput(inputs[typeAt]) ?? 0) ?? noOutput;
 
 const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
   [batchOps.sign]: oneSignature,
   [batchOps.signDeterministic]: oneSignature,
   [batchOps.verify]: () => noOutput,
+  [batchOps.signDigest]: oneSignature,
+  [batchOps.verifyDigest]: () => noOutput,
+  [batchOps.signMu]: oneSignature,
+  [batchOps.verifyMu]: () => noOutput,
   [batchOps.mac]: oneSignature,
   [batchOps.verifyMac]: () => noOutput,
+  [batchOps.encrypt]: (scheme, [plaintext]) => [
+    nonceBytesOf[scheme] ?? 0,
+    ciphertextBytes(lengthOf(plaintext)),
+  ],
+  [batchOps.decrypt]: (_scheme, [, ciphertext]) => [plaintextBytes(lengthOf(ciphertext))],
+  [batchOps.wrap]: (scheme, [plaintext]) => [wrappedBytes(scheme, lengthOf(plaintext))],
+  [batchOps.unwrap]: (scheme, [wrapped]) => [unwrappedBytes(scheme, lengthOf(wrapped))],
+  [batchOps.dataKey](scheme, [size, wanted]) {
+    const bytes = Math.min(readWordInput(size) ?? 0, maxDataKeyBytes);
+    const wrapped = wrappedBytes(scheme, bytes);
+    return readWordInput(wanted) === 1 ? [wrapped, bytes] : [wrapped];
+  },
+  // Versions of one key have one scheme, and what it wraps keeps its length.
+  [batchOps.rewrap]: (_scheme, [, wrapped]) => [lengthOf(wrapped)],
+  [batchOps.reencrypt]: (scheme, [, , ciphertext]) => [nonceBytesOf[scheme] ?? 0, lengthOf(ciphertext)],
+  [batchOps.derive]: newKey(1),
+  [batchOps.importWrapped]: newKey(1),
 };
 
 export interface BatchItem {

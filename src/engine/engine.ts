@@ -3,7 +3,7 @@
  * border (sealed blobs, public keys, batches), so a data directory moves between them.
  */
 
-import type { KeyType } from '../algorithms/ids.ts';
+import type { Ability, KeyType } from '../algorithms/ids.ts';
 import type { MacKey, MacKeyRef } from '../core/mac-key.ts';
 
 export {
@@ -12,6 +12,9 @@ export {
   keyTypes,
   type Scheme,
   type SchemeName,
+  type SealingScheme,
+  type SealingSchemeName,
+  type SigningScheme,
   schemes,
 } from '../algorithms/ids.ts';
 
@@ -42,6 +45,8 @@ export interface EngineDescription {
   readonly name: 'native' | 'openssl';
   /** Libraries and their versions, for /version and the log. */
   readonly libraries: Readonly<Record<string, string>>;
+  /** What callers ask for in vain; for /version too. */
+  readonly lacks: readonly Ability[];
 }
 
 export interface EngineStats {

@@ -11,6 +11,10 @@ const traceparentForm = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 /** A correlation id is the caller's text and goes into a header: visible ASCII of a bounded length, or it is dropped. */
 const correlationForm = /^[\x21-\x7e]{1,128}$/;
 
+export function isCorrelationId(text: string | undefined): text is string {
+  return text !== undefined && correlationForm.test(text);
+}
+
 /** An answer as its dialect presents it. */
 export function respondAnswer(answer: Presented, headers: RequestHeaders): Response {
   if ('raw' in answer) {
@@ -77,8 +81,7 @@ function responseHeaders(
   requestId: string,
 ): (readonly [string, string])[] {
   const headers: (readonly [string, string])[] = [jsonType, ['x-request-id', requestId]];
-  if (correlationId !== undefined && correlationForm.test(correlationId))
-    headers.push(['x-corr-id', correlationId]);
+  if (isCorrelationId(correlationId)) headers.push(['x-corr-id', correlationId]);
   if (traceparent !== undefined && traceparentForm.test(traceparent))
     headers.push(['traceparent', traceparent]);
   return headers;

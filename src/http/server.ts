@@ -41,8 +41,8 @@ const drainRetryMs = 1000;
 export class HttpServer implements ListenerHandlers {
   readonly #parts: ServerParts;
   #draining = false;
-  /** The text of /openapi.json, once somebody has asked for it. */
-  #description: string | undefined;
+  /** The text of /openapi.json, once somebody has asked for it, and the dialect that it is of. */
+  #description: { readonly of: Dialect; readonly text: string } | undefined;
   #underWay = 0;
   #idle: (() => void) | undefined;
 
@@ -204,10 +204,12 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #openapi(headers: Exchange['headers']): Response | undefined {
-    const { openapi } = this.#parts.dialects[0];
-    if (openapi === undefined) return undefined;
-    this.#description ??= JSON.stringify(openapi());
-    return respondPlain(200, jsonType, this.#description, headers);
+    const [dialect] = this.#parts.dialects;
+    if (dialect.openapi === undefined) return undefined;
+    if (this.#description?.of !== dialect) {
+      this.#description = { of: dialect, text: JSON.stringify(dialect.openapi()) };
+    }
+    return respondPlain(200, jsonType, this.#description.text, headers);
   }
 
   /** Health, metrics and version: no capability needed, and answered while draining. */

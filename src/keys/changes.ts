@@ -125,7 +125,8 @@ export class KeyChanges {
   async #createWithin(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const refused = this.#parts.room?.refusal(kid.tenant);
     if (refused !== undefined) return refused;
-    const giveBack = this.#counter.place(kid.tenant, this.#options.maxKeysPerTenant);
+    const most = request.maxKeysPerTenant ?? this.#options.maxKeysPerTenant;
+    const giveBack = this.#counter.place(kid.tenant, most);
     if (giveBack === undefined) return tooManyKeys;
     try {
       return await this.#create(kid, request, record);

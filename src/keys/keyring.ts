@@ -101,6 +101,8 @@ export interface CreateKey {
   readonly backend?: string;
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
+  /** In place of the keyring's own bound. */
+  readonly maxKeysPerTenant?: number;
   readonly operation?: OperationId;
 }
 

@@ -59,7 +59,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
         return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
       }
       return parts.keyring.create({
-        ...{ tenant, actor, purpose, algorithm },
+        ...{ tenant, actor, purpose, algorithm, maxKeysPerTenant: parts.maxKeysPerTenant },
         ...(auditDurability === undefined ? undefined : { auditDurability }),
         ...operationIdOf(request.name, meaningOf(request)),
       });

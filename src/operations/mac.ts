@@ -107,12 +107,12 @@ function finishMac({ kid }: MacPlan, outcome: WorkOutcome): Result<MacAnswer> {
 function verdictOf(_use: KeyUse, results: readonly BatchResult[]): Verdict {
   const status = results[0]?.status;
   if (status === batchStatuses.ok) return 'ok';
-  return status === batchStatuses.signatureInvalid ? 'invalid' : 'error:Internal';
+  return status === batchStatuses.rejected ? 'invalid' : 'error:Internal';
 }
 
 function finishMacVerify(_plan: MacPlan, outcome: WorkOutcome): Result<MacVerifyAnswer> {
   if (!outcome.ok) return outcome;
   const { status } = outcome.value.results[0] as BatchResult;
-  if (status !== batchStatuses.ok && status !== batchStatuses.signatureInvalid) return refuse('Internal');
+  if (status !== batchStatuses.ok && status !== batchStatuses.rejected) return refuse('Internal');
   return ok({ ok: status === batchStatuses.ok });
 }

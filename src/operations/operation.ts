@@ -23,6 +23,7 @@ export interface OperationParts {
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
+  readonly maxKeysPerTenant: number;
   readonly audit: AuditParts | undefined;
   readonly pqPolicy: PqPolicy;
   readonly clock: Pick<Clock, 'utcMs'>;

@@ -8,6 +8,7 @@ import type { BatchResult } from '../engine/batch.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
+import { operatorTenant } from './admin.ts';
 import type { Denials } from './denials.ts';
 import type { CryptoWork, KeyUse, UseReceipt, WorkOutcome } from './operation.ts';
 
@@ -287,4 +288,48 @@ function tokenEvent({ kind, caller, opId = randomUUID(), facts }: TokenEvent): A
     ...{ actor, tenant, opId, alg: 'none', inputDigest: undefined, keyId: `${tenant}/-`, keyVersion: 0 },
     ...{ purpose: `token_${kind}`, result: 'ok', type: `token.${kind}`, data: facts },
   };
+}
+
+/** The settings that a reload has changed, by the names of a file's members. */
+export interface SettingsEvent {
+  readonly changed: readonly { readonly member: string; readonly before: string; readonly after: string }[];
+  /** Contents that were read again and differ, such as a file's digest. */
+  readonly contents: Readonly<Record<string, string>>;
+  /** Variables. */
+  readonly needRestart: readonly string[];
+}
+
+/** Records a reload, which has happened and stays so. */
+export function createSettingsJournal(recorder: AuditRecorder): (event: SettingsEvent) => Promise<void> {
+  return async ({ changed, contents, needRestart }) => {
+    const settings = changed.map(({ member, before, after }) => [member, `${before} -> ${after}`] as const);
+    const event: AuditEvent = {
+      ...{
+        actor: 'operator',
+        tenant: operatorTenant,
+        opId: randomUUID(),
+        alg: 'none',
+        inputDigest: undefined,
+      },
+      ...{
+        keyId: `${operatorTenant}/-`,
+        keyVersion: 0,
+        purpose: 'config',
+        result: 'ok',
+        type: 'config.reloaded',
+      },
+      data: {
+        ...contents,
+        ...Object.fromEntries(settings),
+        ...(needRestart.length === 0 ? undefined : { need_restart: namesOrCount(needRestart) }),
+      },
+    };
+    if (recorder.reserve(1) === undefined) await recorder.append(event, 'synced');
+    else recorder.unrecorded(event);
+  };
+}
+
+/** A record has 4 KiB. */
+function namesOrCount(names: readonly string[]): string | number {
+  return names.length > 8 ? names.length : names.join(',');
 }

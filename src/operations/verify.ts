@@ -230,7 +230,7 @@ function statusOf(item: number | undefined, results: readonly BatchResult[]): Ba
 
 function reasonOf(status: BatchStatus | undefined): InvalidReason | undefined {
   switch (status) {
-    case batchStatuses.signatureInvalid:
+    case batchStatuses.rejected:
       return 'signature_invalid';
     case batchStatuses.keyUnusable:
       return 'key_unusable';

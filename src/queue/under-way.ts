@@ -3,6 +3,8 @@ import type { Call } from './scheduler.ts';
 interface Part {
   calls: number;
   costUs: number;
+  /** As it was when the first of them came: a reload may change it. */
+  readonly weight: number;
 }
 
 /** Calls that workers have, done or lying ready, by tenant. */
@@ -38,8 +40,9 @@ export class UnderWay {
       this.#costUs += costUs;
       const part = this.#parts.get(tenant);
       if (part === undefined) {
-        this.#parts.set(tenant, { calls: 1, costUs });
-        this.#weight += this.#weightOf(tenant);
+        const weight = this.#weightOf(tenant);
+        this.#parts.set(tenant, { calls: 1, costUs, weight });
+        this.#weight += weight;
       } else {
         part.calls++;
         part.costUs += costUs;
@@ -54,7 +57,7 @@ export class UnderWay {
       part.costUs -= costUs;
       if (--part.calls > 0) continue;
       this.#parts.delete(tenant);
-      this.#weight -= this.#weightOf(tenant);
+      this.#weight -= part.weight;
     }
     // Sums of fractions: what rounding has left in them does not pile up over months.
     if (this.#parts.size === 0) {

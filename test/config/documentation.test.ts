@@ -1,17 +1,23 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../../src/config/fields.ts';
 import { profiles } from '../../src/config/profiles.ts';
 
-const documentation = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'configuration.md'), 'utf8');
+const path = join(import.meta.dirname, '..', '..', 'docs', 'configuration.md');
+const documentation = readFileSync(path, 'utf8');
+
+const takesEffect = {
+  reload: 'A change takes effect at a reload (SIGHUP) or the next start.',
+  restart: 'A change takes effect at the next start.',
+} as const;
 
 function section(name: FieldName): string {
-  const { variable, kind, standardText, meaning } = fields[name];
+  const { variable, kind, standardText, meaning, change } = fields[name];
   return `### ${variable}
 
-Flag \`${flagOf(name)}\`, file member \`${memberOf(name)}\`. Accepts ${kind.accepts}. Default: \`${standardText}\`. Takes effect at the next start.
+Flag \`${flagOf(name)}\`, file member \`${memberOf(name)}\`. Accepts ${kind.accepts}. Default: \`${standardText}\`. ${takesEffect[change]}
 
 ${meaning}
 `;
@@ -19,7 +25,12 @@ ${meaning}
 
 test('docs/configuration.md says of every setting exactly what its declaration says', () => {
   const marker = '<!-- One section for each entry of src/config/fields.ts; a test compares them. -->\n\n';
-  const [, reference] = documentation.split(marker);
+  const [before, reference] = documentation.split(marker);
+  // Written anew with INTAGLIO_CONFIGURATION=write.
+  if (process.env.INTAGLIO_CONFIGURATION === 'write') {
+    writeFileSync(path, `${before}${marker}${fieldNames.map(section).join('\n')}`);
+    return;
+  }
   assert.equal(reference, fieldNames.map(section).join('\n'));
 });
 

@@ -60,6 +60,10 @@ test('the unit starts the service as npm start does', () => {
   assert.equal(line, asNpm.replace('src/cli', '/opt/intaglio/src/cli'));
 });
 
+test('systemctl reload sends the signal on which the service reads its settings again', () => {
+  assert.deepEqual(valuesOf('ExecReload'), ['/bin/kill -HUP $MAINPID']);
+});
+
 test('the unit confines the service', () => {
   const settings: Readonly<Record<string, string>> = {
     ...{ Type: 'notify', NoNewPrivileges: 'yes', ProtectSystem: 'strict', CapabilityBoundingSet: '' },

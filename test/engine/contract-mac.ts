@@ -7,7 +7,7 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { aad, flipBit, nextKeyNumber, runBatch, signatureOf, signOne, tenant } from '../support/batches.ts';
 
 const message = Buffer.from('d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24', 'hex');
-const { ok, signatureInvalid, keyUnusable, badInput } = batchStatuses;
+const { ok, rejected, keyUnusable, badInput } = batchStatuses;
 
 /** What every engine owes with secret keys that authenticate messages. */
 export function macTests(engine: Engine, root: unknown): void {
@@ -53,15 +53,15 @@ export function macTests(engine: Engine, root: unknown): void {
       const { tag } = macOne(key, message, keyNumber);
       assert.equal(tag.length, 32);
       assert.equal(verifyMac(key, message, tag, keyNumber), ok);
-      assert.equal(verifyMac(other, message, tag), signatureInvalid);
-      assert.equal(verifyMac(key, flipBit(message, 0), tag, keyNumber), signatureInvalid);
+      assert.equal(verifyMac(other, message, tag), rejected);
+      assert.equal(verifyMac(key, flipBit(message, 0), tag, keyNumber), rejected);
       for (const bit of [0, 100, 255]) {
-        assert.equal(verifyMac(key, message, flipBit(tag, bit), keyNumber), signatureInvalid);
+        assert.equal(verifyMac(key, message, flipBit(tag, bit), keyNumber), rejected);
       }
       for (const length of [0, 16, 31]) {
-        assert.equal(verifyMac(key, message, tag.subarray(0, length), keyNumber), signatureInvalid);
+        assert.equal(verifyMac(key, message, tag.subarray(0, length), keyNumber), rejected);
       }
-      assert.equal(verifyMac(key, message, Buffer.concat([tag, tag]), keyNumber), signatureInvalid);
+      assert.equal(verifyMac(key, message, Buffer.concat([tag, tag]), keyNumber), rejected);
     }
   });
 

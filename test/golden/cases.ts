@@ -1,65 +1,17 @@
 import { registry } from '../../src/algorithms/registry.ts';
-import { helloWorldB3 } from '../support/service.ts';
-
-/** Capabilities that the cases use, by name; `nobody` sends none. */
-export type Who =
-  | 'operator'
-  | 'acme'
-  | 'reader'
-  | 'acmeAdmin'
-  | 'auditor'
-  | 'globex'
-  | 'expired'
-  | 'forged'
-  | 'nobody';
-
-/**
- * One request as data. `{kid:NAME}`, `{id:NAME}` (a kid without its version), `{sig:NAME.N}`, `{flipped:NAME.N}` (the
- * same with a bit changed) and `{cursor:NAME}` stand for what answers to cases with `keep: NAME` gave.
- */
-export interface GoldenCase {
-  readonly name: string;
-  readonly as: Who;
-  readonly method: string;
-  readonly path: string;
-  readonly json?: unknown;
-  /** Sent as it is. `repeat` makes it long without making the file long. */
-  readonly text?: string;
-  readonly repeat?: number;
-  /** One byte a character, so that not all texts are UTF-8. */
-  readonly latin1?: true;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly keep?: string;
-  /** Asked again until it is answered 200: a checkpoint is made each second. */
-  readonly eventually?: true;
-}
-
-/** A service and what is asked of it, in this order. */
-export interface GoldenPart {
-  readonly name: string;
-  readonly env: Readonly<Record<string, string>>;
-  /** Whether it starts on the data of the part before. */
-  readonly sameData: boolean;
-  readonly cases: readonly GoldenCase[];
-}
-
-const digest = helloWorldB3;
-
-const get = (name: string, path: string, as: Who = 'acme'): GoldenCase => ({ name, as, method: 'GET', path });
-const post = (name: string, path: string, json?: unknown, more: Partial<GoldenCase> = {}): GoldenCase => ({
-  name,
-  as: 'acme',
-  method: 'POST',
-  path,
-  ...(json === undefined ? {} : { json }),
-  ...more,
-});
-const opId = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
-const key = (text: string, action = '') => `/v1/kms/keys/${text}${action}`;
-const sign = (name: string, json: object, more: Partial<GoldenCase> = {}) =>
-  post(`sign: ${name}`, '/v1/kms/sign', { payload_b3: digest, ...json }, more);
-const verify = (name: string, sigs: unknown, json: object = {}, more: Partial<GoldenCase> = {}) =>
-  post(`verify: ${name}`, '/v1/kms/verify', { payload_b3: digest, sigs, ...json }, more);
+import {
+  digest,
+  type GoldenCase,
+  type GoldenPart,
+  get,
+  hybrid,
+  key,
+  opId,
+  post,
+  sign,
+  verify,
+} from './ask.ts';
+import { migrating } from './migration-cases.ts';
 
 const ownAnswers: readonly GoldenCase[] = [
   get('health', '/healthz', 'nobody'),
@@ -70,7 +22,6 @@ const ownAnswers: readonly GoldenCase[] = [
   post('health by POST', '/healthz', {}, { as: 'nobody' }),
 ];
 
-const hybrid = 'ed25519+ml-dsa-65';
 const parts = (alg: string) => (alg === hybrid ? [0, 1] : [0]);
 
 const signingAlgorithms = registry.filter(({ kind }) => kind === 'signature').map(({ name }) => name);
@@ -442,53 +393,6 @@ const commitments: readonly GoldenCase[] = [
   sign('commitments, with receipt', { kid: '{kid:committed}', receipt: true, op_id: opId(7) }),
   sign('commitments, without receipt', { kid: '{kid:committed}' }),
   get('commitments: record', `${auditPath}/records?op_id=${opId(7)}`, 'auditor'),
-];
-
-const ofOldPurpose = [{ kid: '{kid:old}', signature_b64: '{sig:old.0}' }];
-const set = ['single', 'pqSingle'].map((name, n) => ({
-  kid: `{kid:${name}}`,
-  signature_b64: `{sig:pair.${n}}`,
-}));
-const whole = [0, 1].map((n) => ({ kid: '{kid:whole}', signature_b64: `{sig:whole.${n}}` }));
-const single = { purpose: 'web', alg: 'ed25519' };
-
-/** In phase 2, with a purpose that is still classical. */
-const migrating: readonly GoldenCase[] = [
-  post('phase 2: create a classical key', '/v1/kms/keys', single, { keep: 'single' }),
-  post(
-    'phase 2: create a post-quantum key',
-    '/v1/kms/keys',
-    { ...single, alg: 'ml-dsa-65' },
-    { keep: 'pqSingle' },
-  ),
-  post('phase 2: create a hybrid key', '/v1/kms/keys', { ...single, alg: hybrid }, { keep: 'whole' }),
-  post('phase 2: create for the old purpose', '/v1/kms/keys', { ...single, purpose: 'old' }, { keep: 'old' }),
-  sign('phase 2, classical alone', { kid: '{kid:single}' }),
-  sign('phase 2, a set', { kid_set: ['{kid:single}', '{kid:pqSingle}'] }, { keep: 'pair' }),
-  sign('phase 2, hybrid', { kid: '{kid:whole}' }, { keep: 'whole' }),
-  sign('phase 2, hybrid, one part by its alg', { kid: '{kid:whole}', alg: 'ed25519' }),
-  sign('phase 2, hybrid, a weaker mode', { kid: '{kid:whole}', policy: { mode: 'or' } }),
-  sign('phase 2, the old purpose', { kid: '{kid:old}' }, { keep: 'old' }),
-  verify('phase 2, a set', set),
-  verify('phase 2, half of a set', set.slice(0, 1)),
-  verify('phase 2, hybrid', whole),
-  verify('phase 2, hybrid, pq_only', whole, { policy: { mode: 'pq_only' } }),
-  verify('phase 2, hybrid, a weaker mode', whole, { policy: { mode: 'or' } }),
-  verify('phase 2, hybrid, stripped', whole.slice(1)),
-  verify('phase 2, the old purpose', ofOldPurpose),
-  verify('phase 2, mixed', [whole[0], set[1]]),
-  verify('valid now', whole, {
-    policy: { not_before: '2020-01-01T00:00:00Z', not_after: '9999-12-31T23:59:59.999+00:00' },
-  }),
-  verify('not valid yet', whole, { policy: { not_before: '9999-01-01T00:00:00Z' } }),
-  verify('valid no more', whole, { policy: { not_after: '2020-02-29T00:00:00+14:00' } }),
-  verify('valid at no time', whole, { policy: { not_after: '2020-02-30T00:00:00Z' } }),
-  post('verify batch: phase 2', '/v1/kms/verify/batch', {
-    items: [
-      { payload_b3: digest, sigs: whole },
-      { payload_b3: digest, sigs: set.slice(0, 1) },
-    ],
-  }),
 ];
 
 export const goldenParts: readonly GoldenPart[] = [

@@ -29,7 +29,7 @@ test('a tag is checked with the secret key, and its verdict is the record’s', 
   assert.match(Buffer.from(work.items[0]!.key).toString(), /^reference/);
   for (const [status, ok, verdict] of [
     [batchStatuses.ok, true, 'ok'],
-    [batchStatuses.signatureInvalid, false, 'invalid'],
+    [batchStatuses.rejected, false, 'invalid'],
   ] as const) {
     assert.deepEqual(unwrap(answer(status)), { ok });
     assert.equal(work.verdict?.(work.uses[0]!, [{ status, outputs: [], elapsedNs: 1 }]), verdict);

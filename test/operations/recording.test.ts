@@ -38,7 +38,7 @@ async function resultsOf(verdict: Verdict, outcome: Result<readonly BatchResult[
   return { recorded: recorded.map(({ result }) => result), sideLog: sideLog.map(({ result }) => result) };
 }
 
-const done = ok([{ status: batchStatuses.signatureInvalid, outputs: [], elapsedNs: 0 }] as const);
+const done = ok([{ status: batchStatuses.rejected, outputs: [], elapsedNs: 0 }] as const);
 
 for (const verdict of ['ok', 'invalid', 'error:Internal'] as const) {
   test(`a verification that comes to ${verdict} is recorded so, in the log or in the side log`, async () => {

@@ -45,7 +45,7 @@ test('checks a signature with the public key of its version, an older one too', 
     fault: undefined,
     checked: [{ kid, alg: 'ed25519', ok: true, reason: undefined }],
   });
-  const invalid = unwrap(answer(batchStatuses.signatureInvalid));
+  const invalid = unwrap(answer(batchStatuses.rejected));
   assert.deepEqual([invalid.ok, invalid.checked[0]?.reason], [false, 'signature_invalid']);
   assert.equal(unwrap(answer(batchStatuses.keyUnusable)).checked[0]?.reason, 'key_unusable');
   assert.equal(codeOf(answer(batchStatuses.internal)), 'Internal');
@@ -82,7 +82,7 @@ test('each key has its own verdict for its record', async (t) => {
   const { work } = await planned(kids.map((kid) => given(kid, ed25519Signature)));
   const ended = (status: BatchResult['status']) => ({ status, outputs: [], elapsedNs: 1 });
   const verdicts = work.uses.map((use: KeyUse) =>
-    work.verdict?.(use, [ended(batchStatuses.ok), ended(batchStatuses.signatureInvalid)]),
+    work.verdict?.(use, [ended(batchStatuses.ok), ended(batchStatuses.rejected)]),
   );
   assert.deepEqual(verdicts, ['ok', 'invalid']);
 });

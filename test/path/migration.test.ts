@@ -323,3 +323,37 @@ test('the profile micronode takes either half', async () => {
     await service.stop();
   }
 });
+
+test('the phase changes without a restart, for whole calls at a time', async () => {
+  const service = await startInProcess({ env: { KMS_PQ_VERIFY_MODE: 'or' } });
+  try {
+    const { body } = await post(service, '/keys', { purpose: 'p', alg: hybrid });
+    const { sigs } = (await post(service, '/sign', { kid: body.kid, payload_b3: helloWorldB3 })).body;
+    const item = { payload_b3: helloWorldB3, sigs: [sigs[0]] };
+    const bucket = bucketOf('default', 'p');
+    for (const [env, status] of [
+      [{}, 200],
+      [{ KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_ROLLOUT_PERCENT: String(bucket) }, 200],
+      [{ KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_ROLLOUT_PERCENT: String(bucket + 1) }, 403],
+      [{ KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_TENANTS: 'default=or' }, 200],
+      [{ KMS_PQ_VERIFY_MODE: 'or', KMS_PQ_TENANTS: 'default=or,default/p=pq_only' }, 403],
+      // Contradictory, so that what was there stays.
+      [{ KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_PRODUCE_HYBRID: 'false' }, 403],
+      [{}, 200],
+    ] as const) {
+      service.reload(env);
+      assert.equal((await post(service, '/verify', item)).status, status, JSON.stringify(env));
+    }
+    const items = Array.from({ length: 16 }, () => item);
+    const asking = Array.from({ length: 60 }, async (_, n) => {
+      if (n % 3 === 0) service.reload({ KMS_PQ_VERIFY_MODE: n % 2 === 0 ? 'and' : 'or' });
+      const { results } = (await post(service, '/verify/batch', { items })).body;
+      return new Set(results.map(({ ok }: { ok?: boolean }) => ok === true));
+    });
+    const verdicts = await Promise.all(asking);
+    assert.ok(verdicts.every(({ size }) => size === 1));
+    assert.equal(new Set(verdicts.flatMap((one) => [...one])).size, 2, 'both phases were met');
+  } finally {
+    await service.stop();
+  }
+});

@@ -38,7 +38,7 @@ async function startWith(...homes: readonly MemoryHome[]) {
   const chosen = chooseEngine(loaded.config, log);
   const root = chosen.engine.openRoot({ kind: 'memory' });
   const parts = { health: createHealth(), metrics: createMetrics('test'), tuning: defaultTuning };
-  return startCryptography(loaded.config, log, chosen, root, parts, homes);
+  return startCryptography({ now: loaded.config }, log, chosen, root, parts, homes);
 }
 
 test('a key of another home is made, used and destroyed there; what needs its public key only is done by our engine', async (t) => {
@@ -61,6 +61,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     custodies: cryptography.custodies,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
+    maxKeysPerTenant: 10,
     audit: undefined,
     pqPolicy: noPqPolicy,
     clock: systemClock,

@@ -12,6 +12,7 @@ import {
   type KeyTypeName,
   type RootRef,
   type Scheme,
+  type SealingSchemeName,
   schemes,
 } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
@@ -19,18 +20,25 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 export const tenant = 'acme';
 export const aad = 'acme/web/key/1';
 
-/** Key types that sign; the others have secret keys. */
-export type SigningKeyTypeName = Exclude<KeyTypeName, 'hmac-sha256'>;
+/** Key types that sign; the others make tags, encrypt, wrap or derive. */
+export type SigningKeyTypeName = Exclude<KeyTypeName, 'hmac-sha256' | SealingSchemeName>;
 
+const rsaSchemes = [schemes.ps256, schemes.rs256, schemes.ps384, schemes.ps512, schemes.rs384, schemes.rs512];
+
+/** What every engine has; Ed25519ph, which not every engine has, is tested apart. */
 export const schemesOf: Readonly<Record<SigningKeyTypeName, readonly Scheme[]>> = {
   ed25519: [schemes.ed25519],
   'ml-dsa-44': [schemes['ml-dsa-44']],
   'ml-dsa-65': [schemes['ml-dsa-65']],
   'ml-dsa-87': [schemes['ml-dsa-87']],
-  'ecdsa-p256': [schemes['ecdsa-p256-sha256']],
-  'rsa-2048': [schemes.ps256, schemes.rs256],
-  'rsa-3072': [schemes.ps256, schemes.rs256],
-  'rsa-4096': [schemes.ps256, schemes.rs256],
+  'ecdsa-p256': [schemes['ecdsa-p256-sha256'], schemes['ecdsa-p256-sha256-p1363']],
+  'ecdsa-p384': [schemes['ecdsa-p384-sha384'], schemes['ecdsa-p384-sha384-p1363']],
+  'mldsa65-ed25519': [schemes['mldsa65-ed25519']],
+  'mldsa44-ed25519': [schemes['mldsa44-ed25519']],
+  'mldsa65-p256': [schemes['mldsa65-p256']],
+  'rsa-2048': rsaSchemes,
+  'rsa-3072': rsaSchemes,
+  'rsa-4096': rsaSchemes,
 };
 
 let lastKeyNumber = 0;

@@ -5,7 +5,8 @@ import { availableParallelism } from 'node:os';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
-import { type Config, loadConfig } from '../../src/config/load.ts';
+import { createReload } from '../../src/assemble/reload.ts';
+import { type Config, type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
 import { countConnections } from '../../src/http/connections.ts';
@@ -13,7 +14,7 @@ import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import type { UwsOptions } from '../../src/http/listeners/uws.ts';
-import { createLog } from '../../src/observe/log.ts';
+import { createLog, setLogging } from '../../src/observe/log.ts';
 import { registerProcessMetrics } from '../../src/observe/metrics.ts';
 import { openService } from '../../src/service.ts';
 import { testEngineOptions } from './engines.ts';
@@ -68,11 +69,12 @@ export async function startInProcess(
   const log = createLog(config.logLevel, config.telemetryService, {
     write: (text) => void lines.push(text.trimEnd()),
   });
+  setLogging(log, config);
   const service = await openService(config, {
     log,
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
-  const door = openDoor(config, log, service, [intaglioDialect(service.operations, config)]);
+  const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
   const listening =
     options.listen === true ? await listen(config, door.handlers, options.makeListener) : undefined;
   if (listening !== undefined) registerProcessMetrics(service.metrics);
@@ -91,7 +93,13 @@ export async function startInProcess(
     return stopped;
   };
   running.add(end);
+  const reload = createReload({
+    ...{ settings: service.settings, log, health: service.health, record: service.recordReload },
+    parts: [{ prepare: (now) => ({ commit: () => setLogging(log, now) }) }, service.reloadable, door],
+  });
   const started = {
+    reload: (env: Readonly<Record<string, string>>) =>
+      reload(loadedOf({ KMS_DATA_DIR: dataDir, ...options.env, ...env })),
     engine: service.engine.name,
     dataDir,
     ...capabilitiesOf(dataDir),
@@ -109,14 +117,18 @@ const running = new Set<() => Promise<number>>();
 // Whatever a failed test left behind, whose threads would keep the process.
 after(() => Promise.all([...running].map((end) => end())));
 
-function configOf(env: Readonly<Record<string, string>>): Config {
-  const loaded = loadConfig({
+function loadedOf(env: Readonly<Record<string, string>>): LoadedConfig {
+  return loadConfig({
     argv: [],
     env: { ...process.env, ...generous, ...small, ...env },
     readFile: (path) => readFileSync(path, 'utf8'),
     cores: availableParallelism(),
     algorithmNames,
   });
+}
+
+function configOf(env: Readonly<Record<string, string>>): Config {
+  const loaded = loadedOf(env);
   assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.join('\n'));
   return loaded.config;
 }

@@ -138,7 +138,7 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     const own32 = createHmac('sha256', secret).update(message).digest();
     if (op === batchOps.mac) return answer(batchStatuses.ok, own32);
     const good = op === batchOps.verifyMac && tag.length === own32.length && timingSafeEqual(own32, tag);
-    return answer(good ? batchStatuses.ok : batchStatuses.signatureInvalid);
+    return answer(good ? batchStatuses.ok : batchStatuses.rejected);
   }
 
   #find(reference: Uint8Array): OwnKey | undefined {

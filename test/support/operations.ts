@@ -36,6 +36,7 @@ export function openOperations(
     ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    maxKeysPerTenant: 1_000_000,
     audit: undefined,
     pqPolicy: noPqPolicy,
     clock: bench.clock,

@@ -28,6 +28,8 @@ interface Started {
 
 /** In this process, without a socket: see in-process.ts. */
 export interface InProcessService extends Started {
+  /** As SIGHUP does to a process, where these variables beside those of the start are what its sources now say. */
+  reload(env: Readonly<Record<string, string>>): void;
   send(sent: RawRequest): Promise<RawAnswer>;
 }
 

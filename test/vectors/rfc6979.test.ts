@@ -33,8 +33,8 @@ for (const { name, create } of availableEngines()) {
       const check = (text: string, signature: Uint8Array) =>
         verifyOne(engine, root, schemes['ecdsa-p256-sha256'], publicKey, Buffer.from(text), signature);
       assert.equal(check(message, der(r, s)), batchStatuses.ok);
-      assert.equal(check(`${message}.`, der(r, s)), batchStatuses.signatureInvalid);
-      assert.equal(check(message, flipBit(der(r, s), 100)), batchStatuses.signatureInvalid);
+      assert.equal(check(`${message}.`, der(r, s)), batchStatuses.rejected);
+      assert.equal(check(message, flipBit(der(r, s), 100)), batchStatuses.rejected);
     }
   });
 

@@ -12,7 +12,7 @@ export interface FloodGuardParts
   readonly soon: (callBack: () => void) => void;
   /** Calls back at the end of a turn, for the shares of its time; at the end of its parsing, when not given. */
   readonly atTurnEnd?: ThreadShareParts['atTurnEnd'];
-  /** The target of queues that stand, in milliseconds. */
+  /** The target of queues that stand, in milliseconds. Asked each time: a reload may change it. */
   readonly queueTargetMs: number;
 }
 
@@ -46,8 +46,13 @@ export class FloodGuard {
     this.#clock = parts.clock;
     this.#parseTurn = new ParseTurn(parts.soon);
     const atTurnEnd = parts.atTurnEnd ?? ((ended) => this.#parseTurn.atEnd(ended));
-    const standingTurnMs = readingShare * parts.queueTargetMs;
-    this.#share = new ThreadShare({ ...defaultThreadShare, standingTurnMs }, { ...parts, atTurnEnd });
+    const options = {
+      ...defaultThreadShare,
+      get standingTurnMs() {
+        return readingShare * parts.queueTargetMs;
+      },
+    };
+    this.#share = new ThreadShare(options, { ...parts, atTurnEnd });
     this.#deferred = new DeferredCalls(parts);
   }
 

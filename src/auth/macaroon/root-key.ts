@@ -68,7 +68,7 @@ function makeCapabilities(
   rootKeys: RootKeyFiles,
   openKey: (rootKey: Uint8Array) => MacKey,
 ): Capabilities {
-  const replacedLost = existsSync(join(dataDir, 'audit'));
+  const replacedLost = existsSync(join(dataDir, 'audit.head'));
   const bytes = randomBytes(macaroonKeyBytes);
   const token = bootstrapToken(openWiped(Uint8Array.from(bytes), openKey));
   const made = writeCapabilities(dataDir, bytes, token);

@@ -24,6 +24,8 @@ export function oneRootKey(key: MacKey, id = 0): RootKeys {
 export interface ServiceRootKeys extends RootKeys {
   /** Reads new keys, forgets removed ones. All or nothing, so that a change that is half written stops nobody. */
   reload(): Reload;
+  /** The same in two steps: nothing changes before `take`, which has to follow at once. */
+  read(): ReadAgain;
   /** Makes a key with the next id, under which new capabilities are made from then on. */
   rotate(): Rotation;
 }
@@ -32,6 +34,10 @@ export type Reload =
   | { readonly ok: true; readonly added: readonly number[]; readonly removed: readonly number[] }
   /** Nothing was changed. `problem` is for the operator. */
   | { readonly ok: false; readonly problem: string };
+
+export type ReadAgain =
+  | { readonly ok: true; take(): Extract<Reload, { ok: true }> }
+  | Extract<Reload, { ok: false }>;
 
 export type Rotation =
   | { readonly ok: true; readonly id: number }
@@ -89,6 +95,11 @@ export class RootKeyFiles implements ServiceRootKeys {
   }
 
   reload(): Reload {
+    const read = this.read();
+    return read.ok ? read.take() : read;
+  }
+
+  read(): ReadAgain {
     const keys = new Map<number, Loaded>();
     try {
       const ids = rootKeyIds(this.#dataDir);
@@ -104,6 +115,10 @@ export class RootKeyFiles implements ServiceRootKeys {
     } catch (error) {
       return { ok: false, problem: `cannot read the macaroon keys (${errorCode(error)})` };
     }
+    return { ok: true, take: () => this.#take(keys) };
+  }
+
+  #take(keys: Map<number, Loaded>): Extract<Reload, { ok: true }> {
     const before = this.#keys;
     const added = [...keys].flatMap(([id, { key }]) => (before.get(id)?.key === key ? [] : [id]));
     const removed = [...before.keys()].filter((id) => !keys.has(id));
@@ -189,6 +204,10 @@ export class MemoryRootKeys implements ServiceRootKeys {
 
   reload(): Reload {
     return { ok: true, added: [], removed: [] };
+  }
+
+  read(): ReadAgain {
+    return { ok: true, take: () => ({ ok: true, added: [], removed: [] }) };
   }
 
   rotate(): Rotation {

@@ -1,17 +1,17 @@
 import { Command } from 'commander';
 import { fail } from '../fail.ts';
+import { type ServiceAddress, withServiceAddress } from '../service-client.ts';
 import { askService } from './ask-service.ts';
 
-interface Options {
+interface Options extends ServiceAddress {
   reason?: string;
   approval?: string;
   pending?: true;
-  url: string;
   tokenFile: string;
 }
 
 export function acceptCommand(): Command {
-  return new Command('accept')
+  const command = new Command('accept')
     .description(
       'after an integrity failure: two people accept the loss, and the next epoch of the log starts under a new origin',
     )
@@ -20,8 +20,8 @@ export function acceptCommand(): Command {
       'the first approver: why, for the record that begins the epoch; at most 500 characters',
     )
     .option('--approval <id>', 'the second approver: confirms what the first one was answered')
-    .option('--pending', 'shows the failure, and which approvals wait for a second approver')
-    .option('--url <url>', 'the running service', 'http://127.0.0.1:7441')
+    .option('--pending', 'shows the failure, and which approvals wait for a second approver');
+  return withServiceAddress(command)
     .requiredOption('--token-file <file>', 'a file with a capability of your own for kms:admin')
     .addHelpText(
       'after',
@@ -40,11 +40,11 @@ Example:
     .action(accept);
 }
 
-async function accept({ reason, approval, pending, url, tokenFile }: Options): Promise<void> {
+async function accept({ reason, approval, pending, tokenFile, ...address }: Options): Promise<void> {
   if ([reason, approval, pending].filter((given) => given !== undefined).length !== 1)
     fail('give exactly one of --reason (first approver), --approval (second approver) and --pending');
   const body = pending === true ? undefined : { reason, approval };
-  const { status, text } = await askService(url, '/v1/kms/audit/accept', tokenFile, body);
+  const { status, text } = await askService(address, '/v1/kms/audit/accept', tokenFile, body);
   process.stdout.write(text);
   if (status === 202)
     process.stderr.write(

@@ -26,6 +26,7 @@ export function archiveCommand(): Command {
     )
     .argument('<data directory>', 'of a service, which may run')
     .argument('<archive>', 'where the files go; the same one each time')
+    .option('--audit-dir <directory>', 'KMS_AUDIT_DIR of the service, where it is not in the data directory')
     .option('--before <date>', 'only segments all of whose records are older, such as 2019-01-01 (UTC)')
     .addHelpText(
       'after',
@@ -43,12 +44,16 @@ Examples:
     .action(archive);
 }
 
-async function archive(dataDir: string, directory: string, { before }: { before?: string }): Promise<void> {
+async function archive(
+  dataDir: string,
+  directory: string,
+  { auditDir = join(dataDir, 'audit'), before }: { auditDir?: string; before?: string },
+): Promise<void> {
   const beforeUs = before === undefined ? Number.POSITIVE_INFINITY : Date.parse(before) * 1000;
   if (Number.isNaN(beforeUs)) fail('--before takes a date, such as 2019-01-01');
   const head = claimedHead(systemFiles, join(dataDir, 'audit.head'));
   if (head === undefined) fail(`${dataDir} is not the data directory of a service: it has no audit.head`);
-  const from = layoutOf(epochDirectory(join(dataDir, 'audit'), head.epoch));
+  const from = layoutOf(epochDirectory(auditDir, head.epoch));
   const to = layoutOf(epochDirectory(directory, head.epoch));
   const released = segmentsIn(systemFiles, from, 'ents.zst').filter(
     (segment) => segment < head.minimumIndex / segmentLeaves,

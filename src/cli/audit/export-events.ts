@@ -5,6 +5,7 @@ import { epochsIn } from '../../audit/disk/layout.ts';
 import { leafHash } from '../../audit/format/merkle.ts';
 import { parseRecord } from '../../audit/format/record.ts';
 import { decodeBundle, entriesLevel, readTile, tileWidth, widthAt } from '../../audit/format/tiles.ts';
+import { retainedFrom } from '../../audit/reading/retention.ts';
 import { fail, failWith } from '../fail.ts';
 import { type EventCursor, readCursor, writeCursor, writeMetrics } from './event-cursor.ts';
 import { claimed, notVerified, type OpenLog, openLog } from './open-log.ts';
@@ -21,6 +22,8 @@ export interface EventExport {
   readonly follow?: boolean;
   readonly cursor?: string;
   readonly metricsFile?: string;
+  /** Entries before this index may be missing though no record says so. */
+  readonly archivedBefore: number;
 }
 
 /** Writes records to standard output, from the cursor on, in the order of the log. */
@@ -42,7 +45,11 @@ export async function exportEvents(directory: string, options: EventExport): Pro
     log ??= logs[0]!;
     const ended = log !== logs.at(-1);
     const opened = openLog(log);
-    for await (const reached of exportOne(opened, cursor, format, ended)) {
+    for await (const reached of exportOne(opened, cursor, {
+      format,
+      ended,
+      archivedBefore: options.archivedBefore,
+    })) {
       save(reached);
       cursor = reached;
     }
@@ -70,12 +77,18 @@ function logOfCursor(directory: string, { origin }: EventCursor): string {
   return log ?? failWith(notVerified, `the cursor is of ${origin}, which is not in ${directory}`);
 }
 
+interface OneExport {
+  readonly format: (typeof eventFormats)[number];
+  /** True of an epoch behind which there is another. */
+  readonly ended: boolean;
+  readonly archivedBefore: number;
+}
+
 /** Gives the cursor after each write, once it has been taken, and at least once where there is a checkpoint. */
 async function* exportOne(
   log: OpenLog,
   from: EventCursor | undefined,
-  format: (typeof eventFormats)[number],
-  ended: boolean,
+  { format, ended, archivedBefore }: OneExport,
 ): AsyncGenerator<EventCursor> {
   if (log.note === undefined) return;
   const { origin } = claimed(log.note);
@@ -89,7 +102,16 @@ async function* exportOne(
     next = index;
     lastLeaf = '';
   };
-  if (log.minimumIndex > next) skipTo(Math.min(log.minimumIndex, log.size), 'they are no longer kept');
+  if (log.minimumIndex > next) {
+    const from = Math.min(log.minimumIndex, log.size);
+    const kept = Math.max(retainedFrom(log.tiles, log.size, log.minimumIndex), archivedBefore);
+    if (kept > next) skipTo(Math.min(from, kept), 'they are no longer kept');
+    if (from > next) {
+      const why = 'they are missing, and no record says that they are no longer kept';
+      if (!ended) failWith(notVerified, `the records ${next} to ${from - 1}: ${why}; run audit verify`);
+      skipTo(from, why);
+    }
+  }
   const at = (): EventCursor => ({
     ...{ origin, next, last_leaf: lastLeaf, skipped, lag_records: log.size - next },
     lag_seconds: lagSeconds(log, next),

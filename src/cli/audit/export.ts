@@ -6,7 +6,7 @@ import { Progress } from '../progress.ts';
 import { type EventExport, exportEvents } from './export-events.ts';
 import { archivedFlag, archivedHelp, claimed, countOf, logHelp, notVerified, openLog } from './open-log.ts';
 
-type Options = Partial<EventExport> & { readonly allowArchived?: string };
+type Options = Partial<Omit<EventExport, 'archivedBefore'>> & { readonly allowArchived?: string };
 
 export function exportCommand(): Command {
   return new Command('export')
@@ -40,14 +40,13 @@ Examples:
     )
     .action((log: string, directory: string | undefined, options: Options) => {
       const { format, allowArchived, ...others } = options;
-      if (format !== undefined && directory === undefined && allowArchived === undefined) {
-        return exportEvents(log, { format, ...others });
+      const archivedBefore = countOf(allowArchived ?? '0', '--allow-archived');
+      if (format !== undefined && directory === undefined) {
+        return exportEvents(log, { format, archivedBefore, ...others });
       }
-      if (format !== undefined || directory === undefined) {
-        fail('give a directory, with --allow-archived or without, or --format');
-      }
+      if (format !== undefined || directory === undefined) fail('give a directory or --format');
       if (Object.keys(others).length > 0) fail('--follow, --cursor and --metrics-file go with --format');
-      exportFiles(log, directory, countOf(allowArchived ?? '0', '--allow-archived'));
+      exportFiles(log, directory, archivedBefore);
     });
 }
 

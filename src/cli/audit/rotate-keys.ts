@@ -1,17 +1,16 @@
 import { Command } from 'commander';
+import { type ServiceAddress, withServiceAddress } from '../service-client.ts';
 import { askService } from './ask-service.ts';
 
-interface Options {
-  url: string;
+interface Options extends ServiceAddress {
   tokenFile: string;
 }
 
 export function rotateKeysCommand(): Command {
-  return new Command('rotate-keys')
-    .description(
-      'replace the keys that sign the checkpoints; who trusts the old ones comes to trust the new ones',
-    )
-    .option('--url <url>', 'the running service', 'http://127.0.0.1:7441')
+  const command = new Command('rotate-keys').description(
+    'replace the keys that sign the checkpoints; who trusts the old ones comes to trust the new ones',
+  );
+  return withServiceAddress(command)
     .requiredOption('--token-file <file>', "a file with a capability of the operator's tenant for kms:admin")
     .addHelpText(
       'after',
@@ -23,8 +22,8 @@ itself from the old ones.
 Example:
   npm run -s intaglio -- audit rotate-keys --token-file admin.token`,
     )
-    .action(async ({ url, tokenFile }: Options) => {
-      const { text } = await askService(url, '/v1/kms/audit/rotate-keys', tokenFile, {});
+    .action(async ({ tokenFile, ...address }: Options) => {
+      const { text } = await askService(address, '/v1/kms/audit/rotate-keys', tokenFile, {});
       process.stdout.write(text);
     });
 }

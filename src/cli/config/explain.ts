@@ -23,7 +23,7 @@ export function explainCommand(): Command {
 }
 
 function explained(name: FieldName, flags: readonly string[]): string {
-  const { variable, kind, standardText, meaning } = fields[name];
+  const { variable, kind, standardText, meaning, change } = fields[name];
   const loaded = processSettings(flags);
   // A setting can be looked up where others are wrong.
   const here = loaded.ok
@@ -34,7 +34,7 @@ function explained(name: FieldName, flags: readonly string[]): string {
     ['accepts', kind.accepts],
     ['default', standardText],
     ['here', here],
-    ['takes effect', 'at the next start'],
+    ['takes effect', change === 'reload' ? 'at a reload (SIGHUP) or the next start' : 'at the next start'],
   ];
   return `${lines.map(([label = '', text]) => `${label.padEnd(14)}${text}\n`).join('')}\n${meaning}\n`;
 }

@@ -4,6 +4,7 @@ import { makeRootKey, rootKeyIds } from '../../auth/macaroon/root-keys.ts';
 import { errorCode } from '../../core/private-file.ts';
 import { askService } from '../audit/ask-service.ts';
 import { fail } from '../fail.ts';
+import { type ServiceAddress, withServiceAddress } from '../service-client.ts';
 import { printJson, printToken, readToken } from './text.ts';
 
 /** Commands that ask a running service, or speak of what it was asked. */
@@ -11,15 +12,12 @@ export function remoteCommands(): readonly Command[] {
   return [dischargeCommand(), revokeCommand(), keysCommand()];
 }
 
-interface Service {
-  url: string;
+interface Service extends ServiceAddress {
   tokenFile?: string;
 }
 
 function ofService(command: Command, whose: string): Command {
-  return command
-    .option('--url <url>', 'the running service', 'http://127.0.0.1:7441')
-    .option('--token-file <file>', `a file with ${whose}`);
+  return withServiceAddress(command).option('--token-file <file>', `a file with ${whose}`);
 }
 
 function tokenFileOf({ tokenFile }: Service): string {
@@ -69,7 +67,7 @@ The first principal hands over the id of the caveat and the call; the second agr
       }
       if (caveatId === undefined || operation === undefined) fail('--caveat-id and --operation are required');
       const body = { caveat_id: caveatId, operation, kid, request: requestOf(options.request) };
-      const { text } = await askService(options.url, '/v1/kms/token/discharge', tokenFileOf(options), body);
+      const { text } = await askService(options, '/v1/kms/token/discharge', tokenFileOf(options), body);
       process.stdout.write(`${(JSON.parse(text) as { discharge: string }).discharge}\n`);
     });
 }
@@ -118,7 +116,7 @@ Examples:
       if (Object.values(body).every((value) => value === undefined)) {
         fail('nothing to revoke: name a token, --actor, --root-key, --tenant or --issued-before');
       }
-      await askService(options.url, '/v1/kms/token/revoke', tokenFileOf(options), body);
+      await askService(options, '/v1/kms/token/revoke', tokenFileOf(options), body);
     });
 }
 
@@ -148,7 +146,7 @@ Examples:
       if (options.dataDir !== undefined) printJson(keysOf(options.dataDir, options.rotate ?? false));
       else {
         const body = options.rotate === true ? {} : undefined;
-        const { text } = await askService(options.url, '/v1/kms/token/keys', tokenFileOf(options), body);
+        const { text } = await askService(options, '/v1/kms/token/keys', tokenFileOf(options), body);
         printJson(JSON.parse(text));
       }
     });

@@ -70,7 +70,7 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
   binding.configure({ reseedIntervalOps: options.reseedIntervalOps, arenaBytes: options.keyCacheBytes });
 
   return {
-    description: { name: 'native', libraries: librariesOf(binding) },
+    description: { name: 'native', libraries: librariesOf(binding), lacks: [] },
     openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),
     generate: (root, keyType, tenant, aad) =>
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),

@@ -49,7 +49,11 @@ export function createOpensslEngine(options: EngineOptions): Engine {
   }
 
   return {
-    description: { name: 'openssl', libraries: { openssl: process.versions.openssl ?? 'unknown' } },
+    description: {
+      name: 'openssl',
+      libraries: { openssl: process.versions.openssl ?? 'unknown' },
+      lacks: ['mu', 'digest', 'ed25519ph'],
+    },
     openRoot: readOrMakeRootKey,
 
     generate(root, keyType, tenant, aad) {

@@ -7,18 +7,21 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { type KeyType, keyTypes } from '../engine.ts';
+import { compositeKeyType, type EngineKey, single } from './composite.ts';
+import { xWingPublicKey } from './x-wing.ts';
 
 /**
  * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
- * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, the 32 bytes of an HMAC key.
+ * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, both parts of a composite key, d || z of
+ * ML-KEM (FIPS 203), the 32 bytes of X25519 (RFC 7748), of X-Wing and of secret keys.
  */
-interface OpensslKeyType {
-  generate(): KeyObject;
-  exportSecret(key: KeyObject): Buffer;
+export interface OpensslKeyType {
+  generate(): EngineKey;
+  exportSecret(key: EngineKey): Buffer;
   /** Throws when the bytes are no secret of this type. */
-  importSecret(secret: Buffer): KeyObject;
+  importSecret(secret: Buffer): EngineKey;
   /** The public bytes of a private key; none of a secret one. */
-  exportPublic(key: KeyObject): Buffer;
+  exportPublic(key: EngineKey): Buffer;
 }
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
@@ -27,17 +30,17 @@ const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
 
 const ed25519: OpensslKeyType = {
   generate: () => generateKeyPairSync('ed25519').privateKey,
-  exportSecret: (key) => key.export({ format: 'raw-private' }),
+  exportSecret: (key) => single(key).export({ format: 'raw-private' }),
   importSecret: (secret) =>
     createPrivateKey({ key: secret, format: 'raw-private', asymmetricKeyType: 'ed25519' }),
-  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
 };
 
 const mlDsa = (name: MlDsaName): OpensslKeyType => ({
   generate: () => generateMlDsa(name),
-  exportSecret: (key) => key.export({ format: 'raw-seed' }),
+  exportSecret: (key) => single(key).export({ format: 'raw-seed' }),
   importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
-  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
 });
 
 /** One overload of generateKeyPairSync a name. */
@@ -53,20 +56,50 @@ function generateMlDsa(name: MlDsaName): KeyObject {
 }
 
 // Node exports the raw public key of a curve in the uncompressed form unless told otherwise.
-const ecdsaP256: OpensslKeyType = {
-  generate: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
-  exportSecret: (key) => key.export(pkcs8),
+const exportPoint = (key: EngineKey) => createPublicKey(single(key)).export({ format: 'raw-public' });
+
+const ecdsa = (namedCurve: 'P-256' | 'P-384', opensslName: string): OpensslKeyType => ({
+  generate: () => generateKeyPairSync('ec', { namedCurve }).privateKey,
+  exportSecret: (key) => single(key).export(pkcs8),
   importSecret: (secret) => {
     const key = createPrivateKey({ key: secret, ...pkcs8 });
-    if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('not a P-256 key');
+    if (key.asymmetricKeyDetails?.namedCurve !== opensslName) throw new TypeError('not a key of this curve');
     return key;
   },
-  exportPublic: (key) => createPublicKey(key).export({ format: 'raw-public' }),
+  exportPublic: exportPoint,
+});
+const ecdsaP256 = ecdsa('P-256', 'prime256v1');
+
+/** ECPrivateKey (RFC 5915) in DER with the curve and without the public key, so that all but the scalar is the same. */
+const ecPrivateKeyHead = Buffer.from('30310201010420', 'hex');
+const ecPrivateKeyTail = Buffer.from('a00a06082a8648ce3d030107', 'hex');
+const scalarBytes = 32;
+const p256InComposite: OpensslKeyType = {
+  generate: ecdsaP256.generate,
+  exportSecret(key) {
+    const scalar = single(key).export({ format: 'raw-private' });
+    const secret = Buffer.allocUnsafeSlow(ecPrivateKeyHead.length + scalarBytes + ecPrivateKeyTail.length);
+    secret.set(ecPrivateKeyHead);
+    secret.set(scalar, ecPrivateKeyHead.length);
+    secret.set(ecPrivateKeyTail, ecPrivateKeyHead.length + scalarBytes);
+    scalar.fill(0);
+    return secret;
+  },
+  importSecret(secret) {
+    const scalarEnd = ecPrivateKeyHead.length + scalarBytes;
+    const fits =
+      ecPrivateKeyHead.equals(secret.subarray(0, ecPrivateKeyHead.length)) &&
+      ecPrivateKeyTail.equals(secret.subarray(scalarEnd));
+    if (!fits) throw new TypeError('not an ECPrivateKey of P-256');
+    const key = secret.subarray(ecPrivateKeyHead.length, scalarEnd);
+    return createPrivateKey({ key, format: 'raw-private', asymmetricKeyType: 'ec', namedCurve: 'P-256' });
+  },
+  exportPublic: exportPoint,
 };
 
 const rsa = (modulusLength: number): OpensslKeyType => ({
   generate: () => generateKeyPairSync('rsa', { modulusLength, publicExponent: 65537 }).privateKey,
-  exportSecret: (key) => key.export(pkcs8),
+  exportSecret: (key) => single(key).export(pkcs8),
   importSecret: (secret) => {
     const key = createPrivateKey({ key: secret, ...pkcs8 });
     if (key.asymmetricKeyType !== 'rsa' || key.asymmetricKeyDetails?.modulusLength !== modulusLength) {
@@ -74,19 +107,40 @@ const rsa = (modulusLength: number): OpensslKeyType => ({
     }
     return key;
   },
-  exportPublic: (key) => createPublicKey(key).export({ format: 'der', type: 'spki' }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'der', type: 'spki' }),
 });
 
-const hmacBytes = 32;
-const hmac: OpensslKeyType = {
-  generate: () => generateKeySync('hmac', { length: hmacBytes * 8 }),
-  exportSecret: (key) => key.export(),
+const x25519: OpensslKeyType = {
+  generate: () => generateKeyPairSync('x25519').privateKey,
+  exportSecret: (key) => single(key).export({ format: 'raw-private' }),
+  importSecret: (secret) =>
+    createPrivateKey({ key: secret, format: 'raw-private', asymmetricKeyType: 'x25519' }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
+};
+
+const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
+  generate: () =>
+    name === 'ml-kem-768'
+      ? generateKeyPairSync('ml-kem-768').privateKey
+      : generateKeyPairSync('ml-kem-1024').privateKey,
+  exportSecret: (key) => single(key).export({ format: 'raw-seed' }),
+  importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
+  exportPublic: (key) => createPublicKey(single(key)).export({ format: 'raw-public' }),
+});
+
+const secretKeyBytes = 32;
+const secretKey: OpensslKeyType = {
+  generate: () => generateKeySync('hmac', { length: secretKeyBytes * 8 }),
+  exportSecret: (key) => single(key).export(),
   importSecret: (secret) => {
-    if (secret.length !== hmacBytes) throw new TypeError('an HMAC key has 32 bytes');
+    if (secret.length !== secretKeyBytes) throw new TypeError('a secret key has 32 bytes');
     return createSecretKey(secret);
   },
   exportPublic: () => Buffer.alloc(0),
 };
+
+/** The seed is the private key; node:crypto knows its two halves only. */
+const xWing: OpensslKeyType = { ...secretKey, exportPublic: xWingPublicKey };
 
 const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes.ed25519]: ed25519,
@@ -94,27 +148,40 @@ const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes['ml-dsa-65']]: mlDsa('ml-dsa-65'),
   [keyTypes['ml-dsa-87']]: mlDsa('ml-dsa-87'),
   [keyTypes['ecdsa-p256']]: ecdsaP256,
+  [keyTypes['ecdsa-p384']]: ecdsa('P-384', 'secp384r1'),
+  [keyTypes['mldsa65-ed25519']]: compositeKeyType(mlDsa('ml-dsa-65'), ed25519),
+  [keyTypes['mldsa44-ed25519']]: compositeKeyType(mlDsa('ml-dsa-44'), ed25519),
+  [keyTypes['mldsa65-p256']]: compositeKeyType(mlDsa('ml-dsa-65'), p256InComposite),
   [keyTypes['rsa-2048']]: rsa(2048),
   [keyTypes['rsa-3072']]: rsa(3072),
   [keyTypes['rsa-4096']]: rsa(4096),
-  [keyTypes['hmac-sha256']]: hmac,
+  [keyTypes.x25519]: x25519,
+  [keyTypes['ml-kem-768']]: mlKem('ml-kem-768'),
+  [keyTypes['ml-kem-1024']]: mlKem('ml-kem-1024'),
+  [keyTypes['x25519+ml-kem-768']]: xWing,
+  [keyTypes['hmac-sha256']]: secretKey,
+  [keyTypes['aes-256-gcm']]: secretKey,
+  [keyTypes['chacha20-poly1305']]: secretKey,
+  [keyTypes['xaes-256-gcm']]: secretKey,
+  [keyTypes['aes-256-kwp']]: secretKey,
+  [keyTypes['hkdf-sha256']]: secretKey,
 };
 
 export function isKeyType(number: number): number is KeyType {
   return Object.hasOwn(keyTypesHere, number);
 }
 
-export function generatePrivateKey(keyType: KeyType): KeyObject {
+export function generatePrivateKey(keyType: KeyType): EngineKey {
   return keyTypesHere[keyType].generate();
 }
 
 /** The secret of a key in a buffer of its own; the caller wipes it. */
-export function exportSecret(keyType: KeyType, key: KeyObject): Buffer {
+export function exportSecret(keyType: KeyType, key: EngineKey): Buffer {
   return keyTypesHere[keyType].exportSecret(key);
 }
 
 /** Does not wipe `secret`. Returns undefined when the bytes are no secret of this type. */
-export function importSecret(keyType: KeyType, secret: Buffer): KeyObject | undefined {
+export function importSecret(keyType: KeyType, secret: Buffer): EngineKey | undefined {
   try {
     return keyTypesHere[keyType].importSecret(secret);
   } catch {
@@ -122,6 +189,6 @@ export function importSecret(keyType: KeyType, secret: Buffer): KeyObject | unde
   }
 }
 
-export function publicBytesOf(keyType: KeyType, key: KeyObject): Buffer {
+export function publicBytesOf(keyType: KeyType, key: EngineKey): Buffer {
   return keyTypesHere[keyType].exportPublic(key);
 }

@@ -1,4 +1,4 @@
-import type { KeyObject, SignKeyObjectInput } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import {
   type BatchHeader,
@@ -14,23 +14,24 @@ import {
   resultWords,
   spanWords,
 } from '../batch.ts';
-import { type KeyType, type Scheme, schemes } from '../engine.ts';
+import { type KeyType, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { parseKeyReference } from '../key-reference.ts';
+import { isSealingScheme } from '../rooms.ts';
+import { CompositeKey, type EngineKey, noContext, single } from './composite.ts';
 import { importSecret } from './private-keys.ts';
-import { isScheme, type MacScheme, modulusBytes, opensslSchemes, type SignatureScheme } from './schemes.ts';
+import { isScheme, type MacScheme, opensslSchemes } from './schemes.ts';
 import type { Sealer } from './seal.ts';
+import { modulusBytes, type SignatureScheme, type SignedInput } from './signature-schemes.ts';
 
 interface OpenedKey {
   readonly keyType: KeyType;
-  readonly key: KeyObject;
-  /** By scheme, since an RSA key signs in two ways. */
-  readonly inputs: Map<Scheme, KeyObject | SignKeyObjectInput>;
+  readonly key: EngineKey;
 }
 
 interface PublicKey {
   readonly scheme: Scheme;
   readonly bytes: Buffer;
-  readonly key: KeyObject;
+  readonly key: EngineKey;
 }
 
 export interface Runner {
@@ -46,14 +47,20 @@ type Outcome = BatchStatus | readonly Uint8Array[];
 const done: Outcome = [];
 
 /** One item as the words of the request say it, offsets already checked. */
-interface Item {
+interface Item<Of extends Scheme = Scheme> {
   readonly op: number;
-  readonly scheme: Scheme;
+  readonly scheme: Of;
   readonly keyNumber: number;
   readonly key: Uint8Array;
   readonly inputs: readonly Uint8Array[];
   /** Room in the response. */
   readonly outputs: readonly Uint8Array[];
+}
+
+type SigningItem = Item<SigningScheme>;
+
+function signs(item: Item): item is SigningItem {
+  return !isSealingScheme(item.scheme);
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
@@ -98,36 +105,38 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const item = readItem(request, response, header, index);
     if (item === undefined) return batchStatuses.badInput;
     try {
-      const scheme = opensslSchemes[item.scheme];
-      return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+      return signs(item) ? runSigning(root, item) : batchStatuses.badInput;
     } catch {
       // Nothing below throws on any input that is known; an unknown one costs its own item only.
       return batchStatuses.internal;
     }
   }
 
-  function runSignature(root: KeyObject, scheme: SignatureScheme, item: Item): Outcome {
-    const { op, inputs } = item;
-    if (op === batchOps.verify && inputs.length === 2) return verifyItem(publicKeys, scheme, item);
-    const signs = op === batchOps.sign || (op === batchOps.signDeterministic && isDeterministic(item.scheme));
-    const [message] = inputs;
+  function runSigning(root: KeyObject, item: SigningItem): Outcome {
+    const scheme = opensslSchemes[item.scheme];
+    return scheme.kind === 'signature' ? runSignature(root, scheme, item) : runMac(root, scheme, item);
+  }
+
+  function runSignature(root: KeyObject, scheme: SignatureScheme, item: SigningItem): Outcome {
+    const asked = askedOf(scheme, item);
+    if (asked === undefined) return batchStatuses.badInput;
+    const { input, signature } = asked;
+    if (signature !== undefined) {
+      const key = publicKeyOf(publicKeys, scheme, item);
+      if (key === undefined) return batchStatuses.keyUnusable;
+      return scheme.verify(input, key, item.key, signature) ? done : batchStatuses.rejected;
+    }
     const [room] = item.outputs;
-    if (!signs || message === undefined || room === undefined || inputs.length > 1)
-      return batchStatuses.badInput;
+    if (room === undefined) return batchStatuses.badInput;
     const opened = openedKey(root, item);
     if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
     if (room.length < roomFor(item.scheme, opened.key)) return batchStatuses.badInput;
-    let input = opened.inputs.get(item.scheme);
-    if (input === undefined) {
-      input = scheme.signingInput(opened.key);
-      opened.inputs.set(item.scheme, input);
-    }
-    const signature = scheme.sign(message, input);
-    room.set(signature);
-    return [signature];
+    const made = scheme.sign(input, opened.key);
+    room.set(made);
+    return [made];
   }
 
-  function runMac(root: KeyObject, scheme: MacScheme, item: Item): Outcome {
+  function runMac(root: KeyObject, scheme: MacScheme, item: SigningItem): Outcome {
     const { op, inputs } = item;
     const [message, tag] = inputs;
     const [room] = item.outputs;
@@ -137,9 +146,9 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const opened = openedKey(root, item);
     if (opened === undefined || !scheme.keyTypes.includes(opened.keyType)) return batchStatuses.keyUnusable;
     if (tag !== undefined)
-      return scheme.verify(message, opened.key, tag) ? done : batchStatuses.signatureInvalid;
+      return scheme.verify(message, single(opened.key), tag) ? done : batchStatuses.rejected;
     if (room === undefined || room.length < maxSignatureBytes[item.scheme]) return batchStatuses.badInput;
-    const made = scheme.mac(message, opened.key);
+    const made = scheme.mac(message, single(opened.key));
     room.set(made);
     return [made];
   }
@@ -154,7 +163,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     try {
       const key = importSecret(blob.keyType, blob.secret);
       if (key === undefined) return undefined;
-      const opened: OpenedKey = { keyType: blob.keyType, key, inputs: new Map() };
+      const opened: OpenedKey = { keyType: blob.keyType, key };
       if (item.keyNumber !== 0) privateKeys.set(item.keyNumber, opened);
       return opened;
     } finally {
@@ -163,15 +172,36 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
   }
 }
 
-function verifyItem(
-  publicKeys: BoundedCache<number, PublicKey>,
-  scheme: SignatureScheme,
-  item: Item,
-): Outcome {
-  const [message, signature] = item.inputs as [Uint8Array, Uint8Array];
-  const key = publicKeyOf(publicKeys, scheme, item);
-  if (key === undefined) return batchStatuses.keyUnusable;
-  return scheme.verify(message, key, item.key, signature) ? done : batchStatuses.signatureInvalid;
+/** How each operation gives what is signed, and whether a signature comes with it. A mu never: node:crypto has no way to sign one. */
+const asks: Readonly<Record<number, { readonly form: SignedInput['form']; readonly verifies: boolean }>> = {
+  [batchOps.sign]: { form: 'message', verifies: false },
+  [batchOps.signDeterministic]: { form: 'message', verifies: false },
+  [batchOps.verify]: { form: 'message', verifies: true },
+  [batchOps.signDigest]: { form: 'digest', verifies: false },
+  [batchOps.verifyDigest]: { form: 'digest', verifies: true },
+};
+
+const maxContextBytes = 255;
+
+/** Undefined where the item asks for what the scheme does not do here. */
+function askedOf(
+  { digestBytes, takesContext, unavailable }: SignatureScheme,
+  { op, scheme, inputs }: Item,
+): { readonly input: SignedInput; readonly signature: Uint8Array | undefined } | undefined {
+  const ask = Object.hasOwn(asks, op) ? asks[op] : undefined;
+  if (ask === undefined || unavailable) return undefined;
+  if (op === batchOps.signDeterministic && !isDeterministic(scheme)) return undefined;
+  const { form, verifies } = ask;
+  const contextAt = verifies ? 2 : 1;
+  if (inputs.length !== contextAt && inputs.length !== contextAt + 1) return undefined;
+  const context = inputs[contextAt];
+  if (context !== undefined && (!takesContext || context.length > maxContextBytes)) return undefined;
+  const bytes = inputs[0] as Uint8Array;
+  if (form === 'digest' && bytes.length !== digestBytes) return undefined;
+  return {
+    input: { form, bytes, context: context ?? noContext },
+    signature: verifies ? inputs[1] : undefined,
+  };
 }
 
 /** A cached key answers only for the very bytes it was parsed from. */
@@ -179,7 +209,7 @@ function publicKeyOf(
   publicKeys: BoundedCache<number, PublicKey>,
   { parsePublic }: SignatureScheme,
   { scheme, keyNumber, key: bytes }: Item,
-): KeyObject | undefined {
+): EngineKey | undefined {
   const cached = keyNumber === 0 ? undefined : publicKeys.get(keyNumber);
   if (cached !== undefined && cached.scheme === scheme && cached.bytes.equals(bytes)) return cached.key;
   const key = parsePublic(bytes);
@@ -188,8 +218,10 @@ function publicKeyOf(
   return key;
 }
 
-function roomFor(scheme: Scheme, key: KeyObject): number {
-  return scheme === schemes.ps256 || scheme === schemes.rs256 ? modulusBytes(key) : maxSignatureBytes[scheme];
+/** A signature of RSA is as long as the key's modulus. */
+function roomFor(scheme: SigningScheme, key: EngineKey): number {
+  const isRsa = !(key instanceof CompositeKey) && key.asymmetricKeyType === 'rsa';
+  return isRsa ? modulusBytes(key) : maxSignatureBytes[scheme];
 }
 
 /** The item, or undefined where it is BAD_INPUT. */
@@ -221,12 +253,19 @@ function readItem(
   return { op, scheme, keyNumber, key, inputs: rest.slice(0, inputCount), outputs: rest.slice(inputCount) };
 }
 
+const deterministic: ReadonlySet<Scheme> = new Set([
+  schemes.ed25519,
+  schemes.rs256,
+  schemes.rs384,
+  schemes.rs512,
+]);
+
 /**
  * True if the scheme is deterministic anyway. ECDSA and PSS are not; nor is ML-DSA here, since node:crypto of Node 24.21 passes
  * OpenSSL neither the "deterministic" parameter nor the randomness.
  */
 function isDeterministic(scheme: Scheme): boolean {
-  return scheme === schemes.ed25519 || scheme === schemes.rs256;
+  return deterministic.has(scheme);
 }
 
 function slice(bytes: Uint8Array, offset: number, length: number): Uint8Array | undefined {

@@ -54,8 +54,17 @@ export class Certificates {
 
   /** Connections that come from now on have the new ones. Throws a StartError where they cannot be used; then nothing changes. */
   reload(): void {
-    [this.#options, this.#notAfterMs] = this.#read();
-    for (const use of this.#users) use(this.#options);
+    this.prepare()();
+  }
+
+  /** Reads the files; what it gives puts them in use. Throws a StartError where they cannot be used. */
+  prepare(): () => void {
+    const [options, notAfterMs] = this.#read();
+    return () => {
+      this.#options = options;
+      this.#notAfterMs = notAfterMs;
+      for (const use of this.#users) use(options);
+    };
   }
 
   /** Calls back when one of the files may have changed. Looks at what links lead to. */

@@ -1,5 +1,6 @@
 import type { ListenAddress } from '../../config/listen-kinds.ts';
 import type { Config } from '../../config/load.ts';
+import type { Prepared, Reloadable } from '../../config/reload.ts';
 import type { Peer } from '../../core/peer.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
@@ -23,8 +24,8 @@ export interface ListenerParts {
 
 export interface ConfiguredListeners {
   readonly listeners: Listeners;
-  /** Reads the certificate again; undefined where no listener has one. Never throws: the log says what came of it. */
-  readonly reload: (() => void) | undefined;
+  /** The certificate, which a reload reads again; none where no listener has one. */
+  readonly reloadable: readonly Reloadable[];
 }
 
 /** From the first to the last byte of a request's body. */
@@ -40,7 +41,10 @@ const refusedLineMs = 1_000;
 export function configuredListeners(config: Config, parts: ListenerParts): ConfiguredListeners {
   const tls = openTls(config, parts);
   const listeners = config.listen.map((address) => listenerAt(address, config, parts, tls));
-  return { listeners: new Listeners(listeners, () => tls?.certificates.stopWatching()), reload: tls?.reload };
+  return {
+    listeners: new Listeners(listeners, () => tls?.certificates.stopWatching()),
+    reloadable: tls === undefined ? [] : [tls],
+  };
 }
 
 function listenerAt(
@@ -68,9 +72,8 @@ function listenerAt(
   });
 }
 
-interface Tls {
+interface Tls extends Reloadable {
   readonly certificates: Certificates;
-  readonly reload: () => void;
   readonly onHandshakeFailure: () => void;
 }
 
@@ -100,8 +103,21 @@ function openTls(config: Config, { log, health, metrics }: ListenerParts): Tls |
   };
   tell();
   certificates.watch(reload);
+  const prepare = (): Prepared => {
+    try {
+      const commit = certificates.prepare();
+      return {
+        commit() {
+          commit();
+          tell();
+        },
+      };
+    } catch (cause) {
+      return { problems: [(cause as Error).message] };
+    }
+  };
   const onHandshakeFailure = registerTlsMetrics(metrics, () => certificates.notAfterMs);
-  return { certificates, reload, onHandshakeFailure };
+  return { certificates, prepare, onHandshakeFailure };
 }
 
 function seldom<T>(tell: (of: T) => void): (of: T) => void {

@@ -1,0 +1,171 @@
+import type { Admission } from '../admission/admission.ts';
+import { FloodGuard } from '../admission/flood-guard/flood-guard.ts';
+import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.ts';
+import type { Authenticator } from '../auth/auth.ts';
+import type { Config } from '../config/load.ts';
+import type { LiveConfig, Reloadable } from '../config/reload.ts';
+import { systemClock } from '../core/clock.ts';
+import { createCostTable } from '../dispatch/costs.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import type { AuditDurability } from '../keys/record.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import { gaugePqPolicy } from '../observe/pq-metrics.ts';
+import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
+import { createDenials } from '../operations/denials.ts';
+import { createOperations, type Operations } from '../operations/operations.ts';
+import {
+  createTokenJournal,
+  createUseRecorder,
+  notesNothing,
+  recordsNothing,
+  type UseRecorder,
+} from '../operations/recording.ts';
+import { createRequestPath, type RequestPath } from '../request-path.ts';
+import { createAdmission } from './admission.ts';
+import type { OpenedAudit } from './audit.ts';
+import type { OpenedCapabilities } from './capabilities.ts';
+import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
+import type { PolicyParts } from './policy.ts';
+import { pqPolicyOf } from './pq-policy.ts';
+
+/** Who may call, what can be called, and the way of every call. */
+export interface Calls extends Reloadable {
+  readonly authenticator: Authenticator;
+  /** Of now. Whoever calls one takes `requestPath` in the same turn of the event loop. */
+  readonly operations: Operations;
+  /** A call keeps the settings with which it came in, to its end. */
+  readonly requestPath: RequestPath;
+}
+
+export interface CallParts {
+  readonly cryptography: Cryptography;
+  readonly keyring: Keyring;
+  readonly audit: OpenedAudit;
+  readonly capabilities: OpenedCapabilities;
+  readonly policy: PolicyParts;
+  readonly metrics: Metrics;
+  readonly queueOf: Tuning['queueOf'];
+}
+
+/** All that calls have of one configuration. */
+interface Snapshot {
+  readonly admission: Admission;
+  readonly level: AuditDurability;
+  readonly audit: UseRecorder;
+  readonly operations: Operations;
+  /** The way of calls, with the policy that is in force now. */
+  readonly pathWith: () => RequestPath;
+}
+
+export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
+  const { cryptography, metrics, policy } = parts;
+  const { authenticator } = parts.capabilities;
+  const floodGuard = createFloodGuard(settings, parts.queueOf);
+  gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
+  gaugePqPolicy(metrics, () => pqPolicyOf(settings.now));
+  const costs = createCostTable(registry);
+  const shared = {
+    ...{ authenticator, floodGuard, clock: systemClock },
+    signatures: cryptography.lane,
+    observer: {
+      done(
+        op: string,
+        alg: string,
+        result: Parameters<ReturnType<Metrics['operation']>['done']>[0],
+        seconds: number,
+      ) {
+        metrics.operation(op, alg).done(result, seconds);
+        if (result === 'ok') cryptography.load.done(op, alg, seconds);
+      },
+      itemRefused: (reason: CountedReason) => countRefusal(metrics, reason),
+    },
+  };
+  const snapshot = (config: Config, before?: Snapshot): Snapshot => {
+    const { auditDurability: level } = config;
+    const admission = createAdmission(config, before?.admission);
+    const audit = before?.level === level ? before.audit : useRecorder(level, parts);
+    return {
+      ...{ admission, audit, level },
+      operations: operationsOf(config, parts, costs),
+      pathWith: () => createRequestPath({ ...shared, admission, audit, policy: policy.policy }),
+    };
+  };
+  let now = snapshot(settings.now);
+  let path = now.pathWith();
+  policy.onChange(() => {
+    path = now.pathWith();
+  });
+  return {
+    authenticator,
+    get operations() {
+      return now.operations;
+    },
+    requestPath: (call) => path(call),
+    prepare(config) {
+      const next = snapshot(config, now);
+      return {
+        commit() {
+          now = next;
+          path = now.pathWith();
+        },
+      };
+    },
+  };
+}
+
+function operationsOf(
+  config: Config,
+  { cryptography, keyring, audit, capabilities, policy }: CallParts,
+  costs: ReturnType<typeof createCostTable>,
+): Operations {
+  const { recorder } = audit;
+  return createOperations({
+    ...{ costs, keyring, custodies: cryptography.custodies },
+    allowedAlgorithms: allowedAlgorithms(config),
+    maxKeysPerTenant: config.keysPerTenant,
+    audit: audit.parts,
+    pqPolicy: pqPolicyOf(config),
+    clock: systemClock,
+    timeSkewToleranceMs: config.timeSkewToleranceMs,
+    tokens: {
+      authority: capabilities.authority,
+      journal: recorder === undefined ? notesNothing : createTokenJournal(recorder),
+      clock: systemClock,
+      identities: policy.identities,
+    },
+    load: (onlyTenant) => cryptography.load.report(onlyTenant),
+  });
+}
+
+function useRecorder(level: AuditDurability, { audit: { recorder }, keyring }: CallParts): UseRecorder {
+  if (recorder === undefined) return recordsNothing;
+  const denials = createDenials(recorder, level, keyring, systemClock);
+  return createUseRecorder(recorder, level, denials);
+}
+
+function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): FloodGuard {
+  return new FloodGuard({
+    ...{ clock: systemClock, queueOf, utilization: eventLoopUse() },
+    soon: (callBack) => void setImmediate(callBack),
+    weightOf: (tenant) => weightOf(settings.now, tenant),
+    get queueTargetMs() {
+      return settings.now.queueTargetMs;
+    },
+  });
+}
+
+function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
+  if (allowedAlgs === 'all') return new Set(algorithmNames);
+  return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
+}
+
+/** The part of this thread's time that was not spent waiting for something to happen, since it was last asked. */
+function eventLoopUse(): () => number {
+  let before = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, before);
+    before = now;
+    return utilization;
+  };
+}

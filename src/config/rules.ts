@@ -1,0 +1,68 @@
+import type { Config, FieldName } from './fields.ts';
+import { findListenContradictions } from './listen-rules.ts';
+import { findPqContradictions } from './pq-rules.ts';
+import { profiles } from './profiles.ts';
+import { didYouMean } from './spellings.ts';
+
+/** Limits are checked against each other here, so that a contradiction stops a start and not a night. */
+export function contradictionsIn(
+  config: Config,
+  isGiven: (name: FieldName) => boolean,
+  algorithmNames: readonly string[],
+): string[] {
+  const problems: string[] = [];
+  const refused = profiles[config.profile]?.refused;
+  if (refused !== undefined) problems.push(`KMS_PROFILE=${config.profile} is not taken: ${refused}`);
+  if (config.amnesia && config.backend !== 'memory') {
+    problems.push('KMS_AMNESIA keeps nothing on disk, so KMS_BACKEND must be memory');
+  }
+  if (config.audit === 'off' && config.backend !== 'memory') {
+    problems.push(
+      'KMS_AUDIT=off is only for KMS_BACKEND=memory: keys that outlive the process have a log that does',
+    );
+  }
+  if (config.audit === 'on' && config.backend === 'memory') {
+    problems.push('KMS_AUDIT=on needs a store that keeps the anchor: not KMS_BACKEND=memory');
+  }
+  if (config.audit === 'off' && isGiven('auditDir')) {
+    problems.push('KMS_AUDIT=off writes no log, so KMS_AUDIT_DIR must not be set');
+  }
+  if (config.auditDurability === 'witnessed' && config.auditWitnessPolicy === 'none') {
+    problems.push('KMS_AUDIT_DURABILITY=witnessed needs witnesses: KMS_AUDIT_WITNESS_POLICY');
+  }
+  if (config.amnesia && isGiven('rootKeyFile')) {
+    problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
+  }
+  if (config.rootKeyFd !== 0) {
+    if (config.rootKeyFd < 3)
+      problems.push('KMS_ROOT_KEY_FD must be 3 or more: 1 and 2 are the output, and 0 is none');
+    if (config.amnesia)
+      problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FD must not be set');
+    if (isGiven('rootKeyFile'))
+      problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
+  }
+  findListenContradictions(config, isGiven, problems);
+  findPqContradictions(config, problems);
+  if (config.queuePerTenant > config.queueTotal) {
+    problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
+  }
+  if (config.batchMaxItems > config.queuePerTenant) {
+    problems.push(
+      'KMS_BATCH_MAX_ITEMS must not be more than KMS_QUEUE_PER_TENANT: a full batch could never be taken',
+    );
+  }
+  if (config.defaultDeadlineMs > config.signDeadlineMs) {
+    problems.push('KMS_DEFAULT_DEADLINE_MS must not be more than KMS_SIGN_DEADLINE_MS');
+  }
+  if (config.signDeadlineMs > config.shutdownTimeoutMs) {
+    problems.push(
+      'KMS_SIGN_DEADLINE_MS must not be more than KMS_SHUTDOWN_TIMEOUT_MS: a stop would cut off calls within their deadline',
+    );
+  }
+  for (const name of config.allowedAlgs === 'all' ? [] : config.allowedAlgs) {
+    if (!algorithmNames.includes(name)) {
+      problems.push(`KMS_ALLOWED_ALGS has an unknown algorithm ${name}${didYouMean(name, algorithmNames)}`);
+    }
+  }
+  return problems;
+}
