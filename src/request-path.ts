@@ -5,7 +5,7 @@ import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
-import { type Caller, permits } from './core/scope.ts';
+import { type Caller, permits, type Scope } from './core/scope.ts';
 import {
   type CryptoOperation,
   type CryptoWork,
@@ -91,10 +91,10 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
 
     const caller = authenticate(parts, call);
     if (!caller.ok) return caller;
-    if (!permits(caller.value, operation.scope)) {
+    if (operation.scopes === undefined && !permits(caller.value, operation.scope)) {
       // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
       if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
-      return refuse('NoCapability', `the capability lacks the scope ${operation.scope}`);
+      return lacks(operation.scope);
     }
     const batch = operation.kind === 'crypto' && operation.batch;
     const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
@@ -148,7 +148,9 @@ function goOn<Request, Answer>(
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
     return request;
   }
-  const forbidden = refusalOfConditions(parts, call, request.value, admitted);
+  const forbidden =
+    refusalOfScopes(parts, call, request.value, admitted) ??
+    refusalOfConditions(parts, call, request.value, admitted);
   if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
@@ -189,6 +191,26 @@ async function carryOutIfAllowed<Request, Answer>(
   observe(parts, operation.name, 'none', deniedByPolicy, startedAtMs);
   await parts.audit.denied(operation.name, about, deniedByPolicy.failure.code, caller);
   return deniedByPolicy;
+}
+
+function lacks(scope: Scope): Refused {
+  return refuse('NoCapability', `the capability lacks the scope ${scope}`);
+}
+
+/** The refusal of a capability that does not have all scopes which this very request needs. */
+function refusalOfScopes<Request, Answer>(
+  { admission, audit }: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  request: Request,
+  { caller }: Admitted,
+): Refused | undefined {
+  const { operation } = call;
+  const lacking = operation.scopes?.(request).find((scope) => !permits(caller, scope));
+  if (lacking === undefined) return undefined;
+  admission.giveBack(caller.tenant, operation.scope, 1);
+  if (call.withinAllowance())
+    audit.unauthorised(operation.name, caller, () => subjectsOf(operation, request));
+  return lacks(lacking);
 }
 
 /** The refusal of a capability that asks about the call; most ask nothing. Items of a batch are judged one by one, in its plan. */
@@ -283,7 +305,8 @@ async function useKeys<Request, Answer>(
   const { tenant } = caller;
   const deadlineAtMs = startedAtMs + signWithinMs;
   const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
-  const works = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
+  const limited = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
+  const works = limited instanceof Promise ? await limited : limited;
   const outcomes = await runWorks(parts, operation, works, plan.value, caller, on);
   for (let n = 0; n < works.length; n++) {
     const work = works[n] as CryptoWork | Failure;

@@ -10,6 +10,7 @@ import {
   type Tuning,
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
+import { openCounts } from './assemble/key-uses.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
@@ -149,7 +150,18 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
   closes('closing the keys', () => keyring.close());
-  const callParts = { cryptography, keyring, audit, capabilities, policy, metrics, queueOf: tuning.queueOf };
+  const counts = openCounts(log, { store, mac: records.mac });
+  closes('closing the counts of uses', () => counts.close());
+  const callParts = {
+    cryptography,
+    keyring,
+    counts,
+    audit,
+    capabilities,
+    policy,
+    metrics,
+    queueOf: tuning.queueOf,
+  };
   const calls = createCalls(settings, callParts);
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);

@@ -48,7 +48,6 @@ function simulatorOptions(
     },
     admission: {
       rates: options.signRate === 0 ? {} : { 'kms:sign': [{ count: options.signRate, windowMs: 1000 }] },
-      keyUses: [],
       defaultDeadlineMs: options.deadlineMs,
       batchDeadlineMs: longestDeadlineMs,
       maxDeadlineMs: longestDeadlineMs,

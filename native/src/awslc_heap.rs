@@ -140,7 +140,8 @@ unsafe extern "C" fn OPENSSL_memory_get_size(at: *mut c_void) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schemes::{KeyType, scheme};
+    use crate::input::{Form, Input};
+    use crate::schemes::{KeyType, Operations, scheme};
     use crate::{macs, root, seal};
     use aws_lc_sys as lc;
 
@@ -156,12 +157,16 @@ mod tests {
         let root_key = root::get(root).unwrap();
         let before = ON_THE_HEAP.get();
         for (type_id, scheme_ids) in [
-            (1, &[1][..]),
+            (1, &[1, 15][..]),
             (2, &[2]),
             (3, &[3]),
             (4, &[4]),
-            (5, &[5]),
-            (16, &[6, 7]),
+            (5, &[5, 8]),
+            (6, &[9, 10]),
+            (8, &[16]),
+            (9, &[17]),
+            (10, &[18]),
+            (16, &[6, 7, 11, 12, 13, 14]),
             (17, &[6, 7]),
             (18, &[6, 7]),
         ] {
@@ -172,7 +177,15 @@ mod tests {
             let key = keys::open(root, type_id, &opening, 0).unwrap();
             for &id in scheme_ids {
                 let mut signature = vec![0; 5000];
-                (scheme(id).unwrap().sign)(&key.material, &[7; 32], &mut signature, false).unwrap();
+                let Operations::Signature { takes, sign, .. } = &scheme(id).unwrap().operations else {
+                    panic!("scheme {id} does not sign")
+                };
+                let input = Input { form: Form::Message, bytes: &[7; 32], context: &[] };
+                sign(&key.material, &input, &mut signature, false).unwrap();
+                if takes.mu {
+                    let input = Input { form: Form::Mu, bytes: &[7; 64], context: &[] };
+                    sign(&key.material, &input, &mut signature, false).unwrap();
+                }
             }
             assert_eq!(ON_THE_HEAP.get(), before, "type {type_id}");
         }

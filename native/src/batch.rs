@@ -6,6 +6,7 @@
 //! area.
 
 use crate::failure::{Failure, Status};
+use crate::input::Form;
 use crate::keys::{self, Key};
 use crate::schemes::{Operations, Scheme, scheme};
 use crate::stack;
@@ -22,8 +23,32 @@ const LENGTH_BYTES: usize = 4;
 const OP_SIGN: u32 = 1;
 const OP_VERIFY: u32 = 2;
 const OP_SIGN_DETERMINISTIC: u32 = 3;
+const OP_SIGN_DIGEST: u32 = 4;
+const OP_VERIFY_DIGEST: u32 = 5;
+const OP_SIGN_MU: u32 = 6;
+const OP_VERIFY_MU: u32 = 7;
 const OP_MAC: u32 = 8;
 const OP_VERIFY_MAC: u32 = 9;
+
+/// The form of what an operation signs.
+fn signed(op: u32) -> Option<Form> {
+    match op {
+        OP_SIGN | OP_SIGN_DETERMINISTIC => Some(Form::Message),
+        OP_SIGN_DIGEST => Some(Form::Digest),
+        OP_SIGN_MU => Some(Form::Mu),
+        _ => None,
+    }
+}
+
+/// The form of what an operation verifies a signature of.
+fn verified(op: u32) -> Option<Form> {
+    match op {
+        OP_VERIFY => Some(Form::Message),
+        OP_VERIFY_DIGEST => Some(Form::Digest),
+        OP_VERIFY_MU => Some(Form::Mu),
+        _ => None,
+    }
+}
 
 struct Item {
     op: u32,
@@ -138,14 +163,17 @@ impl<'a> Batch<'a> {
     fn item(&mut self, item: &Item, now_ns: u64) -> Result<usize, Status> {
         let scheme = scheme(item.scheme).ok_or(Status::BadInput)?;
         match (item.op, item.inputs, item.outputs, &scheme.operations) {
-            (OP_SIGN | OP_SIGN_DETERMINISTIC, 1, 1, Operations::Signature { sign, .. }) => {
-                let message = self.input(item, 0)?;
+            (op, 1 | 2, 1, Operations::Signature { takes, sign, .. }) => {
+                let form = signed(op).ok_or(Status::BadInput)?;
+                let input = takes.read(form, self.input(item, 0)?, self.context(item, 1)?)?;
                 let place = self.output_place(item)?;
                 let key = self.key(scheme, item, now_ns)?;
-                sign(&key.material, message, &mut self.output[place], item.op == OP_SIGN_DETERMINISTIC)
+                sign(&key.material, &input, &mut self.output[place], op == OP_SIGN_DETERMINISTIC)
             }
-            (OP_VERIFY, 2, 0, Operations::Signature { verify, .. }) => {
-                match verify(self.span(item, 0)?, self.input(item, 0)?, self.input(item, 1)?) {
+            (op, 2 | 3, 0, Operations::Signature { takes, verify, .. }) => {
+                let form = verified(op).ok_or(Status::BadInput)?;
+                let input = takes.read(form, self.input(item, 0)?, self.context(item, 2)?)?;
+                match verify(self.span(item, 0)?, &input, self.input(item, 1)?) {
                     Status::Ok => Ok(0),
                     status => Err(status),
                 }
@@ -181,6 +209,11 @@ impl<'a> Batch<'a> {
                 keys::open(self.root, item.key_number, reference, now_ns)
             }
         }
+    }
+
+    /// The context that stands after the other inputs, if there is one.
+    fn context(&self, item: &Item, index: usize) -> Result<Option<&'a [u8]>, Status> {
+        if item.inputs as usize > index { self.input(item, index).map(Some) } else { Ok(None) }
     }
 
     fn input(&self, item: &Item, index: usize) -> Result<&'a [u8], Status> {

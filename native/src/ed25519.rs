@@ -1,8 +1,9 @@
-//! Ed25519 (RFC 8032, pure) by aws-lc, on private keys that stay in the arena.
+//! Ed25519 (RFC 8032), pure and as Ed25519ph, by aws-lc, on private keys that stay in the arena.
 
 use crate::arena::Slot;
 use crate::evp::clear_errors;
 use crate::failure::{Failure, Status};
+use crate::input::{Hash, Input};
 use crate::keys;
 use aws_lc_sys as lc;
 
@@ -64,6 +65,34 @@ pub fn sign(private_key: &Slot, message: &[u8], out: &mut [u8]) -> Result<usize,
 /// RFC 8032 5.1.7 without the cofactor and, as in Web Cryptography, with no public key and no R of small order:
 /// such signatures hold for messages that nobody signed.
 pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
+    // SAFETY: `judge` has checked that the signature has 64 bytes and the public key 32; the message has its length.
+    judge(public_key, signature, || unsafe {
+        lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr())
+    })
+}
+
+/// HashEdDSA (RFC 8032 5.1) with an empty context, of a message or of its SHA-512, into the front of `out`.
+pub fn sign_ph(private_key: &Slot, input: &Input, out: &mut [u8]) -> Result<usize, Status> {
+    let Some(out) = out.get_mut(..SIGNATURE_BYTES) else { return Err(Status::BadInput) };
+    let digest = Hash::Sha512.of(input)?;
+    assert!(private_key.bytes().len() == PRIVATE_KEY_BYTES);
+    let (digest, key) = (digest.bytes().as_ptr(), private_key.bytes().as_ptr());
+    // SAFETY: out has 64 bytes, as have the digest and the private key.
+    let signed = unsafe { lc::ED25519ph_sign_digest(out.as_mut_ptr(), digest, key, std::ptr::null(), 0) };
+    if signed == 1 { Ok(SIGNATURE_BYTES) } else { Err(Status::Internal) }
+}
+
+/// By the rules of `verify`.
+pub fn verify_ph(public_key: &[u8], input: &Input, signature: &[u8]) -> Status {
+    let Ok(digest) = Hash::Sha512.of(input) else { return Status::BadInput };
+    let (digest, null) = (digest.bytes().as_ptr(), std::ptr::null());
+    // SAFETY: the digest has 64 bytes, and `judge` has checked the others.
+    judge(public_key, signature, || unsafe {
+        lc::ED25519ph_verify_digest(digest, signature.as_ptr(), public_key.as_ptr(), null, 0)
+    })
+}
+
+fn judge(public_key: &[u8], signature: &[u8], verify: impl FnOnce() -> i32) -> Status {
     if public_key.len() != PUBLIC_KEY_BYTES {
         return Status::KeyUnusable;
     }
@@ -73,11 +102,7 @@ pub fn verify(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
     {
         return Status::Rejected;
     }
-    // SAFETY: signature has 64 bytes, the public key 32, the message its length.
-    let valid = unsafe {
-        lc::ED25519_verify(message.as_ptr(), message.len(), signature.as_ptr(), public_key.as_ptr())
-    };
-    if valid == 1 {
+    if verify() == 1 {
         return Status::Ok;
     }
     clear_errors();

@@ -1,5 +1,5 @@
-//! RSA and ECDSA P-256 by aws-lc. Private keys of these types are objects of aws-lc in the arena, and so is what
-//! it allocates while it uses them (awslc_heap.rs); verification takes the ordinary heap.
+//! Keys of RSA and of elliptic curves as aws-lc has them. Private keys of these types are its objects in the arena,
+//! and so is what it allocates while it uses them (awslc_heap.rs); verification takes the ordinary heap.
 
 use crate::awslc_heap::{in_arena, in_arena_if_room};
 use crate::failure::{Failure, Status};
@@ -7,22 +7,60 @@ use aws_lc_sys as lc;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-const SHA256_BYTES: usize = 32;
-pub const P256_POINT_BYTES: usize = 65;
-/// RFC 7518 3.5: as long as the hash.
-const PSS_SALT_BYTES: i32 = SHA256_BYTES as i32;
 /// An RSA-4096 SubjectPublicKeyInfo has 550 bytes.
 const MAX_SPKI_BYTES: usize = 600;
 
-/// An owned EVP_PKEY that holds either an RSA key or a P-256 key.
+/// Everything but the scalar is the same in an ECPrivateKey of P-256 that has the curve and no public key.
+const EC_PRIVATE_KEY_HEAD: &[u8] = &[0x30, 0x31, 2, 1, 1, 4, 32];
+const EC_PRIVATE_KEY_TAIL: &[u8] = &[0xa0, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+pub const EC_PRIVATE_KEY_BYTES: usize = EC_PRIVATE_KEY_HEAD.len() + 32 + EC_PRIVATE_KEY_TAIL.len();
+
+/// An owned EVP_PKEY that holds either an RSA key or a key of one of our curves.
 pub struct EvpKey {
     key: NonNull<lc::EVP_PKEY>,
     kind: EvpKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum EvpKind {
+pub enum Curve {
     P256,
+    P384,
+}
+
+impl Curve {
+    pub const fn scalar_bytes(self) -> usize {
+        match self {
+            Curve::P256 => 32,
+            Curve::P384 => 48,
+        }
+    }
+
+    /// SEC1 2.3.3, uncompressed.
+    pub const fn point_bytes(self) -> usize {
+        1 + 2 * self.scalar_bytes()
+    }
+
+    pub const fn nid(self) -> i32 {
+        match self {
+            Curve::P256 => lc::NID_X9_62_prime256v1,
+            Curve::P384 => lc::NID_secp384r1,
+        }
+    }
+
+    pub fn group(self) -> *const lc::EC_GROUP {
+        // SAFETY: the getters give static groups.
+        unsafe {
+            match self {
+                Curve::P256 => lc::EC_group_p256(),
+                Curve::P384 => lc::EC_group_p384(),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum EvpKind {
+    Ec(Curve),
     /// Modulus size in bits.
     Rsa(u32),
 }
@@ -41,17 +79,15 @@ impl Drop for EvpKey {
 
 impl EvpKey {
     /// Takes ownership of `key`; None if null, or of another kind than this engine uses.
-    fn adopt(key: *mut lc::EVP_PKEY) -> Option<EvpKey> {
-        let mut owned = EvpKey { key: NonNull::new(key)?, kind: EvpKind::P256 };
+    pub fn adopt(key: *mut lc::EVP_PKEY) -> Option<EvpKey> {
+        let mut owned = EvpKey { key: NonNull::new(key)?, kind: EvpKind::Ec(Curve::P256) };
         // SAFETY: the key is valid; the getters return borrowed pointers, null if the type is another.
         owned.kind = unsafe {
             match lc::EVP_PKEY_id(key) {
                 lc::EVP_PKEY_EC => {
                     let group = lc::EC_KEY_get0_group(lc::EVP_PKEY_get0_EC_KEY(key));
-                    if lc::EC_GROUP_get_curve_name(group) != lc::NID_X9_62_prime256v1 {
-                        return None;
-                    }
-                    EvpKind::P256
+                    let nid = lc::EC_GROUP_get_curve_name(group);
+                    EvpKind::Ec([Curve::P256, Curve::P384].into_iter().find(|curve| curve.nid() == nid)?)
                 }
                 lc::EVP_PKEY_RSA => EvpKind::Rsa(lc::RSA_bits(lc::EVP_PKEY_get0_RSA(key))),
                 _ => return None,
@@ -67,27 +103,69 @@ impl EvpKey {
     /// None where aws-lc could not make one.
     pub fn generate(kind: EvpKind) -> Result<Option<EvpKey>, Failure> {
         in_arena(|| match kind {
-            EvpKind::P256 => Self::generate_p256(),
+            EvpKind::Ec(curve) => Self::generate_ec(curve),
             EvpKind::Rsa(bits) => Self::generate_rsa(bits),
         })
     }
 
-    fn generate_p256() -> Option<EvpKey> {
+    fn generate_ec(curve: Curve) -> Option<EvpKey> {
+        // SAFETY: the pointer is checked before use; own_ec takes it over.
+        unsafe {
+            let ec = lc::EC_KEY_new_by_curve_name(curve.nid());
+            let made = !ec.is_null() && lc::EC_KEY_generate_key(ec) == 1;
+            Self::own_ec(ec, made)
+        }
+    }
+
+    /// Takes ownership of `ec`. None where it is not `sound`, or null.
+    ///
+    /// # Safety
+    /// `ec` is null or valid, and nobody else's.
+    unsafe fn own_ec(ec: *mut lc::EC_KEY, sound: bool) -> Option<EvpKey> {
         // SAFETY: every pointer is checked before use, and what is not handed over is freed.
         unsafe {
-            let ec = lc::EC_KEY_new_by_curve_name(lc::NID_X9_62_prime256v1);
             let key = lc::EVP_PKEY_new();
-            let made = !ec.is_null()
-                && !key.is_null()
-                && lc::EC_KEY_generate_key(ec) == 1
-                && lc::EVP_PKEY_assign_EC_KEY(key, ec) == 1;
-            if !made {
+            if !sound || ec.is_null() || key.is_null() || lc::EVP_PKEY_assign_EC_KEY(key, ec) != 1 {
                 lc::EC_KEY_free(ec);
                 lc::EVP_PKEY_free(key);
                 return None;
             }
             Self::adopt(key)
         }
+    }
+
+    /// ECPrivateKey (RFC 5915) with the curve and without the public key: no other encoding, so that it is as long as
+    /// EC_PRIVATE_KEY_BYTES. The key is checked; None otherwise.
+    pub fn from_ec_private_key(der: &[u8]) -> Result<Option<EvpKey>, Failure> {
+        let fits = der.len() == EC_PRIVATE_KEY_BYTES
+            && der.starts_with(EC_PRIVATE_KEY_HEAD)
+            && der.ends_with(EC_PRIVATE_KEY_TAIL);
+        if !fits {
+            return Ok(None);
+        }
+        in_arena(|| {
+            let mut cbs = MaybeUninit::uninit();
+            // SAFETY: the CBS only borrows der during this closure; own_ec takes the key over.
+            unsafe {
+                lc::CBS_init(cbs.as_mut_ptr(), der.as_ptr(), der.len());
+                let mut cbs = cbs.assume_init();
+                let ec = lc::EC_KEY_parse_private_key(&mut cbs, Curve::P256.group());
+                let sound = !ec.is_null() && cbs.len == 0 && lc::EC_KEY_check_key(ec) == 1;
+                Self::own_ec(ec, sound)
+            }
+        })
+    }
+
+    /// The form that `from_ec_private_key` reads, of a P-256 key, into all of `out` (arena bytes).
+    pub fn write_ec_private_key(&self, out: &mut [u8]) -> Option<()> {
+        if self.kind != EvpKind::Ec(Curve::P256) {
+            return None;
+        }
+        // SAFETY: marshals into the CBB it is given; the key is valid.
+        let marshal =
+            |cbb| unsafe { lc::EC_KEY_marshal_private_key(cbb, self.ec(), lc::EC_PKEY_NO_PUBKEY as u32) };
+        let written = in_arena(|| write_der(out, marshal)).ok().flatten()?;
+        (written == out.len()).then_some(())
     }
 
     fn generate_rsa(bits: u32) -> Option<EvpKey> {
@@ -125,7 +203,7 @@ impl EvpKey {
             let mut cbs = cbs.assume_init();
             let key = Self::adopt(lc::EVP_parse_private_key(&mut cbs))?;
             let sound = match key.kind {
-                EvpKind::P256 => lc::EC_KEY_check_key(key.ec()) == 1,
+                EvpKind::Ec(_) => lc::EC_KEY_check_key(key.ec()) == 1,
                 EvpKind::Rsa(_) => lc::RSA_check_key(key.rsa()) == 1,
             };
             (sound && cbs.len == 0).then_some(key)
@@ -142,9 +220,9 @@ impl EvpKey {
     /// SEC1 uncompressed point, or SubjectPublicKeyInfo.
     pub fn public_key(&self) -> Option<Vec<u8>> {
         match self.kind {
-            EvpKind::P256 => {
-                let mut point = vec![0; P256_POINT_BYTES];
-                // SAFETY: the key is valid, point has room for an uncompressed P-256 point.
+            EvpKind::Ec(curve) => {
+                let mut point = vec![0; curve.point_bytes()];
+                // SAFETY: the key is valid, point has room for an uncompressed point of the curve.
                 let written = unsafe {
                     lc::EC_POINT_point2oct(
                         lc::EC_KEY_get0_group(self.ec()),
@@ -155,7 +233,7 @@ impl EvpKey {
                         std::ptr::null_mut(),
                     )
                 };
-                (written == P256_POINT_BYTES).then_some(point)
+                (written == curve.point_bytes()).then_some(point)
             }
             EvpKind::Rsa(_) => {
                 let mut spki = vec![0; MAX_SPKI_BYTES];
@@ -169,168 +247,18 @@ impl EvpKey {
         }
     }
 
-    fn rsa(&self) -> *mut lc::RSA {
+    pub fn rsa(&self) -> *mut lc::RSA {
         // SAFETY: the key is valid; the result is borrowed from it.
         unsafe { lc::EVP_PKEY_get0_RSA(self.key.as_ptr()) }
     }
 
-    fn ec(&self) -> *mut lc::EC_KEY {
+    pub fn ec(&self) -> *mut lc::EC_KEY {
         // SAFETY: the key is valid; the result is borrowed from it.
         unsafe { lc::EVP_PKEY_get0_EC_KEY(self.key.as_ptr()) }
     }
-
-    /// ECDSA with SHA-256 (FIPS 186-5), signature in DER.
-    pub fn sign_ecdsa(&self, message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
-        if self.kind != EvpKind::P256 {
-            return Err(Status::KeyUnusable);
-        }
-        // SAFETY: the EC key is valid and borrowed.
-        if out.len() < unsafe { lc::ECDSA_size(self.ec()) } {
-            return Err(Status::BadInput);
-        }
-        let digest = sha256(message);
-        let mut written = 0;
-        // SAFETY: out has the room that ECDSA_size asks for.
-        let done = in_arena(|| unsafe {
-            lc::ECDSA_sign(0, digest.as_ptr(), digest.len(), out.as_mut_ptr(), &mut written, self.ec())
-        });
-        finish(done, written as usize)
-    }
-
-    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017 8.2).
-    pub fn sign_pkcs1(&self, message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
-        self.check_rsa_room(out)?;
-        let digest = sha256(message);
-        let mut written = 0;
-        // SAFETY: out has room for a signature as long as the modulus, checked above.
-        let done = in_arena(|| unsafe {
-            lc::RSA_sign(
-                lc::NID_sha256,
-                digest.as_ptr(),
-                digest.len(),
-                out.as_mut_ptr(),
-                &mut written,
-                self.rsa(),
-            )
-        });
-        finish(done, written as usize)
-    }
-
-    /// RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes (RFC 8017 8.1).
-    pub fn sign_pss(&self, message: &[u8], out: &mut [u8]) -> Result<usize, Status> {
-        self.check_rsa_room(out)?;
-        let digest = sha256(message);
-        let mut written = 0;
-        // SAFETY: out is valid for its length, and aws-lc checks that the signature fits.
-        let done = in_arena(|| unsafe {
-            lc::RSA_sign_pss_mgf1(
-                self.rsa(),
-                &mut written,
-                out.as_mut_ptr(),
-                out.len(),
-                digest.as_ptr(),
-                digest.len(),
-                lc::EVP_sha256(),
-                lc::EVP_sha256(),
-                PSS_SALT_BYTES,
-            )
-        });
-        finish(done, written)
-    }
-
-    fn check_rsa_room(&self, out: &[u8]) -> Result<(), Status> {
-        match self.kind {
-            EvpKind::Rsa(bits) if out.len() >= bits as usize / 8 => Ok(()),
-            EvpKind::Rsa(_) => Err(Status::BadInput),
-            EvpKind::P256 => Err(Status::KeyUnusable),
-        }
-    }
 }
 
-/// Verifies ECDSA with SHA-256; the key as an uncompressed SEC1 point.
-pub fn verify_ecdsa(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
-    // SEC1 2.3.3: 04 marks the uncompressed form.
-    if public_key.len() != P256_POINT_BYTES || public_key[0] != 4 {
-        return Status::KeyUnusable;
-    }
-    let digest = sha256(message);
-    // SAFETY: every pointer is checked before use and freed at the end; lengths are those of the slices.
-    let (usable, valid) = unsafe {
-        let group = lc::EC_group_p256();
-        let key = lc::EC_KEY_new_by_curve_name(lc::NID_X9_62_prime256v1);
-        let point = lc::EC_POINT_new(group);
-        let usable = !key.is_null()
-            && !point.is_null()
-            && lc::EC_POINT_oct2point(
-                group,
-                point,
-                public_key.as_ptr(),
-                public_key.len(),
-                std::ptr::null_mut(),
-            ) == 1
-            && lc::EC_KEY_set_public_key(key, point) == 1;
-        let valid = usable
-            && lc::ECDSA_verify(0, digest.as_ptr(), digest.len(), signature.as_ptr(), signature.len(), key)
-                == 1;
-        lc::EC_POINT_free(point);
-        lc::EC_KEY_free(key);
-        (usable, valid)
-    };
-    verdict(usable, valid)
-}
-
-/// Verifies RSASSA-PKCS1-v1_5 with SHA-256; the key as SubjectPublicKeyInfo.
-pub fn verify_pkcs1(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
-    let Some(key) = parse_rsa_spki(public_key) else { return verdict(false, false) };
-    let digest = sha256(message);
-    // SAFETY: the key is valid; lengths are those of the slices.
-    let valid = unsafe {
-        lc::RSA_verify(
-            lc::NID_sha256,
-            digest.as_ptr(),
-            digest.len(),
-            signature.as_ptr(),
-            signature.len(),
-            key.rsa(),
-        )
-    };
-    verdict(true, valid == 1)
-}
-
-/// Verifies RSASSA-PSS with the parameters of `sign_pss`; the key as SubjectPublicKeyInfo.
-pub fn verify_pss(public_key: &[u8], message: &[u8], signature: &[u8]) -> Status {
-    let Some(key) = parse_rsa_spki(public_key) else { return verdict(false, false) };
-    let digest = sha256(message);
-    // SAFETY: the key is valid; lengths are those of the slices.
-    let valid = unsafe {
-        lc::RSA_verify_pss_mgf1(
-            key.rsa(),
-            digest.as_ptr(),
-            digest.len(),
-            lc::EVP_sha256(),
-            lc::EVP_sha256(),
-            PSS_SALT_BYTES,
-            signature.as_ptr(),
-            signature.len(),
-        )
-    };
-    verdict(true, valid == 1)
-}
-
-fn parse_rsa_spki(der: &[u8]) -> Option<EvpKey> {
-    let mut cbs = MaybeUninit::uninit();
-    // SAFETY: the CBS only borrows der during this function.
-    unsafe {
-        lc::CBS_init(cbs.as_mut_ptr(), der.as_ptr(), der.len());
-        let mut cbs = cbs.assume_init();
-        let key = EvpKey::adopt(lc::EVP_parse_public_key(&mut cbs))?;
-        let one_of_ours = cbs.len == 0 && matches!(key.kind, EvpKind::Rsa(2048 | 3072 | 4096));
-        // AWS-LC does not look at the algorithm's parameters; only the one DER encoding is a key here.
-        (one_of_ours && key.public_key().is_some_and(|encoded| encoded == der)).then_some(key)
-    }
-}
-
-fn verdict(usable: bool, valid: bool) -> Status {
+pub fn verdict(usable: bool, valid: bool) -> Status {
     if valid {
         return Status::Ok;
     }
@@ -338,7 +266,7 @@ fn verdict(usable: bool, valid: bool) -> Status {
     if usable { Status::Rejected } else { Status::KeyUnusable }
 }
 
-fn finish(done: Result<i32, Failure>, written: usize) -> Result<usize, Status> {
+pub fn finish(done: Result<i32, Failure>, written: usize) -> Result<usize, Status> {
     if matches!(done, Ok(1)) {
         return Ok(written);
     }
@@ -356,15 +284,8 @@ pub fn clear_errors() {
 /// rather than inside somebody's first signature.
 pub fn seed_generator() {
     // With what else aws-lc sets up once, when the first key is made. Failing here means nothing: signing draws again.
-    drop(in_arena_if_room(EvpKey::generate_p256));
+    drop(in_arena_if_room(|| EvpKey::generate_ec(Curve::P256)));
     clear_errors();
-}
-
-fn sha256(message: &[u8]) -> [u8; SHA256_BYTES] {
-    let mut digest = [0; SHA256_BYTES];
-    // SAFETY: digest has the 32 bytes that are written.
-    unsafe { lc::SHA256(message.as_ptr(), message.len(), digest.as_mut_ptr()) };
-    digest
 }
 
 fn write_der(out: &mut [u8], marshal: impl FnOnce(*mut lc::CBB) -> i32) -> Option<usize> {

@@ -26,8 +26,9 @@ impl Key {
     /// None for what lies in many slots.
     fn slot(&self) -> Option<&Slot> {
         match &self.material {
-            Material::Ed25519(slot) | Material::MlDsa(_, slot) | Material::Secret(slot) => Some(slot),
-            Material::Evp(_) => None,
+            Material::Ed25519(slot) | Material::Secret(slot) => Some(slot),
+            Material::MlDsa(key) => Some(key.slot()),
+            Material::Evp(_) | Material::Composite(_) => None,
         }
     }
 }

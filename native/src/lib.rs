@@ -5,19 +5,24 @@
 mod arena;
 mod awslc_heap;
 mod batch;
+mod composite;
 mod drbg;
+mod ecdsa;
 mod ed25519;
 mod evp;
 mod failure;
 mod hmac;
+mod input;
 mod keys;
 mod lent;
 mod macs;
 mod mldsa;
 mod pages;
 mod root;
+mod rsa;
 mod schemes;
 mod seal;
+mod signatures;
 mod stack;
 mod system;
 

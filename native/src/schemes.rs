@@ -1,13 +1,16 @@
 //! The engine's abilities: the key types with their making and opening, the schemes with one entry each.
 
 use crate::arena::Slot;
+use crate::composite::{self, Composite, MLDSA44_ED25519, MLDSA65_ED25519, MLDSA65_P256};
 use crate::drbg;
 use crate::ed25519;
-use crate::evp::{self, EvpKey, EvpKind};
+use crate::evp::{self, Curve, EvpKey, EvpKind};
 use crate::failure::{Failure, Status};
 use crate::hmac;
+use crate::input::Takes;
 use crate::keys;
 use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
+use crate::signatures::{SIGNATURES, Sign, Verify};
 
 /// An RSA-4096 PKCS#8 has at most 2,380 bytes.
 const MAX_PKCS8_BYTES: usize = 2560;
@@ -20,6 +23,10 @@ pub enum KeyType {
     MlDsa65 = 3,
     MlDsa87 = 4,
     EcdsaP256 = 5,
+    EcdsaP384 = 6,
+    Mldsa65Ed25519 = 8,
+    Mldsa44Ed25519 = 9,
+    Mldsa65P256 = 10,
     Rsa2048 = 16,
     Rsa3072 = 17,
     Rsa4096 = 18,
@@ -31,6 +38,7 @@ enum Family {
     Ed25519,
     MlDsa(&'static ParameterSet),
     Evp(EvpKind),
+    Composite(&'static Composite),
     /// Uniform bytes, without a public part.
     Secret,
 }
@@ -39,10 +47,10 @@ enum Family {
 pub enum Material {
     /// seed || public key, in the arena
     Ed25519(Slot),
-    /// the expanded secret key of FIPS 204, in the arena
-    MlDsa(&'static ParameterSet, Slot),
+    MlDsa(mldsa::PrivateKey),
     /// an object of aws-lc, in the arena
     Evp(EvpKey),
+    Composite(composite::PrivateKey),
     /// as they are, in the arena
     Secret(Slot),
 }
@@ -56,9 +64,23 @@ pub struct NewKey {
 impl KeyType {
     pub fn from_id(id: u32) -> Option<KeyType> {
         use KeyType::*;
-        [Ed25519, MlDsa44, MlDsa65, MlDsa87, EcdsaP256, Rsa2048, Rsa3072, Rsa4096, HmacSha256]
-            .into_iter()
-            .find(|key_type| u32::from(key_type.id()) == id)
+        [
+            Ed25519,
+            MlDsa44,
+            MlDsa65,
+            MlDsa87,
+            EcdsaP256,
+            EcdsaP384,
+            Mldsa65Ed25519,
+            Mldsa44Ed25519,
+            Mldsa65P256,
+            Rsa2048,
+            Rsa3072,
+            Rsa4096,
+            HmacSha256,
+        ]
+        .into_iter()
+        .find(|key_type| u32::from(key_type.id()) == id)
     }
 
     pub fn id(self) -> u16 {
@@ -71,7 +93,11 @@ impl KeyType {
             KeyType::MlDsa44 => Family::MlDsa(&ML_DSA_44),
             KeyType::MlDsa65 => Family::MlDsa(&ML_DSA_65),
             KeyType::MlDsa87 => Family::MlDsa(&ML_DSA_87),
-            KeyType::EcdsaP256 => Family::Evp(EvpKind::P256),
+            KeyType::EcdsaP256 => Family::Evp(EvpKind::Ec(Curve::P256)),
+            KeyType::EcdsaP384 => Family::Evp(EvpKind::Ec(Curve::P384)),
+            KeyType::Mldsa65Ed25519 => Family::Composite(&MLDSA65_ED25519),
+            KeyType::Mldsa44Ed25519 => Family::Composite(&MLDSA44_ED25519),
+            KeyType::Mldsa65P256 => Family::Composite(&MLDSA65_P256),
             KeyType::Rsa2048 => Family::Evp(EvpKind::Rsa(2048)),
             KeyType::Rsa3072 => Family::Evp(EvpKind::Rsa(3072)),
             KeyType::Rsa4096 => Family::Evp(EvpKind::Rsa(4096)),
@@ -94,6 +120,7 @@ impl KeyType {
                 })?;
                 encode(&key)
             }
+            Family::Composite(composite) => self.expand_new(composite.generate()?),
         }
     }
 
@@ -108,6 +135,7 @@ impl KeyType {
             Family::Ed25519 | Family::MlDsa(_) | Family::Secret => {
                 Err(Failure::argument("a seed or secret key has 32 bytes"))
             }
+            Family::Composite(_) => self.expand_new(secret),
             Family::Evp(kind) => encode(
                 &parse_pkcs8(secret.bytes(), kind)?
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
@@ -124,6 +152,7 @@ impl KeyType {
                 public_key
             }
             Family::Secret => Vec::new(),
+            Family::Composite(composite) => composite.public_key(seed.bytes())?,
             Family::Evp(_) => return Err(Failure::new("INTERNAL", "this key type has no seed")),
         };
         Ok(NewKey { secret: seed, public_key })
@@ -137,12 +166,9 @@ impl KeyType {
                 Ok(Material::Ed25519(ed25519::expand(bytes).map_err(|_| Status::Internal)?.0))
             }
             Family::MlDsa(set) if bytes.len() == mldsa::SEED_BYTES => {
-                let mut secret_key = keys::alloc(set.secret_key_bytes).map_err(|_| Status::Internal)?;
-                let mut public_key = [0; mldsa::MAX_PUBLIC_KEY_BYTES];
-                set.expand(bytes, secret_key.bytes_mut(), &mut public_key[..set.public_key_bytes])
-                    .map_err(|_| Status::Internal)?;
-                Ok(Material::MlDsa(set, secret_key))
+                Ok(Material::MlDsa(mldsa::PrivateKey::from_seed(set, bytes).map_err(|_| Status::Internal)?))
             }
+            Family::Composite(composite) => Ok(Material::Composite(composite.open(bytes)?)),
             Family::Evp(kind) => {
                 let key = parse_pkcs8(bytes, kind).map_err(|_| Status::Internal)?;
                 key.map(Material::Evp).ok_or(Status::KeyUnusable)
@@ -169,140 +195,33 @@ fn encode(key: &EvpKey) -> Result<NewKey, Failure> {
     Ok(NewKey { secret, public_key: key.public_key().ok_or_else(failed)? })
 }
 
-/// Key, message, output, and whether to sign without randomness. The signature stands at the front of the output;
-/// the result is its length, or why there is none.
-type Sign = fn(&Material, &[u8], &mut [u8], bool) -> Result<usize, Status>;
-/// Public key, message, signature.
-type Verify = fn(&[u8], &[u8], &[u8]) -> Status;
-
 /// Key, message, output; the tag stands at the front of the output.
 type Mac = fn(&Material, &[u8], &mut [u8]) -> Result<usize, Status>;
 /// Key, message, tag.
 type VerifyMac = fn(&Material, &[u8], &[u8]) -> Status;
 
 pub enum Operations {
-    Signature { sign: Sign, verify: Verify },
+    Signature { takes: Takes, sign: Sign, verify: Verify },
     Mac { mac: Mac, verify: VerifyMac },
 }
 
 /// One way to use keys.
 pub struct Scheme {
-    id: u32,
+    pub id: u32,
     /// The reach of the library's stack frames below ours, rounded up; so much is cleared afterwards.
     /// Measured by the tests in src/stack.rs.
     pub stack_bytes: usize,
     pub operations: Operations,
 }
 
-static SCHEMES: [Scheme; 8] = [
-    Scheme {
-        id: 1,
-        stack_bytes: 16 << 10,
-        operations: Operations::Signature { sign: sign_ed25519, verify: ed25519::verify },
-    },
-    Scheme {
-        id: 2,
-        stack_bytes: 128 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_44, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_44.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 3,
-        stack_bytes: 128 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_65, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_65.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 4,
-        stack_bytes: 192 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                sign_ml_dsa(&ML_DSA_87, key, message, out, deterministic)
-            },
-            verify: |key, message, signature| ML_DSA_87.verify(key, message, signature),
-        },
-    },
-    Scheme {
-        id: 5,
-        stack_bytes: 16 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                randomised(deterministic)?;
-                evp_key(key)?.sign_ecdsa(message, out)
-            },
-            verify: evp::verify_ecdsa,
-        },
-    },
-    Scheme {
-        id: 6,
-        stack_bytes: 64 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, deterministic| {
-                randomised(deterministic)?;
-                evp_key(key)?.sign_pss(message, out)
-            },
-            verify: evp::verify_pss,
-        },
-    },
-    Scheme {
-        id: 7,
-        stack_bytes: 64 << 10,
-        operations: Operations::Signature {
-            sign: |key, message, out, _| evp_key(key)?.sign_pkcs1(message, out),
-            verify: evp::verify_pkcs1,
-        },
-    },
-    Scheme {
-        id: 32,
-        stack_bytes: 16 << 10,
-        operations: Operations::Mac { mac: mac_hmac, verify: verify_hmac },
-    },
-];
+static OTHERS: [Scheme; 1] = [Scheme {
+    id: 32,
+    stack_bytes: 16 << 10,
+    operations: Operations::Mac { mac: mac_hmac, verify: verify_hmac },
+}];
 
 pub fn scheme(id: u32) -> Option<&'static Scheme> {
-    SCHEMES.iter().find(|scheme| scheme.id == id)
-}
-
-fn sign_ed25519(key: &Material, message: &[u8], out: &mut [u8], _: bool) -> Result<usize, Status> {
-    match key {
-        Material::Ed25519(private_key) => ed25519::sign(private_key, message, out),
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-fn sign_ml_dsa(
-    set: &'static ParameterSet,
-    key: &Material,
-    message: &[u8],
-    out: &mut [u8],
-    deterministic: bool,
-) -> Result<usize, Status> {
-    match key {
-        Material::MlDsa(of, secret_key) if std::ptr::eq(*of, set) => {
-            set.sign(secret_key.bytes(), message, out, deterministic)
-        }
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-fn evp_key(key: &Material) -> Result<&EvpKey, Status> {
-    match key {
-        Material::Evp(key) => Ok(key),
-        _ => Err(Status::KeyUnusable),
-    }
-}
-
-/// ECDSA and PSS draw from aws-lc's own generator: a deterministic signature cannot be had.
-fn randomised(deterministic: bool) -> Result<(), Status> {
-    if deterministic { Err(Status::BadInput) } else { Ok(()) }
+    SIGNATURES.iter().chain(&OTHERS).find(|scheme| scheme.id == id)
 }
 
 fn secret(key: &Material) -> Result<&[u8], Status> {

@@ -77,6 +77,7 @@ pub fn monotonic_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::{Form, Input};
     use crate::schemes::{KeyType, Operations, scheme};
     use crate::{keys, root, seal};
 
@@ -114,13 +115,17 @@ mod tests {
             let root = root::random().unwrap();
             let root_key = root::get(root).unwrap();
             for (type_id, scheme_ids) in [
-                (1, &[1][..]),
+                (1, &[1, 15][..]),
                 (2, &[2]),
                 (3, &[3]),
                 (4, &[4]),
-                (5, &[5]),
+                (5, &[5, 8]),
+                (6, &[9, 10]),
+                (8, &[16]),
+                (9, &[17]),
+                (10, &[18]),
                 (16, &[6, 7]),
-                (18, &[6, 7]),
+                (18, &[6, 7, 12, 14]),
                 (32, &[32]),
             ] {
                 let key_type = KeyType::from_id(type_id).unwrap();
@@ -135,22 +140,20 @@ mod tests {
                     let scheme = scheme(id).unwrap();
                     let key = keys::cached(type_id, 2).unwrap();
                     let mut signature = vec![0; 5000];
-                    let deepest = (0..50)
-                        .map(|_| {
-                            depth(|| {
-                                _ = match &scheme.operations {
-                                    Operations::Signature { sign, .. } => {
-                                        sign(&key.material, &[7; 32], &mut signature, false)
-                                    }
-                                    Operations::Mac { mac, .. } => {
-                                        mac(&key.material, &[7; 32], &mut signature)
-                                    }
-                                }
-                                .unwrap()
-                            })
-                        })
-                        .max()
-                        .unwrap();
+                    let mut deepest_of = |form: Form, bytes: &[u8]| {
+                        let input = Input { form, bytes, context: &[] };
+                        let mut once = || match &scheme.operations {
+                            Operations::Signature { sign, .. } => {
+                                sign(&key.material, &input, &mut signature, false)
+                            }
+                            Operations::Mac { mac, .. } => mac(&key.material, bytes, &mut signature),
+                        };
+                        (0..50).map(|_| depth(|| _ = once().unwrap())).max().unwrap()
+                    };
+                    let mut deepest = deepest_of(Form::Message, &[7; 32]);
+                    if matches!(&scheme.operations, Operations::Signature { takes, .. } if takes.mu) {
+                        deepest = deepest.max(deepest_of(Form::Mu, &[7; 64]));
+                    }
                     println!("type {type_id} scheme {id}: make {making} open {opening_depth} sign {deepest}");
                     assert!(deepest + SLACK_BYTES <= scheme.stack_bytes, "scheme {id} needs {deepest}");
                 }

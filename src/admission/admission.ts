@@ -1,7 +1,6 @@
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Scope } from '../core/scope.ts';
-import { PolicyUses } from './policy-uses.ts';
 import { RateLimits, type RateWindow } from './rate-limits.ts';
 
 export interface AdmissionOptions {
@@ -12,8 +11,6 @@ export interface AdmissionOptions {
     readonly scopes: readonly Scope[];
     readonly windows: readonly RateWindow[];
   }[];
-  /** Signatures by one key. */
-  readonly keyUses: readonly RateWindow[];
   /** The time that a call may take if its caller does not say, in milliseconds. */
   readonly defaultDeadlineMs: number;
   /** The same for a call with many items. */
@@ -22,7 +19,7 @@ export interface AdmissionOptions {
   readonly maxDeadlineMs: number;
 }
 
-/** Tenants and keys with rates at a time: about 300 bytes each, so at most 40 MB. */
+/** Tenants with rates at a time: about 300 bytes each, so at most 20 MB. */
 const maxNames = 65_536;
 
 /**
@@ -34,7 +31,7 @@ export function signedWithinMs(deadlineMs: number): number {
 }
 
 /** A deadline is a wish for the next seconds; anything beyond this is a mistake in units. */
-const largestDeadlineMs = 60_000;
+export const largestDeadlineMs = 60_000;
 
 /**
  * Takes a call in or says why not, before its body is parsed: what is refused here has cost almost nothing. Pure but
@@ -46,8 +43,6 @@ export class Admission {
   readonly #rates = new Map<Scope, readonly RateLimits[]>();
   /** The same by scopes and windows. */
   readonly #counts = new Map<string, RateLimits>();
-  readonly #keyUses: RateLimits;
-  readonly #policyUses: PolicyUses;
 
   /** `before`: its counts go on where their windows are the same; others start anew. */
   constructor(options: AdmissionOptions, before?: Admission) {
@@ -56,8 +51,6 @@ export class Admission {
       this.#limit([scope], windows, before);
     }
     for (const { scopes, windows } of options.sharedRates ?? []) this.#limit(scopes, windows, before);
-    this.#keyUses = this.#countsOf('keys', options.keyUses, before);
-    this.#policyUses = before === undefined ? new PolicyUses() : before.#policyUses;
   }
 
   #countsOf(of: string, windows: readonly RateWindow[], before: Admission | undefined): RateLimits {
@@ -121,37 +114,6 @@ export class Admission {
   /** Calls and items that came in and were then refused or never begun: a rate counts what it let through. */
   giveBack(tenant: string, scope: Scope, count: number): void {
     for (const rates of this.#rates.get(scope) ?? []) rates.giveBack(tenant, count);
-  }
-
-  /**
-   * One signature by each of these keys, or by none where one of them may not. `perDay`: what policy leaves of a key, Infinity
-   * where it says nothing.
-   */
-  useKeys(
-    uses: readonly { readonly keyId: string }[],
-    nowMs: number,
-    perDay?: (keyId: string) => number,
-  ): Refused | undefined {
-    for (let n = 0; n < uses.length; n++) {
-      const { keyId } = uses[n] as { keyId: string };
-      const ownWaitMs = this.#keyUses.take(keyId, nowMs);
-      const policyWaitMs =
-        ownWaitMs > 0 || perDay === undefined ? 0 : this.#policyUses.take(keyId, perDay(keyId), nowMs);
-      const retryAfterMs = Math.max(ownWaitMs, policyWaitMs);
-      if (retryAfterMs === 0) continue;
-      if (policyWaitMs > 0) this.#keyUses.giveBack(keyId, 1);
-      this.unuseKeys(uses.slice(0, n));
-      return refuse('RateLimited', 'the usage limit of this key is reached', retryAfterMs);
-    }
-    return undefined;
-  }
-
-  /** Signatures that were permitted and not begun. */
-  unuseKeys(uses: readonly { readonly keyId: string }[]): void {
-    for (const { keyId } of uses) {
-      this.#keyUses.giveBack(keyId, 1);
-      this.#policyUses.giveBack(keyId);
-    }
   }
 }
 

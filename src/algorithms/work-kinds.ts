@@ -36,9 +36,13 @@ export const workKinds = {
   encapsulate: { ...checks, currentOnly: true, allOrNothing: true },
   /** Unwrapping by a KEM key. */
   decapsulate: opens,
+  /** As wrapping by a secret key, under another label, so that neither opens what the other made. */
+  seal: makes,
+  unseal: opens,
   mac: makes,
   verify_mac: { ...opens, callClass: 'verify' },
-  derive: makes,
+  /** Deterministic: a version derives the same again as long as it is there. */
+  derive: { ...makes, currentOnly: false },
   generate: { callClass: 'manage', usesSecret: true, currentOnly: false, allOrNothing: true },
 } as const satisfies Record<string, WorkKindFacts>;
 
@@ -47,7 +51,7 @@ export type WorkKind = keyof typeof workKinds;
 /** Families of algorithms, and what can be asked of their keys. */
 export const usagesOf = {
   signature: ['sign', 'verify'],
-  aead: ['encrypt', 'decrypt', 'reencrypt', 'wrap', 'unwrap', 'rewrap'],
+  aead: ['encrypt', 'decrypt', 'reencrypt', 'wrap', 'unwrap', 'rewrap', 'seal', 'unseal'],
   kem: ['encapsulate', 'decapsulate', 'rewrap'],
   key_wrap: ['wrap', 'unwrap', 'rewrap'],
   mac: ['mac', 'verify_mac'],
@@ -55,6 +59,48 @@ export const usagesOf = {
 } as const satisfies Record<string, readonly WorkKind[]>;
 
 export type AlgorithmKind = keyof typeof usagesOf;
+
+/**
+ * The uses of keys as policies and answers name them: the operations of callers. Names stand in key records and are never renamed.
+ */
+export const usages = [
+  ...(['sign', 'verify', 'encrypt', 'decrypt', 'wrap', 'unwrap', 'seal', 'unseal'] as const),
+  ...(['mac', 'mac_verify', 'derive'] as const),
+] as const;
+export type Usage = (typeof usages)[number];
+
+/** The kinds of work that use a key which is there. */
+export type UsedKind = Exclude<WorkKind, 'generate'>;
+
+/** All that a policy has to permit for each kind of work. A KEM key is wrapped to and unwrapped with, as a secret key is. */
+const usagesOfWork: Readonly<Record<UsedKind, readonly [Usage, ...Usage[]]>> = {
+  sign: ['sign'],
+  verify: ['verify'],
+  encrypt: ['encrypt'],
+  decrypt: ['decrypt'],
+  reencrypt: ['encrypt', 'decrypt'],
+  wrap: ['wrap'],
+  unwrap: ['unwrap'],
+  rewrap: ['wrap', 'unwrap'],
+  encapsulate: ['wrap'],
+  decapsulate: ['unwrap'],
+  seal: ['seal'],
+  unseal: ['unseal'],
+  mac: ['mac'],
+  verify_mac: ['mac_verify'],
+  derive: ['derive'],
+};
+
+/** The uses that keys of this kind can be limited to, in a fixed order. */
+export function usagesOfKind(kind: AlgorithmKind): readonly Usage[] {
+  const possible = usagesOf[kind].flatMap((work) => usagesOfWork[work]);
+  return usages.filter((usage) => possible.includes(usage));
+}
+
+/** `limited`: the uses that the key's policy permits; undefined permits all that its algorithm can do. */
+export function permitsUse(limited: readonly Usage[] | undefined, kind: UsedKind): boolean {
+  return limited === undefined || usagesOfWork[kind].every((usage) => limited.includes(usage));
+}
 
 /** True if versions that are not current any more still use their secret key. */
 export function oldVersionsUseSecret(kind: AlgorithmKind): boolean {

@@ -3,7 +3,7 @@ import type { RateWindow } from '../admission/rate-limits.ts';
 import type { Config } from '../config/load.ts';
 import type { Scope } from '../core/scope.ts';
 
-/** Rates, usage limits and deadlines as the configuration wants them. Counts of `before` go on where their limits are the same. */
+/** Rates and deadlines as the configuration wants them. Counts of `before` go on where their limits are the same. */
 export function createAdmission(config: Config, before?: Admission): Admission {
   const rates: Partial<Record<Scope, RateWindow[]>> = {};
   const add = (scope: Scope, count: number, windowMs: number) => {
@@ -17,7 +17,6 @@ export function createAdmission(config: Config, before?: Admission): Admission {
   const options = {
     rates,
     sharedRates: [{ scopes: ['kms:create', 'kms:rotate'], windows: makingWindows(config) }],
-    keyUses: config.keyUsesPerDay === 0 ? [] : [{ count: config.keyUsesPerDay, windowMs: 86_400_000 }],
     defaultDeadlineMs: config.defaultDeadlineMs,
     batchDeadlineMs: config.signDeadlineMs,
     maxDeadlineMs: config.signDeadlineMs,

@@ -21,10 +21,12 @@ import {
   type UseRecorder,
 } from '../operations/recording.ts';
 import { createRequestPath, type RequestPath } from '../request-path.ts';
+import type { DurableCounts } from '../store/durable-counts.ts';
 import { createAdmission } from './admission.ts';
 import type { OpenedAudit } from './audit.ts';
 import type { OpenedCapabilities } from './capabilities.ts';
 import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
+import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
 
@@ -40,6 +42,7 @@ export interface Calls extends Reloadable {
 export interface CallParts {
   readonly cryptography: Cryptography;
   readonly keyring: Keyring;
+  readonly counts: DurableCounts;
   readonly audit: OpenedAudit;
   readonly capabilities: OpenedCapabilities;
   readonly policy: PolicyParts;
@@ -83,11 +86,12 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const snapshot = (config: Config, before?: Snapshot): Snapshot => {
     const { auditDurability: level } = config;
     const admission = createAdmission(config, before?.admission);
+    const keyUses = createKeyUses(config, parts.counts);
     const audit = before?.level === level ? before.audit : useRecorder(level, parts);
     return {
       ...{ admission, audit, level },
       operations: operationsOf(config, parts, costs),
-      pathWith: () => createRequestPath({ ...shared, admission, audit, policy: policy.policy }),
+      pathWith: () => createRequestPath({ ...shared, admission, keyUses, audit, policy: policy.policy }),
     };
   };
   let now = snapshot(settings.now);

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilityKeys } from '../auth/macaroon/root-key.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
@@ -17,7 +18,9 @@ function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
 export function openDataDir(config: Config): void {
   if (config.amnesia) return;
   openDirectory('data', config.dataDir, config);
-  if (config.audit === 'on') openDirectory('audit', config.auditDir, config);
+  // In the data directory the log makes its own.
+  const apart = resolve(config.auditDir) !== resolve(config.dataDir, 'audit');
+  if (config.audit === 'on' && apart) openDirectory('audit', config.auditDir, config);
 }
 
 function openDirectory(what: string, directory: string, config: Config): void {

@@ -2,13 +2,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { errorCode } from '../core/private-file.ts';
+import { compact } from '../store/lmdb/compact.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
 import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { fail, failWith } from './fail.ts';
 
 const damagedStatus = 2;
 
-/** `store check`: needs no key, and changes nothing. */
+/** `store check` changes nothing; neither needs a key. */
 export function storeCommand(): Command {
   const check = new Command('check')
     .description('read every page of the store that is in use, and say whether they fit together')
@@ -24,22 +25,66 @@ Example:
   npm run -s intaglio -- store check data`,
     )
     .action(checkStore);
-  return new Command('store').description('look after the key store').addCommand(check);
+  const compacting = new Command('compact')
+    .description(
+      'write the store anew without its free pages, so that what was destroyed is in no byte of it',
+    )
+    .argument('<data directory>', 'of a service that is stopped, or a copy of one')
+    .addHelpText(
+      'after',
+      `
+A destroyed key is in no record any more, but until its page is used again its sealed private part may lie in data.mdb, and in
+every backup of it. What a file system or disk keeps of a file that was replaced is not this command's.
+
+Exit status: 0 done; 1 the command could not be carried out, and the store is as it was.
+
+Example:
+  npm run -s intaglio -- store compact data`,
+    )
+    .action(compactStore);
+  return new Command('store')
+    .description('look after the key store')
+    .addCommand(check)
+    .addCommand(compacting);
+}
+
+async function compactStore(dataDir: string): Promise<void> {
+  await withStore(dataDir, 'compact', async (directory, path) => {
+    try {
+      const { records, bytesBefore, bytesAfter } = await compact(directory);
+      process.stdout.write(`${path}: ${records} records, ${bytesAfter} bytes instead of ${bytesBefore}\n`);
+    } catch (cause) {
+      fail(`${path} cannot be compacted: ${(cause as Error).message}`);
+    }
+  });
 }
 
 async function checkStore(dataDir: string): Promise<void> {
+  await withStore(dataDir, 'check', (_directory, path) => {
+    try {
+      const checked = checkEveryPage(path);
+      if ('damage' in checked) failWith(damagedStatus, `${path}: ${checked.damage}`);
+      process.stdout.write(`${path}: ${checked.pages} pages, none damaged\n`);
+    } catch (cause) {
+      fail(`${path} cannot be read (${errorCode(cause)})`);
+    }
+  });
+}
+
+/** Holds the store meanwhile. */
+async function withStore(
+  dataDir: string,
+  verb: string,
+  use: (directory: string, path: string) => Promise<void> | void,
+): Promise<void> {
   const directory = join(dataDir, 'store');
   const path = join(directory, 'data.mdb');
   if (!existsSync(path)) fail(`there is no ${path}`);
   const unlock = await lockDirectory(directory);
   if (unlock === undefined)
-    fail(`${dataDir} is in use: ${await heldBy(directory)}; stop the service, or check a copy`);
+    fail(`${dataDir} is in use: ${await heldBy(directory)}; stop the service, or ${verb} a copy`);
   try {
-    const checked = checkEveryPage(path);
-    if ('damage' in checked) failWith(damagedStatus, `${path}: ${checked.damage}`);
-    process.stdout.write(`${path}: ${checked.pages} pages, none damaged\n`);
-  } catch (cause) {
-    fail(`${path} cannot be read (${errorCode(cause)})`);
+    await use(directory, path);
   } finally {
     await unlock();
   }

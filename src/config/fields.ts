@@ -149,7 +149,7 @@ export const fields = {
     'KMS_RNG_RESEED_INTERVAL_OPS',
     integer(1, 1_000_000_000),
     100_000,
-    "Requests to the native engine's random generator between two reseeds from the operating system. 100,000 keeps the cost of reseeding under a thousandth.",
+    "Requests to the native engine's own random generator between two reseeds from the operating system: it makes seeds, secret keys, nonces and what ML-DSA signatures are hedged with. 100,000 keeps the cost of reseeding under a thousandth. RSA and ECDSA draw from AWS-LC's, which reseeds after 4,096 requests of a thread; the OpenSSL engine draws all from OpenSSL's, which reseeds after 65,536 or seven minutes. Nothing changes these two; `/version` shows what holds, under `engine.reseeds`.",
   ),
   queuePerTenant: field(
     'KMS_QUEUE_PER_TENANT',
@@ -232,7 +232,7 @@ export const fields = {
     'KMS_KEY_USES_PER_DAY',
     integer(0, 1_000_000_000),
     0,
-    'Signatures that one key may make in 24 hours; 0 is no limit. More is answered 429 RateLimited. It is a bucket that starts full and refills all day, so that the first 24 hours may see up to twice as many, and counting starts anew with the process.',
+    'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
     'reload',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(

@@ -30,6 +30,12 @@ export function contradictionsIn(
   if (config.auditDurability === 'witnessed' && config.auditWitnessPolicy === 'none') {
     problems.push('KMS_AUDIT_DURABILITY=witnessed needs witnesses: KMS_AUDIT_WITNESS_POLICY');
   }
+  // An answer waits 2 s for its record, witnessed ones too.
+  if (config.auditWitnessPolicy !== 'none' && config.auditCheckpointIntervalMs > 1_000) {
+    problems.push(
+      'KMS_AUDIT_CHECKPOINT_INTERVAL_MS must not be more than 1000 with KMS_AUDIT_WITNESS_POLICY: answers would not wait so long',
+    );
+  }
   if (config.amnesia && isGiven('rootKeyFile')) {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
   }

@@ -45,6 +45,11 @@ export interface EngineDescription {
   readonly name: 'native' | 'openssl';
   /** Libraries and their versions, for /version and the log. */
   readonly libraries: Readonly<Record<string, string>>;
+  /**
+   * The random generators by their names, each with the requests after which it takes fresh randomness from the operating
+   * system at the latest.
+   */
+  readonly reseeds: Readonly<Record<string, number>>;
   /** What callers ask for in vain; for /version too. */
   readonly lacks: readonly Ability[];
 }
@@ -56,7 +61,7 @@ export interface EngineStats {
 }
 
 export interface EngineOptions {
-  /** Requests to the random generator between two reseeds from the operating system. */
+  /** Requests to the native engine's own generator between two reseeds from the operating system. Others have their own. */
   readonly reseedIntervalOps: number;
   /** Bound of the memory that holds opened private keys, in bytes; least recently used keys are wiped first. */
   readonly keyCacheBytes: number;

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { FailureCode } from '../core/failure.ts';
-import { ok, type Result, refuse } from '../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Change, CommitOutcome } from '../store/store.ts';
 import { publicKeySha256 } from './authenticity.ts';
 import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
@@ -16,10 +16,18 @@ import type {
   KeyringOptions,
   KeyringParts,
   PrivateVersion,
+  RotateKey,
 } from './keyring.ts';
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
 import { custodyOf, type KeyLookup, ownKid } from './lookup.ts';
-import { type KeyHead, type KeyPart, type KeyVersion, softwareBackend } from './record.ts';
+import {
+  isPublicOnly,
+  type KeyHead,
+  type KeyPart,
+  type KeySource,
+  type KeyVersion,
+  softwareBackend,
+} from './record.ts';
 import type { KeyRecords, Revised } from './records.ts';
 import { Serial } from './serial.ts';
 
@@ -85,20 +93,22 @@ export class KeyChanges {
     }
     return this.#operations.once(tenant, operation, ['create', purpose, algorithm.name], {
       perform: (record) => {
-        const uuid = randomUUID();
+        const { uuid = randomUUID() } = request;
         const id = formatId(tenant, purpose, algorithm, uuid);
-        return this.#createWithin({ id, tenant, purpose, algorithm, uuid }, request, record);
+        const kid = { id, tenant, purpose, algorithm, uuid };
+        return request.uuid === undefined
+          ? this.#createWithin(kid, request, record)
+          : this.#serial.run(id, () => this.#createUnlessThere(kid, request, record));
       },
       repeat: (done) => this.#madeBefore(tenant, done),
     });
   }
 
-  async rotate(request: ChangeKey): Promise<Result<KeyMade>> {
+  async rotate(request: RotateKey): Promise<Result<KeyMade>> {
     const kid = ownKid(request.tenant, request.kid);
     if (!kid.ok) return kid;
     return this.#operations.once(request.tenant, request.operation, ['rotate', request.kid], {
-      perform: (record) =>
-        this.#serial.run(kid.value.id, () => this.#rotate(kid.value, asking(request), record)),
+      perform: (record) => this.#serial.run(kid.value.id, () => this.#rotate(kid.value, request, record)),
       repeat: (done) => this.#madeBefore(request.tenant, done),
     });
   }
@@ -122,6 +132,14 @@ export class KeyChanges {
     });
   }
 
+  async #createUnlessThere(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
+    const there = await this.#records.head(kid.id);
+    if (!there.ok) return there;
+    if (there.value === undefined) return this.#createWithin(kid, request, record);
+    if (there.value.record.state === 'destroyed') return destroyed;
+    return this.#madeBefore(kid.tenant, { id: kid.id, version: 1 });
+  }
+
   async #createWithin(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const refused = this.#parts.room?.refusal(kid.tenant);
     if (refused !== undefined) return refused;
@@ -142,9 +160,11 @@ export class KeyChanges {
     const custody = this.#parts.custodies.get(backend);
     if (custody === undefined) return noSuchBackend;
     if (!custody.holds(algorithm)) return notHeld;
-    const parts = await custody.generate(algorithm, tenant, formatKid(id, 1));
+    const { given } = request;
+    const versionedKid = formatKid(id, 1);
+    const parts = await (given?.make(versionedKid) ?? custody.generate(algorithm, tenant, versionedKid));
     if (!parts.ok) return parts;
-    const version = firstWriting(id, 1, createdAtMs, parts.value);
+    const version = firstWriting(id, 1, createdAtMs, parts.value, given?.source);
     const head: KeyHead = {
       id,
       tenant,
@@ -156,9 +176,10 @@ export class KeyChanges {
       revision: 1,
       backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
+      ...(request.usages === undefined ? undefined : { usages: request.usages }),
     };
     const change = this.#counter.begin(head, 'created');
-    const what = { kind: 'create', version: 1, publicKeySha256: publicKeySha256(version.parts) } as const;
+    const what = { kind: 'create', ...madeIn(version) } as const;
     const committed = await this.#commit(head, { ...what, ...asking(request) }, [
       this.#headChange(head, 0),
       this.#versionChange({ record: version, revision: 0 }),
@@ -171,7 +192,8 @@ export class KeyChanges {
     return ok(made(kid, version, false));
   }
 
-  async #rotate(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyMade>> {
+  async #rotate(kid: Kid, request: RotateKey, record: RecordDone): Promise<Result<KeyMade>> {
+    const { given } = request;
     const read = await this.#readHead(kid);
     if (!read.ok) return read;
     const { record: before, revision } = read.value;
@@ -184,17 +206,19 @@ export class KeyChanges {
     if (refused !== undefined) return refused;
     const custody = custodyOf(this.#parts, before.backend);
     if (!custody.ok) return custody;
-    const parts = await custody.value.generate(algorithm, tenant, formatKid(id, number));
+    const current = await this.#records.version(kid, before.currentVersion);
+    if (!current.ok) return current;
+    const refusal = refusalOfNext(current.value?.record.source, given?.source);
+    if (refusal !== undefined) return refusal;
+    const versionedKid = formatKid(id, number);
+    const parts = await (given?.make(versionedKid) ??
+      custody.value.generate(algorithm, tenant, versionedKid));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
-    const version = firstWriting(id, number, createdAtMs, parts.value);
+    const version = firstWriting(id, number, createdAtMs, parts.value, given?.source);
     const head: KeyHead = { ...before, currentVersion: number, revision: before.revision + 1 };
-    const what = {
-      kind: 'rotate',
-      version: number,
-      publicKeySha256: publicKeySha256(version.parts),
-    } as const;
-    const committed = await this.#commit(before, { ...what, ...by }, [
+    const what = { kind: 'rotate', ...madeIn(version) } as const;
+    const committed = await this.#commit(before, { ...what, ...asking(request) }, [
       this.#headChange(head, revision),
       this.#versionChange({ record: version, revision: 0 }),
       ...record({ id, version: number }),
@@ -229,7 +253,7 @@ export class KeyChanges {
     const custody = custodyOf(this.#parts, before.backend);
     if (!custody.ok) return custody;
     const change = this.#counter.begin(before, 'destroyed');
-    const what = { kind: 'destroy', version: 0, publicKeySha256: undefined } as const;
+    const what = { kind: 'destroy', version: 0, ...madeNothing } as const;
     const changes = [
       this.#headChange(head, revision),
       ...shredded.map((version) => this.#versionChange(version)),
@@ -265,7 +289,7 @@ export class KeyChanges {
     const custody = custodyOf(this.#parts, head.value.record.backend);
     if (!custody.ok) return custody;
     const shredded = { record: withoutPrivate(found), revision };
-    const what = { kind: 'destroy', version: number, publicKeySha256: undefined } as const;
+    const what = { kind: 'destroy', version: number, ...madeNothing } as const;
     const changes = [this.#versionChange(shredded), ...record(done)];
     const committed = await this.#commit(head.value.record, { ...what, ...by }, changes, () =>
       custody.value.destroy(kid.tenant, privateVersion({ record: found })),
@@ -307,7 +331,7 @@ export class KeyChanges {
    */
   async #commit(
     before: KeyHead,
-    change: Pick<KeyChange, 'kind' | 'version' | 'publicKeySha256'> & Asking,
+    change: Pick<KeyChange, 'kind' | 'version' | 'publicKeySha256' | 'source'> & Asking,
     changes: readonly Change[],
     atHome?: () => Promise<Result<void>>,
   ): Promise<Result<void>> {
@@ -347,13 +371,34 @@ function firstWriting(
   version: number,
   createdAtMs: number,
   parts: readonly KeyPart[],
+  source: KeySource | undefined,
 ): KeyVersion {
-  return { id, version, state: 'active', createdAtMs, revision: 1, parts };
+  return { id, version, state: 'active', createdAtMs, revision: 1, ...(source && { source }), parts };
+}
+
+const madeNothing = { publicKeySha256: undefined, source: undefined } as const;
+
+function madeIn({ version, parts, source }: KeyVersion) {
+  return { version, publicKeySha256: publicKeySha256(parts), source } as const;
+}
+
+const isDerived = refuse('Conflict', 'a derived key has one version: derive another with another epoch');
+const isPublic = refuse('Conflict', 'only public keys follow an imported public key, by an import');
+const isPrivate = refuse(
+  'Conflict',
+  'a public key alone does not follow a version that has its private key here',
+);
+
+/** The source of the version that is current, and of the one that is to follow it. */
+function refusalOfNext(current: KeySource | undefined, next: KeySource | undefined): Refused | undefined {
+  if (current?.kind === 'derived') return isDerived;
+  if (isPublicOnly(current) === isPublicOnly(next)) return undefined;
+  return isPublicOnly(current) ? isPublic : isPrivate;
 }
 
 /**
  * Shreds the private parts: what custody sealed is in no record any more. A store may keep the old bytes in free pages
- * until it uses them again; there they are sealed under the root key.
+ * until it uses them again or is compacted; there they are sealed under the root key.
  */
 function withoutPrivate(version: KeyVersion): KeyVersion {
   return {
@@ -366,8 +411,8 @@ function withoutPrivate(version: KeyVersion): KeyVersion {
 
 /** None where they are gone already. */
 function privateVersion({ record }: Pick<Revised<KeyVersion>, 'record'>): PrivateVersion[] {
-  const { id, version, state, parts } = record;
-  return state === 'destroyed' ? [] : [{ kid: formatKid(id, version), parts }];
+  const { id, version, state, parts, source } = record;
+  return state === 'destroyed' || isPublicOnly(source) ? [] : [{ kid: formatKid(id, version), parts }];
 }
 
 function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {

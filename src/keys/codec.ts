@@ -1,10 +1,19 @@
-import { type TSchema, Type } from '@sinclair/typebox';
+import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { usages } from '../algorithms/work-kinds.ts';
 import { decodeBase64, encodeBase64 } from '../core/bytes.ts';
 import { isName } from '../core/name.ts';
 import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
-import { auditDurabilities, type KeyHead, type KeyPart, type KeyVersion, softwareBackend } from './record.ts';
+import {
+  auditDurabilities,
+  isPublicOnly,
+  type KeyHead,
+  type KeyPart,
+  type KeySource,
+  type KeyVersion,
+  softwareBackend,
+} from './record.ts';
 
 /**
  * Key records as bytes: JSON with a schema number `v`, byte strings in base64, no member that is not known; heads and versions
@@ -42,6 +51,9 @@ const headMembers = {
   /** Of the grammar of names; without it, software. */
   backend: Type.Optional(Type.String()),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
+  usages: Type.Optional(
+    Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
+  ),
 };
 const headShape = record({ ...authentic, ...headMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
@@ -53,9 +65,17 @@ const versionMembers = {
   created: time,
 };
 const maxParts = 8;
+const source = Type.Union([
+  Type.Object({ from: Type.String() }, { additionalProperties: false }),
+  Type.Object(
+    { imported: Type.Union([Type.Literal('private'), Type.Literal('public')]) },
+    { additionalProperties: false },
+  ),
+]);
 const versionShape = record({
   ...authentic,
   ...versionMembers,
+  source: Type.Optional(source),
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
 /** The part that is not authenticated with it: the sealed private parts of an active version. */
@@ -127,6 +147,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     created: head.createdAtMs,
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
+    ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -159,6 +180,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     ...decodeAuthentic(stored),
     backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
+    ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
   };
 }
 
@@ -171,6 +193,7 @@ export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Arra
     state: keyVersion.state,
     created: keyVersion.createdAtMs,
     pub: parts.map(({ publicKey }) => encodeBase64(publicKey)),
+    ...(keyVersion.source && { source: encodeSource(keyVersion.source) }),
   };
   const sealed = parts.flatMap(({ sealed }) => (sealed === undefined ? [] : [encodeBase64(sealed)]));
   const rest = sealed.length === 0 ? '' : JSON.stringify(sealed);
@@ -188,11 +211,29 @@ export function decodeVersion(
   const stored = opened && fromBytes(versionShape, opened.text);
   if (opened === undefined || stored === undefined) return undefined;
   const sealed = opened.rest.length === 0 ? [] : fromBytes(sealedShape, opened.rest);
-  // An active version has all its private parts and a destroyed one none.
-  if (sealed?.length !== (stored.state === 'active' ? stored.pub.length : 0)) return undefined;
-  const { pub, ...members } = stored;
+  const { pub, source: storedSource, ...members } = stored;
+  const source = storedSource && decodeSource(storedSource);
+  if (source?.kind === 'derived' && parseKid(source.from)?.version === undefined) return undefined;
+  // An active version has all its private parts, unless these were never here, and a destroyed one none.
+  const sealedHere = stored.state === 'active' && !isPublicOnly(source);
+  if (sealed?.length !== (sealedHere ? pub.length : 0)) return undefined;
   const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index] }));
-  return versionIn(storeKey, kid, { ...members, ...decodeAuthentic(stored), parts });
+  return versionIn(storeKey, kid, {
+    ...members,
+    ...decodeAuthentic(stored),
+    ...(source && { source }),
+    parts,
+  });
+}
+
+function encodeSource(of: KeySource): Static<typeof source> {
+  return of.kind === 'derived' ? { from: of.from } : { imported: of.publicOnly ? 'public' : 'private' };
+}
+
+function decodeSource(stored: Static<typeof source>): KeySource {
+  return 'from' in stored
+    ? { kind: 'derived', from: stored.from }
+    : { kind: 'imported', publicOnly: stored.imported === 'public' };
 }
 
 /** As `decodeFoundHead`. */
@@ -208,22 +249,25 @@ interface StoredVersion {
   readonly created: number;
   readonly revision: number;
   readonly found?: true;
+  readonly source?: KeySource;
   readonly parts: readonly { readonly pub: string; readonly sealed?: string | undefined }[];
 }
 
 function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersion | undefined {
-  const { id, version, state, created: createdAtMs, revision, found } = stored;
+  const { id, version, state, created: createdAtMs, revision, found, source } = stored;
   if (versionKey(id, version) !== storeKey || id !== kid.id) return undefined;
   if (stored.parts.length !== kid.algorithm.components.length) return undefined;
   const parts: KeyPart[] = [];
   for (const part of stored.parts) {
     const publicKey = decodeBase64(part.pub, maxPartBytes);
-    if (publicKey === undefined || (part.sealed === undefined) !== (state === 'destroyed')) return undefined;
+    const shouldBeSealed = state === 'active' && !isPublicOnly(source);
+    if (publicKey === undefined || (part.sealed !== undefined) !== shouldBeSealed) return undefined;
     const sealed = part.sealed === undefined ? undefined : decodeBase64(part.sealed, maxPartBytes);
     if (part.sealed !== undefined && sealed === undefined) return undefined;
     parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed });
   }
-  return { id, version, state, createdAtMs, revision, ...(found === undefined ? {} : { found }), parts };
+  const more = { ...(found === undefined ? {} : { found }), ...(source && { source }) };
+  return { id, version, state, createdAtMs, revision, ...more, parts };
 }
 
 export function encodeOperation(operation: OperationRecord): Uint8Array {

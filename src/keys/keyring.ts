@@ -1,10 +1,11 @@
 import type { Algorithm, Component } from '../algorithms/descriptor.ts';
+import type { Usage } from '../algorithms/work-kinds.ts';
 import type { Clock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Refused, Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { RecordMac } from './authenticity.ts';
-import type { AuditDurability, KeyHead, KeyPart } from './record.ts';
+import type { AuditDurability, KeyHead, KeyPart, KeySource } from './record.ts';
 
 /**
  * The keys of all tenants: the only reader and writer of key records, and the cache on the way of every signature.
@@ -23,15 +24,15 @@ export interface Keyring {
 
   /**
    * A new key with version 1. Durable when it resolves, as with every change. Conflict: the tenant has `maxKeysPerTenant` keys
-   * that are not destroyed. StoreUnavailable, as of `rotate`: there is too little room for new keys.
+   * that are not destroyed, or the key with the given uuid is destroyed. StoreUnavailable, as of `rotate`: there is too little room for new keys.
    */
   create(request: CreateKey): Promise<Result<KeyMade>>;
 
   /**
-   * Version N+1, which is current from then on. Conflict: the key is destroyed, the kid names a version that is not the
-   * current one, or the key has `maxVersionsPerKey` versions. Backpressure: too many changes wait for this key.
+   * Version N+1, which is current from then on. Conflict: the key is destroyed, it was derived, the kid names a version that is
+   * not the current one, or the key has `maxVersionsPerKey` versions. Backpressure: too many changes wait for this key.
    */
-  rotate(request: ChangeKey): Promise<Result<KeyMade>>;
+  rotate(request: RotateKey): Promise<Result<KeyMade>>;
 
   /**
    * Destroys the whole key, or one version when the kid or `version` names one: the private parts are removed from the
@@ -66,6 +67,7 @@ export interface LoadedVersion {
   readonly version: number;
   readonly state: 'active' | 'destroyed';
   readonly createdAtMs: number;
+  readonly source: KeySource | undefined;
   /** One for each component of the algorithm, in its order. */
   readonly parts: readonly LoadedPart[];
 }
@@ -101,6 +103,11 @@ export interface CreateKey {
   readonly backend?: string;
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
+  readonly usages?: readonly Usage[];
+  /** Another at random where it is absent. A key that is there already is the answer, and nothing is made. */
+  readonly uuid?: string;
+  /** Where the first version is not to be made at random. */
+  readonly given?: GivenVersion;
   /** In place of the keyring's own bound. */
   readonly maxKeysPerTenant?: number;
   readonly operation?: OperationId;
@@ -111,6 +118,18 @@ export interface ChangeKey {
   readonly actor: string;
   readonly kid: string;
   readonly operation?: OperationId;
+}
+
+export interface RotateKey extends ChangeKey {
+  /** Where the new version is not to be made at random. */
+  readonly given?: GivenVersion;
+}
+
+/** A version that comes from elsewhere. */
+export interface GivenVersion {
+  readonly source: KeySource;
+  /** Its parts, sealed under the kid that it will have; asked once nothing stands against the change. */
+  make(versionedKid: string): Promise<Result<readonly KeyPart[]>>;
 }
 
 export interface DestroyKey extends ChangeKey {
@@ -164,6 +183,7 @@ export interface DescribedVersion {
   readonly version: number;
   readonly state: 'active' | 'destroyed';
   readonly createdAtMs: number;
+  readonly source: KeySource | undefined;
   readonly publicKeys: readonly Uint8Array[];
 }
 
@@ -212,6 +232,8 @@ export interface KeyChange {
   readonly alg: string;
   /** Of the version that is made, in hex; see publicKeySha256. Undefined where none is made. */
   readonly publicKeySha256: string | undefined;
+  /** Of a version that is made, unless at random. */
+  readonly source: KeySource | undefined;
   /** The client's op_id, where there is one. */
   readonly opId: string | undefined;
 }

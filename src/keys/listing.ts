@@ -103,12 +103,13 @@ function storeKeyIn(cursor: string, prefix: string): string | undefined {
 }
 
 function described(record: KeyVersion): DescribedVersion {
-  const { id, version, state, createdAtMs, parts } = record;
+  const { id, version, state, createdAtMs, source, parts } = record;
   return {
     kid: formatKid(id, version),
     version,
     state,
     createdAtMs,
+    source,
     publicKeys: parts.map((part) => part.publicKey),
   };
 }

@@ -246,8 +246,8 @@ export class KeyLookup {
         keyReference: usesSecret ? custody.keyReference(part, index, kid.tenant, versionedKid) : noReference,
       }),
     );
-    const { version, state, createdAtMs } = record;
-    return { kid: versionedKid, version, state, createdAtMs, parts };
+    const { version, state, createdAtMs, source } = record;
+    return { kid: versionedKid, version, state, createdAtMs, source, parts };
   }
 
   #forget(version: LoadedVersion): void {

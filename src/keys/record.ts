@@ -1,3 +1,5 @@
+import type { Usage } from '../algorithms/work-kinds.ts';
+
 /**
  * A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. `revision` counts the
  * writings of a record, from 1. `found`: it was there before records were authenticated, and taken as it was.
@@ -19,6 +21,8 @@ export interface KeyHead {
   readonly backend: string;
   /** The durability that answers with this key wait for, where it is more than the service's default. */
   readonly auditDurability?: AuditDurability;
+  /** The uses that the key is limited to; absent: all that its algorithm can do. */
+  readonly usages?: readonly Usage[];
 }
 
 /** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */
@@ -35,8 +39,21 @@ export interface KeyVersion {
   readonly createdAtMs: number;
   readonly revision: number;
   readonly found?: true;
+  /** Absent: it was made here at random. */
+  readonly source?: KeySource;
   /** One for each component of the algorithm, in its order. */
   readonly parts: readonly KeyPart[];
+}
+
+/** The way by which a version came here: from the key whose versioned kid this is, or from outside. */
+export type KeySource =
+  | { readonly kind: 'derived'; readonly from: string }
+  /** `publicOnly`: its private parts are elsewhere, and it only checks. */
+  | { readonly kind: 'imported'; readonly publicOnly: boolean };
+
+/** True if the private parts of a version were never here. */
+export function isPublicOnly(source: KeySource | undefined): boolean {
+  return source?.kind === 'imported' && source.publicOnly;
 }
 
 export interface KeyPart {

@@ -1,5 +1,5 @@
 import { ok, type Result } from '../core/result.ts';
-import type { Caller } from '../core/scope.ts';
+import type { Caller, Scope } from '../core/scope.ts';
 import type { Consultation } from '../policy/consult.ts';
 import {
   type CryptoOperation,
@@ -44,7 +44,7 @@ export function verifyBatchOperation(
 /** One of the requests of a batch. */
 interface BatchItem<Request, Plan extends { readonly work: CryptoWork }, Answer> {
   subjects(request: Request): readonly string[];
-  facts(request: Request): Particulars;
+  facts?(request: Request): Particulars;
   plan(parts: OperationParts, request: Request, caller: Caller, ruled?: Consultation): Step<Plan>;
   finish(plan: Plan, outcome: WorkOutcome): Result<Answer>;
 }
@@ -52,14 +52,20 @@ interface BatchItem<Request, Plan extends { readonly work: CryptoWork }, Answer>
 const signItem = { subjects: signSubjects, facts: signFacts, plan: planSign, finish: finishSign };
 const verifyItem = { subjects: verifySubjects, facts: verifyFacts, plan: planVerify, finish: finishVerify };
 
-function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Answer>(
+export function batchOperation<Request, Plan extends { readonly work: CryptoWork }, Answer>(
   name: string,
-  scope: 'kms:sign' | 'kms:verify',
+  scope: Scope,
   parts: OperationParts,
   { subjects, facts, plan, finish }: BatchItem<Request, Plan, Answer>,
 ): CryptoOperation<BatchRequest<Request>, BatchAnswer<Answer>> {
   const subjectsOf = (item: Result<Request>) => (item.ok ? subjects(item.value) : []);
-  const asked = { kind: 'crypto', name, scope, subjects, facts } as const;
+  const asked = {
+    kind: 'crypto',
+    name,
+    scope,
+    subjects,
+    ...(facts === undefined ? undefined : { facts }),
+  } as const;
   const planItem = (request: Request, caller: Caller, ruled?: Consultation): Step<Plan> =>
     caller.conditions?.refusal(factsOf(asked, request)) ?? plan(parts, request, caller, ruled);
   return {

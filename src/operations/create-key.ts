@@ -1,4 +1,5 @@
 import { findAlgorithm } from '../algorithms/registry.ts';
+import { type Usage, usagesOfKind } from '../algorithms/work-kinds.ts';
 import { refuse } from '../core/result.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
@@ -16,11 +17,17 @@ export interface CreateRequest {
   readonly alg: string;
   /** Holds for the key as long as it lives. */
   readonly auditDurability: AuditDurability | undefined;
+  /** The uses that the key is limited to, without repetition; all that its algorithm can do where it is undefined. */
+  readonly usages: readonly Usage[] | undefined;
   readonly name: ChangeName | undefined;
 }
 
-function meaningOf({ purpose, alg, auditDurability: audit }: CreateRequest) {
-  return { purpose, alg, ...(audit === undefined ? undefined : { policy: { audit } }) };
+function meaningOf({ purpose, alg, auditDurability: audit, usages }: CreateRequest) {
+  const policy = {
+    ...(audit === undefined ? undefined : { audit }),
+    ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
+  };
+  return { purpose, alg, ...(Object.keys(policy).length === 0 ? undefined : { policy }) };
 }
 
 /** A new key with version 1. */
@@ -40,7 +47,7 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       };
     },
     run(request, { tenant, actor }) {
-      const { purpose, auditDurability } = request;
+      const { purpose, auditDurability, usages } = request;
       if (request.tenant !== undefined && request.tenant !== tenant) {
         return refuse('NoCapability', 'the capability is for another tenant');
       }
@@ -58,8 +65,13 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       if (auditDurability === 'witnessed' && parts.audit?.witnessed !== true) {
         return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
       }
+      const possible = usagesOfKind(algorithm.kind);
+      if (usages?.every((usage) => possible.includes(usage)) === false || usages?.length === 0)
+        return refuse('BadRequest', `policy.usages of this alg are ${possible.join(', ')}, and at least one`);
       return parts.keyring.create({
         ...{ tenant, actor, purpose, algorithm, maxKeysPerTenant: parts.maxKeysPerTenant },
+        // In one order, whatever the order of the request.
+        ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
         ...(auditDurability === undefined ? undefined : { auditDurability }),
         ...operationIdOf(request.name, meaningOf(request)),
       });

@@ -1,5 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
-import { usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
+import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { WorkItem } from '../dispatch/work.ts';
@@ -18,6 +18,9 @@ interface AskedOfKeys {
 }
 
 const keyMakesNoTags = refuse('Unsupported', 'this key makes no tags');
+const keyDoesNotEncrypt = refuse('Unsupported', 'this key does not encrypt');
+const keyDoesNotWrap = refuse('Unsupported', 'this key does not wrap');
+const onlyCurrentWraps = refuse('Conflict', 'only the current version wraps');
 
 /** The kinds of work that operations plan: how an engine is asked, and what callers hear of keys that do not do it. */
 const askedOfKeys = {
@@ -33,6 +36,18 @@ const askedOfKeys = {
     notCurrent: refuse('Conflict', 'only the current version makes tags'),
   },
   verify_mac: { op: batchOps.verifyMac, otherKey: keyMakesNoTags },
+  encrypt: {
+    op: batchOps.encrypt,
+    otherKey: keyDoesNotEncrypt,
+    notCurrent: refuse('Conflict', 'only the current version encrypts'),
+  },
+  decrypt: { op: batchOps.decrypt, otherKey: keyDoesNotEncrypt },
+  reencrypt: { op: batchOps.reencrypt, otherKey: keyDoesNotEncrypt },
+  wrap: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
+  encapsulate: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
+  unwrap: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
+  decapsulate: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
+  rewrap: { op: batchOps.rewrap, otherKey: keyDoesNotWrap },
 } as const satisfies Partial<Readonly<Record<WorkKind, AskedOfKeys>>>;
 
 export type PlannedKind = keyof typeof askedOfKeys;
@@ -48,6 +63,8 @@ export interface PlannedWork extends CryptoWork {
   opId: string | undefined;
   receipts: boolean;
   verdict: CryptoWork['verdict'];
+  refusal: CryptoWork['refusal'];
+  encryption: CryptoWork['encryption'];
 }
 
 export function planWork(kind: PlannedKind): PlannedWork {
@@ -61,6 +78,9 @@ export function planWork(kind: PlannedKind): PlannedWork {
     opId: undefined,
     receipts: false,
     verdict: undefined,
+    refusal: undefined,
+    encryption: undefined,
+    counted: undefined,
   };
 }
 
@@ -87,6 +107,7 @@ export function addKey(
   const usages: readonly WorkKind[] = usagesOf[kind];
   if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
   if (!allowedAlgorithms.has(name)) return notAllowed;
+  if (!permitsUse(handle.head.usages, work.kind)) return notAmongUsages;
   work.alg = work.alg === '' ? name : 'several';
   const use = useOf(handle);
   // A key that is named twice makes two things, and checks two with one use.
@@ -95,6 +116,7 @@ export function addKey(
   return undefined;
 }
 
+const notAmongUsages = refuse('PolicyViolation', 'the usages of this key do not include this');
 export const notAllowed = refuse('PolicyViolation', 'this algorithm is not allowed here');
 
 function sameKey(one: KeyUse, other: KeyUse): boolean {
@@ -111,26 +133,37 @@ export function refusalOfVersion({ kind }: PlannedWork, handle: KeyHandle): Refu
 
 const destroyed = refuse('Conflict', 'the key is destroyed');
 
-/** One item by a part of a key: its place in the work. The message is the first of its inputs, and what it is priced by. */
+/** An item that is not as most of its kind. */
+interface UnusualItem {
+  /** Another way to ask an engine. */
+  readonly op?: BatchOp;
+  /** The bytes that it is priced by, where they are not those of its first input. */
+  readonly pricedBytes?: number;
+}
+
+/** One item by a part of a key: its place in the work. The message is mostly the first of its inputs. */
 export function addItem(
   { costs }: Pick<OperationParts, 'costs'>,
   work: PlannedWork,
   part: LoadedPart,
   scheme: SchemeEntry,
   inputs: readonly [message: Uint8Array, ...others: Uint8Array[]],
+  { op, pricedBytes = inputs[0].length }: UnusualItem = usualItem,
 ): number {
   const { kind, items } = work;
   const { usesSecret } = workKinds[kind];
   // Public keys are anybody's: work that needs no others is done by our engine, and goes on if a home is gone.
   const home = usesSecret ? part.home : softwareBackend;
   items.push({
-    op: askedOfKeys[kind].op,
+    op: op ?? askedOfKeys[kind].op,
     scheme: scheme.scheme,
     keyNumber: part.keyNumber,
     key: usesSecret ? part.keyReference : part.publicKey,
     inputs,
     home,
   });
-  work.meters.push(costs.meterOf(scheme, kind, inputs[0].length, home));
+  work.meters.push(costs.meterOf(scheme, kind, pricedBytes, home));
   return items.length - 1;
 }
+
+const usualItem: UnusualItem = {};

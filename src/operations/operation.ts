@@ -1,9 +1,10 @@
+import type { LimitedWork } from '../admission/key-uses.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
-import { ok, type Result } from '../core/result.ts';
+import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
@@ -34,7 +35,7 @@ export interface OperationParts {
 }
 
 /** Crypto work that stays together in one job. */
-export interface CryptoWork {
+export interface CryptoWork extends LimitedWork {
   /** The key's algorithm, for metrics. */
   readonly alg: string;
   readonly kind: WorkKind;
@@ -43,7 +44,10 @@ export interface CryptoWork {
   readonly meters: readonly CostMeter[];
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
-  /** For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. */
+  /**
+   * For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. Empty where the
+   * input is a secret: a digest of few possible plaintexts tells which one it was.
+   */
   readonly inputDigest: string;
   /** The client's own name for the call. */
   readonly opId: string | undefined;
@@ -51,6 +55,11 @@ export interface CryptoWork {
   readonly receipts: boolean;
   /** The word in the record of a use, where there are results; without it that the key was used. */
   readonly verdict?: ((use: KeyUse, results: readonly BatchResult[]) => Verdict) | undefined;
+  /**
+   * The reason why these results are no answer: what was to be opened does not open, which is BadRequest. Asked once, before the
+   * record, so that the record says it too.
+   */
+  readonly refusal?: ((results: readonly BatchResult[]) => Refused | undefined) | undefined;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -113,6 +122,7 @@ export interface Described {
   readonly kind: 'crypto' | 'keys';
   /** As in metrics, logs and the audit log. */
   readonly name: string;
+  /** The scope that it needs, and whose rates it is counted in. */
   readonly scope: Scope;
 }
 
@@ -121,6 +131,8 @@ interface Asked<Request> extends Described {
   subjects?(request: Request): Subjects;
   /** Further facts for capabilities that ask about them. */
   facts?(request: Request): Particulars;
+  /** All scopes that this request needs, in the place of the one: where they depend on it, or are several. */
+  scopes?(request: Request): readonly Scope[];
 }
 
 /** Facts of a call, besides its operation and the kids of its subjects. */

@@ -15,6 +15,15 @@ import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
+import {
+  decryptBatchOperation,
+  decryptOperation,
+  encryptBatchOperation,
+  encryptOperation,
+} from './sealing/encrypt.ts';
+import { randomOperation } from './sealing/random.ts';
+import { rewrapOperation } from './sealing/rewrap.ts';
+import { dataKeyOperation, unwrapOperation, wrapOperation } from './sealing/wrap.ts';
 import { signOperation } from './sign.ts';
 import { exchangeTokenOperation } from './token-exchange.ts';
 import {
@@ -42,6 +51,15 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     verify_batch: verifyBatchOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
+    encrypt: encryptOperation(parts),
+    encrypt_batch: encryptBatchOperation(parts),
+    decrypt: decryptOperation(parts),
+    decrypt_batch: decryptBatchOperation(parts),
+    wrap: wrapOperation(parts),
+    unwrap: unwrapOperation(parts),
+    rewrap: rewrapOperation(parts),
+    datakey: dataKeyOperation(parts),
+    random: randomOperation(),
     load: loadOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),

@@ -1,7 +1,8 @@
 import type { Admission } from '../admission/admission.ts';
+import type { KeyUses } from '../admission/key-uses.ts';
 import { workKinds } from '../algorithms/work-kinds.ts';
 import type { Failure } from '../core/failure.ts';
-import { type Result, refuse } from '../core/result.ts';
+import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { CallConditions, Caller, Scope } from '../core/scope.ts';
 import type { CallTerms, CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import { type BatchResult, batchStatuses } from '../engine/batch.ts';
@@ -19,6 +20,7 @@ import type { UseRecorder } from './recording.ts';
 /** The parts of the request path by which works are limited, run and recorded. */
 export interface WorkParts {
   readonly admission: Admission;
+  readonly keyUses: KeyUses;
   readonly signatures: CryptoDispatch;
   readonly audit: UseRecorder;
 }
@@ -63,21 +65,21 @@ export async function countPlan<Request, Answer>(
  * whose record is not kept. Without async, as every await of this way costs each request half a kilobyte.
  */
 function runRecorded(
-  { admission, audit, signatures }: WorkParts,
+  parts: WorkParts,
   { name, scope }: Described,
   works: readonly CryptoWork[],
   caller: Caller,
   terms: CallTerms,
 ): Promise<readonly WorkOutcome[]> {
+  const { audit, signatures } = parts;
   const room = audit.reserve(works);
   if (!room.ok) {
-    for (const work of works) uncount(admission, caller.tenant, scope, work);
+    for (const work of works) uncount(parts, caller.tenant, scope, work);
     return Promise.resolve(works.map(() => room));
   }
   return signatures.runAll(works, terms).then((ran) => {
     for (let n = 0; n < ran.length; n++) {
-      if (neverBegan(ran[n] as Result<unknown>))
-        uncount(admission, caller.tenant, scope, works[n] as CryptoWork);
+      if (neverBegan(ran[n] as Result<unknown>)) uncount(parts, caller.tenant, scope, works[n] as CryptoWork);
     }
     const whole = ran.map((outcome, index) => made(works[index] as CryptoWork, outcome));
     return audit.record(room.value, name, works, whole, caller);
@@ -89,13 +91,13 @@ async function runPermitted(
   parts: WorkParts,
   operation: Described,
   works: readonly (CryptoWork | Failure)[],
-  { subjects }: CryptoPlan<unknown>,
+  plan: CryptoPlan<unknown>,
   caller: Caller,
   terms: CallTerms,
 ): Promise<readonly WorkOutcome[]> {
   const running = runRecorded(parts, operation, works.filter(isWork), caller, terms);
   const denying = works.flatMap((work, index) =>
-    isWork(work) ? [] : parts.audit.denied(operation.name, subjects?.[index] ?? [], work.code, caller),
+    isWork(work) ? [] : parts.audit.denied(operation.name, namedBy(plan, index), work.code, caller),
   );
   const recorded = await running;
   await Promise.all(denying);
@@ -105,10 +107,20 @@ async function runPermitted(
   );
 }
 
+/** The kids of a work that was planned and then not permitted, or of an item that could not be planned. */
+function namedBy({ works, subjects }: CryptoPlan<unknown>, index: number): readonly string[] {
+  const planned = works[index];
+  if (planned === undefined || !isWork(planned)) return subjects?.[index] ?? [];
+  return planned.uses.map(({ keyId, version }) => `${keyId}#v${version}`);
+}
+
 /** An item that could not be made fails its whole work, where the kind of work says so. */
-function made({ kind }: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
-  if (!workKinds[kind].allOrNothing || !outcome.ok) return outcome;
-  return outcome.value.every(({ status }) => status === batchStatuses.ok) ? outcome : refuse('Internal');
+function made(work: CryptoWork, outcome: Result<readonly BatchResult[]>): Result<readonly BatchResult[]> {
+  if (!outcome.ok) return outcome;
+  const { allOrNothing } = workKinds[work.kind];
+  if (allOrNothing && outcome.value.some(({ status }) => status !== batchStatuses.ok))
+    return refuse('Internal');
+  return work.refusal?.(outcome.value) ?? outcome;
 }
 
 export function isWork(work: CryptoWork | Failure): work is CryptoWork {
@@ -120,37 +132,66 @@ function neverBegan(outcome: Result<unknown>): boolean {
   return !outcome.ok && (outcome.failure.code === 'Backpressure' || outcome.failure.code === 'Timeout');
 }
 
-function uncount(admission: Admission, tenant: string, scope: Scope, { kind, uses }: CryptoWork): void {
+function uncount({ admission, keyUses }: WorkParts, tenant: string, scope: Scope, work: CryptoWork): void {
   admission.giveBack(tenant, scope, 1);
-  if (workKinds[kind].usesSecret) admission.unuseKeys(uses);
+  keyUses.giveBack(work);
 }
 
-/** The works of a plan, with a refusal in the place of each that policy, a rate or a key's usage limit does not permit. */
+type Permitted = (CryptoWork | Failure)[];
+
+/**
+ * The works of a plan, with a refusal in the place of each that policy, a rate or a key's usage limit does not permit. A promise
+ * only where a count of uses has to be written down first.
+ */
 export function limitUses(
-  { admission }: WorkParts,
+  { admission, keyUses }: WorkParts,
   { scope }: Described,
   tenant: string,
   { works }: CryptoPlan<unknown>,
   ruled: Consultation | undefined,
   nowMs: number,
-): CryptoPlan<unknown>['works'] {
+): Permitted | Promise<Permitted> {
   let asked = 0;
   for (const work of works) if (isWork(work)) asked++;
   // The call itself was counted when it came in.
   const more = admission.enterMore(tenant, scope, Math.max(0, asked - 1), nowMs);
   let left = 1 + more.admitted;
-  const permitted = works.map((work) => {
-    if (!isWork(work)) return work;
-    if (ruled !== undefined && !work.uses.every(({ keyId }) => ruled.allows(keyId)))
-      return deniedByPolicy.failure;
-    if (left === 0 && more.refused !== undefined) return more.refused.failure;
-    const usedUp = workKinds[work.kind].usesSecret
-      ? admission.useKeys(work.uses, nowMs, ruled?.usesPerDay)
-      : undefined;
-    if (usedUp !== undefined) return usedUp.failure;
-    left--;
-    return work;
-  });
-  if (left > 0) admission.giveBack(tenant, scope, left);
-  return permitted;
+  const permitted: Permitted = [];
+  const settle = (work: CryptoWork, usedUp: Refused | undefined) => {
+    if (usedUp === undefined) left--;
+    permitted.push(usedUp === undefined ? work : usedUp.failure);
+  };
+  const goOn = (): Permitted | Promise<Permitted> => {
+    while (permitted.length < works.length) {
+      const work = works[permitted.length] as CryptoWork | Failure;
+      const refused = isWork(work) ? refusalOf(work, ruled, left === 0 ? more.refused : undefined) : work;
+      if (refused !== undefined) {
+        permitted.push(refused);
+        continue;
+      }
+      const usedUp = takeUses(keyUses, work as CryptoWork, ruled);
+      if (usedUp instanceof Promise)
+        return usedUp.then((later) => {
+          settle(work as CryptoWork, later);
+          return goOn();
+        });
+      settle(work as CryptoWork, usedUp);
+    }
+    if (left > 0) admission.giveBack(tenant, scope, left);
+    return permitted;
+  };
+  return goOn();
+}
+
+function refusalOf(
+  { uses }: CryptoWork,
+  ruled: Consultation | undefined,
+  rate: Refused | undefined,
+): Failure | undefined {
+  if (ruled !== undefined && !uses.every(({ keyId }) => ruled.allows(keyId))) return deniedByPolicy.failure;
+  return rate?.failure;
+}
+
+function takeUses(keyUses: KeyUses, work: CryptoWork, ruled: Consultation | undefined) {
+  return workKinds[work.kind].usesSecret ? keyUses.take(work, ruled?.usesPerDay) : undefined;
 }

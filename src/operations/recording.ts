@@ -137,7 +137,8 @@ function appendUses(
 
 /** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
 function resultOf(use: KeyUse, work: CryptoWork, outcome: Result<readonly BatchResult[]>): string {
-  if (!outcome.ok) return `error:${outcome.failure.code}`;
+  // A key that was used and did not open what it was given.
+  if (!outcome.ok) return outcome.failure.code === 'BadRequest' ? 'invalid' : `error:${outcome.failure.code}`;
   return work.verdict?.(use, outcome.value) ?? 'ok';
 }
 
@@ -209,7 +210,7 @@ export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
     async record(change: KeyChange) {
       const refused = recorder.reserve(2);
       if (refused !== undefined) return refused;
-      const { actor, alg, keyId, opId = randomUUID(), tenant, kind, publicKeySha256 } = change;
+      const { actor, alg, keyId, opId = randomUUID(), tenant, kind, source } = change;
       const event: AuditEvent = {
         actor,
         alg,
@@ -217,11 +218,11 @@ export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
         keyId,
         keyVersion: change.version,
         opId,
-        purpose: kind,
+        purpose: source === undefined ? kind : operationOfSource[source.kind],
         result: 'ok',
         tenant,
         type: `key.${kind}`,
-        ...(publicKeySha256 === undefined ? undefined : { data: { public_key_sha256: publicKeySha256 } }),
+        ...dataOf(change),
       };
       const recorded = await recorder.append(event, 'synced');
       const failed = (code: FailureCode) => {
@@ -244,6 +245,20 @@ export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
       });
     },
   };
+}
+
+/** The operation as its records name it. */
+const operationOfSource = { derived: 'derive', imported: 'import' } as const;
+
+function dataOf({ publicKeySha256, source }: KeyChange): Pick<AuditEvent, 'data'> | undefined {
+  if (publicKeySha256 === undefined) return undefined;
+  const of =
+    source === undefined
+      ? undefined
+      : source.kind === 'derived'
+        ? { source: 'derived', derived_from: source.from }
+        : { source: source.publicOnly ? 'imported_public' : 'imported' };
+  return { data: { public_key_sha256: publicKeySha256, ...of } };
 }
 
 /** The same where nothing is recorded. */

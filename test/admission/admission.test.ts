@@ -7,7 +7,6 @@ import { createDrainRate } from '../../src/queue/drain-rate.ts';
 const admission = (over: Partial<ConstructorParameters<typeof Admission>[0]> = {}) =>
   new Admission({
     rates: { 'kms:sign': [{ count: 3, windowMs: 1_000 }] },
-    keyUses: [{ count: 2, windowMs: 86_400_000 }],
     defaultDeadlineMs: 250,
     batchDeadlineMs: 2_000,
     maxDeadlineMs: 2_000,
@@ -48,28 +47,6 @@ test('each item of a batch is counted, and those beyond the rate are refused one
   assert.equal(more.admitted, 2);
   assert.equal(more.refused?.failure.code, 'RateLimited');
   assert.deepEqual(gate.enterMore('acme', 'kms:verify', 5, 0), { admitted: 5, refused: undefined });
-});
-
-test('a key has a usage limit of its own', () => {
-  const gate = admission();
-  const use = (...keyIds: string[]) =>
-    gate.useKeys(
-      keyIds.map((keyId) => ({ keyId })),
-      0,
-    );
-  assert.equal(use('acme/a/ed25519/1'), undefined);
-  assert.equal(use('acme/a/ed25519/1'), undefined);
-  assert.equal(use('acme/a/ed25519/1')?.failure.code, 'RateLimited');
-  assert.equal(use('acme/a/ed25519/2'), undefined);
-});
-
-test('of several keys that sign together either all are counted or none', () => {
-  const gate = admission({ keyUses: [{ count: 1, windowMs: 86_400_000 }] });
-  assert.equal(gate.useKeys([{ keyId: 'b' }], 0), undefined);
-  assert.equal(gate.useKeys([{ keyId: 'a' }, { keyId: 'b' }], 0)?.failure.code, 'RateLimited');
-  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'the first key was not used');
-  gate.unuseKeys([{ keyId: 'a' }]);
-  assert.equal(gate.useKeys([{ keyId: 'a' }], 0), undefined, 'what was not begun is not counted');
 });
 
 test('what is given back can be taken again, and is never more than the limit', () => {

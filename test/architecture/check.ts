@@ -11,6 +11,7 @@ import {
   shelves,
   soleListers,
   standalone,
+  wingListers,
   wings,
   wireWords,
 } from './rules.ts';
@@ -106,7 +107,7 @@ function relativeProblem(tree: Tree, path: string, target: string, typeOnly: boo
   const to = placeOf(target);
   if (to === undefined) return `${target} is not part of the program`;
   if (levelOf(to.room) === -1 && !standalone.has(to.room)) return undefined;
-  return listedElsewhere(path, target) ?? forbidden(from, to, typeOnly);
+  return listedElsewhere(path, target) ?? forbidden(from, to, typeOnly || wingListers.has(path));
 }
 
 function listedElsewhere(path: string, target: string): string | undefined {

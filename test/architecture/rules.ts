@@ -35,7 +35,11 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
+  operations: { sealing: [] },
 };
+
+/** Files directly in a room that list what its wings offer, and so use more than their types. */
+export const wingListers: ReadonlySet<string> = new Set(['src/operations/operations.ts']);
 
 /** Folders whose folders are implementations, each on its own: src/<room>/<folder>/<way>/…, and none may use another. */
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
@@ -54,6 +58,7 @@ export const standalone = new Set(['client']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
+  admission: { store: 'types' },
   auth: { admission: 'any', config: 'types', store: 'types' },
   keys: { algorithms: 'any', store: 'types' },
   custody: { dispatch: 'any', engine: 'any' },

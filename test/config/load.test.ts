@@ -298,6 +298,57 @@ const refusals: readonly [string, Given, RegExp][] = [
     { argv: ['--amnesia', '--root-key-file=k'] },
     /KMS_ROOT_KEY_FILE must not be set/,
   ],
+  [
+    'keys that outlive their log',
+    { env: { KMS_AUDIT: 'off' } },
+    /^KMS_AUDIT=off is only for KMS_BACKEND=memory/,
+  ],
+  [
+    'a log of keys in memory',
+    { env: { KMS_AUDIT: 'on', KMS_BACKEND: 'memory' } },
+    /^KMS_AUDIT=on needs a store that keeps the anchor/,
+  ],
+  [
+    'a directory for no log',
+    { env: { KMS_BACKEND: 'memory', KMS_AUDIT_DIR: '/a' } },
+    /^KMS_AUDIT=off writes no log/,
+  ],
+  [
+    'a directory for no log, with a profile',
+    { argv: ['--profile=micronode', '--audit-dir=/a'] },
+    /^KMS_AUDIT=off writes no log/,
+  ],
+  [
+    'a root key with a profile that has its own',
+    { argv: ['--profile=micronode', '--root-key-file=k'] },
+    /KMS_ROOT_KEY_FILE must not be set$/,
+  ],
+  [
+    'answers that wait for witnesses where there are none',
+    { env: { KMS_AUDIT_DURABILITY: 'witnessed' } },
+    /needs witnesses: KMS_AUDIT_WITNESS_POLICY$/,
+  ],
+  [
+    'witnesses that are asked too rarely',
+    { env: { KMS_AUDIT_WITNESS_POLICY: 'w', KMS_AUDIT_CHECKPOINT_INTERVAL_MS: '1001' } },
+    /^KMS_AUDIT_CHECKPOINT_INTERVAL_MS must not be more than 1000/,
+  ],
+  [
+    'a deadline of calls beyond that of signatures',
+    { argv: ['--default-deadline-ms=2001'] },
+    /^KMS_DEFAULT_DEADLINE_MS must not be more than KMS_SIGN_DEADLINE_MS$/,
+  ],
+  ['a level of redaction that is none', { env: { KMS_REDACT_LEVEL: 'name' } }, /; did you mean names\?$/],
+  [
+    'a correlation id of another form',
+    { env: { KMS_CORRELATION_ID_MODE: 'uuid7' } },
+    /; did you mean uuidv7\?$/,
+  ],
+  [
+    'checkpoints too often',
+    { env: { KMS_AUDIT_CHECKPOINT_INTERVAL_MS: '99' } },
+    /must be a whole number from 100/,
+  ],
   ['a root key from the output', { env: { KMS_ROOT_KEY_FD: '2' } }, /KMS_ROOT_KEY_FD must be 3 or more/],
   [
     'a root key from two places',

@@ -37,7 +37,7 @@ function inside(
   tree: string,
   directory: string,
   command: string,
-  environment: object,
+  environment: NodeJS.ProcessEnv,
   writable?: string,
 ): void {
   const volume = `${tree}${writable}`;
@@ -48,10 +48,11 @@ function inside(
     { [ ! -e "$1${certificates}" ] || mount --bind ${certificates} "$1${certificates}"; } && ${writable === undefined ? '' : readOnly}
     mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cd "$1" &&
     exec chroot . /bin/bash -o pipefail -c 'cd "$0" && eval "$1"' "$2" "$3"`;
-  run('unshare', ['--mount', '--pid', '--fork', 'bash', '-c', script, 'bash', tree, directory, command], {
-    ...proxies,
-    ...environment,
-  });
+  run(
+    'unshare',
+    ['--mount', '--pid', '--fork', 'bash', '-c', script, 'bash', tree, directory, command],
+    environment,
+  );
 }
 
 if (hasPython()) {
@@ -86,7 +87,7 @@ for (const line of instructions) {
     workdir = '/';
   } else if (name === 'RUN') {
     process.stdout.write(`RUN ${rest}\n`);
-    inside(tree, workdir, rest, env);
+    inside(tree, workdir, rest, { ...proxies, ...env });
   } else if (name === 'WORKDIR') {
     workdir = rest;
     mkdirSync(join(tree, workdir), { recursive: true });

@@ -35,6 +35,7 @@ const publicKeyLengths: Readonly<Record<SigningKeyTypeName, number>> = {
   'rsa-4096': 550,
 };
 
+import { testEngineOptions } from '../support/engines.ts';
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
 import { rootTests } from './contract-root.ts';
@@ -50,6 +51,14 @@ export function engineContract(name: string, create: () => Engine): void {
     const directory = mkdtempSync(join(tmpdir(), 'intaglio-engine-'));
     after(() => rmSync(directory, { recursive: true, force: true }));
 
+    test('the description says how often each generator reseeds, its own as it was set', () => {
+      const { name, reseeds } = engine.description;
+      const expected =
+        name === 'native'
+          ? { own: testEngineOptions.reseedIntervalOps, 'aws-lc': 4_096 }
+          : { openssl: 65_536 };
+      assert.deepEqual(reseeds, expected);
+    });
     signingTests(engine, root);
     macTests(engine, root);
     sealingTests(engine, root);

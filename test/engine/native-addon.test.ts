@@ -35,6 +35,7 @@ import {
 import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { type SigningKeyTypeName, schemesOf } from '../support/batches.ts';
+import { nodeHas, nodePublicKey, nodeVerify } from '../support/node-verify.ts';
 
 /*
  * What belongs to the addon alone; what both engines have in common is held by contract.ts and the tests around it.
@@ -87,36 +88,18 @@ nativeTest('the addon names its libraries, and ML-DSA runs on AVX2 where the CPU
   assert.equal(mldsaAvx2, / avx2\b/.test(cpu));
 });
 
-nativeTest('node:crypto accepts the public keys and the signatures of every scheme', (engine) => {
+nativeTest('node:crypto accepts the public keys and the signatures of every scheme that it has', (engine) => {
   const root = engine.rootRandom();
   for (const name of Object.keys(schemesOf) as SigningKeyTypeName[]) {
     const { sealed, publicKey } = newKey(engine, root, name);
-    const key = nodePublicKey(name, publicKey);
-    for (const scheme of schemesOf[name]) {
+    for (const scheme of schemesOf[name].filter(nodeHas)) {
       const [result] = sign(engine, root, [signItem(scheme, sealed)]);
       assert.equal(result?.status, ok);
       const signature = result.outputs[0] as Uint8Array;
-      const pss = { padding: crypto.constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
-      const options = scheme === schemes.ps256 ? { key, ...pss } : { key };
-      const hash = name.startsWith('rsa') || name.startsWith('ecdsa') ? 'sha256' : null;
-      assert.ok(crypto.verify(hash, message, options, signature), `${name} ${scheme}`);
+      assert.ok(nodeVerify(scheme, nodePublicKey(name, publicKey), message, signature), `${name} ${scheme}`);
     }
   }
 });
-
-function nodePublicKey(name: KeyTypeName, publicKey: Uint8Array): crypto.KeyObject {
-  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');
-  if (name.startsWith('rsa')) {
-    return crypto.createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
-  }
-  const jwk: crypto.JsonWebKey =
-    name === 'ed25519'
-      ? { kty: 'OKP', crv: 'Ed25519', x: text(publicKey) }
-      : name === 'ecdsa-p256'
-        ? { kty: 'EC', crv: 'P-256', x: text(publicKey.subarray(1, 33)), y: text(publicKey.subarray(33)) }
-        : { kty: 'AKP', alg: name.toUpperCase(), pub: text(publicKey) };
-  return crypto.createPublicKey({ key: jwk, format: 'jwk' });
-}
 
 nativeTest('importing fills the given secret with zeros, also when it is refused', (engine) => {
   const root = engine.rootRandom();
@@ -165,7 +148,7 @@ nativeTest('wrong arguments are refused with a code, never coerced', (engine) =>
     () => engine.generate(root + 0.5, 1, 'a', 'b'),
     () => engine.generate(2 ** 32 + root, 1, 'a', 'b'),
     () => engine.generate(Number.NaN, 1, 'a', 'b'),
-    () => engine.generate(root, 6, 'a', 'b'),
+    () => engine.generate(root, 99, 'a', 'b'),
     () => engine.generate(root, 1, 7 as never, 'b'),
     () => engine.generate(root, 1, 'a', undefined as never),
     () => engine.generate(root, 1, 'a'.repeat(65_536), 'b'),

@@ -51,7 +51,7 @@ export function shapeOf(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, entry]) => [
       name,
-      name === 'libraries' ? '<by engine>' : shapeOf(entry),
+      name === 'libraries' || name === 'reseeds' ? '<by engine>' : shapeOf(entry),
     ]),
   );
 }

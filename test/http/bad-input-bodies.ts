@@ -69,7 +69,8 @@ export const badTexts: Readonly<Record<string, (good: string) => string | Uint8A
   'the member toString': (good) => good.replace('{', '{"toString":null,').replace(',}', '}'),
 };
 
-for (const route of bodyRoutes) {
+/** Cases of all that a body can have wrong, whatever it is for. */
+export function refuseBadBodies(route: BodyRoute): void {
   for (const [what, spoil] of Object.entries(badTexts)) {
     refused(`${route.name}: ${what}`, 400, 'BadRequest', (facts) => ({
       path: route.path(facts),
@@ -114,6 +115,8 @@ for (const route of bodyRoutes) {
     method: 'PUT',
   }));
 }
+
+for (const route of bodyRoutes) refuseBadBodies(route);
 
 // --- Members of the wrong type or form.
 

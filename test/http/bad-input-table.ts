@@ -7,6 +7,10 @@ export interface Facts {
   readonly id: string;
   readonly mlDsa: string;
   readonly rsa: string;
+  /** Keys that encrypt: one's own, one that is destroyed, one of another tenant. */
+  readonly aead: string;
+  readonly destroyedAead: string;
+  readonly foreignAead: string;
   readonly destroyed: string;
   readonly foreign: string;
   readonly missing: string;

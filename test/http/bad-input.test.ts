@@ -15,6 +15,7 @@ import { call, helloWorldB3, type InProcessService } from '../support/service.ts
 import { type Case, canary, cases, type Facts, flipped, path } from './bad-input-table.ts';
 import './bad-input-bodies.ts';
 import './bad-input-keys.ts';
+import './bad-input-sealing.ts';
 import { uuid } from './bad-input-keys.ts';
 
 describe('bad input', { timeout: 120_000 }, () => {
@@ -23,7 +24,7 @@ describe('bad input', { timeout: 120_000 }, () => {
 
   before(async () => {
     service = await startInProcess({
-      env: { KMS_BATCH_MAX_ITEMS: '16', KMS_ALLOWED_ALGS: 'ed25519,ml-dsa-65,rsa-2048' },
+      env: { KMS_BATCH_MAX_ITEMS: '16', KMS_ALLOWED_ALGS: 'ed25519,ml-dsa-65,rsa-2048,xaes-256-gcm' },
     });
     facts = await prepare(service);
   });
@@ -52,7 +53,8 @@ describe('bad input', { timeout: 120_000 }, () => {
       };
       const answer = await exchange(service, sent);
       assertEnvelope(answer, status, code);
-      if (status === 413) assert.equal(answer.headers.connection, 'close');
+      // A body that is not read to its end; a member that is too long was read.
+      if (wanted.headers?.['content-length'] !== undefined) assert.equal(answer.headers.connection, 'close');
       assert.equal(leaked(sent, answer.text), undefined);
     });
   }
@@ -119,7 +121,10 @@ describe('bad input', { timeout: 120_000 }, () => {
 });
 
 /** Names that hints may use. */
-const vocabulary = new Set(['signature_b64', 'kid_or_set', 'payload_b3', 'constructor']);
+const vocabulary = new Set([
+  ...['signature_b64', 'kid_or_set', 'payload_b3', 'constructor'],
+  ...['plaintext_b64', 'plaintext', 'ciphertext_b64', 'nonce_b64', 'wrapped_b64'],
+]);
 
 /** A piece of the request that the answer repeats, if there is one. */
 function leaked({ path, headers, body }: RawRequest, text: string): string | undefined {
@@ -147,6 +152,8 @@ async function prepare(service: InProcessService): Promise<Facts> {
   const signed = await call(service, token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
   const other = mintFor(dataDir, { tenant: 'other', scopes: allScopes });
   const foreign = await make('ed25519', other);
+  const destroyedAead = await make('xaes-256-gcm');
+  await call(service, token, 'POST', path(destroyedAead.replace('#v1', ''), '/destroy'));
 
   const fresh = mintFor(dataDir, { tenant: 'default', scopes: allScopes });
   const hourMs = 3_600_000;
@@ -166,6 +173,9 @@ async function prepare(service: InProcessService): Promise<Facts> {
     id,
     mlDsa: (await make('ml-dsa-65')).replace('#v1', ''),
     rsa: await make('rsa-2048'),
+    aead: await make('xaes-256-gcm'),
+    destroyedAead,
+    foreignAead: await make('xaes-256-gcm', other),
     destroyed,
     foreign,
     missing: `default/p/ed25519/${uuid}#v1`,
@@ -192,6 +202,13 @@ async function prepare(service: InProcessService): Promise<Facts> {
       'all but destroy': without('kms:destroy'),
       'all but sign': without('kms:sign'),
       'all but verify': without('kms:verify'),
+      'all but encrypt': without('kms:encrypt'),
+      'all but decrypt': without('kms:decrypt'),
+      'all but wrap': without('kms:wrap'),
+      'all but unwrap': without('kms:unwrap'),
+      'all but rewrap': without('kms:wrap'),
+      'all but datakey': without('kms:wrap'),
+      'all but random': without('kms:read'),
     },
   };
 }

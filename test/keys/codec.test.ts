@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { registry } from '../../src/algorithms/registry.ts';
+import { usages } from '../../src/algorithms/work-kinds.ts';
 import {
   decodeHead,
   decodeOperation,
@@ -29,9 +30,12 @@ function plain<T>(value: T): T {
   return structuredClone(value);
 }
 
+const limits = fc.option(fc.subarray([...usages], { minLength: 1 }), { nil: undefined });
+
 test('heads, versions and operations survive being stored', () => {
   fc.assert(
-    fc.property(kids, versions, times, states, fc.array(blobs), (kid, number, time, state, material) => {
+    fc.property(kids, versions, times, states, fc.array(blobs), limits, (...any) => {
+      const [kid, number, time, state, material, limited] = any;
       const head: KeyHead = {
         id: kid.id,
         tenant: kid.tenant,
@@ -42,6 +46,7 @@ test('heads, versions and operations survive being stored', () => {
         createdAtMs: time,
         revision: number,
         backend: 'software',
+        ...(limited === undefined ? {} : { usages: limited }),
       };
       assert.deepEqual(decodeHead(headKey(kid.id), encodeHead(head, testMac), testMac), head);
       const version: KeyVersion = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { createLog, type LogLevel } from '../../src/observe/log.ts';
+import { createLog, type LogLevel, type RedactLevel, setLogging } from '../../src/observe/log.ts';
 
 function logTo(level: LogLevel) {
   const lines: string[] = [];
@@ -45,4 +45,33 @@ test('an error is written with its cause, for the operator', () => {
   const { err } = JSON.parse(lines[0] ?? '');
   assert.match(err.message, /outer.*inner/);
   assert.match(err.stack, /log\.test\.ts/);
+});
+
+test('digests of payloads, and names, are left out where that is asked for', () => {
+  const { lines, log } = logTo('info');
+  const written = (redactLevel: RedactLevel) => {
+    setLogging(log, { logLevel: 'info', redactLevel });
+    log.info({ tenant: 'acme', kid: 'acme/p/1', payload_b3: 'abcd', payload_len: 4, status: 200 }, 'a call');
+    return JSON.parse(lines.at(-1) ?? '');
+  };
+  const fields = ({ tenant, kid, payload_b3, payload_len, status, msg }: Record<string, unknown>) => [
+    ...[tenant, kid, payload_b3, payload_len, status, msg],
+  ];
+  assert.deepEqual(fields(written('hashes')), ['acme', 'acme/p/1', 'abcd', 4, 200, 'a call']);
+  assert.deepEqual(fields(written('lengths')), ['acme', 'acme/p/1', undefined, 4, 200, 'a call']);
+  const { tenant, kid, ...others } = written('names');
+  assert.match(tenant, /^#[0-9a-f]{16}$/);
+  assert.match(kid, /^#[0-9a-f]{16}$/);
+  assert.deepEqual([others.payload_b3, others.payload_len, others.status], [undefined, 4, 200]);
+  // Lines of one process can be matched.
+  assert.equal(written('names').tenant, tenant);
+});
+
+test('the level of a log changes while it is in use', () => {
+  const { lines, log } = logTo('info');
+  setLogging(log, { logLevel: 'error', redactLevel: 'hashes' });
+  log.warn('no');
+  setLogging(log, { logLevel: 'debug', redactLevel: 'hashes' });
+  log.debug('yes');
+  assert.equal(lines.length, 1);
 });

@@ -10,6 +10,7 @@ const create: CreateRequest = {
   purpose: 'p',
   alg: 'ed25519',
   auditDurability: undefined,
+  usages: undefined,
   name: undefined,
 };
 
@@ -50,6 +51,10 @@ test('a key that may not be made is refused, each with its own reason', async (t
     [{ alg: 'rsa-2048' }, 'PolicyViolation'],
     [{ auditDurability: 'witnessed' }, 'Unsupported'],
     [{ auditDurability: 'synced' }, 'ok'],
+    [{ usages: ['encrypt'] }, 'BadRequest'],
+    [{ usages: ['verify', 'mac'] }, 'BadRequest'],
+    [{ usages: [] }, 'BadRequest'],
+    [{ usages: ['verify'] }, 'ok'],
   ] as const) {
     const made = await operations.create.run({ ...create, ...more }, acme);
     assert.equal(codeOf(made), code, JSON.stringify(more));

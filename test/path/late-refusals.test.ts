@@ -14,7 +14,6 @@ function pathOf(t: TestContext, perSecond: number) {
   let nowMs = 1_000;
   const admission = new Admission({
     rates: { 'kms:sign': [{ count: perSecond, windowMs: 1_000 }] },
-    keyUses: [],
     defaultDeadlineMs: 250,
     batchDeadlineMs: 250,
     maxDeadlineMs: 2_000,

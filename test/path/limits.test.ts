@@ -1,20 +1,23 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Admission } from '../../src/admission/admission.ts';
+import { KeyUses } from '../../src/admission/key-uses.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import type { FailureCode } from '../../src/core/failure.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { recordsNothing } from '../../src/operations/recording.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { countsIn } from '../support/counts.ts';
 import { bearing } from '../support/credentials.ts';
 
 /** A path whose queue gives this answer to every work; two calls a day, and two signatures of the key. */
 function pathWhere(queue: () => Result<[]>) {
   const day = [{ count: 2, windowMs: 86_400_000 }];
+  const clock = { monotonicMs: () => 0, utcMs: () => 0 };
   const path = createRequestPath({
     admission: new Admission({
       rates: { 'kms:sign': day },
-      keyUses: day,
       defaultDeadlineMs: 250,
       batchDeadlineMs: 250,
       maxDeadlineMs: 2_000,
@@ -22,7 +25,8 @@ function pathWhere(queue: () => Result<[]>) {
     authenticator: {
       authenticate: ({ token = '' }) => ok({ tenant: token, actor: token, scopes: new Set(['kms:sign']) }),
     },
-    clock: { monotonicMs: () => 0, utcMs: () => 0 },
+    keyUses: new KeyUses({ counts: countsIn(new MemoryStore()), clock, perDay: 2 }),
+    clock,
     floodGuard: {
       spent: () => false,
       refusal: () => undefined,

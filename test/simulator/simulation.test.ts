@@ -64,10 +64,9 @@ const anyOptions: fc.Arbitrary<SimulatorOptions> = fc.record({
     quantumUs: fc.constantFrom(20, 300, 4000),
   }),
   admission: fc.constantFrom(
-    { rates: {}, keyUses: [], defaultDeadlineMs: 250, batchDeadlineMs: 2000, maxDeadlineMs: 2000 },
+    { rates: {}, defaultDeadlineMs: 250, batchDeadlineMs: 2000, maxDeadlineMs: 2000 },
     {
       rates: { 'kms:sign': [{ count: 200, windowMs: 1000 }] },
-      keyUses: [],
       defaultDeadlineMs: 250,
       batchDeadlineMs: 2000,
       maxDeadlineMs: 2000,

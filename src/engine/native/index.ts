@@ -53,6 +53,12 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   stats: true,
 };
 
+/**
+ * The generator of AWS-LC, which makes RSA and ECDSA keys and their signatures' random numbers: one for each thread, reseeded
+ * after so many requests (kCtrDrbgReseedInterval in its crypto/fipsmodule/rand/internal.h), whatever the setting says.
+ */
+const awslcReseedIntervalOps = 4_096;
+
 const addonPath = '../../../native/build/intaglio_native.node';
 
 export interface Unavailable {
@@ -70,7 +76,12 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
   binding.configure({ reseedIntervalOps: options.reseedIntervalOps, arenaBytes: options.keyCacheBytes });
 
   return {
-    description: { name: 'native', libraries: librariesOf(binding), lacks: [] },
+    description: {
+      name: 'native',
+      libraries: librariesOf(binding),
+      lacks: [],
+      reseeds: { own: options.reseedIntervalOps, 'aws-lc': awslcReseedIntervalOps },
+    },
     openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),
     generate: (root, keyType, tenant, aad) =>
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),

@@ -13,6 +13,12 @@ import { createSealer } from './seal.ts';
 const openedKeyBytes = 40 * 1024;
 
 /**
+ * OpenSSL's generators of each thread reseed after so many requests, or seven minutes (SECONDARY_RESEED_INTERVAL in its
+ * crypto/rand/rand_local.h). Neither node:crypto nor its configuration file changes that.
+ */
+const reseedIntervalOps = 65_536;
+
+/**
  * The engine over node:crypto (OpenSSL 3.5). Private keys are KeyObjects: their bytes lie in OpenSSL's heap, which it
  * cleanses on free, in pages that are neither locked nor kept out of core dumps. Every JavaScript buffer that held
  * secret bytes is a memory block of its own and is filled with zeros before the call returns. So is the page that is lent to the
@@ -20,7 +26,7 @@ const openedKeyBytes = 40 * 1024;
  * buffers.
  * Deterministic ML-DSA (op 3) is BAD_INPUT here: node:crypto has no way to ask for it.
  * Caches are per instance, so one instance serves one thread; a root key may be cloned to any thread.
- * `reseedIntervalOps` has no effect: OpenSSL's generator reseeds itself.
+ * The option `reseedIntervalOps` has no effect.
  */
 export function createOpensslEngine(options: EngineOptions): Engine {
   const sealer = createSealer();
@@ -53,6 +59,7 @@ export function createOpensslEngine(options: EngineOptions): Engine {
       name: 'openssl',
       libraries: { openssl: process.versions.openssl ?? 'unknown' },
       lacks: ['mu', 'digest', 'ed25519ph'],
+      reseeds: { openssl: reseedIntervalOps },
     },
     openRoot: readOrMakeRootKey,
 

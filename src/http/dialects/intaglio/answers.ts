@@ -8,12 +8,27 @@ const time = Type.String({ description: 'RFC 3339, UTC, with milliseconds' });
 const base64 = Type.String({ description: 'base64 (RFC 4648, padded)' });
 const state = Type.String({ description: 'active or destroyed' });
 
+const policy = Type.Optional(
+  Type.Object(
+    { usages: Type.Array(Type.String()) },
+    { description: 'missing where the key may do all that its alg can' },
+  ),
+);
+
 const component = Type.Object({ alg: Type.String(), pubkey_b64: base64, spki_b64: base64 });
+const hpke = Type.Object(
+  {
+    ...{ kem_id: Type.Integer(), kdf_id: Type.Integer(), aead_id: Type.Integer() },
+    source: Type.String({ description: 'the document that the KEM follows, with its version' }),
+  },
+  { description: 'of a KEM key: the suite of RFC 9180, base mode, in which it wraps' },
+);
 const publicKey = Type.Object(
   {
     alg: Type.String(),
     pubkey_b64: base64,
     spki_b64: Type.Optional(base64),
+    hpke: Type.Optional(hpke),
     components: Type.Optional(Type.Array(component, { description: 'of a hybrid key, both parts' })),
   },
   { description: 'missing where a key has no public part' },
@@ -39,6 +54,7 @@ export const listAnswer = Type.Object({
     Type.Object({
       ...{ kid, alg: Type.String(), purpose: Type.String(), state },
       ...{ current_version: Type.Integer(), created_at: time },
+      policy,
     }),
   ),
   next_cursor: Type.Optional(Type.String()),
@@ -54,6 +70,7 @@ export const readAnswer = Type.Object({
   ),
   backend: Type.String(),
   attestation_class: Type.String(),
+  policy,
 });
 
 const receipt = Type.Object({
@@ -90,6 +107,17 @@ export function batchOf(answer: TSchema) {
 
 export const macAnswer = Type.Object({ kid, mac_b64: base64 });
 export const macVerifyAnswer = Type.Object({ ok: Type.Boolean() });
+
+export const encryptAnswer = Type.Object({ kid, nonce_b64: base64, ciphertext_b64: base64 });
+export const openedAnswer = Type.Object({ kid, plaintext_b64: base64 });
+export const wrapAnswer = Type.Object({ kid, wrapped_b64: base64 });
+export const rewrapAnswer = Type.Union([wrapAnswer, encryptAnswer], {
+  description: 'in the form in which it came',
+});
+export const dataKeyAnswer = Type.Object({
+  ...{ kid, wrapped_b64: base64, plaintext_b64: Type.Optional(base64) },
+});
+export const randomAnswer = Type.Object({ random_b64: base64 });
 
 export const loadAnswer = Type.Object(
   {},

@@ -5,6 +5,16 @@ import * as answers from './answers.ts';
 import { createBody, destroyBody, rotateBody } from './keys.ts';
 import { macShape, macVerifyShape } from './macs.ts';
 import { acceptBody } from './operator.ts';
+import { publishedAlgorithm, publishedName } from './schemas.ts';
+import {
+  dataKeyShape,
+  decryptShape,
+  encryptShape,
+  randomShape,
+  rewrapShape,
+  unwrapShape,
+  wrapShape,
+} from './sealing.ts';
 import { signShape, verifyShape } from './signatures.ts';
 import { dischargeBody, exchangeBody, mintBody, revokeBody, rotateTokenKeyBody } from './tokens.ts';
 
@@ -14,7 +24,8 @@ export interface OperationDescription {
   readonly request?: TSchema;
   /** The body may be left away. */
   readonly optional?: true;
-  readonly query?: Readonly<Record<string, string>>;
+  /** With descriptions. One that is not optional has to be given. */
+  readonly query?: Readonly<Record<string, TSchema>>;
   readonly status: number;
   readonly answer?: TSchema;
   /** Of an answer that is not JSON. */
@@ -22,11 +33,44 @@ export interface OperationDescription {
   readonly example?: unknown;
 }
 
-const kid = 'acme/web/ed25519/3f0c2b1e-8a4d-4c55-9b57-5d1f3f6f0a11#v1';
+export const kidExample = 'acme/web/ed25519/3f0c2b1e-8a4d-4c55-9b57-5d1f3f6f0a11#v1';
+const kid = kidExample;
 const payload_b3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
 const signature_b64 =
   'pJ9mZC3lJ3m0c0E1n4R7u2x5y8B+D/GIKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ABCDEA==';
 const text = 'text/plain; charset=utf-8';
+
+/** JSON Schema that holds beside a request's own, where its code asks for one of several members. */
+function alsoHolding(schema: TSchema, rule: Readonly<Record<string, unknown>>): TSchema {
+  return { ...schema, ...rule };
+}
+
+const oneOf = (...members: readonly string[]) => ({
+  oneOf: members.map((member) => ({ required: [member] })),
+});
+
+const pageSize = (unit: string) =>
+  Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, description: `1 to 1000 ${unit}` }));
+/** A position in the log, within 2^53. */
+const position = (description: string) =>
+  Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description });
+
+/** One thing, of which a tenant may narrow only an actor or a time. */
+const revokesOneThing = {
+  oneOf: [
+    ...['token', 'root_key'].map((member) => ({
+      required: [member],
+      not: { required: ['tenant'] },
+    })),
+    ...[{ required: ['actor'] }, { required: ['issued_before'] }],
+    {
+      required: ['tenant'],
+      not: {
+        anyOf: ['token', 'root_key', 'actor', 'issued_before'].map((member) => ({ required: [member] })),
+      },
+    },
+  ],
+};
 
 /** A line for every operation: forgetting one does not compile. */
 export function describedOperations(
@@ -35,7 +79,7 @@ export function describedOperations(
   const batch = (item: TSchema) =>
     closed({ items: Type.Array(item, { minItems: 1, maxItems: batchMaxItems }) });
   const { answer: signed, ...sign } = {
-    request: signShape.schema,
+    request: alsoHolding(signShape.schema, oneOf('kid', 'kid_set', 'kid_or_set')),
     answer: answers.signAnswer,
     example: { kid, payload_b3 },
   };
@@ -51,10 +95,10 @@ export function describedOperations(
     list: {
       summary: 'List the keys of the tenant',
       query: {
-        purpose: 'of this purpose only',
-        alg: 'of this algorithm only',
-        cursor: 'where the page before ended',
-        limit: '1 to 1000',
+        purpose: Type.Optional(Type.String({ description: 'of this purpose only', ...publishedName })),
+        alg: Type.Optional(Type.String({ description: 'of this algorithm only', ...publishedAlgorithm })),
+        cursor: Type.Optional(Type.String({ description: '`next_cursor` of the page before' })),
+        limit: pageSize('keys'),
       },
       status: 200,
       answer: answers.listAnswer,
@@ -84,7 +128,7 @@ export function describedOperations(
     sign: { summary: 'Sign with a key, or with several together', ...sign, status: 200, answer: signed },
     sign_batch: {
       summary: 'Many sign requests in one',
-      request: batch(signShape.schema),
+      request: batch(sign.request),
       status: 200,
       answer: answers.batchOf(signed),
       example: { items: [{ kid, payload_b3 }] },
@@ -121,6 +165,7 @@ export function describedOperations(
         mac_b64: 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=',
       },
     },
+    ...describedSealing(batch),
     load: {
       summary: 'What waits and what is used, of the own tenant or of all',
       status: 200,
@@ -138,7 +183,7 @@ export function describedOperations(
     },
     audit_proof: {
       summary: 'The proof of one record (C2SP tlog-proof)',
-      query: { index: 'position of the record, from 0' },
+      query: { index: position('position of the record, from 0') },
       status: 200,
       contentType: text,
     },
@@ -156,13 +201,17 @@ export function describedOperations(
     },
     audit_records: {
       summary: 'Records of the audit log',
-      query: { from: 'position to begin at', limit: '1 to 1000', op_id: 'of this operation only' },
+      query: {
+        from: Type.Optional(position('position to begin at')),
+        limit: pageSize('records'),
+        op_id: Type.Optional(Type.String({ description: 'of this operation only' })),
+      },
       status: 200,
       answer: answers.recordsAnswer,
     },
     audit_accept: {
       summary: 'Begin a new epoch after an integrity failure; takes two people',
-      request: acceptBody,
+      request: alsoHolding(acceptBody, oneOf('reason', 'approval')),
       status: 200,
       answer: answers.acceptAnswer,
       example: { reason: 'restored from the copy of 2 May' },
@@ -182,7 +231,7 @@ export function describedOperations(
     },
     token_mint: {
       summary: 'Make a capability',
-      request: mintBody,
+      request: alsoHolding(mintBody, { not: { required: ['ttl_s', 'expires_at'] } }),
       status: 201,
       answer: answers.mintAnswer,
       example: { tenant: 'acme', scopes: ['kms:sign'], ttl_s: 3_600 },
@@ -201,7 +250,7 @@ export function describedOperations(
     },
     token_revoke: {
       summary: 'Take capabilities back',
-      request: revokeBody,
+      request: alsoHolding(revokeBody, revokesOneThing),
       status: 200,
       answer: answers.revokeAnswer,
       example: { actor: 'cap:0123456789abcdef' },
@@ -218,6 +267,88 @@ export function describedOperations(
       status: 201,
       answer: answers.rotateTokenKeyAnswer,
       example: {},
+    },
+  };
+}
+
+const hello_b64 = 'aGVsbG8=';
+const sealingKid = kid.replace('ed25519', 'xaes-256-gcm');
+const nonce_b64 = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+
+type SealingName = 'encrypt' | 'decrypt' | 'wrap' | 'unwrap' | 'rewrap' | 'datakey' | 'random';
+
+function describedSealing(
+  batch: (item: TSchema) => TSchema,
+): Pick<
+  Readonly<Record<OperationName, OperationDescription>>,
+  SealingName | 'encrypt_batch' | 'decrypt_batch'
+> {
+  const encryptExample = { kid: sealingKid, plaintext_b64: hello_b64 };
+  const decryptExample = { kid: sealingKid, ciphertext_b64: hello_b64, nonce_b64 };
+  return {
+    encrypt: {
+      summary: 'Encrypt, with a nonce that is made for it',
+      request: encryptShape.schema,
+      status: 200,
+      answer: answers.encryptAnswer,
+      example: encryptExample,
+    },
+    encrypt_batch: {
+      summary: 'Many encrypt requests in one',
+      request: batch(encryptShape.schema),
+      status: 200,
+      answer: answers.batchOf(answers.encryptAnswer),
+      example: { items: [encryptExample] },
+    },
+    decrypt: {
+      summary: 'Decrypt by the version that encrypted',
+      request: decryptShape.schema,
+      status: 200,
+      answer: answers.openedAnswer,
+      example: decryptExample,
+    },
+    decrypt_batch: {
+      summary: 'Many decrypt requests in one',
+      request: batch(decryptShape.schema),
+      status: 200,
+      answer: answers.batchOf(answers.openedAnswer),
+      example: { items: [decryptExample] },
+    },
+    wrap: {
+      summary: 'Wrap a key, or a new one that nobody is told',
+      request: wrapShape.schema,
+      status: 200,
+      answer: answers.wrapAnswer,
+      example: { kid: sealingKid, size: 32 },
+    },
+    unwrap: {
+      summary: 'Unwrap by the version that wrapped',
+      request: unwrapShape.schema,
+      status: 200,
+      answer: answers.openedAnswer,
+      example: { kid: sealingKid, wrapped_b64: hello_b64 },
+    },
+    rewrap: {
+      summary:
+        'Wrap or encrypt anew by the current version; needs kms:unwrap and kms:wrap, for a ciphertext kms:decrypt and kms:encrypt',
+      request: rewrapShape.schema,
+      status: 200,
+      answer: answers.rewrapAnswer,
+      example: { kid: sealingKid, wrapped_b64: hello_b64 },
+    },
+    datakey: {
+      summary: 'Make a data key, wrapped; with the plaintext it needs kms:unwrap too',
+      request: dataKeyShape.schema,
+      status: 200,
+      answer: answers.dataKeyAnswer,
+      example: { kid: sealingKid, size: 32, plaintext: true },
+    },
+    random: {
+      summary: 'Random bytes',
+      request: randomShape.schema,
+      status: 200,
+      answer: answers.randomAnswer,
+      example: { size: 32 },
     },
   };
 }

@@ -25,6 +25,17 @@ import {
   loadEndpoint,
 } from './operator.ts';
 import { findRoute, prefix } from './routes.ts';
+import {
+  dataKeyEndpoint,
+  decryptBatchEndpoint,
+  decryptEndpoint,
+  encryptBatchEndpoint,
+  encryptEndpoint,
+  randomEndpoint,
+  rewrapEndpoint,
+  unwrapEndpoint,
+  wrapEndpoint,
+} from './sealing.ts';
 import { signBatchEndpoint, signEndpoint, verifyBatchEndpoint, verifyEndpoint } from './signatures.ts';
 import {
   dischargeEndpoint,
@@ -64,6 +75,15 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     verify_batch: verifyBatchEndpoint(operations, batchMaxItems),
     mac: macEndpoint(operations),
     mac_verify: macVerifyEndpoint(operations),
+    encrypt: encryptEndpoint(operations),
+    encrypt_batch: encryptBatchEndpoint(operations, batchMaxItems),
+    decrypt: decryptEndpoint(operations),
+    decrypt_batch: decryptBatchEndpoint(operations, batchMaxItems),
+    wrap: wrapEndpoint(operations),
+    unwrap: unwrapEndpoint(operations),
+    rewrap: rewrapEndpoint(operations),
+    datakey: dataKeyEndpoint(operations),
+    random: randomEndpoint(operations),
     load: loadEndpoint(operations),
     audit_checkpoint: auditCheckpointEndpoint(operations),
     audit_tile: auditTileEndpoint(operations),

@@ -1,9 +1,10 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { findAlgorithm } from '../../../algorithms/registry.ts';
+import { usages } from '../../../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { KeyDestroyed, KeyMade, KeyPage } from '../../../keys/keyring.ts';
 import { isPurpose } from '../../../keys/kid.ts';
-import { auditDurabilities } from '../../../keys/record.ts';
+import { auditDurabilities, type KeyHead } from '../../../keys/record.ts';
 import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
@@ -13,24 +14,38 @@ import type { RotateRequest } from '../../../operations/rotate-key.ts';
 import type { Endpoint, Presented, WireRequest } from '../../dialect.ts';
 import { closed, optionalBody, parseNothing, parseQuery, shapeOf, typed } from '../../json-requests.ts';
 import { presentPublicKey, timestamp } from './present.ts';
-import { algorithmText, operationId } from './schemas.ts';
+import { operationId, publishedAlgorithm, publishedName } from './schemas.ts';
+
+const usagesText = Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), {
+  minItems: 1,
+  uniqueItems: true,
+  maxItems: usages.length,
+});
 
 /** Holds for a key as long as it lives. */
 const keyPolicy = closed({
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
+  usages: Type.Optional(usagesText),
 });
 
 export const createBody = closed({
   op_id: Type.Optional(operationId),
-  tenant: Type.Optional(Type.String({ maxLength: 63 })),
-  purpose: Type.String({ minLength: 1, maxLength: 63 }),
-  alg: algorithmText,
+  tenant: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
+  purpose: Type.String({ minLength: 1, maxLength: 63, ...publishedName }),
+  alg: Type.String({ minLength: 1, maxLength: 64, ...publishedAlgorithm }),
   policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
 });
 
 function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest> {
   const { tenant, purpose, alg, policy } = body;
-  return ok({ tenant, purpose, alg, auditDurability: policy?.audit, name: changeNameOf(body) });
+  return ok({
+    tenant,
+    purpose,
+    alg,
+    auditDurability: policy?.audit,
+    usages: policy?.usages,
+    name: changeNameOf(body),
+  });
 }
 
 function changeNameOf(body: { readonly op_id?: string }): ChangeName | undefined {
@@ -81,6 +96,7 @@ function presentPage({ keys: heads, nextCursor }: KeyPage): Presented {
     state: head.state,
     current_version: head.currentVersion,
     created_at: timestamp(head.createdAtMs),
+    ...presentPolicy(head),
   }));
   return { status: 200, body: nextCursor === undefined ? { keys } : { keys, next_cursor: nextCursor } };
 }
@@ -110,9 +126,15 @@ export function readEndpoint({ read }: Operations): Endpoint<KeyNamed, KeyRead> 
         })),
         backend: head.backend,
         attestation_class: attestationClass,
+        ...presentPolicy(head),
       },
     }),
   };
+}
+
+/** Nothing where the key may do all that its algorithm can. */
+function presentPolicy({ usages }: KeyHead): { readonly policy?: object } {
+  return usages === undefined ? {} : { policy: { usages } };
 }
 
 function parseKid({ named = '' }: WireRequest): Result<KeyNamed> {

@@ -5,20 +5,20 @@ import type { MacAnswer, MacRequest, MacVerifyAnswer, MacVerifyRequest } from '.
 import type { Operations } from '../../../operations/operations.ts';
 import type { Endpoint } from '../../dialect.ts';
 import { closed, shapeOf, typed } from '../../json-requests.ts';
-import { base64Length, kidText } from './schemas.ts';
+import { base64Length, kidText, publishedBase64 } from './schemas.ts';
 
 /** Longer ones are hashed by their caller: a worker takes 0.2 ms for as much. */
 const maxMessageBytes = 64 * 1024;
 /** Tags have 32 bytes; what is longer is no tag, and is read to be told so. */
 const maxTagBytes = 256;
 
-const messageText = Type.String({ maxLength: base64Length(maxMessageBytes) });
+const messageText = Type.String({ maxLength: base64Length(maxMessageBytes), ...publishedBase64 });
 export const macShape = shapeOf(closed({ kid: kidText, message_b64: messageText }));
 export const macVerifyShape = shapeOf(
   closed({
     kid: kidText,
     message_b64: messageText,
-    mac_b64: Type.String({ maxLength: base64Length(maxTagBytes) }),
+    mac_b64: Type.String({ maxLength: base64Length(maxTagBytes), ...publishedBase64 }),
   }),
 );
 

@@ -1,9 +1,12 @@
+import { OptionalKind } from '@sinclair/typebox';
 import manifest from '../../../../package.json' with { type: 'json' };
+import { largestDeadlineMs } from '../../../admission/admission.ts';
 import type { OperationName } from '../../../operations/operations.ts';
 import { errorAnswer } from './answers.ts';
-import { describedOperations, type OperationDescription } from './described.ts';
+import { describedOperations, kidExample, type OperationDescription } from './described.ts';
 import { spoken } from './failures.ts';
 import { actions, fixed, prefix } from './routes.ts';
+import { kidText, withPublished } from './schemas.ts';
 
 /** Every method and path, with the operation behind it. */
 export function describedRoutes(): { path: string; method: string; operation: OperationName }[] {
@@ -38,7 +41,7 @@ export function describeSurface({ batchMaxItems, scopeOf }: SurfaceFacts): unkno
       security: securityOf(scopeOf(operation)),
     };
   }
-  return {
+  const surface = {
     openapi: '3.1.0',
     info: {
       title: 'Intaglio',
@@ -57,6 +60,7 @@ export function describeSurface({ batchMaxItems, scopeOf }: SurfaceFacts): unkno
       responses: { Error: errorResponse },
     },
   };
+  return JSON.parse(JSON.stringify(surface, withPublished));
 }
 
 /** OpenAPI 3.1 takes names of roles for a bearer scheme: here the scope. */
@@ -102,19 +106,20 @@ function operationObject(
       name,
       in: 'path',
       required: true,
-      schema: { type: 'string' },
+      ...(name === 'kid' ? { schema: kidText, example: kidExample } : { schema: { type: 'string' } }),
     })),
-    ...Object.entries(query).map(([name, description]) => ({
+    ...Object.entries(query).map(([name, { description, ...schema }]) => ({
       name,
       in: 'query',
+      required: !(OptionalKind in schema),
       description,
-      schema: { type: 'string' },
+      schema,
     })),
     {
       name: 'X-Deadline-Ms',
       in: 'header',
       description: 'after which the answer is of no use',
-      schema: { type: 'integer' },
+      schema: { type: 'integer', minimum: 1, maximum: largestDeadlineMs },
     },
   ];
   const content = { [contentType]: { schema: answer ?? { type: 'string' } } };

@@ -11,6 +11,15 @@ export interface PublicComponent {
   readonly alg: string;
   readonly pubkey_b64: string;
   readonly spki_b64: string;
+  /** Of a KEM key. */
+  readonly hpke?: PublicSuite;
+}
+
+interface PublicSuite {
+  readonly kem_id: number;
+  readonly kdf_id: number;
+  readonly aead_id: number;
+  readonly source: string;
 }
 
 /**
@@ -27,8 +36,15 @@ export function presentPublicKey(
     presentComponent(component, publicKeys[index] as Uint8Array),
   );
   const [only] = components;
-  if (components.length === 1 && only !== undefined) return { ...only, alg: algorithm.name };
+  if (components.length === 1 && only !== undefined)
+    return { ...only, alg: algorithm.name, ...presentSuite(algorithm) };
   return { alg: algorithm.name, pubkey_b64: encodeBase64(Buffer.concat(publicKeys)), components };
+}
+
+function presentSuite({ hpke }: Algorithm): { readonly hpke?: PublicSuite } {
+  if (hpke === undefined) return {};
+  const { kemId: kem_id, kdfId: kdf_id, aeadId: aead_id, kemSource: source } = hpke;
+  return { hpke: { kem_id, kdf_id, aead_id, source } };
 }
 
 const nothing = new Uint8Array(0);

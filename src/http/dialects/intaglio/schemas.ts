@@ -1,5 +1,19 @@
 import { Type } from '@sinclair/typebox';
+import { algorithmNames, registry } from '../../../algorithms/registry.ts';
 import { closed } from '../../json-requests.ts';
+
+/**
+ * JSON Schema that only the published description has. Code behind the validators checks the same with a better hint, and no
+ * request pays for it twice.
+ */
+export const published = (schema: Readonly<Record<string, unknown>>) => ({ $published: schema });
+
+/** The description as it is published: for JSON.stringify, which asks it about each value. */
+export function withPublished(_name: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('$published' in value)) return value;
+  const { $published, ...schema } = value;
+  return { ...schema, ...($published as object) };
+}
 
 /** Longest kid: two names of 63, the longest algorithm name, a UUID, a version, and the separators. */
 export const maxKidLength = 256;
@@ -9,7 +23,33 @@ export function base64Length(bytes: number): number {
   return Math.ceil(bytes / 3) * 4;
 }
 
-export const kidText = Type.String({ minLength: 1, maxLength: maxKidLength });
+const nameForm = '[a-z0-9][a-z0-9._-]{0,62}';
+const uuidForm = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
+const algorithmForm = algorithmNames.map((name) => name.replaceAll('+', '\\+')).join('|');
+
+/** The form of keys/kid.ts. Versions go to 2^31 - 1, which a pattern says only at length: here they have nine digits. */
+export const kidForm = `^${nameForm}/${nameForm}/(${algorithmForm})/${uuidForm}(#v[1-9][0-9]{0,8})?$`;
+
+export const kidText = Type.String({
+  ...{ minLength: 1, maxLength: maxKidLength },
+  ...published({ pattern: kidForm }),
+});
+
+/** Of core/name.ts: tenants and purposes. */
+export const publishedName = published({ pattern: `^${nameForm}$` });
+
+/** Names and aliases of algorithms of keys. */
+export const publishedAlgorithm = published({
+  enum: registry.flatMap(({ name, aliases }) => [name, ...aliases]),
+});
+
+/** The canonical text of core/bytes.ts: padded, and the bits that belong to no byte are zero. */
+export const base64Form = '^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$';
+export const publishedBase64 = published({ contentEncoding: 'base64', pattern: base64Form });
+
+/** Of auth/utc.ts: RFC 3339 with `Z`, and at most milliseconds. */
+export const utcForm = '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,3})?Z$';
+export const publishedUtc = published({ format: 'date-time', pattern: utcForm });
 
 /** BLAKE3-256 of the payload, as the only form in which payloads come here. */
 export const payloadB3 = Type.String({ pattern: '^[0-9a-f]{64}$', maxLength: 64 });

@@ -2,14 +2,12 @@ import { type Static, Type } from '@sinclair/typebox';
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
 import { parseRfc3339 } from '../../../core/clock.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import type { BatchAnswer, BatchRequest } from '../../../operations/batch.ts';
-import type { Operation } from '../../../operations/operation.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
 import type { GivenSignature, VerifyAnswer, VerifyRequest } from '../../../operations/verify.ts';
 import type { Endpoint } from '../../dialect.ts';
 import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
-import { presentFailure } from './failures.ts';
+import { batchEndpoint } from './batches.ts';
 import { presentReceipt } from './present.ts';
 import {
   algorithmText,
@@ -18,6 +16,7 @@ import {
   maxSignatureBase64,
   operationId,
   payloadB3,
+  publishedBase64,
   verifyPolicy,
 } from './schemas.ts';
 
@@ -86,7 +85,7 @@ const maxSignatures = 16;
 const givenSignature = closed({
   kid: kidText,
   alg: Type.Optional(algorithmText),
-  signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64 }),
+  signature_b64: Type.String({ minLength: 1, maxLength: maxSignatureBase64, ...publishedBase64 }),
 });
 
 export const verifyShape = shapeOf(
@@ -162,30 +161,4 @@ export function signBatchEndpoint({ sign_batch }: Operations, maxItems: number) 
 /** POST /verify/batch: many verify requests in one, each with its own answer or error. */
 export function verifyBatchEndpoint({ verify_batch }: Operations, maxItems: number) {
   return batchEndpoint(verify_batch, maxItems, verifyShape, verifyRequestOf, presentVerify);
-}
-
-function batchEndpoint<Body, Request, Answer>(
-  operation: Operation<BatchRequest<Request>, BatchAnswer<Answer>>,
-  maxItems: number,
-  shape: Shape<Body>,
-  requestOf: (body: Body) => Result<Request>,
-  present: (answer: Answer) => unknown,
-): Endpoint<BatchRequest<Request>, BatchAnswer<Answer>> {
-  const batchShape = shapeOf(closed({ items: Type.Array(Type.Unknown(), { minItems: 1, maxItems }) }));
-  const readItem = (item: unknown): Result<Request> => {
-    const body = shape.check(item);
-    return body.ok ? requestOf(body.value) : body;
-  };
-  return {
-    operation,
-    parse: typed(batchShape, ({ items }) => ok({ items: () => items.map(readItem) })),
-    present: (answers) => ({
-      status: 200,
-      body: {
-        results: answers.map((answer) =>
-          answer.ok ? present(answer.value) : { error: presentFailure(answer.failure) },
-        ),
-      },
-    }),
-  };
 }

@@ -17,11 +17,11 @@ import {
 import type { AnyEndpoint, Endpoint, Presented } from '../../dialect.ts';
 import { closed, optionalBody, parseNothing, shapeOf, typed } from '../../json-requests.ts';
 import { timestamp } from './present.ts';
-import { kidText, operationId } from './schemas.ts';
+import { kidText, operationId, publishedName, publishedUtc } from './schemas.ts';
 
 /** RFC 3339 in UTC. */
-const utcText = Type.String({ minLength: 20, maxLength: 24 });
-const tenantText = Type.String({ minLength: 1, maxLength: 63 });
+const utcText = Type.String({ minLength: 20, maxLength: 24, ...publishedUtc });
+const tenantText = Type.String({ minLength: 1, maxLength: 63, ...publishedName });
 /** As long as a capability may be. */
 const maxTokenCharacters = 4_096;
 const defaultTokenMs = 3_600_000;
