@@ -345,11 +345,17 @@ test('the phase changes without a restart, for whole calls at a time', async () 
       assert.equal((await post(service, '/verify', item)).status, status, JSON.stringify(env));
     }
     const items = Array.from({ length: 16 }, () => item);
-    const asking = Array.from({ length: 60 }, async (_, n) => {
-      if (n % 3 === 0) service.reload({ KMS_PQ_VERIFY_MODE: n % 2 === 0 ? 'and' : 'or' });
-      const { results } = (await post(service, '/verify/batch', { items })).body;
-      return new Set(results.map(({ ok }: { ok?: boolean }) => ok === true));
-    });
+    const asking: Promise<Set<boolean>>[] = [];
+    for (let n = 0; n < 60; n++) {
+      asking.push(
+        post(service, '/verify/batch', { items }).then(
+          ({ body: { results } }) => new Set(results.map(({ ok }: { ok?: boolean }) => ok === true)),
+        ),
+      );
+      // Calls before it are in any state now: sent, planned, verified.
+      await new Promise((resolve) => setImmediate(resolve));
+      service.reload({ KMS_PQ_VERIFY_MODE: n % 2 === 0 ? 'and' : 'or' });
+    }
     const verdicts = await Promise.all(asking);
     assert.ok(verdicts.every(({ size }) => size === 1));
     assert.equal(new Set(verdicts.flatMap((one) => [...one])).size, 2, 'both phases were met');
