@@ -42,6 +42,7 @@ async function bundlesOf(service: InProcessService, purpose: string) {
     gone: await create(hybrid),
     classical: await create('ed25519'),
     postQuantum: await create('ml-dsa-65'),
+    composite: await create('mldsa65-ed25519'),
   };
   const [c, p] = (await sign(keys.whole)) as [Sig, Sig];
   const [, otherP] = (await sign(keys.other)) as [Sig, Sig];
@@ -52,6 +53,7 @@ async function bundlesOf(service: InProcessService, purpose: string) {
   const [, secondP] = (await sign(keys.whole)) as [Sig, Sig];
   const [single] = (await sign(keys.classical)) as [Sig];
   const [pq] = (await sign(keys.postQuantum)) as [Sig];
+  const [composite] = (await sign(keys.composite)) as [Sig];
   const globex = await service.mint('globex');
   const foreign = await sign(await create(hybrid, globex), globex);
   const bundles = {
@@ -63,6 +65,8 @@ async function bundlesOf(service: InProcessService, purpose: string) {
     'halves of two versions': [c, secondP],
     'classical key': [single],
     'post-quantum key': [pq],
+    composite: [composite],
+    'composite, wrong': [flipped(composite)],
     set: [single, pq],
     'set and its key again': [single, pq, single],
     'set with a stripped key': [c, pq],
@@ -96,6 +100,8 @@ const verdicts: Readonly<Record<keyof Made['bundles'], Readonly<Record<Phase, st
   'halves of two versions': { none: 's+ss', off: '++ss', or: '++ss', and: 'MWMM', pq_only: 'MWWM' },
   'classical key': { none: '+++d', off: '+++d', or: '+++d', and: 'DWDD', pq_only: 'DWWD' },
   'post-quantum key': { none: '++++', off: '++++', or: '++++', and: 'SWSS', pq_only: '+WW+' },
+  composite: { none: '++++', off: '++++', or: '++++', and: '+W++', pq_only: '+WW+' },
+  'composite, wrong': { none: '----', off: '----', or: '----', and: '-W--', pq_only: '-WW-' },
   set: { none: '+++d', off: '+++d', or: '+++d', and: '+W+d', pq_only: 'MWWM' },
   'set and its key again': { none: '+++d', off: '+++d', or: '+++d', and: '+W+d', pq_only: 'MWWM' },
   'set with a stripped key': { none: 's+ss', off: '++ss', or: '++ss', and: 'MWMM', pq_only: 'MWWM' },
