@@ -29,3 +29,9 @@ export function parseRfc3339(text: string): number | undefined {
   const offsetMs = sign === undefined ? 0 : (Number(hours) * 60 + Number(minutes)) * 60_000;
   return localMs + Number(fraction.padEnd(3, '0').slice(0, 3)) - (sign === '-' ? -offsetMs : offsetMs);
 }
+
+/** By process.hrtime, which has one origin in all threads (performance.now has one for each). */
+export function hrtimeMs(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1_000 + nanoseconds / 1e6;
+}

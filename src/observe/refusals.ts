@@ -48,6 +48,11 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode | CountedReas
   clock_skew: 'clock_skew',
 };
 
+/** As in kms_reject_total. */
+export function reasonOf(why: ListenerRefusal | FailureCode | CountedReason): string {
+  return rejectReasons[why];
+}
+
 export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode | CountedReason): void {
   if (why === 'Unauthenticated') metrics.authFailed();
   metrics.rejected(rejectReasons[why]);

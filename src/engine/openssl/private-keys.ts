@@ -22,6 +22,8 @@ export interface OpensslKeyType {
   importSecret(secret: Buffer): EngineKey;
   /** The public bytes of a private key; none of a secret one. */
   exportPublic(key: EngineKey): Buffer;
+  /** The length of a secret that is uniform bytes. */
+  readonly uniformBytes?: number;
 }
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
@@ -29,6 +31,7 @@ type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
 
 const ed25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('ed25519').privateKey,
   exportSecret: (key) => single(key).export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -37,6 +40,7 @@ const ed25519: OpensslKeyType = {
 };
 
 const mlDsa = (name: MlDsaName): OpensslKeyType => ({
+  uniformBytes: 32,
   generate: () => generateMlDsa(name),
   exportSecret: (key) => single(key).export({ format: 'raw-seed' }),
   importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
@@ -111,6 +115,7 @@ const rsa = (modulusLength: number): OpensslKeyType => ({
 });
 
 const x25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('x25519').privateKey,
   exportSecret: (key) => single(key).export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -119,6 +124,7 @@ const x25519: OpensslKeyType = {
 };
 
 const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
+  uniformBytes: 64,
   generate: () =>
     name === 'ml-kem-768'
       ? generateKeyPairSync('ml-kem-768').privateKey
@@ -130,6 +136,7 @@ const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
 
 const secretKeyBytes = 32;
 const secretKey: OpensslKeyType = {
+  uniformBytes: secretKeyBytes,
   generate: () => generateKeySync('hmac', { length: secretKeyBytes * 8 }),
   exportSecret: (key) => single(key).export(),
   importSecret: (secret) => {
@@ -140,7 +147,7 @@ const secretKey: OpensslKeyType = {
 };
 
 /** The seed is the private key; node:crypto knows its two halves only. */
-const xWing: OpensslKeyType = { ...secretKey, exportPublic: xWingPublicKey };
+const xWing: OpensslKeyType = { ...secretKey, exportPublic: (key) => xWingPublicKey(single(key)) };
 
 const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes.ed25519]: ed25519,
@@ -191,4 +198,9 @@ export function importSecret(keyType: KeyType, secret: Buffer): EngineKey | unde
 
 export function publicBytesOf(keyType: KeyType, key: EngineKey): Buffer {
   return keyTypesHere[keyType].exportPublic(key);
+}
+
+/** The length of a secret that is uniform bytes; undefined: it has a structure. */
+export function uniformBytesOf(keyType: KeyType): number | undefined {
+  return keyTypesHere[keyType].uniformBytes;
 }
