@@ -26,7 +26,7 @@ impl Key {
     /// None for what lies in many slots.
     fn slot(&self) -> Option<&Slot> {
         match &self.material {
-            Material::Ed25519(slot) | Material::Secret(slot) => Some(slot),
+            Material::Ed25519(slot) | Material::Kem(_, slot) | Material::Secret(_, slot) => Some(slot),
             Material::MlDsa(key) => Some(key.slot()),
             Material::Evp(_) | Material::Composite(_) => None,
         }

@@ -6,7 +6,7 @@ import type { Caller } from '../core/scope.ts';
 import type { WorkItem } from '../dispatch/work.ts';
 import { type BatchOp, batchOps } from '../engine/batch.ts';
 import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
-import { softwareBackend } from '../keys/record.ts';
+import { isPublicOnly, softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import { type CryptoWork, type KeyUse, type OperationParts, type Step, useOf } from './operation.ts';
 
@@ -49,6 +49,9 @@ const askedOfKeys = {
   unwrap: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
   decapsulate: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
   rewrap: { op: batchOps.rewrap, otherKey: keyDoesNotWrap },
+  seal: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
+  unseal: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
+  derive: { op: batchOps.derive, otherKey: refuse('Unsupported', 'no key is derived from this one') },
 } as const satisfies Partial<Readonly<Record<WorkKind, AskedOfKeys>>>;
 
 export type PlannedKind = keyof typeof askedOfKeys;
@@ -109,6 +112,7 @@ export function addKey(
   if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
   if (!allowedAlgorithms.has(name)) return notAllowed;
   if (!permitsUse(handle.head.usages, work.kind)) return notAmongUsages;
+  if (workKinds[work.kind].usesSecret && isPublicOnly(handle.version.source)) return onlyPublic;
   work.alg = work.alg === '' ? name : 'several';
   const use = useOf(handle);
   // A key that is named twice makes two things, and checks two with one use.
@@ -117,6 +121,7 @@ export function addKey(
   return undefined;
 }
 
+const onlyPublic = refuse('Unsupported', 'only the public part of this key is here');
 const notAmongUsages = refuse('PolicyViolation', 'the usages of this key do not include this');
 export const notAllowed = refuse('PolicyViolation', 'this algorithm is not allowed here');
 

@@ -15,7 +15,9 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
+import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
+import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
 import {
   addGiven,
   addItem,
@@ -115,6 +117,7 @@ function planWith(
   work.opId = opId;
   work.receipts = receipts;
   const signers: Signer[] = [];
+  const signed: BundleSignature[] = [];
   for (const found of handles) {
     if (!found.ok) return found;
     const handle = found.value;
@@ -123,6 +126,7 @@ function planWith(
     const before = signers.length;
     for (const part of handle.version.parts) {
       if (mode === 'pq_only' && !part.component.postQuantum) continue;
+      if (mode === undefined && alg === undefined && !signsUnasked(parts, handle, part.component)) continue;
       const { schemes } = part.component;
       const scheme = schemeFor(handle, schemes, alg, given);
       if (scheme === undefined) continue;
@@ -133,15 +137,18 @@ function planWith(
       if (given === undefined) addItem(parts, work, part, scheme, [bytes]);
       else addGiven(parts, work, part, scheme, given);
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
+      signed.push({ handle, component: part.component });
     }
     if (signers.length === before) {
       return mode === 'pq_only'
-        ? refuse('PolicyViolation', 'no post-quantum signature can be made with this key')
+        ? noPostQuantum
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
-  return ok({ work, signers });
+  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
 }
+
+const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');
 
 /** The scheme that `alg` names; without it, or where it is the key's own algorithm, the first that takes what is given. */
 function schemeFor(

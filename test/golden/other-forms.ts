@@ -1,11 +1,5 @@
-import type { GoldenCase } from './cases.ts';
+import { type GoldenCase, hybrid, post, sign, verify } from './ask.ts';
 
-type More = Partial<GoldenCase>;
-type Ask = (name: string, json: object, more?: More) => GoldenCase;
-type AskAbout = (name: string, sigs: unknown, json?: object, more?: More) => GoldenCase;
-type Post = (name: string, path: string, json?: unknown, more?: More) => GoldenCase;
-
-const hybrid = 'ed25519+ml-dsa-65';
 const message = { payload_b3: undefined, message_b64: 'aGVsbG8=' };
 const context = { context_b64: 'YXBw' };
 /** SHA-512 of `hello`. */
@@ -16,7 +10,7 @@ const sha512 = {
 };
 
 /** In other forms than payload_b3 alone, as far as every engine has them. */
-export const otherForms = (sign: Ask, verify: AskAbout, post: Post): readonly GoldenCase[] => [
+export const otherForms: readonly GoldenCase[] = [
   sign('a message', { kid: '{kid:ed25519}', ...message, receipt: true }, { keep: 'message' }),
   verify('a message', [{ kid: '{kid:ed25519}', signature_b64: '{sig:message.0}' }], message),
   verify('a message as another', [{ kid: '{kid:ed25519}', signature_b64: '{sig:message.0}' }], {

@@ -27,7 +27,12 @@ function opened(t: TestContext, more: Partial<OperationParts> = {}) {
     ...{ kids: [kid], input, alg, mode: undefined, opId: undefined, receipts: false },
   });
   const verifyRequest = (kid: string, input: SignedInput, alg?: string, length = 64) => ({
-    ...{ input, mode: undefined, signatures: [{ kid, alg, signature: Buffer.alloc(length) }] },
+    ...{
+      input,
+      mode: undefined,
+      window: undefined,
+      signatures: [{ kid, alg, signature: Buffer.alloc(length) }],
+    },
   });
   return {
     ...operations,
@@ -192,7 +197,7 @@ test('a capability that names payloads learns of payload_b3 alone, not of a mess
     operations.sign.facts?.({
       ...{ kids: [], input, alg: undefined, mode: undefined, opId: undefined, receipts: false },
     })?.payloadB3,
-    operations.verify.facts?.({ input, mode: undefined, signatures: [] })?.payloadB3,
+    operations.verify.facts?.({ input, mode: undefined, window: undefined, signatures: [] })?.payloadB3,
   ];
   const bytes = Buffer.from(payloadBlake3, 'hex');
   assert.deepEqual(facts(payloadBlake3), [payloadBlake3, payloadBlake3]);

@@ -16,7 +16,7 @@ import {
   publishedSignatures,
   type SignatureVector,
   type SignatureVectors,
-} from '../support/published-vectors.ts';
+} from '../support/signature-vectors.ts';
 
 // INTAGLIO_VECTORS=write makes the vectors anew, by the native engine, and the checksums of all files.
 const writing = process.env.INTAGLIO_VECTORS === 'write';

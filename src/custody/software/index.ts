@@ -4,8 +4,9 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result } from '../../core/result.ts';
 import type { GenerateCall } from '../../dispatch/generation.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
-import { buildKeyReference } from '../../engine/key-reference.ts';
+import { buildKeyReference, partName } from '../../engine/key-reference.ts';
 import { type KeyPart, softwareBackend } from '../../keys/record.ts';
+import { currentRequest, timed } from '../../observe/tracing.ts';
 import type { Lane } from '../../queue/lane.ts';
 import type { CallClass } from '../../queue/scheduler.ts';
 import type { Custody } from '../custody.ts';
@@ -29,6 +30,8 @@ export function createSoftwareCustody(parts: {
   ): Promise<Result<GeneratedKey>> {
     return new Promise((resolve) => {
       const offeredAtMs = parts.clock.monotonicMs();
+      const request = currentRequest();
+      const times = request?.trace?.work('generate', 1);
       const call: GenerateCall = {
         tenant,
         callClass: 'manage' satisfies CallClass,
@@ -37,7 +40,8 @@ export function createSoftwareCustody(parts: {
         deadlineAtMs: offeredAtMs + generationDeadlineMs,
         cancellation: createCancellation(),
         job: { kind: 'generate', keyType: component.keyType, tenant, aad },
-        settle: resolve,
+        ...{ request, times },
+        settle: times === undefined ? resolve : timed(times, resolve),
       };
       const offered = parts.lane.offer(call);
       if (!offered.ok) resolve(offered);
@@ -81,9 +85,4 @@ export function keyReferenceOf(
   return part.sealed === undefined
     ? new Uint8Array(0)
     : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
-}
-
-/** The name that a sealed blob is bound to: the key, its version and which of its parts it is. */
-function partName(versionedKid: string, index: number): string {
-  return `${versionedKid}/${index}`;
 }

@@ -37,6 +37,8 @@ export interface OpensslKeyType {
   importSecret(secret: Buffer): EngineKey;
   /** The public bytes of a private key; none of a secret one. */
   exportPublic(key: EngineKey): Buffer;
+  /** The length of a secret that is uniform bytes. */
+  readonly uniformBytes?: number;
 }
 
 /** What is signed, as the words of a batch say it, lengths already checked. */

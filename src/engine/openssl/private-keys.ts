@@ -16,6 +16,7 @@ type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 const pkcs8 = { format: 'der', type: 'pkcs8' } as const;
 
 const ed25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('ed25519').privateKey,
   exportSecret: (key) => single(key).export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -24,6 +25,7 @@ const ed25519: OpensslKeyType = {
 };
 
 const mlDsa = (name: MlDsaName): OpensslKeyType => ({
+  uniformBytes: 32,
   generate: () => generateMlDsa(name),
   exportSecret: (key) => single(key).export({ format: 'raw-seed' }),
   importSecret: (secret) => createPrivateKey({ key: secret, format: 'raw-seed', asymmetricKeyType: name }),
@@ -136,6 +138,7 @@ const rsa = (modulusLength: number): OpensslKeyType => ({
 });
 
 const x25519: OpensslKeyType = {
+  uniformBytes: 32,
   generate: () => generateKeyPairSync('x25519').privateKey,
   exportSecret: (key) => single(key).export({ format: 'raw-private' }),
   importSecret: (secret) =>
@@ -144,6 +147,7 @@ const x25519: OpensslKeyType = {
 };
 
 const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
+  uniformBytes: 64,
   generate: () =>
     name === 'ml-kem-768'
       ? generateKeyPairSync('ml-kem-768').privateKey
@@ -155,6 +159,7 @@ const mlKem = (name: 'ml-kem-768' | 'ml-kem-1024'): OpensslKeyType => ({
 
 const secretKeyBytes = 32;
 const secretKey: OpensslKeyType = {
+  uniformBytes: secretKeyBytes,
   generate: () => generateKeySync('hmac', { length: secretKeyBytes * 8 }),
   exportSecret: (key) => single(key).export(),
   importSecret: (secret) => {
@@ -165,7 +170,7 @@ const secretKey: OpensslKeyType = {
 };
 
 /** The seed is the private key; node:crypto knows its two halves only. */
-const xWing: OpensslKeyType = { ...secretKey, exportPublic: xWingPublicKey };
+const xWing: OpensslKeyType = { ...secretKey, exportPublic: (key) => xWingPublicKey(single(key)) };
 
 const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes.ed25519]: ed25519,
@@ -216,4 +221,9 @@ export function importSecret(keyType: KeyType, secret: Buffer): EngineKey | unde
 
 export function publicBytesOf(keyType: KeyType, key: EngineKey): Buffer {
   return keyTypesHere[keyType].exportPublic(key);
+}
+
+/** The length of a secret that is uniform bytes; undefined: it has a structure. */
+export function uniformBytesOf(keyType: KeyType): number | undefined {
+  return keyTypesHere[keyType].uniformBytes;
 }

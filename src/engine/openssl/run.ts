@@ -28,6 +28,7 @@ import {
 import { importSecret } from './private-keys.ts';
 import { isScheme, type MacScheme, opensslSchemes } from './schemes.ts';
 import type { Sealer } from './seal.ts';
+import { createSealingRunner, type OpensslSealingParts, type SealingItem } from './sealing.ts';
 import { modulusBytes } from './signature-schemes.ts';
 
 interface OpenedKey {
@@ -71,9 +72,10 @@ function signs(item: Item): item is SigningItem {
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
-export function createRunner(sealer: Sealer, openedKeys: number): Runner {
+export function createRunner(sealer: Sealer, openedKeys: number, draw?: OpensslSealingParts['draw']): Runner {
   const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
   const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
+  const sealing = createSealingRunner({ sealer, open: openedKey, ...(draw && { draw }) });
 
   return {
     run(root, request, response) {
@@ -112,7 +114,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     const item = readItem(request, response, header, index);
     if (item === undefined) return batchStatuses.badInput;
     try {
-      return signs(item) ? runSigning(root, item) : batchStatuses.badInput;
+      return signs(item) ? runSigning(root, item) : sealing.run(root, item as SealingItem);
     } catch {
       // Nothing below throws on any input that is known; an unknown one costs its own item only.
       return batchStatuses.internal;
@@ -160,7 +162,7 @@ export function createRunner(sealer: Sealer, openedKeys: number): Runner {
     return [made];
   }
 
-  function openedKey(root: KeyObject, item: Item): OpenedKey | undefined {
+  function openedKey(root: KeyObject, item: Pick<Item, 'key' | 'keyNumber'>): OpenedKey | undefined {
     const cached = item.keyNumber === 0 ? undefined : privateKeys.get(item.keyNumber);
     if (cached !== undefined) return cached;
     const opening = parseKeyReference(item.key);

@@ -4,6 +4,7 @@ import { type KeyType, keyTypes, type Scheme, schemes } from '../engine.ts';
 import { compositeScheme } from './composite.ts';
 import { isCanonicalPoint } from './ed25519-points.ts';
 import { type SignatureScheme, single } from './keys.ts';
+import { asBuffer, parseRaw } from './raw-keys.ts';
 
 const ed25519: SignatureScheme = {
   kind: 'signature',
@@ -130,20 +131,6 @@ export const signatureSchemes = {
   }),
 } as const satisfies Partial<Record<Scheme, SignatureScheme>>;
 
-function parseRaw(
-  bytes: Uint8Array,
-  asymmetricKeyType: 'ed25519' | 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87' | 'ec',
-  length: number,
-  curve?: { namedCurve: string },
-): KeyObject | undefined {
-  if (bytes.length !== length) return undefined;
-  try {
-    return createPublicKey({ key: asBuffer(bytes), format: 'raw-public', asymmetricKeyType, ...curve });
-  } catch {
-    return undefined;
-  }
-}
-
 /** The longest SPKI of RSA-4096 has 550 bytes; more is not parsed at all. */
 const maxRsaSpkiBytes = 600;
 const modulusLengths: readonly (number | undefined)[] = [2048, 3072, 4096];
@@ -172,8 +159,4 @@ function isRsaPublicKey(key: KeyObject): boolean {
 
 export function modulusBytes(key: KeyObject): number {
   return (key.asymmetricKeyDetails?.modulusLength ?? 0) / 8;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

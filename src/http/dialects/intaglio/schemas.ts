@@ -38,7 +38,8 @@ export const kidText = Type.String({
 });
 
 /** Of core/name.ts: tenants and purposes. */
-export const publishedName = published({ pattern: `^${nameForm}$` });
+export const nameOnly = `^${nameForm}$`;
+export const publishedName = published({ pattern: nameOnly });
 
 /** Names and aliases of algorithms of keys. */
 export const publishedAlgorithm = published({
@@ -80,6 +81,19 @@ export const signedMembers = {
   mu_b64: Type.Optional(Type.String({ maxLength: base64Length(muBytes), ...publishedBase64 })),
   context_b64: Type.Optional(Type.String({ maxLength: base64Length(maxContextBytes), ...publishedBase64 })),
 };
+
+/** RFC 3339, with nine digits of a fraction at most. */
+const moment = Type.String({ minLength: 20, maxLength: 35 });
+
+/** Of a verification: the mode, and the time for which the caller takes the signatures as valid. */
+export const verifyPolicy = Type.Union([
+  Type.Null(),
+  closed({
+    mode: Type.Optional(hybridMode),
+    not_before: Type.Optional(moment),
+    not_after: Type.Optional(moment),
+  }),
+]);
 
 /** Base64 of an ML-DSA-87 signature, the longest one: 4,627 bytes. */
 export const maxSignatureBase64 = 6_172;
