@@ -1,5 +1,6 @@
 import { registry } from '../../src/algorithms/registry.ts';
 import { helloWorldB3 } from '../support/service.ts';
+import { sealing } from './sealing-cases.ts';
 
 /** Capabilities that the cases use, by name; `nobody` sends none. */
 export type Who =
@@ -15,7 +16,7 @@ export type Who =
 
 /**
  * One request as data. `{kid:NAME}`, `{id:NAME}` (a kid without its version), `{sig:NAME.N}`, `{flipped:NAME.N}` (the
- * same with a bit changed) and `{cursor:NAME}` stand for what answers to cases with `keep: NAME` gave.
+ * same with a bit changed), `{cursor:NAME}` and `{made:NAME.MEMBER}` stand for what answers to cases with `keep: NAME` gave.
  */
 export interface GoldenCase {
   readonly name: string;
@@ -488,5 +489,11 @@ export const goldenParts: readonly GoldenPart[] = [
     env: { KMS_AUDIT_INPUT_HASH: 'commit' },
     sameData: false,
     cases: commitments,
+  },
+  {
+    name: 'keys that encrypt and wrap',
+    env: {},
+    sameData: false,
+    cases: sealing(post, get),
   },
 ];
