@@ -42,6 +42,8 @@ export interface Component {
   readonly spkiPrefix: Uint8Array | undefined;
   /** True if it withstands a quantum computer; hybrid modes ask for it. */
   readonly postQuantum: boolean;
+  /** True if one signature has a classical and a post-quantum half that hold only together. */
+  readonly composite?: true;
 }
 
 /** Everything that the product knows of an algorithm. Nothing below the registry compares names. */

@@ -121,7 +121,7 @@ function composite(
     name: alg,
     aliases: [],
     kind: 'signature',
-    components: [component(keyTypes[alg], spkiPrefixHex, way)],
+    components: [{ ...component(keyTypes[alg], spkiPrefixHex, way), composite: true }],
     slowGeneration: false,
   };
 }

@@ -2,6 +2,7 @@ import type { LimitedWork } from '../admission/key-uses.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
@@ -14,6 +15,7 @@ import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
+import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 
@@ -26,6 +28,10 @@ export interface OperationParts {
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
   readonly audit: AuditParts | undefined;
+  readonly pqPolicy: PqPolicy;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** How far other clocks may differ, where times of a request are checked. */
+  readonly timeSkewToleranceMs: number;
   /** Counts a key that is made for a call of another scope among those that the tenant may make. */
   readonly mayMake: (tenant: string) => Refused | undefined;
   /** Work of the service's own on behalf of a tenant, in its turn. */

@@ -3,7 +3,9 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
+import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
+import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
 import { addItem, addKey, type PlannedWork, planWork, refusalOfVersion, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
@@ -89,6 +91,7 @@ function planWith(
   work.opId = opId;
   work.receipts = receipts;
   const signers: Signer[] = [];
+  const signed: BundleSignature[] = [];
   for (const found of handles) {
     if (!found.ok) return found;
     const handle = found.value;
@@ -97,19 +100,23 @@ function planWith(
     const before = signers.length;
     for (const part of handle.version.parts) {
       if (mode === 'pq_only' && !part.component.postQuantum) continue;
+      if (mode === undefined && alg === undefined && !signsUnasked(parts, handle, part.component)) continue;
       const scheme = schemeFor(handle, part.component.schemes, alg);
       if (scheme === undefined) continue;
       addItem(parts, work, part, scheme, [message]);
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
+      signed.push({ handle, component: part.component });
     }
     if (signers.length === before) {
       return mode === 'pq_only'
-        ? refuse('PolicyViolation', 'no post-quantum signature can be made with this key')
+        ? noPostQuantum
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
-  return ok({ work, signers });
+  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
 }
+
+const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');
 
 /** The default way of the key, or the one that `alg` names: the key's own algorithm, or one of its schemes. */
 function schemeFor(

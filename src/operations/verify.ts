@@ -3,8 +3,17 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
-import { type Consultation, isWeaker } from '../policy/consult.ts';
-import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
+import type { Consultation } from '../policy/consult.ts';
+import {
+  type CheckedSignature,
+  type HybridMode,
+  type Judgement,
+  judge,
+  modeFor,
+  satisfies,
+} from '../policy/hybrid.ts';
+import { judgedMode } from '../policy/migration.ts';
+import { refusalOfWindow, type ValidityWindow } from '../policy/validity.ts';
 import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
@@ -24,6 +33,8 @@ export interface VerifyRequest {
   readonly signatures: readonly GivenSignature[];
   /** The rule by which they count together; `and` when not given. */
   readonly mode: HybridMode | undefined;
+  /** When the signatures are valid, in UTC milliseconds; outside of it they are not looked at. */
+  readonly window: ValidityWindow | undefined;
 }
 
 export interface GivenSignature {
@@ -38,6 +49,8 @@ export interface VerifyAnswer {
   readonly ok: boolean;
   /** The strictest mode that these signatures satisfy. */
   readonly satisfiedMode: HybridMode | 'none';
+  /** The reason for which signatures that are all valid do not satisfy the mode. */
+  readonly fault: Judgement['fault'];
   /** One for each signature of the request, in its order. */
   readonly checked: readonly SignatureCheck[];
 }
@@ -60,6 +73,8 @@ interface Candidate {
   /** Place in the work's items; undefined when `reason` says why there is nothing to compute. */
   readonly item: number | undefined;
   readonly reason: InvalidReason | undefined;
+  /** Its key is in its time of grace, and the call asks for no mode. */
+  excused?: boolean;
 }
 
 export interface VerifyPlan {
@@ -93,21 +108,19 @@ export function planVerify(
   parts: OperationParts,
   request: VerifyRequest,
   caller: Caller,
-  ruled?: Consultation,
+  consulted?: Consultation,
 ): Step<VerifyPlan> {
+  const early = refusalOfWindow(request.window, parts);
+  if (early !== undefined) return early;
   const kids = verifySubjects(request);
-  const demanded = ruled?.modeOf(kids);
-  if (demanded !== undefined && request.mode !== undefined && isWeaker(request.mode, demanded))
-    return tooWeak;
-  const judged = { ...request, mode: request.mode ?? demanded };
-  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, judged, found));
+  const ruled = consulted?.modeOf(kids);
+  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, ruled, found));
 }
-
-const tooWeak = refuse('PolicyViolation', 'this mode is weaker than the policy of the service');
 
 function planWith(
   parts: OperationParts,
-  { payloadBlake3, signatures, mode = 'and' }: VerifyRequest,
+  { payloadBlake3, signatures, mode: asked }: VerifyRequest,
+  ruled: HybridMode | undefined,
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
   const message = Buffer.from(payloadBlake3, 'hex');
@@ -134,6 +147,10 @@ function planWith(
       reason,
     });
   }
+  const judged = judgedMode(parts, candidates, asked, ruled);
+  if (!judged.ok) return judged;
+  const { mode, excused } = judged.value;
+  for (const n of excused) (candidates[n] as Candidate).excused = true;
   work.verdict = (use, results) => verdictOn(candidates, mode, use, results);
   return ok({ work, candidates, mode });
 }
@@ -168,8 +185,7 @@ export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<Ver
     const { valid } = signatures[index] as CheckedSignature;
     return { kid: handle.version.kid, alg, ok: valid, reason: reason ?? reasonOf(statusOf(item, results)) };
   });
-  const { ok: satisfied, satisfiedMode } = judge(signatures, plan.mode);
-  return ok({ ok: satisfied, satisfiedMode, checked });
+  return ok({ ...judge(signatures, plan.mode), checked });
 }
 
 /** The verdict on the signatures by the key of one use: what its record says. */
@@ -184,7 +200,7 @@ function verdictOn(
   );
   const signatures = checkedBy(own, results);
   if (signatures === undefined) return 'error:Internal';
-  return satisfies(signatures, mode) ? 'ok' : 'invalid';
+  return satisfies(signatures, modeFor(signatures, mode)) ? 'ok' : 'invalid';
 }
 
 /** One for each candidate; undefined where one could not be checked, which is a bug. */
@@ -193,7 +209,7 @@ function checkedBy(
   results: readonly BatchResult[],
 ): CheckedSignature[] | undefined {
   const signatures: CheckedSignature[] = [];
-  for (const { handle, component, item } of candidates) {
+  for (const { handle, component, item, excused = false } of candidates) {
     const status = statusOf(item, results);
     if (status === batchStatuses.badInput || status === batchStatuses.internal) return undefined;
     const valid = status === batchStatuses.ok;
@@ -202,6 +218,7 @@ function checkedBy(
       components: handle.algorithm.components,
       component,
       valid,
+      excused,
     });
   }
   return signatures;

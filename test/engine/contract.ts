@@ -38,6 +38,7 @@ const publicKeyLengths: Readonly<Record<SigningKeyTypeName, number>> = {
 import { testEngineOptions } from '../support/engines.ts';
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
+import { newKeyTests } from './contract-new-keys.ts';
 import { rootTests } from './contract-root.ts';
 import { sealingOpsTests } from './contract-sealing.ts';
 
@@ -64,6 +65,7 @@ export function engineContract(name: string, create: () => Engine): void {
     macTests(engine, root);
     sealingTests(engine, root);
     sealingOpsTests(engine, root);
+    newKeyTests(engine, root);
     batchTests(engine, root);
     cacheTests(engine, root);
     rootTests(engine, directory);

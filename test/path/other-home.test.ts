@@ -16,6 +16,7 @@ import { createMetrics } from '../../src/observe/metrics.ts';
 import type { CryptoOperation, CryptoWork, OperationParts } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
 import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
@@ -63,6 +64,9 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     allowedAlgorithms: new Set(algorithmNames),
     maxKeysPerTenant: 10,
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: systemClock,
+    timeSkewToleranceMs: 0,
     tokens: noTokens,
     load: () => assert.fail(),
     mayMake: () => undefined,
@@ -113,6 +117,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     payloadBlake3,
     signatures: signatures.map(({ kid, signature }) => ({ kid, alg: undefined, signature })),
     mode: 'and',
+    window: undefined,
   });
   assert.equal(verdict.ok, true);
   assert.equal(vault.carried.length, 1);

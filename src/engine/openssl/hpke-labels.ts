@@ -29,13 +29,17 @@ export function labeledExpand(
   return block.subarray(0, bytes);
 }
 
-/** RFC 9180 5.1, base mode with HKDF-SHA256 and AES-256-GCM: key and nonce of the only message; the caller wipes both. */
+/** Of HPKE's registry. */
+const aes256Gcm = { id: 2, keyBytes: 32 };
+
+/** RFC 9180 5.1, base mode with HKDF-SHA256: key and nonce of the only message; the caller wipes both. */
 export function keySchedule(
   hpkeId: number,
   shared: Uint8Array,
   info: Uint8Array,
+  aead = aes256Gcm,
 ): { readonly key: Buffer; readonly nonce: Buffer } {
-  const suite = Buffer.from([...Buffer.from('HPKE'), hpkeId >> 8, hpkeId & 0xff, 0, 1, 0, 2]);
+  const suite = Buffer.from([...Buffer.from('HPKE'), hpkeId >> 8, hpkeId & 0xff, 0, 1, 0, aead.id]);
   const context = Buffer.concat([
     Buffer.from([0]),
     labeledExtract(suite, empty, 'psk_id_hash', empty),
@@ -44,7 +48,7 @@ export function keySchedule(
   const secret = labeledExtract(suite, shared, 'secret', empty);
   try {
     return {
-      key: labeledExpand(suite, secret, 'key', context, 32),
+      key: labeledExpand(suite, secret, 'key', context, aead.keyBytes),
       nonce: labeledExpand(suite, secret, 'base_nonce', context, 12),
     };
   } finally {

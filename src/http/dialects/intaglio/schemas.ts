@@ -68,5 +68,18 @@ export const hybridMode = Type.Union([Type.Literal('or'), Type.Literal('and'), T
 
 export const hybridPolicy = Type.Union([Type.Null(), closed({ mode: Type.Optional(hybridMode) })]);
 
+/** RFC 3339, with nine digits of a fraction at most. */
+const moment = Type.String({ minLength: 20, maxLength: 35 });
+
+/** Of a verification: the mode, and the time for which the caller takes the signatures as valid. */
+export const verifyPolicy = Type.Union([
+  Type.Null(),
+  closed({
+    mode: Type.Optional(hybridMode),
+    not_before: Type.Optional(moment),
+    not_after: Type.Optional(moment),
+  }),
+]);
+
 /** Base64 of an ML-DSA-87 signature, the longest one: 4,627 bytes. */
 export const maxSignatureBase64 = 6_172;

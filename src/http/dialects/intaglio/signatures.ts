@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
+import { parseRfc3339 } from '../../../core/clock.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
@@ -16,6 +17,7 @@ import {
   operationId,
   payloadB3,
   publishedBase64,
+  verifyPolicy,
 } from './schemas.ts';
 
 /** Keys that sign one payload together; each is a signature to wait for and to send. */
@@ -90,7 +92,7 @@ export const verifyShape = shapeOf(
   closed({
     payload_b3: payloadB3,
     sigs: Type.Array(givenSignature, { minItems: 1, maxItems: maxSignatures }),
-    policy: Type.Optional(hybridPolicy),
+    policy: Type.Optional(verifyPolicy),
   }),
 );
 type VerifyBody = typeof verifyShape extends Shape<infer Body> ? Body : never;
@@ -103,10 +105,29 @@ function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<Verif
     if (signature === undefined) return refuse('BadRequest', `sigs.${n}.signature_b64 is not base64`);
     signatures.push({ kid, alg, signature });
   }
-  return ok({ payloadBlake3: payload_b3, signatures, mode: policy?.mode });
+  const window = windowOf(policy);
+  return window.ok
+    ? ok({ payloadBlake3: payload_b3, signatures, mode: policy?.mode, window: window.value })
+    : window;
 }
 
-function presentVerify({ ok, satisfiedMode, checked }: VerifyAnswer) {
+function windowOf(policy: Static<typeof verifyPolicy> | undefined): Result<VerifyRequest['window']> {
+  const { not_before: from, not_after: to } = policy ?? {};
+  if (from === undefined && to === undefined) return ok(undefined);
+  const notBeforeMs = from === undefined ? undefined : parseRfc3339(from);
+  const notAfterMs = to === undefined ? undefined : parseRfc3339(to);
+  if (from !== undefined && notBeforeMs === undefined) return notTimes;
+  if (to !== undefined && notAfterMs === undefined) return notTimes;
+  if (notBeforeMs !== undefined && notAfterMs !== undefined && notAfterMs < notBeforeMs) return notTimes;
+  return ok({ notBeforeMs, notAfterMs });
+}
+
+const notTimes = refuse(
+  'BadRequest',
+  'policy.not_before and policy.not_after are times of RFC 3339, the one not after the other',
+);
+
+function presentVerify({ ok, satisfiedMode, fault, checked }: VerifyAnswer) {
   return {
     ok,
     details: {
@@ -114,6 +135,7 @@ function presentVerify({ ok, satisfiedMode, checked }: VerifyAnswer) {
         reason === undefined ? { kid, alg, ok } : { kid, alg, ok, reason },
       ),
       satisfied_mode: satisfiedMode,
+      ...(fault === undefined ? undefined : { reason: fault }),
     },
     hints: {
       kids: [...new Set(checked.map(({ kid }) => kid))],
