@@ -13,6 +13,7 @@ import {
 } from './ask.ts';
 import { migrating } from './migration-cases.ts';
 import { otherForms } from './other-forms.ts';
+import { sealing } from './sealing-cases.ts';
 
 const ownAnswers: readonly GoldenCase[] = [
   get('health', '/healthz', 'nobody'),
@@ -447,5 +448,11 @@ export const goldenParts: readonly GoldenPart[] = [
     env: { KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_TENANTS: 'acme/old=off' },
     sameData: false,
     cases: migrating,
+  },
+  {
+    name: 'keys that encrypt and wrap',
+    env: {},
+    sameData: false,
+    cases: sealing,
   },
 ];
