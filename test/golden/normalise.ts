@@ -20,6 +20,7 @@ const byName: Readonly<Record<string, (value: unknown) => unknown>> = {
   spki_b64: base64Length,
   salt_b64: base64Length,
   mac_b64: base64Length,
+  sealed_b64: base64Length,
   next_cursor: () => '<cursor>',
   retry_after_ms: numberOf('ms'),
   ts: (value) => (typeof value === 'number' ? `<${digits(value)} digits>` : '<time>'),
