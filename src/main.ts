@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
 import { createReload, type SettingsReload } from './assemble/reload.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
-import type { Config, LoadedConfig } from './config/load.ts';
+import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -16,6 +16,7 @@ import { openDoor } from './http/door.ts';
 import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
+import { flushSpans } from './observe/tracing.ts';
 import { openService } from './service.ts';
 
 /** The service as a process of its own. */
@@ -70,6 +71,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
       await limited('answering the calls under way', answered);
       listeners.close();
       await service.stop();
+      await limited('sending the spans', flushSpans());
     };
     let stopped: Promise<void> | undefined;
     return {
@@ -105,11 +107,6 @@ export function stopOnSignals(server: Server, log: Logger, begins: () => void): 
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   return stop;
-}
-
-/** Reads the settings again on SIGHUP, which otherwise ends the process. `read`: from the same sources as at the start. */
-export function reloadOnSignal({ reload }: Server, read: () => LoadedConfig): void {
-  process.on('SIGHUP', () => reload(read()));
 }
 
 /** Taken until the next minor version. */

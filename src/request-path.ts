@@ -6,7 +6,9 @@ import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
 import { type Refused, type Result, refuse } from './core/result.ts';
 import { type Caller, permits, type Scope } from './core/scope.ts';
+import { runTraced } from './observe/tracing.ts';
 import {
+  type CallNotes,
   type CryptoOperation,
   type CryptoWork,
   type Described,
@@ -46,6 +48,8 @@ export interface CallRequest<Request, Answer> {
    * much as several signatures, and before a missing scope is recorded.
    */
   withinAllowance(): boolean;
+  /** Absent: nobody looks at this call. */
+  readonly notes?: CallNotes;
 }
 
 /** One for which a capability is needed, as for all but the first one. */
@@ -77,6 +81,7 @@ interface Admitted {
   readonly startedAtMs: number;
   /** The part of its deadline that is left for waiting and for the signature. */
   readonly signWithinMs: number;
+  readonly notes: CallNotes | undefined;
 }
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
@@ -87,8 +92,10 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const { operation, cancellation } = call;
     const startedAtMs = parts.clock.monotonicMs();
 
+    const { notes } = call;
     const caller = authenticate(parts, call);
     if (!caller.ok) return caller;
+    if (notes !== undefined) notes.caller = caller.value;
     if (operation.scopes === undefined && !permits(caller.value, operation.scope)) {
       // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
       if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
@@ -99,7 +106,7 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     if (!deadlineMs.ok) return deadlineMs;
 
     const signWithinMs = signedWithinMs(deadlineMs.value);
-    const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs };
+    const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs, notes };
     const { tenant } = caller.value;
     const spent = parts.floodGuard.spent(tenant, startedAtMs);
     // A key that is to be destroyed is a danger as long as it is there.
@@ -146,6 +153,7 @@ function goOn<Request, Answer>(
     parts.admission.giveBack(admitted.caller.tenant, operation.scope, 1);
     return request;
   }
+  if (call.notes !== undefined) call.notes.request = request.value;
   const forbidden =
     refusalOfScopes(parts, call, request.value, admitted) ??
     refusalOfConditions(parts, call, request.value, admitted);
@@ -287,7 +295,7 @@ async function useKeys<Request, Answer>(
   parts: RequestPathParts,
   operation: CryptoOperation<Request, Answer>,
   request: Request,
-  { caller, cancellation, startedAtMs, signWithinMs }: Admitted,
+  { caller, cancellation, startedAtMs, signWithinMs, notes }: Admitted,
   ruled: Consultation | undefined,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(request, caller, ruled);
@@ -302,9 +310,10 @@ async function useKeys<Request, Answer>(
   }
   const { tenant } = caller;
   const deadlineAtMs = startedAtMs + signWithinMs;
-  const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation };
+  const on = { tenant, offeredAtMs: startedAtMs, deadlineAtMs, cancellation, request: notes };
   const limited = limitUses(parts, operation, tenant, plan.value, ruled, startedAtMs);
   const works = limited instanceof Promise ? await limited : limited;
+  if (notes !== undefined) notes.works = works;
   const outcomes = await runWorks(parts, operation, works, plan.value, caller, on);
   for (let n = 0; n < works.length; n++) {
     const work = works[n] as CryptoWork | Failure;
@@ -320,11 +329,11 @@ async function manageKeys<Request, Answer>(
   parts: RequestPathParts,
   operation: KeyOperation<Request, Answer>,
   request: Request,
-  { caller, startedAtMs }: Admitted,
+  { caller, startedAtMs, notes }: Admitted,
 ): Promise<Result<Answer>> {
   const { conditions } = caller;
   const counted = conditions === undefined ? undefined : await conditions.use(factsOf(operation, request), 1);
-  const answer = counted ?? (await operation.run(request, caller));
+  const answer = counted ?? (await runTraced(notes, () => operation.run(request, caller)));
   observe(parts, operation.name, 'none', answer, startedAtMs);
   const subjects = subjectsOf(operation, request);
   if (!answer.ok && changedNothing(answer)) parts.admission.giveBack(caller.tenant, operation.scope, 1);

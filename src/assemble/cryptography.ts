@@ -18,8 +18,9 @@ import { createOpensslEngine } from '../engine/openssl/index.ts';
 import { softwareBackend } from '../keys/record.ts';
 import type { Health } from '../observe/health.ts';
 import { createLoadMonitor } from '../observe/load.ts';
-import type { Logger } from '../observe/log.ts';
+import { type Logger, requestFields } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
 
@@ -109,7 +110,8 @@ export async function startCryptography(
   const config = settings.now;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
-  const onCrash = (cause: unknown) => log.error({ err: cause }, 'a crypto worker failed');
+  const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
+    log.error({ err: cause, ...requestFields(requests) }, 'a crypto worker failed');
   const startPool = (threads: number, niceness: number) =>
     startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
   const [signers, slowSigners, makers] = await Promise.all([

@@ -1,4 +1,5 @@
 import { workKinds } from '../algorithms/work-kinds.ts';
+import { hrtimeMs } from '../core/clock.ts';
 import { failure } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import {
@@ -10,11 +11,11 @@ import {
   responseFor,
 } from '../engine/batch.ts';
 import { softwareBackend } from '../keys/record.ts';
+import { type RequestNames, type TracedRequest, timed, type WorkTimes } from '../observe/tracing.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { Carrier, JobEnd, Lane, LaneCall } from '../queue/lane.ts';
 import type { QueueOutlook } from '../queue/outlook.ts';
-import type { BatchJobAnswer } from './job.ts';
-import { hrtimeMs } from './overtaking.ts';
+import type { BatchJob, BatchJobAnswer, BatchTimes } from './job.ts';
 import { costOf, homeOfAll, type Pack, packWorks, unpack } from './packs.ts';
 import type { WorkerPool } from './pool.ts';
 import type { BatchWork } from './work.ts';
@@ -24,12 +25,19 @@ export interface CryptoCall extends LaneCall<readonly BatchResult[]> {
   readonly items: readonly BatchItem[];
   /** One per item; learns what the item took. */
   readonly meters: readonly CostMeter[];
+  /** The request that it is for. */
+  readonly request?: TracedRequest | undefined;
+  /** Where somebody looks at times: those of this call. */
+  readonly times?: WorkTimes | undefined;
 }
+
+/** Told of a failure of the engine or its thread, with the names of the requests that are answered 500 for it. */
+export type TellCrash = (cause: unknown, requests: readonly RequestNames[]) => void;
 
 /** Signs and verifies on the worker pool: all calls of a job become one batch. `runBatch` does one on this thread. */
 export function createBatchCarrier(
   pool: WorkerPool,
-  onCrash: (cause: unknown) => void,
+  onCrash: TellCrash,
   runBatch?: (request: Uint8Array, response: Uint8Array) => void,
 ): Carrier<CryptoCall> {
   return {
@@ -45,7 +53,11 @@ export function createBatchCarrier(
     carry(calls, costUs, ahead) {
       // A job that overtakes is short, and is not overtaken itself.
       const slices = ahead ? [calls] : sliceByCost(calls);
-      const job = { kind: 'batch', batches: encodeBatches(slices.map(itemsOf)) } as const;
+      const batches = encodeBatches(slices.map(itemsOf));
+      const job: BatchJob = calls.some(isTimed)
+        ? { kind: 'batch', batches, requests: slices.map(namesOf) }
+        : { kind: 'batch', batches };
+      if (job.requests !== undefined) noteSent(calls);
       const answer = ahead ? pool.runAhead(job, costUs) : pool.run(job, costUs);
       return settleAll(slices, answer as Promise<BatchJobAnswer>, onCrash);
     },
@@ -55,34 +67,38 @@ export function createBatchCarrier(
 function runHere(
   calls: readonly CryptoCall[],
   runBatch: (request: Uint8Array, response: Uint8Array) => void,
-  onCrash: (cause: unknown) => void,
+  onCrash: TellCrash,
 ): void {
   const request = encodeBatch(itemsOf(calls));
   const response = responseFor(request);
+  const beganAtMs = calls.some(isTimed) ? hrtimeMs() : undefined;
   try {
     runBatch(request, response);
   } catch (cause) {
-    onCrash(cause);
+    onCrash(cause, namesOf(calls));
     for (const call of calls) call.settle(workerDied);
     return;
   }
+  if (beganAtMs !== undefined) noteEngine(calls, { beganAtMs, endedAtMs: hrtimeMs() });
   settleSlice(calls, response);
 }
 
 async function settleAll(
   slices: readonly (readonly CryptoCall[])[],
   answering: Promise<BatchJobAnswer>,
-  onCrash: (cause: unknown) => void,
+  onCrash: TellCrash,
 ): Promise<JobEnd | undefined> {
   let answer: BatchJobAnswer;
   try {
     answer = await answering;
   } catch (cause) {
-    onCrash(cause);
+    onCrash(cause, namesOf(slices.flat()));
     for (const call of slices.flat()) call.settle(workerDied);
     return undefined;
   }
   const lagMs = hrtimeMs() - answer.endedAtMs;
+  if (answer.times !== undefined)
+    for (const [index, slice] of slices.entries()) noteEngine(slice, answer.times[index]);
   for (const [index, slice] of slices.entries()) settleSlice(slice, answer.responses[index] as Uint8Array);
   return { busyUs: answer.busyUs, idleUs: answer.idleUs, lagMs };
 }
@@ -96,6 +112,24 @@ function settleSlice(calls: readonly CryptoCall[], response: Uint8Array): void {
     for (let n = 0; n < own.length; n++) call.meters[n]?.observe((own[n] as BatchResult).elapsedNs / 1000);
     call.settle(ok(own));
   }
+}
+
+function isTimed({ times }: CryptoCall): boolean {
+  return times !== undefined;
+}
+
+function namesOf(calls: readonly CryptoCall[]): readonly RequestNames[] {
+  const requests = new Set(calls.map(({ request }) => request));
+  return [...requests].flatMap((request) => request?.names() ?? []);
+}
+
+function noteSent(calls: readonly CryptoCall[]): void {
+  const nowMs = hrtimeMs();
+  for (const { times } of calls) if (times !== undefined) times.sentAtMs = nowMs;
+}
+
+function noteEngine(calls: readonly CryptoCall[], engine: BatchTimes | undefined): void {
+  for (const { times } of calls) if (times !== undefined) Object.assign(times, engine);
 }
 
 function itemsOf(calls: readonly CryptoCall[]): readonly BatchItem[] {
@@ -129,7 +163,7 @@ const workerDied = { ok: false, failure: failure('Internal') } as const satisfie
 /** The tenant of a call, and the times at which its wait began and has to end. */
 export type CallTerms = Pick<
   CryptoCall,
-  'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork'
+  'tenant' | 'offeredAtMs' | 'deadlineAtMs' | 'cancellation' | 'ownWork' | 'request'
 >;
 
 /** The dispatch as the request path sees it: signatures made or verified by the workers, when it is the tenant's turn. */
@@ -167,9 +201,11 @@ export function createCryptoDispatch(
     home: string,
     { kind, items, meters }: BatchWork,
     costUs: number,
-    { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false }: CallTerms,
-    settle: (outcome: Result<readonly BatchResult[]>) => void,
+    { offeredAtMs, deadlineAtMs, cancellation, tenant, ownWork = false, request }: CallTerms,
+    settled: (outcome: Result<readonly BatchResult[]>) => void,
   ): void => {
+    const times = request?.trace?.work(kind, items.length);
+    const settle = times === undefined ? settled : timed(times, settled);
     const lanes = lanesOf(home);
     if (lanes === undefined) {
       settle(noSuchHome);
@@ -186,6 +222,8 @@ export function createCryptoDispatch(
       ownWork,
       items,
       meters,
+      request,
+      times,
       settle,
     });
     if (!offered.ok) settle(offered);

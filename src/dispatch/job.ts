@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { KeyType } from '../algorithms/ids.ts';
 import type { EngineErrorCode, EngineOptions, RootRef } from '../engine/engine.ts';
+import type { RequestNames } from '../observe/tracing.ts';
 
 /** The data with which a crypto worker starts: plain (with the OpenSSL engine, `root` is a KeyObject). */
 export interface CryptoWorkerData {
@@ -22,6 +23,14 @@ export interface CryptoWorkerData {
 export interface BatchJob {
   readonly kind: 'batch';
   readonly batches: readonly Uint8Array[];
+  /** For each batch its requests' names, where somebody looks at times: then the answer has these, and an error names them. */
+  readonly requests?: readonly (readonly RequestNames[])[];
+}
+
+/** By process.hrtime, in milliseconds. */
+export interface BatchTimes {
+  readonly beganAtMs: number;
+  readonly endedAtMs: number;
 }
 
 export interface BatchJobAnswer {
@@ -33,6 +42,8 @@ export interface BatchJobAnswer {
   readonly idleUs: number;
   /** By process.hrtime, which all threads share, in milliseconds. */
   readonly endedAtMs: number;
+  /** Of each batch, where the job names its requests. */
+  readonly times?: readonly BatchTimes[];
 }
 
 /**
@@ -65,5 +76,10 @@ export type Job = BatchJob | GenerateJob;
 export type WorkerJob = Job | LookJob | WarmUpJob;
 
 export type GenerateAnswer =
-  | { readonly made: true; readonly sealed: Uint8Array; readonly publicKey: Uint8Array }
+  | {
+      readonly made: true;
+      readonly sealed: Uint8Array;
+      readonly publicKey: Uint8Array;
+      readonly times: BatchTimes;
+    }
   | { readonly made: false; readonly code: EngineErrorCode | 'UNKNOWN' };

@@ -1,4 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import { hrtimeMs } from '../core/clock.ts';
 import type { BatchJob, BatchJobAnswer, LookJob, WarmUpJob } from './job.ts';
 
 /**
@@ -7,19 +8,13 @@ import type { BatchJob, BatchJobAnswer, LookJob, WarmUpJob } from './job.ts';
  */
 export interface OvertakingJob {
   readonly id: number;
-  readonly batches: BatchJob['batches'];
+  readonly job: BatchJob;
 }
 
 export interface OvertakingAnswer {
   readonly id: number;
   /** Undefined where the engine threw. */
   readonly answer: BatchJobAnswer | undefined;
-}
-
-/** By process.hrtime, which has one origin in all threads (performance.now has one for each). */
-export function hrtimeMs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1_000 + nanoseconds / 1e6;
 }
 
 /** Called by a worker between two slices; does what has come meanwhile. Returns how long that took, in milliseconds. */
@@ -45,20 +40,17 @@ export function createOvertakingReader(
       seen = count;
       const beganMs = hrtimeMs();
       for (let entry = receiveMessageOnPort(port); entry !== undefined; entry = receiveMessageOnPort(port)) {
-        const { id, batches } = entry.message as OvertakingJob;
-        port.postMessage({ id, answer: tryRun(run, batches) } satisfies OvertakingAnswer);
+        const { id, job } = entry.message as OvertakingJob;
+        port.postMessage({ id, answer: tryRun(run, job) } satisfies OvertakingAnswer);
       }
       return hrtimeMs() - beganMs;
     },
   };
 }
 
-function tryRun(
-  run: (job: BatchJob) => BatchJobAnswer,
-  batches: BatchJob['batches'],
-): BatchJobAnswer | undefined {
+function tryRun(run: (job: BatchJob) => BatchJobAnswer, job: BatchJob): BatchJobAnswer | undefined {
   try {
-    return run({ kind: 'batch', batches });
+    return run(job);
   } catch {
     return undefined;
   }
@@ -95,11 +87,11 @@ export class OvertakingSender {
     port.unref();
   }
 
-  send(batches: BatchJob['batches']): Promise<BatchJobAnswer> {
+  send(job: BatchJob): Promise<BatchJobAnswer> {
     const id = ++this.#lastId;
     const waiting = Promise.withResolvers<BatchJobAnswer>();
     this.#waiting.set(id, waiting);
-    this.#port.postMessage({ id, batches } satisfies OvertakingJob);
+    this.#port.postMessage({ id, job } satisfies OvertakingJob);
     Atomics.add(this.#word, 0, 1);
     if (!this.#looking) void this.#lookBehind();
     return waiting.promise;

@@ -204,7 +204,7 @@ function createWorker(
       count(1, jobCostUs);
       aheadUs += jobCostUs;
       try {
-        return await sender.send(job.batches);
+        return await sender.send(job);
       } finally {
         count(-1, jobCostUs);
         aheadUs = running === 0 ? 0 : aheadUs - jobCostUs;

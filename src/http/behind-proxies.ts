@@ -28,9 +28,9 @@ export function behindProxies(handlers: ListenerHandlers, trusted: readonly stri
 }
 
 function forwarded(exchange: Exchange, peer: ReturnType<Exchange['peer']>): Exchange {
-  const { method, path, query, headers, body, cancellation } = exchange;
+  const { scheme, method, path, query, headers, body, cancellation } = exchange;
   return {
-    ...{ method, path, query, headers, body, cancellation },
+    ...{ scheme, method, path, query, headers, body, cancellation },
     peer: () => peer,
     respond: (response) => exchange.respond(response),
   };

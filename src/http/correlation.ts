@@ -20,9 +20,9 @@ export function withCorrelationIds(handlers: ListenerHandlers, settings: LiveCon
 }
 
 function withHeaders(exchange: Exchange, headers: RequestHeaders): Exchange {
-  const { method, path, query, body, cancellation } = exchange;
+  const { scheme, method, path, query, body, cancellation } = exchange;
   return {
-    ...{ method, path, query, headers, body, cancellation },
+    ...{ scheme, method, path, query, headers, body, cancellation },
     peer: () => exchange.peer(),
     respond: (response) => exchange.respond(response),
   };

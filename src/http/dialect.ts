@@ -22,6 +22,8 @@ export interface Dialect {
 
 export interface Route {
   readonly endpoint: AnyEndpoint;
+  /** The path with names in the place of what differs, `…/keys/{kid}`: for metrics, logs and spans. From a closed list. */
+  readonly template?: string;
   /** From the path, percent-decoded: a kid, or the path of an exported log's file. */
   readonly named: string | undefined;
 }

@@ -4,8 +4,10 @@ import type { Config } from '../config/load.ts';
 import type { Reloadable } from '../config/reload.ts';
 import type { Caller } from '../core/scope.ts';
 import { buildVersion } from '../observe/build-version.ts';
+import { HttpMetrics } from '../observe/http-metrics.ts';
 import type { Logger } from '../observe/log.ts';
 import { countRefusal } from '../observe/refusals.ts';
+import { findTracer } from '../observe/tracing.ts';
 import { mayKnowOf } from '../operations/admin.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { Service } from '../service.ts';
@@ -13,6 +15,7 @@ import { behindProxies } from './behind-proxies.ts';
 import { withCorrelationIds } from './correlation.ts';
 import type { ListenerHandlers } from './exchange.ts';
 import { HttpServer, type ServerParts } from './server.ts';
+import { Telemetry } from './telemetry.ts';
 
 /** What listeners hand their exchanges to. */
 export interface Door extends Reloadable {
@@ -54,6 +57,7 @@ export function openDoor(
     get refusals() {
       return refusals;
     },
+    telemetry: new Telemetry(new HttpMetrics(metrics.registry), log, findTracer(manifest.version)),
     onRefused: (reason) => countRefusal(metrics, reason),
     onInternal: (requestId) => log.error({ request_id: requestId }, 'answered 500'),
     onBug: (cause, requestId) => log.error({ err: cause, request_id: requestId }, 'a request failed: a bug'),

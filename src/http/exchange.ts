@@ -22,6 +22,7 @@ export interface RequestHeaders {
 
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
 export interface Exchange {
+  readonly scheme: 'http' | 'https';
   /** Lower case. */
   readonly method: string;
   /** As sent, still percent-encoded, without the query. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { type Failure, retryAfterMsOf } from '../core/failure.ts';
+import type { RequestNames } from '../observe/tracing.ts';
 import type { Dialect, Presented } from './dialect.ts';
 import type { RequestHeaders, Response } from './exchange.ts';
 
@@ -74,6 +75,16 @@ function nowText(): string {
 
 function requestIdOf({ requestId }: RequestHeaders): string {
   return requestId !== undefined && uuid.test(requestId) ? requestId : randomUUID();
+}
+
+/** The names under which a request is answered, with an id that is made where the caller gave none. */
+export function requestNamesOf(headers: RequestHeaders): RequestNames {
+  const { correlationId, traceparent } = headers;
+  return {
+    requestId: requestIdOf(headers),
+    correlationId: isCorrelationId(correlationId) ? correlationId : undefined,
+    traceparent: traceparent !== undefined && traceparentForm.test(traceparent) ? traceparent : undefined,
+  };
 }
 
 function responseHeaders(

@@ -9,7 +9,9 @@ import type { ListenerRefusal } from '../observe/refusals.ts';
 import type { RequestPath } from '../request-path.ts';
 import type { AnyEndpoint, Dialect, Route } from './dialect.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
+import { RequestNotes } from './request-notes.ts';
 import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
+import type { Telemetry } from './telemetry.ts';
 
 export interface ServerParts {
   /** Asked in this order whose a path is. The first has what is nobody's, and requests whose path cannot be read. */
@@ -27,11 +29,13 @@ export interface ServerParts {
   /** Refusals that one address may cause. */
   readonly refusals: RateLimits;
   readonly clock: Clock;
+  /** Absent: nobody is told of requests. */
+  readonly telemetry?: Telemetry;
   readonly onRefused: (reason: ListenerRefusal | FailureCode) => void;
   /** Something threw, which is a bug: for the operator's log. */
-  readonly onBug: (cause: unknown, requestId: string | undefined) => void;
+  readonly onBug: (cause: unknown, requestId: string) => void;
   /** An answer of 500: for the operator's log, by the id that the caller was told. */
-  readonly onInternal: (requestId: string | undefined) => void;
+  readonly onInternal: (requestId: string) => void;
 }
 
 /** Time of a retry while the service stops: another instance, or this one restarted, is there soon. */
@@ -62,26 +66,37 @@ export class HttpServer implements ListenerHandlers {
 
   onExchange(exchange: Exchange): void {
     this.#underWay++;
+    const notes = new RequestNotes(exchange, this.#now(), this.#parts.telemetry?.active(exchange));
     try {
       const own = exchange.headers.severalAuthorizations ? undefined : this.#ownAnswer(exchange);
-      if (own === undefined) this.#call(exchange);
-      else if (own instanceof Promise)
+      if (own === undefined) {
+        this.#call(notes);
+        return;
+      }
+      notes.template = exchange.path;
+      if (own instanceof Promise)
         own.then(
-          (response) => this.#send(exchange, response),
-          (cause: unknown) => this.#fail(exchange, cause),
+          (response) => this.#send(notes, response),
+          (cause: unknown) => this.#fail(notes, cause),
         );
-      else this.#send(exchange, own);
+      else this.#send(notes, own);
     } catch (cause) {
-      this.#fail(exchange, cause);
+      this.#fail(notes, cause);
     }
   }
 
   /** A call that a dialect understands goes through the request path; its answer is presented as it was asked for. */
-  #call(exchange: Exchange): void {
+  #call(notes: RequestNotes): void {
+    const { exchange } = notes;
     const dialect = this.#dialectOf(exchange.path);
     const route = this.#route(exchange, dialect);
+    if (route.ok) {
+      notes.template = route.value.template ?? '';
+      notes.operation = route.value.endpoint.operation;
+    }
+    this.#parts.telemetry?.begin(notes);
     if (!route.ok) {
-      this.#refuse(exchange, dialect, route.failure);
+      this.#refuse(notes, dialect, route.failure);
       return;
     }
     const { endpoint, named } = route.value;
@@ -94,14 +109,15 @@ export class HttpServer implements ListenerHandlers {
       deadlineWish: headers.deadlineMs,
       cancellation: exchange.cancellation,
       withinAllowance: () => this.#withinAllowance(exchange),
+      notes,
     });
     if (answer instanceof Promise) {
       answer.then(
-        (answered) => this.#finish(exchange, dialect, endpoint, answered),
-        (cause: unknown) => this.#fail(exchange, cause),
+        (answered) => this.#finish(notes, dialect, endpoint, answered),
+        (cause: unknown) => this.#fail(notes, cause),
       );
     } else {
-      this.#finish(exchange, dialect, endpoint, answer);
+      this.#finish(notes, dialect, endpoint, answer);
     }
   }
 
@@ -119,30 +135,31 @@ export class HttpServer implements ListenerHandlers {
     return route;
   }
 
-  #finish(exchange: Exchange, dialect: Dialect, endpoint: AnyEndpoint, answer: Result<unknown>): void {
+  #finish(notes: RequestNotes, dialect: Dialect, endpoint: AnyEndpoint, answer: Result<unknown>): void {
     if (!answer.ok) {
-      this.#refuse(exchange, dialect, answer.failure, endpoint.hints?.[answer.failure.code]);
+      this.#refuse(notes, dialect, answer.failure, endpoint.hints?.[answer.failure.code]);
       return;
     }
     let response: Response;
     try {
-      response = respondAnswer(endpoint.present(answer.value), exchange.headers);
+      response = respondAnswer(endpoint.present(answer.value), notes.headers);
     } catch (cause) {
-      this.#fail(exchange, cause);
+      this.#fail(notes, cause);
       return;
     }
-    this.#send(exchange, response);
+    this.#send(notes, response);
   }
 
-  #refuse(exchange: Exchange, dialect: Dialect, why: Failure, hint?: string): void {
-    const abusive = this.#refused(exchange, why.code);
-    const response = respondFailure(dialect, why, exchange.headers, abusive || this.#draining, hint);
-    if (why.code === 'Internal') this.#parts.onInternal(requestIdIn(response));
-    this.#send(exchange, response);
+  #refuse(notes: RequestNotes, dialect: Dialect, why: Failure, hint?: string): void {
+    const abusive = this.#refused(notes.exchange, why.code);
+    if (why.code === 'Internal') this.#parts.onInternal(notes.names().requestId);
+    const response = respondFailure(dialect, why, notes.headers, abusive || this.#draining, hint);
+    this.#send(notes, response, why.code);
   }
 
-  #send(exchange: Exchange, response: Response): void {
-    exchange.respond(response);
+  #send(notes: RequestNotes, response: Response, why?: FailureCode): void {
+    this.#parts.telemetry?.answered(notes, response, why, this.#now());
+    notes.exchange.respond(response);
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
   }
@@ -162,20 +179,23 @@ export class HttpServer implements ListenerHandlers {
     return this.#parts.clock.monotonicMs();
   }
 
-  #fail(exchange: Exchange, cause: unknown): void {
-    this.#parts.onBug(cause, exchange.headers.requestId);
-    this.#refuse(exchange, this.#dialectOf(exchange.path), failure('Internal'));
+  #fail(notes: RequestNotes, cause: unknown): void {
+    this.#parts.onBug(cause, notes.names().requestId);
+    this.#refuse(notes, this.#dialectOf(notes.exchange.path), failure('Internal'));
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
     this.#parts.onRefused(code === 'malformed' || code === 'forwarded' ? 'BadRequest' : code);
     const why =
       code in hints ? failure('BadRequest', hints[code as keyof typeof hints]) : failure(code as FailureCode);
-    return respondFailure(this.#dialectOf(path), why, headers, true);
+    const response = respondFailure(this.#dialectOf(path), why, headers, true);
+    this.#parts.telemetry?.refusedByListener(code, response, this.#now());
+    return response;
   }
 
   onRefusal(reason: ListenerRefusal): void {
     this.#parts.onRefused(reason);
+    this.#parts.telemetry?.endedByListener(reason, this.#now());
   }
 
   #withinAllowance(exchange: Exchange): boolean {
@@ -274,9 +294,5 @@ const faultOfCaller: ReadonlySet<FailureCode> = new Set([
   'TooLarge',
   'ExportForbidden',
 ]);
-
-function requestIdIn({ headers }: Response): string | undefined {
-  return headers.find(([name]) => name === 'x-request-id')?.[1];
-}
 
 const jsonType = 'application/json';

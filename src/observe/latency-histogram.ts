@@ -64,7 +64,10 @@ export class LatencyHistogram {
   /** A new series; the values stand in the order of the label names. The caller keeps it and bounds their number. */
   series(...values: readonly string[]): LatencySeries {
     const made = new LatencySeries(
-      Object.fromEntries(this.#labelNames.map((name, index) => [name, values[index] ?? ''])),
+      // An empty one is the same to Prometheus as none.
+      Object.fromEntries(
+        this.#labelNames.flatMap((name, index) => (values[index] ? [[name, values[index]]] : [])),
+      ),
       this.#bounds,
     );
     this.#series.push(made);

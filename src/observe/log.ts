@@ -1,5 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { type DestinationStream, type Logger, pino, stdTimeFunctions } from 'pino';
+import type { RequestNames } from './tracing.ts';
 
 export type { Logger } from 'pino';
 
@@ -80,4 +81,18 @@ export function createLog(level: LogLevel, service: string, destination?: Destin
   const log = destination === undefined ? pino(options) : pino(options, destination);
   redactLevels.set(log, redact);
   return log;
+}
+
+/** Requests that one line names, of a job that may have had 64. */
+const maxRequests = 16;
+
+/** The fields of a line about a request, or about several that shared their fate. */
+export function requestFields(requests: readonly RequestNames[]): Readonly<Record<string, unknown>> {
+  const named = requests.slice(0, maxRequests).map(({ requestId, correlationId, traceparent }) => ({
+    request_id: requestId,
+    corr_id: correlationId,
+    traceparent,
+  }));
+  if (requests.length === 1) return named[0] as (typeof named)[0];
+  return named.length === 0 ? {} : { requests: named, request_count: requests.length };
 }

@@ -43,6 +43,11 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   unanswered: 'unanswered',
 };
 
+/** As in kms_reject_total. */
+export function reasonOf(why: ListenerRefusal | FailureCode): string {
+  return rejectReasons[why];
+}
+
 export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {
   if (why === 'Unauthenticated') metrics.authFailed();
   metrics.rejected(rejectReasons[why]);

@@ -12,6 +12,7 @@ import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
+import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { WrappingKeys } from './sealing/wrapping-keys.ts';
@@ -189,4 +190,12 @@ export function singlePlan<Plan extends { readonly work: CryptoWork }, Answer>(
     works: [planned.value.work],
     finish: (outcomes) => finish(planned.value, outcomes[0] as WorkOutcome),
   });
+}
+
+/** The parts of a call's way write here what they learn of it, for its line in the log: they only store. */
+export interface CallNotes extends TracedRequest {
+  caller: Caller | undefined;
+  /** The typed request, once it is parsed. */
+  request: unknown;
+  works: readonly (CryptoWork | Failure)[] | undefined;
 }

@@ -45,12 +45,12 @@ export const wingListers: ReadonlySet<string> = new Set(['src/operations/operati
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
 
 /**
- * Words of the wire: paths and members of requests and answers. The command line speaks to a service, the log redacts, and
+ * Words of the wire: paths and members of requests and answers. The command line speaks to a service, the log redacts and names them, and
  * caveats are words of tokens.
  */
 export const wireWords = {
   pattern: /\/v1\/kms|\w_b(?:3|64)\b/,
-  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/log.ts', 'src/auth/macaroon/'],
+  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/', 'src/auth/macaroon/'],
 } as const;
 
 /** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
@@ -77,6 +77,7 @@ export const soleListers: Readonly<Record<string, string>> = {
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
   koffi: ['src/http/listeners/peer-credentials.ts'],
+  '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
   pkcs11js: ['workers/hsm.ts'],
 };

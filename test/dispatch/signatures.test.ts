@@ -8,6 +8,7 @@ import type { WorkerPool } from '../../src/dispatch/pool.ts';
 import { type BatchResult, batchOps, batchStatuses, responsesFor } from '../../src/engine/batch.ts';
 import { keyTypes, schemes } from '../../src/engine/engine.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { RequestTrace, type WorkTimes } from '../../src/observe/tracing.ts';
 import { createCostMeter } from '../../src/queue/cost-meter.ts';
 import { signItem } from '../support/batches.ts';
 import { testEngineOptions } from '../support/engines.ts';
@@ -126,4 +127,41 @@ test('what is run on this thread gives the same, and a failure there is told and
   }).runHere?.([failing.call]);
   assert.deepEqual(failing.outcomes, [{ ok: false, failure: { code: 'Internal' } }]);
   assert.deepEqual(told, [bug]);
+});
+
+test('a failure names the requests of its calls, each once', async () => {
+  const told: unknown[] = [];
+  const carrier = createBatchCarrier(
+    poolOf(() => Promise.reject(new Error('the worker died'))),
+    (_, requests) => void told.push(...requests),
+  );
+  const names = (n: number) => ({ requestId: `r${n}`, correlationId: undefined, traceparent: undefined });
+  const [one, other] = [1, 2].map((n) => ({ names: () => names(n), trace: undefined }));
+  const calls = [one, one, undefined, other].map((request) => ({
+    ...callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]).call,
+    request,
+  }));
+  await carrier.carry(calls, 1, false);
+  assert.deepEqual(told, [names(1), names(2)]);
+});
+
+test('a worker is told names and asked for times only where somebody looks', async () => {
+  const jobs: BatchJob[] = [];
+  const carrier = createBatchCarrier(
+    poolOf((job) => {
+      jobs.push(job as BatchJob);
+      return signing.run(job, 1);
+    }),
+    notExpected,
+  );
+  const names = { requestId: 'r', correlationId: 'c', traceparent: 't' };
+  const named = () => names;
+  const plain = callOf([signItem(schemes.ed25519, key, new Uint8Array(32))]).call;
+  await carrier.carry([{ ...plain, request: { names: named, trace: undefined } }], 1, false);
+  assert.deepEqual(Object.keys(jobs[0] as BatchJob), ['kind', 'batches']);
+  const trace = new RequestTrace(undefined, { name: '', attributes: {}, traceparent: undefined }, true);
+  const times = trace.work('sign', 1) as WorkTimes;
+  await carrier.carry([{ ...plain, request: { names: named, trace }, times }], 1, false);
+  assert.deepEqual(jobs[1]?.requests, [[names]]);
+  assert.ok((times.sentAtMs as number) >= times.queuedAtMs);
 });

@@ -28,7 +28,14 @@ function through(trusted: readonly string[], peer: Peer, headers: Partial<Reques
   };
   const body = new Uint8Array([1]);
   const sent: Exchange = {
-    ...{ method: 'get', path: '/p', query: 'q', body, headers: { ...none, ...headers } },
+    ...{
+      scheme: 'http' as const,
+      method: 'get',
+      path: '/p',
+      query: 'q',
+      body,
+      headers: { ...none, ...headers },
+    },
     cancellation: createCancellation(),
     peer: () => peer,
     respond: (response) => void answers.push(response),

@@ -34,7 +34,14 @@ function serverWith(broken: Partial<ServerParts>) {
   const get = (path: string) =>
     new Promise<Response>((resolve) => {
       const exchange: Exchange = {
-        ...{ method: 'get', path, query: '', body: new Uint8Array(0), cancellation: createCancellation() },
+        ...{
+          scheme: 'http' as const,
+          method: 'get',
+          path,
+          query: '',
+          body: new Uint8Array(0),
+          cancellation: createCancellation(),
+        },
         headers: {
           ...{
             severalAuthorizations: false,

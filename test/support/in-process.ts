@@ -156,7 +156,7 @@ async function send(handlers: ListenerHandlers, maxBodyBytes: number, sent: RawR
   if (length > maxBodyBytes) return answerOf(sent.method, handlers.refused('TooLarge', headers, path));
   return new Promise((resolve) => {
     handlers.onExchange({
-      ...{ method: sent.method.toLowerCase(), path, query, headers, body },
+      ...{ scheme: 'http', method: sent.method.toLowerCase(), path, query, headers, body },
       cancellation: createCancellation(),
       peer: () => peerAt('tcp', '127.0.0.1'),
       respond: (response) => resolve(answerOf(sent.method, response)),

@@ -6,6 +6,7 @@ import type { GenerateCall } from '../../dispatch/generation.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
 import { buildKeyReference, partName } from '../../engine/key-reference.ts';
 import { type KeyPart, softwareBackend } from '../../keys/record.ts';
+import { currentRequest, timed } from '../../observe/tracing.ts';
 import type { Lane } from '../../queue/lane.ts';
 import type { CallClass } from '../../queue/scheduler.ts';
 import type { Custody } from '../custody.ts';
@@ -29,6 +30,8 @@ export function createSoftwareCustody(parts: {
   ): Promise<Result<GeneratedKey>> {
     return new Promise((resolve) => {
       const offeredAtMs = parts.clock.monotonicMs();
+      const request = currentRequest();
+      const times = request?.trace?.work('generate', 1);
       const call: GenerateCall = {
         tenant,
         callClass: 'manage' satisfies CallClass,
@@ -37,7 +40,8 @@ export function createSoftwareCustody(parts: {
         deadlineAtMs: offeredAtMs + generationDeadlineMs,
         cancellation: createCancellation(),
         job: { kind: 'generate', keyType: component.keyType, tenant, aad },
-        settle: resolve,
+        ...{ request, times },
+        settle: times === undefined ? resolve : timed(times, resolve),
       };
       const offered = parts.lane.offer(call);
       if (!offered.ok) resolve(offered);

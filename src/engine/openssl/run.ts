@@ -21,7 +21,7 @@ import { CompositeKey, type EngineKey, noContext, single } from './composite.ts'
 import { importSecret } from './private-keys.ts';
 import { isScheme, type MacScheme, opensslSchemes } from './schemes.ts';
 import type { Sealer } from './seal.ts';
-import { createSealingRunner, type SealingItem, type SealingParts } from './sealing.ts';
+import { createSealingRunner, type OpensslSealingParts, type SealingItem } from './sealing.ts';
 import { modulusBytes, type SignatureScheme, type SignedInput } from './signature-schemes.ts';
 
 interface OpenedKey {
@@ -65,7 +65,7 @@ function signs(item: Item): item is SigningItem {
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
-export function createRunner(sealer: Sealer, openedKeys: number, draw?: SealingParts['draw']): Runner {
+export function createRunner(sealer: Sealer, openedKeys: number, draw?: OpensslSealingParts['draw']): Runner {
   const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
   const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
   const sealing = createSealingRunner({ sealer, open: openedKey, ...(draw && { draw }) });

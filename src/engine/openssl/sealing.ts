@@ -30,7 +30,7 @@ export interface SealingItem {
   readonly outputs: readonly Uint8Array[];
 }
 
-export interface SealingParts {
+export interface OpensslSealingParts {
   readonly sealer: Sealer;
   /** The opened key of a reference. */
   open(
@@ -54,7 +54,7 @@ interface Wrapper {
 }
 
 /** Runs the items that encrypt, wrap and derive. */
-export function createSealingRunner({ sealer, open, draw = randomFillSync }: SealingParts) {
+export function createSealingRunner({ sealer, open, draw = randomFillSync }: OpensslSealingParts) {
   return { run };
 
   function run(root: KeyObject, item: SealingItem): Made {

@@ -106,6 +106,7 @@ export class NodeConnection {
 }
 
 class NodeExchange implements Exchange {
+  readonly scheme: Exchange['scheme'];
   readonly method: string;
   readonly path: string;
   readonly query: string;
@@ -125,6 +126,7 @@ class NodeExchange implements Exchange {
     const { req, res } = message;
     const [path = '', ...query] = (req.url ?? '').split('?');
     const { headers, contentLength, chunked, refusal } = readHeaders(path, pairs(req.rawHeaders), true);
+    this.scheme = parts.peer.listener === 'tls' ? 'https' : 'http';
     this.method = (req.method ?? '').toLowerCase();
     this.path = path;
     this.query = query.join('?');

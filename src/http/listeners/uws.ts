@@ -190,6 +190,7 @@ const smallAnswerBytes = 16 * 1024;
 const gone = peerAt('tcp');
 
 class UwsExchange implements Exchange {
+  readonly scheme = 'http';
   readonly #res: HttpResponse;
   readonly method: string;
   readonly path: string;

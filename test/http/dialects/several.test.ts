@@ -71,7 +71,7 @@ function serving(t: { after(undo: () => Promise<void>): void }, refusal?: Result
       const answered = ({ status, body: text }: Response) =>
         resolve({ status, body: JSON.parse(String(text)) });
       server.onExchange({
-        ...{ method: 'post', path, query: 'the query', body: Buffer.from(body) },
+        ...{ scheme: 'http' as const, method: 'post', path, query: 'the query', body: Buffer.from(body) },
         cancellation: createCancellation(),
         headers: { authorization: 'Bearer x', severalAuthorizations: false, ...more } as Exchange['headers'],
         peer: () => peerAt('tcp', '127.0.0.1'),

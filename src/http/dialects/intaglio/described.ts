@@ -63,19 +63,23 @@ const position = (description: string) =>
 
 /** One thing, of which a tenant may narrow only an actor or a time. */
 const revokesOneThing = {
-  oneOf: [
-    ...['token', 'root_key'].map((member) => ({
-      required: [member],
-      not: { required: ['tenant'] },
-    })),
-    ...[{ required: ['actor'] }, { required: ['issued_before'] }],
-    {
-      required: ['tenant'],
-      not: {
-        anyOf: ['token', 'root_key', 'actor', 'issued_before'].map((member) => ({ required: [member] })),
-      },
-    },
-  ],
+  anyOf: ['token', 'actor', 'root_key', 'issued_before', 'tenant'].map((member) => ({ required: [member] })),
+  not: {
+    anyOf: [
+      ...[
+        ['token', 'actor'],
+        ['token', 'root_key'],
+        ['token', 'issued_before'],
+        ['token', 'tenant'],
+      ],
+      ...[
+        ['actor', 'root_key'],
+        ['actor', 'issued_before'],
+        ['root_key', 'issued_before'],
+        ['root_key', 'tenant'],
+      ],
+    ].map((required) => ({ required })),
+  },
 };
 
 /** A line for every operation: forgetting one does not compile. */

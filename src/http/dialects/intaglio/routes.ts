@@ -7,6 +7,7 @@ const keysPrefix = `${prefix}/keys/`;
 const auditPrefix = `${prefix}/audit/`;
 /** Folders of an exported log. */
 const auditFiles = [`${auditPrefix}tile/`, `${auditPrefix}keys/`];
+const auditTemplates = Object.fromEntries(auditFiles.map((folder) => [folder, `${folder}{file}`]));
 
 /** Paths without a kid in them. */
 export const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
@@ -59,17 +60,36 @@ export const actions: Readonly<Record<string, Readonly<Record<string, OperationN
 /** The endpoints by operation, or whatever else a test puts in their place. */
 type Endpoints<Endpoint> = Readonly<Record<OperationName, Endpoint>>;
 
+interface FoundRoute<Endpoint> {
+  readonly endpoint: Endpoint;
+  readonly named: string | undefined;
+  readonly template: string;
+}
+
+/** The templates of keys, by action; made once. */
+const keyTemplate = `${keysPrefix}{kid}`;
+const actionTemplates: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.keys(actions).map((action) => [action, `${keyTemplate}/${action}`]),
+);
+
 /** Method and path to an endpoint. Paths are taken as they are: `..`, `//` and a different case are other paths. */
 export function findRoute<Endpoint>(
   endpoints: Endpoints<Endpoint>,
   method: string,
   path: string,
-): Result<{ readonly endpoint: Endpoint; readonly named: string | undefined }> {
+): Result<FoundRoute<Endpoint>> {
   const methods = fixed[path];
   if (methods !== undefined && Object.hasOwn(fixed, path))
-    return choose(endpoints, methods, method, undefined);
-  if (auditFiles.some((files) => path.startsWith(files)))
-    return choose(endpoints, { get: 'audit_tile' }, method, path.slice(auditPrefix.length));
+    return choose(endpoints, methods, method, undefined, path);
+  const folder = auditFiles.find((files) => path.startsWith(files));
+  if (folder !== undefined)
+    return choose(
+      endpoints,
+      { get: 'audit_tile' },
+      method,
+      path.slice(auditPrefix.length),
+      auditTemplates[folder] as string,
+    );
   if (!path.startsWith(keysPrefix)) return refuse('NotFound', 'no such path');
 
   const rest = path.slice(keysPrefix.length);
@@ -78,7 +98,8 @@ export function findRoute<Endpoint>(
   const action = ownMember(actions, last);
   const kid = decodePath(action === undefined ? rest : rest.slice(0, slash));
   if (kid === undefined) return refuse('BadRequest', 'the path is not valid percent-encoding');
-  return choose(endpoints, action ?? { get: 'read' }, method, kid);
+  const template = action === undefined ? keyTemplate : (actionTemplates[last] as string);
+  return choose(endpoints, action ?? { get: 'read' }, method, kid, template);
 }
 
 function choose<Endpoint>(
@@ -86,14 +107,15 @@ function choose<Endpoint>(
   methods: Readonly<Record<string, OperationName>>,
   method: string,
   named: string | undefined,
-): Result<{ readonly endpoint: Endpoint; readonly named: string | undefined }> {
+  template: string,
+): Result<FoundRoute<Endpoint>> {
   // The listener leaves out the body (RFC 9110 section 9.3.2).
   const served = method === 'head' ? 'get' : method;
   if (!Object.hasOwn(methods, served)) {
     const names = Object.keys(methods).flatMap((name) => (name === 'get' ? ['get', 'head'] : [name]));
     return { ok: false, failure: { code: 'MethodNotAllowed', allow: names.join(', ').toUpperCase() } };
   }
-  return ok({ endpoint: endpoints[methods[served] as OperationName], named });
+  return ok({ endpoint: endpoints[methods[served] as OperationName], named, template });
 }
 
 function decodePath(text: string): string | undefined {

@@ -36,7 +36,8 @@ export const kidText = Type.String({
 });
 
 /** Of core/name.ts: tenants and purposes. */
-export const publishedName = published({ pattern: `^${nameForm}$` });
+export const nameOnly = `^${nameForm}$`;
+export const publishedName = published({ pattern: nameOnly });
 
 /** Names and aliases of algorithms of keys. */
 export const publishedAlgorithm = published({
