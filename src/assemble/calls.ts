@@ -15,7 +15,8 @@ import type { Keyring } from '../keys/keyring.ts';
 import { type AuditDurability, softwareBackend } from '../keys/record.ts';
 import { createLifecycleMetrics } from '../observe/lifecycle-metrics.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { gaugeHeldRefusals } from '../observe/refusals.ts';
+import { gaugePqPolicy } from '../observe/pq-metrics.ts';
+import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
 import { createDenials } from '../operations/denials.ts';
 import type { OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
@@ -35,6 +36,7 @@ import type { OpenedCapabilities } from './capabilities.ts';
 import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
+import { pqPolicyOf } from './pq-policy.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -71,6 +73,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const { authenticator } = parts.capabilities;
   const floodGuard = createFloodGuard(settings, parts.queueOf);
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
+  gaugePqPolicy(metrics, () => pqPolicyOf(settings.now));
   const costs = createCostTable(registry);
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
@@ -88,6 +91,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
         lifecycle.done(op, result);
         if (result === 'ok') cryptography.load.done(op, alg, seconds);
       },
+      itemRefused: (reason: CountedReason) => countRefusal(metrics, reason),
     },
   };
   const snapshot = (config: Config, before?: Snapshot): Snapshot => {
@@ -138,8 +142,12 @@ function operationsOf(
   return createOperations({
     ...{ ...shared, keyring, custodies: cryptography.custodies },
     allowedAlgorithms: allowedAlgorithms(config),
+    lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     audit: audit.parts,
+    pqPolicy: pqPolicyOf(config),
+    clock: systemClock,
+    timeSkewToleranceMs: config.timeSkewToleranceMs,
     tokens: {
       authority: capabilities.authority,
       journal: recorder === undefined ? notesNothing : createTokenJournal(recorder),

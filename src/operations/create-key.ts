@@ -5,6 +5,7 @@ import type { Caller } from '../core/scope.ts';
 import type { CreateKey, KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
 import type { KeyOperation, NoKey, OperationParts } from './operation.ts';
@@ -82,6 +83,8 @@ export function newKeyOf(
   const algorithm = findAlgorithm(alg);
   if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
   if (!parts.allowedAlgorithms.has(algorithm.name)) return notAllowed;
+  const outOfTime = refusalOfNewKey(parts, tenant, purpose, algorithm);
+  if (outOfTime !== undefined) return outOfTime;
   if (auditDurability === 'witnessed' && parts.audit?.witnessed !== true) {
     return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
   }

@@ -1,7 +1,9 @@
 import type { LimitedWork } from '../admission/key-uses.ts';
+import type { Ability } from '../algorithms/ids.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
@@ -14,6 +16,7 @@ import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
+import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 
@@ -25,7 +28,13 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** What the engine cannot do; such calls are refused before they are queued. */
+  readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;
+  readonly pqPolicy: PqPolicy;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** How far other clocks may differ, where times of a request are checked. */
+  readonly timeSkewToleranceMs: number;
   /** Counts a key that is made for a call of another scope among those that the tenant may make. */
   readonly mayMake: (tenant: string) => Refused | undefined;
   /** Work of the service's own on behalf of a tenant, in its turn. */
@@ -48,8 +57,9 @@ export interface CryptoWork extends LimitedWork {
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
   /**
-   * For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. Empty where the
-   * input is a secret: a digest of few possible plaintexts tells which one it was.
+   * For the audit log: the payload's BLAKE3 digest in hex; or the name of what was given or of a message's digest (`sha256`,
+   * `sha384`, `sha512`, `mu`), a colon, and its hex. Empty where the input is a secret: a digest of few possible plaintexts tells
+   * which one it was.
    */
   readonly inputDigest: string;
   /** The client's own name for the call. */

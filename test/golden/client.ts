@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { testPki } from '../support/listener-kinds.ts';
 import { allScopes, mintFor } from '../support/requests.ts';
 import type { ListeningService } from '../support/service.ts';
-import type { GoldenCase, Who } from './cases.ts';
+import type { GoldenCase, Who } from './ask.ts';
 import { normaliseJson, normaliseMetrics, normaliseNote, normaliseText, shapeOf } from './normalise.ts';
 
 /** One request and its answer as they stand in the file. */

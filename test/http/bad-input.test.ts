@@ -16,6 +16,7 @@ import { type Case, canary, cases, type Facts, flipped, path } from './bad-input
 import './bad-input-bodies.ts';
 import './bad-input-keys.ts';
 import './bad-input-sealing.ts';
+import './bad-input-signed.ts';
 import { uuid } from './bad-input-keys.ts';
 
 describe('bad input', { timeout: 120_000 }, () => {
@@ -123,6 +124,7 @@ describe('bad input', { timeout: 120_000 }, () => {
 /** Names that hints may use. */
 const vocabulary = new Set([
   ...['signature_b64', 'kid_or_set', 'payload_b3', 'constructor'],
+  ...['message_b64', 'digest_b64', 'context_b64'],
   ...['plaintext_b64', 'plaintext', 'ciphertext_b64', 'nonce_b64', 'wrapped_b64'],
 ]);
 

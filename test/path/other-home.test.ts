@@ -16,6 +16,7 @@ import { createMetrics } from '../../src/observe/metrics.ts';
 import type { CryptoOperation, CryptoWork, OperationParts } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
 import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
@@ -61,8 +62,12 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     custodies: cryptography.custodies,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
+    lacking: new Set(),
     maxKeysPerTenant: 10,
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: systemClock,
+    timeSkewToleranceMs: 0,
     tokens: noTokens,
     load: () => assert.fail(),
     mayMake: () => undefined,
@@ -98,7 +103,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const signWith = (kids: readonly string[]) =>
     use(operations.sign, {
       kids,
-      payloadBlake3,
+      input: payloadBlake3,
       alg: undefined,
       mode: undefined,
       opId: undefined,
@@ -110,9 +115,10 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const { signatures } = await signWith([theirs, ours, theirs]);
   assert.equal(vault.carried.length, 1);
   const verdict = await use(operations.verify, {
-    payloadBlake3,
+    input: payloadBlake3,
     signatures: signatures.map(({ kid, signature }) => ({ kid, alg: undefined, signature })),
     mode: 'and',
+    window: undefined,
   });
   assert.equal(verdict.ok, true);
   assert.equal(vault.carried.length, 1);

@@ -14,6 +14,7 @@ import type {
 import { createOperations } from '../../src/operations/operations.ts';
 import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
 import type { TokenParts } from '../../src/operations/tokens.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { makeKeyring, unwrap } from './keyring.ts';
 
 export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', scopes: new Set() };
@@ -37,8 +38,12 @@ export function openOperations(
     ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    lacking: new Set(),
     maxKeysPerTenant: 1_000_000,
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: bench.clock,
+    timeSkewToleranceMs: 2_000,
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
     mayMake: () => undefined,

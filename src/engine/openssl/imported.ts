@@ -1,6 +1,6 @@
 import { createPublicKey, KeyObject, sign, verify } from 'node:crypto';
 import { type KeyType, keyTypes } from '../engine.ts';
-import type { EngineKey } from './composite.ts';
+import type { EngineKey } from './keys.ts';
 import { uniformBytesOf } from './private-keys.ts';
 
 /** PKCS#8 (RFC 5958) before the secret, by RFC 8410, RFC 9881 and RFC 9935: version 0, the seed alone, no attributes. */

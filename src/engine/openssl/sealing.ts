@@ -11,11 +11,11 @@ import {
   secretKeyOf,
   wrapKeyOf,
 } from './aeads.ts';
-import { type EngineKey, single } from './composite.ts';
 import { keySchedule } from './hpke-labels.ts';
 import { isSound, secretIn } from './imported.ts';
 import { type KemScheme, kemSchemes } from './kems.ts';
 import { unwrapPadded, unwrapRsaAes, wrapPadded } from './key-wrap.ts';
+import { type EngineKey, single } from './keys.ts';
 import { exportSecret, importSecret, isKeyType, publicBytesOf, uniformBytesOf } from './private-keys.ts';
 import type { Sealer } from './seal.ts';
 

@@ -97,6 +97,9 @@ export const verifyAnswer = Type.Object({
       Type.Object({ kid, alg: Type.String(), ok: Type.Boolean(), reason: Type.Optional(Type.String()) }),
     ),
     satisfied_mode: Type.Union([hybridMode, Type.Literal('none')]),
+    reason: Type.Optional(
+      Type.String({ description: 'stripped or downgraded: valid signatures that do not satisfy the mode' }),
+    ),
   }),
   hints: Type.Object({ kids: Type.Array(kid), algs: Type.Array(Type.String()) }),
 });
