@@ -245,7 +245,7 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Ope
   function sealBrought(root: KeyObject, keyType: KeyType, material: Buffer, tenant: Input, aad: Input): Made {
     try {
       const key = importSecret(keyType, secretIn(keyType, material));
-      if (key === undefined || !isSound(key)) return badInput;
+      if (key === undefined || !isSound(key, material)) return badInput;
       return sealNew(root, keyType, exportSecret(keyType, key), tenant, aad);
     } finally {
       material.fill(0);
