@@ -108,7 +108,8 @@ describe('bad input', { timeout: 120_000 }, () => {
       bad_request: mostOf(({ code }) => code === 'BadRequest'),
       too_large: mostOf(({ status }) => status === 413),
       decompress_cap: mostOf(({ status }) => status === 415),
-      policy: mostOf(({ code }) => code === 'PolicyViolation'),
+      policy: mostOf(({ code, name }) => code === 'PolicyViolation' && !name.includes('pq_only')),
+      pq_policy: mostOf(({ code, name }) => code === 'PolicyViolation' && name.includes('pq_only')),
     })) {
       assert.equal(await metric(service, 'kms_reject_total', `reason="${reason}"`), count, reason);
     }
