@@ -14,7 +14,7 @@ export type Who =
 
 /**
  * One request as data. `{kid:NAME}`, `{id:NAME}` (a kid without its version), `{sig:NAME.N}`, `{flipped:NAME.N}` (the
- * same with a bit changed) and `{cursor:NAME}` stand for what answers to cases with `keep: NAME` gave.
+ * same with a bit changed), `{cursor:NAME}` and `{made:NAME.MEMBER}` stand for what answers to cases with `keep: NAME` gave.
  */
 export interface GoldenCase {
   readonly name: string;

@@ -212,6 +212,10 @@ async function prepare(service: InProcessService): Promise<Facts> {
       'all but rewrap': without('kms:wrap'),
       'all but datakey': without('kms:wrap'),
       'all but random': without('kms:read'),
+      'all but derive': without('kms:derive'),
+      'all but seal': without('kms:wrap'),
+      'all but unseal': without('kms:unwrap'),
+      'all but import': without('kms:create', 'kms:rotate'),
     },
   };
 }

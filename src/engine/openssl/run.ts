@@ -28,7 +28,7 @@ import {
 import { importSecret } from './private-keys.ts';
 import { isScheme, type MacScheme, opensslSchemes } from './schemes.ts';
 import type { Sealer } from './seal.ts';
-import { createSealingRunner, type OpensslSealingParts, type SealingItem } from './sealing.ts';
+import { createSealingRunner, type DrawBytes, type SealingItem } from './sealing.ts';
 import { modulusBytes } from './signature-schemes.ts';
 
 interface OpenedKey {
@@ -72,7 +72,7 @@ function signs(item: Item): item is SigningItem {
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
-export function createRunner(sealer: Sealer, openedKeys: number, draw?: OpensslSealingParts['draw']): Runner {
+export function createRunner(sealer: Sealer, openedKeys: number, draw?: DrawBytes): Runner {
   const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
   const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
   const sealing = createSealingRunner({ sealer, open: openedKey, ...(draw && { draw }) });
