@@ -4,9 +4,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** docs/vectors: what others can check their implementation against. */
 export const publishedSignatures = new URL('../../docs/vectors/signatures/', import.meta.url);
 
-/** As `sha256sum` writes it, of all files in the folder but the list itself. */
+/** As `sha256sum` writes it, of all vectors in the folder. */
 export function checksumsOf(folder: URL): string {
-  const names = readdirSync(folder).filter((name) => name !== 'SHA256SUMS');
+  const names = readdirSync(folder).filter((name) => name.endsWith('.json'));
   return names
     .sort()
     .map(
