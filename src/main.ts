@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
 import { createReload, type SettingsReload } from './assemble/reload.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
-import type { Config, LoadedConfig } from './config/load.ts';
+import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
 import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
 import { limitedSteps } from './core/limited-steps.ts';
@@ -107,11 +107,6 @@ export function stopOnSignals(server: Server, log: Logger, begins: () => void): 
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
   return stop;
-}
-
-/** Reads the settings again on SIGHUP, which otherwise ends the process. `read`: from the same sources as at the start. */
-export function reloadOnSignal({ reload }: Server, read: () => LoadedConfig): void {
-  process.on('SIGHUP', () => reload(read()));
 }
 
 /** Taken until the next minor version. */

@@ -60,6 +60,8 @@ interface KeyedCall<Request, Answer> extends CallRequest<Request, Answer> {
 /** Told what became of each call, and of each item of a batch. */
 export interface CallObserver {
   done(operation: string, alg: string, result: 'ok' | FailureCode, seconds: number): void;
+  /** An item of a batch was refused for a reason that has a metric of its own. */
+  itemRefused(reason: NonNullable<Failure['countedAs']>): void;
 }
 
 export interface RequestPathParts extends WorkParts {
@@ -317,9 +319,13 @@ async function useKeys<Request, Answer>(
   const outcomes = await runWorks(parts, operation, works, plan.value, caller, on);
   for (let n = 0; n < works.length; n++) {
     const work = works[n] as CryptoWork | Failure;
+    if (operation.batch && !isWork(work) && work.countedAs !== undefined)
+      parts.observer.itemRefused(work.countedAs);
     observe(parts, operation.name, isWork(work) ? work.alg : 'none', outcomes[n] as WorkOutcome, startedAtMs);
   }
-  const answer = plan.value.finish(outcomes);
+  const finished = plan.value.finish(outcomes);
+  const answer = finished instanceof Promise ? await finished : finished;
+  if (works.length === 0) observe(parts, operation.name, 'none', answer, startedAtMs);
   return answer.ok ? answer : parts.floodGuard.answerTo(answer, signWithinMs, cancellation);
 }
 

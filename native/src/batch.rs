@@ -9,6 +9,7 @@ use crate::failure::{Failure, Status};
 use crate::input::Form;
 use crate::keys::{self, Key};
 use crate::schemes::{Operations, Scheme, scheme};
+use crate::sealing;
 use crate::stack;
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ const OP_VERIFY_MU: u32 = 7;
 const OP_MAC: u32 = 8;
 const OP_VERIFY_MAC: u32 = 9;
 
+/// Bytes of the outputs of one item.
+pub type Written = [usize; 2];
+
 /// The form of what an operation signs.
 fn signed(op: u32) -> Option<Form> {
     match op {
@@ -50,13 +54,13 @@ fn verified(op: u32) -> Option<Form> {
     }
 }
 
-struct Item {
-    op: u32,
+pub struct Item {
+    pub op: u32,
     scheme: u32,
     key_number: u32,
     first_span: u32,
     inputs: u32,
-    outputs: u32,
+    pub outputs: u32,
 }
 
 fn word(bytes: &[u8], index: usize) -> u32 {
@@ -132,12 +136,11 @@ fn process(root: u32, request: &[u8], response: &mut [u8]) -> Result<usize, Fail
         lengths = rest;
         let (status, written) = match batch.item(&item, now_ns) {
             Ok(written) => (Status::Ok, written),
-            Err(status) => (status, 0),
+            Err(status) => (status, [0; 2]),
         };
-        // No operation has more than one output yet.
         for (index, length) in own.chunks_exact_mut(LENGTH_BYTES).enumerate() {
-            let length_of = if index == 0 { written as u32 } else { 0 };
-            length.copy_from_slice(&length_of.to_le_bytes());
+            let bytes = written.get(index).map_or(0, |&bytes| bytes as u32);
+            length.copy_from_slice(&bytes.to_le_bytes());
         }
         let then_ns = now_ns;
         now_ns = stack::monotonic_ns();
@@ -148,20 +151,27 @@ fn process(root: u32, request: &[u8], response: &mut [u8]) -> Result<usize, Fail
     Ok(batch.stack_bytes)
 }
 
-struct Batch<'a> {
-    root: u32,
+pub struct Batch<'a> {
+    pub root: u32,
     request: &'a [u8],
     spans_at: usize,
     /// The response after the results; offsets in spans count from the start of the response.
-    output: &'a mut [u8],
+    pub output: &'a mut [u8],
     table_bytes: usize,
-    stack_bytes: usize,
+    pub stack_bytes: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// The number of bytes written to the output (0 where there is none).
-    fn item(&mut self, item: &Item, now_ns: u64) -> Result<usize, Status> {
+    fn item(&mut self, item: &Item, now_ns: u64) -> Result<Written, Status> {
         let scheme = scheme(item.scheme).ok_or(Status::BadInput)?;
+        if sealing::OPS.contains(&item.op) {
+            return self.seal_item(scheme, item, now_ns);
+        }
+        self.sign_item(scheme, item, now_ns).map(|written| [written, 0])
+    }
+
+    /// The number of bytes written to the output (0 where there is none).
+    fn sign_item(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<usize, Status> {
         match (item.op, item.inputs, item.outputs, &scheme.operations) {
             (op, 1 | 2, 1, Operations::Signature { takes, sign, .. }) => {
                 let form = signed(op).ok_or(Status::BadInput)?;
@@ -196,19 +206,24 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn key(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Arc<Key>, Status> {
+    pub fn key(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Arc<Key>, Status> {
         let reference = self.span(item, 0)?;
         match keys::cached(item.key_number, now_ns) {
             Some(key) => {
                 self.stack_bytes = self.stack_bytes.max(scheme.stack_bytes);
                 Ok(key)
             }
-            None => {
-                // Opening expands a key of a type that the blob names, not the item.
-                self.stack_bytes = stack::MAX_BYTES;
-                keys::open(self.root, item.key_number, reference, now_ns)
-            }
+            None => self.open(item.key_number, reference, now_ns),
         }
+    }
+
+    /// Opens a key, and keeps it under `number` (0 = not kept). What earlier items left on the stack is cleared before: moving a key
+    /// copies the padding between its variants as well, and that onto the heap.
+    pub fn open(&mut self, number: u32, reference: &[u8], now_ns: u64) -> Result<Arc<Key>, Status> {
+        stack::scrub(self.stack_bytes);
+        // Opening expands a key of a type that the blob names, not the item.
+        self.stack_bytes = stack::MAX_BYTES;
+        keys::open(self.root, number, reference, now_ns)
     }
 
     /// The context that stands after the other inputs, if there is one.
@@ -222,13 +237,45 @@ impl<'a> Batch<'a> {
 
     /// The place of the only output, in the output area.
     fn output_place(&self, item: &Item) -> Result<std::ops::Range<usize>, Status> {
-        let place = range(self.place(item, 1 + item.inputs as usize)).ok_or(Status::BadInput)?;
+        self.place_at(item, 0)
+    }
+
+    /// All inputs; BadInput where there are more or fewer.
+    pub fn inputs<const COUNT: usize>(&self, item: &Item) -> Result<[&'a [u8]; COUNT], Status> {
+        if item.inputs as usize != COUNT {
+            return Err(Status::BadInput);
+        }
+        let mut inputs: [&'a [u8]; COUNT] = [&[]; COUNT];
+        for (index, input) in inputs.iter_mut().enumerate() {
+            *input = self.input(item, index)?;
+        }
+        Ok(inputs)
+    }
+
+    /// The whole place of the only output, of at least `bytes`.
+    pub fn only_output(&self, item: &Item, bytes: usize) -> Result<std::ops::Range<usize>, Status> {
+        let place = self.place_at(item, 0)?;
+        if item.outputs == 1 && place.len() >= bytes { Ok(place) } else { Err(Status::BadInput) }
+    }
+
+    /// The first `bytes` of the place of an output.
+    pub fn place_of(&self, item: &Item, index: usize, bytes: usize) -> Result<std::ops::Range<usize>, Status> {
+        let place = self.place_at(item, index)?;
+        if place.len() >= bytes { Ok(place.start..place.start + bytes) } else { Err(Status::BadInput) }
+    }
+
+    /// The whole place of an output, in the output area.
+    pub fn place_at(&self, item: &Item, index: usize) -> Result<std::ops::Range<usize>, Status> {
+        if index >= item.outputs as usize {
+            return Err(Status::BadInput);
+        }
+        let place = range(self.place(item, 1 + item.inputs as usize + index)).ok_or(Status::BadInput)?;
         let start = place.start.checked_sub(self.table_bytes).ok_or(Status::BadInput)?;
         let place = start..place.end - self.table_bytes;
         if place.end > self.output.len() { Err(Status::BadInput) } else { Ok(place) }
     }
 
-    fn span(&self, item: &Item, index: usize) -> Result<&'a [u8], Status> {
+    pub fn span(&self, item: &Item, index: usize) -> Result<&'a [u8], Status> {
         range(self.place(item, index)).and_then(|place| self.request.get(place)).ok_or(Status::BadInput)
     }
 

@@ -96,6 +96,11 @@ impl EvpKey {
         Some(owned)
     }
 
+    /// Valid as long as this lives.
+    pub fn pointer(&self) -> *mut lc::EVP_PKEY {
+        self.key.as_ptr()
+    }
+
     pub fn kind(&self) -> EvpKind {
         self.kind
     }

@@ -26,7 +26,7 @@ impl Key {
     /// None for what lies in many slots.
     fn slot(&self) -> Option<&Slot> {
         match &self.material {
-            Material::Ed25519(slot) | Material::Secret(slot) => Some(slot),
+            Material::Ed25519(slot) | Material::Kem(_, slot) | Material::Secret(_, slot) => Some(slot),
             Material::MlDsa(key) => Some(key.slot()),
             Material::Evp(_) | Material::Composite(_) => None,
         }
@@ -64,6 +64,7 @@ pub fn cached(number: u32, now_ns: u64) -> Option<Arc<Key>> {
 }
 
 /// Opens the key of a sign item, and keeps it under `number` (0 = not kept).
+#[inline(never)]
 pub fn open(root: u32, number: u32, opening: &[u8], now_ns: u64) -> Result<Arc<Key>, Status> {
     let seen = CACHE.shard(number).read().unwrap_or_else(PoisonError::into_inner).forgotten;
     let root = root::get(root).ok_or(Status::KeyUnusable)?;

@@ -2,6 +2,8 @@
 //!
 //! No function here returns private key bytes, and none may be added that does.
 
+mod aead;
+mod aes;
 mod arena;
 mod awslc_heap;
 mod batch;
@@ -11,8 +13,12 @@ mod ecdsa;
 mod ed25519;
 mod evp;
 mod failure;
+mod hkdf;
 mod hmac;
+mod hpke;
+mod imported;
 mod input;
+mod kem;
 mod keys;
 mod lent;
 mod macs;
@@ -20,11 +26,15 @@ mod mldsa;
 mod pages;
 mod root;
 mod rsa;
+mod rsa_import;
 mod schemes;
+mod scratch;
 mod seal;
+mod sealing;
 mod signatures;
 mod stack;
 mod system;
+mod wiped;
 
 use failure::Failure;
 use napi::bindgen_prelude::{FromNapiValue, JsValue, Uint8Array, Unknown};

@@ -113,6 +113,12 @@ fn with_source(source: Source, call: impl FnOnce() -> OQS_STATUS) -> bool {
     status == OQS_STATUS::OQS_SUCCESS && !DRAW_FAILED.get()
 }
 
+/// One call into liboqs that draws from our generator; None: the bytes that it asked for could not be had. True: it succeeded.
+pub fn drawing(call: impl FnOnce() -> OQS_STATUS) -> Option<bool> {
+    let done = with_source(Source::Generator, call);
+    (!DRAW_FAILED.get()).then_some(done)
+}
+
 fn initialise() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

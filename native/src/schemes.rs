@@ -1,5 +1,6 @@
 //! The engine's abilities: the key types with their making and opening, the schemes with one entry each.
 
+use crate::aead;
 use crate::arena::Slot;
 use crate::composite::{self, Composite, MLDSA44_ED25519, MLDSA65_ED25519, MLDSA65_P256};
 use crate::drbg;
@@ -8,6 +9,7 @@ use crate::evp::{self, Curve, EvpKey, EvpKind};
 use crate::failure::{Failure, Status};
 use crate::hmac;
 use crate::input::Takes;
+use crate::kem::{self, Kem};
 use crate::keys;
 use crate::mldsa::{self, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParameterSet};
 use crate::signatures::{SIGNATURES, Sign, Verify};
@@ -30,7 +32,16 @@ pub enum KeyType {
     Rsa2048 = 16,
     Rsa3072 = 17,
     Rsa4096 = 18,
+    X25519 = 24,
+    MlKem768 = 25,
+    MlKem1024 = 26,
+    XWing = 27,
     HmacSha256 = 32,
+    Aes256Gcm = 33,
+    ChaCha20Poly1305 = 34,
+    Xaes256Gcm = 35,
+    Aes256Kwp = 36,
+    HkdfSha256 = 37,
 }
 
 /// The ways a key type is made, sealed and opened.
@@ -38,6 +49,7 @@ enum Family {
     Ed25519,
     MlDsa(&'static ParameterSet),
     Evp(EvpKind),
+    Kem(&'static Kem),
     Composite(&'static Composite),
     /// Uniform bytes, without a public part.
     Secret,
@@ -50,9 +62,11 @@ pub enum Material {
     MlDsa(mldsa::PrivateKey),
     /// an object of aws-lc, in the arena
     Evp(EvpKey),
+    /// as the KEM expands it, in the arena
+    Kem(&'static Kem, Slot),
     Composite(composite::PrivateKey),
     /// as they are, in the arena
-    Secret(Slot),
+    Secret(KeyType, Slot),
 }
 
 /// A new key before sealing: the plaintext of the blob, in the arena, and the public key bytes.
@@ -77,7 +91,16 @@ impl KeyType {
             Rsa2048,
             Rsa3072,
             Rsa4096,
+            X25519,
+            MlKem768,
+            MlKem1024,
+            XWing,
             HmacSha256,
+            Aes256Gcm,
+            ChaCha20Poly1305,
+            Xaes256Gcm,
+            Aes256Kwp,
+            HkdfSha256,
         ]
         .into_iter()
         .find(|key_type| u32::from(key_type.id()) == id)
@@ -101,45 +124,58 @@ impl KeyType {
             KeyType::Rsa2048 => Family::Evp(EvpKind::Rsa(2048)),
             KeyType::Rsa3072 => Family::Evp(EvpKind::Rsa(3072)),
             KeyType::Rsa4096 => Family::Evp(EvpKind::Rsa(4096)),
-            KeyType::HmacSha256 => Family::Secret,
+            KeyType::X25519 => Family::Kem(&kem::X25519),
+            KeyType::MlKem768 => Family::Kem(&kem::ML_KEM_768_KEM),
+            KeyType::MlKem1024 => Family::Kem(&kem::ML_KEM_1024_KEM),
+            KeyType::XWing => Family::Kem(&kem::X_WING),
+            KeyType::HmacSha256
+            | KeyType::Aes256Gcm
+            | KeyType::ChaCha20Poly1305
+            | KeyType::Xaes256Gcm
+            | KeyType::Aes256Kwp
+            | KeyType::HkdfSha256 => Family::Secret,
+        }
+    }
+
+    /// The length of a secret that is uniform bytes: FIPS 204 xi, FIPS 203 d and z, RFC 8032's and RFC 7748's private keys, the keys
+    /// of symmetric schemes. None: the secret has a structure.
+    pub fn uniform_bytes(self) -> Option<usize> {
+        match self.family() {
+            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => Some(ed25519::SEED_BYTES),
+            Family::Kem(kem) => Some(kem.seed_bytes()),
+            Family::Evp(_) | Family::Composite(_) => None,
         }
     }
 
     pub fn generate(self) -> Result<NewKey, Failure> {
-        match self.family() {
-            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => {
-                // FIPS 204 xi, RFC 8032's private key and the keys of symmetric schemes are all 32 uniform bytes.
-                let mut seed = keys::alloc(ed25519::SEED_BYTES)?;
+        match (self.family(), self.uniform_bytes()) {
+            (_, Some(bytes)) => {
+                let mut seed = keys::alloc(bytes)?;
                 drbg::fill(seed.bytes_mut())?;
                 self.expand_new(seed)
             }
-            Family::Evp(kind) => {
+            (Family::Evp(kind), None) => {
                 let key = EvpKey::generate(kind)?.ok_or_else(|| {
                     evp::clear_errors();
                     Failure::new("INTERNAL", "key generation failed")
                 })?;
                 encode(&key)
             }
-            Family::Composite(composite) => self.expand_new(composite.generate()?),
+            (Family::Composite(composite), None) => self.expand_new(composite.generate()?),
+            _ => Err(Failure::new("INTERNAL", "this key type cannot be made")),
         }
     }
 
     /// A key brought from outside: `secret` is the plaintext that a sealed blob of this type holds.
     pub fn import(self, secret: Slot) -> Result<NewKey, Failure> {
-        match self.family() {
-            Family::Ed25519 | Family::MlDsa(_) | Family::Secret
-                if secret.bytes().len() == ed25519::SEED_BYTES =>
-            {
-                self.expand_new(secret)
-            }
-            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => {
-                Err(Failure::argument("a seed or secret key has 32 bytes"))
-            }
-            Family::Composite(_) => self.expand_new(secret),
-            Family::Evp(kind) => encode(
+        match (self.family(), self.uniform_bytes()) {
+            (Family::Composite(_), _) => self.expand_new(secret),
+            (Family::Evp(kind), _) => encode(
                 &parse_pkcs8(secret.bytes(), kind)?
                     .ok_or_else(|| Failure::argument("not a PKCS#8 private key of this type"))?,
             ),
+            (_, Some(bytes)) if secret.bytes().len() == bytes => self.expand_new(secret),
+            _ => Err(Failure::argument("a seed or secret key of another length")),
         }
     }
 
@@ -151,6 +187,7 @@ impl KeyType {
                 set.expand(seed.bytes(), keys::alloc(set.secret_key_bytes)?.bytes_mut(), &mut public_key)?;
                 public_key
             }
+            Family::Kem(kem) => kem.expand(seed.bytes())?.1,
             Family::Secret => Vec::new(),
             Family::Composite(composite) => composite.public_key(seed.bytes())?,
             Family::Evp(_) => return Err(Failure::new("INTERNAL", "this key type has no seed")),
@@ -173,8 +210,11 @@ impl KeyType {
                 let key = parse_pkcs8(bytes, kind).map_err(|_| Status::Internal)?;
                 key.map(Material::Evp).ok_or(Status::KeyUnusable)
             }
-            Family::Secret if bytes.len() == hmac::KEY_BYTES => Ok(Material::Secret(plaintext)),
-            Family::Ed25519 | Family::MlDsa(_) | Family::Secret => Err(Status::KeyUnusable),
+            Family::Kem(kem) if bytes.len() == kem.seed_bytes() => {
+                Ok(Material::Kem(kem, kem.expand(bytes).map_err(|_| Status::Internal)?.0))
+            }
+            Family::Secret if bytes.len() == hmac::KEY_BYTES => Ok(Material::Secret(self, plaintext)),
+            _ => Err(Status::KeyUnusable),
         }
     }
 }
@@ -203,6 +243,15 @@ type VerifyMac = fn(&Material, &[u8], &[u8]) -> Status;
 pub enum Operations {
     Signature { takes: Takes, sign: Sign, verify: Verify },
     Mac { mac: Mac, verify: VerifyMac },
+    /// Encrypts and wraps; a scheme of secret keys has the number of their type.
+    Aead(aead::Algorithm),
+    Kem(&'static Kem),
+    /// RFC 5649.
+    KeyWrap,
+    /// HKDF-SHA256.
+    Derive,
+    /// Opens key material for import.
+    RsaAesKeyWrap,
 }
 
 /// One way to use keys.
@@ -214,11 +263,29 @@ pub struct Scheme {
     pub operations: Operations,
 }
 
-static OTHERS: [Scheme; 1] = [Scheme {
-    id: 32,
-    stack_bytes: 16 << 10,
-    operations: Operations::Mac { mac: mac_hmac, verify: verify_hmac },
-}];
+static OTHERS: [Scheme; 11] = [
+    Scheme {
+        id: 32,
+        stack_bytes: 16 << 10,
+        operations: Operations::Mac { mac: mac_hmac, verify: verify_hmac },
+    },
+    Scheme { id: 24, stack_bytes: 16 << 10, operations: Operations::Kem(&kem::X25519) },
+    Scheme { id: 25, stack_bytes: 64 << 10, operations: Operations::Kem(&kem::ML_KEM_768_KEM) },
+    Scheme { id: 26, stack_bytes: 64 << 10, operations: Operations::Kem(&kem::ML_KEM_1024_KEM) },
+    Scheme { id: 27, stack_bytes: 64 << 10, operations: Operations::Kem(&kem::X_WING) },
+    Scheme { id: 33, stack_bytes: 16 << 10, operations: Operations::Aead(aead::Algorithm::Aes256Gcm) },
+    Scheme { id: 34, stack_bytes: 16 << 10, operations: Operations::Aead(aead::Algorithm::ChaCha20Poly1305) },
+    Scheme { id: 35, stack_bytes: 16 << 10, operations: Operations::Aead(aead::Algorithm::Xaes256Gcm) },
+    Scheme { id: 36, stack_bytes: 16 << 10, operations: Operations::KeyWrap },
+    Scheme { id: 37, stack_bytes: 16 << 10, operations: Operations::Derive },
+    Scheme { id: 40, stack_bytes: 64 << 10, operations: Operations::RsaAesKeyWrap },
+];
+
+impl Scheme {
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+}
 
 pub fn scheme(id: u32) -> Option<&'static Scheme> {
     SIGNATURES.iter().chain(&OTHERS).find(|scheme| scheme.id == id)
@@ -226,7 +293,7 @@ pub fn scheme(id: u32) -> Option<&'static Scheme> {
 
 fn secret(key: &Material) -> Result<&[u8], Status> {
     match key {
-        Material::Secret(bytes) => Ok(bytes.bytes()),
+        Material::Secret(KeyType::HmacSha256, bytes) => Ok(bytes.bytes()),
         _ => Err(Status::KeyUnusable),
     }
 }

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::input::{Form, Input};
     use crate::schemes::{KeyType, Operations, scheme};
-    use crate::{keys, root, seal};
+    use crate::{keys, root, seal, sealing};
 
     const PAINTED_BYTES: usize = 1 << 20;
     const PAINT: u8 = 0xa5;
@@ -126,12 +126,22 @@ mod tests {
                 (10, &[18]),
                 (16, &[6, 7]),
                 (18, &[6, 7, 12, 14]),
+                (24, &[24]),
+                (25, &[25]),
+                (26, &[26]),
+                (27, &[27]),
                 (32, &[32]),
+                (33, &[33]),
+                (34, &[34]),
+                (35, &[35]),
+                (36, &[36]),
             ] {
                 let key_type = KeyType::from_id(type_id).unwrap();
                 let mut opening = vec![1, 0, b't', 1, 0, b'a'];
+                let mut public_key = Vec::new();
                 let making = depth(|| {
                     let key = key_type.generate().unwrap();
+                    public_key = key.public_key.clone();
                     opening.extend(seal::seal(&root_key, key_type, b"t", b"a", key.secret.bytes()).unwrap());
                 });
                 let opening_depth = depth(|| drop(keys::open(root, type_id, &opening, 1).unwrap()));
@@ -147,6 +157,7 @@ mod tests {
                                 sign(&key.material, &input, &mut signature, false)
                             }
                             Operations::Mac { mac, .. } => mac(&key.material, bytes, &mut signature),
+                            _ => sealing::wrap_and_unwrap(scheme, &key, &public_key, &mut signature),
                         };
                         (0..50).map(|_| depth(|| _ = once().unwrap())).max().unwrap()
                     };

@@ -27,6 +27,17 @@ export const keyTypes = {
   'aes-256-kwp': 36,
   'hkdf-sha256': 37,
 } as const;
+/** Types whose secret has a structure; that of all others is 32 or 64 uniform bytes, which can be derived. */
+const structured: ReadonlySet<number> = new Set([
+  ...[keyTypes['ecdsa-p256'], keyTypes['ecdsa-p384'], keyTypes['mldsa65-p256']],
+  ...[keyTypes['mldsa65-ed25519'], keyTypes['mldsa44-ed25519']],
+  ...[keyTypes['rsa-2048'], keyTypes['rsa-3072'], keyTypes['rsa-4096']],
+]);
+
+export function hasUniformSecret(keyType: KeyType): boolean {
+  return !structured.has(keyType);
+}
+
 export type KeyTypeName = keyof typeof keyTypes;
 export type KeyType = (typeof keyTypes)[KeyTypeName];
 
@@ -83,6 +94,12 @@ export const schemes = {
   /** RSAES-OAEP with SHA-256 around an AES-256 key, and RFC 5649 by that key: CKM_RSA_AES_KEY_WRAP of PKCS#11. */
   'rsa-oaep-sha256-kwp': 40,
 } as const;
+/** The schemes that open key material which is brought, by the type of the key that it was wrapped with. */
+export const importSchemes: ReadonlyMap<KeyType, Scheme> = new Map<KeyType, Scheme>([
+  [keyTypes['x25519+ml-kem-768'], schemes['x25519+ml-kem-768']],
+  [keyTypes['rsa-4096'], schemes['rsa-oaep-sha256-kwp']],
+]);
+
 export type SchemeName = keyof typeof schemes;
 export type Scheme = (typeof schemes)[SchemeName];
 

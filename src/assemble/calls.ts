@@ -4,13 +4,21 @@ import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.
 import type { Authenticator } from '../auth/auth.ts';
 import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
+import { createCancellation } from '../core/cancellation.ts';
 import { systemClock } from '../core/clock.ts';
+import type { Result } from '../core/result.ts';
+import type { Custody } from '../custody/custody.ts';
 import { createCostTable } from '../dispatch/costs.ts';
+import type { BatchWork } from '../dispatch/work.ts';
+import type { BatchResult } from '../engine/batch.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import type { AuditDurability } from '../keys/record.ts';
+import { type AuditDurability, softwareBackend } from '../keys/record.ts';
+import { createLifecycleMetrics } from '../observe/lifecycle-metrics.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { gaugeHeldRefusals } from '../observe/refusals.ts';
+import { gaugePqPolicy } from '../observe/pq-metrics.ts';
+import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
 import { createDenials } from '../operations/denials.ts';
+import type { OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
 import {
   createTokenJournal,
@@ -19,6 +27,7 @@ import {
   recordsNothing,
   type UseRecorder,
 } from '../operations/recording.ts';
+import { WrappingKeys } from '../operations/sealing/wrapping-keys.ts';
 import { createRequestPath, type RequestPath } from '../request-path.ts';
 import type { DurableCounts } from '../store/durable-counts.ts';
 import { createAdmission } from './admission.ts';
@@ -27,6 +36,7 @@ import type { OpenedCapabilities } from './capabilities.ts';
 import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
+import { pqPolicyOf } from './pq-policy.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -63,7 +73,10 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const { authenticator } = parts.capabilities;
   const floodGuard = createFloodGuard(settings, parts.queueOf);
   gaugeHeldRefusals(metrics, () => floodGuard.heldRefusals);
+  gaugePqPolicy(metrics, () => pqPolicyOf(settings.now));
   const costs = createCostTable(registry);
+  const lifecycle = createLifecycleMetrics(metrics);
+  const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
   const shared = {
     ...{ authenticator, floodGuard, clock: systemClock },
     signatures: cryptography.lane,
@@ -75,8 +88,10 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
         seconds: number,
       ) {
         metrics.operation(op, alg).done(result, seconds);
+        lifecycle.done(op, result);
         if (result === 'ok') cryptography.load.done(op, alg, seconds);
       },
+      itemRefused: (reason: CountedReason) => countRefusal(metrics, reason),
     },
   };
   const snapshot = (config: Config, before?: Snapshot): Snapshot => {
@@ -86,7 +101,9 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const audit = before?.level === level ? before.audit : useRecorder(level, parts);
     return {
       ...{ admission, audit, level },
-      operations: operationsOf(config, parts, costs),
+      operations: operationsOf(config, parts, {
+        ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
+      }),
       pathWith: () => createRequestPath({ ...shared, admission, keyUses, audit, policy: policy.policy }),
     };
   };
@@ -116,14 +133,21 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 function operationsOf(
   config: Config,
   { cryptography, keyring, audit, capabilities, policy }: CallParts,
-  costs: ReturnType<typeof createCostTable>,
+  {
+    admission,
+    ...shared
+  }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   const { recorder } = audit;
   return createOperations({
-    ...{ costs, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies },
     allowedAlgorithms: allowedAlgorithms(config),
+    lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     audit: audit.parts,
+    pqPolicy: pqPolicyOf(config),
+    clock: systemClock,
+    timeSkewToleranceMs: config.timeSkewToleranceMs,
     tokens: {
       authority: capabilities.authority,
       journal: recorder === undefined ? notesNothing : createTokenJournal(recorder),
@@ -131,7 +155,24 @@ function operationsOf(
       identities: policy.identities,
     },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
+    mayMake: (tenant) => admission.enter(tenant, 'kms:create', systemClock.monotonicMs()),
+    runWork: (tenant, work) => runWork(cryptography, tenant, work),
   });
+}
+
+/** As long as a tenant's RSA keys may take to come to their turn. */
+const ownWorkDeadlineMs = 30_000;
+
+async function runWork(
+  { lane }: Cryptography,
+  tenant: string,
+  work: BatchWork,
+): ReturnType<OperationParts['runWork']> {
+  const offeredAtMs = systemClock.monotonicMs();
+  const deadlineAtMs = offeredAtMs + ownWorkDeadlineMs;
+  const terms = { tenant, offeredAtMs, deadlineAtMs, cancellation: createCancellation() };
+  const [outcome] = await lane.runAll([work], terms);
+  return outcome as Result<readonly BatchResult[]>;
 }
 
 function useRecorder(level: AuditDurability, { audit: { recorder }, keyring }: CallParts): UseRecorder {

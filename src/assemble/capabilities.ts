@@ -64,7 +64,15 @@ export async function openCapabilities(
     prepare() {
       const read = rootKeys.read();
       if (!read.ok) return { problems: [read.problem] };
-      return { commit: () => tellKeys(read.take(), log) };
+      const { added, removed } = read;
+      const differ = added.length > 0 || removed.length > 0;
+      return {
+        commit() {
+          read.take();
+          tellKeys(read, log);
+        },
+        ...(differ ? { contents: { macaroon_keys: `added ${added}, removed ${removed}` } } : undefined),
+      };
     },
     close() {
       for (const timer of timers) clearInterval(timer);

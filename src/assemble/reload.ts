@@ -1,8 +1,9 @@
 import { algorithmNames } from '../algorithms/registry.ts';
-import type { LoadedConfig } from '../config/load.ts';
+import type { Config, LoadedConfig } from '../config/load.ts';
 import {
   type Difference,
   type LiveConfig,
+  type Prepared,
   prepareAll,
   type Reloadable,
   reloadedConfig,
@@ -43,7 +44,7 @@ export function createReload({ settings, log, health, parts, record }: ReloadPar
   return (loaded) => {
     const next = reloadedConfig(settings.now, loaded, algorithmNames);
     if (!next.ok) return refuse(next.problems);
-    const prepared = prepareAll(parts, next.config);
+    const prepared = preparedOrProblem(parts, next.config, log);
     if ('problems' in prepared) return refuse(prepared.problems);
     prepared.commit();
     valid = true;
@@ -66,4 +67,14 @@ export function createReload({ settings, log, health, parts, record }: ReloadPar
 
 function warningsOf(loaded: LoadedConfig): readonly string[] {
   return loaded.ok ? loaded.warnings : [];
+}
+
+/** A bug in one part must not end a service that serves. */
+function preparedOrProblem(parts: readonly Reloadable[], config: Config, log: Logger): Prepared {
+  try {
+    return prepareAll(parts, config);
+  } catch (cause) {
+    log.error({ err: cause }, 'a reload could not be prepared: a bug');
+    return { problems: ['it could not be prepared'] };
+  }
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import type { LoadedConfig } from '../config/load.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Server } from '../main.ts';
 import { createLog, setLogging } from '../observe/log.ts';
@@ -19,6 +20,7 @@ export function serveCommand(): Command {
 
 async function serve(flags: readonly string[]): Promise<void> {
   const { config, injected } = settingsOrFail(flags);
+  const takesReloads = reloadOnSignal(() => processSettings(flags));
   const log = createLog(config.logLevel, config.telemetryService);
   setLogging(log, config);
   if (injected.length > 0) {
@@ -28,7 +30,7 @@ async function serve(flags: readonly string[]): Promise<void> {
     );
   }
   // Only here: the other commands need no service, and answer sooner without loading it.
-  const { reloadOnSignal, start, stopOnSignals } = await import('../main.ts');
+  const { start, stopOnSignals } = await import('../main.ts');
   let server: Server;
   try {
     server = await start(config, log);
@@ -37,15 +39,32 @@ async function serve(flags: readonly string[]): Promise<void> {
     throw cause;
   }
   process.stderr.write(firstSteps(server));
-  reloadOnSignal(server, () => processSettings(flags));
   const [url, ...others] = server.urls;
   log.info(
     { url, ...(others.length > 0 ? { others } : {}), engine: server.engine.name, pid: process.pid },
     'listening',
   );
+  takesReloads(server);
   const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
   notifyManager(['READY=1', `STATUS=serves ${server.urls.join(' ')}`], untold);
 
   const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
   whenNpmIsGone(() => stop('npm is gone'));
+}
+
+/**
+ * Reads the settings again on SIGHUP, which otherwise ends the process, from the sources of the start. A signal that comes before
+ * the server is there counts then.
+ */
+function reloadOnSignal(read: () => LoadedConfig): (server: Server) => void {
+  let server: Server | undefined;
+  let early = false;
+  process.on('SIGHUP', () => {
+    if (server === undefined) early = true;
+    else server.reload(read());
+  });
+  return (started) => {
+    server = started;
+    if (early) started.reload(read());
+  };
 }

@@ -1,3 +1,4 @@
+import { type Field, field } from './field.ts';
 import {
   type Address,
   address,
@@ -5,7 +6,6 @@ import {
   boolean,
   httpUrl,
   integer,
-  type Kind,
   label,
   oneOf,
   optionalLabel,
@@ -16,49 +16,8 @@ import {
 } from './kinds.ts';
 import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
+import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
-
-/** The facts that a default may depend on: the machine, and settings that are settled before all others. */
-export interface DefaultFacts {
-  /** Processors that this process may use. */
-  readonly cores: number;
-  readonly dataDir: string;
-  readonly amnesia: boolean;
-  readonly backend: 'lmdb' | 'memory';
-  readonly bind: Address;
-}
-
-export interface Field<T> {
-  /** The environment variable. `KMS_DATA_DIR` is also `RON_KMS_DATA_DIR`, the flag `--data-dir`, the file's `data_dir`. */
-  readonly variable: `KMS_${string}`;
-  readonly kind: Kind<T>;
-  /** As documented; equal to `standard` unless that depends on the machine or on other settings. */
-  readonly standardText: string;
-  readonly standard: (facts: DefaultFacts) => T;
-  /** The setting's effect, its unit where the name has none, and the reason for the default. One paragraph. */
-  readonly meaning: string;
-  /** When a change of it counts: at a reload (SIGHUP), or only when the process starts again. */
-  readonly change: TakesEffect;
-}
-
-export type TakesEffect = 'reload' | 'restart';
-
-function field<T>(
-  variable: Field<T>['variable'],
-  kind: Kind<T>,
-  standard: T | { text: string; from: (facts: DefaultFacts) => T },
-  meaning: string,
-  change: TakesEffect = 'restart',
-): Field<T> {
-  if (typeof standard === 'object' && standard !== null && 'from' in standard) {
-    return { variable, kind, standardText: standard.text, standard: standard.from, meaning, change };
-  }
-  return {
-    ...{ variable, kind, meaning, change },
-    standardText: kind.format(standard),
-    standard: () => standard,
-  };
-}
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -69,7 +28,7 @@ export const fields = {
     'KMS_PROFILE',
     oneOf<string>('none', ...Object.keys(profiles)),
     'none',
-    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
   ),
   bind: field<Address>(
     'KMS_BIND',
@@ -390,6 +349,7 @@ export const fields = {
     'none',
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
+  ...pqFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

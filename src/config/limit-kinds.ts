@@ -61,7 +61,8 @@ function windowName(windowMs: number): string {
   return Object.entries(windows).find(([, ms]) => ms === windowMs)?.[0] ?? 's';
 }
 
-function entriesOf(given: unknown): readonly (readonly [string, string])[] | undefined {
+/** `name=value` separated by commas, in their order. */
+export function entriesOf(given: unknown): readonly (readonly [string, string])[] | undefined {
   if (typeof given !== 'string') return undefined;
   if (given.trim() === '') return [];
   const entries = given.split(',').map((entry) => entry.trim().split('='));

@@ -1,4 +1,5 @@
-import { type Config, type DefaultFacts, type FieldName, fieldNames, fields } from './fields.ts';
+import type { DefaultFacts } from './field.ts';
+import { type Config, type FieldName, fieldNames, fields } from './fields.ts';
 import { renamed } from './renamed.ts';
 import { contradictionsIn } from './rules.ts';
 import {

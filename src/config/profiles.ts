@@ -10,8 +10,9 @@ export interface Profile {
 /** In one table, so that the documentation and the loader say the same. Values are texts, as a variable would hold them. */
 export const profiles: Readonly<Record<string, Profile>> = {
   micronode: {
-    meaning: 'A node that forgets: nothing is on disk, and keys are gone with the process.',
-    settings: { amnesia: 'true', backend: 'memory', audit: 'off' },
+    meaning:
+      'A node that forgets: nothing is on disk, and keys are gone with the process. Either half of a hybrid signature does.',
+    settings: { amnesia: 'true', backend: 'memory', audit: 'off', pq_verify_mode: 'or' },
   },
   macronode: {
     meaning: 'A node whose keys are in hardware and attested.',

@@ -1,5 +1,6 @@
 import type { Config, FieldName } from './fields.ts';
 import { findListenContradictions } from './listen-rules.ts';
+import { findPqContradictions } from './pq-rules.ts';
 import { profiles } from './profiles.ts';
 import { didYouMean } from './spellings.ts';
 
@@ -47,6 +48,7 @@ export function contradictionsIn(
       problems.push('KMS_ROOT_KEY_FD and KMS_ROOT_KEY_FILE are two places of one key: set one of them');
   }
   findListenContradictions(config, isGiven, problems);
+  findPqContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

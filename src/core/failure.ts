@@ -63,6 +63,8 @@ export interface Failure {
   readonly standing?: true;
   /** For MethodNotAllowed: the methods that there are (RFC 9110 section 10.2.1). */
   readonly allow?: string;
+  /** The reason under which metrics count it, also as one item of a batch; otherwise its kind's. */
+  readonly countedAs?: 'pq_policy' | 'clock_skew';
 }
 
 export function failure(code: FailureCode, hint?: string, retryAfterMs?: number): Failure {

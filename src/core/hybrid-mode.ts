@@ -5,3 +5,8 @@
 export const hybridModes = ['or', 'and', 'pq_only'] as const;
 
 export type HybridMode = (typeof hybridModes)[number];
+
+/** Phases of a migration to post-quantum signatures, in their order: `off` is classical, the others demand the mode of their name. */
+export const pqPhases = ['off', ...hybridModes] as const;
+
+export type PqPhase = (typeof pqPhases)[number];

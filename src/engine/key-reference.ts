@@ -8,6 +8,11 @@ export interface KeyReference {
   readonly sealed: Uint8Array;
 }
 
+/** The aad that a sealed private part is bound to: the key, its version and which of its parts it is. */
+export function partName(versionedKid: string, partIndex: number): string {
+  return `${versionedKid}/${partIndex}`;
+}
+
 const lengthBytes = 2;
 const maxFieldBytes = 0xffff;
 

@@ -58,16 +58,16 @@ export function plaintextBytes(ciphertext: number): number {
 }
 
 /** The most bytes that a secret of the type has in its sealed blob, and its public bytes. */
-export interface KeyRoom {
+interface KeyBytes {
   readonly secretBytes: number;
   readonly publicBytes: number;
 }
 
-const secretKey: KeyRoom = { secretBytes: 32, publicBytes: 0 };
+const secretKey: KeyBytes = { secretBytes: 32, publicBytes: 0 };
 /** PKCS#8 of RSA-4096 has at most 2,380 bytes, its SPKI 550. */
-const der: KeyRoom = { secretBytes: 2560, publicBytes: 600 };
+const der: KeyBytes = { secretBytes: 2560, publicBytes: 600 };
 
-const keyRooms: Readonly<Record<KeyType, KeyRoom>> = {
+const keyRooms: Readonly<Record<KeyType, KeyBytes>> = {
   [keyTypes.ed25519]: { secretBytes: 32, publicBytes: 32 },
   [keyTypes['ml-dsa-44']]: { secretBytes: 32, publicBytes: 1312 },
   [keyTypes['ml-dsa-65']]: { secretBytes: 32, publicBytes: 1952 },

@@ -5,7 +5,7 @@ import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
-import type { ListenerRefusal } from '../observe/refusals.ts';
+import type { CountedReason, ListenerRefusal } from '../observe/refusals.ts';
 import type { RequestPath } from '../request-path.ts';
 import type { AnyEndpoint, Dialect, Route } from './dialect.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
@@ -31,7 +31,7 @@ export interface ServerParts {
   readonly clock: Clock;
   /** Absent: nobody is told of requests. */
   readonly telemetry?: Telemetry;
-  readonly onRefused: (reason: ListenerRefusal | FailureCode) => void;
+  readonly onRefused: (reason: ListenerRefusal | FailureCode | CountedReason) => void;
   /** Something threw, which is a bug: for the operator's log. */
   readonly onBug: (cause: unknown, requestId: string) => void;
   /** An answer of 500: for the operator's log, by the id that the caller was told. */
@@ -151,7 +151,7 @@ export class HttpServer implements ListenerHandlers {
   }
 
   #refuse(notes: RequestNotes, dialect: Dialect, why: Failure, hint?: string): void {
-    const abusive = this.#refused(notes.exchange, why.code);
+    const abusive = this.#refused(notes.exchange, why);
     if (why.code === 'Internal') this.#parts.onInternal(notes.names().requestId);
     const response = respondFailure(dialect, why, notes.headers, abusive || this.#draining, hint);
     this.#send(notes, response, why.code);
@@ -165,10 +165,10 @@ export class HttpServer implements ListenerHandlers {
   }
 
   /** True if this was one refusal too many from its address, so that the connection is worth no more than this answer. */
-  #refused(exchange: Exchange, code: FailureCode): boolean {
+  #refused(exchange: Exchange, { code, countedAs }: Failure): boolean {
     // The listener has counted it already.
     if (exchange.cancellation.cancelled) return false;
-    this.#parts.onRefused(code);
+    this.#parts.onRefused(countedAs ?? code);
     if (code === 'AddressLimited') return true;
     return (
       faultOfCaller.has(code) && this.#parts.refusals.take(exchange.peer().address ?? '', this.#now()) > 0
@@ -216,7 +216,7 @@ export class HttpServer implements ListenerHandlers {
             bodyBytes: exchange.body.length,
           });
     // Like a scrape without one, so that a capability that expires does not blind who watches; it is counted as a refusal.
-    const abusive = caller?.ok === false && this.#refused(exchange, caller.failure.code);
+    const abusive = caller?.ok === false && this.#refused(exchange, caller.failure);
     const permitted = caller?.ok && caller.value.conditions?.refusal(scrape) === undefined;
     const { contentType, text } = await metrics(permitted ? caller.value : undefined);
     const response = respondPlain(200, contentType, text, headers);

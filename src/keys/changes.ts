@@ -53,6 +53,7 @@ const tooManyVersions = refuse(
 const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant may have; destroy one');
 const noSuchBackend = refuse('Unsupported', 'this service has no backend of this name');
 const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
+const notTaken = refuse('Unsupported', 'the backend of this key takes none that were made elsewhere');
 const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
@@ -200,6 +201,7 @@ export class KeyChanges {
     if (before.state === 'destroyed') return destroyed;
     if (kid.version !== undefined && kid.version !== before.currentVersion) return stale;
     if (before.currentVersion >= this.#options.maxVersionsPerKey) return tooManyVersions;
+    if (given !== undefined && before.backend !== softwareBackend) return notTaken;
     const number = before.currentVersion + 1;
     const { id, algorithm, tenant } = kid;
     const refused = this.#parts.room?.refusal(tenant);

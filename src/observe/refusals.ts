@@ -1,5 +1,5 @@
 import { Gauge } from 'prom-client';
-import type { FailureCode } from '../core/failure.ts';
+import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Metrics } from './metrics.ts';
 
 /** The refusals that a listener makes by itself, and requests whose connection ended before their answer. */
@@ -10,8 +10,11 @@ export type ListenerRefusal =
   | 'peer_not_allowed'
   | 'unanswered';
 
+/** A refusal of the request path whose metric is not its kind's. */
+export type CountedReason = NonNullable<Failure['countedAs']>;
+
 /** The reasons of kms_reject_total: every code has one, so that no refusal and no 500 goes uncounted. */
-const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
+const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode | CountedReason, string>> = {
   Unauthenticated: 'unauth',
   NoCapability: 'scope',
   Backpressure: 'backpressure',
@@ -41,14 +44,16 @@ const rejectReasons: Readonly<Record<ListenerRefusal | FailureCode, string>> = {
   too_many_of_address: 'too_many_of_address',
   peer_not_allowed: 'peer_not_allowed',
   unanswered: 'unanswered',
+  pq_policy: 'pq_policy',
+  clock_skew: 'clock_skew',
 };
 
 /** As in kms_reject_total. */
-export function reasonOf(why: ListenerRefusal | FailureCode): string {
+export function reasonOf(why: ListenerRefusal | FailureCode | CountedReason): string {
   return rejectReasons[why];
 }
 
-export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode): void {
+export function countRefusal(metrics: Metrics, why: ListenerRefusal | FailureCode | CountedReason): void {
   if (why === 'Unauthenticated') metrics.authFailed();
   metrics.rejected(rejectReasons[why]);
 }

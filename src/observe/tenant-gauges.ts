@@ -1,4 +1,4 @@
-import { Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 
 /** One series of a gauge that says something of a tenant. */
 export interface TenantSeries {
@@ -10,6 +10,8 @@ export interface TenantGauge {
   readonly name: string;
   readonly help: string;
   readonly labelNames: readonly string[];
+  /** True for a counter: it never falls. */
+  readonly counts?: true;
   /** Called at every scrape. */
   readonly read: () => readonly TenantSeries[];
 }
@@ -18,7 +20,7 @@ export interface TenantGauge {
 export type ShownTenants = (tenant: string) => boolean;
 
 /** These say who the tenants are and what they do. */
-const hiddenLabels: ReadonlySet<string> = new Set(['tenant', 'purpose']);
+const hiddenLabels: ReadonlySet<string> = new Set(['tenant', 'purpose', 'origin']);
 
 /**
  * Prometheus text of these gauges. Series of tenants that are not shown are summed, without the labels that name them. They
@@ -26,8 +28,9 @@ const hiddenLabels: ReadonlySet<string> = new Set(['tenant', 'purpose']);
  */
 export function expositionOf(gauges: readonly TenantGauge[], shown: ShownTenants): Promise<string> {
   const registry = new Registry();
-  for (const { name, help, labelNames, read } of gauges) {
-    const gauge = new Gauge({ name, help, labelNames: [...labelNames], registers: [registry] });
+  for (const { name, help, labelNames, counts, read } of gauges) {
+    const options = { name, help, labelNames: [...labelNames], registers: [registry] };
+    const gauge = counts ? new Counter(options) : new Gauge(options);
     for (const { labels, value } of read())
       gauge.inc(shown(labels.tenant) ? labels : withoutNames(labels), value);
   }

@@ -1,12 +1,14 @@
 import { findAlgorithm } from '../algorithms/registry.ts';
 import { type Usage, usagesOfKind } from '../algorithms/work-kinds.ts';
-import { refuse } from '../core/result.ts';
-import type { KeyMade } from '../keys/keyring.ts';
+import { ok, type Result, refuse } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
+import type { CreateKey, KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
 import type { AuditDurability } from '../keys/record.ts';
+import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
-import type { KeyOperation, OperationParts } from './operation.ts';
+import type { KeyOperation, NoKey, OperationParts } from './operation.ts';
 
 export interface CreateRequest {
   /** Can only be the caller's own. */
@@ -21,12 +23,19 @@ export interface CreateRequest {
   readonly name: ChangeName | undefined;
 }
 
-function meaningOf({ purpose, alg, auditDurability: audit, usages }: CreateRequest) {
+/** The purpose, algorithm and policy of a new key. */
+export type NewKey = Pick<CreateRequest, 'purpose' | 'alg' | 'auditDurability' | 'usages'>;
+
+export function meaningOfNewKey({ purpose, alg, auditDurability: audit, usages }: NewKey) {
   const policy = {
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
   };
   return { purpose, alg, ...(Object.keys(policy).length === 0 ? undefined : { policy }) };
+}
+
+export function newKeySubjects({ alg, purpose }: NewKey): NoKey {
+  return { alg: findAlgorithm(alg)?.name ?? 'none', purpose };
 }
 
 /** A new key with version 1. */
@@ -35,43 +44,57 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
     kind: 'keys',
     name: 'create',
     scope: 'kms:create',
-    subjects: ({ alg, purpose }) => ({ alg: findAlgorithm(alg)?.name ?? 'none', purpose }),
+    subjects: newKeySubjects,
     facts(request) {
       const { purpose, alg } = request;
       const canonical = findAlgorithm(alg)?.name;
       return {
         purpose,
         alg: canonical,
-        ...changeFacts(request.name, { ...meaningOf(request), alg: canonical }),
+        ...changeFacts(request.name, { ...meaningOfNewKey(request), alg: canonical }),
       };
     },
-    run(request, { tenant, actor }) {
-      const { purpose, auditDurability, usages } = request;
-      if (request.tenant !== undefined && request.tenant !== tenant) {
+    run(request, caller) {
+      if (request.tenant !== undefined && request.tenant !== caller.tenant) {
         return refuse('NoCapability', 'the capability is for another tenant');
       }
-      if (!isPurpose(purpose)) {
-        return refuse(
-          'BadRequest',
-          'purpose: a-z, 0-9, dot, underscore and hyphen, at most 63, first a letter or digit',
-        );
-      }
-      const algorithm = findAlgorithm(request.alg);
-      if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
-      if (!parts.allowedAlgorithms.has(algorithm.name)) return notAllowed;
-      if (auditDurability === 'witnessed' && parts.audit?.witnessed !== true) {
-        return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
-      }
-      const possible = usagesOfKind(algorithm.kind);
-      if (usages?.every((usage) => possible.includes(usage)) === false || usages?.length === 0)
-        return refuse('BadRequest', `policy.usages of this alg are ${possible.join(', ')}, and at least one`);
+      const wanted = newKeyOf(parts, request, caller);
+      if (!wanted.ok) return wanted;
       return parts.keyring.create({
-        ...{ tenant, actor, purpose, algorithm, maxKeysPerTenant: parts.maxKeysPerTenant },
-        // In one order, whatever the order of the request.
-        ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
-        ...(auditDurability === undefined ? undefined : { auditDurability }),
-        ...operationIdOf(request.name, meaningOf(request)),
+        ...wanted.value,
+        ...operationIdOf(request.name, meaningOfNewKey(request)),
       });
     },
   };
+}
+
+const badPurpose = refuse(
+  'BadRequest',
+  'purpose: a-z, 0-9, dot, underscore and hyphen, at most 63, first a letter or digit',
+);
+
+/** What the keyring is asked for; refused where such a key may not be made here. */
+export function newKeyOf(
+  parts: OperationParts,
+  { purpose, alg, auditDurability, usages }: NewKey,
+  { tenant, actor }: Caller,
+): Result<CreateKey> {
+  if (!isPurpose(purpose)) return badPurpose;
+  const algorithm = findAlgorithm(alg);
+  if (algorithm === undefined) return refuse('Unsupported', 'unknown alg');
+  if (!parts.allowedAlgorithms.has(algorithm.name)) return notAllowed;
+  const outOfTime = refusalOfNewKey(parts, tenant, purpose, algorithm);
+  if (outOfTime !== undefined) return outOfTime;
+  if (auditDurability === 'witnessed' && parts.audit?.witnessed !== true) {
+    return refuse('Unsupported', 'this service has no witness: KMS_AUDIT_WITNESS_POLICY');
+  }
+  const possible = usagesOfKind(algorithm.kind);
+  if (usages !== undefined && (usages.length === 0 || !usages.every((usage) => possible.includes(usage))))
+    return refuse('BadRequest', `policy.usages of this alg are ${possible.join(', ')}, and at least one`);
+  return ok({
+    ...{ tenant, actor, purpose, algorithm, maxKeysPerTenant: parts.maxKeysPerTenant },
+    // In one order, whatever the order of the request.
+    ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
+    ...(auditDurability === undefined ? undefined : { auditDurability }),
+  });
 }

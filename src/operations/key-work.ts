@@ -1,11 +1,12 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { WorkItem } from '../dispatch/work.ts';
 import { type BatchOp, batchOps } from '../engine/batch.ts';
 import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
-import { softwareBackend } from '../keys/record.ts';
+import { isPublicOnly, softwareBackend } from '../keys/record.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
 import { type CryptoWork, type KeyUse, type OperationParts, type Step, useOf } from './operation.ts';
 
@@ -48,6 +49,9 @@ const askedOfKeys = {
   unwrap: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
   decapsulate: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
   rewrap: { op: batchOps.rewrap, otherKey: keyDoesNotWrap },
+  seal: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
+  unseal: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
+  derive: { op: batchOps.derive, otherKey: refuse('Unsupported', 'no key is derived from this one') },
 } as const satisfies Partial<Readonly<Record<WorkKind, AskedOfKeys>>>;
 
 export type PlannedKind = keyof typeof askedOfKeys;
@@ -108,6 +112,7 @@ export function addKey(
   if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
   if (!allowedAlgorithms.has(name)) return notAllowed;
   if (!permitsUse(handle.head.usages, work.kind)) return notAmongUsages;
+  if (workKinds[work.kind].usesSecret && isPublicOnly(handle.version.source)) return onlyPublic;
   work.alg = work.alg === '' ? name : 'several';
   const use = useOf(handle);
   // A key that is named twice makes two things, and checks two with one use.
@@ -116,6 +121,7 @@ export function addKey(
   return undefined;
 }
 
+const onlyPublic = refuse('Unsupported', 'only the public part of this key is here');
 const notAmongUsages = refuse('PolicyViolation', 'the usages of this key do not include this');
 export const notAllowed = refuse('PolicyViolation', 'this algorithm is not allowed here');
 
@@ -166,4 +172,22 @@ export function addItem(
   return items.length - 1;
 }
 
+/** The same for an input in another form than the usual one, and for its signature where one is checked. */
+export function addGiven(
+  parts: Pick<OperationParts, 'costs'>,
+  work: PlannedWork,
+  part: LoadedPart,
+  scheme: SchemeEntry,
+  given: GivenInput,
+  signature?: Uint8Array,
+): number {
+  const { bytes, context, form } = given;
+  const others = signature === undefined ? [] : [signature];
+  if (context !== undefined) others.push(context);
+  const ops = signature === undefined ? signOps : verifyOps;
+  return addItem(parts, work, part, pricedAs(scheme, given), [bytes, ...others], { op: ops[form] });
+}
+
+const signOps = { message: batchOps.sign, digest: batchOps.signDigest, mu: batchOps.signMu } as const;
+const verifyOps = { message: batchOps.verify, digest: batchOps.verifyDigest, mu: batchOps.verifyMu } as const;
 const usualItem: UnusualItem = {};

@@ -1,20 +1,24 @@
 import type { LimitedWork } from '../admission/key-uses.ts';
+import type { Ability } from '../algorithms/ids.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
+import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { CostTable } from '../dispatch/costs.ts';
-import type { WorkItem } from '../dispatch/work.ts';
+import type { BatchWork, WorkItem } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle, Keyring } from '../keys/keyring.ts';
 import type { AuditDurability } from '../keys/record.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
+import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
+import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 
 /** The parts of the service that operations work with. */
 export interface OperationParts {
@@ -24,7 +28,20 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** What the engine cannot do; such calls are refused before they are queued. */
+  readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;
+  readonly pqPolicy: PqPolicy;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** How far other clocks may differ, where times of a request are checked. */
+  readonly timeSkewToleranceMs: number;
+  /** Counts a key that is made for a call of another scope among those that the tenant may make. */
+  readonly mayMake: (tenant: string) => Refused | undefined;
+  /** Work of the service's own on behalf of a tenant, in its turn. */
+  readonly runWork: (tenant: string, work: BatchWork) => Promise<Result<readonly BatchResult[]>>;
+  readonly wrappingKeys: WrappingKeys;
+  /** Told of each derivation, for metrics. */
+  readonly derived: (tenant: string, origin: string) => void;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }
@@ -40,8 +57,9 @@ export interface CryptoWork extends LimitedWork {
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
   /**
-   * For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. Empty where the
-   * input is a secret: a digest of few possible plaintexts tells which one it was.
+   * For the audit log: the payload's BLAKE3 digest in hex; or the name of what was given or of a message's digest (`sha256`,
+   * `sha384`, `sha512`, `mu`), a colon, and its hex. Empty where the input is a secret: a digest of few possible plaintexts tells
+   * which one it was.
    */
   readonly inputDigest: string;
   /** The client's own name for the call. */
@@ -97,8 +115,8 @@ export interface CryptoPlan<Answer> {
   readonly works: readonly (CryptoWork | Failure)[];
   /** The kids that each item of a batch names: for the records of those that are refused. */
   readonly subjects?: readonly (readonly string[])[];
-  /** `outcomes` has one entry for each of `works`. */
-  finish(outcomes: readonly WorkOutcome[]): Result<Answer>;
+  /** `outcomes` has one entry for each of `works`. A promise where what was made has to be durable first. */
+  finish(outcomes: readonly WorkOutcome[]): Step<Answer>;
 }
 
 export type Step<T> = Result<T> | Promise<Result<T>>;

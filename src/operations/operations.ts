@@ -15,14 +15,17 @@ import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
+import { deriveOperation } from './sealing/derive.ts';
 import {
   decryptBatchOperation,
   decryptOperation,
   encryptBatchOperation,
   encryptOperation,
 } from './sealing/encrypt.ts';
+import { importKeyOperation, importVersionOperation, wrappingKeyOperation } from './sealing/import-key.ts';
 import { randomOperation } from './sealing/random.ts';
 import { rewrapOperation } from './sealing/rewrap.ts';
+import { sealOperation, unsealOperation } from './sealing/seal.ts';
 import { dataKeyOperation, unwrapOperation, wrapOperation } from './sealing/wrap.ts';
 import { signOperation } from './sign.ts';
 import { exchangeTokenOperation } from './token-exchange.ts';
@@ -60,6 +63,12 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     rewrap: rewrapOperation(parts),
     datakey: dataKeyOperation(parts),
     random: randomOperation(),
+    derive: deriveOperation(parts),
+    seal: sealOperation(parts),
+    unseal: unsealOperation(parts),
+    import_wrapping_key: wrappingKeyOperation(parts),
+    import: importKeyOperation(parts),
+    import_version: importVersionOperation(parts),
     load: loadOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),

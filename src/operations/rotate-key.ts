@@ -1,5 +1,6 @@
 import type { KeyMade } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
+import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
@@ -20,6 +21,9 @@ export function rotateKeyOperation(parts: OperationParts): KeyOperation<RotateRe
     run({ kid, name }, { tenant, actor }) {
       const named = parseKid(kid);
       if (named?.tenant === tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;
+      const outOfTime =
+        named?.tenant === tenant ? refusalOfNewKey(parts, tenant, named.purpose, named.algorithm) : undefined;
+      if (outOfTime !== undefined) return outOfTime;
       return parts.keyring.rotate({ tenant, actor, kid, ...operationIdOf(name, {}) });
     },
   };

@@ -1,11 +1,32 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
-import { ok, type Result, refuse } from '../core/result.ts';
+import {
+  bytesOf,
+  type GivenInput,
+  givenOf,
+  inputDigestOf,
+  payloadB3Of,
+  refusalOfEngine,
+  refusalOfInput,
+  type SignedInput,
+  takes,
+  unsuitedKey,
+} from '../algorithms/signed-input.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
-import { type Consultation, isWeaker } from '../policy/consult.ts';
-import { type CheckedSignature, type HybridMode, judge, satisfies } from '../policy/hybrid.ts';
-import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
+import type { Consultation } from '../policy/consult.ts';
+import {
+  type CheckedSignature,
+  type HybridMode,
+  type Judgement,
+  judge,
+  modeFor,
+  satisfies,
+} from '../policy/hybrid.ts';
+import { judgedMode } from '../policy/migration.ts';
+import { refusalOfWindow, type ValidityWindow } from '../policy/validity.ts';
+import { addGiven, addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
   type KeyUse,
@@ -18,17 +39,18 @@ import {
 } from './operation.ts';
 
 export interface VerifyRequest {
-  /** BLAKE3-256 of the payload: 64 lowercase hexadecimal digits, as records name it. Its 32 bytes were signed. */
-  readonly payloadBlake3: string;
+  readonly input: SignedInput;
   /** At least one. */
   readonly signatures: readonly GivenSignature[];
   /** The rule by which they count together; `and` when not given. */
   readonly mode: HybridMode | undefined;
+  /** When the signatures are valid, in UTC milliseconds; outside of it they are not looked at. */
+  readonly window: ValidityWindow | undefined;
 }
 
 export interface GivenSignature {
   readonly kid: string;
-  /** The key's own algorithm, or one of its schemes; by the signature's length when not given. */
+  /** The key's own algorithm, or one of its schemes; by the signature's length, and what is given, when not given. */
   readonly alg: string | undefined;
   readonly signature: Uint8Array;
 }
@@ -38,6 +60,8 @@ export interface VerifyAnswer {
   readonly ok: boolean;
   /** The strictest mode that these signatures satisfy. */
   readonly satisfiedMode: HybridMode | 'none';
+  /** The reason for which signatures that are all valid do not satisfy the mode. */
+  readonly fault: Judgement['fault'];
   /** One for each signature of the request, in its order. */
   readonly checked: readonly SignatureCheck[];
 }
@@ -60,6 +84,8 @@ interface Candidate {
   /** Place in the work's items; undefined when `reason` says why there is nothing to compute. */
   readonly item: number | undefined;
   readonly reason: InvalidReason | undefined;
+  /** Its key is in its time of grace, and the call asks for no mode. */
+  excused?: boolean;
 }
 
 export interface VerifyPlan {
@@ -85,42 +111,45 @@ export function verifySubjects({ signatures }: VerifyRequest): readonly string[]
   return signatures.map(({ kid }) => kid);
 }
 
-export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
-  return { payloadB3: payloadBlake3 };
+export function verifyFacts({ input }: VerifyRequest): Particulars {
+  return { payloadB3: payloadB3Of(input) };
 }
 
 export function planVerify(
   parts: OperationParts,
   request: VerifyRequest,
   caller: Caller,
-  ruled?: Consultation,
+  consulted?: Consultation,
 ): Step<VerifyPlan> {
+  const early = refusalOfWindow(request.window, parts);
+  if (early !== undefined) return early;
   const kids = verifySubjects(request);
-  const demanded = ruled?.modeOf(kids);
-  if (demanded !== undefined && request.mode !== undefined && isWeaker(request.mode, demanded))
-    return tooWeak;
-  const judged = { ...request, mode: request.mode ?? demanded };
-  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, judged, found));
+  const refused = refusalOfInput(request.input, kids);
+  if (refused !== undefined) return refused;
+  const ruled = consulted?.modeOf(kids);
+  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, ruled, found));
 }
-
-const tooWeak = refuse('PolicyViolation', 'this mode is weaker than the policy of the service');
 
 function planWith(
   parts: OperationParts,
-  { payloadBlake3, signatures, mode = 'and' }: VerifyRequest,
+  { input, signatures, mode: asked }: VerifyRequest,
+  ruled: HybridMode | undefined,
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
-  const message = Buffer.from(payloadBlake3, 'hex');
+  const given = givenOf(input);
+  const bytes = bytesOf(input);
   const work = planWork('verify');
-  work.inputDigest = payloadBlake3;
+  work.inputDigest = inputDigestOf(input);
   const candidates: Candidate[] = [];
-  for (const [index, given] of signatures.entries()) {
+  for (const [index, signed] of signatures.entries()) {
     const found = handles[index] as Result<KeyHandle>;
     if (!found.ok) return found;
     const handle = found.value;
     const refused = addKey(parts, work, handle);
     if (refused !== undefined) return refused;
-    const way = wayFor(handle, given.alg, given.signature.length);
+    const way = wayFor(handle, signed.alg, signed.signature.length, given);
+    const lacks = way === undefined ? undefined : refusalOfWay(parts, way.scheme, given);
+    if (lacks !== undefined) return lacks;
     const reason =
       handle.version.state === 'destroyed' ? 'destroyed' : way === undefined ? 'alg_mismatch' : undefined;
     candidates.push({
@@ -130,10 +159,16 @@ function planWith(
       item:
         way === undefined || reason !== undefined
           ? undefined
-          : addItem(parts, work, way.part, way.scheme, [message, given.signature]),
+          : given === undefined
+            ? addItem(parts, work, way.part, way.scheme, [bytes, signed.signature])
+            : addGiven(parts, work, way.part, way.scheme, given, signed.signature),
       reason,
     });
   }
+  const judged = judgedMode(parts, candidates, asked, ruled);
+  if (!judged.ok) return judged;
+  const { mode, excused } = judged.value;
+  for (const n of excused) (candidates[n] as Candidate).excused = true;
   work.verdict = (use, results) => verdictOn(candidates, mode, use, results);
   return ok({ work, candidates, mode });
 }
@@ -144,19 +179,41 @@ interface Way {
 }
 
 /**
- * The part and scheme that `alg` names. Without `alg`: the scheme of that signature length, so that the halves of a
- * hybrid signature find their keys, or else the key's first scheme.
+ * The part and scheme that `alg` names. Without `alg`: of those that take what is given the one of that signature length, so
+ * that the halves of a hybrid signature find their keys, or else the key's first.
  */
-function wayFor(handle: KeyHandle, alg: string | undefined, signatureBytes: number): Way | undefined {
-  const ways = handle.version.parts.flatMap((part) =>
-    part.component.schemes.map((scheme) => ({ part, scheme })),
-  );
+function wayFor(
+  handle: KeyHandle,
+  alg: string | undefined,
+  signatureBytes: number,
+  given: GivenInput | undefined,
+): Way | undefined {
+  const { parts } = handle.version;
   if (alg !== undefined) {
-    const named = ways.find((way) => way.scheme.alg === alg);
-    if (named !== undefined) return named;
+    for (const part of parts)
+      for (const scheme of part.component.schemes) if (scheme.alg === alg) return { part, scheme };
     if (alg !== handle.algorithm.name && !handle.algorithm.aliases.includes(alg)) return undefined;
   }
-  return ways.find((way) => way.scheme.maxOutputBytes === signatureBytes) ?? ways[0];
+  let first: Way | undefined;
+  for (const part of parts) {
+    for (const scheme of part.component.schemes) {
+      if (!takes(scheme, given)) continue;
+      if (scheme.maxOutputBytes === signatureBytes) return { part, scheme };
+      first ??= { part, scheme };
+    }
+  }
+  const [part] = parts as [LoadedPart];
+  return first ?? { part, scheme: part.component.schemes[0] };
+}
+
+/** The scheme does not take what is given, or not with this engine. */
+function refusalOfWay(
+  { lacking }: OperationParts,
+  scheme: SchemeEntry,
+  given: GivenInput | undefined,
+): Refused | undefined {
+  if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
+  return refusalOfEngine(lacking, scheme, given?.form);
 }
 
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {
@@ -168,8 +225,7 @@ export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<Ver
     const { valid } = signatures[index] as CheckedSignature;
     return { kid: handle.version.kid, alg, ok: valid, reason: reason ?? reasonOf(statusOf(item, results)) };
   });
-  const { ok: satisfied, satisfiedMode } = judge(signatures, plan.mode);
-  return ok({ ok: satisfied, satisfiedMode, checked });
+  return ok({ ...judge(signatures, plan.mode), checked });
 }
 
 /** The verdict on the signatures by the key of one use: what its record says. */
@@ -184,7 +240,7 @@ function verdictOn(
   );
   const signatures = checkedBy(own, results);
   if (signatures === undefined) return 'error:Internal';
-  return satisfies(signatures, mode) ? 'ok' : 'invalid';
+  return satisfies(signatures, modeFor(signatures, mode)) ? 'ok' : 'invalid';
 }
 
 /** One for each candidate; undefined where one could not be checked, which is a bug. */
@@ -193,7 +249,7 @@ function checkedBy(
   results: readonly BatchResult[],
 ): CheckedSignature[] | undefined {
   const signatures: CheckedSignature[] = [];
-  for (const { handle, component, item } of candidates) {
+  for (const { handle, component, item, excused = false } of candidates) {
     const status = statusOf(item, results);
     if (status === batchStatuses.badInput || status === batchStatuses.internal) return undefined;
     const valid = status === batchStatuses.ok;
@@ -202,6 +258,7 @@ function checkedBy(
       components: handle.algorithm.components,
       component,
       valid,
+      excused,
     });
   }
   return signatures;

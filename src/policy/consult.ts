@@ -38,12 +38,18 @@ export function consult(
     'alg' in about ? [{ ...who, kid: '', purpose: '', ...about }] : ids.map((id) => ofKey(who, id));
   const decisions = questions.map((question) => policy.decide(question));
   return decisions.some((decision) => decision instanceof Promise)
-    ? Promise.all(decisions).then((decided) => consultationOf(ids, decided))
-    : consultationOf(ids, decisions as Decision[]);
+    ? Promise.all(decisions).then((decided) => consultationOf(ids, decided, 'alg' in about))
+    : consultationOf(ids, decisions as Decision[], 'alg' in about);
 }
 
-function consultationOf(ids: readonly string[], decided: readonly Decision[]): Consultation {
-  const byId = new Map(ids.map((id, index) => [id, decided[index] as Decision]));
+/** `chosenHere`: the call names no key, so that the one decision is on those that the service chooses for it. */
+function consultationOf(
+  ids: readonly string[],
+  decided: readonly Decision[],
+  chosenHere: boolean,
+): Consultation {
+  const known = new Map(ids.map((id, index) => [id, decided[index] as Decision]));
+  const byId = chosenHere ? { get: () => decided[0] } : known;
   return {
     // A call that names no key and no algorithm is asked about as well; nothing named at all denies nothing.
     denied: decided.length > 0 && decided.every(({ allow }) => !allow),

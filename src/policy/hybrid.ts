@@ -9,19 +9,49 @@ export interface CheckedSignature {
   /** The component that this signature was checked with; undefined when it fits none. */
   readonly component: Component | undefined;
   readonly valid: boolean;
+  /** Its key needs no more than `or`, whatever the mode. */
+  readonly excused?: boolean;
 }
 
 export interface Judgement {
   readonly ok: boolean;
+  /** Of what was signed, whoever is excused. */
   readonly satisfiedMode: HybridMode | 'none';
+  /** The reason for which valid signatures do not satisfy the mode: one is missing, or a key has nothing post-quantum. */
+  readonly fault: 'stripped' | 'downgraded' | undefined;
 }
 
 /** Every key that is named has to satisfy the mode. Under `and` and `pq_only` one invalid signature spoils its key. */
 export function judge(signatures: readonly CheckedSignature[], mode: HybridMode): Judgement {
-  const satisfied = (asked: HybridMode) =>
-    [...groupByKid(signatures).values()].every((group) => satisfies(group, asked));
-  const strictest = (['and', 'pq_only', 'or'] as const).find(satisfied);
-  return { ok: satisfied(mode), satisfiedMode: strictest ?? 'none' };
+  const groups = [...groupByKid(signatures).values()];
+  const strictest = (['and', 'pq_only', 'or'] as const).find((asked) =>
+    groups.every((group) => satisfies(group, asked)),
+  );
+  const failed = groups.find((group) => !satisfies(group, modeFor(group, mode)));
+  return {
+    ok: failed === undefined,
+    satisfiedMode: strictest ?? 'none',
+    fault: failed === undefined || signatures.some(({ valid }) => !valid) ? undefined : faultOf(failed, mode),
+  };
+}
+
+/** The mode that the signatures by one key have to satisfy. */
+export function modeFor(group: readonly CheckedSignature[], mode: HybridMode): HybridMode {
+  return group[0]?.excused === true ? 'or' : mode;
+}
+
+function faultOf(group: readonly CheckedSignature[], mode: HybridMode): 'stripped' | 'downgraded' {
+  const postQuantum = (group[0] as CheckedSignature).components.some(isPostQuantum);
+  return mode === 'pq_only' && !postQuantum ? 'downgraded' : 'stripped';
+}
+
+export function isPostQuantum({ postQuantum }: Component): boolean {
+  return postQuantum;
+}
+
+/** A composite is both. */
+export function isClassical({ postQuantum, composite }: Component): boolean {
+  return !postQuantum || composite === true;
 }
 
 /** True if the signatures by one key, of which there is at least one, satisfy the mode. */
@@ -34,7 +64,7 @@ export function satisfies(group: readonly CheckedSignature[], mode: HybridMode):
     case 'and':
       return components.every(holds) && group.every((sig) => sig.valid);
     case 'pq_only': {
-      const postQuantum = components.filter((component) => component.postQuantum);
+      const postQuantum = components.filter(isPostQuantum);
       const spoiled = group.some((sig) => !sig.valid && sig.component?.postQuantum !== false);
       return postQuantum.length > 0 && postQuantum.every(holds) && !spoiled;
     }

@@ -119,3 +119,21 @@ test('there are at most so many, on disk and in memory', (context) => {
   while (inMemory.ids.length < maxRootKeys) assert.ok(inMemory.rotate().ok);
   assert.equal(inMemory.rotate().ok, false);
 });
+
+test('a key that the engine does not take leaves no file, so that the next change and the next start go on', (context) => {
+  const dataDir = temporaryDirectory(context);
+  let room = 2;
+  const rootKeys = new RootKeyFiles(dataDir, { groupAllowed: false }, (rootKey) => {
+    if (room-- === 0)
+      throw Object.assign(new Error('too many MAC keys are loaded'), { code: 'TOO_MANY_ROOTS' });
+    return macaroonKeyOf(rootKey);
+  });
+  assert.ok(rootKeys.rotate().ok && rootKeys.rotate().ok);
+  const files = readdirSync(dataDir);
+  assert.deepEqual(rootKeys.rotate(), {
+    ok: false,
+    problem: 'cannot read the macaroon keys (TOO_MANY_ROOTS)',
+  });
+  assert.deepEqual(readdirSync(dataDir), files);
+  assert.deepEqual(rootKeys.reload(), { ok: true, added: [], removed: [] });
+});

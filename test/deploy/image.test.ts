@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -87,15 +87,6 @@ test('what the image copies is enough to serve and to be healthy', {
   }
   service.kill('SIGTERM');
   assert.deepEqual(await gone, [0, null]);
-});
-
-const hadolint = spawnSync('hadolint', ['--version']).status === 0;
-
-test('hadolint finds nothing in the Dockerfile', {
-  skip: !hadolint && 'no hadolint here (docs/deploy.md)',
-}, () => {
-  const { status, stdout } = spawnSync('hadolint', [join(root, 'Dockerfile')], { encoding: 'utf8' });
-  assert.deepEqual([status, stdout], [0, '']);
 });
 
 test('the services of the compose file are confined, publish on loopback only, and mount files that are there', () => {

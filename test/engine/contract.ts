@@ -38,7 +38,9 @@ const publicKeyLengths: Readonly<Record<SigningKeyTypeName, number>> = {
 import { testEngineOptions } from '../support/engines.ts';
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
+import { newKeyTests } from './contract-new-keys.ts';
 import { rootTests } from './contract-root.ts';
+import { sealingOpsTests } from './contract-sealing.ts';
 
 const message = Buffer.from('d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24', 'hex');
 const { ok, rejected, keyUnusable } = batchStatuses;
@@ -62,6 +64,8 @@ export function engineContract(name: string, create: () => Engine): void {
     signingTests(engine, root);
     macTests(engine, root);
     sealingTests(engine, root);
+    sealingOpsTests(engine, root);
+    newKeyTests(engine, root);
     batchTests(engine, root);
     cacheTests(engine, root);
     rootTests(engine, directory);

@@ -1,65 +1,20 @@
 import { registry } from '../../src/algorithms/registry.ts';
-import { helloWorldB3 } from '../support/service.ts';
-
-/** Capabilities that the cases use, by name; `nobody` sends none. */
-export type Who =
-  | 'operator'
-  | 'acme'
-  | 'reader'
-  | 'acmeAdmin'
-  | 'auditor'
-  | 'globex'
-  | 'expired'
-  | 'forged'
-  | 'nobody';
-
-/**
- * One request as data. `{kid:NAME}`, `{id:NAME}` (a kid without its version), `{sig:NAME.N}`, `{flipped:NAME.N}` (the
- * same with a bit changed) and `{cursor:NAME}` stand for what answers to cases with `keep: NAME` gave.
- */
-export interface GoldenCase {
-  readonly name: string;
-  readonly as: Who;
-  readonly method: string;
-  readonly path: string;
-  readonly json?: unknown;
-  /** Sent as it is. `repeat` makes it long without making the file long. */
-  readonly text?: string;
-  readonly repeat?: number;
-  /** One byte a character, so that not all texts are UTF-8. */
-  readonly latin1?: true;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly keep?: string;
-  /** Asked again until it is answered 200: a checkpoint is made each second. */
-  readonly eventually?: true;
-}
-
-/** A service and what is asked of it, in this order. */
-export interface GoldenPart {
-  readonly name: string;
-  readonly env: Readonly<Record<string, string>>;
-  /** Whether it starts on the data of the part before. */
-  readonly sameData: boolean;
-  readonly cases: readonly GoldenCase[];
-}
-
-const digest = helloWorldB3;
-
-const get = (name: string, path: string, as: Who = 'acme'): GoldenCase => ({ name, as, method: 'GET', path });
-const post = (name: string, path: string, json?: unknown, more: Partial<GoldenCase> = {}): GoldenCase => ({
-  name,
-  as: 'acme',
-  method: 'POST',
-  path,
-  ...(json === undefined ? {} : { json }),
-  ...more,
-});
-const opId = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
-const key = (text: string, action = '') => `/v1/kms/keys/${text}${action}`;
-const sign = (name: string, json: object, more: Partial<GoldenCase> = {}) =>
-  post(`sign: ${name}`, '/v1/kms/sign', { payload_b3: digest, ...json }, more);
-const verify = (name: string, sigs: unknown, json: object = {}, more: Partial<GoldenCase> = {}) =>
-  post(`verify: ${name}`, '/v1/kms/verify', { payload_b3: digest, sigs, ...json }, more);
+import {
+  digest,
+  type GoldenCase,
+  type GoldenPart,
+  get,
+  hybrid,
+  key,
+  opId,
+  post,
+  sign,
+  verify,
+} from './ask.ts';
+import { derivedAndBrought } from './derived-cases.ts';
+import { migrating } from './migration-cases.ts';
+import { otherForms } from './other-forms.ts';
+import { sealing } from './sealing-cases.ts';
 
 const ownAnswers: readonly GoldenCase[] = [
   get('health', '/healthz', 'nobody'),
@@ -70,7 +25,6 @@ const ownAnswers: readonly GoldenCase[] = [
   post('health by POST', '/healthz', {}, { as: 'nobody' }),
 ];
 
-const hybrid = 'ed25519+ml-dsa-65';
 const parts = (alg: string) => (alg === hybrid ? [0, 1] : [0]);
 
 const signingAlgorithms = registry.filter(({ kind }) => kind === 'signature').map(({ name }) => name);
@@ -455,6 +409,7 @@ export const goldenParts: readonly GoldenPart[] = [
       ...macs,
       ...creating,
       ...signing,
+      ...otherForms,
       ...framing,
       ...verifying,
       ...batches,
@@ -488,5 +443,23 @@ export const goldenParts: readonly GoldenPart[] = [
     env: { KMS_AUDIT_INPUT_HASH: 'commit' },
     sameData: false,
     cases: commitments,
+  },
+  {
+    name: 'phase 2 of the migration',
+    env: { KMS_PQ_VERIFY_MODE: 'and', KMS_PQ_TENANTS: 'acme/old=off' },
+    sameData: false,
+    cases: migrating,
+  },
+  {
+    name: 'keys that encrypt and wrap',
+    env: {},
+    sameData: false,
+    cases: sealing,
+  },
+  {
+    name: 'keys that are derived, brought and limited',
+    env: {},
+    sameData: false,
+    cases: derivedAndBrought,
   },
 ];

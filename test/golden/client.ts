@@ -5,7 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { testPki } from '../support/listener-kinds.ts';
 import { allScopes, mintFor } from '../support/requests.ts';
 import type { ListeningService } from '../support/service.ts';
-import type { GoldenCase, Who } from './cases.ts';
+import type { GoldenCase, Who } from './ask.ts';
 import { normaliseJson, normaliseMetrics, normaliseNote, normaliseText, shapeOf } from './normalise.ts';
 
 /** One request and its answer as they stand in the file. */
@@ -34,7 +34,9 @@ export class Facts {
     name: string,
     answer: { kid?: string; sigs?: { signature_b64: string }[]; next_cursor?: string },
   ): void {
-    const { kid, sigs = [], next_cursor: cursor } = answer;
+    const { kid, sigs = [], next_cursor: cursor, ...others } = answer;
+    for (const [member, text] of Object.entries(others))
+      if (typeof text === 'string') this.#texts.set(`made:${name}.${member}`, text);
     if (cursor !== undefined) this.#texts.set(`cursor:${name}`, cursor);
     if (kid !== undefined) {
       const id = kid.replace(/#v\d+$/, '');
@@ -52,7 +54,7 @@ export class Facts {
   }
 
   fill(text: string, encode: (filled: string) => string = String): string {
-    return text.replace(/\{((?:kid|id|sig|flipped|cursor):[^}]+)\}/g, (_, name: string) => {
+    return text.replace(/\{((?:kid|id|sig|flipped|cursor|made):[^}]+)\}/g, (_, name: string) => {
       const filled = this.#texts.get(name);
       assert.ok(filled !== undefined, `no answer gave ${name}`);
       return encode(filled);

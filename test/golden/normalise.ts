@@ -20,6 +20,12 @@ const byName: Readonly<Record<string, (value: unknown) => unknown>> = {
   spki_b64: base64Length,
   salt_b64: base64Length,
   mac_b64: base64Length,
+  nonce_b64: base64Length,
+  ciphertext_b64: base64Length,
+  wrapped_b64: base64Length,
+  plaintext_b64: base64Length,
+  random_b64: base64Length,
+  sealed_b64: base64Length,
   next_cursor: () => '<cursor>',
   retry_after_ms: numberOf('ms'),
   ts: (value) => (typeof value === 'number' ? `<${digits(value)} digits>` : '<time>'),
@@ -83,7 +89,15 @@ function base64Length(value: unknown): unknown {
   const bytes = Buffer.from(value, 'base64');
   if (bytes.toString('base64') !== value) return '<not base64>';
   // Integers without leading zeros: 70 bytes, one or two more or a few less.
-  const der = bytes[0] === 0x30 && bytes[1] === bytes.length - 2 && bytes.length > 60 && bytes.length < 73;
+  const der =
+    bytes[0] === 0x30 &&
+    bytes[1] === bytes.length - 2 &&
+    bytes[2] === 2 &&
+    bytes.length > 60 &&
+    bytes.length < 105;
+  // ML-DSA-65 and then such a signature of P-256; with Ed25519 it is one of 3,373 bytes.
+  if (bytes.length > 3373 && bytes.length <= 3381)
+    return '<base64 of a composite signature with ECDSA in DER>';
   return der ? '<base64 of an ECDSA signature in DER>' : `<base64 of ${bytes.length} bytes>`;
 }
 

@@ -14,9 +14,10 @@ function verifying(t: TestContext) {
   const opened = openOperations(t);
   const { verify } = opened.operations;
   const request = (signatures: readonly GivenSignature[], mode: VerifyRequest['mode'] = undefined) => ({
-    payloadBlake3,
+    input: payloadBlake3,
     signatures,
     mode,
+    window: undefined,
   });
   return {
     ...opened,
@@ -41,6 +42,7 @@ test('checks a signature with the public key of its version, an older one too', 
   assert.deepEqual(unwrap(answer()), {
     ok: true,
     satisfiedMode: 'and',
+    fault: undefined,
     checked: [{ kid, alg: 'ed25519', ok: true, reason: undefined }],
   });
   const invalid = unwrap(answer(batchStatuses.rejected));

@@ -149,6 +149,11 @@ test('a certificate is read again on SIGHUP and when its file changes, and its e
   const { text: metrics } = await ask({ ...http, path: '/metrics' });
   const notAfter = Number(/^tls_certificate_not_after_seconds(?:\{[^}]*\})? (\S+)$/m.exec(metrics)?.[1]);
   assert.ok(Math.abs(notAfter - Date.now() / 1_000 - 15 * 86_400) < 3_600, metrics);
+  // A key of another certificate keeps all of a reload out.
+  writeFileSync(files.keyFile, testPki.authority.key);
+  process.kill(service.pid, 'SIGHUP');
+  await service.logged((line) => line.includes('the reload is NOT TAKEN'));
+  assert.deepEqual((await readiness()).missing, ['config']);
 });
 
 test('handshakes that fail are counted, and the mutual listener refuses who has no certificate', async (t) => {

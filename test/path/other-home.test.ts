@@ -15,6 +15,8 @@ import { createHealth } from '../../src/observe/health.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';
 import type { CryptoOperation, CryptoWork, OperationParts } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
+import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
@@ -60,10 +62,18 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     custodies: cryptography.custodies,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
+    lacking: new Set(),
     maxKeysPerTenant: 10,
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: systemClock,
+    timeSkewToleranceMs: 0,
     tokens: noTokens,
     load: () => assert.fail(),
+    mayMake: () => undefined,
+    derived: () => {},
+    runWork: async () => assert.fail(),
+    wrappingKeys: new WrappingKeys(cryptography.custodies.get('software')!, systemClock),
   } satisfies OperationParts & { readonly tokens: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {
@@ -78,7 +88,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     const whole = outcomes.map((outcome: Result<readonly []> | (typeof outcomes)[0]) =>
       outcome.ok ? { ok: true as const, value: { results: outcome.value, receipts: [] } } : outcome,
     );
-    return unwrap(finish(whole));
+    return unwrap(await finish(whole));
   }
   const create = async (alg: string, backend: string) =>
     unwrap(
@@ -93,7 +103,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const signWith = (kids: readonly string[]) =>
     use(operations.sign, {
       kids,
-      payloadBlake3,
+      input: payloadBlake3,
       alg: undefined,
       mode: undefined,
       opId: undefined,
@@ -105,9 +115,10 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const { signatures } = await signWith([theirs, ours, theirs]);
   assert.equal(vault.carried.length, 1);
   const verdict = await use(operations.verify, {
-    payloadBlake3,
+    input: payloadBlake3,
     signatures: signatures.map(({ kid, signature }) => ({ kid, alg: undefined, signature })),
     mode: 'and',
+    window: undefined,
   });
   assert.equal(verdict.ok, true);
   assert.equal(vault.carried.length, 1);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
@@ -109,6 +109,20 @@ test('a broken policy file keeps a whole reload out', async (t) => {
   service.reload({});
   assert.deepEqual((await readiness(service)).body.missing, []);
   assert.equal(codeOf(await sign(kid)), 'PolicyViolation');
+});
+
+test('a macaroon key that cannot be read keeps a whole reload out, and a new one is told by its id', async (t) => {
+  const { service } = await start(t);
+  const path = join(service.dataDir, 'macaroon.7.key');
+  writeFileSync(path, 'short', { mode: 0o600 });
+  service.reload({ KMS_BATCH_MAX_ITEMS: '1' });
+  assert.deepEqual((await readiness(service)).body.missing, ['config']);
+  rmSync(path);
+  writeFileSync(path, Buffer.alloc(32, 7), { mode: 0o600 });
+  service.reload({});
+  assert.deepEqual((await readiness(service)).body.missing, []);
+  const line = await service.logged((one) => one.includes('the settings were read again'));
+  assert.deepEqual(JSON.parse(line).contents, { macaroon_keys: 'added 7, removed ' });
 });
 
 test('a reload is on the audit log with what it changed, and names what takes a restart', async (t) => {

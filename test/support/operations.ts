@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { findAlgorithm, registry } from '../../src/algorithms/registry.ts';
+import type { Result } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
 import { createCostTable } from '../../src/dispatch/costs.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../../src/engine/batch.ts';
@@ -11,7 +12,9 @@ import type {
   WorkOutcome,
 } from '../../src/operations/operation.ts';
 import { createOperations } from '../../src/operations/operations.ts';
+import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
 import type { TokenParts } from '../../src/operations/tokens.ts';
+import { noPqPolicy } from '../../src/policy/phases.ts';
 import { makeKeyring, unwrap } from './keyring.ts';
 
 export const acme: Caller = { tenant: 'acme', actor: 'cap:0123456789abcdef', scopes: new Set() };
@@ -35,10 +38,18 @@ export function openOperations(
     ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    lacking: new Set(),
     maxKeysPerTenant: 1_000_000,
     audit: undefined,
+    pqPolicy: noPqPolicy,
+    clock: bench.clock,
+    timeSkewToleranceMs: 2_000,
     tokens: noTokens,
     load: () => assert.fail('nobody asks for the load'),
+    mayMake: () => undefined,
+    derived: () => {},
+    runWork: async () => assert.fail('nobody asks for work'),
+    wrappingKeys: new WrappingKeys(bench.custody, bench.clock),
     ...more,
   };
   const makeKey = async (alg: string, tenant = 'acme') => {
@@ -56,10 +67,11 @@ export async function planOf<Request, Answer>(
   caller: Caller = acme,
 ) {
   const plan: CryptoPlan<Answer> = unwrap(await operation.plan(request, caller));
+  // Of all but those that store what they made.
   const answer = (status: BatchStatus = batchStatuses.ok) =>
     plan.finish(
       plan.works.map((work) => ('code' in work ? { ok: false, failure: work } : done(work, status))),
-    );
+    ) as Result<Answer>;
   return { plan, work: plan.works[0] as CryptoWork, answer };
 }
 

@@ -67,7 +67,19 @@ export function mintFor(dataDir: string, wanted: Omit<MintRequest, 'rootKey'>): 
 }
 
 /** Every scope that the routes ask for. */
-export const allScopes = ['kms:create', 'kms:read', 'kms:sign', 'kms:verify', 'kms:rotate', 'kms:destroy'];
+export const allScopes = [
+  'kms:create',
+  'kms:read',
+  'kms:sign',
+  'kms:verify',
+  'kms:rotate',
+  'kms:destroy',
+  'kms:encrypt',
+  'kms:decrypt',
+  'kms:wrap',
+  'kms:unwrap',
+  'kms:derive',
+];
 
 const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { call, type InProcessService, type JsonAnswer } from './service.ts';
+import { call, type JsonAnswer, type RunningService } from './service.ts';
 
 export const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
 
@@ -9,7 +9,7 @@ export const kemAlgorithms = ['x25519+ml-kem-768', 'x25519', 'ml-kem-768', 'ml-k
 export const wrappingAlgorithms = [...kemAlgorithms, ...aeadAlgorithms, 'aes-256-kwp'] as const;
 
 /** Requests to a service that encrypts and wraps, of one capability. */
-export function sealingClient(service: InProcessService, token = service.token) {
+export function sealingClient(service: RunningService, token = service.token) {
   const post = (path: string, body: unknown = {}): Promise<JsonAnswer> =>
     call(service, token, 'POST', `/v1/kms${path}`, body);
   const good = async (path: string, body: unknown, expected = 200) => {

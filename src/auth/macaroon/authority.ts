@@ -15,7 +15,7 @@ import { grantOf } from './grant.ts';
 import { actorOf } from './identifier.ts';
 import { inspectToken, mintToken } from './mint.ts';
 import type { StoreRevocations } from './revocations.ts';
-import type { ServiceRootKeys } from './root-keys.ts';
+import { maxRootKeys, type ServiceRootKeys } from './root-keys.ts';
 import { makeDischarge } from './third-party.ts';
 
 export interface AuthorityParts {
@@ -88,6 +88,7 @@ export function createTokenAuthority(parts: AuthorityParts): TokenAuthority {
     },
 
     rotateRootKey() {
+      if (rootKeys.ids.length >= maxRootKeys) return tooMany;
       const rotated = rootKeys.rotate();
       if (rotated.ok) return ok(rotated.id);
       parts.onProblem(rotated.problem);
@@ -97,6 +98,10 @@ export function createTokenAuthority(parts: AuthorityParts): TokenAuthority {
 }
 
 const unknown: Refused = refuse('NotFound', 'this is not a capability of this service');
+const tooMany = refuse(
+  'Conflict',
+  `there are ${maxRootKeys} root keys already: the operator removes the files of old ones`,
+);
 const notMade = refuse('StoreUnavailable', 'the macaroon key could not be made; the log says why');
 
 /** The caveats of a discharge: they bind it to the one call. */

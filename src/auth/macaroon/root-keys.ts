@@ -1,5 +1,5 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemClock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
@@ -35,17 +35,15 @@ export type Reload =
   /** Nothing was changed. `problem` is for the operator. */
   | { readonly ok: false; readonly problem: string };
 
-export type ReadAgain =
-  | { readonly ok: true; take(): Extract<Reload, { ok: true }> }
-  | Extract<Reload, { ok: false }>;
+export type ReadAgain = (Extract<Reload, { ok: true }> & { take(): void }) | Extract<Reload, { ok: false }>;
 
 export type Rotation =
   | { readonly ok: true; readonly id: number }
   | { readonly ok: false; readonly problem: string };
 
 export const macaroonKeyBytes = 32;
-/** Each is a file that is looked at every second, and a key in the engine's memory. */
-export const maxRootKeys = 64;
+/** Each is a file that is looked at every second, and one of the 64 MAC keys for which the engine has room. */
+export const maxRootKeys = 32;
 
 /** `macaroon.key` has the id 0, `macaroon.7.key` the id 7. */
 export function rootKeyPath(dataDir: string, id: number): string {
@@ -96,7 +94,9 @@ export class RootKeyFiles implements ServiceRootKeys {
 
   reload(): Reload {
     const read = this.read();
-    return read.ok ? read.take() : read;
+    if (!read.ok) return read;
+    read.take();
+    return { ok: true, added: read.added, removed: read.removed };
   }
 
   read(): ReadAgain {
@@ -115,23 +115,24 @@ export class RootKeyFiles implements ServiceRootKeys {
     } catch (error) {
       return { ok: false, problem: `cannot read the macaroon keys (${errorCode(error)})` };
     }
-    return { ok: true, take: () => this.#take(keys) };
-  }
-
-  #take(keys: Map<number, Loaded>): Extract<Reload, { ok: true }> {
     const before = this.#keys;
     const added = [...keys].flatMap(([id, { key }]) => (before.get(id)?.key === key ? [] : [id]));
     const removed = [...before.keys()].filter((id) => !keys.has(id));
-    if (added.length > 0 || removed.length > 0) this.generation++;
-    this.#keys = keys;
-    return { ok: true, added, removed };
+    const take = () => {
+      if (added.length > 0 || removed.length > 0) this.generation++;
+      this.#keys = keys;
+    };
+    return { ok: true, added, removed, take };
   }
 
   rotate(): Rotation {
     const made = makeRootKey(this.#dataDir);
     if (!made.ok) return made;
     const reloaded = this.reload();
-    return reloaded.ok ? made : reloaded;
+    if (reloaded.ok) return made;
+    // A file that cannot be taken up would keep back every later change, and the next start.
+    rmSync(rootKeyPath(this.#dataDir, made.id), { force: true });
+    return reloaded;
   }
 
   #read(path: string, stamp: string, known: Loaded | undefined): Loaded | string {
@@ -207,7 +208,7 @@ export class MemoryRootKeys implements ServiceRootKeys {
   }
 
   read(): ReadAgain {
-    return { ok: true, take: () => ({ ok: true, added: [], removed: [] }) };
+    return { ok: true, added: [], removed: [], take: () => {} };
   }
 
   rotate(): Rotation {

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result } from '../../core/result.ts';
 import type { GenerateCall } from '../../dispatch/generation.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
-import { buildKeyReference } from '../../engine/key-reference.ts';
+import { buildKeyReference, partName } from '../../engine/key-reference.ts';
 import { type KeyPart, softwareBackend } from '../../keys/record.ts';
 import { currentRequest, timed } from '../../observe/tracing.ts';
 import type { Lane } from '../../queue/lane.ts';
@@ -85,9 +85,4 @@ export function keyReferenceOf(
   return part.sealed === undefined
     ? new Uint8Array(0)
     : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
-}
-
-/** The name that a sealed blob is bound to: the key, its version and which of its parts it is. */
-function partName(versionedKid: string, index: number): string {
-  return `${versionedKid}/${index}`;
 }

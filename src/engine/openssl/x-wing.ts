@@ -11,6 +11,18 @@ const expandedBytes = 96;
 
 /** expandDecapsulationKey: SHAKE-256 of the seed is d || z of ML-KEM, then the private key of X25519. */
 export function xWingHalves(key: KeyObject): XWingHalves {
+  let made = halves.get(key);
+  if (made === undefined) {
+    made = expand(key);
+    halves.set(key, made);
+  }
+  return made;
+}
+
+/** Made once for each open key, and gone with it. */
+const halves = new WeakMap<KeyObject, XWingHalves>();
+
+function expand(key: KeyObject): XWingHalves {
   const seed = key.export();
   const expanded = createHash('shake256', { outputLength: expandedBytes }).update(seed).digest();
   try {

@@ -28,13 +28,14 @@ export class Certificates {
   readonly #users: ((options: SecureContextOptions) => void)[] = [];
   #options: SecureContextOptions;
   #notAfterMs: number;
+  #fingerprint: string;
   #watcher: (() => void) | undefined;
 
   /** Throws a StartError where the files cannot be used. */
   constructor(files: CertificateFiles, rule: SecretRule) {
     this.#files = files;
     this.#rule = rule;
-    [this.#options, this.#notAfterMs] = this.#read();
+    ({ options: this.#options, notAfterMs: this.#notAfterMs, fingerprint: this.#fingerprint } = this.#read());
   }
 
   /** The options of now. */
@@ -47,6 +48,11 @@ export class Certificates {
     return this.#notAfterMs;
   }
 
+  /** SHA-256 of the first certificate of the chain, in hex with colons. */
+  get fingerprint(): string {
+    return this.#fingerprint;
+  }
+
   /** `use` gets the options of each later reading. */
   onReload(use: (options: SecureContextOptions) => void): void {
     this.#users.push(use);
@@ -54,17 +60,19 @@ export class Certificates {
 
   /** Connections that come from now on have the new ones. Throws a StartError where they cannot be used; then nothing changes. */
   reload(): void {
-    this.prepare()();
+    this.prepare().take();
   }
 
   /** Reads the files; what it gives puts them in use. Throws a StartError where they cannot be used. */
-  prepare(): () => void {
-    const [options, notAfterMs] = this.#read();
-    return () => {
+  prepare(): { readonly fingerprint: string; take(): void } {
+    const { options, notAfterMs, fingerprint } = this.#read();
+    const take = () => {
       this.#options = options;
       this.#notAfterMs = notAfterMs;
+      this.#fingerprint = fingerprint;
       for (const use of this.#users) use(options);
     };
+    return { fingerprint, take };
   }
 
   /** Calls back when one of the files may have changed. Looks at what links lead to. */
@@ -84,7 +92,7 @@ export class Certificates {
     return clientCaFile === undefined ? [certFile, keyFile] : [certFile, keyFile, clientCaFile];
   }
 
-  #read(): [SecureContextOptions, number] {
+  #read(): { options: SecureContextOptions; notAfterMs: number; fingerprint: string } {
     const { certFile, keyFile, clientCaFile } = this.#files;
     try {
       const problem = judgeSecretFile(keyFile, this.#rule);
@@ -104,7 +112,11 @@ export class Certificates {
       };
       // Also says whether certificate and key belong together.
       createSecureContext(options);
-      return [options, Math.min(...chain.map(({ validTo }) => Date.parse(validTo)))];
+      return {
+        options,
+        notAfterMs: Math.min(...chain.map(({ validTo }) => Date.parse(validTo))),
+        fingerprint: (chain[0] as X509Certificate).fingerprint256,
+      };
     } catch (cause) {
       if (cause instanceof StartError) throw cause;
       const { code, message } = cause as NodeJS.ErrnoException;

@@ -105,12 +105,15 @@ function openTls(config: Config, { log, health, metrics }: ListenerParts): Tls |
   certificates.watch(reload);
   const prepare = (): Prepared => {
     try {
-      const commit = certificates.prepare();
+      const { fingerprint, take } = certificates.prepare();
       return {
         commit() {
-          commit();
+          take();
           tell();
         },
+        ...(fingerprint === certificates.fingerprint
+          ? undefined
+          : { contents: { certificate: fingerprint } }),
       };
     } catch (cause) {
       return { problems: [(cause as Error).message] };

@@ -86,7 +86,7 @@ export function countEncryption(work: PlannedWork, { algorithm, version }: KeyHa
 }
 
 /** One text for all that does not open, whatever it is that does not fit. */
-const doesNotOpen = refuse('BadRequest', 'this does not open with this key and aad');
+export const doesNotOpen = refuse('BadRequest', 'this does not open with this key and aad');
 
 /** The refusal of what does not open. A length that no ciphertext can have is told in no other way. */
 export function notOpened(results: readonly BatchResult[]): Refused | undefined {

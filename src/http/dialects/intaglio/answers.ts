@@ -66,6 +66,10 @@ export const readAnswer = Type.Object({
     Type.Object({
       ...{ kid, version: Type.Integer(), state, created_at: time },
       public: Type.Optional(publicKey),
+      source: Type.Optional(
+        Type.String({ description: 'derived, imported or imported_public; missing where it was made here' }),
+      ),
+      derived_from: Type.Optional(kid),
     }),
   ),
   backend: Type.String(),
@@ -93,6 +97,9 @@ export const verifyAnswer = Type.Object({
       Type.Object({ kid, alg: Type.String(), ok: Type.Boolean(), reason: Type.Optional(Type.String()) }),
     ),
     satisfied_mode: Type.Union([hybridMode, Type.Literal('none')]),
+    reason: Type.Optional(
+      Type.String({ description: 'stripped or downgraded: valid signatures that do not satisfy the mode' }),
+    ),
   }),
   hints: Type.Object({ kids: Type.Array(kid), algs: Type.Array(Type.String()) }),
 });
@@ -151,3 +158,13 @@ export const dischargeAnswer = Type.Object({ discharge: Type.String(), expires_a
 export const revokeAnswer = Type.Object({ revoked: Type.Literal(true) });
 export const tokenKeysAnswer = Type.Object({ keys: Type.Array(Type.Object({ id: Type.Integer() })) });
 export const rotateTokenKeyAnswer = Type.Object({ id: Type.Integer() });
+
+export const sealAnswer = Type.Object({ sealed_b64: base64 });
+export const unsealAnswer = Type.Object({ plaintext_b64: base64 });
+export const wrappingKeyAnswer = Type.Object({
+  wrapping_key_id: Type.String({ description: 'UUID' }),
+  alg: Type.String(),
+  public: publicKey,
+  expires_at: time,
+  info: Type.Optional(Type.String({ description: 'the info of HPKE, ASCII' })),
+});

@@ -2,6 +2,8 @@ import { type TSchema, Type } from '@sinclair/typebox';
 import type { OperationName } from '../../../operations/operations.ts';
 import { closed } from '../../json-requests.ts';
 import * as answers from './answers.ts';
+import { deriveShape, sealShape, unsealShape } from './derivation.ts';
+import { importShape, importVersionShape } from './imports.ts';
 import { createBody, destroyBody, rotateBody } from './keys.ts';
 import { macShape, macVerifyShape } from './macs.ts';
 import { acceptBody } from './operator.ts';
@@ -38,6 +40,10 @@ const kid = kidExample;
 const payload_b3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
 const signature_b64 =
   'pJ9mZC3lJ3m0c0E1n4R7u2x5y8B+D/GIKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ABCDEA==';
+const materialExample = {
+  wrapping_key_id: '3f0c2b1e-8a4d-4c55-9b57-5d1f3f6f0a11',
+  material_b64: 'AAAA',
+};
 const text = 'text/plain; charset=utf-8';
 
 /** JSON Schema that holds beside a request's own, where its code asks for one of several members. */
@@ -57,19 +63,23 @@ const position = (description: string) =>
 
 /** One thing, of which a tenant may narrow only an actor or a time. */
 const revokesOneThing = {
-  oneOf: [
-    ...['token', 'root_key'].map((member) => ({
-      required: [member],
-      not: { required: ['tenant'] },
-    })),
-    ...[{ required: ['actor'] }, { required: ['issued_before'] }],
-    {
-      required: ['tenant'],
-      not: {
-        anyOf: ['token', 'root_key', 'actor', 'issued_before'].map((member) => ({ required: [member] })),
-      },
-    },
-  ],
+  anyOf: ['token', 'actor', 'root_key', 'issued_before', 'tenant'].map((member) => ({ required: [member] })),
+  not: {
+    anyOf: [
+      ...[
+        ['token', 'actor'],
+        ['token', 'root_key'],
+        ['token', 'issued_before'],
+        ['token', 'tenant'],
+      ],
+      ...[
+        ['actor', 'root_key'],
+        ['actor', 'issued_before'],
+        ['root_key', 'issued_before'],
+        ['root_key', 'tenant'],
+      ],
+    ].map((required) => ({ required })),
+  },
 };
 
 /** A line for every operation: forgetting one does not compile. */
@@ -166,6 +176,53 @@ export function describedOperations(
       },
     },
     ...describedSealing(batch),
+    derive: {
+      summary: 'Derive a key: the same input gives the same key',
+      request: deriveShape.schema,
+      status: 201,
+      answer: answers.createAnswer,
+      example: {
+        kid: kid.replace('ed25519', 'hkdf-sha256'),
+        context: { origin: 'edge-1.example', instance: 'a', epoch: 7 },
+        alg: 'aes-256-gcm',
+      },
+    },
+    seal: {
+      summary: 'Seal a secret under the key of a purpose, which is made at its first use',
+      request: sealShape.schema,
+      status: 200,
+      answer: answers.sealAnswer,
+      example: { purpose: 'web', plaintext_b64: 'aGVsbG8=' },
+    },
+    unseal: {
+      summary: 'Open what was sealed, by whatever version sealed it',
+      request: unsealShape.schema,
+      status: 200,
+      answer: answers.unsealAnswer,
+      example: { sealed_b64: 'ASMA' },
+    },
+    import_wrapping_key: {
+      summary: 'A public key to wrap key material with, for an hour at most',
+      query: {
+        alg: Type.Optional(Type.String({ description: 'x25519+ml-kem-768, the default, or rsa-4096' })),
+      },
+      status: 200,
+      answer: answers.wrappingKeyAnswer,
+    },
+    import: {
+      summary: 'Make a key of material that was wrapped for this service, or of a public key alone',
+      request: importShape.schema,
+      status: 201,
+      answer: answers.createAnswer,
+      example: { purpose: 'web', alg: 'ed25519', ...materialExample },
+    },
+    import_version: {
+      summary: 'Make the next version of a key in the same way',
+      request: importVersionShape.schema,
+      status: 200,
+      answer: answers.rotateAnswer,
+      example: materialExample,
+    },
     load: {
       summary: 'What waits and what is used, of the own tenant or of all',
       status: 200,

@@ -7,7 +7,9 @@ import {
   auditTileEndpoint,
   auditVkeysEndpoint,
 } from './audit.ts';
+import { deriveEndpoint, sealEndpoint, unsealEndpoint } from './derivation.ts';
 import { presentError } from './failures.ts';
+import { importEndpoint, importVersionEndpoint, wrappingKeyEndpoint } from './imports.ts';
 import {
   createEndpoint,
   destroyEndpoint,
@@ -60,6 +62,8 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     create: createEndpoint(operations),
     rotate: rotateEndpoint(operations),
     destroy: destroyEndpoint(operations),
+    import: importEndpoint(operations),
+    import_version: importVersionEndpoint(operations),
     sign: signEndpoint(operations),
     token_mint: mintEndpoint(operations),
     token_revoke: revokeEndpoint(operations),
@@ -84,6 +88,10 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     rewrap: rewrapEndpoint(operations),
     datakey: dataKeyEndpoint(operations),
     random: randomEndpoint(operations),
+    derive: deriveEndpoint(operations),
+    seal: sealEndpoint(operations),
+    unseal: unsealEndpoint(operations),
+    import_wrapping_key: wrappingKeyEndpoint(operations),
     load: loadEndpoint(operations),
     audit_checkpoint: auditCheckpointEndpoint(operations),
     audit_tile: auditTileEndpoint(operations),

@@ -4,7 +4,7 @@ import { usages } from '../../../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { KeyDestroyed, KeyMade, KeyPage } from '../../../keys/keyring.ts';
 import { isPurpose } from '../../../keys/kid.ts';
-import { auditDurabilities, type KeyHead } from '../../../keys/record.ts';
+import { auditDurabilities, type KeyHead, type KeySource } from '../../../keys/record.ts';
 import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
@@ -23,7 +23,7 @@ const usagesText = Type.Array(Type.Union(usages.map((usage) => Type.Literal(usag
 });
 
 /** Holds for a key as long as it lives. */
-const keyPolicy = closed({
+export const keyPolicy = closed({
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(usagesText),
 });
@@ -48,7 +48,7 @@ function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest>
   });
 }
 
-function changeNameOf(body: { readonly op_id?: string }): ChangeName | undefined {
+export function changeNameOf(body: { readonly op_id?: string }): ChangeName | undefined {
   const { op_id: id, ...spelled } = body;
   return id === undefined ? undefined : { id, spelled };
 }
@@ -58,10 +58,14 @@ export function createEndpoint({ create }: Operations): Endpoint<CreateRequest, 
   return {
     operation: create,
     parse: typed(shapeOf(createBody), createRequestOf),
-    present: ({ kid, algorithm, publicKeys, createdAtMs }) => ({
-      status: 201,
-      body: { kid, public: presentPublicKey(algorithm, publicKeys), created_at: timestamp(createdAtMs) },
-    }),
+    present: presentMade,
+  };
+}
+
+export function presentMade({ kid, algorithm, publicKeys, createdAtMs }: KeyMade): Presented {
+  return {
+    status: 201,
+    body: { kid, public: presentPublicKey(algorithm, publicKeys), created_at: timestamp(createdAtMs) },
   };
 }
 
@@ -123,6 +127,7 @@ export function readEndpoint({ read }: Operations): Endpoint<KeyNamed, KeyRead> 
           state: version.state,
           created_at: timestamp(version.createdAtMs),
           public: presentPublicKey(algorithm, version.publicKeys),
+          ...presentSource(version.source),
         })),
         backend: head.backend,
         attestation_class: attestationClass,
@@ -135,6 +140,14 @@ export function readEndpoint({ read }: Operations): Endpoint<KeyNamed, KeyRead> 
 /** Nothing where the key may do all that its algorithm can. */
 function presentPolicy({ usages }: KeyHead): { readonly policy?: object } {
   return usages === undefined ? {} : { policy: { usages } };
+}
+
+/** Nothing of a version that was made here at random. */
+function presentSource(source: KeySource | undefined) {
+  if (source === undefined) return {};
+  return source.kind === 'derived'
+    ? { source: 'derived', derived_from: source.from }
+    : { source: source.publicOnly ? 'imported_public' : 'imported' };
 }
 
 function parseKid({ named = '' }: WireRequest): Result<KeyNamed> {
@@ -153,11 +166,12 @@ export function rotateEndpoint({ rotate }: Operations): Endpoint<RotateRequest, 
   return {
     operation: rotate,
     parse: typed(rotateBody, (body, { named = '' }) => ok({ kid: named, name: changeNameOf(body) })),
-    present: ({ kid, previous, algorithm, publicKeys }) => ({
-      status: 200,
-      body: { kid, previous, public: presentPublicKey(algorithm, publicKeys) },
-    }),
+    present: presentNext,
   };
+}
+
+export function presentNext({ kid, previous, algorithm, publicKeys }: KeyMade): Presented {
+  return { status: 200, body: { kid, previous, public: presentPublicKey(algorithm, publicKeys) } };
 }
 
 export const destroyBody = optionalBody(

@@ -12,6 +12,8 @@ const auditTemplates = Object.fromEntries(auditFiles.map((folder) => [folder, `$
 /** Paths without a kid in them. */
 export const fixed: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   [`${prefix}/keys`]: { post: 'create', get: 'list' },
+  [`${prefix}/keys/import`]: { post: 'import' },
+  [`${prefix}/keys/import/wrapping-key`]: { get: 'import_wrapping_key' },
   [`${prefix}/sign`]: { post: 'sign' },
   [`${prefix}/sign/batch`]: { post: 'sign_batch' },
   [`${prefix}/verify`]: { post: 'verify' },
@@ -27,6 +29,9 @@ export const fixed: Readonly<Record<string, Readonly<Record<string, OperationNam
   [`${prefix}/rewrap`]: { post: 'rewrap' },
   [`${prefix}/datakey`]: { post: 'datakey' },
   [`${prefix}/random`]: { post: 'random' },
+  [`${prefix}/derive`]: { post: 'derive' },
+  [`${prefix}/seal`]: { post: 'seal' },
+  [`${prefix}/unseal`]: { post: 'unseal' },
   [`${prefix}/admin/load`]: { get: 'load' },
   [`${prefix}/audit/checkpoint`]: { get: 'audit_checkpoint' },
   [`${prefix}/audit/proof`]: { get: 'audit_proof' },
@@ -45,6 +50,7 @@ export const fixed: Readonly<Record<string, Readonly<Record<string, OperationNam
 export const actions: Readonly<Record<string, Readonly<Record<string, OperationName>>>> = {
   rotate: { post: 'rotate' },
   destroy: { post: 'destroy' },
+  import: { post: 'import_version' },
   export: { get: 'export', post: 'export' },
   private: { get: 'export', post: 'export' },
   secret: { get: 'export', post: 'export' },

@@ -35,13 +35,13 @@ const maxNonceBytes = 64;
 /** Most callers want a key or a token. */
 const maxRandomBytes = 1_024;
 
-const bytesText = (maxBytes: number) =>
+export const bytesText = (maxBytes: number) =>
   Type.String({ description: `base64 (RFC 4648, padded) of at most ${maxBytes} bytes` });
-const plaintextText = bytesText(maxPlaintextBytes);
+export const plaintextText = bytesText(maxPlaintextBytes);
 const ciphertextText = bytesText(maxCiphertextBytes);
 const wrappedText = bytesText(maxWrappedBytes);
 const nonceText = Type.String({ maxLength: base64Length(maxNonceBytes) });
-const optionalAad = Type.Optional(bytesText(maxAadBytes));
+export const optionalAad = Type.Optional(bytesText(maxAadBytes));
 const dataKeySize = Type.Union([Type.Literal(16), Type.Literal(32), Type.Literal(64)]);
 
 export const encryptShape = shapeOf(
@@ -78,10 +78,10 @@ export const dataKeyShape = shapeOf(
 );
 export const randomShape = shapeOf(closed({ size: Type.Integer({ minimum: 1, maximum: maxRandomBytes }) }));
 
-type BodyOf<S> = S extends Shape<infer Body> ? Body : never;
+export type BodyOf<S> = S extends Shape<infer Body> ? Body : never;
 
 /** Longer than `maxBytes` is TooLarge, before it is decoded. */
-function bytesIn(name: string, text: string, maxBytes: number): Result<Uint8Array> {
+export function bytesIn(name: string, text: string, maxBytes: number): Result<Uint8Array> {
   const bytes = decodeBase64(text, maxBytes);
   if (bytes !== undefined) return ok(bytes);
   // Padding makes a text of three characters more than the bytes need.
@@ -95,12 +95,16 @@ function padded(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
-function aadIn({ aad_b64 = '' }: { aad_b64?: string }): Result<Uint8Array> {
+export function plaintextIn({ plaintext_b64 }: { readonly plaintext_b64: string }): Result<Uint8Array> {
+  return bytesIn('plaintext_b64', plaintext_b64, maxPlaintextBytes);
+}
+
+export function aadIn({ aad_b64 = '' }: { aad_b64?: string }): Result<Uint8Array> {
   return bytesIn('aad_b64', aad_b64, maxAadBytes);
 }
 
 function encryptRequestOf(body: BodyOf<typeof encryptShape>): Result<EncryptRequest> {
-  const plaintext = bytesIn('plaintext_b64', body.plaintext_b64, maxPlaintextBytes);
+  const plaintext = plaintextIn(body);
   if (!plaintext.ok) return plaintext;
   const aad = aadIn(body);
   return aad.ok ? ok({ kid: body.kid, plaintext: plaintext.value, aad: aad.value }) : aad;

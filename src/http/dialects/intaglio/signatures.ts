@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
+import { parseRfc3339 } from '../../../core/clock.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
@@ -14,11 +15,13 @@ import {
   kidText,
   maxSignatureBase64,
   operationId,
-  payloadB3,
   publishedBase64,
+  signedMembers,
+  verifyPolicy,
 } from './schemas.ts';
+import { signedInputOf } from './signed-members.ts';
 
-/** Keys that sign one payload together; each is a signature to wait for and to send. */
+/** Keys that sign together; each is a signature to wait for and to send. */
 const maxKidSet = 8;
 
 const kidSet = Type.Array(kidText, { minItems: 1, maxItems: maxKidSet });
@@ -28,7 +31,7 @@ export const signShape = shapeOf(
     kid: Type.Optional(kidText),
     kid_set: Type.Optional(kidSet),
     kid_or_set: Type.Optional(Type.Union([kidText, kidSet])),
-    payload_b3: payloadB3,
+    ...signedMembers,
     alg: Type.Optional(algorithmText),
     policy: Type.Optional(hybridPolicy),
     op_id: Type.Optional(operationId),
@@ -40,9 +43,11 @@ type SignBody = typeof signShape extends Shape<infer Body> ? Body : never;
 function signRequestOf(body: SignBody): Result<SignRequest> {
   const kids = kidsOf(body);
   if (kids === undefined) return notOneOfKids;
+  const input = signedInputOf(body);
+  if (!input.ok) return input;
   return ok({
     kids,
-    payloadBlake3: body.payload_b3,
+    input: input.value,
     alg: body.alg,
     mode: body.policy?.mode,
     opId: body.op_id,
@@ -77,7 +82,7 @@ export function signEndpoint({ sign }: Operations): Endpoint<SignRequest, SignAn
   };
 }
 
-/** Signatures over one payload: eight keys that sign together, each with a hybrid pair. */
+/** Signatures of one input: eight keys that sign together, each with a hybrid pair. */
 const maxSignatures = 16;
 
 const givenSignature = closed({
@@ -88,14 +93,17 @@ const givenSignature = closed({
 
 export const verifyShape = shapeOf(
   closed({
-    payload_b3: payloadB3,
+    ...signedMembers,
     sigs: Type.Array(givenSignature, { minItems: 1, maxItems: maxSignatures }),
-    policy: Type.Optional(hybridPolicy),
+    policy: Type.Optional(verifyPolicy),
   }),
 );
 type VerifyBody = typeof verifyShape extends Shape<infer Body> ? Body : never;
 
-function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<VerifyRequest> {
+function verifyRequestOf(body: VerifyBody): Result<VerifyRequest> {
+  const { sigs, policy } = body;
+  const input = signedInputOf(body);
+  if (!input.ok) return input;
   const signatures: GivenSignature[] = [];
   for (let n = 0; n < sigs.length; n++) {
     const { kid, alg, signature_b64 } = sigs[n] as Static<typeof givenSignature>;
@@ -103,10 +111,29 @@ function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<Verif
     if (signature === undefined) return refuse('BadRequest', `sigs.${n}.signature_b64 is not base64`);
     signatures.push({ kid, alg, signature });
   }
-  return ok({ payloadBlake3: payload_b3, signatures, mode: policy?.mode });
+  const window = windowOf(policy);
+  return window.ok
+    ? ok({ input: input.value, signatures, mode: policy?.mode, window: window.value })
+    : window;
 }
 
-function presentVerify({ ok, satisfiedMode, checked }: VerifyAnswer) {
+function windowOf(policy: Static<typeof verifyPolicy> | undefined): Result<VerifyRequest['window']> {
+  const { not_before: from, not_after: to } = policy ?? {};
+  if (from === undefined && to === undefined) return ok(undefined);
+  const notBeforeMs = from === undefined ? undefined : parseRfc3339(from);
+  const notAfterMs = to === undefined ? undefined : parseRfc3339(to);
+  if (from !== undefined && notBeforeMs === undefined) return notTimes;
+  if (to !== undefined && notAfterMs === undefined) return notTimes;
+  if (notBeforeMs !== undefined && notAfterMs !== undefined && notAfterMs < notBeforeMs) return notTimes;
+  return ok({ notBeforeMs, notAfterMs });
+}
+
+const notTimes = refuse(
+  'BadRequest',
+  'policy.not_before and policy.not_after are times of RFC 3339, the one not after the other',
+);
+
+function presentVerify({ ok, satisfiedMode, fault, checked }: VerifyAnswer) {
   return {
     ok,
     details: {
@@ -114,6 +141,7 @@ function presentVerify({ ok, satisfiedMode, checked }: VerifyAnswer) {
         reason === undefined ? { kid, alg, ok } : { kid, alg, ok, reason },
       ),
       satisfied_mode: satisfiedMode,
+      ...(fault === undefined ? undefined : { reason: fault }),
     },
     hints: {
       kids: [...new Set(checked.map(({ kid }) => kid))],
