@@ -3,13 +3,20 @@ import test, { after, before, describe } from 'node:test';
 import type { Algorithm, SchemeEntry } from '../../src/algorithms/descriptor.ts';
 import type { Ability } from '../../src/algorithms/ids.ts';
 import { registry } from '../../src/algorithms/registry.ts';
+import type { AlgorithmKind } from '../../src/algorithms/work-kinds.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { isName } from '../../src/core/name.ts';
 import type { Result } from '../../src/core/result.ts';
 import type { Home } from '../../src/custody/custody.ts';
 import type { CryptoCall } from '../../src/dispatch/crypto-dispatch.ts';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
+<<<<<<< HEAD
+import { keyTypes } from '../../src/engine/engine.ts';
+import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { wordInput } from '../../src/engine/rooms.ts';
+=======
 import type { Engine } from '../../src/engine/engine.ts';
+>>>>>>> sign
 import type { KeyPart } from '../../src/keys/record.ts';
 import { createCostMeter } from '../../src/queue/cost-meter.ts';
 import { flipBit, nextKeyNumber, verifyOne } from '../support/batches.ts';
@@ -56,11 +63,18 @@ export function custodyContract(
       keys.set(algorithm.name, known);
       return known;
     };
+<<<<<<< HEAD
+    const holds = (algorithm: Algorithm) => home.custody.holds(algorithm);
+    /** Those that make signatures or tags. */
+    const held = () => registry.filter((each) => holds(each) && each.kind in makingOps);
+    const heldOthers = () => registry.filter((each) => holds(each) && !(each.kind in makingOps));
+=======
     /** Keys that encrypt, wrap and derive have tests of their own: test/engine and test/path. */
     const held = () =>
       registry.filter(
         (algorithm) => ['signature', 'mac'].includes(algorithm.kind) && home.custody.holds(algorithm),
       );
+>>>>>>> sign
     const referenceTo = ({ kid, parts }: Made, index = 0) =>
       home.custody.keyReference(parts[index]!, index, tenant, kid);
 
@@ -104,7 +118,7 @@ export function custodyContract(
     });
 
     test('it makes no keys that it does not hold', async () => {
-      for (const algorithm of registry.filter((each) => !home.custody.holds(each))) {
+      for (const algorithm of registry.filter((each) => !holds(each))) {
         const outcome = await home.custody.generate(algorithm, tenant, 'acme/p/x/one#v1');
         assert.equal(!outcome.ok && outcome.failure.code, 'Unsupported', algorithm.name);
       }
@@ -125,6 +139,31 @@ export function custodyContract(
         const items = wrong.map((reference) => makingItem(schemes[0], reference));
         const statuses = (await run(home, items)).map(({ status }) => status);
         assert.deepEqual(statuses, [keyUnusable, keyUnusable, keyUnusable, keyUnusable], algorithm.name);
+      }
+    });
+
+    test('a key that encrypts, wraps or derives is bound to the same, and a damaged reference is unusable', async () => {
+      for (const algorithm of heldOthers()) {
+        const { kid, parts } = await keyOf(algorithm);
+        const [{ schemes }] = algorithm.components;
+        const [part] = parts as [KeyPart];
+        const reference = referenceTo({ kid, parts });
+        const wrong = [
+          home.custody.keyReference(part, 0, 'other', kid),
+          home.custody.keyReference(part, 0, tenant, kid.replace('#v1', '#v2')),
+          home.custody.keyReference(part, 1, tenant, kid),
+          reference.subarray(0, reference.length - 1),
+          flipBit(reference, reference.length * 8 - 1),
+        ];
+        const items = [reference, ...wrong].map((key) => secretItem(algorithm, schemes[0], key));
+        const [own, ...others] = (await run(home, items)).map(({ status }) => status);
+        // Nothing was encapsulated for the KEM.
+        assert.equal(own, algorithm.kind === 'kem' ? rejected : ok, algorithm.name);
+        assert.deepEqual(
+          others,
+          wrong.map(() => keyUnusable),
+          algorithm.name,
+        );
       }
     });
 
@@ -255,6 +294,21 @@ function itemOf(
   inputs: readonly Uint8Array[],
 ): BatchItem {
   return { op, scheme, keyNumber: 0, key, inputs };
+}
+
+const makingOps: Readonly<Partial<Record<AlgorithmKind, BatchItem['op']>>> = {
+  signature: batchOps.sign,
+  mac: batchOps.mac,
+};
+
+/** An item of another kind that needs the secret key. */
+function secretItem({ kind }: Algorithm, scheme: SchemeEntry, key: Uint8Array): BatchItem {
+  const none = new Uint8Array(0);
+  if (kind === 'aead') return itemOf(batchOps.encrypt, scheme, key, [message, none]);
+  if (kind === 'key_wrap') return itemOf(batchOps.wrap, scheme, key, [message, none, none]);
+  if (kind === 'kem') return itemOf(batchOps.unwrap, scheme, key, [new Uint8Array(2_000), none, none]);
+  const names = [Buffer.from(tenant), Buffer.from('acme/p/derived/one#v1/0')];
+  return itemOf(batchOps.derive, scheme, key, [message, wordInput(keyTypes.ed25519), ...names]);
 }
 
 /** An item that makes a signature or a tag. */
