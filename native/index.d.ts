@@ -8,6 +8,9 @@
  * Signing: Ed25519, ECDSA and RSA by AWS-LC, ML-DSA by liboqs; verification is AWS-LC's throughout. Ed25519 public keys
  * and R of small order are refused, and an RSA public key has one encoding only (parameters NULL).
  *
+ * Encrypting and wrapping: AES, ChaCha20-Poly1305, X25519 and HKDF by AWS-LC, ML-KEM by liboqs; HPKE's key schedule, X-Wing's
+ * combiner and XAES' key derivation are ours, over these. What passes through (rewrap, reencrypt) stays in the arena.
+ *
  * Key types: 1 ed25519, 2 ml-dsa-44, 3 ml-dsa-65, 4 ml-dsa-87, 5 ecdsa-p256, 16 rsa-2048, 17 rsa-3072, 18 rsa-4096.
  */
 
@@ -143,7 +146,7 @@ export function importKey(
 ): SealedKey;
 
 /**
- * Signs and verifies a batch; the layout of both arrays is the engine ABI of src/engine. The arrays must not be
+ * Runs a batch; the layout of both arrays is the engine ABI of src/engine. The arrays must not be
  * backed by shared memory and must not overlap. Throws MALFORMED_BATCH or BAD_ARGUMENT if the arrays are malformed as
  * a whole; everything else is a status of an item. `root` matters only for keys that are not in the cache (a batch
  * without them may pass 0); an unknown root makes those items KEY_UNUSABLE.

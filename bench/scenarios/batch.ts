@@ -6,7 +6,7 @@ import { startProduct } from '../support/product.ts';
 import { signBatchRequest, type UsableKey } from '../support/requests.ts';
 import { measuredOf } from '../support/statistics.ts';
 
-const algorithms = ['ed25519', 'ml-dsa-65'] as const;
+const algorithms = ['ed25519', 'ml-dsa-44', 'ml-dsa-65'] as const;
 const sizes = [1, 4, 16, 64, 256];
 const quickSizes = [1, 16, 64, 256];
 

@@ -1,4 +1,5 @@
-import { type KeyTypeName, keyTypes, type Scheme, schemes } from '../../src/algorithms/ids.ts';
+import { type KeyTypeName, keyTypes, type Scheme } from '../../src/algorithms/ids.ts';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { batchOps, batchStatuses, encodeBatch, readResults, responseFor } from '../../src/engine/batch.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
@@ -39,9 +40,11 @@ function openEngine(name: EngineTask['engine']): Engine | undefined {
   return createOpensslEngine(options);
 }
 
+/** The first way of the algorithm whose key this is. */
 function schemeOf(name: KeyTypeName): Scheme {
-  if (name.startsWith('rsa-')) return schemes.ps256;
-  return name === 'ecdsa-p256' ? schemes['ecdsa-p256-sha256'] : schemes[name as 'ed25519'];
+  const found = findAlgorithm(name);
+  if (found === undefined) throw new Error(`${name} is no algorithm of its own`);
+  return found.components[0].schemes[0].scheme;
 }
 
 /** Microseconds that one call of `work` takes. */

@@ -3,7 +3,10 @@ import { ask } from './client.ts';
 import type { Product } from './product.ts';
 import { firstPayload, readKeyRequest, type SignAnswer, signRequests, verifyRequest } from './requests.ts';
 
-export const workloadNames = ['ed25519', 'ml-dsa-65', 'ed25519+ml-dsa-65', 'rsa-2048', 'mix'] as const;
+export const workloadNames = [
+  ...(['ed25519', 'ml-dsa-44', 'ml-dsa-65', 'ed25519+ml-dsa-65', 'rsa-2048'] as const),
+  'mix',
+] as const;
 export type WorkloadName = (typeof workloadNames)[number];
 
 /** The mix's meaning, in words. */

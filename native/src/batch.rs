@@ -213,12 +213,17 @@ impl<'a> Batch<'a> {
                 self.stack_bytes = self.stack_bytes.max(scheme.stack_bytes);
                 Ok(key)
             }
-            None => {
-                // Opening expands a key of a type that the blob names, not the item.
-                self.stack_bytes = stack::MAX_BYTES;
-                keys::open(self.root, item.key_number, reference, now_ns)
-            }
+            None => self.open(item.key_number, reference, now_ns),
         }
+    }
+
+    /// Opens a key, and keeps it under `number` (0 = not kept). What earlier items left on the stack is cleared before: moving a key
+    /// copies the padding between its variants as well, and that onto the heap.
+    pub fn open(&mut self, number: u32, reference: &[u8], now_ns: u64) -> Result<Arc<Key>, Status> {
+        stack::scrub(self.stack_bytes);
+        // Opening expands a key of a type that the blob names, not the item.
+        self.stack_bytes = stack::MAX_BYTES;
+        keys::open(self.root, number, reference, now_ns)
     }
 
     /// The context that stands after the other inputs, if there is one.

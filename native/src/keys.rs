@@ -64,6 +64,7 @@ pub fn cached(number: u32, now_ns: u64) -> Option<Arc<Key>> {
 }
 
 /// Opens the key of a sign item, and keeps it under `number` (0 = not kept).
+#[inline(never)]
 pub fn open(root: u32, number: u32, opening: &[u8], now_ns: u64) -> Result<Arc<Key>, Status> {
     let seen = CACHE.shard(number).read().unwrap_or_else(PoisonError::into_inner).forgotten;
     let root = root::get(root).ok_or(Status::KeyUnusable)?;

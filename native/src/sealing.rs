@@ -97,7 +97,7 @@ impl<'a> Batch<'a> {
         let bytes = opened_bytes(ciphertext.len(), aead::TAG_BYTES);
         let old = self.key(scheme, item, now_ns)?;
         let old = secret_of(scheme, &old)?;
-        let new = keys::open(self.root, 0, new_reference, now_ns)?;
+        let new = self.open(0, new_reference, now_ns)?;
         let new = secret_of(scheme, &new)?;
         let mut plaintext = Scratch::of(bytes.ok_or(Status::Rejected)?).map_err(|_| Status::Internal)?;
         algorithm.open(old, nonce, aad, ciphertext, plaintext.bytes_mut())?;
@@ -149,7 +149,7 @@ impl<'a> Batch<'a> {
         let old = self.key(scheme, item, now_ns)?;
         let new = match scheme.operations {
             Operations::Kem(_) => Wrapping::Public(new_key),
-            _ => Wrapping::Opened(keys::open(self.root, 0, new_key, now_ns)?),
+            _ => Wrapping::Opened(self.open(0, new_key, now_ns)?),
         };
         let mut plaintext = Scratch::of(bytes.ok_or(Status::Rejected)?).map_err(|_| Status::Internal)?;
         let bytes = unwrap(scheme, &old, wrapped, old_info, aad, plaintext.bytes_mut())?;

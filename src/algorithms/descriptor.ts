@@ -11,14 +11,14 @@ export interface SchemeEntry {
   /** First guesses of what each kind of work costs, in microseconds; measurements replace them. */
   readonly costUs: Partial<Readonly<Record<WorkKind, number>>>;
   /** It signs a digest by this hash as well as a message; undefined: messages only. */
-  readonly hash?: HashName;
+  readonly hash?: HashName | undefined;
   /** It takes a context of 0 to 255 bytes. */
-  readonly takesContext?: true;
+  readonly takesContext?: true | undefined;
   /** The way of an external mu (FIPS 204): the same scheme, but other code with other costs. */
-  readonly mu?: SchemeEntry;
+  readonly mu?: SchemeEntry | undefined;
   /** What an engine has to be able to do for this way to be there, and for its digests. */
-  readonly needs?: Ability;
-  readonly digestNeeds?: Ability;
+  readonly needs?: Ability | undefined;
+  readonly digestNeeds?: Ability | undefined;
 }
 
 /** HPKE (RFC 9180), base mode, with identifiers of its registries. */

@@ -9,10 +9,14 @@ function scheme(
   maxOutputBytes: number,
   signCostUs: number,
   verifyCostUs: number,
-  more?: Pick<SchemeEntry, 'hash' | 'takesContext' | 'mu' | 'needs' | 'digestNeeds'>,
+  { hash, takesContext, mu, needs, digestNeeds }: Abilities = {},
 ): SchemeEntry {
-  return { alg, scheme: id, maxOutputBytes, costUs: { sign: signCostUs, verify: verifyCostUs }, ...more };
+  const costUs = { sign: signCostUs, verify: verifyCostUs };
+  // All of one shape: this is read on the way of every signature.
+  return { alg, scheme: id, maxOutputBytes, costUs, hash, takesContext, mu, needs, digestNeeds };
 }
+
+type Abilities = Pick<SchemeEntry, 'hash' | 'takesContext' | 'mu' | 'needs' | 'digestNeeds'>;
 
 /** ML-DSA takes a context, and a mu: `signMuCostUs` with AWS-LC, as the liboqs in use signs messages only. */
 function mlDsaScheme(
@@ -65,17 +69,17 @@ const ed25519OfHybrid = component(keyTypes.ed25519, ed25519Prefix, pureEd25519);
 const mlDsa44 = component(
   keyTypes['ml-dsa-44'],
   '30820532300b06096086480165030403110382052100', // RFC 9881
-  mlDsaScheme('ml-dsa-44', 2420, 100, 40, 180),
+  mlDsaScheme('ml-dsa-44', 2420, 100, 40, 120),
 );
 const mlDsa65 = component(
   keyTypes['ml-dsa-65'],
   '308207b2300b0609608648016503040312038207a100', // RFC 9881
-  mlDsaScheme('ml-dsa-65', 3309, 160, 60, 300),
+  mlDsaScheme('ml-dsa-65', 3309, 160, 60, 180),
 );
 const mlDsa87 = component(
   keyTypes['ml-dsa-87'],
   '30820a32300b060960864801650304031303820a2100', // RFC 9881
-  mlDsaScheme('ml-dsa-87', 4627, 220, 100, 380),
+  mlDsaScheme('ml-dsa-87', 4627, 220, 100, 320),
 );
 const ecdsaP256 = component(
   keyTypes['ecdsa-p256'],
@@ -88,8 +92,8 @@ const ecdsaP384 = component(
   keyTypes['ecdsa-p384'],
   '3076301006072a8648ce3d020106052b81040022036200', // RFC 5480
   // Two integers of 49.
-  scheme('ecdsa-p384', schemes['ecdsa-p384-sha384'], 104, 150, 300, hashed('sha384')),
-  scheme('ES384', schemes['ecdsa-p384-sha384-p1363'], 96, 150, 300, hashed('sha384')),
+  scheme('ecdsa-p384', schemes['ecdsa-p384-sha384'], 104, 115, 230, hashed('sha384')),
+  scheme('ES384', schemes['ecdsa-p384-sha384-p1363'], 96, 115, 230, hashed('sha384')),
 );
 
 function rsa(keyType: KeyType, modulusBytes: number, signCostUs: number, verifyCostUs: number): Component {
@@ -156,9 +160,9 @@ export const registry: readonly Algorithm[] = [
   },
   { name: 'ecdsa-p256', aliases: [], kind: 'signature', components: [ecdsaP256], slowGeneration: false },
   { name: 'ecdsa-p384', aliases: [], kind: 'signature', components: [ecdsaP384], slowGeneration: false },
-  composite('mldsa65-ed25519', '308207d1300a06082b06010505070630038207c100', 3373, 190, 130),
-  composite('mldsa44-ed25519', '30820551300a06082b060105050706270382054100', 2484, 130, 110),
-  composite('mldsa65-p256', '308207f2300a06082b0601050507062d038207e200', 3381, 210, 140),
+  composite('mldsa65-ed25519', '308207d1300a06082b06010505070630038207c100', 3373, 160, 100),
+  composite('mldsa44-ed25519', '30820551300a06082b060105050706270382054100', 2484, 115, 85),
+  composite('mldsa65-p256', '308207f2300a06082b0601050507062d038207e200', 3381, 180, 135),
   {
     name: 'rsa-2048',
     aliases: [],

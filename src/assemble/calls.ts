@@ -142,6 +142,7 @@ function operationsOf(
   return createOperations({
     ...{ ...shared, keyring, custodies: cryptography.custodies },
     allowedAlgorithms: allowedAlgorithms(config),
+    lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     audit: audit.parts,
     pqPolicy: pqPolicyOf(config),

@@ -37,7 +37,11 @@ export function createCostTable(algorithms: readonly Algorithm[]): CostTable {
 
 function metersOf(algorithms: readonly Algorithm[]): Meters {
   const table: Meters = new Map();
-  for (const scheme of algorithms.flatMap(({ components }) => components.flatMap(({ schemes }) => schemes))) {
+  const schemes = algorithms.flatMap(({ components }) =>
+    components.flatMap((component) => component.schemes),
+  );
+  // A mu is signed by other code than a message, and learns its price by itself.
+  for (const scheme of schemes.flatMap((entry) => (entry.mu === undefined ? [entry] : [entry, entry.mu]))) {
     const meters = new Map<WorkKind, readonly CostMeter[]>();
     for (const [kind, costUs] of Object.entries(scheme.costUs)) {
       const ofClass = (bytes: number) => createCostMeter(costUs + (bytes / 1_024) * costUsPerKiB);

@@ -15,6 +15,7 @@ import { type RequestNames, type TracedRequest, timed, type WorkTimes } from '..
 import type { CostMeter } from '../queue/cost-meter.ts';
 import type { Carrier, JobEnd, Lane, LaneCall } from '../queue/lane.ts';
 import type { QueueOutlook } from '../queue/outlook.ts';
+import { createDrawnValues, withoutRepeats } from './drawn-values.ts';
 import type { BatchJob, BatchJobAnswer, BatchTimes } from './job.ts';
 import { costOf, homeOfAll, type Pack, packWorks, unpack } from './packs.ts';
 import type { WorkerPool } from './pool.ts';
@@ -80,7 +81,7 @@ function runHere(
     return;
   }
   if (beganAtMs !== undefined) noteEngine(calls, { beganAtMs, endedAtMs: hrtimeMs() });
-  settleSlice(calls, response);
+  settleSlice(calls, response, onCrash);
 }
 
 async function settleAll(
@@ -99,12 +100,20 @@ async function settleAll(
   const lagMs = hrtimeMs() - answer.endedAtMs;
   if (answer.times !== undefined)
     for (const [index, slice] of slices.entries()) noteEngine(slice, answer.times[index]);
-  for (const [index, slice] of slices.entries()) settleSlice(slice, answer.responses[index] as Uint8Array);
+  for (const [index, slice] of slices.entries())
+    settleSlice(slice, answer.responses[index] as Uint8Array, onCrash);
   return { busyUs: answer.busyUs, idleUs: answer.idleUs, lagMs };
 }
 
-function settleSlice(calls: readonly CryptoCall[], response: Uint8Array): void {
-  const results = readResults(itemsOf(calls), response);
+/** Of the process: workers come and go, and a source that repeats may be that of another one. */
+const drawnValues = createDrawnValues();
+const drawnTwice = new Error('the random source of the engine repeats: what was encrypted is thrown away');
+
+function settleSlice(calls: readonly CryptoCall[], response: Uint8Array, onCrash: TellCrash): void {
+  const items = itemsOf(calls);
+  const results = withoutRepeats(drawnValues, items, readResults(items, response), () =>
+    onCrash(drawnTwice, namesOf(calls)),
+  );
   let first = 0;
   for (const call of calls) {
     const own = calls.length === 1 ? results : results.slice(first, first + call.items.length);

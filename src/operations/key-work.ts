@@ -1,4 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
@@ -171,4 +172,22 @@ export function addItem(
   return items.length - 1;
 }
 
+/** The same for an input in another form than the usual one, and for its signature where one is checked. */
+export function addGiven(
+  parts: Pick<OperationParts, 'costs'>,
+  work: PlannedWork,
+  part: LoadedPart,
+  scheme: SchemeEntry,
+  given: GivenInput,
+  signature?: Uint8Array,
+): number {
+  const { bytes, context, form } = given;
+  const others = signature === undefined ? [] : [signature];
+  if (context !== undefined) others.push(context);
+  const ops = signature === undefined ? signOps : verifyOps;
+  return addItem(parts, work, part, pricedAs(scheme, given), [bytes, ...others], { op: ops[form] });
+}
+
+const signOps = { message: batchOps.sign, digest: batchOps.signDigest, mu: batchOps.signMu } as const;
+const verifyOps = { message: batchOps.verify, digest: batchOps.verifyDigest, mu: batchOps.verifyMu } as const;
 const usualItem: UnusualItem = {};

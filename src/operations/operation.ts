@@ -1,4 +1,5 @@
 import type { LimitedWork } from '../admission/key-uses.ts';
+import type { Ability } from '../algorithms/ids.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
@@ -27,6 +28,8 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** What the engine cannot do; such calls are refused before they are queued. */
+  readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;
   readonly pqPolicy: PqPolicy;
   readonly clock: Pick<Clock, 'utcMs'>;
@@ -54,8 +57,9 @@ export interface CryptoWork extends LimitedWork {
   /** The keys that it uses, for their usage limits and for the audit log. */
   readonly uses: readonly KeyUse[];
   /**
-   * For the audit log: the payload's BLAKE3 digest in hex, or `sha256:` and that digest of a message that came whole. Empty where the
-   * input is a secret: a digest of few possible plaintexts tells which one it was.
+   * For the audit log: the payload's BLAKE3 digest in hex; or the name of what was given or of a message's digest (`sha256`,
+   * `sha384`, `sha512`, `mu`), a colon, and its hex. Empty where the input is a secret: a digest of few possible plaintexts tells
+   * which one it was.
    */
   readonly inputDigest: string;
   /** The client's own name for the call. */

@@ -1,4 +1,16 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import {
+  bytesOf,
+  type GivenInput,
+  givenOf,
+  inputDigestOf,
+  payloadB3Of,
+  refusalOfEngine,
+  refusalOfInput,
+  type SignedInput,
+  takes,
+  unsuitedKey,
+} from '../algorithms/signed-input.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
@@ -6,7 +18,15 @@ import type { KeyHandle } from '../keys/keyring.ts';
 import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
 import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
-import { addItem, addKey, type PlannedWork, planWork, refusalOfVersion, withKeys } from './key-work.ts';
+import {
+  addGiven,
+  addItem,
+  addKey,
+  type PlannedWork,
+  planWork,
+  refusalOfVersion,
+  withKeys,
+} from './key-work.ts';
 import {
   type CryptoOperation,
   type OperationParts,
@@ -20,9 +40,8 @@ import {
 export interface SignRequest {
   /** Keys that sign the payload together, at least one. */
   readonly kids: readonly string[];
-  /** BLAKE3-256 of the payload: 64 lowercase hexadecimal digits, as records name it. Its 32 bytes are signed. */
-  readonly payloadBlake3: string;
-  /** The key's own algorithm, or one of its schemes; the key's first scheme when not given. */
+  readonly input: SignedInput;
+  /** The key's own algorithm, or one of its schemes; the key's first scheme that takes the input when not given. */
   readonly alg: string | undefined;
   readonly mode: HybridMode | undefined;
   /** The client's own name for the call. */
@@ -55,7 +74,7 @@ export interface SignPlan {
   readonly signers: readonly Signer[];
 }
 
-/** Signs the 32 bytes of a BLAKE3 digest with the current version of one key or of several. */
+/** Signs with the current version of one key or of several. */
 export function signOperation(parts: OperationParts): CryptoOperation<SignRequest, SignAnswer> {
   return {
     kind: 'crypto',
@@ -72,22 +91,29 @@ export function signSubjects({ kids }: SignRequest): readonly string[] {
   return kids;
 }
 
-export function signFacts({ payloadBlake3, opId }: SignRequest): Particulars {
-  return { payloadB3: payloadBlake3, opId };
+export function signFacts({ input, opId }: SignRequest): Particulars {
+  return { payloadB3: payloadB3Of(input), opId };
 }
 
 export function planSign(parts: OperationParts, request: SignRequest, caller: Caller): Step<SignPlan> {
-  return withKeys(parts.keyring, caller, request.kids, (found) => planWith(parts, request, found));
+  const { input, kids } = request;
+  const refused = refusalOfInput(input, kids);
+  if (refused !== undefined) return refused;
+  if (kids.length > 1 && givenOf(input)?.form === 'mu') return severalKeysForMu;
+  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, found));
 }
+
+const severalKeysForMu = refuse('BadRequest', 'a mu is of one public key');
 
 function planWith(
   parts: OperationParts,
-  { payloadBlake3, alg, mode, opId, receipts }: SignRequest,
+  { input, alg, mode, opId, receipts }: SignRequest,
   handles: readonly Result<KeyHandle>[],
 ): Result<SignPlan> {
-  const message = Buffer.from(payloadBlake3, 'hex');
+  const given = givenOf(input);
+  const bytes = bytesOf(input);
   const work = planWork('sign');
-  work.inputDigest = payloadBlake3;
+  work.inputDigest = inputDigestOf(input);
   work.opId = opId;
   work.receipts = receipts;
   const signers: Signer[] = [];
@@ -101,9 +127,15 @@ function planWith(
     for (const part of handle.version.parts) {
       if (mode === 'pq_only' && !part.component.postQuantum) continue;
       if (mode === undefined && alg === undefined && !signsUnasked(parts, handle, part.component)) continue;
-      const scheme = schemeFor(handle, part.component.schemes, alg);
+      const { schemes } = part.component;
+      const scheme = schemeFor(handle, schemes, alg, given);
       if (scheme === undefined) continue;
-      addItem(parts, work, part, scheme, [message]);
+      // Half of a hybrid signature must not pass for a whole one, so that each part has to take what is given.
+      if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
+      const lacks = refusalOfEngine(parts.lacking, scheme, given?.form);
+      if (lacks !== undefined) return lacks;
+      if (given === undefined) addItem(parts, work, part, scheme, [bytes]);
+      else addGiven(parts, work, part, scheme, given);
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
       signed.push({ handle, component: part.component });
     }
@@ -118,15 +150,19 @@ function planWith(
 
 const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');
 
-/** The default way of the key, or the one that `alg` names: the key's own algorithm, or one of its schemes. */
+/** The scheme that `alg` names; without it, or where it is the key's own algorithm, the first that takes what is given. */
 function schemeFor(
   handle: KeyHandle,
   schemes: readonly [SchemeEntry, ...SchemeEntry[]],
   alg: string | undefined,
+  given: GivenInput | undefined,
 ): SchemeEntry | undefined {
-  if (alg === undefined || alg === handle.algorithm.name || handle.algorithm.aliases.includes(alg))
-    return schemes[0];
-  return schemes.find((scheme) => scheme.alg === alg);
+  if (alg !== undefined) {
+    for (const scheme of schemes) if (scheme.alg === alg) return scheme;
+    if (alg !== handle.algorithm.name && !handle.algorithm.aliases.includes(alg)) return undefined;
+  }
+  if (given !== undefined) for (const scheme of schemes) if (takes(scheme, given)) return scheme;
+  return schemes[0];
 }
 
 export function finishSign({ work, signers }: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {

@@ -1,5 +1,17 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
-import { ok, type Result, refuse } from '../core/result.ts';
+import {
+  bytesOf,
+  type GivenInput,
+  givenOf,
+  inputDigestOf,
+  payloadB3Of,
+  refusalOfEngine,
+  refusalOfInput,
+  type SignedInput,
+  takes,
+  unsuitedKey,
+} from '../algorithms/signed-input.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
@@ -14,7 +26,7 @@ import {
 } from '../policy/hybrid.ts';
 import { judgedMode } from '../policy/migration.ts';
 import { refusalOfWindow, type ValidityWindow } from '../policy/validity.ts';
-import { addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
+import { addGiven, addItem, addKey, type PlannedWork, planWork, withKeys } from './key-work.ts';
 import {
   type CryptoOperation,
   type KeyUse,
@@ -27,8 +39,7 @@ import {
 } from './operation.ts';
 
 export interface VerifyRequest {
-  /** BLAKE3-256 of the payload: 64 lowercase hexadecimal digits, as records name it. Its 32 bytes were signed. */
-  readonly payloadBlake3: string;
+  readonly input: SignedInput;
   /** At least one. */
   readonly signatures: readonly GivenSignature[];
   /** The rule by which they count together; `and` when not given. */
@@ -39,7 +50,7 @@ export interface VerifyRequest {
 
 export interface GivenSignature {
   readonly kid: string;
-  /** The key's own algorithm, or one of its schemes; by the signature's length when not given. */
+  /** The key's own algorithm, or one of its schemes; by the signature's length, and what is given, when not given. */
   readonly alg: string | undefined;
   readonly signature: Uint8Array;
 }
@@ -100,8 +111,8 @@ export function verifySubjects({ signatures }: VerifyRequest): readonly string[]
   return signatures.map(({ kid }) => kid);
 }
 
-export function verifyFacts({ payloadBlake3 }: VerifyRequest): Particulars {
-  return { payloadB3: payloadBlake3 };
+export function verifyFacts({ input }: VerifyRequest): Particulars {
+  return { payloadB3: payloadB3Of(input) };
 }
 
 export function planVerify(
@@ -113,27 +124,32 @@ export function planVerify(
   const early = refusalOfWindow(request.window, parts);
   if (early !== undefined) return early;
   const kids = verifySubjects(request);
+  const refused = refusalOfInput(request.input, kids);
+  if (refused !== undefined) return refused;
   const ruled = consulted?.modeOf(kids);
   return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, ruled, found));
 }
 
 function planWith(
   parts: OperationParts,
-  { payloadBlake3, signatures, mode: asked }: VerifyRequest,
+  { input, signatures, mode: asked }: VerifyRequest,
   ruled: HybridMode | undefined,
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
-  const message = Buffer.from(payloadBlake3, 'hex');
+  const given = givenOf(input);
+  const bytes = bytesOf(input);
   const work = planWork('verify');
-  work.inputDigest = payloadBlake3;
+  work.inputDigest = inputDigestOf(input);
   const candidates: Candidate[] = [];
-  for (const [index, given] of signatures.entries()) {
+  for (const [index, signed] of signatures.entries()) {
     const found = handles[index] as Result<KeyHandle>;
     if (!found.ok) return found;
     const handle = found.value;
     const refused = addKey(parts, work, handle);
     if (refused !== undefined) return refused;
-    const way = wayFor(handle, given.alg, given.signature.length);
+    const way = wayFor(handle, signed.alg, signed.signature.length, given);
+    const lacks = way === undefined ? undefined : refusalOfWay(parts, way.scheme, given);
+    if (lacks !== undefined) return lacks;
     const reason =
       handle.version.state === 'destroyed' ? 'destroyed' : way === undefined ? 'alg_mismatch' : undefined;
     candidates.push({
@@ -143,7 +159,9 @@ function planWith(
       item:
         way === undefined || reason !== undefined
           ? undefined
-          : addItem(parts, work, way.part, way.scheme, [message, given.signature]),
+          : given === undefined
+            ? addItem(parts, work, way.part, way.scheme, [bytes, signed.signature])
+            : addGiven(parts, work, way.part, way.scheme, given, signed.signature),
       reason,
     });
   }
@@ -161,19 +179,41 @@ interface Way {
 }
 
 /**
- * The part and scheme that `alg` names. Without `alg`: the scheme of that signature length, so that the halves of a
- * hybrid signature find their keys, or else the key's first scheme.
+ * The part and scheme that `alg` names. Without `alg`: of those that take what is given the one of that signature length, so
+ * that the halves of a hybrid signature find their keys, or else the key's first.
  */
-function wayFor(handle: KeyHandle, alg: string | undefined, signatureBytes: number): Way | undefined {
-  const ways = handle.version.parts.flatMap((part) =>
-    part.component.schemes.map((scheme) => ({ part, scheme })),
-  );
+function wayFor(
+  handle: KeyHandle,
+  alg: string | undefined,
+  signatureBytes: number,
+  given: GivenInput | undefined,
+): Way | undefined {
+  const { parts } = handle.version;
   if (alg !== undefined) {
-    const named = ways.find((way) => way.scheme.alg === alg);
-    if (named !== undefined) return named;
+    for (const part of parts)
+      for (const scheme of part.component.schemes) if (scheme.alg === alg) return { part, scheme };
     if (alg !== handle.algorithm.name && !handle.algorithm.aliases.includes(alg)) return undefined;
   }
-  return ways.find((way) => way.scheme.maxOutputBytes === signatureBytes) ?? ways[0];
+  let first: Way | undefined;
+  for (const part of parts) {
+    for (const scheme of part.component.schemes) {
+      if (!takes(scheme, given)) continue;
+      if (scheme.maxOutputBytes === signatureBytes) return { part, scheme };
+      first ??= { part, scheme };
+    }
+  }
+  const [part] = parts as [LoadedPart];
+  return first ?? { part, scheme: part.component.schemes[0] };
+}
+
+/** The scheme does not take what is given, or not with this engine. */
+function refusalOfWay(
+  { lacking }: OperationParts,
+  scheme: SchemeEntry,
+  given: GivenInput | undefined,
+): Refused | undefined {
+  if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
+  return refusalOfEngine(lacking, scheme, given?.form);
 }
 
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {

@@ -85,6 +85,24 @@ test('a keyed input hash says nothing across tenants; a commitment is opened by 
   assert.equal(hasher.inputHash('c', 'op', digest), `b3:${digest}`);
 });
 
+test('an input hash of a digest by another name is bound to the name, and fits a record', () => {
+  const hasher = new InputHasher(softwareMacKey(randomBytes(32)), {
+    mode: 'hmac',
+    modeOfTenant: { b: 'commit', c: 'plain' },
+    kid: 'k1',
+  });
+  const hashes = { sha256: 64, sha384: 96, sha512: 128, mu: 128 };
+  for (const [name, digits] of Object.entries(hashes)) {
+    const digest = `${name}:${'a'.repeat(digits)}`;
+    assert.match(hasher.inputHash('a', 'op', digest), /^hmac-sha256:k1:[0-9a-f]{64}$/);
+    const opened = inputCommitment(hasher.salt('b', 'op'), 'b', name, 'a'.repeat(digits));
+    assert.equal(hasher.inputHash('b', 'op', digest), `commit:${opened}`);
+    assert.equal(hasher.inputHash('c', 'op', digest), digest);
+  }
+  const of = (digest: string) => hasher.inputHash('a', 'op', digest);
+  assert.notEqual(of(`sha512:${'a'.repeat(128)}`), of(`mu:${'a'.repeat(128)}`));
+});
+
 test('a tenant that is called like a member of every object has the mode of all', () => {
   const hasher = new InputHasher(softwareMacKey(randomBytes(32)), {
     mode: 'commit',

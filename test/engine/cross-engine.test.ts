@@ -49,7 +49,10 @@ for (const [index, sealer] of engines.entries()) {
   }
 }
 
-for (const keyTypeName of ['ed25519', 'ml-dsa-44', 'ecdsa-p256', 'rsa-2048'] as const) {
+for (const keyTypeName of [
+  ...(['ed25519', 'ml-dsa-44', 'ecdsa-p256', 'ecdsa-p384', 'rsa-2048'] as const),
+  ...(['mldsa44-ed25519', 'mldsa65-p256'] as const),
+]) {
   test(`property: damaged ${keyTypeName} keys and signatures have the same status in every engine`, () => {
     const [maker] = engines as [Engine];
     const roots = engines.map((engine) => engine.openRoot({ kind: 'memory' }));

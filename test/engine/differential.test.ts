@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { constants, createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import {
+  constants,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  sign,
+  verify,
+} from 'node:crypto';
 import test, { describe } from 'node:test';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { p256 } from '@noble/curves/nist.js';
@@ -8,6 +16,7 @@ import { batchStatuses } from '../../src/engine/batch.ts';
 import { type Engine, type KeyType, keyTypes, type Scheme, schemes } from '../../src/engine/engine.ts';
 import { aad, flipBit, signOne, tenant, verifyOne } from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
+import { nodePublicKey, nodeSign, nodeVerify } from '../support/node-verify.ts';
 
 /** One implementation with one private key; the same key in all parties of a test. */
 interface Party {
@@ -33,6 +42,7 @@ const seed = () => new Uint8Array(32).fill(0x5a);
 const engines = availableEngines().map(({ create }) => create());
 
 const p256Secret = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+const p384Secret = generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey;
 const rsaSecrets = ([2048, 3072, 4096] as const).map((bits) => ({
   bits,
   key: generateKeyPairSync('rsa', { modulusLength: bits }).privateKey,
@@ -62,6 +72,17 @@ const cases: readonly Case[] = [
     reference: nobleP256(Buffer.from(p256Secret.export({ format: 'jwk' }).d as string, 'base64url')),
     bits: 96,
   },
+  nodeEcCase('ecdsa-p256 as r || s', 'ecdsa-p256', schemes['ecdsa-p256-sha256-p1363'], p256Secret),
+  nodeEcCase('ecdsa-p384', 'ecdsa-p384', schemes['ecdsa-p384-sha384'], p384Secret),
+  nodeEcCase('ecdsa-p384 as r || s', 'ecdsa-p384', schemes['ecdsa-p384-sha384-p1363'], p384Secret),
+  ...(['ps384', 'ps512', 'rs384', 'rs512'] as const).map((name) => {
+    const hashName = name.endsWith('384') ? 'sha384' : 'sha512';
+    const padding = name.startsWith('ps')
+      ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: hashName === 'sha384' ? 48 : 64 }
+      : { padding: constants.RSA_PKCS1_PADDING };
+    const secret = rsaSecrets[0]?.key.export({ format: 'der', type: 'pkcs8' }) as Buffer;
+    return rsaCase(`rsa-2048 ${name}`, keyTypes['rsa-2048'], schemes[name], secret, padding, hashName);
+  }),
   ...rsaSecrets.flatMap(({ bits, key }) => {
     const keyType = keyTypes[`rsa-${bits}`];
     const secret = () => key.export({ format: 'der', type: 'pkcs8' });
@@ -176,6 +197,7 @@ function rsaCase(
   scheme: Scheme,
   secret: Buffer,
   padding: { padding: number; saltLength?: number },
+  hashName = 'sha256',
 ): Case {
   const key = createPrivateKey({ key: secret, format: 'der', type: 'pkcs8' });
   return {
@@ -186,14 +208,37 @@ function rsaCase(
     reference: {
       name: 'node:crypto',
       publicKey: createPublicKey(key).export({ format: 'der', type: 'spki' }),
-      sign: (m) => sign('sha256', m, { key, ...padding }),
+      sign: (m) => sign(hashName, m, { key, ...padding }),
       verify: (publicKey, m, signature) => {
         const parsed = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
         // OpenSSL overlooks what stands for the algorithm's parameters; only DER encodes back to itself.
         if (!parsed.export({ format: 'der', type: 'spki' }).equals(publicKey)) return false;
-        return verify('sha256', m, { key: parsed, ...padding }, signature);
+        return verify(hashName, m, { key: parsed, ...padding }, signature);
       },
     },
     bits: 40,
+  };
+}
+
+/** node:crypto as the reference, which takes the same encodings of a point as the engines. */
+function nodeEcCase(
+  name: string,
+  keyTypeName: 'ecdsa-p256' | 'ecdsa-p384',
+  scheme: Scheme,
+  key: KeyObject,
+): Case {
+  return {
+    name,
+    keyType: keyTypes[keyTypeName],
+    scheme,
+    secret: key.export({ format: 'der', type: 'pkcs8' }),
+    reference: {
+      name: 'node:crypto',
+      publicKey: createPublicKey(key).export({ format: 'raw-public' }),
+      sign: (m) => nodeSign(scheme, key, m),
+      verify: (publicKey, m, signature) =>
+        publicKey[0] === 4 && nodeVerify(scheme, nodePublicKey(keyTypeName, publicKey), m, signature),
+    },
+    bits: 48,
   };
 }

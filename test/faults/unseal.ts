@@ -14,9 +14,14 @@ export function unseal(rootKey: Buffer, tenant: string, aad: string, sealed: Buf
   return Buffer.concat([decipher.update(sealed.subarray(16, -16)), decipher.final()]);
 }
 
-/** The numbers in an unsealed key that are the secret: a seed as it is, of PKCS #8 what is not in the public key. */
+/**
+ * The numbers in an unsealed key that are the secret: seeds as they are, 32 bytes each, of PKCS #8 what is not in the public key, of
+ * mldsa65-p256 the seed and the scalar in its ECPrivateKey.
+ */
 export function secretNumbers(secret: Buffer): Buffer[] {
   if (secret.length === 32) return [secret];
+  if (secret.length === 64) return [secret.subarray(0, 32), secret.subarray(32)];
+  if (secret.length === 83) return [secret.subarray(0, 32), secret.subarray(39, 71)];
   const jwk = createPrivateKey({ key: secret, format: 'der', type: 'pkcs8' }).export({ format: 'jwk' });
   return [jwk.d, jwk.p, jwk.q].flatMap((number) =>
     number === undefined ? [] : [Buffer.from(number, 'base64url')],

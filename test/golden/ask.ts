@@ -60,7 +60,8 @@ export const post = (
   as: 'acme',
   method: 'POST',
   path,
-  ...(json === undefined ? {} : { json }),
+  // As it is sent: without members that are undefined.
+  ...(json === undefined ? {} : { json: JSON.parse(JSON.stringify(json)) }),
   ...more,
 });
 export const opId = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;

@@ -11,7 +11,9 @@ import {
   sign,
   verify,
 } from './ask.ts';
+import { derivedAndBrought } from './derived-cases.ts';
 import { migrating } from './migration-cases.ts';
+import { otherForms } from './other-forms.ts';
 import { sealing } from './sealing-cases.ts';
 
 const ownAnswers: readonly GoldenCase[] = [
@@ -407,6 +409,7 @@ export const goldenParts: readonly GoldenPart[] = [
       ...macs,
       ...creating,
       ...signing,
+      ...otherForms,
       ...framing,
       ...verifying,
       ...batches,
@@ -452,5 +455,11 @@ export const goldenParts: readonly GoldenPart[] = [
     env: {},
     sameData: false,
     cases: sealing,
+  },
+  {
+    name: 'keys that are derived, brought and limited',
+    env: {},
+    sameData: false,
+    cases: derivedAndBrought,
   },
 ];

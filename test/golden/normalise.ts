@@ -25,6 +25,7 @@ const byName: Readonly<Record<string, (value: unknown) => unknown>> = {
   wrapped_b64: base64Length,
   plaintext_b64: base64Length,
   random_b64: base64Length,
+  sealed_b64: base64Length,
   next_cursor: () => '<cursor>',
   retry_after_ms: numberOf('ms'),
   ts: (value) => (typeof value === 'number' ? `<${digits(value)} digits>` : '<time>'),

@@ -41,6 +41,23 @@ export const bodyRoutes: readonly BodyRoute[] = [
       items: [{ payload_b3: helloWorldB3, sigs: [{ kid, signature_b64: signature }] }],
     }),
   },
+  {
+    name: 'derive',
+    path: () => '/v1/kms/derive',
+    good: ({ kid }) => ({
+      kid,
+      context: { origin: 'o', instance: 'i', epoch: 1 },
+      alg: 'ed25519',
+    }),
+  },
+  { name: 'seal', path: () => '/v1/kms/seal', good: () => ({ purpose: 'p', plaintext_b64: 'AAAA' }) },
+  { name: 'unseal', path: () => '/v1/kms/unseal', good: () => ({ sealed_b64: 'AAAA' }) },
+  {
+    name: 'import',
+    path: () => '/v1/kms/keys/import',
+    good: () => ({ purpose: 'p', alg: 'ed25519', spki_b64: 'AAAA' }),
+  },
+  { name: 'import version', path: ({ kid }) => path(kid, '/import'), good: () => ({ spki_b64: 'AAAA' }) },
 ];
 
 export const badTexts: Readonly<Record<string, (good: string) => string | Uint8Array>> = {

@@ -16,6 +16,7 @@ import { type Case, canary, cases, type Facts, flipped, path } from './bad-input
 import './bad-input-bodies.ts';
 import './bad-input-keys.ts';
 import './bad-input-sealing.ts';
+import './bad-input-signed.ts';
 import { uuid } from './bad-input-keys.ts';
 
 describe('bad input', { timeout: 120_000 }, () => {
@@ -107,10 +108,14 @@ describe('bad input', { timeout: 120_000 }, () => {
       bad_request: mostOf(({ code }) => code === 'BadRequest'),
       too_large: mostOf(({ status }) => status === 413),
       decompress_cap: mostOf(({ status }) => status === 415),
-      policy: mostOf(({ code }) => code === 'PolicyViolation'),
     })) {
       assert.equal(await metric(service, 'kms_reject_total', `reason="${reason}"`), count, reason);
     }
+    const [policy, pqPolicy] = await Promise.all(
+      ['policy', 'pq_policy'].map((reason) => metric(service, 'kms_reject_total', `reason="${reason}"`)),
+    );
+    const violations = mostOf(({ code }) => code === 'PolicyViolation');
+    assert.equal((policy ?? 0) + (pqPolicy ?? 0), violations, 'policy');
     const signed = await call(service, facts.token, 'POST', '/v1/kms/sign', {
       kid: facts.kid,
       payload_b3: helloWorldB3,
@@ -123,6 +128,7 @@ describe('bad input', { timeout: 120_000 }, () => {
 /** Names that hints may use. */
 const vocabulary = new Set([
   ...['signature_b64', 'kid_or_set', 'payload_b3', 'constructor'],
+  ...['message_b64', 'digest_b64', 'context_b64'],
   ...['plaintext_b64', 'plaintext', 'ciphertext_b64', 'nonce_b64', 'wrapped_b64'],
 ]);
 
@@ -209,6 +215,10 @@ async function prepare(service: InProcessService): Promise<Facts> {
       'all but rewrap': without('kms:wrap'),
       'all but datakey': without('kms:wrap'),
       'all but random': without('kms:read'),
+      'all but derive': without('kms:derive'),
+      'all but seal': without('kms:wrap'),
+      'all but unseal': without('kms:unwrap'),
+      'all but import': without('kms:create', 'kms:rotate'),
     },
   };
 }

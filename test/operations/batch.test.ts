@@ -5,7 +5,7 @@ import type { SignRequest } from '../../src/operations/sign.ts';
 import { codeOf, unwrap } from '../support/keyring.ts';
 import { openOperations, payloadBlake3, planOf } from '../support/operations.ts';
 
-const terms = { payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false };
+const terms = { input: payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false };
 
 test('each item has its own work, or its own refusal with the kids it names', async (t) => {
   const { makeKey, operations } = openOperations(t);

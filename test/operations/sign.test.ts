@@ -9,7 +9,7 @@ function signing(t: TestContext, more: Parameters<typeof openOperations>[1] = {}
   const opened = openOperations(t, more);
   const { sign } = opened.operations;
   const request = (kids: readonly string[], rest: Partial<SignRequest> = {}): SignRequest => ({
-    ...{ kids, payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false },
+    ...{ kids, input: payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false },
     ...rest,
   });
   return {

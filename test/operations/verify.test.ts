@@ -14,7 +14,7 @@ function verifying(t: TestContext) {
   const opened = openOperations(t);
   const { verify } = opened.operations;
   const request = (signatures: readonly GivenSignature[], mode: VerifyRequest['mode'] = undefined) => ({
-    payloadBlake3,
+    input: payloadBlake3,
     signatures,
     mode,
     window: undefined,

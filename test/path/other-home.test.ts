@@ -62,6 +62,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     custodies: cryptography.custodies,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
+    lacking: new Set(),
     maxKeysPerTenant: 10,
     audit: undefined,
     pqPolicy: noPqPolicy,
@@ -102,7 +103,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const signWith = (kids: readonly string[]) =>
     use(operations.sign, {
       kids,
-      payloadBlake3,
+      input: payloadBlake3,
       alg: undefined,
       mode: undefined,
       opId: undefined,
@@ -114,7 +115,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const { signatures } = await signWith([theirs, ours, theirs]);
   assert.equal(vault.carried.length, 1);
   const verdict = await use(operations.verify, {
-    payloadBlake3,
+    input: payloadBlake3,
     signatures: signatures.map(({ kid, signature }) => ({ kid, alg: undefined, signature })),
     mode: 'and',
     window: undefined,

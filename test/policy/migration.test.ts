@@ -28,7 +28,7 @@ async function afterCutover(t: TestContext, phase: 'and' | 'pq_only', days: numb
     mode: VerifyRequest['mode'],
     signed: readonly (readonly [string, keyof typeof halves])[],
   ): VerifyRequest => ({
-    payloadBlake3,
+    input: payloadBlake3,
     mode,
     signatures: signed.map(([kid, half]) => ({ kid, alg: undefined, signature: halves[half] })),
     window: undefined,
@@ -51,7 +51,7 @@ async function afterCutover(t: TestContext, phase: 'and' | 'pq_only', days: numb
       codeOf(
         await sign.plan(
           {
-            ...{ kids: [kid], payloadBlake3, alg: undefined, mode: undefined },
+            ...{ kids: [kid], input: payloadBlake3, alg: undefined, mode: undefined },
             ...{ opId: undefined, receipts: false },
           },
           acme,
@@ -107,7 +107,7 @@ test('within the tolerance a time of validity holds, and beyond it is a skew, to
       const { ms: _, ...open } = at(edgeMs);
       const planned = await operations.verify.plan(
         {
-          ...{ payloadBlake3, mode: undefined },
+          ...{ input: payloadBlake3, mode: undefined },
           signatures: [{ kid, alg: undefined, signature: halves.classical }],
           window: { ...open, ...(before ? { notBeforeMs: edgeMs } : { notAfterMs: edgeMs }) },
         },

@@ -11,6 +11,7 @@ import type { Scheme } from '../../src/engine/engine.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { aad, schemesOf, signItem, tenant } from '../support/batches.ts';
 import { availableEngines, testEngineOptions } from '../support/engines.ts';
+import { knownWrapKeys, wrapItems } from './sealing-secrets.ts';
 import {
   createFinder,
   distinctBytes,
@@ -24,9 +25,18 @@ import {
 } from './secrets.ts';
 
 const child = fileURLToPath(new URL('./core-child.js', import.meta.url));
+/** The opened forms of keys that wrap. */
+const kept = [
+  'x25519 secret',
+  'ml-kem-768 dk',
+  'ml-kem-1024 dk',
+  'X-Wing X25519 half',
+  'xaes-256-gcm secret',
+];
+
 const control = distinctBytes('core control');
 
-test('native: a full core of the process after signing has no copy of its keys, nor of its root key, by whichever way that came', {
+test('native: a full core of the process after signing and wrapping has no copy of its keys, nor of its root key, by whichever way that came', {
   skip: reasonToSkip(),
 }, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'intaglio-core-'));
@@ -54,14 +64,17 @@ test('native: a full core of the process after signing has no copy of its keys, 
         );
       }),
     );
+    const wrapKeys = knownWrapKeys();
+    const wraps = [0, keys.length + 1].flatMap((first) => wrapItems(engine, root, wrapKeys, first));
     const requestPath = join(directory, 'request');
-    writeFileSync(requestPath, encodeBatch(items));
+    writeFileSync(requestPath, encodeBatch([...items, ...wraps]));
 
     signer = spawn(process.execPath, [child, rootPath, requestPath], { stdio: ['pipe', 'pipe', 'inherit'] });
     const [line] = (await once(signer.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
     assert.equal(line.toString(), 'signed\n');
 
     const marks = [...keys.flatMap((key) => key.marks), ...pieces('control', control)];
+    marks.push(...wrapKeys.flatMap((key) => key.marks));
     marks.push(...pieces('root key', readFileSync(rootPath)));
     const core = join(directory, 'core');
     const dump = (...options: string[]) => {
@@ -71,7 +84,7 @@ test('native: a full core of the process after signing has no copy of its keys, 
     assert.deepEqual([...dump()], ['control']);
     // With the pages that are excluded from dumps the keys are there: the search is not blind.
     const everything = dump('-a');
-    for (const what of ['root key', 'Ed25519 seed', 'ML-DSA K', 'P-256 scalar', 'RSA p'])
+    for (const what of ['root key', 'Ed25519 seed', 'ML-DSA K', 'P-256 scalar', 'RSA p', ...kept])
       assert.ok(everything.has(what), what);
   } finally {
     signer?.stdin?.end();

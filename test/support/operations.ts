@@ -38,6 +38,7 @@ export function openOperations(
     ]),
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
+    lacking: new Set(),
     maxKeysPerTenant: 1_000_000,
     audit: undefined,
     pqPolicy: noPqPolicy,

@@ -1,6 +1,7 @@
 import { constants, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { ed25519 } from '@noble/curves/ed25519.js';
 import { ml_dsa44, ml_dsa65, ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
+import { isComposite, verifiesComposite } from './composites.ts';
 
 /** A public key as the service shows it; a hybrid key has `components`. */
 export interface ShownKey {
@@ -29,6 +30,11 @@ export function nodeVerifies(
 export function nodeVerifier(
   shown: ShownKey,
 ): (alg: string, message: Uint8Array, signature: Uint8Array) => boolean {
+  if (isComposite(shown.alg)) {
+    const publicKey = Buffer.from(shown.pubkey_b64, 'base64');
+    const composite = shown.alg;
+    return (_alg, message, signature) => verifiesComposite('node', composite, publicKey, message, signature);
+  }
   const key: KeyObject = createPublicKey({
     key: Buffer.from(shown.spki_b64 as string, 'base64'),
     format: 'der',
@@ -38,6 +44,8 @@ export function nodeVerifier(
     switch (alg) {
       case 'ecdsa-p256':
         return verify('sha256', message, { key, dsaEncoding: 'der' }, signature);
+      case 'ecdsa-p384':
+        return verify('sha384', message, { key, dsaEncoding: 'der' }, signature);
       case 'PS256':
         return verify(
           'sha256',
@@ -63,6 +71,7 @@ export function nobleVerifies(
   signature: Uint8Array,
 ): boolean | undefined {
   const publicKey = Buffer.from(componentFor(shown, alg).pubkey_b64, 'base64');
+  if (isComposite(alg)) return verifiesComposite('noble', alg, publicKey, message, signature);
   if (alg === 'ed25519') return ed25519.verify(signature, message, publicKey, { zip215: false });
   return mlDsa[alg as keyof typeof mlDsa]?.verify(signature, message, publicKey);
 }

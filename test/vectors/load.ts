@@ -13,6 +13,9 @@ export interface VectorGroup {
     readonly tcId: number;
     readonly comment: string;
     readonly msg: string;
+    /** Only in the files about them; of a mu there may be no message. */
+    readonly ctx?: string;
+    readonly mu?: string;
     readonly sig: string;
     readonly result: 'valid' | 'invalid' | 'acceptable';
   }[];

@@ -15,6 +15,13 @@ const files = {
   rsa_signature_2048_sha256: 'rs256',
   rsa_signature_3072_sha256: 'rs256',
   rsa_signature_4096_sha256: 'rs256',
+  ecdsa_secp256r1_sha256_p1363: 'ecdsa-p256-sha256-p1363',
+  ecdsa_secp384r1_sha384: 'ecdsa-p384-sha384',
+  ecdsa_secp384r1_sha384_p1363: 'ecdsa-p384-sha384-p1363',
+  rsa_pss_2048_sha384_mgf1_48: 'ps384',
+  rsa_pss_4096_sha512_mgf1_64: 'ps512',
+  rsa_signature_2048_sha384: 'rs384',
+  rsa_signature_2048_sha512: 'rs512',
 } as const;
 
 for (const { name, create } of availableEngines()) {

@@ -18,8 +18,8 @@ export interface InputHashOptions {
 
 /** Of a bare digest, which is what callers send to be signed. */
 const digestAlg = 'blake3';
-/** A digest made here of a message that came whole: `sha256:` and 64 hex digits. */
-const sha256Digest = /^sha256:([0-9a-f]{64})$/;
+/** A digest by another name, which was given or made here of a message that came whole: of 32, 48 or 64 bytes. */
+const namedDigest = /^(sha256|sha384|sha512|mu):([0-9a-f]{64,128})$/;
 const digestBytes = 32;
 /** A key and its entry take about 300 bytes; in ordinary memory, 1 KiB. */
 const maxCachedKeys = 10_000;
@@ -47,11 +47,12 @@ export class InputHasher {
     return ownMember(this.#options.modeOfTenant, tenant) ?? this.#options.mode;
   }
 
-  /** `digest`: BLAKE3 as 64 hex digits, or `sha256:` and 64 hex digits. */
+  /** `digest`: BLAKE3 as 64 hex digits; or `sha256`, `sha384`, `sha512` or `mu`, a colon, and hex digits. */
   inputHash(tenant: string, opId: string, digest: string): string {
     const mode = this.modeOf(tenant);
-    const sha256 = sha256Digest.exec(digest)?.[1];
-    if (sha256 !== undefined) return this.#sha256InputHash(mode, tenant, opId, sha256);
+    const named = namedDigest.exec(digest);
+    if (named !== null)
+      return this.#namedInputHash(mode, tenant, opId, named[1] as string, named[2] as string);
     if (mode === 'plain') return `b3:${digest}`;
     const { key, message, digestAt } = this.#key(tenant);
     if (mode === 'commit') {
@@ -61,12 +62,12 @@ export class InputHasher {
     return `hmac-sha256:${this.#options.kid}:${key.mac(message).toString('hex')}`;
   }
 
-  #sha256InputHash(mode: InputHashMode, tenant: string, opId: string, digestHex: string): string {
-    if (mode === 'plain') return `sha256:${digestHex}`;
+  #namedInputHash(mode: InputHashMode, tenant: string, opId: string, alg: string, digestHex: string): string {
+    if (mode === 'plain') return `${alg}:${digestHex}`;
     const { key } = this.#key(tenant);
     if (mode === 'commit')
-      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, 'sha256', digestHex)}`;
-    return `hmac-sha256:${this.#options.kid}:${keyedInputHash(key, tenant, 'sha256', digestHex)}`;
+      return `commit:${inputCommitment(commitmentSalt(key, opId), tenant, alg, digestHex)}`;
+    return `hmac-sha256:${this.#options.kid}:${keyedInputHash(key, tenant, alg, digestHex)}`;
   }
 
   /** 16 bytes. */

@@ -1,7 +1,6 @@
 import { hash, type KeyObject } from 'node:crypto';
 import type { KeyType } from '../engine.ts';
-import type { OpensslKeyType } from './private-keys.ts';
-import type { SignatureScheme } from './signature-schemes.ts';
+import { both, CompositeKey, noContext, type OpensslKeyType, type SignatureScheme, single } from './keys.ts';
 
 /**
  * Composite ML-DSA (draft-ietf-lamps-pq-composite-sigs, bytes fixed since -15): both parts sign
@@ -11,30 +10,6 @@ import type { SignatureScheme } from './signature-schemes.ts';
 const prefix = Buffer.from('CompositeAlgorithmSignatures2025');
 const preHash = 'sha512';
 const preHashBytes = 64;
-
-/** Both parts of a key, either private or public. */
-export class CompositeKey {
-  readonly mlDsa: KeyObject;
-  readonly traditional: KeyObject;
-
-  constructor(mlDsa: KeyObject, traditional: KeyObject) {
-    this.mlDsa = mlDsa;
-    this.traditional = traditional;
-  }
-}
-
-export type EngineKey = KeyObject | CompositeKey;
-
-/** A key that is one; the key types of schemes keep composites apart. */
-export function single(key: EngineKey): KeyObject {
-  if (key instanceof CompositeKey) throw new TypeError('a composite key where one key is expected');
-  return key;
-}
-
-function both(key: EngineKey): CompositeKey {
-  if (key instanceof CompositeKey) return key;
-  throw new TypeError('one key where a composite key is expected');
-}
 
 const seedBytes = 32;
 
@@ -126,5 +101,3 @@ export function compositeScheme(parts: CompositeParts): SignatureScheme {
     },
   };
 }
-
-export const noContext = new Uint8Array(0);

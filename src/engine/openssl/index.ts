@@ -5,6 +5,7 @@ import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesO
 import { readOrMakeRootKey, rootKeyOf, rootMacKeyOf } from './root.ts';
 import { createRunner } from './run.ts';
 import { createSealer } from './seal.ts';
+import type { DrawBytes } from './sealing.ts';
 
 /**
  * The most memory of an opened key: an ML-DSA-87 key in OpenSSL 3.5 holds 31 polynomials of 1 KiB and its 7.5 KiB of encodings.
@@ -28,10 +29,10 @@ const reseedIntervalOps = 65_536;
  * Caches are per instance, so one instance serves one thread; a root key may be cloned to any thread.
  * The option `reseedIntervalOps` has no effect.
  */
-export function createOpensslEngine(options: EngineOptions): Engine {
+export function createOpensslEngine(options: EngineOptions, draw?: DrawBytes): Engine {
   const sealer = createSealer();
   // A batch touches at most a few tenants' keys; under 16 the cache would thrash even for those.
-  const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)));
+  const runner = createRunner(sealer, Math.max(16, Math.floor(options.keyCacheBytes / openedKeyBytes)), draw);
 
   /** Wipes `secret`. */
   function sealNew(

@@ -7,24 +7,9 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { type KeyType, keyTypes } from '../engine.ts';
-import { compositeKeyType, type EngineKey, single } from './composite.ts';
+import { compositeKeyType } from './composite.ts';
+import { type EngineKey, type OpensslKeyType, single } from './keys.ts';
 import { xWingPublicKey } from './x-wing.ts';
-
-/**
- * Key types as node:crypto sees them. The secret of a type is what a sealed blob holds: the 32-byte seed of Ed25519
- * (RFC 8032) and ML-DSA (xi of FIPS 204), PKCS#8 DER (RFC 5208) of ECDSA and RSA, both parts of a composite key, d || z of
- * ML-KEM (FIPS 203), the 32 bytes of X25519 (RFC 7748), of X-Wing and of secret keys.
- */
-export interface OpensslKeyType {
-  generate(): EngineKey;
-  exportSecret(key: EngineKey): Buffer;
-  /** Throws when the bytes are no secret of this type. */
-  importSecret(secret: Buffer): EngineKey;
-  /** The public bytes of a private key; none of a secret one. */
-  exportPublic(key: EngineKey): Buffer;
-  /** The length of a secret that is uniform bytes. */
-  readonly uniformBytes?: number;
-}
 
 type MlDsaName = 'ml-dsa-44' | 'ml-dsa-65' | 'ml-dsa-87';
 
@@ -62,17 +47,49 @@ function generateMlDsa(name: MlDsaName): KeyObject {
 // Node exports the raw public key of a curve in the uncompressed form unless told otherwise.
 const exportPoint = (key: EngineKey) => createPublicKey(single(key)).export({ format: 'raw-public' });
 
-const ecdsa = (namedCurve: 'P-256' | 'P-384', opensslName: string): OpensslKeyType => ({
-  generate: () => generateKeyPairSync('ec', { namedCurve }).privateKey,
-  exportSecret: (key) => single(key).export(pkcs8),
-  importSecret: (secret) => {
-    const key = createPrivateKey({ key: secret, ...pkcs8 });
-    if (key.asymmetricKeyDetails?.namedCurve !== opensslName) throw new TypeError('not a key of this curve');
+interface Curve {
+  readonly namedCurve: 'P-256' | 'P-384';
+  readonly opensslName: string;
+  /** Of the base point (SP 800-186), as scalars are written. */
+  readonly order: Buffer;
+}
+const curveP256: Curve = {
+  namedCurve: 'P-256',
+  opensslName: 'prime256v1',
+  order: Buffer.from('ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551', 'hex'),
+};
+const curveP384: Curve = {
+  namedCurve: 'P-384',
+  opensslName: 'secp384r1',
+  order: Buffer.from(
+    'ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973',
+    'hex',
+  ),
+};
+
+/** OpenSSL takes any scalar, and any public key beside it. Throws unless the scalar is one, and the public key is its own. */
+function requireSound(key: KeyObject, { namedCurve, opensslName, order }: Curve): KeyObject {
+  if (key.asymmetricKeyDetails?.namedCurve !== opensslName) throw new TypeError('not a key of this curve');
+  const scalar = key.export({ format: 'raw-private' });
+  try {
+    const inRange = scalar.some((byte) => byte !== 0) && Buffer.compare(scalar, order) < 0;
+    if (!inRange) throw new TypeError('not a scalar of this curve');
+    const own = createPrivateKey({ key: scalar, format: 'raw-private', asymmetricKeyType: 'ec', namedCurve });
+    if (!exportPoint(own).equals(exportPoint(key)))
+      throw new TypeError('the public key is of another scalar');
     return key;
-  },
+  } finally {
+    scalar.fill(0);
+  }
+}
+
+const ecdsa = (curve: Curve): OpensslKeyType => ({
+  generate: () => generateKeyPairSync('ec', { namedCurve: curve.namedCurve }).privateKey,
+  exportSecret: (key) => single(key).export(pkcs8),
+  importSecret: (secret) => requireSound(createPrivateKey({ key: secret, ...pkcs8 }), curve),
   exportPublic: exportPoint,
 });
-const ecdsaP256 = ecdsa('P-256', 'prime256v1');
+const ecdsaP256 = ecdsa(curveP256);
 
 /** ECPrivateKey (RFC 5915) in DER with the curve and without the public key, so that all but the scalar is the same. */
 const ecPrivateKeyHead = Buffer.from('30310201010420', 'hex');
@@ -96,7 +113,13 @@ const p256InComposite: OpensslKeyType = {
       ecPrivateKeyTail.equals(secret.subarray(scalarEnd));
     if (!fits) throw new TypeError('not an ECPrivateKey of P-256');
     const key = secret.subarray(ecPrivateKeyHead.length, scalarEnd);
-    return createPrivateKey({ key, format: 'raw-private', asymmetricKeyType: 'ec', namedCurve: 'P-256' });
+    const imported = createPrivateKey({
+      key,
+      format: 'raw-private',
+      asymmetricKeyType: 'ec',
+      namedCurve: 'P-256',
+    });
+    return requireSound(imported, curveP256);
   },
   exportPublic: exportPoint,
 };
@@ -155,7 +178,7 @@ const keyTypesHere: Readonly<Record<KeyType, OpensslKeyType>> = {
   [keyTypes['ml-dsa-65']]: mlDsa('ml-dsa-65'),
   [keyTypes['ml-dsa-87']]: mlDsa('ml-dsa-87'),
   [keyTypes['ecdsa-p256']]: ecdsaP256,
-  [keyTypes['ecdsa-p384']]: ecdsa('P-384', 'secp384r1'),
+  [keyTypes['ecdsa-p384']]: ecdsa(curveP384),
   [keyTypes['mldsa65-ed25519']]: compositeKeyType(mlDsa('ml-dsa-65'), ed25519),
   [keyTypes['mldsa44-ed25519']]: compositeKeyType(mlDsa('ml-dsa-44'), ed25519),
   [keyTypes['mldsa65-p256']]: compositeKeyType(mlDsa('ml-dsa-65'), p256InComposite),

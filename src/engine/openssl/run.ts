@@ -17,12 +17,19 @@ import {
 import { type KeyType, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { parseKeyReference } from '../key-reference.ts';
 import { isSealingScheme } from '../rooms.ts';
-import { CompositeKey, type EngineKey, noContext, single } from './composite.ts';
+import {
+  CompositeKey,
+  type EngineKey,
+  noContext,
+  type SignatureScheme,
+  type SignedBytes,
+  single,
+} from './keys.ts';
 import { importSecret } from './private-keys.ts';
 import { isScheme, type MacScheme, opensslSchemes } from './schemes.ts';
 import type { Sealer } from './seal.ts';
-import { createSealingRunner, type OpensslSealingParts, type SealingItem } from './sealing.ts';
-import { modulusBytes, type SignatureScheme, type SignedInput } from './signature-schemes.ts';
+import { createSealingRunner, type DrawBytes, type SealingItem } from './sealing.ts';
+import { modulusBytes } from './signature-schemes.ts';
 
 interface OpenedKey {
   readonly keyType: KeyType;
@@ -65,7 +72,7 @@ function signs(item: Item): item is SigningItem {
 }
 
 /** `openedKeys` bounds the private keys this thread holds open, and the public keys it holds parsed. */
-export function createRunner(sealer: Sealer, openedKeys: number, draw?: OpensslSealingParts['draw']): Runner {
+export function createRunner(sealer: Sealer, openedKeys: number, draw?: DrawBytes): Runner {
   const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
   const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
   const sealing = createSealingRunner({ sealer, open: openedKey, ...(draw && { draw }) });
@@ -175,7 +182,7 @@ export function createRunner(sealer: Sealer, openedKeys: number, draw?: OpensslS
 }
 
 /** How each operation gives what is signed, and whether a signature comes with it. A mu never: node:crypto has no way to sign one. */
-const asks: Readonly<Record<number, { readonly form: SignedInput['form']; readonly verifies: boolean }>> = {
+const asks: Readonly<Record<number, { readonly form: SignedBytes['form']; readonly verifies: boolean }>> = {
   [batchOps.sign]: { form: 'message', verifies: false },
   [batchOps.signDeterministic]: { form: 'message', verifies: false },
   [batchOps.verify]: { form: 'message', verifies: true },
@@ -189,7 +196,7 @@ const maxContextBytes = 255;
 function askedOf(
   { digestBytes, takesContext, unavailable }: SignatureScheme,
   { op, scheme, inputs }: Item,
-): { readonly input: SignedInput; readonly signature: Uint8Array | undefined } | undefined {
+): { readonly input: SignedBytes; readonly signature: Uint8Array | undefined } | undefined {
   const ask = Object.hasOwn(asks, op) ? asks[op] : undefined;
   if (ask === undefined || unavailable) return undefined;
   if (op === batchOps.signDeterministic && !isDeterministic(scheme)) return undefined;

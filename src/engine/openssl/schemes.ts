@@ -1,7 +1,8 @@
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { type KeyType, keyTypes, type Scheme, type SigningScheme, schemes } from '../engine.ts';
 import { isSealingScheme } from '../rooms.ts';
-import { type SignatureScheme, signatureSchemes } from './signature-schemes.ts';
+import type { SignatureScheme } from './keys.ts';
+import { signatureSchemes } from './signature-schemes.ts';
 
 export interface MacScheme {
   readonly kind: 'mac';

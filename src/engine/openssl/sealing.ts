@@ -11,11 +11,11 @@ import {
   secretKeyOf,
   wrapKeyOf,
 } from './aeads.ts';
-import { type EngineKey, single } from './composite.ts';
 import { keySchedule } from './hpke-labels.ts';
 import { isSound, secretIn } from './imported.ts';
 import { type KemScheme, kemSchemes } from './kems.ts';
 import { unwrapPadded, unwrapRsaAes, wrapPadded } from './key-wrap.ts';
+import { type EngineKey, single } from './keys.ts';
 import { exportSecret, importSecret, isKeyType, publicBytesOf, uniformBytesOf } from './private-keys.ts';
 import type { Sealer } from './seal.ts';
 
@@ -30,6 +30,9 @@ export interface SealingItem {
   readonly outputs: readonly Uint8Array[];
 }
 
+/** Fills with fresh random bytes. */
+export type DrawBytes = (bytes: Buffer) => void;
+
 export interface OpensslSealingParts {
   readonly sealer: Sealer;
   /** The opened key of a reference. */
@@ -37,8 +40,8 @@ export interface OpensslSealingParts {
     root: KeyObject,
     reference: Pick<SealingItem, 'key' | 'keyNumber'>,
   ): { readonly keyType: KeyType; readonly key: EngineKey } | undefined;
-  /** Fills with fresh random bytes; tests have others. */
-  readonly draw?: (bytes: Buffer) => void;
+  /** Tests have others than OpenSSL's. */
+  readonly draw?: DrawBytes;
 }
 
 /** A status, or the outputs, which are copied into their places; the copies here are wiped. */
@@ -242,7 +245,7 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Ope
   function sealBrought(root: KeyObject, keyType: KeyType, material: Buffer, tenant: Input, aad: Input): Made {
     try {
       const key = importSecret(keyType, secretIn(keyType, material));
-      if (key === undefined || !isSound(key)) return badInput;
+      if (key === undefined || !isSound(key, material)) return badInput;
       return sealNew(root, keyType, exportSecret(keyType, key), tenant, aad);
     } finally {
       material.fill(0);

@@ -1,38 +1,10 @@
 import { constants, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { maxSignatureBytes } from '../batch.ts';
 import { type KeyType, keyTypes, type Scheme, schemes } from '../engine.ts';
-import { compositeScheme, type EngineKey, single } from './composite.ts';
+import { compositeScheme } from './composite.ts';
 import { isCanonicalPoint } from './ed25519-points.ts';
+import { type SignatureScheme, single } from './keys.ts';
 import { asBuffer, parseRaw } from './raw-keys.ts';
-
-/** What is signed, as the words of a batch say it, lengths already checked. */
-export interface SignedInput {
-  readonly form: 'message' | 'digest';
-  readonly bytes: Uint8Array;
-  /** Empty where there is none. */
-  readonly context: Uint8Array;
-}
-
-/**
- * One entry a scheme: which key types it takes, and how node:crypto does it.
- * The one-shot crypto.sign and crypto.verify are used: createSign cannot do Ed25519 or ML-DSA, and is no faster for
- * ECDSA and RSA (measured on Node 24.21: 18 and 230 us either way). They hash what they are given, also for ECDSA and RSA
- * without a digest's name, and take no mu: a `mu` option is ignored, and its bytes signed as a message.
- */
-export interface SignatureScheme {
-  readonly kind: 'signature';
-  readonly keyTypes: readonly KeyType[];
-  /** The length of a digest that may come instead of a message; undefined: it takes none here. */
-  readonly digestBytes?: number;
-  /** It takes a context of at most 255 bytes. */
-  readonly takesContext?: true;
-  /** node:crypto does not have it. */
-  readonly unavailable?: true;
-  sign(input: SignedInput, key: EngineKey): Uint8Array;
-  /** Undefined when the bytes are no public key of this scheme. */
-  parsePublic(bytes: Uint8Array): EngineKey | undefined;
-  verify(input: SignedInput, publicKey: EngineKey, publicBytes: Uint8Array, signature: Uint8Array): boolean;
-}
 
 const ed25519: SignatureScheme = {
   kind: 'signature',

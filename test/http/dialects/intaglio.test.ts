@@ -32,7 +32,7 @@ function parse(method: string, path: string, body: unknown, query = '') {
 }
 
 test('a sign request names its keys in one of three ways', () => {
-  const typed = { payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false };
+  const typed = { input: payloadBlake3, alg: undefined, mode: undefined, opId: undefined, receipts: false };
   for (const [given, kids] of [
     [{ kid: 'a' }, ['a']],
     [{ kid_set: ['a', 'b'] }, ['a', 'b']],
@@ -50,7 +50,7 @@ test('a sign request names its keys in one of three ways', () => {
 test('base64 is bytes from here on, in its canonical form only', () => {
   const sig = { kid: 'a', signature_b64: 'AQID' };
   assert.deepEqual(unwrap(parse('post', '/verify', { payload_b3: payloadBlake3, sigs: [sig] })), {
-    ...{ payloadBlake3, mode: undefined, window: undefined },
+    ...{ input: payloadBlake3, mode: undefined, window: undefined },
     signatures: [{ kid: 'a', alg: undefined, signature: Buffer.from([1, 2, 3]) }],
   });
   const mac = { kid: 'a', message_b64: '', mac_b64: 'AQID' };

@@ -47,7 +47,7 @@ export function describeSurface({ batchMaxItems, scopeOf }: SurfaceFacts): unkno
       title: 'Intaglio',
       version: manifest.version,
       description:
-        'Keys and signatures. A kid in a path may be percent-encoded or not. What is signed is the 32 bytes of the BLAKE3 digest payload_b3.',
+        'Keys and signatures. A kid in a path may be percent-encoded or not. What is signed is exactly one of payload_b3 (the 32 bytes of a BLAKE3 digest), message_b64, digest_b64 with hash, and mu_b64.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],

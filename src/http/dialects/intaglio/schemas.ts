@@ -1,5 +1,7 @@
 import { Type } from '@sinclair/typebox';
+import { digestBytes } from '../../../algorithms/ids.ts';
 import { algorithmNames, registry } from '../../../algorithms/registry.ts';
+import { maxContextBytes, maxMessageBytes, muBytes } from '../../../algorithms/signed-input.ts';
 import { closed } from '../../json-requests.ts';
 
 /**
@@ -55,6 +57,8 @@ export const publishedUtc = published({ format: 'date-time', pattern: utcForm })
 /** BLAKE3-256 of the payload, as the only form in which payloads come here. */
 export const payloadB3 = Type.String({ pattern: '^[0-9a-f]{64}$', maxLength: 64 });
 
+const hashName = Type.Union([Type.Literal('sha256'), Type.Literal('sha384'), Type.Literal('sha512')]);
+
 /** RFC 9562 text form, any case. */
 export const operationId = Type.String({
   pattern: '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$',
@@ -67,6 +71,16 @@ export const algorithmText = Type.String({ minLength: 1, maxLength: 64 });
 export const hybridMode = Type.Union([Type.Literal('or'), Type.Literal('and'), Type.Literal('pq_only')]);
 
 export const hybridPolicy = Type.Union([Type.Null(), closed({ mode: Type.Optional(hybridMode) })]);
+
+/** Exactly one of payload_b3, message_b64, digest_b64 (with hash) and mu_b64 stands; context_b64 beside any but the last. */
+export const signedMembers = {
+  payload_b3: Type.Optional(payloadB3),
+  message_b64: Type.Optional(Type.String({ maxLength: base64Length(maxMessageBytes), ...publishedBase64 })),
+  digest_b64: Type.Optional(Type.String({ maxLength: base64Length(digestBytes.sha512), ...publishedBase64 })),
+  hash: Type.Optional(hashName),
+  mu_b64: Type.Optional(Type.String({ maxLength: base64Length(muBytes), ...publishedBase64 })),
+  context_b64: Type.Optional(Type.String({ maxLength: base64Length(maxContextBytes), ...publishedBase64 })),
+};
 
 /** RFC 3339, with nine digits of a fraction at most. */
 const moment = Type.String({ minLength: 20, maxLength: 35 });

@@ -15,12 +15,13 @@ import {
   kidText,
   maxSignatureBase64,
   operationId,
-  payloadB3,
   publishedBase64,
+  signedMembers,
   verifyPolicy,
 } from './schemas.ts';
+import { signedInputOf } from './signed-members.ts';
 
-/** Keys that sign one payload together; each is a signature to wait for and to send. */
+/** Keys that sign together; each is a signature to wait for and to send. */
 const maxKidSet = 8;
 
 const kidSet = Type.Array(kidText, { minItems: 1, maxItems: maxKidSet });
@@ -30,7 +31,7 @@ export const signShape = shapeOf(
     kid: Type.Optional(kidText),
     kid_set: Type.Optional(kidSet),
     kid_or_set: Type.Optional(Type.Union([kidText, kidSet])),
-    payload_b3: payloadB3,
+    ...signedMembers,
     alg: Type.Optional(algorithmText),
     policy: Type.Optional(hybridPolicy),
     op_id: Type.Optional(operationId),
@@ -42,9 +43,11 @@ type SignBody = typeof signShape extends Shape<infer Body> ? Body : never;
 function signRequestOf(body: SignBody): Result<SignRequest> {
   const kids = kidsOf(body);
   if (kids === undefined) return notOneOfKids;
+  const input = signedInputOf(body);
+  if (!input.ok) return input;
   return ok({
     kids,
-    payloadBlake3: body.payload_b3,
+    input: input.value,
     alg: body.alg,
     mode: body.policy?.mode,
     opId: body.op_id,
@@ -79,7 +82,7 @@ export function signEndpoint({ sign }: Operations): Endpoint<SignRequest, SignAn
   };
 }
 
-/** Signatures over one payload: eight keys that sign together, each with a hybrid pair. */
+/** Signatures of one input: eight keys that sign together, each with a hybrid pair. */
 const maxSignatures = 16;
 
 const givenSignature = closed({
@@ -90,14 +93,17 @@ const givenSignature = closed({
 
 export const verifyShape = shapeOf(
   closed({
-    payload_b3: payloadB3,
+    ...signedMembers,
     sigs: Type.Array(givenSignature, { minItems: 1, maxItems: maxSignatures }),
     policy: Type.Optional(verifyPolicy),
   }),
 );
 type VerifyBody = typeof verifyShape extends Shape<infer Body> ? Body : never;
 
-function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<VerifyRequest> {
+function verifyRequestOf(body: VerifyBody): Result<VerifyRequest> {
+  const { sigs, policy } = body;
+  const input = signedInputOf(body);
+  if (!input.ok) return input;
   const signatures: GivenSignature[] = [];
   for (let n = 0; n < sigs.length; n++) {
     const { kid, alg, signature_b64 } = sigs[n] as Static<typeof givenSignature>;
@@ -107,7 +113,7 @@ function verifyRequestOf({ payload_b3, sigs, policy }: VerifyBody): Result<Verif
   }
   const window = windowOf(policy);
   return window.ok
-    ? ok({ payloadBlake3: payload_b3, signatures, mode: policy?.mode, window: window.value })
+    ? ok({ input: input.value, signatures, mode: policy?.mode, window: window.value })
     : window;
 }
 
