@@ -11,6 +11,7 @@ import { loadStep } from './load-step.ts';
 import { memory } from './memory.ts';
 import { overload } from './overload.ts';
 import { saturation } from './saturation.ts';
+import { surface } from './surface.ts';
 import { tenants } from './tenants.ts';
 
 /** In the order in which they run, and in which a reader wants the answers. */
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   saturation,
   latencyCurve,
   batch,
+  surface,
   comparators,
   fairness,
   tenants,

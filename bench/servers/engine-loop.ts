@@ -6,7 +6,8 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { loadNativeEngine } from '../../src/engine/native/index.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import type { EngineTask, EngineTimes, OperationTimes } from '../support/engine.ts';
-import { measured } from '../support/statistics.ts';
+import { timeUs } from './sample.ts';
+import { timeSealing } from './sealing-loop.ts';
 
 /**
  * Comparator: the engine alone, called in a loop with batches as the workers do. The limit of what a server around it
@@ -23,14 +24,6 @@ function batchSizeOf(name: KeyTypeName): number {
   return name.startsWith('rsa-') ? 1 : 16;
 }
 
-/**
- * Samples are about this long: most of them then pass without another process taking the core, so that their median is
- * the cost on a core of one's own also on a machine that is not quiet. (A thread's CPU clock is no help: between ticks
- * of the kernel it stands still.)
- */
-const sampleMs = 1;
-const leastSamples = 7;
-
 function openEngine(name: EngineTask['engine']): Engine | undefined {
   if (name !== 'openssl') {
     const native = loadNativeEngine(options);
@@ -45,27 +38,6 @@ function schemeOf(name: KeyTypeName): Scheme {
   const found = findAlgorithm(name);
   if (found === undefined) throw new Error(`${name} is no algorithm of its own`);
   return found.components[0].schemes[0].scheme;
-}
-
-/** Microseconds that one call of `work` takes. */
-function timeUs(work: () => void, windowMs: number): number {
-  elapsedMs(work);
-  const repeats = Math.max(1, Math.round(sampleMs / Math.min(elapsedMs(work), elapsedMs(work))));
-  const endMs = performance.now() + windowMs;
-  const times: number[] = [];
-  while (times.length < leastSamples || performance.now() < endMs) {
-    const took = elapsedMs(() => {
-      for (let n = 0; n < repeats; n++) work();
-    });
-    times.push((took * 1000) / repeats);
-  }
-  return measured(times).median;
-}
-
-function elapsedMs(work: () => void): number {
-  const before = performance.now();
-  work();
-  return performance.now() - before;
 }
 
 function timesOf(engine: Engine, root: unknown, name: KeyTypeName, windowMs: number): OperationTimes {
@@ -112,7 +84,11 @@ let answer: EngineTimes | null = null;
 if (engine !== undefined) {
   const root = engine.openRoot({ kind: 'memory' });
   const times = task.keyTypes.map((name) => [name, timesOf(engine, root, name, task.windowMs)] as const);
-  answer = { description: engine.description, times: Object.fromEntries(times) };
+  answer = {
+    description: engine.description,
+    times: Object.fromEntries(times),
+    ...(task.sealing === true && { sealing: timeSealing(engine, root, task.windowMs) }),
+  };
   engine.wipe();
 }
 process.stdout.write(JSON.stringify(answer));

@@ -10,11 +10,15 @@ export interface EngineTask {
   readonly keyTypes: readonly KeyTypeName[];
   /** For each key type, and each of signing and verifying. */
   readonly windowMs: number;
+  /** True: also what encrypts, wraps and derives, and the making of keys. */
+  readonly sealing?: boolean;
 }
 
 export interface EngineTimes {
   readonly description: EngineDescription;
   readonly times: Readonly<Partial<Record<KeyTypeName, OperationTimes>>>;
+  /** Where it was asked for: microseconds of one core by the name of the work, as servers/sealing-loop.ts gives it. */
+  readonly sealing?: Readonly<Record<string, number>>;
 }
 
 /** Microseconds of one core for one operation: the median of many short samples. */

@@ -1,5 +1,6 @@
 import { mintToken } from '../../src/auth/macaroon/mint.ts';
 import { readMacaroonKey } from '../../src/auth/macaroon/root-key.ts';
+import type { Scope } from '../../src/core/scope.ts';
 import { type ServiceProcess, startService } from '../../test/support/service.ts';
 import type { LoadRequest } from '../load/plan.ts';
 import { ask, askAll } from './client.ts';
@@ -28,6 +29,8 @@ export interface ProductOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
   readonly policy?: Policy;
+  /** Of its capabilities, beyond creating, reading, signing and verifying. */
+  readonly moreScopes?: readonly Scope[];
 }
 
 /**
@@ -75,7 +78,11 @@ export async function startProduct(options: ProductOptions = {}): Promise<Produc
   const tokenOf = (tenant: string): string => {
     let token = tokens.get(tenant);
     if (token === undefined) {
-      const minted = mintToken({ rootKey: macaroonKey.rootKey, tenant, scopes });
+      const minted = mintToken({
+        rootKey: macaroonKey.rootKey,
+        tenant,
+        scopes: [...scopes, ...(options.moreScopes ?? [])],
+      });
       if (!minted.ok) throw new Error(minted.failure.code);
       token = minted.value;
       tokens.set(tenant, token);
