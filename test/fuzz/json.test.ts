@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { after, before, suite, test } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, type InProcessService } from '../support/service.ts';
-import { mutateBody, randomFrom } from './mutate.ts';
+import { inputsOf, mutateBody, randomFrom } from './mutate.ts';
 
 // Bodies near to valid ones, for every route that takes one: no crash, no hang, no 500, and nothing accepted that was not signed.
-// Inputs of a run, and the seed of one that failed: DRILL_INPUTS=1000000 DRILL_SEED=7.
+// Inputs of all fuzz tests in a run, and the seed of one that failed: DRILL_INPUTS=1000000 DRILL_SEED=7.
 
-const inputs = Number(process.env.DRILL_INPUTS ?? 6_000);
+const inputs = { bundles: inputsOf(0.2, 6_000), parsers: inputsOf(0.3, 6_000) };
 const seed = Number(process.env.DRILL_SEED ?? Date.now() % 2 ** 31);
 /** Requests at a time: fewer than a queue takes. */
 const atOnce = 16;
@@ -58,6 +58,7 @@ suite(`bodies near to valid ones, seed ${seed}`, { timeout: 7_200_000 }, () => {
 
   /** Sends bodies made from the seeds in turn; `judge` says what is wrong with an answer of 200. */
   async function fuzz(
+    inputs: number,
     seeds: readonly { readonly path: string; readonly example: unknown }[],
     judge: (body: string, answer: { ok?: boolean }) => boolean,
   ): Promise<number> {
@@ -91,7 +92,7 @@ suite(`bodies near to valid ones, seed ${seed}`, { timeout: 7_200_000 }, () => {
       bundles.flatMap(({ sigs }) => sigs.map(({ kid, signature_b64 }) => `${kid} ${signature_b64}`)),
     );
     const seeds = bundles.map((example) => ({ path: '/v1/kms/verify', example }));
-    const accepted = await fuzz(seeds, (sent, { ok }) => {
+    const accepted = await fuzz(inputs.bundles, seeds, (sent, { ok }) => {
       if (ok !== true) return true;
       // A body that still says what was signed: with its members doubled, without its alg, with a policy.
       const { payload_b3, sigs } = JSON.parse(sent) as Bundle;
@@ -106,6 +107,6 @@ suite(`bodies near to valid ones, seed ${seed}`, { timeout: 7_200_000 }, () => {
 
   test('every parser of the surface refuses or answers', async () => {
     assert.ok(examples.length > 10);
-    await fuzz(examples, () => true);
+    await fuzz(inputs.parsers, examples, () => true);
   });
 });

@@ -66,3 +66,35 @@ export function mutateBody(body: unknown, random: Random): string {
   for (let n = 0; n <= random(3); n++) value = mutateValue(value, random);
   return JSON.stringify(value) ?? '';
 }
+
+/** Bits changed, an end cut off, bytes put in or taken out, a part put in the place of another. In and out: base64. */
+export function alterBytes(text: string, random: Random): string {
+  const bytes = Buffer.from(text, 'base64');
+  const at = random(bytes.length + 1);
+  const length = 1 + random(8);
+  switch (random(5)) {
+    case 0:
+      return bytes.toString('base64', 0, at);
+    case 1:
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]).toString('base64');
+    case 2: {
+      const more = Buffer.alloc(length, random(256));
+      return Buffer.concat([bytes.subarray(0, at), more, bytes.subarray(at)]).toString('base64');
+    }
+    case 3:
+      bytes.copyWithin(at, random(bytes.length + 1), bytes.length);
+      return bytes.toString('base64');
+    default:
+      for (let n = 0; n <= random(3) && bytes.length > 0; n++) {
+        const place = random(bytes.length);
+        bytes[place] = bytes[place]! ^ (1 << random(8));
+      }
+      return bytes.toString('base64');
+  }
+}
+
+/** Of the DRILL_INPUTS of all fuzz tests together, those of one of them: the shares add up to 1. `short` in an ordinary run. */
+export function inputsOf(share: number, short: number): number {
+  const all = process.env.DRILL_INPUTS;
+  return all === undefined ? short : Math.round(share * Number(all));
+}
