@@ -52,13 +52,16 @@ suite(`bytes near to those that open, seed ${seed}`, { timeout: 7_200_000 }, () 
     texts: Set<string>,
   ): Promise<void> {
     for (let done = 0; done < inputs; done += atOnce) {
+      const underWay = new Set<string>();
       await Promise.all(
         Array.from({ length: atOnce }, async (_, n) => {
           const { path, body, members } = await of(done + n);
           const random = randomFrom(seed + 2_654_435_761 * (done + n + 1));
           const member = members[random(members.length)] as string;
           const altered = alterBytes((body[member] as string | undefined) ?? '', random);
-          if (altered === (body[member] ?? '')) return;
+          // The same material twice at a time is a replay, which has an answer of its own.
+          if (altered === (body[member] ?? '') || underWay.has(altered)) return;
+          underWay.add(altered);
           const { status, body: answer } = await post(path, { ...body, [member]: altered });
           const where = `${path} ${member} ${altered.slice(0, 2_000)}`;
           assert.equal(status, 400, where);
