@@ -11,7 +11,7 @@ import { verifyOne } from '../support/batches.ts';
 import { availableEngines } from '../support/engines.ts';
 import { publishedSignatures, type SignatureVectors } from '../support/signature-vectors.ts';
 
-// OPENSSL names another command than the one of the path: docs/signing.md makes one of OpenSSL 3.5, which has ML-DSA.
+// OPENSSL names another command than the one of the path: `npm run openssl:interop` makes one of OpenSSL 3.5, which has ML-DSA.
 const command = process.env.OPENSSL ?? 'openssl';
 const found = spawnSync(command, ['version'], { encoding: 'utf8' });
 const skip = found.status !== 0 && 'there is no openssl command';
