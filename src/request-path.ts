@@ -98,7 +98,7 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     const caller = authenticate(parts, call);
     if (!caller.ok) return caller;
     if (notes !== undefined) notes.caller = caller.value;
-    if (operation.scopes === undefined && !permits(caller.value, operation.scope)) {
+    if (!permitsSome(caller.value, operation)) {
       // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
       if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
       return lacks(operation.scope);
@@ -201,6 +201,12 @@ async function carryOutIfAllowed<Request, Answer>(
   return deniedByPolicy;
 }
 
+function permitsSome(caller: Caller, { scope, scopes }: Operation<never, unknown>): boolean {
+  return scopes === undefined
+    ? permits(caller, scope)
+    : scopes.oneOf.some((enough) => permits(caller, enough));
+}
+
 function lacks(scope: Scope): Refused {
   return refuse('NoCapability', `the capability lacks the scope ${scope}`);
 }
@@ -213,7 +219,7 @@ function refusalOfScopes<Request, Answer>(
   { caller }: Admitted,
 ): Refused | undefined {
   const { operation } = call;
-  const lacking = operation.scopes?.(request).find((scope) => !permits(caller, scope));
+  const lacking = operation.scopes?.of(request).find((scope) => !permits(caller, scope));
   if (lacking === undefined) return undefined;
   admission.giveBack(caller.tenant, operation.scope, 1);
   if (call.withinAllowance())

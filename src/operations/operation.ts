@@ -144,8 +144,15 @@ interface Asked<Request> extends Described {
   subjects?(request: Request): Subjects;
   /** Further facts for capabilities that ask about them. */
   facts?(request: Request): Particulars;
-  /** All scopes that this request needs, in the place of the one: where they depend on it, or are several. */
-  scopes?(request: Request): readonly Scope[];
+  /** Where the scopes that are needed are several, or depend on the request. */
+  readonly scopes?: SeveralScopes<Request>;
+}
+
+export interface SeveralScopes<Request> {
+  /** Without any of these no request is read. */
+  readonly oneOf: readonly Scope[];
+  /** All that this request needs. */
+  of(request: Request): readonly Scope[];
 }
 
 /** Facts of a call, besides its operation and the kids of its subjects. */

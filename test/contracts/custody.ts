@@ -10,13 +10,8 @@ import type { Result } from '../../src/core/result.ts';
 import type { Home } from '../../src/custody/custody.ts';
 import type { CryptoCall } from '../../src/dispatch/crypto-dispatch.ts';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
-<<<<<<< HEAD
-import { keyTypes } from '../../src/engine/engine.ts';
-import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { type Engine, keyTypes } from '../../src/engine/engine.ts';
 import { wordInput } from '../../src/engine/rooms.ts';
-=======
-import type { Engine } from '../../src/engine/engine.ts';
->>>>>>> sign
 import type { KeyPart } from '../../src/keys/record.ts';
 import { createCostMeter } from '../../src/queue/cost-meter.ts';
 import { flipBit, nextKeyNumber, verifyOne } from '../support/batches.ts';
@@ -63,18 +58,10 @@ export function custodyContract(
       keys.set(algorithm.name, known);
       return known;
     };
-<<<<<<< HEAD
     const holds = (algorithm: Algorithm) => home.custody.holds(algorithm);
     /** Those that make signatures or tags. */
     const held = () => registry.filter((each) => holds(each) && each.kind in makingOps);
     const heldOthers = () => registry.filter((each) => holds(each) && !(each.kind in makingOps));
-=======
-    /** Keys that encrypt, wrap and derive have tests of their own: test/engine and test/path. */
-    const held = () =>
-      registry.filter(
-        (algorithm) => ['signature', 'mac'].includes(algorithm.kind) && home.custody.holds(algorithm),
-      );
->>>>>>> sign
     const referenceTo = ({ kid, parts }: Made, index = 0) =>
       home.custody.keyReference(parts[index]!, index, tenant, kid);
 

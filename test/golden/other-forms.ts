@@ -1,10 +1,15 @@
-import { type GoldenCase, hybrid, post, sign, verify } from './ask.ts';
+import { digest, type GoldenCase, hybrid, post } from './ask.ts';
 
-const message = { payload_b3: undefined, message_b64: 'aGVsbG8=' };
+/** What is signed stands in each case. */
+const sign = (name: string, json: object, more: Partial<GoldenCase> = {}) =>
+  post(`sign: ${name}`, '/v1/kms/sign', json, more);
+const verify = (name: string, sigs: unknown, json: object) =>
+  post(`verify: ${name}`, '/v1/kms/verify', { sigs, ...json });
+const payload = { payload_b3: digest };
+const message = { message_b64: 'aGVsbG8=' };
 const context = { context_b64: 'YXBw' };
 /** SHA-512 of `hello`. */
 const sha512 = {
-  payload_b3: undefined,
   digest_b64: 'm3HSJL1i83hdltRq0+o9czGb+8KJDKra4t/3JRlnPKcjI8PZm6XBHXx6zG4UuMXaDEZjR1wuXDre9G9zvN7AQw==',
   hash: 'sha512',
 };
@@ -25,12 +30,15 @@ export const otherForms: readonly GoldenCase[] = [
       { ...message, ...other },
     ),
   ),
-  sign('payload_b3 with a context', { kid: '{kid:ml-dsa-65}', ...context }, { keep: 'b3context' }),
-  verify(
+  sign(
     'payload_b3 with a context',
-    [{ kid: '{kid:ml-dsa-65}', signature_b64: '{sig:b3context.0}' }],
-    context,
+    { kid: '{kid:ml-dsa-65}', ...payload, ...context },
+    { keep: 'b3context' },
   ),
+  verify('payload_b3 with a context', [{ kid: '{kid:ml-dsa-65}', signature_b64: '{sig:b3context.0}' }], {
+    ...payload,
+    ...context,
+  }),
   sign('a digest, composite', { kid: '{kid:mldsa65-ed25519}', ...sha512, receipt: true }, { keep: 'digest' }),
   ...[sha512, message].map((same, index) =>
     verify(
@@ -39,28 +47,31 @@ export const otherForms: readonly GoldenCase[] = [
       same,
     ),
   ),
-  sign('ES256', { kid: '{kid:ecdsa-p256}', alg: 'ES256' }, { keep: 'es256' }),
-  verify('ES256', [{ kid: '{kid:ecdsa-p256}', alg: 'ES256', signature_b64: '{sig:es256.0}' }]),
-  verify('ES256 by its length', [{ kid: '{kid:ecdsa-p256}', signature_b64: '{sig:es256.0}' }]),
-  verify('ES256 as DER', [{ kid: '{kid:ecdsa-p256}', alg: 'ecdsa-p256', signature_b64: '{sig:es256.0}' }]),
-  sign('ES384', { kid: '{kid:ecdsa-p384}', alg: 'ES384' }),
+  sign('ES256', { kid: '{kid:ecdsa-p256}', alg: 'ES256', ...payload }, { keep: 'es256' }),
+  verify('ES256', [{ kid: '{kid:ecdsa-p256}', alg: 'ES256', signature_b64: '{sig:es256.0}' }], payload),
+  verify('ES256 by its length', [{ kid: '{kid:ecdsa-p256}', signature_b64: '{sig:es256.0}' }], payload),
+  verify(
+    'ES256 as DER',
+    [{ kid: '{kid:ecdsa-p256}', alg: 'ecdsa-p256', signature_b64: '{sig:es256.0}' }],
+    payload,
+  ),
+  sign('ES384', { kid: '{kid:ecdsa-p384}', alg: 'ES384', ...payload }),
   ...['PS384', 'PS512', 'RS384', 'RS512'].flatMap((alg) => [
-    sign(alg, { kid: '{kid:rsa-2048}', alg }, { keep: alg }),
-    verify(alg, [{ kid: '{kid:rsa-2048}', alg, signature_b64: `{sig:${alg}.0}` }]),
+    sign(alg, { kid: '{kid:rsa-2048}', alg, ...payload }, { keep: alg }),
+    verify(alg, [{ kid: '{kid:rsa-2048}', alg, signature_b64: `{sig:${alg}.0}` }], payload),
   ]),
   sign('a context with Ed25519', { kid: '{kid:ed25519}', ...message, ...context }),
   sign('a context with a hybrid key', { kid: `{kid:${hybrid}}`, ...message, ...context }),
   sign('a digest with ML-DSA', { kid: '{kid:ml-dsa-65}', ...sha512 }),
   sign('a digest with a hybrid key', { kid: `{kid:${hybrid}}`, ...sha512 }),
-  sign('a digest without its hash', { kid: '{kid:rsa-2048}', ...sha512, hash: undefined }),
-  sign('a mu with Ed25519', { kid: '{kid:ed25519}', payload_b3: undefined, mu_b64: sha512.digest_b64 }),
+  sign('a digest without its hash', { kid: '{kid:rsa-2048}', digest_b64: sha512.digest_b64 }),
+  sign('a mu with Ed25519', { kid: '{kid:ed25519}', mu_b64: sha512.digest_b64 }),
   sign('a mu without the version', {
     kid: '{id:ml-dsa-65}',
-    payload_b3: undefined,
     mu_b64: sha512.digest_b64,
   }),
-  sign('nothing', { kid: '{kid:ed25519}', payload_b3: undefined }),
-  sign('two inputs', { kid: '{kid:ed25519}', message_b64: 'aGVsbG8=' }),
+  sign('nothing', { kid: '{kid:ed25519}' }),
+  sign('two inputs', { kid: '{kid:ed25519}', ...payload, ...message }),
   post('sign batch: other forms', '/v1/kms/sign/batch', {
     items: [
       { kid: '{kid:ed25519}', ...message },

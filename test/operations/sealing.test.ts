@@ -106,7 +106,9 @@ test('a data key says its size, whether it is told, and the label of its version
     );
   }
   assert.deepEqual(
-    [false, true].map((withPlaintext) => operations.datakey.scopes?.({ kid, size: 16, aad, withPlaintext })),
+    [false, true].map((withPlaintext) =>
+      operations.datakey.scopes?.of({ kid, size: 16, aad, withPlaintext }),
+    ),
     [['kms:wrap'], ['kms:wrap', 'kms:unwrap']],
   );
 });

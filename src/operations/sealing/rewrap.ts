@@ -41,7 +41,10 @@ export function rewrapOperation(parts: OperationParts): CryptoOperation<RewrapRe
   return {
     ...{ kind: 'crypto', batch: false, name: 'rewrap', scope: 'kms:unwrap' },
     subjects: ({ kid }) => [kid],
-    scopes: ({ from }) => ('wrapped' in from ? ['kms:unwrap', 'kms:wrap'] : ['kms:decrypt', 'kms:encrypt']),
+    scopes: {
+      oneOf: ['kms:unwrap', 'kms:decrypt'],
+      of: ({ from }) => ('wrapped' in from ? ['kms:unwrap', 'kms:wrap'] : ['kms:decrypt', 'kms:encrypt']),
+    },
     plan: (request, caller) => singlePlan(planRewrap(parts, request, caller), finishRewrap),
   };
 }

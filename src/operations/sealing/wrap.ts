@@ -75,7 +75,10 @@ export function unwrapOperation(parts: OperationParts): CryptoOperation<UnwrapRe
 export function dataKeyOperation(parts: OperationParts): CryptoOperation<DataKeyRequest, DataKeyAnswer> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'datakey', scope: 'kms:wrap', subjects },
-    scopes: ({ withPlaintext }) => (withPlaintext ? ['kms:wrap', 'kms:unwrap'] : ['kms:wrap']),
+    scopes: {
+      oneOf: ['kms:wrap'],
+      of: ({ withPlaintext }) => (withPlaintext ? ['kms:wrap', 'kms:unwrap'] : ['kms:wrap']),
+    },
     plan: (request, caller) => singlePlan(planDataKey(parts, request, caller), finishDataKey),
   };
 }
