@@ -74,7 +74,9 @@ export class Transport {
     } catch (cause) {
       if (signal?.aborted === true) throw signal.reason;
       if (timeout.aborted) throw new UnreachableError('DEADLINE', `no answer within ${timeoutMs} ms`, cause);
-      const { code, message } = cause as NodeJS.ErrnoException;
+      const { code: own, message } = cause as NodeJS.ErrnoException;
+      // undici's word for a connection that the other side closed.
+      const code = own === 'UND_ERR_SOCKET' ? 'ECONNRESET' : own;
       throw new UnreachableError(code ?? 'UNKNOWN', `no answer: ${code ?? message}`, cause);
     }
   }

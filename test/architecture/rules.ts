@@ -79,7 +79,7 @@ export const soleListers: Readonly<Record<string, string>> = {
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
-  undici: ['src/client/transport.ts'],
+  undici: ['src/client/transport.ts', 'bench/scenarios/client.ts'],
   koffi: ['src/http/listeners/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],

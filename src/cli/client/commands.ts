@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { completionCommand } from './completion.ts';
 import { keysCommand } from './keys.ts';
 import { decryptCommand, deriveCommand, encryptCommand, unwrapCommand, wrapCommand } from './sealing.ts';
-import { signCommand, verifyCommand } from './signatures.ts';
+import { signCommand, verifyFileCommand } from './signatures.ts';
 import { statusCommand } from './status.ts';
 
 /** The commands that use a service as its clients do. `program`: the whole, for completion. */
@@ -10,7 +10,7 @@ export function clientCommands(program: () => Command): readonly Command[] {
   return [
     keysCommand(),
     signCommand(),
-    verifyCommand(),
+    verifyFileCommand(),
     encryptCommand(),
     decryptCommand(),
     wrapCommand(),

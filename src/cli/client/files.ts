@@ -7,7 +7,7 @@ import { wrongUse } from './service.ts';
 const codeOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code);
 
 /** The bytes of a file, or of standard input for `-`. */
-export async function bytesOf(file: string): Promise<Uint8Array> {
+export async function fileBytes(file: string): Promise<Uint8Array> {
   if (file === '-') return buffer(process.stdin);
   try {
     return readFileSync(file);
@@ -35,7 +35,7 @@ export async function jsonOf<K extends string>(
   file: string,
   ...names: readonly K[]
 ): Promise<Record<K, string>> {
-  const text = Buffer.from(await bytesOf(file)).toString('utf8');
+  const text = Buffer.from(await fileBytes(file)).toString('utf8');
   try {
     const value = JSON.parse(text) as Record<K, string>;
     if (names.every((name) => typeof value[name] === 'string'))

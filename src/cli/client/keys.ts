@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { bytesOf, line, put } from './files.ts';
-import { endsWithTwo, type ServiceOptions, withClient, withService, wrongUse } from './service.ts';
+import { fileBytes, line, put } from './files.ts';
+import { type AskedService, endsWithTwo, withClient, withService, wrongUse } from './service.ts';
 
-interface Shown extends ServiceOptions {
+interface Shown extends AskedService {
   readonly json?: boolean;
 }
 
@@ -126,7 +126,7 @@ function importKey(): Command {
       const isNew = purpose !== undefined && alg !== undefined;
       if (isNew === (kid !== undefined)) wrongUse('give --purpose and --alg, or --kid');
       const key = kid === undefined ? { purpose: purpose as string, alg: alg as string } : { kid };
-      const material = derOf(await bytesOf(file));
+      const material = derOf(await fileBytes(file));
       await withClient(options, async (client) => {
         const made =
           options.public === true

@@ -1,8 +1,8 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { bytesOf, jsonOf, line, put } from './files.ts';
-import { type ServiceOptions, withClient, withService, wrongUse } from './service.ts';
+import { fileBytes, jsonOf, line, put } from './files.ts';
+import { type AskedService, withClient, withService, wrongUse } from './service.ts';
 
-interface Sealing extends ServiceOptions {
+interface Sealing extends AskedService {
   readonly kid: string;
   readonly aad?: string;
   readonly out?: string;
@@ -27,7 +27,7 @@ export function encryptCommand(): Command {
     .argument('<file>', '- for standard input')
     .requiredOption('--kid <kid>', 'the key')
     .action(async (file: string, options: Sealing) => {
-      const plaintext = await bytesOf(file);
+      const plaintext = await fileBytes(file);
       await withClient(options, async (client) =>
         put(options.out, line(await client.encrypt(options.kid, plaintext, aadOf(options)))),
       );
@@ -62,7 +62,7 @@ export function wrapCommand(): Command {
     .action(async (file: string | undefined, options: Sealing) => {
       const { size, kid, out } = options;
       if ((file === undefined) === (size === undefined)) wrongUse('give either a file or --size');
-      const key = size ?? (await bytesOf(file as string));
+      const key = size ?? (await fileBytes(file as string));
       await withClient(options, async (client) =>
         put(out, line(await client.wrap(kid, key, aadOf(options)))),
       );

@@ -12,7 +12,7 @@ export const exitStatus = { refused: 1, wrongUse: 2, unreachable: 3 } as const;
 
 const usualUrl = 'http://127.0.0.1:7441';
 
-export interface ServiceOptions {
+export interface AskedService {
   readonly url?: URL;
   readonly tokenFile?: string;
   readonly profile?: string;
@@ -45,7 +45,7 @@ export function wrongUse(...lines: readonly string[]): never {
 
 /** Runs `use` with the service that options, environment and profile name; says what went wrong by the exit status. */
 export async function withClient(
-  options: ServiceOptions,
+  options: AskedService,
   use: (client: KmsClient) => Promise<void>,
 ): Promise<void> {
   const { url, tokenFile, tls } = placeOf(options);
@@ -114,7 +114,7 @@ function parsed(text: string, path: string): Readonly<Record<string, Profile>> {
 }
 
 /** Options before environment before profile. */
-export function placeOf(options: ServiceOptions) {
+export function placeOf(options: AskedService) {
   const profile = profileOf(options.profile);
   const { KMS_URL, KMS_TOKEN_FILE } = process.env;
   const url = options.url?.href ?? KMS_URL ?? profile.url ?? usualUrl;

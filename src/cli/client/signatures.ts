@@ -2,10 +2,10 @@ import { Command } from 'commander';
 import type { SignAnswer } from '../../client/answers.ts';
 import type { Signature } from '../../client/local-verification.ts';
 import { failWith } from '../fail.ts';
-import { bytesOf, digestOf, line, put } from './files.ts';
-import { exitStatus, type ServiceOptions, withClient, withService, wrongUse } from './service.ts';
+import { digestOf, fileBytes, line, put } from './files.ts';
+import { type AskedService, exitStatus, withClient, withService, wrongUse } from './service.ts';
 
-interface Signed extends ServiceOptions {
+interface Signed extends AskedService {
   readonly kid: string;
   readonly message?: boolean;
   readonly context?: string;
@@ -15,7 +15,7 @@ interface Signed extends ServiceOptions {
 async function inputOf(file: string, { message, context }: Signed) {
   const beside = context === undefined ? {} : { context: Buffer.from(context) };
   return message === true
-    ? { message: await bytesOf(file), ...beside }
+    ? { message: await fileBytes(file), ...beside }
     : { payloadB3: await digestOf(file), ...beside };
 }
 
@@ -56,7 +56,7 @@ interface Verified extends Signed {
   readonly json?: boolean;
 }
 
-export function verifyCommand(): Command {
+export function verifyFileCommand(): Command {
   return ofSignatures('verify', 'verify a detached signature; exit status 1 if it does not')
     .requiredOption('--signature <file>', 'what sign wrote, with --raw or without')
     .option('--local', 'by this process, with the public key of the service')
@@ -66,7 +66,7 @@ export function verifyCommand(): Command {
       '\nExample:\n  intaglio verify --kid KID release.tar.gz --signature release.tar.gz.sig',
     )
     .action(async (file: string, options: Verified) => {
-      const sigs = signaturesIn(await bytesOf(options.signature), options);
+      const sigs = signaturesIn(await fileBytes(options.signature), options);
       const input = await inputOf(file, options);
       let valid = false;
       await withClient(options, async (client) => {

@@ -4,9 +4,9 @@ import type { LoadAnswer } from '../../client/answers.ts';
 import { KmsError } from '../../client/errors.ts';
 import type { KmsClient } from '../../client/kms-client.ts';
 import { line } from './files.ts';
-import { placeOf, type ServiceOptions, withClient, withService } from './service.ts';
+import { type AskedService, placeOf, withClient, withService } from './service.ts';
 
-interface Options extends ServiceOptions {
+interface Options extends AskedService {
   readonly once?: boolean;
   readonly json?: boolean;
   readonly interval: number;
