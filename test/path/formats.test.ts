@@ -155,7 +155,7 @@ describe('standard formats', { timeout: 240_000 }, () => {
       (await formatOf('acme/web/ed25519/00000000-0000-4000-8000-000000000000', 'pem')).status,
       404,
     );
-    assert.equal((await formatOf((kids.ed25519 as string).replace('acme', 'other'), 'pem')).status, 404);
+    assert.equal((await formatOf((kids.ed25519 as string).replace('default', 'other'), 'pem')).status, 404);
   });
 
   test('a key set has an ETag and is answered with 304 where it is known', async () => {
@@ -234,7 +234,7 @@ describe('standard formats', { timeout: 240_000 }, () => {
       if (alg !== composite) await isRefused('/csr', { kid: kids[alg], subject: 'CN=a' }, 400, 'Unsupported');
     }
     await isRefused('/jwt', { kid, claims: { a: 'x'.repeat(65_536) } }, 413, 'TooLarge');
-    await isRefused('/jwt', { kid: kid.replace('acme', 'other'), claims }, 404, 'NotFound');
+    await isRefused('/jwt', { kid: kid.replace('default', 'other'), claims }, 404, 'NotFound');
     for (const body of [
       { kid },
       { kid, subject: 1 },
@@ -244,6 +244,6 @@ describe('standard formats', { timeout: 240_000 }, () => {
       { kid, subject: `CN=${'x'.repeat(1_100)}` },
     ])
       await isRefused('/csr', body, 400, 'BadRequest');
-    await isRefused('/csr', { kid: kid.replace('acme', 'other'), subject: 'CN=a' }, 404, 'NotFound');
+    await isRefused('/csr', { kid: kid.replace('default', 'other'), subject: 'CN=a' }, 404, 'NotFound');
   });
 });

@@ -1,3 +1,5 @@
+// The x509 library's container wants it; it adds to Reflect and changes nothing that is there.
+import 'reflect-metadata';
 import { Attributes, CertificationRequest, CertificationRequestInfo } from '@peculiar/asn1-csr';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier, Name, SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
