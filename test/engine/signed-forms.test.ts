@@ -18,6 +18,7 @@ import {
   schemesOf,
   signatureOf,
   tenant,
+  verifyOne,
 } from '../support/batches.ts';
 import {
   type CompositeName,
@@ -230,6 +231,47 @@ for (const { name, create } of availableEngines()) {
     });
   }
 }
+
+test('a composite whose Ed25519 key or R has small order or no canonical form, or whose S is beyond L, is refused by every engine', () => {
+  const alg = 'mldsa44-ed25519';
+  const second = compositeOfNoble(alg);
+  const { signatureBytes, keyBytes } = compositeFacts[alg];
+  const good = second.sign(message, new Uint8Array(0));
+  const [mlDsa, own] = [good.subarray(0, signatureBytes), good.subarray(signatureBytes)];
+  const points = [
+    '01'.padEnd(64, '0'),
+    `ec${'ff'.repeat(30)}7f`,
+    `ee${'ff'.repeat(30)}7f`,
+    'ff'.repeat(32),
+    '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  ].map(bytes);
+  const zero = Buffer.alloc(32);
+  const cases = [
+    ...points.flatMap((point) =>
+      points.map((r) => ({
+        key: Buffer.concat([second.publicKey.subarray(0, keyBytes), point]),
+        signature: Buffer.concat([mlDsa, r, zero]),
+      })),
+    ),
+    ...points.map((r) => ({
+      key: second.publicKey,
+      signature: Buffer.concat([mlDsa, r, own.subarray(32)]),
+    })),
+    {
+      key: second.publicKey,
+      signature: Buffer.concat([mlDsa, own.subarray(0, 32), plusOrder(own.subarray(32))]),
+    },
+  ];
+  for (const { create } of availableEngines()) {
+    const engine = create();
+    const root = engine.openRoot({ kind: 'memory' });
+    const check = (key: Uint8Array, signature: Uint8Array) =>
+      verifyOne(engine, root, schemes[alg], key, message, signature);
+    assert.equal(check(second.publicKey, good), ok);
+    for (const [index, { key, signature }] of cases.entries())
+      assert.equal(check(key, signature), rejected, `${engine.description.name}, case ${index}`);
+  }
+});
 
 function referenced({ sealed, publicKey }: ReturnType<Engine['generate']>) {
   return { key: buildKeyReference(tenant, aad, sealed), publicKey };
