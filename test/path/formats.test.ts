@@ -247,3 +247,21 @@ describe('standard formats', { timeout: 240_000 }, () => {
     await isRefused('/csr', { kid: kid.replace('default', 'other'), subject: 'CN=a' }, 404, 'NotFound');
   });
 });
+
+test('a known key set has no body behind its 304, and the connection goes on', {
+  timeout: 60_000,
+}, async () => {
+  const listening = await startInProcess({ listen: true });
+  const authorization = `Bearer ${listening.token}`;
+  const url = `${listening.url}/v1/kms/jwks`;
+  const first = await fetch(url, { headers: { authorization } });
+  assert.deepEqual(await first.json(), { keys: [] });
+  for (let n = 0; n < 3; n++) {
+    const again = await fetch(url, {
+      headers: { authorization, 'if-none-match': first.headers.get('etag') ?? '' },
+    });
+    assert.deepEqual([again.status, await again.text()], [304, '']);
+  }
+  assert.equal((await fetch(url, { headers: { authorization } })).status, 200);
+  await listening.stop();
+});
