@@ -35,7 +35,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
-  operations: { sealing: [] },
+  operations: { formats: [], sealing: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */

@@ -106,7 +106,7 @@ for (const { name: engine } of availableEngines()) {
         assert.equal(codeOf(await ask(path, body)), '403 PolicyViolation', path);
     });
 
-    test('what another operation made does not unseal, and what was sealed opens by no other', async () => {
+    test('what another operation made does not unseal, nor a body under the header of another key', async () => {
       const { kid } = await good('/keys', { purpose: 'mixed', alg: 'xaes-256-gcm' }, 201);
       const header = sealedHeader(kid);
       const { wrapped_b64 } = await good('/wrap', { kid, plaintext_b64: secret });
