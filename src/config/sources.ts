@@ -95,7 +95,7 @@ function fieldOfFile(plain: string): FieldName | undefined {
 }
 
 /** For commands that ask a service, which may run beside one. */
-const ofClients: ReadonlySet<string> = new Set(['KMS_URL', 'KMS_TOKEN_FILE', 'KMS_PROFILE']);
+const ofClients: ReadonlySet<string> = new Set(['KMS_URL', 'KMS_TOKEN_FILE']);
 
 export function readVariables(
   env: ConfigSources['env'],

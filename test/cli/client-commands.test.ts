@@ -211,7 +211,7 @@ test('a profile gives address and token file; environment and options go before 
   const env = { XDG_CONFIG_HOME: home };
   const list = ['keys', 'list', '--purpose', 'nothing'];
   assert.equal((await intaglio([...list, '--profile', 'here'], { env })).status, 0);
-  assert.equal((await intaglio(list, { env: { ...env, KMS_PROFILE: 'here' } })).status, 0);
+  assert.equal((await intaglio(list, { env: { ...env, INTAGLIO_PROFILE: 'here' } })).status, 0);
   assert.equal((await intaglio([...list, '--token-file', at('admin.token')], { env })).status, 3);
   const over = { ...env, KMS_URL: service.url };
   assert.equal((await intaglio([...list, '--token-file', at('admin.token')], { env: over })).status, 0);

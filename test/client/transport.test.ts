@@ -38,15 +38,15 @@ test('a Unix socket is asked, and a path below which a proxy has the API', async
 test('mutual TLS: the certificate is shown, the server by its name, and another authority is refused', async (context) => {
   const pki = makeTestPki();
   const server = createTlsServer(
-    { cert: pki.server.cert, key: pki.server.key, ca: pki.ca.cert, requestCert: true },
+    { cert: pki.server.cert, key: pki.server.key, ca: pki.authority.cert, requestCert: true },
     (request, response) => response.end(String((request.socket as TLSSocket).authorized)),
   );
   const url = `https://127.0.0.1:${await opened(context, server, 0)}`;
-  const tls = { ca: pki.ca.cert, cert: pki.client.cert, key: pki.client.key, serverName: 'localhost' };
+  const tls = { ca: pki.authority.cert, cert: pki.client.cert, key: pki.client.key, serverName: 'localhost' };
   const known = new Transport({ url, tls });
   assert.equal((await known.ask({ path: '/', timeoutMs: 10_000 })).text, 'true');
   await known.close();
-  const stranger = new Transport({ url, tls: { ca: makeTestPki().ca.cert } });
+  const stranger = new Transport({ url, tls: { ca: makeTestPki().authority.cert } });
   await assert.rejects(stranger.ask({ path: '/', timeoutMs: 10_000 }), { name: 'UnreachableError' });
   await stranger.close();
 });

@@ -1,6 +1,6 @@
 /**
  * Verifies signatures of a service in a headless Chromium: `npm run drill:browser`, with the browser in CHROMIUM or on the PATH
- * (`apt-get install chromium`). Exits with 1 when it is not there, or does not agree.
+ * (`apt-get install chromium`); CHROMIUM_FLAGS adds to its own. Exits with 1 when it is not there, or does not agree.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -47,7 +47,15 @@ const server = createServer(({ url }, response) => {
 });
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=20000', '--dump-dom'];
+const more = (process.env.CHROMIUM_FLAGS ?? '').split(' ').filter((flag) => flag !== '');
+const flags = [
+  ...more,
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--virtual-time-budget=20000',
+  '--dump-dom',
+];
 const browser = spawn(
   process.env.CHROMIUM ?? 'chromium',
   [...flags, `--user-data-dir=${folder}/profile`, url],

@@ -27,7 +27,7 @@ export function withService(command: Command): Command {
   return endsWithTwo(command)
     .option('--url <url>', 'the service: http://host:port, https://host:port or unix:/path (KMS_URL)', urlOf)
     .option('--token-file <file>', 'a file with the capability (KMS_TOKEN_FILE)')
-    .option('--profile <name>', 'address and token file from the profiles file (KMS_PROFILE)')
+    .option('--profile <name>', 'address and token file from the profiles file (INTAGLIO_PROFILE)')
     .option('--ca <file>', 'with https: the authorities of its certificate, PEM')
     .option('--cert <file>', 'with https: a client certificate with its chain, PEM')
     .option('--key <file>', 'with https: the private key of the client certificate, PEM')
@@ -85,7 +85,7 @@ function profilesFile(): string {
 
 /** Of the name that is given, or `default` where there is one. */
 function profileOf(given: string | undefined): Profile {
-  const name = given ?? process.env.KMS_PROFILE;
+  const name = given ?? process.env.INTAGLIO_PROFILE;
   const path = profilesFile();
   let text: string;
   try {
