@@ -1,6 +1,7 @@
 import type { Scenario } from '../scenario.ts';
 import { auditLog } from './audit-log.ts';
 import { batch } from './batch.ts';
+import { client } from './client.ts';
 import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   overload,
   loadStep,
   listeners,
+  client,
   auditLog,
   coldStart,
   memory,

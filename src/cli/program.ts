@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
+import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
 import { healthCommand } from './health.ts';
@@ -19,16 +20,18 @@ const program = new Command('intaglio')
   .addCommand(configCommand())
   .addCommand(auditCommand())
   .addCommand(storeCommand())
-  .addCommand(witnessCommand())
-  .addHelpText(
-    'after',
-    `
+  .addCommand(witnessCommand());
+for (const command of clientCommands(() => program)) program.addCommand(command);
+program.addHelpText(
+  'after',
+  `
 Examples:
   npm start                                                  serve on 127.0.0.1:7441 with the data in ./data
   npm run -s intaglio -- token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
+  npm run -s intaglio -- keys create --purpose demo --alg ml-dsa-65 --token-file data/bootstrap.token
   npm run -s intaglio -- config print                        what the settings come to
   npm run -s intaglio -- audit verify data/audit --keys audit.vkeys`,
-  );
+);
 
 // Commands that were made apart do not inherit this.
 function pointToHelp(command: Command): void {

@@ -1,11 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { type IncomingMessage, request as requestHttp } from 'node:http';
-import { type RequestOptions, request as requestHttps } from 'node:https';
 import { type Command, InvalidArgumentError } from 'commander';
+import { UnreachableError } from '../client/errors.ts';
+import { Transport } from '../client/transport.ts';
 import { fail } from './fail.ts';
-
-/** Longest answer that is read, in bytes: the records and keys that commands ask for have some KiB. */
-const maxAnswerBytes = 1_048_576;
 
 /** Where a running service is, as its KMS_LISTEN says it, and what TLS needs. */
 export interface ServiceAddress {
@@ -32,7 +29,7 @@ export function withServiceAddress(command: Command): Command {
     .option('--server-name <name>', "with https: the name in its certificate, where that is not the URL's");
 }
 
-function urlOf(text: string): URL {
+export function urlOf(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const onNetwork = url?.protocol === 'http:' || url?.protocol === 'https:';
   if (url === undefined || !(onNetwork || /^unix:(\/\/)?\/[^/?#][^?#]*$/.test(text)))
@@ -60,19 +57,15 @@ export async function exchangeWith(
   question: ServiceQuestion,
 ): Promise<ServiceAnswer> {
   const { path, timeoutMs, headers, body } = question;
-  const signal = AbortSignal.timeout(timeoutMs);
-  const options: RequestOptions = {
-    // A connection of its own that ends with the answer.
-    ...{ agent: false, signal, method: body === undefined ? 'GET' : 'POST' },
-    headers: { ...(body === undefined ? undefined : { 'content-type': 'application/json' }), ...headers },
-    ...placeOf(address, path),
-  };
+  const transport = transportOf(address);
   try {
-    return await send(address.url.protocol === 'https:', options, body);
+    return await transport.ask({ path, timeoutMs, ...(headers === undefined ? {} : { headers }), body });
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const why = signal.aborted ? `within ${timeoutMs / 1_000} s` : (code ?? message);
+    if (!(error instanceof UnreachableError)) throw error;
+    const why = error.code === 'DEADLINE' ? `within ${timeoutMs / 1_000} s` : error.code;
     return fail(`no answer from ${shownUrl(address)}: ${why}`);
+  } finally {
+    await transport.close();
   }
 }
 
@@ -85,20 +78,20 @@ const socketOf = (url: URL): string => decodeURIComponent(url.pathname);
 /** A proxy may have the API below a path of its own. */
 const baseOf = (url: URL): string => url.pathname.replace(/\/+$/, '');
 
-function placeOf(address: ServiceAddress, path: string): RequestOptions {
+function transportOf(address: ServiceAddress): Transport {
   const { url, ca, cert, key, serverName } = address;
   const secured = [ca, cert, key, serverName].some((given) => given !== undefined);
   if (secured && url.protocol !== 'https:') fail('--ca, --cert, --key and --server-name go with https');
   if ((cert === undefined) !== (key === undefined)) fail('--cert and --key go together');
-  if (url.protocol === 'unix:') return { socketPath: socketOf(url), path };
+  return new Transport({ url, connections: 1, ...(secured ? { tls: tlsOf(address) } : {}) });
+}
+
+/** The files of TLS, read; ends the command where one cannot be. */
+export function tlsOf({ ca, cert, key, serverName }: Omit<ServiceAddress, 'url'>) {
   return {
-    // An address of IPv6 has brackets in a URL only.
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port,
-    path: `${baseOf(url)}${path}`,
     ...(ca === undefined ? undefined : { ca: readPem(ca) }),
     ...(cert === undefined || key === undefined ? undefined : { cert: readPem(cert), key: readPem(key) }),
-    ...(serverName === undefined ? undefined : { servername: serverName }),
+    ...(serverName === undefined ? undefined : { serverName }),
   };
 }
 
@@ -108,20 +101,4 @@ function readPem(file: string): Buffer {
   } catch (error) {
     return fail(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code}`);
   }
-}
-
-async function send(overTls: boolean, options: RequestOptions, body: unknown): Promise<ServiceAnswer> {
-  const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    const request = (overTls ? requestHttps : requestHttp)(options, resolve);
-    request.on('error', reject);
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxAnswerBytes) throw new Error(`an answer of more than ${maxAnswerBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') };
 }

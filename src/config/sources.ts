@@ -94,6 +94,9 @@ function fieldOfFile(plain: string): FieldName | undefined {
   return plain.endsWith('_FILE') ? byVariable.get(plain.slice(0, -'_FILE'.length)) : undefined;
 }
 
+/** For commands that ask a service, which may run beside one. */
+const ofClients: ReadonlySet<string> = new Set(['KMS_URL', 'KMS_TOKEN_FILE']);
+
 export function readVariables(
   env: ConfigSources['env'],
   readFile: ConfigSources['readFile'],
@@ -114,7 +117,7 @@ export function readVariables(
     else layer.set(name, given);
   };
   for (const [variable, value] of Object.entries(env)) {
-    if (value === undefined || !/^(RON_)?KMS_/.test(variable)) continue;
+    if (value === undefined || !/^(RON_)?KMS_/.test(variable) || ofClients.has(variable)) continue;
     const plain = plainVariable(variable);
     const given: Given = { origin: 'environment', as: variable, value };
     const name = byVariable.get(plain) ?? renamedField(notes, 'variable', plain);

@@ -52,7 +52,19 @@ export type Presented =
   /** Plain JSON. */
   | { readonly status: number; readonly body: unknown }
   /** A format that others have defined. */
-  | { readonly status: number; readonly raw: { readonly contentType: string; readonly bytes: Uint8Array } };
+  | {
+      readonly status: number;
+      readonly raw: { readonly contentType: string; readonly bytes: Uint8Array };
+      readonly cache?: CacheTerms;
+    };
+
+/** Terms on which a client keeps an answer (RFC 9111), and asks whether it is still the same. */
+export interface CacheTerms {
+  /** With its quotes. */
+  readonly etag: string;
+  /** The Cache-Control header. */
+  readonly control: string;
+}
 
 /** The facts of a single answer. */
 export interface FailureFacts {

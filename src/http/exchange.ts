@@ -13,6 +13,8 @@ export interface RequestHeaders {
   readonly traceparent: string | undefined;
   /** X-KMS-Discharge; several as one list. */
   readonly discharges: string | undefined;
+  /** If-None-Match; several as one list. */
+  readonly ifNoneMatch?: string | undefined;
   /** X-Deadline-Ms. */
   readonly deadlineMs: string | undefined;
   /** X-Forwarded-For and Forwarded; several as one list. Nobody's word unless a trusted proxy sent them. */
@@ -43,6 +45,7 @@ export interface Exchange {
 export interface Response {
   readonly status: number;
   readonly headers: readonly (readonly [name: string, value: string])[];
+  /** Left out by the listener where the method is HEAD or the status 304. */
   readonly body: string | Uint8Array;
   /** Ends the connection after the answer. */
   readonly close?: boolean;

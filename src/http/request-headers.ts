@@ -31,6 +31,7 @@ export function readHeaders(
   let correlationId: string | undefined;
   let traceparent: string | undefined;
   let discharges: string | undefined;
+  let ifNoneMatch: string | undefined;
   let deadlineMs: string | undefined;
   let xForwardedFor: string | undefined;
   let forwarded: string | undefined;
@@ -76,6 +77,9 @@ export function readHeaders(
       case 'x-kms-discharge':
         discharges = discharges === undefined ? value : `${discharges},${value}`;
         break;
+      case 'if-none-match':
+        ifNoneMatch = ifNoneMatch === undefined ? value : `${ifNoneMatch},${value}`;
+        break;
       case 'x-deadline-ms':
         deadlineMs = value;
         break;
@@ -103,6 +107,7 @@ export function readHeaders(
       correlationId,
       traceparent,
       discharges,
+      ifNoneMatch,
       deadlineMs,
       xForwardedFor,
       forwarded,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type Failure, retryAfterMsOf } from '../core/failure.ts';
 import type { RequestNames } from '../observe/tracing.ts';
-import type { Dialect, Presented } from './dialect.ts';
+import type { CacheTerms, Dialect, Presented } from './dialect.ts';
 import type { RequestHeaders, Response } from './exchange.ts';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -19,13 +19,27 @@ export function isCorrelationId(text: string | undefined): text is string {
 /** An answer as its dialect presents it. */
 export function respondAnswer(answer: Presented, headers: RequestHeaders): Response {
   if ('raw' in answer) {
-    return respondPlain(answer.status, answer.raw.contentType, answer.raw.bytes, headers);
+    const { status, raw, cache } = answer;
+    const response = respondPlain(status, raw.contentType, raw.bytes, headers);
+    return cache === undefined ? response : cached(response, cache, headers);
   }
   return {
     status: answer.status,
     headers: responseHeaders(headers, requestIdOf(headers)),
     body: JSON.stringify(answer.body),
   };
+}
+
+/** RFC 9110 section 13.1.2: 304 where the client has this very answer. Listeners leave out its body. */
+function cached(
+  response: Response,
+  { etag, control }: CacheTerms,
+  { ifNoneMatch }: RequestHeaders,
+): Response {
+  const known = ifNoneMatch?.split(',').map((tag) => tag.trim().replace(/^W\//, ''));
+  const same = known !== undefined && (known.includes(etag) || known.includes('*'));
+  const headers = [...response.headers, ['etag', etag] as const, ['cache-control', control] as const];
+  return { ...response, headers, status: same ? 304 : response.status };
 }
 
 /** A failure in the words of `dialect`. `hint`: what the route says where the failure says nothing. */

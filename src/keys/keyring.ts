@@ -46,6 +46,9 @@ export interface Keyring {
   /** The head and its versions, newest first, at most 256. For a kid with `#vN`: only that version. */
   describe(tenant: string, kid: string): Promise<Result<KeyDescription>>;
 
+  /** Public parts of versions that are not destroyed, newest first. BadRequest: there are more to look through than one call does. */
+  publicVersions(filter: PublicVersionsFilter): Promise<Result<readonly PublicVersion[]>>;
+
   /** Active keys, for the metric kms_keys_total; grows to the truth in the background after the start. At most 1,000 series and `other`. */
   counts(): readonly KeyCount[];
 
@@ -184,6 +187,23 @@ export interface DescribedVersion {
   readonly state: 'active' | 'destroyed';
   readonly createdAtMs: number;
   readonly source: KeySource | undefined;
+  readonly publicKeys: readonly Uint8Array[];
+}
+
+export interface PublicVersionsFilter {
+  readonly tenant: string;
+  readonly purpose?: string;
+  /** One key, or with `#vN` one version. */
+  readonly kid?: string;
+  readonly limit: number;
+}
+
+export interface PublicVersion {
+  /** Versioned. */
+  readonly kid: string;
+  readonly algorithm: Algorithm;
+  readonly version: number;
+  readonly createdAtMs: number;
   readonly publicKeys: readonly Uint8Array[];
 }
 

@@ -7,6 +7,7 @@ import { Idempotency } from './idempotency.ts';
 import { type Keyring, type KeyringOptions, type KeyringParts, keyringDefaults } from './keyring.ts';
 import { KeyListing } from './listing.ts';
 import { KeyLookup } from './lookup.ts';
+import { newestPublicVersions } from './public-versions.ts';
 import { KeyRecords } from './records.ts';
 
 /** Expired records are ignored when they are met, so it does not matter much when they go. */
@@ -48,6 +49,7 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
     destroy: (request) => whileOpen(() => changes.destroy(request)),
     list: (request) => listing.list(request),
     describe: (tenant, kid) => listing.describe(tenant, kid),
+    publicVersions: (filter) => newestPublicVersions(parts.store, records, parts.mac, filter),
     counts: () => counter.counts(),
     close() {
       closing ??= (async () => {

@@ -11,6 +11,9 @@ import { auditAcceptOperation, auditPendingOperation } from './audit-accept.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
+import { csrOperation } from './formats/csr.ts';
+import { jwksOperation } from './formats/jwks.ts';
+import { jwtOperation } from './formats/jwt.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
@@ -52,6 +55,9 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     sign_batch: signBatchOperation(parts),
     verify: verifyOperation(parts),
     verify_batch: verifyBatchOperation(parts),
+    jwks: jwksOperation(parts),
+    jwt: jwtOperation(parts),
+    csr: csrOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
     encrypt: encryptOperation(parts),

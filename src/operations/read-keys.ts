@@ -1,3 +1,4 @@
+import { type EncodedPublicKey, encodePublicKey, type PublicFormat } from '../algorithms/public-formats.ts';
 import { ok, refuse } from '../core/result.ts';
 import type { KeyDescription, KeyPage, ListKeys } from '../keys/keyring.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
@@ -17,27 +18,43 @@ export function listKeysOperation(parts: OperationParts): KeyOperation<ListReque
 
 export interface KeyRead extends KeyDescription {
   readonly attestationClass: string;
+  /** In the format that was asked for. */
+  readonly encoded: EncodedPublicKey | undefined;
 }
 
 export interface KeyNamed {
   readonly kid: string;
 }
 
+export interface ReadRequest extends KeyNamed {
+  /** Of the version that the kid names, or of the current one. Unsupported where no standard has one. */
+  readonly format?: PublicFormat | undefined;
+}
+
 /** A key and its versions with their public parts; of a kid with `#vN` only that version. */
-export function readKeyOperation(parts: OperationParts): KeyOperation<KeyNamed, KeyRead> {
+export function readKeyOperation(parts: OperationParts): KeyOperation<ReadRequest, KeyRead> {
   return {
     kind: 'keys',
     name: 'read',
     scope: 'kms:read',
     subjects: ({ kid }) => [kid],
-    async run({ kid }, caller) {
+    async run({ kid, format }, caller) {
       const described = await parts.keyring.describe(caller.tenant, kid);
       if (!described.ok) return described;
+      const { algorithm, versions } = described.value;
+      const [newest] = versions;
+      const encoded =
+        format === undefined || newest === undefined
+          ? undefined
+          : encodePublicKey({ ...newest, algorithm }, format);
+      if (format !== undefined && encoded === undefined) return noSuchFormat;
       const custody = parts.custodies.get(described.value.head.backend);
-      return ok({ ...described.value, attestationClass: custody?.attestationClass ?? 'none' });
+      return ok({ ...described.value, attestationClass: custody?.attestationClass ?? 'none', encoded });
     },
   };
 }
+
+const noSuchFormat = refuse('Unsupported', 'no standard has this key in this format');
 
 /** Every way to ask for a private key: refused, whoever asks. */
 export function exportKeyOperation(): KeyOperation<KeyNamed, never> {

@@ -138,7 +138,8 @@ suite('levels', () => {
       { 'src/core/a.ts': '', 'src/client/b.ts': `import '../core/a.ts';` },
       /client\/ is published on its own/,
     );
-    refused({ 'src/client/a.ts': '', 'src/cli/b.ts': `import '../client/a.ts';` }, /for other services/);
+    refused({ 'src/client/a.ts': '', 'src/http/b.ts': `import '../client/a.ts';` }, /for other services/);
+    assert.deepEqual(problems({ 'src/client/a.ts': '', 'src/cli/b.ts': `import '../client/a.ts';` }), []);
   });
 
   test('workers know engines, not operations', () => {

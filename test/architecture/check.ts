@@ -6,6 +6,7 @@ import {
   maxFilesOfFolder,
   maxLines,
   mayNameImplementations,
+  mayUseStandalone,
   neighbours,
   packageOwners,
   shelves,
@@ -51,8 +52,9 @@ function forbidden(from: Place, target: Place, typeOnly: boolean): string | unde
   if (from.room !== target.room) {
     if (standalone.has(from.room))
       return `${from.room}/ is published on its own and imports nothing of the server`;
-    if (standalone.has(target.room))
+    if (standalone.has(target.room) && !mayUseStandalone.has(from.room))
       return `${target.room}/ is for other services; the server does not use it`;
+    if (standalone.has(target.room)) return undefined;
     const [own, other] = [levelOf(from.room), levelOf(target.room)];
     if (other > own)
       return `${target.room} stands above ${from.room}; hand down what is needed as a parameter`;

@@ -35,7 +35,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
-  operations: { sealing: [] },
+  operations: { formats: [], sealing: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
@@ -45,16 +45,19 @@ export const wingListers: ReadonlySet<string> = new Set(['src/operations/operati
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
 
 /**
- * Words of the wire: paths and members of requests and answers. The command line speaks to a service, the log redacts and names them, and
+ * Words of the wire: paths and members of requests and answers. The command line and the client speak to a service, the log redacts and names them, and
  * caveats are words of tokens.
  */
 export const wireWords = {
   pattern: /\/v1\/kms|\w_b(?:3|64)\b/,
-  owners: ['src/http/dialects/', 'src/cli/', 'src/observe/', 'src/auth/macaroon/'],
+  owners: ['src/http/dialects/', 'src/cli/', 'src/client/', 'src/observe/', 'src/auth/macaroon/'],
 } as const;
 
 /** Published to other services, so it stands alone: nothing of the server may be needed to install it. */
 export const standalone = new Set(['client']);
+
+/** The command line asks a service as others do. */
+export const mayUseStandalone = new Set(['cli']);
 
 /** Imports between rooms of one level: only of the files directly in the other room, which are its interfaces. */
 export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' | 'types'>>>> = {
@@ -76,6 +79,7 @@ export const soleListers: Readonly<Record<string, string>> = {
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
+  undici: ['src/client/transport.ts', 'bench/scenarios/client.ts'],
   koffi: ['src/http/listeners/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],

@@ -337,3 +337,9 @@ test('every profile that is taken fits together, and one that is refused says wh
     if (!loaded.ok) assert.ok(loaded.problems[0]?.includes(reason ?? '-'));
   }
 });
+
+test('variables of commands that ask a service are none of the service', () => {
+  const env = { KMS_URL: 'http://127.0.0.1:7441', KMS_TOKEN_FILE: '/run/token' };
+  const loaded = loadConfig({ argv: [], env, readFile: () => '', cores: 1, algorithmNames: ['ed25519'] });
+  assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.join());
+});

@@ -12,6 +12,7 @@ import {
   verify,
 } from './ask.ts';
 import { derivedAndBrought } from './derived-cases.ts';
+import { standardFormats } from './format-cases.ts';
 import { migrating } from './migration-cases.ts';
 import { otherForms } from './other-forms.ts';
 import { sealing } from './sealing-cases.ts';
@@ -410,6 +411,7 @@ export const goldenParts: readonly GoldenPart[] = [
       ...creating,
       ...signing,
       ...otherForms,
+      ...standardFormats,
       ...framing,
       ...verifying,
       ...batches,

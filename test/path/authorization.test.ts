@@ -34,6 +34,9 @@ const routes: readonly (readonly [operation: string, scope: Scope, method: strin
   ['sign_batch', 'kms:sign', 'POST', '/sign/batch'],
   ['verify', 'kms:verify', 'POST', '/verify'],
   ['verify_batch', 'kms:verify', 'POST', '/verify/batch'],
+  ['jwks', 'kms:read', 'GET', '/jwks'],
+  ['jwt', 'kms:sign', 'POST', '/jwt'],
+  ['csr', 'kms:sign', 'POST', '/csr'],
   ['mac', 'kms:sign', 'POST', '/mac'],
   ['mac_verify', 'kms:verify', 'POST', '/mac/verify'],
   ['encrypt', 'kms:encrypt', 'POST', '/encrypt'],
@@ -218,6 +221,8 @@ const spki_b64 = 'MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
 const bodies: Readonly<Record<string, unknown>> = {
   create: { purpose: 'p', alg: 'ed25519' },
   ...{ sign, verify, sign_batch: { items: [sign] }, verify_batch: { items: [verify] } },
+  jwt: { kid: strange, claims: {} },
+  csr: { kid: strange, subject: 'CN=a' },
   mac: { kid: strange, message_b64: '' },
   mac_verify: { kid: strange, message_b64: '', mac_b64: '' },
   ...{ encrypt, encrypt_batch: { items: [encrypt] }, decrypt, decrypt_batch: { items: [decrypt] } },

@@ -179,6 +179,7 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
     correlationId: given.get('x-corr-id'),
     traceparent: given.get('traceparent'),
     discharges: given.get('x-kms-discharge'),
+    ifNoneMatch: given.get('if-none-match'),
     deadlineMs: given.get('x-deadline-ms'),
     xForwardedFor: given.get('x-forwarded-for'),
     forwarded: given.get('forwarded'),
@@ -187,7 +188,7 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
 
 /** As a client of HTTP sees it. */
 function answerOf(method: string, { status, headers, body, close = false }: Response): RawAnswer {
-  const bytes = method.toUpperCase() === 'HEAD' ? Buffer.alloc(0) : Buffer.from(body);
+  const bytes = method.toUpperCase() === 'HEAD' || status === 304 ? Buffer.alloc(0) : Buffer.from(body);
   return {
     status,
     headers: { ...Object.fromEntries(headers), ...(close ? { connection: 'close' } : {}) },

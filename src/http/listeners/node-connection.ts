@@ -202,7 +202,7 @@ class NodeExchange implements Exchange {
     if (!this.#closes) res.removeHeader('connection');
     res.sendDate = false;
     res.writeHead(response.status, (statusLines[response.status] ?? '').slice(4), headersOf(response));
-    if (this.method === 'head') res.end();
+    if (this.method === 'head' || response.status === 304) res.end();
     else res.end(response.body);
     const { socket, limits } = this.#parts;
     // The system has usually taken it by now.

@@ -243,7 +243,7 @@ class UwsExchange implements Exchange {
   respond({ status, headers, body, close = false }: Response): void {
     if (this.cancellation.cancelled) return;
     const res = this.#res;
-    const head = this.method === 'head';
+    const head = this.method === 'head' || status === 304;
     const large = body.length > smallAnswerBytes && !head && !close ? Buffer.from(body) : undefined;
     let whole = true;
     this.answered = true;

@@ -109,6 +109,14 @@ export function batchOf(answer: TSchema) {
   return Type.Object({ results: Type.Array(Type.Union([answer, Type.Object({ error: failure })])) });
 }
 
+export const jwksAnswer = Type.Object({
+  keys: Type.Array(Type.Object({ kty: Type.String(), kid, use: Type.String() }), {
+    description: 'RFC 7517; ML-DSA as AKP of RFC 9964',
+  }),
+});
+export const jwtAnswer = Type.Object({ kid, token: Type.String({ description: 'compact JWS' }) });
+export const csrAnswer = Type.Object({ kid, csr_pem: Type.String({ description: 'PKCS #10, RFC 7468' }) });
+
 export const macAnswer = Type.Object({ kid, mac_b64: base64 });
 export const macVerifyAnswer = Type.Object({ ok: Type.Boolean() });
 

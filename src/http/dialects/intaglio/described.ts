@@ -1,8 +1,10 @@
 import { type TSchema, Type } from '@sinclair/typebox';
+import { publicFormats } from '../../../algorithms/public-formats.ts';
 import type { OperationName } from '../../../operations/operations.ts';
 import { closed } from '../../json-requests.ts';
 import * as answers from './answers.ts';
 import { deriveShape, sealShape, unsealShape } from './derivation.ts';
+import { csrShape, jwtShape } from './formats.ts';
 import { importShape, importVersionShape } from './imports.ts';
 import { createBody, destroyBody, rotateBody } from './keys.ts';
 import { macShape, macVerifyShape } from './macs.ts';
@@ -113,7 +115,21 @@ export function describedOperations(
       status: 200,
       answer: answers.listAnswer,
     },
-    read: { summary: 'Read one key, or one version of it', status: 200, answer: answers.readAnswer },
+    read: {
+      summary: 'Read one key, or one version of it',
+      query: {
+        format: Type.Optional(
+          Type.Union(
+            publicFormats.map((format) => Type.Literal(format)),
+            {
+              description: 'the public key alone, in this format',
+            },
+          ),
+        ),
+      },
+      status: 200,
+      answer: answers.readAnswer,
+    },
     rotate: {
       summary: 'Make a new version, which signs from then on',
       request: rotateBody.schema,
@@ -156,6 +172,30 @@ export function describedOperations(
       status: 200,
       answer: answers.batchOf(answers.verifyAnswer),
       example: { items: [verifyExample] },
+    },
+    jwks: {
+      summary: 'Public keys as a JSON Web Key Set, newest first',
+      query: {
+        purpose: Type.Optional(Type.String({ description: 'of this purpose only', ...publishedName })),
+        kid: Type.Optional(Type.String({ description: 'of this key, or this version, only' })),
+      },
+      status: 200,
+      answer: answers.jwksAnswer,
+      contentType: 'application/jwk-set+json',
+    },
+    jwt: {
+      summary: 'Sign a JSON Web Token',
+      request: jwtShape.schema,
+      status: 200,
+      answer: answers.jwtAnswer,
+      example: { kid, claims: { sub: 'alice' } },
+    },
+    csr: {
+      summary: 'Sign a certification request (PKCS #10)',
+      request: csrShape.schema,
+      status: 200,
+      answer: answers.csrAnswer,
+      example: { kid, subject: 'CN=web.example,O=Example' },
     },
     mac: {
       summary: 'Make a tag over a message',

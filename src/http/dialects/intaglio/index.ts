@@ -9,6 +9,7 @@ import {
 } from './audit.ts';
 import { deriveEndpoint, sealEndpoint, unsealEndpoint } from './derivation.ts';
 import { presentError } from './failures.ts';
+import { csrEndpoint, jwksEndpoint, jwtEndpoint } from './formats.ts';
 import { importEndpoint, importVersionEndpoint, wrappingKeyEndpoint } from './imports.ts';
 import {
   createEndpoint,
@@ -77,6 +78,9 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     sign_batch: signBatchEndpoint(operations, batchMaxItems),
     verify: verifyEndpoint(operations),
     verify_batch: verifyBatchEndpoint(operations, batchMaxItems),
+    jwks: jwksEndpoint(operations),
+    jwt: jwtEndpoint(operations),
+    csr: csrEndpoint(operations),
     mac: macEndpoint(operations),
     mac_verify: macVerifyEndpoint(operations),
     encrypt: encryptEndpoint(operations),

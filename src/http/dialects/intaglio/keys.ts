@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
+import { type PublicFormat, publicFormats } from '../../../algorithms/public-formats.ts';
 import { findAlgorithm } from '../../../algorithms/registry.ts';
 import { usages } from '../../../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
@@ -9,10 +10,10 @@ import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
 import type { Operations } from '../../../operations/operations.ts';
-import type { KeyNamed, KeyRead, ListRequest } from '../../../operations/read-keys.ts';
+import type { KeyNamed, KeyRead, ListRequest, ReadRequest } from '../../../operations/read-keys.ts';
 import type { RotateRequest } from '../../../operations/rotate-key.ts';
 import type { Endpoint, Presented, WireRequest } from '../../dialect.ts';
-import { closed, optionalBody, parseNothing, parseQuery, shapeOf, typed } from '../../json-requests.ts';
+import { closed, optionalBody, parseQuery, shapeOf, typed } from '../../json-requests.ts';
 import { presentPublicKey, timestamp } from './present.ts';
 import { operationId, publishedAlgorithm, publishedName } from './schemas.ts';
 
@@ -106,34 +107,47 @@ function presentPage({ keys: heads, nextCursor }: KeyPage): Presented {
 }
 
 /** GET /keys/{kid}; of a kid with `#vN` only that version. */
-export function readEndpoint({ read }: Operations): Endpoint<KeyNamed, KeyRead> {
+export function readEndpoint({ read }: Operations): Endpoint<ReadRequest, KeyRead> {
   return {
     operation: read,
     parse(request) {
-      const nothing = parseNothing(request);
-      return nothing.ok ? parseKid(request) : nothing;
+      const parsed = parseQuery(request.query, ['format']);
+      if (!parsed.ok) return parsed;
+      const { format } = parsed.value;
+      if (format !== undefined && !isPublicFormat(format)) return noSuchFormat;
+      return ok({ kid: request.named ?? '', format });
     },
-    present: ({ head, algorithm, versions, attestationClass }) => ({
-      status: 200,
-      body: {
-        kid: `${head.id}#v${head.currentVersion}`,
-        alg: head.alg,
-        purpose: head.purpose,
-        state: head.state,
-        current_version: head.currentVersion,
-        versions: versions.map((version) => ({
-          kid: version.kid,
-          version: version.version,
-          state: version.state,
-          created_at: timestamp(version.createdAtMs),
-          public: presentPublicKey(algorithm, version.publicKeys),
-          ...presentSource(version.source),
-        })),
-        backend: head.backend,
-        attestation_class: attestationClass,
-        ...presentPolicy(head),
-      },
-    }),
+    present: (read) => (read.encoded === undefined ? presentRead(read) : { status: 200, raw: read.encoded }),
+  };
+}
+
+const noSuchFormat = refuse('BadRequest', 'format: pem, der, jwk or ssh');
+
+function isPublicFormat(text: string): text is PublicFormat {
+  return publicFormats.some((format) => format === text);
+}
+
+function presentRead({ head, algorithm, versions, attestationClass }: KeyRead): Presented {
+  return {
+    status: 200,
+    body: {
+      kid: `${head.id}#v${head.currentVersion}`,
+      alg: head.alg,
+      purpose: head.purpose,
+      state: head.state,
+      current_version: head.currentVersion,
+      versions: versions.map((version) => ({
+        kid: version.kid,
+        version: version.version,
+        state: version.state,
+        created_at: timestamp(version.createdAtMs),
+        public: presentPublicKey(algorithm, version.publicKeys),
+        ...presentSource(version.source),
+      })),
+      backend: head.backend,
+      attestation_class: attestationClass,
+      ...presentPolicy(head),
+    },
   };
 }
 

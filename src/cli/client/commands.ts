@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import { completionCommand } from './completion.ts';
+import { keysCommand } from './keys.ts';
+import { decryptCommand, deriveCommand, encryptCommand, unwrapCommand, wrapCommand } from './sealing.ts';
+import { signCommand, verifyFileCommand } from './signatures.ts';
+import { statusCommand } from './status.ts';
+
+/** The commands that use a service as its clients do. `program`: the whole, for completion. */
+export function clientCommands(program: () => Command): readonly Command[] {
+  return [
+    keysCommand(),
+    signCommand(),
+    verifyFileCommand(),
+    encryptCommand(),
+    decryptCommand(),
+    wrapCommand(),
+    unwrapCommand(),
+    deriveCommand(),
+    statusCommand(),
+    completionCommand(program),
+  ];
+}

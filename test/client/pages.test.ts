@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import test, { after, before } from 'node:test';
+import { startInProcess } from '../support/in-process.ts';
+import { type ListeningService, temporaryDirectory } from '../support/service.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+let service: ListeningService;
+let directory: string;
+let env: Record<string, string | undefined>;
+
+before(async () => {
+  service = await startInProcess({ listen: true });
+  directory = temporaryDirectory();
+  writeFileSync(join(directory, 'token'), service.token);
+  env = { PATH: `${directory}:${process.env.PATH}`, HOME: directory };
+  env = { ...env, KMS_URL: service.url, KMS_TOKEN_FILE: join(directory, 'token') };
+  const command = `#!/bin/sh\nexec '${process.execPath}' '${join(root, 'src/cli/main.ts')}' "$@"\n`;
+  writeFileSync(join(directory, 'intaglio'), command);
+  chmodSync(join(directory, 'intaglio'), 0o755);
+});
+
+after(() => service.stop());
+
+/** All blocks of one language, in their order. */
+function blocksOf(page: string, language: string): string {
+  const all = readFileSync(join(root, 'docs', page), 'utf8').matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm);
+  return [...all].flatMap(([, found, block]) => (found === language ? [block] : [])).join('');
+}
+
+/** The service is in this process, so that nothing may wait for the child within it. */
+async function run(command: string, ...args: string[]) {
+  const child = spawn(command, args, { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const exited = once(child, 'exit');
+  const [stdout, stderr, [status]] = await Promise.all([text(child.stdout), text(child.stderr), exited]);
+  return { status, stdout, stderr };
+}
+
+test('the JavaScript of docs/client.md runs as it stands', async () => {
+  const client = join(root, 'src/client/index.ts');
+  const file = join(directory, 'client.mjs');
+  writeFileSync(file, blocksOf('client.md', 'js').replaceAll("'intaglio/client'", JSON.stringify(client)));
+  const { status, stderr } = await run(process.execPath, file);
+  assert.deepEqual([status, stderr], [0, '']);
+});
+
+test('the commands of docs/cli.md run as they stand', async () => {
+  const script = `set -eu\n${blocksOf('cli.md', 'sh')}`;
+  const { status, stdout, stderr } = await run('sh', '-c', script);
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^ok$/m);
+  assert.match(stdout, /^of any length$/m);
+});
+
+test('the example in Python runs, where there is a Python', async (context) => {
+  const python = await run('python3', '--version').catch(() => undefined);
+  if (python?.status !== 0) return context.diagnostic('there is no python3 here');
+  const { status, stdout, stderr } = await run('python3', join(root, 'docs/examples/quick_start.py'));
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /#v1: ok\n$/);
+});
