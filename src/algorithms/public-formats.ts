@@ -110,6 +110,14 @@ function positive(bytes: Uint8Array): Uint8Array {
   return ((bytes[0] ?? 0) & 0x80) === 0 ? bytes : Buffer.concat([Buffer.of(0), bytes]);
 }
 
+/** Media types of a public key in each format. */
+export const publicFormatTypes = {
+  pem: 'application/x-pem-file',
+  der: 'application/octet-stream',
+  jwk: 'application/jwk+json',
+  ssh: 'text/plain; charset=utf-8',
+} as const;
+
 export interface EncodedPublicKey {
   readonly contentType: string;
   readonly bytes: Uint8Array;
@@ -117,13 +125,13 @@ export interface EncodedPublicKey {
 
 /** A key in this format; undefined where no standard says how. */
 export function encodePublicKey(named: PublicKeyNamed, format: PublicFormat): EncodedPublicKey | undefined {
-  if (format === 'jwk') return encoded('application/jwk+json', JSON.stringify(jwkOf(named)));
-  if (format === 'ssh') return encoded('text/plain; charset=utf-8', sshLineOf(named));
+  if (format === 'jwk') return encoded(publicFormatTypes.jwk, JSON.stringify(jwkOf(named)));
+  if (format === 'ssh') return encoded(publicFormatTypes.ssh, sshLineOf(named));
   const spki = spkiOf(named);
   if (spki === undefined) return undefined;
   return format === 'der'
-    ? { contentType: 'application/octet-stream', bytes: spki }
-    : encoded('application/x-pem-file', pemOf('PUBLIC KEY', spki));
+    ? { contentType: publicFormatTypes.der, bytes: spki }
+    : encoded(publicFormatTypes.pem, pemOf('PUBLIC KEY', spki));
 }
 
 function encoded(contentType: string, text: string | undefined): EncodedPublicKey | undefined {

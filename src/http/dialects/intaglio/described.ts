@@ -1,5 +1,5 @@
 import { type TSchema, Type } from '@sinclair/typebox';
-import { publicFormats } from '../../../algorithms/public-formats.ts';
+import { publicFormats, publicFormatTypes } from '../../../algorithms/public-formats.ts';
 import type { OperationName } from '../../../operations/operations.ts';
 import { closed } from '../../json-requests.ts';
 import * as answers from './answers.ts';
@@ -34,6 +34,8 @@ export interface OperationDescription {
   readonly answer?: TSchema;
   /** Of an answer that is not JSON. */
   readonly contentType?: string;
+  /** Of further forms that the answer may have. */
+  readonly otherContentTypes?: readonly string[];
   readonly example?: unknown;
 }
 
@@ -129,6 +131,7 @@ export function describedOperations(
       },
       status: 200,
       answer: answers.readAnswer,
+      otherContentTypes: Object.values(publicFormatTypes),
     },
     rotate: {
       summary: 'Make a new version, which signs from then on',

@@ -91,6 +91,7 @@ function operationObject(
     status,
     answer,
     contentType = 'application/json',
+    otherContentTypes = [],
     example,
   } = what;
   const action = path.slice(path.lastIndexOf('/') + 1);
@@ -122,7 +123,10 @@ function operationObject(
       schema: { type: 'integer', minimum: 1, maximum: largestDeadlineMs },
     },
   ];
-  const content = { [contentType]: { schema: answer ?? { type: 'string' } } };
+  const content = {
+    [contentType]: { schema: answer ?? { type: 'string' } },
+    ...Object.fromEntries(otherContentTypes.map((type) => [type, { schema: {} }])),
+  };
   return {
     operationId,
     summary,
