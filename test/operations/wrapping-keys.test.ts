@@ -92,3 +92,23 @@ test('their number is bounded, and those that expired make room', async () => {
   clock.nowMs += wrappingKeyLivesMs;
   assert.equal(codeOf(await keys.current('late', xWing)), 'ok');
 });
+
+test('a clock that was set back lets no key outlive its hour behind an older one', async () => {
+  const { clock, keys } = bench();
+  const older = unwrap(await keys.current('acme', xWing));
+  clock.nowMs -= wrappingKeyLivesMs;
+  const younger = unwrap(await keys.current('globex', xWing));
+  clock.nowMs = younger.expiresAtMs;
+  assert.equal(codeOf(keys.find('globex', younger.id)), 'NotFound');
+  assert.equal(codeOf(keys.find('acme', older.id)), 'ok');
+});
+
+test('a material that was opened for a change that did not happen may come again', async () => {
+  const { keys } = bench();
+  const { id } = unwrap(await keys.current('acme', xWing));
+  assert.equal(codeOf(await keys.bring('acme', id, material(1), opens)), 'ok');
+  keys.takeBack('globex', id, material(1));
+  assert.equal(codeOf(await keys.bring('acme', id, material(1), opens)), 'Conflict');
+  keys.takeBack('acme', id, material(1));
+  assert.equal(codeOf(await keys.bring('acme', id, material(1), opens)), 'ok');
+});

@@ -50,6 +50,15 @@ const makers: readonly Maker[] = [
       return { nonce: bytes(nonce_b64), body: bytes(ciphertext_b64) };
     },
   },
+  {
+    path: '/seal',
+    algs: aeadAlgorithms,
+    // The key of the purpose is the sealing key's own, so another one is tried with its bytes.
+    async make(client) {
+      const { sealed_b64 } = await client.good('/seal', { purpose: 'one', plaintext_b64 });
+      return { nonce: none, body: bytes(sealed_b64) };
+    },
+  },
   ...['/wrap', '/datakey'].map(
     (path): Maker => ({
       path,

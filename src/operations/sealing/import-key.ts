@@ -15,7 +15,7 @@ import { createCostMeter } from '../../queue/cost-meter.ts';
 import { meaningOfNewKey, type NewKey, newKeyOf, newKeySubjects } from '../create-key.ts';
 import { type ChangeName, changeFacts, operationIdOf } from '../idempotency.ts';
 import { notAllowed } from '../key-work.ts';
-import type { KeyOperation, OperationParts } from '../operation.ts';
+import type { KeyOperation, OperationParts, Step } from '../operation.ts';
 import type { WrappingKey } from './wrapping-keys.ts';
 
 /** A key that is brought: its secret, wrapped for us, or its public part alone. */
@@ -90,11 +90,14 @@ export function importKeyOperation(parts: OperationParts): KeyOperation<ImportRe
       if (!wanted.ok) return wanted;
       const given = givenBy(parts, request.material, wanted.value.algorithm, caller);
       if (!given.ok) return given;
-      return parts.keyring.create({
-        ...wanted.value,
-        given: given.value,
-        ...operationIdOf(request.name, meaningOf(request)),
-      });
+      return kept(
+        given.value,
+        parts.keyring.create({
+          ...wanted.value,
+          given: given.value,
+          ...operationIdOf(request.name, meaningOf(request)),
+        }),
+      );
     },
   };
 }
@@ -113,12 +116,27 @@ export function importVersionOperation(parts: OperationParts): KeyOperation<Impo
       const given = givenBy(parts, material, named.algorithm, caller);
       if (!given.ok) return given;
       const { tenant, actor } = caller;
-      return parts.keyring.rotate({
-        ...{ tenant, actor, kid, given: given.value },
-        ...operationIdOf(name, meaningOfMaterial({ material })),
-      });
+      return kept(
+        given.value,
+        parts.keyring.rotate({
+          ...{ tenant, actor, kid, given: given.value },
+          ...operationIdOf(name, meaningOfMaterial({ material })),
+        }),
+      );
     },
   };
+}
+
+/** A version that is brought. */
+interface Brought extends GivenVersion {
+  /** The change did not happen, so the same material may come again. */
+  notKept?(): void;
+}
+
+async function kept<T>({ notKept }: Brought, change: Step<T>): Promise<Result<T>> {
+  const made = await change;
+  if (!made.ok) notKept?.();
+  return made;
 }
 
 /** Members that no other change has, so that an op_id of an import is that of no creation. */
@@ -134,7 +152,7 @@ function givenBy(
   material: KeyMaterial,
   algorithm: Algorithm,
   caller: Caller,
-): Result<GivenVersion> {
+): Result<Brought> {
   return 'spki' in material
     ? givenPublic(parts, material.spki, algorithm, caller)
     : givenWrapped(parts, material, algorithm, caller);
@@ -147,20 +165,30 @@ function givenWrapped(
   { wrappingKeyId, wrapped }: Extract<KeyMaterial, { wrapped: Uint8Array }>,
   { components }: Algorithm,
   { tenant }: Caller,
-): Result<GivenVersion> {
+): Result<Brought> {
   if (components.length > 1) return severalParts;
   const { keyType } = components[0];
+  let opened = false;
+  const takeBack = () => {
+    if (opened) parts.wrappingKeys.takeBack(tenant, wrappingKeyId, wrapped);
+  };
   return ok({
     source: { kind: 'imported', publicOnly: false },
-    make: (kid) =>
-      parts.wrappingKeys.bring(tenant, wrappingKeyId, wrapped, async (key) => {
+    notKept: takeBack,
+    async make(kid) {
+      // Another node may have come first, and then the same call makes its version again.
+      takeBack();
+      const made = await parts.wrappingKeys.bring(tenant, wrappingKeyId, wrapped, async (key) => {
         const inputs = [
           ...[wrapped, wordInput(keyType), Buffer.from(tenant), Buffer.from(partName(kid, 0))],
           Buffer.from(infoOf(tenant, key.id)),
         ];
         const ran = await parts.runWork(tenant, unwrapWork(key, inputs));
         return ran.ok ? partsOf(ran.value[0] as BatchResult) : ran;
-      }),
+      });
+      opened = made.ok;
+      return made;
+    },
   });
 }
 

@@ -43,7 +43,6 @@ const replayed = refuse('Conflict', 'this material was brought before');
 export class WrappingKeys {
   readonly #custody: Pick<PrivateParts, 'generate' | 'keyReference'>;
   readonly #clock: Clock;
-  /** In the order in which they were made, which is that in which they end. */
   readonly #keys = new Map<string, Kept>();
   readonly #beingMade = new Map<string, Promise<Result<WrappingKey>>>();
 
@@ -97,8 +96,8 @@ export class WrappingKeys {
   }
 
   /**
-   * Opens `material` by the key with `open`, once: the same material a second time is Conflict. What did not come to be opened,
-   * or failed elsewhere, may come again. `open` says Rejected by BadRequest.
+   * Opens `material` by the key with `open`, once: the same material a second time is Conflict. What did not come to be opened
+   * may come again. `open` says Rejected by BadRequest.
    */
   async bring<T>(
     tenant: string,
@@ -108,7 +107,7 @@ export class WrappingKeys {
   ): Promise<Result<T>> {
     const key = this.#find(tenant, id);
     if (key === undefined) return unknown;
-    const digest = createHash('sha256').update(material).digest('hex');
+    const digest = digestOf(material);
     const refused = this.#refusalOf(key, digest);
     if (refused !== undefined) return refused;
     key.brought.add(digest);
@@ -117,6 +116,11 @@ export class WrappingKeys {
     key.brought.delete(digest);
     if (opened.failure.code === 'BadRequest') this.#failed(key);
     return opened;
+  }
+
+  /** What was opened for a change that did not happen may come again. */
+  takeBack(tenant: string, id: string, material: Uint8Array): void {
+    this.#find(tenant, id)?.brought.delete(digestOf(material));
   }
 
   #refusalOf({ brought }: Kept, digest: string): Refused | undefined {
@@ -129,11 +133,13 @@ export class WrappingKeys {
     if (key.failures >= maxFailures) this.#keys.delete(key.id);
   }
 
+  /** All are looked at: after a clock was set back, the order is not that of their ends. */
   #forgetExpired(): void {
     const nowMs = this.#clock.utcMs();
-    for (const [id, { expiresAtMs }] of this.#keys) {
-      if (expiresAtMs > nowMs) return;
-      this.#keys.delete(id);
-    }
+    for (const [id, { expiresAtMs }] of this.#keys) if (expiresAtMs <= nowMs) this.#keys.delete(id);
   }
+}
+
+function digestOf(material: Uint8Array): string {
+  return createHash('sha256').update(material).digest('hex');
 }
