@@ -70,12 +70,14 @@ export class Parts {
   }
 
   results(endUs: number): PartResult[] {
-    const firstMs = (this.#countFromUs - this.#startUs) / 1000;
+    // Monotonic times are large, and their differences carry the error of their last digits.
+    const sinceStartMs = (atUs: number) => Math.round(atUs - this.#startUs) / 1000;
+    const firstMs = sinceStartMs(this.#countFromUs);
     const border = (index: number) =>
       index === 0
         ? firstMs
         : index === this.#parts.length
-          ? (endUs - this.#startUs) / 1000
+          ? sinceStartMs(endUs)
           : this.#eachMs > 0
             ? firstMs + index * this.#eachMs
             : (this.#bordersMs[index - 1] as number);
