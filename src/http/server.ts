@@ -185,11 +185,12 @@ export class HttpServer implements ListenerHandlers {
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
-    this.#parts.onRefused(code === 'malformed' || code === 'forwarded' ? 'BadRequest' : code);
+    const counted = code === 'malformed' || code === 'forwarded' ? 'BadRequest' : code;
+    this.#parts.onRefused(counted);
     const why =
       code in hints ? failure('BadRequest', hints[code as keyof typeof hints]) : failure(code as FailureCode);
     const response = respondFailure(this.#dialectOf(path), why, headers, true);
-    this.#parts.telemetry?.refusedByListener(code, response, this.#now());
+    this.#parts.telemetry?.refusedByListener(counted, response, this.#now());
     return response;
   }
 

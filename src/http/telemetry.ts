@@ -9,7 +9,7 @@ import { type ListenerRefusal, reasonOf } from '../observe/refusals.ts';
 import { type Attributes, RequestTrace, type Tracer } from '../observe/tracing.ts';
 import { factsOf } from '../operations/operation.ts';
 import { isWork } from '../operations/recorded-work.ts';
-import type { Exchange, ListenerFailure, Response } from './exchange.ts';
+import type { Exchange, Response } from './exchange.ts';
 import type { RequestNotes } from './request-notes.ts';
 import { requestNamesOf } from './respond.ts';
 
@@ -82,9 +82,8 @@ export class Telemetry {
   }
 
   /** A request that the listener refused before it was whole, so that it has neither method nor times. */
-  refusedByListener(failure: ListenerFailure, response: Response, nowMs: number): void {
-    const code = failure === 'malformed' || failure === 'forwarded' ? 'BadRequest' : failure;
-    this.#listenerLine(code, { ...idsOf(response), status: response.status }, nowMs);
+  refusedByListener(counted: ListenerRefusal | FailureCode, response: Response, nowMs: number): void {
+    this.#listenerLine(counted, { ...idsOf(response), status: response.status }, nowMs);
   }
 
   /** A connection that the listener ended. A request whose client has gone has its line when its answer is there. */

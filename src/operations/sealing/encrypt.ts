@@ -9,7 +9,7 @@ import {
   singlePlan,
   type WorkOutcome,
 } from '../operation.ts';
-import { countEncryption, notOpened, type OneKeyPlan, planWithKey } from './one-key.ts';
+import { countEncryption, namedKey, notOpened, type OneKeyPlan, planWithKey } from './one-key.ts';
 
 export interface EncryptRequest {
   readonly kid: string;
@@ -42,12 +42,10 @@ export interface Opened {
   readonly plaintext: Uint8Array;
 }
 
-const subjects = ({ kid }: { readonly kid: string }): readonly string[] => [kid];
-
 /** Encrypts by the current version of an AEAD key, with a nonce that is made for it. */
 export function encryptOperation(parts: OperationParts): CryptoOperation<EncryptRequest, EncryptAnswer> {
   return {
-    ...{ kind: 'crypto', batch: false, name: 'encrypt', scope: 'kms:encrypt', subjects },
+    ...{ kind: 'crypto', batch: false, name: 'encrypt', scope: 'kms:encrypt', subjects: namedKey },
     plan: (request, caller) => singlePlan(planEncrypt(parts, request, caller), finishEncrypt),
   };
 }
@@ -55,7 +53,7 @@ export function encryptOperation(parts: OperationParts): CryptoOperation<Encrypt
 /** Decrypts by one version that is not destroyed. BadRequest, with one text: it does not open. */
 export function decryptOperation(parts: OperationParts): CryptoOperation<DecryptRequest, Opened> {
   return {
-    ...{ kind: 'crypto', batch: false, name: 'decrypt', scope: 'kms:decrypt', subjects },
+    ...{ kind: 'crypto', batch: false, name: 'decrypt', scope: 'kms:decrypt', subjects: namedKey },
     plan: (request, caller) => singlePlan(planDecrypt(parts, request, caller), finishOpened),
   };
 }
@@ -64,7 +62,7 @@ export function encryptBatchOperation(
   parts: OperationParts,
 ): CryptoOperation<BatchRequest<EncryptRequest>, BatchAnswer<EncryptAnswer>> {
   return batchOperation<EncryptRequest, OneKeyPlan, EncryptAnswer>('encrypt_batch', 'kms:encrypt', parts, {
-    subjects,
+    subjects: namedKey,
     finish: finishEncrypt,
     plan: (_parts, request, caller) => planEncrypt(parts, request, caller),
   });
@@ -74,7 +72,7 @@ export function decryptBatchOperation(
   parts: OperationParts,
 ): CryptoOperation<BatchRequest<DecryptRequest>, BatchAnswer<Opened>> {
   return batchOperation<DecryptRequest, OneKeyPlan, Opened>('decrypt_batch', 'kms:decrypt', parts, {
-    subjects,
+    subjects: namedKey,
     finish: finishOpened,
     plan: (_parts, request, caller) => planDecrypt(parts, request, caller),
   });

@@ -1,4 +1,4 @@
-import { createHash, createPublicKey } from 'node:crypto';
+import { createPublicKey, hash } from 'node:crypto';
 import type { Algorithm, Component } from '../../algorithms/descriptor.ts';
 import { importSchemes, type Scheme } from '../../algorithms/ids.ts';
 import { findAlgorithm, registry } from '../../algorithms/registry.ts';
@@ -141,10 +141,9 @@ async function kept<T>({ notKept }: Brought, change: Step<T>): Promise<Result<T>
 
 /** Members that no other change has, so that an op_id of an import is that of no creation. */
 function meaningOfMaterial({ material }: { readonly material: KeyMaterial }) {
-  const digestOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
   return 'spki' in material
-    ? { spki: digestOf(material.spki) }
-    : { wrapping_key: material.wrappingKeyId.toLowerCase(), material: digestOf(material.wrapped) };
+    ? { spki: hash('sha256', material.spki) }
+    : { wrapping_key: material.wrappingKeyId.toLowerCase(), material: hash('sha256', material.wrapped) };
 }
 
 function givenBy(

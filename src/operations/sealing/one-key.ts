@@ -21,6 +21,9 @@ export interface OneKeyPlan {
   readonly kid: string;
 }
 
+/** The subjects of a call that names one key. */
+export const namedKey = ({ kid }: { readonly kid: string }): readonly string[] => [kid];
+
 /** How an engine is asked, once the key is known. */
 export interface KeyItem {
   readonly inputs: readonly [Uint8Array, ...Uint8Array[]];

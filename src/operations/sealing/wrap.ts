@@ -11,7 +11,7 @@ import {
   type WorkOutcome,
 } from '../operation.ts';
 import { finishOpened, type Opened, outputsOf } from './encrypt.ts';
-import { countEncryption, notOpened, type OneKeyPlan, planWithKey, wrapInfo } from './one-key.ts';
+import { countEncryption, namedKey, notOpened, type OneKeyPlan, planWithKey, wrapInfo } from './one-key.ts';
 
 export interface WrapRequest {
   readonly kid: string;
@@ -47,12 +47,10 @@ export interface DataKeyAnswer extends Wrapped {
   readonly plaintext: Uint8Array | undefined;
 }
 
-const subjects = ({ kid }: { readonly kid: string }): readonly string[] => [kid];
-
 /** Wraps by the current version: HPKE base mode by a KEM key, an AEAD or KWP by a secret one. */
 export function wrapOperation(parts: OperationParts): CryptoOperation<WrapRequest, Wrapped> {
   return {
-    ...{ kind: 'crypto', batch: false, name: 'wrap', scope: 'kms:wrap', subjects },
+    ...{ kind: 'crypto', batch: false, name: 'wrap', scope: 'kms:wrap', subjects: namedKey },
     plan: ({ kid, plaintext, aad }, caller) =>
       singlePlan(
         typeof plaintext === 'number'
@@ -66,7 +64,7 @@ export function wrapOperation(parts: OperationParts): CryptoOperation<WrapReques
 /** Unwraps by one version that is not destroyed. BadRequest, with one text: it does not open. */
 export function unwrapOperation(parts: OperationParts): CryptoOperation<UnwrapRequest, Opened> {
   return {
-    ...{ kind: 'crypto', batch: false, name: 'unwrap', scope: 'kms:unwrap', subjects },
+    ...{ kind: 'crypto', batch: false, name: 'unwrap', scope: 'kms:unwrap', subjects: namedKey },
     plan: (request, caller) => singlePlan(planUnwrap(parts, request, caller), finishOpened),
   };
 }
@@ -74,7 +72,7 @@ export function unwrapOperation(parts: OperationParts): CryptoOperation<UnwrapRe
 /** A new key for its caller's own data, wrapped by the current version. */
 export function dataKeyOperation(parts: OperationParts): CryptoOperation<DataKeyRequest, DataKeyAnswer> {
   return {
-    ...{ kind: 'crypto', batch: false, name: 'datakey', scope: 'kms:wrap', subjects },
+    ...{ kind: 'crypto', batch: false, name: 'datakey', scope: 'kms:wrap', subjects: namedKey },
     scopes: {
       oneOf: ['kms:wrap'],
       of: ({ withPlaintext }) => (withPlaintext ? ['kms:wrap', 'kms:unwrap'] : ['kms:wrap']),

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
@@ -107,7 +107,7 @@ export class WrappingKeys {
   ): Promise<Result<T>> {
     const key = this.#find(tenant, id);
     if (key === undefined) return unknown;
-    const digest = digestOf(material);
+    const digest = hash('sha256', material);
     const refused = this.#refusalOf(key, digest);
     if (refused !== undefined) return refused;
     key.brought.add(digest);
@@ -120,7 +120,7 @@ export class WrappingKeys {
 
   /** What was opened for a change that did not happen may come again. */
   takeBack(tenant: string, id: string, material: Uint8Array): void {
-    this.#find(tenant, id)?.brought.delete(digestOf(material));
+    this.#find(tenant, id)?.brought.delete(hash('sha256', material));
   }
 
   #refusalOf({ brought }: Kept, digest: string): Refused | undefined {
@@ -138,8 +138,4 @@ export class WrappingKeys {
     const nowMs = this.#clock.utcMs();
     for (const [id, { expiresAtMs }] of this.#keys) if (expiresAtMs <= nowMs) this.#keys.delete(id);
   }
-}
-
-function digestOf(material: Uint8Array): string {
-  return createHash('sha256').update(material).digest('hex');
 }
