@@ -1,7 +1,7 @@
 import type { Component } from '../algorithms/descriptor.ts';
 import type { HybridMode } from '../core/hybrid-mode.ts';
 import { type Refused, refuse } from '../core/result.ts';
-import { isClassical, isPostQuantum } from './hybrid.ts';
+import { isClassical, isPostQuantum, worstFault } from './hybrid.ts';
 
 /** A key of a call, and the components that signatures in the bundle are by, whether they hold or not. */
 export interface BundleKey {
@@ -41,13 +41,13 @@ function faultOfBoth(keys: readonly BundleKey[]): BundleFault | undefined {
 }
 
 function faultOfPostQuantum(keys: readonly BundleKey[]): BundleFault | undefined {
-  const faults = keys.flatMap(({ components, signedBy }): BundleFault[] => {
+  const faults = keys.flatMap(({ components, signedBy }): ('downgraded' | 'stripped')[] => {
     const wanted = components.filter(isPostQuantum);
     if (wanted.length === 0) return ['downgraded'];
     return wanted.every((one) => signedBy.includes(one)) ? [] : ['stripped'];
   });
   if (faults.length === 0) return undefined;
-  return keys.some(({ signedBy }) => signedBy.some(isPostQuantum)) ? 'mixed' : faults[0];
+  return keys.some(({ signedBy }) => signedBy.some(isPostQuantum)) ? 'mixed' : worstFault(faults);
 }
 
 const faultHints: Readonly<Record<BundleFault, string>> = {

@@ -27,12 +27,20 @@ export function judge(signatures: readonly CheckedSignature[], mode: HybridMode)
   const strictest = (['and', 'pq_only', 'or'] as const).find((asked) =>
     groups.every((group) => satisfies(group, asked)),
   );
-  const failed = groups.find((group) => !satisfies(group, modeFor(group, mode)));
+  const failed = groups.filter((group) => !satisfies(group, modeFor(group, mode)));
+  const allValid = signatures.every(({ valid }) => valid);
   return {
-    ok: failed === undefined,
+    ok: failed.length === 0,
     satisfiedMode: strictest ?? 'none',
-    fault: failed === undefined || signatures.some(({ valid }) => !valid) ? undefined : faultOf(failed, mode),
+    fault: allValid ? worstFault(failed.map((group) => faultOf(group, mode))) : undefined,
   };
+}
+
+/** The fault that is told where keys have several: the same in every order of the signatures. */
+export function worstFault(
+  faults: readonly ('stripped' | 'downgraded')[],
+): 'stripped' | 'downgraded' | undefined {
+  return faults.includes('downgraded') ? 'downgraded' : faults[0];
 }
 
 /** The mode that the signatures by one key have to satisfy. */
