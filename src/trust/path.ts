@@ -17,7 +17,7 @@ export type PathProblem =
   | 'revoked'
   | 'revocation_unknown';
 
-export type Verdict =
+export type PathVerdict =
   | { readonly valid: true; readonly path: readonly Certificate[] }
   /** `depth`: the place of the certificate that is at fault, 0 for the one that was asked about. */
   | { readonly valid: false; readonly problem: PathProblem; readonly depth: number };
@@ -47,12 +47,12 @@ export function validatePath(
   given: readonly Certificate[],
   anchors: readonly Certificate[],
   terms: PathTerms,
-): Verdict {
+): PathVerdict {
   const trusted = new Set(anchors.map(({ sha256 }) => sha256));
   let steps = 0;
-  let first: Verdict & { valid: false } = { valid: false, problem: 'no_path', depth: 0 };
+  let first: PathVerdict & { valid: false } = { valid: false, problem: 'no_path', depth: 0 };
   let found = false;
-  const search = (path: readonly Certificate[]): Verdict | undefined => {
+  const search = (path: readonly Certificate[]): PathVerdict | undefined => {
     const last = path.at(-1) as Certificate;
     if (trusted.has(last.sha256)) {
       const verdict = judge(path, terms);
@@ -84,7 +84,7 @@ function mayHaveIssued(issuer: Certificate, { issuer: name, authorityKeyId }: Ce
   return ofIssuer === undefined || ofIssuer.compared === issuer.issuer.compared;
 }
 
-function judge(path: readonly Certificate[], { atMs, revocation }: PathTerms): Verdict {
+function judge(path: readonly Certificate[], { atMs, revocation }: PathTerms): PathVerdict {
   let authorities = 0;
   for (const [depth, certificate] of path.entries()) {
     const issuer = path[depth + 1];

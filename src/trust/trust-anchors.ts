@@ -6,7 +6,7 @@ import { authenticated, openAuthenticated, type RecordMac } from '../keys/authen
 import type { Change, Store, StoreEntry } from '../store/store.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 import { isSignedBy, type RevocationList, readRevocationList, revocationIn } from './crl.ts';
-import { type Verdict, validatePath } from './path.ts';
+import { type PathVerdict, validatePath } from './path.ts';
 
 export const anchorTypes = ['internal_ca', 'external_ca', 'root'] as const;
 export type AnchorType = (typeof anchorTypes)[number];
@@ -74,7 +74,7 @@ export interface TrustAnchors {
   /** Takes a list of what the anchor has revoked: signed by it, in force, and no older than the one before. */
   setRevocationList(tenant: string, id: string, bytes: Uint8Array): Promise<Result<TrustAnchor>>;
   /** The verdict about a chain under the anchors of this tenant and of all. */
-  check(chain: CheckedChain): Promise<Result<Verdict>>;
+  check(chain: CheckedChain): Promise<Result<PathVerdict>>;
 }
 
 export interface TrustAnchorParts {
@@ -218,7 +218,7 @@ class StoredAnchors implements TrustAnchors {
     return committed ?? ok(changed);
   }
 
-  async check({ tenant, plane, certificate, given }: CheckedChain): Promise<Result<Verdict>> {
+  async check({ tenant, plane, certificate, given }: CheckedChain): Promise<Result<PathVerdict>> {
     const anchors: TrustAnchor[] = [];
     const names = new Set<string>();
     for (const each of [certificate, ...given]) {
