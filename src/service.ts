@@ -14,6 +14,7 @@ import { openCounts } from './assemble/key-uses.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
@@ -28,10 +29,12 @@ import { openSystemCalls } from './engine/system-calls.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { createRotationMetrics } from './observe/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
 import {
   createKeyJournal,
@@ -148,7 +151,8 @@ async function openParts(
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  const schedule = new RotationSchedule();
+  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, schedule, log);
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
@@ -163,6 +167,12 @@ async function openParts(
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  const rotation = startScheduledRotation({
+    ...{ settings, schedule, keyring, log, done: calls.done },
+    operations: () => calls.operations,
+    metrics: createRotationMetrics(metrics),
+  });
+  closes('ending the rotation by schedules', () => rotation.close());
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
@@ -223,6 +233,7 @@ function openKeys(
   { custodies, forget }: Cryptography,
   recorder: AuditRecorder | undefined,
   { room }: OpenedKeyRoom,
+  schedule: RotationSchedule,
   log: Logger,
 ): Keyring {
   const parts: KeyringParts = {
@@ -233,6 +244,7 @@ function openKeys(
     journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
     room,
     onForget: forget,
+    onHead: (head) => schedule.heard(head),
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

@@ -10,6 +10,7 @@ import {
   isPublicOnly,
   type KeyHead,
   type KeyPart,
+  type KeyRotation,
   type KeySource,
   type KeyVersion,
   softwareBackend,
@@ -53,6 +54,16 @@ const headMembers = {
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(
     Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
+  ),
+  rotation: Type.Optional(
+    Type.Object(
+      {
+        days: Type.Integer({ minimum: 1 }),
+        keep: Type.Optional(Type.Integer({ minimum: 1 })),
+        since: time,
+      },
+      { additionalProperties: false },
+    ),
   ),
 };
 const headShape = record({ ...authentic, ...headMembers });
@@ -148,6 +159,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
+    ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -181,7 +193,19 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
+    ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
   };
+}
+
+type StoredRotation = NonNullable<Stored<typeof headShape>['rotation']>;
+
+function encodeRotation({ afterDays, keepVersions, sinceMs }: KeyRotation): StoredRotation {
+  const keep = keepVersions === undefined ? {} : { keep: keepVersions };
+  return { days: afterDays, ...keep, since: sinceMs };
+}
+
+function decodeRotation({ days, keep, since }: StoredRotation): KeyRotation {
+  return { afterDays: days, ...(keep === undefined ? {} : { keepVersions: keep }), sinceMs: since };
 }
 
 export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Array {

@@ -23,6 +23,18 @@ export interface KeyHead {
   readonly auditDurability?: AuditDurability;
   /** The uses that the key is limited to; absent: all that its algorithm can do. */
   readonly usages?: readonly Usage[];
+  /** Absent: only who asks for it rotates the key. */
+  readonly rotation?: KeyRotation;
+}
+
+/** The schedule by which a key gets new versions. */
+export interface KeyRotation {
+  /** Days after which the current version is replaced. */
+  readonly afterDays: number;
+  /** The newest versions that stay; older ones are destroyed after the grace. Absent: all stay. */
+  readonly keepVersions?: number;
+  /** The current version was made then, UTC in milliseconds since 1970. */
+  readonly sinceMs: number;
 }
 
 /** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */

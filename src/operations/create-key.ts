@@ -20,16 +20,29 @@ export interface CreateRequest {
   readonly auditDurability: AuditDurability | undefined;
   /** The uses that the key is limited to, without repetition; all that its algorithm can do where it is undefined. */
   readonly usages: readonly Usage[] | undefined;
+  /** The schedule by which it gets new versions; what holds for its algorithm where it is undefined. */
+  readonly rotation?: NewRotation | undefined;
   readonly name: ChangeName | undefined;
 }
+
+/** Days of the current version, and the number of versions that stay. */
+export type NewRotation = NonNullable<CreateKey['rotation']>;
 
 /** The purpose, algorithm and policy of a new key. */
 export type NewKey = Pick<CreateRequest, 'purpose' | 'alg' | 'auditDurability' | 'usages'>;
 
-export function meaningOfNewKey({ purpose, alg, auditDurability: audit, usages }: NewKey) {
+export function meaningOfNewKey({
+  purpose,
+  alg,
+  auditDurability: audit,
+  usages,
+  rotation,
+}: NewKey & Pick<CreateRequest, 'rotation'>) {
   const policy = {
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
+    ...(rotation === undefined ? undefined : { rotate_after_days: rotation.afterDays }),
+    ...(rotation?.keepVersions === undefined ? undefined : { keep_versions: rotation.keepVersions }),
   };
   return { purpose, alg, ...(Object.keys(policy).length === 0 ? undefined : { policy }) };
 }
@@ -60,8 +73,10 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       }
       const wanted = newKeyOf(parts, request, caller);
       if (!wanted.ok) return wanted;
+      const rotation = request.rotation ?? parts.rotationOf(wanted.value.algorithm.name);
       return parts.keyring.create({
         ...wanted.value,
+        ...(rotation === undefined ? undefined : { rotation }),
         ...operationIdOf(request.name, meaningOfNewKey(request)),
       });
     },

@@ -10,8 +10,15 @@ const state = Type.String({ description: 'active or destroyed' });
 
 const policy = Type.Optional(
   Type.Object(
-    { usages: Type.Array(Type.String()) },
-    { description: 'missing where the key may do all that its alg can' },
+    {
+      usages: Type.Optional(Type.Array(Type.String())),
+      rotate_after_days: Type.Optional(Type.Integer()),
+      keep_versions: Type.Optional(Type.Integer()),
+      rotates_at: Type.Optional(
+        Type.String({ description: 'the moment at which the current version is replaced, RFC 3339' }),
+      ),
+    },
+    { description: 'missing where the key may do all that its alg can, and has no schedule' },
   ),
 );
 

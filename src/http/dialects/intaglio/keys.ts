@@ -6,6 +6,7 @@ import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { KeyDestroyed, KeyMade, KeyPage } from '../../../keys/keyring.ts';
 import { isPurpose } from '../../../keys/kid.ts';
 import { auditDurabilities, type KeyHead, type KeySource } from '../../../keys/record.ts';
+import { dueAtMs } from '../../../keys/rotation-schedule.ts';
 import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
@@ -29,22 +30,35 @@ export const keyPolicy = closed({
   usages: Type.Optional(usagesText),
 });
 
+/** Of a key that is made here. */
+export const newKeyPolicy = closed({
+  ...keyPolicy.properties,
+  rotate_after_days: Type.Optional(Type.Integer({ minimum: 1, maximum: 3_650 })),
+  keep_versions: Type.Optional(Type.Integer({ minimum: 1, maximum: 9_990 })),
+});
+
 export const createBody = closed({
   op_id: Type.Optional(operationId),
   tenant: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
   purpose: Type.String({ minLength: 1, maxLength: 63, ...publishedName }),
   alg: Type.String({ minLength: 1, maxLength: 64, ...publishedAlgorithm }),
-  policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
+  policy: Type.Optional(Type.Union([Type.Null(), newKeyPolicy])),
 });
+
+const keepsWithoutSchedule = refuse('BadRequest', 'policy.keep_versions goes with rotate_after_days');
 
 function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest> {
   const { tenant, purpose, alg, policy } = body;
+  const { rotate_after_days: afterDays, keep_versions: keepVersions } = policy ?? {};
+  if (afterDays === undefined && keepVersions !== undefined) return keepsWithoutSchedule;
+  const keep = keepVersions === undefined ? {} : { keepVersions };
   return ok({
     tenant,
     purpose,
     alg,
     auditDurability: policy?.audit,
     usages: policy?.usages,
+    ...(afterDays === undefined ? undefined : { rotation: { afterDays, ...keep } }),
     name: changeNameOf(body),
   });
 }
@@ -151,9 +165,17 @@ function presentRead({ head, algorithm, versions, attestationClass }: KeyRead): 
   };
 }
 
-/** Nothing where the key may do all that its algorithm can. */
-function presentPolicy({ usages }: KeyHead): { readonly policy?: object } {
-  return usages === undefined ? {} : { policy: { usages } };
+/** Nothing where the key may do all that its algorithm can, and no schedule rotates it. */
+function presentPolicy({ id, usages, rotation, state }: KeyHead): { readonly policy?: object } {
+  const schedule =
+    rotation === undefined || state === 'destroyed'
+      ? undefined
+      : {
+          ...{ rotate_after_days: rotation.afterDays, rotates_at: timestamp(dueAtMs(id, rotation)) },
+          ...(rotation.keepVersions === undefined ? undefined : { keep_versions: rotation.keepVersions }),
+        };
+  if (usages === undefined && schedule === undefined) return {};
+  return { policy: { ...(usages === undefined ? undefined : { usages }), ...schedule } };
 }
 
 /** Nothing of a version that was made here at random. */
