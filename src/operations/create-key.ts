@@ -2,9 +2,10 @@ import { findAlgorithm } from '../algorithms/registry.ts';
 import { type Usage, usagesOfKind } from '../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import { encodePolicy } from '../keys/codec.ts';
 import type { CreateKey, KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
-import type { AuditDurability } from '../keys/record.ts';
+import { type AuditDurability, type KeyPolicy, softwareBackend } from '../keys/record.ts';
 import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
@@ -20,14 +21,29 @@ export interface CreateRequest {
   readonly auditDurability: AuditDurability | undefined;
   /** The uses that the key is limited to, without repetition; all that its algorithm can do where it is undefined. */
   readonly usages: readonly Usage[] | undefined;
+  /** The home that makes it and keeps it; software where it is undefined. */
+  readonly backend: string | undefined;
+  readonly policy: KeyPolicy | undefined;
   readonly name: ChangeName | undefined;
 }
 
 /** The purpose, algorithm and policy of a new key. */
-export type NewKey = Pick<CreateRequest, 'purpose' | 'alg' | 'auditDurability' | 'usages'>;
+export type NewKey = Pick<
+  CreateRequest,
+  'purpose' | 'alg' | 'auditDurability' | 'usages' | 'backend' | 'policy'
+>;
 
-export function meaningOfNewKey({ purpose, alg, auditDurability: audit, usages }: NewKey) {
+export function meaningOfNewKey({
+  purpose,
+  alg,
+  auditDurability: audit,
+  usages,
+  backend,
+  policy: more,
+}: NewKey) {
   const policy = {
+    ...(backend === undefined || backend === softwareBackend ? undefined : { backend }),
+    ...(more === undefined ? undefined : encodePolicy(more)),
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
   };
@@ -76,7 +92,7 @@ const badPurpose = refuse(
 /** What the keyring is asked for; refused where such a key may not be made here. */
 export function newKeyOf(
   parts: OperationParts,
-  { purpose, alg, auditDurability, usages }: NewKey,
+  { purpose, alg, auditDurability, usages, backend, policy }: NewKey,
   { tenant, actor }: Caller,
 ): Result<CreateKey> {
   if (!isPurpose(purpose)) return badPurpose;
@@ -96,5 +112,7 @@ export function newKeyOf(
     // In one order, whatever the order of the request.
     ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
     ...(auditDurability === undefined ? undefined : { auditDurability }),
+    ...(backend === undefined ? undefined : { backend }),
+    ...(policy === undefined ? undefined : { policy }),
   });
 }
