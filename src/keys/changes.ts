@@ -54,6 +54,7 @@ const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant 
 const noSuchBackend = refuse('Unsupported', 'this service has no backend of this name');
 const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
 const notTaken = refuse('Unsupported', 'the backend of this key takes none that were made elsewhere');
+const adoptsNone = refuse('Unsupported', 'this backend adopts no keys');
 const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
@@ -161,9 +162,16 @@ export class KeyChanges {
     const custody = this.#parts.custodies.get(backend);
     if (custody === undefined) return noSuchBackend;
     if (!custody.holds(algorithm)) return notHeld;
-    const { given } = request;
+    const { given, policy } = request;
+    if (given !== undefined && backend !== softwareBackend) return notTaken;
     const versionedKid = formatKid(id, 1);
-    const parts = await (given?.make(versionedKid) ?? custody.generate(algorithm, tenant, versionedKid));
+    const adopted = policy?.adopt;
+    if (adopted !== undefined && (given !== undefined || custody.adopt === undefined)) return adoptsNone;
+    const parts = await (given?.make(versionedKid) ??
+      (adopted === undefined
+        ? custody.generate(algorithm, tenant, versionedKid)
+        : custody.adopt?.(algorithm, tenant, versionedKid, adopted)) ??
+      adoptsNone);
     if (!parts.ok) return parts;
     const version = firstWriting(id, 1, createdAtMs, parts.value, given?.source);
     const head: KeyHead = {
@@ -181,6 +189,7 @@ export class KeyChanges {
       ...(request.rotation === undefined
         ? undefined
         : { rotation: { ...request.rotation, sinceMs: createdAtMs } }),
+      ...(policy === undefined ? undefined : { policy }),
     };
     const change = this.#counter.begin(head, 'created');
     const what = { kind: 'create', ...madeIn(version) } as const;

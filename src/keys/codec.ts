@@ -10,6 +10,7 @@ import {
   isPublicOnly,
   type KeyHead,
   type KeyPart,
+  type KeyPolicy,
   type KeyRotation,
   type KeySource,
   type KeyVersion,
@@ -43,6 +44,19 @@ const authentic = {
 /** Of those that were written before. */
 const unauthentic = { v: Type.Literal(1) };
 
+/** Its members have the names that requests have. */
+const storedPolicy = Type.Object(
+  {
+    adopt: Type.Optional(
+      Type.Union([
+        Type.Object({ label: Type.String() }, { additionalProperties: false }),
+        Type.Object({ id_hex: Type.String() }, { additionalProperties: false }),
+      ]),
+    ),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
+
 /** Tenant, purpose and algorithm are in the id and would only be able to contradict it. */
 const headMembers = {
   id: Type.String(),
@@ -65,6 +79,7 @@ const headMembers = {
       { additionalProperties: false },
     ),
   ),
+  policy: Type.Optional(storedPolicy),
 };
 const headShape = record({ ...authentic, ...headMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
@@ -160,6 +175,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
     ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
+    ...(head.policy === undefined ? undefined : { policy: encodePolicy(head.policy) }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -194,6 +210,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
     ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
+    ...(stored.policy === undefined ? undefined : { policy: decodePolicy(stored.policy) }),
   };
 }
 
@@ -206,6 +223,17 @@ function encodeRotation({ afterDays, keepVersions, sinceMs }: KeyRotation): Stor
 
 function decodeRotation({ days, keep, since }: StoredRotation): KeyRotation {
   return { afterDays: days, ...(keep === undefined ? {} : { keepVersions: keep }), sinceMs: since };
+}
+
+/** A policy as records have it; requests and answers have the same members. One that asks for nothing is none. */
+export function encodePolicy({ adopt }: KeyPolicy): Static<typeof storedPolicy> {
+  if (adopt === undefined) return {};
+  return { adopt: 'label' in adopt ? { label: adopt.label } : { id_hex: adopt.idHex } };
+}
+
+function decodePolicy({ adopt }: Static<typeof storedPolicy>): KeyPolicy {
+  if (adopt === undefined) return {};
+  return { adopt: 'label' in adopt ? { label: adopt.label } : { idHex: adopt.id_hex } };
 }
 
 export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Array {

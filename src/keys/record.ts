@@ -25,6 +25,8 @@ export interface KeyHead {
   readonly usages?: readonly Usage[];
   /** Absent: only who asks for it rotates the key. */
   readonly rotation?: KeyRotation;
+  /** Absent: nothing of it was asked for, and the record has no bytes for it. */
+  readonly policy?: KeyPolicy;
 }
 
 /** The schedule by which a key gets new versions. */
@@ -36,6 +38,15 @@ export interface KeyRotation {
   /** The current version was made then, UTC in milliseconds since 1970. */
   readonly sinceMs: number;
 }
+
+/** What the maker of a key asked of its backend, for as long as the key lives. Each member is absent where it was not asked for. */
+export interface KeyPolicy {
+  /** Version 1 is this key, which was in the token before. Later versions are made there. */
+  readonly adopt?: TokenKeyName;
+}
+
+/** The name of a key in a token: CKA_LABEL, or CKA_ID in hexadecimal, lower case. */
+export type TokenKeyName = { readonly label: string } | { readonly idHex: string };
 
 /** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */
 export const softwareBackend = 'software';

@@ -2,9 +2,10 @@ import { findAlgorithm } from '../algorithms/registry.ts';
 import { type Usage, usagesOfKind } from '../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import { encodePolicy } from '../keys/codec.ts';
 import type { CreateKey, KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
-import type { AuditDurability } from '../keys/record.ts';
+import { type AuditDurability, type KeyPolicy, softwareBackend } from '../keys/record.ts';
 import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
@@ -22,6 +23,9 @@ export interface CreateRequest {
   readonly usages: readonly Usage[] | undefined;
   /** The schedule by which it gets new versions; what holds for its algorithm where it is undefined. */
   readonly rotation?: NewRotation | undefined;
+  /** The home that makes it and keeps it; software where it is undefined. */
+  readonly backend: string | undefined;
+  readonly policy: KeyPolicy | undefined;
   readonly name: ChangeName | undefined;
 }
 
@@ -29,7 +33,10 @@ export interface CreateRequest {
 export type NewRotation = NonNullable<CreateKey['rotation']>;
 
 /** The purpose, algorithm and policy of a new key. */
-export type NewKey = Pick<CreateRequest, 'purpose' | 'alg' | 'auditDurability' | 'usages'>;
+export type NewKey = Pick<
+  CreateRequest,
+  'purpose' | 'alg' | 'auditDurability' | 'usages' | 'backend' | 'policy'
+>;
 
 export function meaningOfNewKey({
   purpose,
@@ -37,8 +44,12 @@ export function meaningOfNewKey({
   auditDurability: audit,
   usages,
   rotation,
+  backend,
+  policy: more,
 }: NewKey & Pick<CreateRequest, 'rotation'>) {
   const policy = {
+    ...(backend === undefined || backend === softwareBackend ? undefined : { backend }),
+    ...(more === undefined ? undefined : encodePolicy(more)),
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
     ...(rotation === undefined ? undefined : { rotate_after_days: rotation.afterDays }),
@@ -91,7 +102,7 @@ const badPurpose = refuse(
 /** What the keyring is asked for; refused where such a key may not be made here. */
 export function newKeyOf(
   parts: OperationParts,
-  { purpose, alg, auditDurability, usages }: NewKey,
+  { purpose, alg, auditDurability, usages, backend, policy }: NewKey,
   { tenant, actor }: Caller,
 ): Result<CreateKey> {
   if (!isPurpose(purpose)) return badPurpose;
@@ -111,5 +122,7 @@ export function newKeyOf(
     // In one order, whatever the order of the request.
     ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
     ...(auditDurability === undefined ? undefined : { auditDurability }),
+    ...(backend === undefined ? undefined : { backend }),
+    ...(policy === undefined ? undefined : { policy }),
   });
 }
