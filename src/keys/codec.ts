@@ -11,9 +11,9 @@ import {
   type KeyHead,
   type KeyPart,
   type KeyPolicy,
-  type KeyRotation,
   type KeySource,
   type KeyVersion,
+  type RotationPlan,
   softwareBackend,
 } from './record.ts';
 
@@ -216,12 +216,12 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
 
 type StoredRotation = NonNullable<Stored<typeof headShape>['rotation']>;
 
-function encodeRotation({ afterDays, keepVersions, sinceMs }: KeyRotation): StoredRotation {
+function encodeRotation({ afterDays, keepVersions, sinceMs }: RotationPlan): StoredRotation {
   const keep = keepVersions === undefined ? {} : { keep: keepVersions };
   return { days: afterDays, ...keep, since: sinceMs };
 }
 
-function decodeRotation({ days, keep, since }: StoredRotation): KeyRotation {
+function decodeRotation({ days, keep, since }: StoredRotation): RotationPlan {
   return { afterDays: days, ...(keep === undefined ? {} : { keepVersions: keep }), sinceMs: since };
 }
 

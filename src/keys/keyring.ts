@@ -10,8 +10,8 @@ import type {
   KeyHead,
   KeyPart,
   KeyPolicy,
-  KeyRotation,
   KeySource,
+  RotationPlan,
   TokenKeyName,
 } from './record.ts';
 
@@ -115,7 +115,7 @@ export interface CreateKey {
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
   readonly usages?: readonly Usage[];
-  readonly rotation?: Omit<KeyRotation, 'sinceMs'>;
+  readonly rotation?: Omit<RotationPlan, 'sinceMs'>;
   readonly policy?: KeyPolicy;
   /** Another at random where it is absent. A key that is there already is the answer, and nothing is made. */
   readonly uuid?: string;

@@ -24,13 +24,13 @@ export interface KeyHead {
   /** The uses that the key is limited to; absent: all that its algorithm can do. */
   readonly usages?: readonly Usage[];
   /** Absent: only who asks for it rotates the key. */
-  readonly rotation?: KeyRotation;
+  readonly rotation?: RotationPlan;
   /** Absent: nothing of it was asked for, and the record has no bytes for it. */
   readonly policy?: KeyPolicy;
 }
 
 /** The schedule by which a key gets new versions. */
-export interface KeyRotation {
+export interface RotationPlan {
   /** Days after which the current version is replaced. */
   readonly afterDays: number;
   /** The newest versions that stay; older ones are destroyed after the grace. Absent: all stay. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { KeyHead, KeyRotation } from './record.ts';
+import type { KeyHead, RotationPlan } from './record.ts';
 
 const dayMs = 86_400_000;
 
@@ -74,7 +74,7 @@ export class RotationSchedule {
  * A key is due up to a tenth of its time, and at most a day, before that is over: keys that were made together are not rotated
  * together, and none becomes older than its schedule says. The same key is always due at the same moment.
  */
-export function dueAtMs(id: string, { afterDays, sinceMs }: KeyRotation): number {
+export function dueAtMs(id: string, { afterDays, sinceMs }: RotationPlan): number {
   const spreadMs = Math.min((afterDays * dayMs) / 10, dayMs);
   const share = createHash('sha256').update(id).digest().readUInt32BE(0) / 2 ** 32;
   return Math.floor(sinceMs + afterDays * dayMs - share * spreadMs);
