@@ -13,7 +13,7 @@ import { auditSecretBytes, deriveSecrets } from '../audit/disk/secrets.ts';
 import { type NoteKey, parseVkey } from '../audit/format/note.ts';
 import { type AuditReading, startAuditReading } from '../audit/reading/read-thread.ts';
 import { createTwoPersonAcceptance, type TwoPersonAcceptance } from '../audit/service/acceptance.ts';
-import { RotationPlan } from '../audit/service/key-rotation.ts';
+import { KeyRotation } from '../audit/service/key-rotation.ts';
 import type { AuditLogClient } from '../audit/service/log-client.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import { linkSideLog, SideLog } from '../audit/service/side-log.ts';
@@ -80,7 +80,7 @@ export async function openAudit(
   );
   const keys = rotatingKeys(await AttestationKeyStore.open(engine, root, store), lane);
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
-  const rotation = new RotationPlan({
+  const rotation = new KeyRotation({
     ...{ keys, log: () => auditLog, clock: systemClock, overlapMs: config.auditKeyOverlapMs },
     prove: proverOf(reading),
     report: (done, detail) => log[done ? 'info' : 'warn']({ event: 'audit_keys', detail }, 'audit'),
