@@ -2,7 +2,7 @@ import type { MacKey } from '../core/mac-key.ts';
 import type { Result } from '../core/result.ts';
 
 /** A record that is not the one that was written last under this store key. */
-export interface Difference {
+export interface RecordDifference {
   readonly key: string;
   readonly what: 'removed' | 'added' | 'replaced';
 }
@@ -16,7 +16,7 @@ export interface StoreFailure {
    */
   readonly reason: 'head_missing' | 'head_rejected' | 'records_differ' | 'revision_back';
   /** The first of them, in the order of their keys. None: the index of the records was changed along with them. */
-  readonly differences: readonly Difference[];
+  readonly differences: readonly RecordDifference[];
   readonly differing: number;
 }
 

@@ -15,7 +15,7 @@ import {
 } from '../sealed-head.ts';
 import type { CommitOutcome } from '../store.ts';
 import type { Environment } from './environment.ts';
-import { eachRecord, indexEntryOf, type RecordsRead, readRecords } from './record-index.ts';
+import { compareIndex, countRecords, eachRecord, indexEntryOf } from './record-index.ts';
 
 /** One record of a write as it was and as it will be, with its revision before the value. */
 export interface Replaced {
@@ -130,12 +130,14 @@ export class HeadKeeper implements StoreIntegrity {
       const stored = environment.head();
       if (stored.length === 0 && !sealed) return { state: 'unsealed', records: 0 };
       const head = openHead(keys, stored);
-      const read = await readRecords(environment, keys.multiset);
-      const reason = reasonAgainst(stored, head, read, environment.revision());
-      if (reason !== undefined) return { state: 'broken', failure: failureOf(reason, stored, read) };
-      if (read.differing > 0) await this.#writeIndex();
-      this.#counted = { keys, records: read.records };
-      return { state: 'whole', records: read.records.count };
+      const records = await countRecords(environment, keys.multiset);
+      const reason = reasonAgainst(stored, head, records, environment.revision());
+      if (reason !== undefined) {
+        const failure = { id: idOf(stored, records), reason, ...(await compareIndex(environment)) };
+        return { state: 'broken', failure };
+      }
+      this.#counted = { keys, records };
+      return { state: 'whole', records: records.count };
     });
   }
 
@@ -144,7 +146,7 @@ export class HeadKeeper implements StoreIntegrity {
       const { environment } = this.#parts;
       const keys = headKeysOf(key);
       await this.#writeIndex();
-      const { records } = await readRecords(environment, keys.multiset);
+      const records = await countRecords(environment, keys.multiset);
       const before = environment.revision();
       const head = sealHead(keys, { revision: before + 1, records });
       await environment.write({ before, after: before + 1, growthBytes: 0, head, change: () => {} });
@@ -197,7 +199,8 @@ export class HeadKeeper implements StoreIntegrity {
       digests.transactionSync(() => {
         for (const { key, digest } of entries.splice(0)) digests.putSync(key, digest);
       });
-    await eachRecord(this.#parts.environment, recordsPerTurn, (key, stored) => {
+    await eachRecord(this.#parts.environment, (storeKey, stored) => {
+      const key = Buffer.from(storeKey);
       entries.push({ key, digest: indexEntryOf(elementOf(key, stored)) });
       if (entries.length >= entriesPerWrite) write();
     });
@@ -222,20 +225,16 @@ function isCounted({ cursor }: NextCount, key: Buffer): boolean {
 function reasonAgainst(
   stored: Buffer,
   head: SealedHead | undefined,
-  read: RecordsRead,
+  records: MultisetHash,
   revision: number,
 ): StoreFailure['reason'] | undefined {
   if (stored.length === 0) return 'head_missing';
   if (head === undefined) return 'head_rejected';
-  if (!isOfSameRecords(head.records, read.records)) return 'records_differ';
+  if (!isOfSameRecords(head.records, records)) return 'records_differ';
   return revision < head.revision ? 'revision_back' : undefined;
 }
 
-function failureOf(
-  reason: StoreFailure['reason'],
-  head: Buffer,
-  { records, differences, differing }: RecordsRead,
-): StoreFailure {
+function idOf(head: Buffer, records: MultisetHash): string {
   const looked = Buffer.concat([head, records.hash(Buffer.alloc(32)), Buffer.from(String(records.count))]);
-  return { id: hash('sha256', looked, 'hex').slice(0, 16), reason, differences, differing };
+  return hash('sha256', looked, 'hex').slice(0, 16);
 }

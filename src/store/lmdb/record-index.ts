@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { MacKey } from '../../core/mac-key.ts';
-import type { Difference } from '../integrity.ts';
+import type { RecordDifference } from '../integrity.ts';
 import { MultisetHash } from '../multiset-hash.ts';
 import { type Element, elementOf } from '../sealed-head.ts';
 import type { Bytes, Environment } from './environment.ts';
@@ -20,65 +20,68 @@ export function indexEntryOf({ digest }: Element): Buffer {
   return digest.subarray(0, entryBytes);
 }
 
-/** The store as it lies there. */
-export interface RecordsRead {
-  readonly records: MultisetHash;
-  /** From the index; the first of them. */
-  readonly differences: readonly Difference[];
+/** The differences between the records and their index: the first of them, and how many there are. */
+export interface IndexCompared {
+  readonly differences: readonly RecordDifference[];
   readonly differing: number;
 }
 
+/** All records as they lie there. */
+export async function countRecords(environment: Environment, key: MacKey): Promise<MultisetHash> {
+  const records = new MultisetHash(key);
+  await eachRecord(environment, (storeKey, stored) => records.add(elementOf(storeKey, stored).bytes));
+  return records;
+}
+
 /** Every record and every entry of the index, side by side, in the order of the keys. */
-export async function readRecords(environment: Environment, key: MacKey): Promise<RecordsRead> {
+export async function compareIndex(environment: Environment): Promise<IndexCompared> {
+  const differences: RecordDifference[] = [];
+  let differing = 0;
+  const differs = (at: Uint8Array, what: RecordDifference['what']) => {
+    differing++;
+    if (differences.length < maxDifferences)
+      differences.push({ key: Buffer.from(at).toString('latin1'), what });
+  };
   const transaction = environment.reading();
   try {
-    const records = new MultisetHash(key);
-    const differences: Difference[] = [];
-    let differing = 0;
-    const differs = (at: Buffer, what: Difference['what']) => {
-      differing++;
-      if (differences.length < maxDifferences) differences.push({ key: at.toString('latin1'), what });
-    };
     const index = new Cursor(environment.digests, transaction);
-    let untilPause = recordsPerTurn;
-    for (const { key: storeKey, value } of environment.records.getRange({ transaction })) {
-      const at = Buffer.from(storeKey);
-      const element = elementOf(at, value);
-      records.add(element.bytes);
-      for (; index.isBefore(at); index.advance()) differs(index.key, 'removed');
-      if (!index.isAt(at)) differs(at, 'added');
-      else {
-        if (!indexEntryOf(element).equals(index.value)) differs(at, 'replaced');
+    await eachRecord(
+      environment,
+      (at, stored) => {
+        for (; index.isBefore(at); index.advance()) differs(index.key, 'removed');
+        if (!index.isAt(at)) {
+          differs(at, 'added');
+          return;
+        }
+        if (!indexEntryOf(elementOf(at, stored)).equals(index.value)) differs(at, 'replaced');
         index.advance();
-      }
-      if (--untilPause > 0) continue;
-      untilPause = recordsPerTurn;
-      await setImmediate();
-    }
+      },
+      transaction,
+    );
     for (; !index.ended; index.advance()) differs(index.key, 'removed');
-    return { records, differences, differing };
+    return { differences, differing };
   } finally {
     transaction.done();
   }
 }
 
-/** Every record as it is stored, with pauses for the event loop. */
+/** Every record as it is stored, at one moment, with pauses for the event loop. What is handed on is LMDB's for this turn. */
 export async function eachRecord(
   environment: Environment,
-  perTurn: number,
-  use: (key: Buffer, stored: Buffer) => void,
+  use: (key: Uint8Array, stored: Buffer) => void,
+  within?: Transaction,
 ): Promise<void> {
-  const transaction = environment.reading();
+  const transaction = within ?? environment.reading();
   try {
-    let untilPause = perTurn;
+    let untilPause = recordsPerTurn;
     for (const { key, value } of environment.records.getRange({ transaction })) {
-      use(Buffer.from(key), value);
+      use(key, value);
       if (--untilPause > 0) continue;
-      untilPause = perTurn;
+      untilPause = recordsPerTurn;
       await setImmediate();
     }
   } finally {
-    transaction.done();
+    if (within === undefined) transaction.done();
   }
 }
 
@@ -106,12 +109,12 @@ class Cursor {
     return this.#current?.value ?? Buffer.alloc(0);
   }
 
-  isBefore(key: Buffer): boolean {
+  isBefore(key: Uint8Array): boolean {
     return this.#current !== undefined && Buffer.compare(this.#current.key, key) < 0;
   }
 
-  isAt(key: Buffer): boolean {
-    return this.#current?.key.equals(key) === true;
+  isAt(key: Uint8Array): boolean {
+    return this.#current !== undefined && Buffer.compare(this.#current.key, key) === 0;
   }
 
   advance(): void {
