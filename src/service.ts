@@ -11,12 +11,14 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
+import { sealStore } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
@@ -129,6 +131,7 @@ async function openParts(
   const store = await openStore(config, log, health);
   closes('closing the store', () => store.close());
   const root = await openConfiguredRootKey(config, log, engine.engine, store);
+  await sealStore(config, log, { engine: engine.engine, root, store });
   const records = await openRecords(config, log, { engine: engine.engine, root, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
@@ -147,6 +150,8 @@ async function openParts(
   });
   // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
   closes('closing the audit log', () => audit.close());
+  const acts = recordOfflineActs(config, log, audit.recorder);
+  closes('closing the records of offline acts', () => acts.close());
   records.recordFound(audit.recorder);
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
