@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { errorCode } from '../core/private-file.ts';
-import { compact } from '../store/lmdb/compact.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
 import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { fail, failWith } from './fail.ts';
@@ -51,6 +50,8 @@ Example:
 async function compactStore(dataDir: string): Promise<void> {
   await withStore(dataDir, 'compact', async (directory, path) => {
     try {
+      // It loads LMDB, which no other command needs.
+      const { compact } = await import('../store/lmdb/compact.ts');
       const { records, bytesBefore, bytesAfter } = await compact(directory);
       process.stdout.write(`${path}: ${records} records, ${bytesAfter} bytes instead of ${bytesBefore}\n`);
     } catch (cause) {
