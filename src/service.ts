@@ -24,7 +24,7 @@ import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
-import { limitedSteps } from './core/limited-steps.ts';
+import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
