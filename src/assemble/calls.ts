@@ -1,5 +1,5 @@
 import type { Admission } from '../admission/admission.ts';
-import { FloodGuard } from '../admission/flood-guard/flood-guard.ts';
+import { FloodGuard, type ThreadGuard, unguarded } from '../admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.ts';
 import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
@@ -72,7 +72,7 @@ interface Snapshot {
   readonly audit: UseRecorder;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
-  readonly pathWith: (authenticator: Authenticator) => RequestPath;
+  readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
 }
 
 export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
@@ -85,7 +85,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
   const shared = {
-    ...{ floodGuard, clock: systemClock },
+    clock: systemClock,
     signatures: cryptography.lane,
     observer: {
       done(
@@ -111,14 +111,17 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
-      pathWith: (authenticator) =>
-        createRequestPath({ ...shared, authenticator, admission, keyUses, audit, policy: policy.policy }),
+      pathWith: (authenticator, floodGuard) =>
+        createRequestPath({
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          policy: policy.policy,
+        }),
     };
   };
   let now = snapshot(settings.now);
-  let path = now.pathWith(authenticator);
+  let path = now.pathWith(authenticator, floodGuard);
   policy.onChange(() => {
-    path = now.pathWith(authenticator);
+    path = now.pathWith(authenticator, floodGuard);
   });
   return {
     authenticator,
@@ -128,10 +131,10 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     requestPath: (call) => path(call),
     requestPathFor(other) {
       let made = path;
-      let own = now.pathWith(other);
+      let own = now.pathWith(other, unguarded);
       return (call) => {
         // Settings or policy have changed since.
-        if (made !== path) own = now.pathWith(other);
+        if (made !== path) own = now.pathWith(other, unguarded);
         made = path;
         return own(call);
       };
@@ -142,7 +145,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       return {
         commit() {
           now = next;
-          path = now.pathWith(authenticator);
+          path = now.pathWith(authenticator, floodGuard);
         },
       };
     },

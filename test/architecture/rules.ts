@@ -16,8 +16,11 @@ export const levels: readonly (readonly string[])[] = [
   ['assemble'],
   // Everything but doors and process: knows no address, no route and no HTTP.
   ['service'],
+  // The same without HTTP, for the process that imports it.
+  ['library'],
   ['http'],
   ['main'],
+  ['index'],
   ['cli'],
 ];
 

@@ -48,6 +48,15 @@ test('the JavaScript of docs/client.md runs as it stands', async () => {
   assert.deepEqual([status, stderr], [0, '']);
 });
 
+test('the JavaScript of docs/library.md runs as it stands', async () => {
+  const file = join(directory, 'library.mjs');
+  const library = JSON.stringify(join(root, 'src/index.ts'));
+  writeFileSync(file, blocksOf('library.md', 'js').replaceAll("'intaglio'", library));
+  const { status, stdout, stderr } = await run(process.execPath, file);
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.match(stdout, /^true\na small secret\nhello\n/);
+});
+
 test('the commands of docs/cli.md run as they stand', async () => {
   const script = `set -eu\n${blocksOf('cli.md', 'sh')}`;
   const { status, stdout, stderr } = await run('sh', '-c', script);
