@@ -1,5 +1,5 @@
 import { workerData } from 'node:worker_threads';
-import { giveWay } from '../src/core/worker-thread.ts';
+import { giveWay } from '../src/core/process/worker-thread.ts';
 import { createForgottenReader } from '../src/dispatch/forgotten.ts';
 import type { BatchJobAnswer, CryptoWorkerData, GenerateAnswer, WorkerJob } from '../src/dispatch/job.ts';
 import { createOvertakingReader } from '../src/dispatch/overtaking.ts';

@@ -2,8 +2,8 @@
 import { enableCompileCache } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
-import { refuseInspectorBySignal } from '../core/inspection.ts';
 import { ownRoot } from '../core/own-package.ts';
+import { refuseInspectorBySignal } from '../core/process/inspection.ts';
 
 // Before anything else is loaded.
 refuseInspectorBySignal();

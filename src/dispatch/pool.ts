@@ -1,7 +1,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { threadEntry } from '../core/own-package.ts';
-import { workerEnvironment } from '../core/worker-thread.ts';
+import { workerEnvironment } from '../core/process/worker-thread.ts';
 import type { BatchJob, CryptoWorkerData, Job, WorkerJob } from './job.ts';
 import { OvertakingSender } from './overtaking.ts';
 

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { threadEntry } from '../../core/own-package.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
-import { workerEnvironment } from '../../core/worker-thread.ts';
 
 /** A question to a log that is being written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { MacKeyRef } from '../../core/mac-key.ts';
 import { threadEntry } from '../../core/own-package.ts';
-import { workerEnvironment } from '../../core/worker-thread.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import type { InputHashOptions } from '../format/input-hash.ts';
 import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from '../thread-messages.ts';
 import { AuditLogClient } from './log-client.ts';

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { threadEntry } from '../../core/own-package.ts';
-import { workerEnvironment } from '../../core/worker-thread.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import type { Layout } from '../disk/layout.ts';
 import type { SegmentToSeal } from '../disk/segments.ts';
 

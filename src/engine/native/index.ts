@@ -22,6 +22,10 @@ interface Binding {
   rootFromDescriptor(descriptor: number): number;
   rootFromLentPage(fill: (page: Uint8Array) => void): number;
   rootRandom(): number;
+  joinRoots(current: number, before: number): number;
+  closeRoot(root: number): boolean;
+  reseal(from: number, to: number, tenant: string, aad: string, sealed: Uint8Array): Uint8Array | null;
+  closeMacKey(key: number): boolean;
   generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
@@ -42,6 +46,10 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   rootFromDescriptor: true,
   rootFromLentPage: true,
   rootRandom: true,
+  joinRoots: true,
+  closeRoot: true,
+  reseal: true,
+  closeMacKey: true,
   generate: true,
   importKey: true,
   run: true,
@@ -84,6 +92,13 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       reseeds: { own: options.reseedIntervalOps, 'aws-lc': awslcReseedIntervalOps },
     },
     openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),
+    joinRoots: (current, before) =>
+      withEngineErrors(() => binding.joinRoots(rootNumberOf(current), rootNumberOf(before))),
+    closeRoot: (root) => void binding.closeRoot(rootNumberOf(root)),
+    reseal: (from, to, tenant, aad, sealed) =>
+      withEngineErrors(
+        () => binding.reseal(rootNumberOf(from), rootNumberOf(to), tenant, aad, sealed) ?? undefined,
+      ),
     generate: (root, keyType, tenant, aad) =>
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),
     importKey: (root, keyType, tenant, aad, secret) =>
@@ -97,6 +112,10 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
     extractMacKey: (secret, salt) => binding.extractMacKey(secret, Buffer.from(salt)),
     rootMacKey: (root, purpose) => withEngineErrors(() => binding.rootMacKey(rootNumberOf(root), purpose)),
     macKey: (ref) => macKey(binding, ref),
+    closeMacKey(ref) {
+      if (typeof ref !== 'number') throw new EngineError('BAD_ARGUMENT', 'not a MAC key of this engine');
+      binding.closeMacKey(ref);
+    },
     wipe: () => binding.wipe(),
   };
 }
