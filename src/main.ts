@@ -54,7 +54,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
-    const { listeners, reloadable } = configuredListeners(config, {
+    const { listeners, reloadable } = await configuredListeners(config, {
       ...{ log, health, metrics, connections },
     });
     const reload = createReload({

@@ -76,6 +76,8 @@ export interface Service {
 export interface ServiceOptions {
   readonly log: Logger;
   readonly tuning?: Tuning;
+  /** The engine runs on the thread of the caller, and no thread is started for it: calls are done one at a time. */
+  readonly inline?: boolean;
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -116,7 +118,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -137,7 +139,12 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
+  const cryptography = await startCryptography(settings, log, engine, root, {
+    health,
+    metrics,
+    tuning,
+    inline,
+  });
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,

@@ -3,6 +3,7 @@ import type { LiveConfig } from '../config/reload.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
+import { buildNativeCommand } from '../core/own-package.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
@@ -47,8 +48,6 @@ export interface Tuning {
   readonly runHereUpToUs: number;
   /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
-  /** `inline`: on the thread of the service, which starts none of its own; as many calls are done at a time as one thread does. */
-  readonly workers: 'pool' | 'inline';
 }
 
 export const defaultTuning: Tuning = {
@@ -59,7 +58,6 @@ export const defaultTuning: Tuning = {
   readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
-  workers: 'pool',
 };
 
 export interface ChosenEngine {
@@ -79,7 +77,7 @@ export function chooseEngine(config: Config, log: Logger): ChosenEngine {
     if (config.engine === 'native') throw new StartError(`KMS_ENGINE=native, but ${native.unavailable}`);
     log.warn(
       { reason: native.unavailable },
-      'THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. `npm run build:native` says what is missing.',
+      `THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. \`${buildNativeCommand}\` says what is missing.`,
     );
   }
   const options = { reseedIntervalOps, keyCacheBytes: opensslKeyCacheBytes };
@@ -100,23 +98,31 @@ export function weightOf({ tenantWeights }: Config, tenant: string): number {
   return ownMember(tenantWeights, tenant) ?? 1;
 }
 
+export interface CryptographyParts {
+  readonly health: Health;
+  readonly metrics: Metrics;
+  readonly tuning: Tuning;
+  /** See ServiceOptions. */
+  readonly inline?: boolean | undefined;
+}
+
 export async function startCryptography(
   settings: LiveConfig,
   log: Logger,
   { engine, options }: ChosenEngine,
   root: OpenedRoot['root'],
-  { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
+  { health, metrics, tuning, inline = false }: CryptographyParts,
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, workers, ...shape } = tuning;
+  const { queueOf, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
     log.error({ err: cause, ...requestFields(requests) }, 'a crypto worker failed');
-  const startPool = await poolStarter(workers, { engine, root }, workerData, onCrash);
+  const startPool = await poolStarter(inline, { engine, root }, workerData, onCrash);
   const [signers, slowSigners, makers] = await Promise.all([
     startPool(config.workers, 0),
     startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
@@ -124,7 +130,7 @@ export async function startCryptography(
   ]);
   const pools = [signers, slowSigners, makers];
   health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
-  const threads = () => (workers === 'inline' ? 1 : settings.now.workers);
+  const threads = () => (inline ? 1 : settings.now.workers);
   const limits = queueLimits(settings, threads, jobBudgetUs);
   const weightNow = (tenant: string) => weightOf(settings.now, tenant);
   const observer: LaneObserver = {
@@ -215,12 +221,12 @@ export async function startCryptography(
 
 /** Each lane has a pool of its own. Piscina is loaded only where there is one. */
 async function poolStarter(
-  workers: Tuning['workers'],
+  inline: boolean,
   here: { readonly engine: Engine; readonly root: OpenedRoot['root'] },
   workerData: Omit<PoolWorkerData, 'niceness'>,
   onCrash: (cause: unknown) => void,
 ): Promise<(threads: number, niceness: number) => Promise<WorkerPool>> {
-  if (workers === 'inline') return async () => createInlinePool(here.engine, here.root);
+  if (inline) return async () => createInlinePool(here.engine, here.root);
   const { startWorkerPool } = await import('../dispatch/pool.ts');
   return (threads, niceness) => startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
 }
