@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import manifest from '../../package.json' with { type: 'json' };
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
@@ -20,6 +21,7 @@ const program = new Command('intaglio')
   .addCommand(configCommand())
   .addCommand(auditCommand())
   .addCommand(storeCommand())
+  .addCommand(backupCommand())
   .addCommand(witnessCommand());
 for (const command of clientCommands(() => program)) program.addCommand(command);
 program.addHelpText(

@@ -1,0 +1,329 @@
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { existsSync, linkSync, lstatSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { anchorKey } from '../audit/disk/anchor.ts';
+import { systemFiles } from '../audit/disk/files.ts';
+import { checkBeforeOpening } from '../store/lmdb/data-file.ts';
+import { lockDirectory } from '../store/lmdb/directory-lock.ts';
+import { type SealTo, sealBytes } from './age.ts';
+import { type DataPart, type DataPlaces, dataPart } from './data-part.ts';
+import { LiveLog, type LogPlaces, restingCheckpoint, restingLog, type SourceFile } from './log-part.ts';
+import {
+  type BackupHead,
+  type BackupTree,
+  headName,
+  type Manifest,
+  manifestName,
+  newHead,
+} from './manifest.ts';
+import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
+import { openSnapshot, type StoreSnapshot } from './store-part.ts';
+import { isEntryName, tarEnd, tarHeader, tarPadding } from './tar.ts';
+
+/** Whoever seals a segment, rotates a root key or begins an epoch between two looks does it once. */
+const maxAttempts = 5;
+const readBytes = 1024 * 1024;
+
+export interface CreateOptions {
+  readonly places: DataPlaces;
+  /** The backup's file; its directory is there. */
+  readonly out: string;
+  readonly sealTo: SealTo;
+  readonly withRootKey: boolean;
+  /** An older file of this name is replaced. */
+  readonly force: boolean;
+  /** Of this program. */
+  readonly version: string;
+  /** Bytes that went in, and how many there are to be; the second is an estimate. */
+  progress(done: number, of: number): void;
+}
+
+export interface BackupReport {
+  readonly head: BackupHead;
+  readonly manifest: Manifest;
+  /** Of the sealed file. */
+  readonly bytes: number;
+  /** Files of the data directory that are not in it, for their names. */
+  readonly skipped: readonly string[];
+}
+
+/** One sealed file of everything in a data directory; a service there may go on meanwhile. */
+export function createBackup(options: CreateOptions): Promise<Outcome<BackupReport>> {
+  return outcomeOf(async () => {
+    requirePlace(options);
+    const gathered = await gather(options.places, options.withRootKey);
+    try {
+      return await write(options, gathered);
+    } finally {
+      await gathered.close();
+    }
+  });
+}
+
+function requirePlace({ out, force, places: { dataDir, auditDir } }: CreateOptions): void {
+  const directory = dirname(resolve(out));
+  if (!existsSync(directory)) throw new BackupRefusal('target_unsafe', `there is no directory ${directory}`);
+  for (const own of [dataDir, auditDir].filter((path) => existsSync(path))) {
+    const inside = relative(realpathSync(own), realpathSync(directory));
+    if (inside === '' || (!inside.startsWith('..') && inside !== resolve(inside)))
+      throw new BackupRefusal('target_unsafe', `${out} would lie in ${own}, which it is a backup of`);
+  }
+  const found = lstatSync(out, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isFile()) throw new BackupRefusal('target_unsafe', `${out} is there, and is no regular file`);
+  if (!force) throw new BackupRefusal('file_exists', `${out} is there already; --force replaces it`);
+}
+
+interface Gathered {
+  readonly live: boolean;
+  readonly snapshot: StoreSnapshot;
+  readonly files: readonly SourceFile[];
+  readonly data: DataPart;
+  readonly checkpoint: BackupTree | undefined;
+  readonly anchorSize: number;
+  close(): Promise<void>;
+}
+
+async function gather(places: DataPlaces, withRootKey: boolean): Promise<Gathered> {
+  const directory = join(places.dataDir, 'store');
+  if (!existsSync(join(directory, 'data.mdb')))
+    throw new BackupRefusal('source_unusable', `there is no store in ${places.dataDir}`);
+  const unlock = await lockDirectory(directory);
+  if (unlock === undefined) return gatherLive(places, withRootKey);
+  try {
+    return await gatherResting(places, withRootKey, unlock);
+  } catch (cause) {
+    await unlock();
+    throw cause;
+  }
+}
+
+async function gatherResting(
+  places: DataPlaces,
+  withRootKey: boolean,
+  unlock: () => Promise<void>,
+): Promise<Gathered> {
+  try {
+    checkBeforeOpening(join(places.dataDir, 'store', 'data.mdb'));
+  } catch (cause) {
+    throw new BackupRefusal('source_unusable', (cause as Error).message, { cause });
+  }
+  const snapshot = await openSnapshot(places.dataDir);
+  const logPlaces = logPlacesOf(places);
+  const head = systemFiles.read(logPlaces.headPath);
+  return {
+    live: false,
+    snapshot,
+    files: [
+      ...(head === undefined ? [] : [{ name: 'data/audit.head', content: head }]),
+      ...restingLog(logPlaces),
+    ],
+    data: dataPart(places, withRootKey),
+    checkpoint: restingCheckpoint(logPlaces),
+    anchorSize: anchorIn(snapshot)?.size ?? 0,
+    async close() {
+      await snapshot.close();
+      await unlock();
+    },
+  };
+}
+
+async function gatherLive(places: DataPlaces, withRootKey: boolean): Promise<Gathered> {
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const gathered = await tryLive(places, withRootKey);
+    if (gathered !== undefined) return gathered;
+  }
+  throw new BackupRefusal('source_unusable', 'the data directory changes too fast; try again');
+}
+
+/** Undefined: something was changed between two looks. */
+async function tryLive(places: DataPlaces, withRootKey: boolean): Promise<Gathered | undefined> {
+  const rootBefore = fingerprint(dataPart(places, true));
+  const log = new LiveLog(logPlacesOf(places));
+  let snapshot: StoreSnapshot | undefined;
+  try {
+    snapshot = await openSnapshot(places.dataDir);
+    const anchor = anchorIn(snapshot);
+    const checkpoint = await log.checkpointBehind(() => {});
+    const files = log.files(anchor?.size ?? 0);
+    const sameEpoch = anchor === undefined || anchor.epoch === log.epoch;
+    if (files === undefined || !sameEpoch || fingerprint(dataPart(places, true)) !== rootBefore) {
+      await snapshot.close();
+      return undefined;
+    }
+    const opened = snapshot;
+    return {
+      ...{ live: true, snapshot, checkpoint, anchorSize: anchor?.size ?? 0 },
+      files: [log.head, ...files],
+      data: dataPart(places, withRootKey),
+      close: () => opened.close(),
+    };
+  } catch (cause) {
+    await snapshot?.close();
+    throw cause;
+  } finally {
+    log.close();
+  }
+}
+
+/** Of the root key's sources: a rotation that ends in between would leave a snapshot under a key that is not here. */
+function fingerprint({ files }: DataPart): string {
+  const digest = createHash('sha256');
+  for (const file of files) {
+    if ('content' in file) digest.update(file.content);
+    else if (file.name === 'data/root-sources.json')
+      digest.update(systemFiles.read(file.path) ?? Buffer.alloc(0));
+  }
+  return digest.digest('hex');
+}
+
+function logPlacesOf({ dataDir, auditDir }: DataPlaces): LogPlaces {
+  return { auditDir, headPath: join(dataDir, 'audit.head') };
+}
+
+/** The anchor as it says itself: JSON, and a MAC behind it. */
+function anchorIn(snapshot: StoreSnapshot): { readonly size: number; readonly epoch: number } | undefined {
+  const stored = snapshot.get(anchorKey);
+  if (stored === undefined) return undefined;
+  try {
+    const { size, epoch } = JSON.parse(stored.toString('utf8', 0, stored.length - 32));
+    if (Number.isSafeInteger(size) && Number.isSafeInteger(epoch)) return { size, epoch };
+  } catch {
+    // Told below.
+  }
+  throw new BackupRefusal('source_unusable', 'the anchor of the audit log in the store cannot be read');
+}
+
+async function write(options: CreateOptions, gathered: Gathered): Promise<BackupReport> {
+  const { out, force } = options;
+  const beside = `${resolve(out)}.${randomBytes(6).toString('hex')}.partial`;
+  try {
+    const file = await open(beside, 'wx', 0o600);
+    let written: Omit<BackupReport, 'bytes'> & { bytes: number };
+    try {
+      written = await writeSealed(file, options, gathered);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    try {
+      if (force) renameSync(beside, out);
+      else linkSync(beside, out);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause;
+      throw new BackupRefusal('file_exists', `${out} is there already; --force replaces it`, { cause });
+    }
+    await systemFiles.syncDirectory(dirname(resolve(out)));
+    return written;
+  } finally {
+    rmSync(beside, { force: true });
+  }
+}
+
+async function writeSealed(
+  file: FileHandle,
+  options: CreateOptions,
+  gathered: Gathered,
+): Promise<BackupReport> {
+  const content = new Archive(options, gathered);
+  let bytes = 0;
+  for await (const piece of await sealBytes(options.sealTo, content.bytes())) {
+    await file.writeFile(piece);
+    bytes += piece.length;
+  }
+  const { head, manifest, skipped } = content;
+  if (manifest === undefined) throw new Error('a backup ends with its manifest');
+  return { head, manifest, bytes, skipped };
+}
+
+/** The bytes of a backup before they are sealed. */
+class Archive {
+  readonly head: BackupHead;
+  readonly skipped: string[] = [];
+  manifest: Manifest | undefined;
+  readonly #options: CreateOptions;
+  readonly #gathered: Gathered;
+  readonly #entries: { name: string; bytes: number; sha256: string }[] = [];
+  #done = 0;
+  readonly #expected: number;
+
+  constructor(options: CreateOptions, gathered: Gathered) {
+    const { live, snapshot, data, files } = gathered;
+    this.#options = options;
+    this.#gathered = gathered;
+    this.head = newHead({
+      ...{ id: randomUUID(), version: options.version, createdAtMs: Date.now(), live },
+      ...{ databases: [...snapshot.databases], rootKey: data.rootKey },
+    });
+    const ofFiles = [...data.files, ...files].reduce((sum, each) => sum + bytesOf(each), 0);
+    this.#expected = ofFiles + statSync(join(options.places.dataDir, 'store', 'data.mdb')).size;
+  }
+
+  async *bytes(): AsyncGenerator<Uint8Array> {
+    const { data, files, snapshot, checkpoint, anchorSize } = this.#gathered;
+    yield* this.#whole(headName, jsonBytes(this.head));
+    for (const file of [...data.files, ...files]) {
+      if (!isEntryName(file.name)) this.skipped.push(file.name);
+      else if ('content' in file) yield* this.#whole(file.name, file.content);
+      else yield* this.#file(file);
+    }
+    let number = 0;
+    for await (const piece of snapshot.pieces(() => {})) {
+      yield* this.#whole(`store/${String(number).padStart(8, '0')}`, piece);
+      number++;
+    }
+    this.manifest = {
+      ...{
+        entries: [...this.#entries],
+        records: snapshot.records,
+        anchorSize,
+      },
+      ...(checkpoint && { checkpoint }),
+    };
+    yield* this.#whole(manifestName, jsonBytes(this.manifest));
+    yield tarEnd;
+  }
+
+  *#whole(name: string, content: Buffer): Generator<Uint8Array> {
+    yield tarHeader(name, content.length);
+    if (content.length > 0) yield content;
+    yield* this.#ends(name, content.length, createHash('sha256').update(content).digest('hex'));
+  }
+
+  async *#file({ name, path, bytes }: Extract<SourceFile, { path: string }>): AsyncGenerator<Uint8Array> {
+    yield tarHeader(name, bytes);
+    const digest = createHash('sha256');
+    const file = await open(path);
+    try {
+      for (let at = 0; at < bytes; ) {
+        const piece = Buffer.allocUnsafe(Math.min(readBytes, bytes - at));
+        const { bytesRead } = await file.read(piece, 0, piece.length, at);
+        if (bytesRead === 0)
+          throw new BackupRefusal('source_unusable', `${basename(path)} became shorter while it was read`);
+        at += bytesRead;
+        digest.update(piece.subarray(0, bytesRead));
+        yield piece.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
+    yield* this.#ends(name, bytes, digest.digest('hex'));
+  }
+
+  *#ends(name: string, bytes: number, sha256: string): Generator<Uint8Array> {
+    const padding = tarPadding(bytes);
+    if (padding.length > 0) yield padding;
+    this.#entries.push({ name, bytes, sha256 });
+    this.#done += bytes;
+    this.#options.progress(this.#done, Math.max(this.#expected, this.#done));
+  }
+}
+
+function bytesOf(file: SourceFile): number {
+  return 'content' in file ? file.content.length : file.bytes;
+}
+
+function jsonBytes(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value)}\n`);
+}
