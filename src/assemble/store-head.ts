@@ -24,20 +24,24 @@ interface Parts {
   readonly engine: Engine;
   readonly root: OpenedRoot['root'];
   readonly store: Store;
+  /** The root key before this one, from which a rotation that was cut off may have left the head. */
+  readonly rootBefore?: OpenedRoot['root'];
 }
 
 /**
  * Holds the records of the store against the head that the last commit has left, and has every commit leave one from now on. Throws
  * a StartError where they are not what was written last, unless an operator has accepted just that.
  */
-export async function sealStore(config: Config, log: Logger, { engine, root, store }: Parts): Promise<void> {
+export async function sealStore(config: Config, log: Logger, parts: Parts): Promise<void> {
+  const { engine, root, store, rootBefore } = parts;
   const { integrity } = store;
   if (integrity === undefined) return;
   const startedMs = performance.now();
   const key = engine.macKey(engine.rootMacKey(root, storeHeadPurpose));
   const mark = join(config.dataDir, sealedMark);
   const wasSealed = existsSync(mark);
-  const checked = answered(await integrity.check(key, wasSealed));
+  const before = rootBefore && engine.macKey(engine.rootMacKey(rootBefore, storeHeadPurpose));
+  const checked = answered(await integrity.check(key, wasSealed, before));
   if (checked.state === 'broken') {
     accept(config, log, checked.failure);
     answered(await integrity.seal(key));

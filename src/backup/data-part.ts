@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
+import { type ListedSource, readRootSources, type SecretPlace } from '../custody/root-key/sources-file.ts';
 import { filesBelow, type SourceFile } from './log-part.ts';
 import type { BackupHead } from './manifest.ts';
 import { BackupRefusal } from './refusal.ts';
@@ -89,48 +90,49 @@ interface RootSources {
 }
 
 function rootSources({ dataDir, rootKeyFile, rootKeyFd }: DataPlaces): RootSources {
-  const list = join(dataDir, 'root-sources.json');
-  if (!existsSync(list)) {
+  const listed = readRootSources(dataDir);
+  if (!listed.ok)
+    throw new BackupRefusal('source_unusable', listed.failure.hint ?? 'the root key sources cannot be read');
+  if (listed.value === undefined) {
     return rootKeyFd === 0
       ? { raw: [resolve(rootKeyFile)], secrets: [], others: [] }
       : { raw: [], secrets: [], others: [{ source: `descriptor ${rootKeyFd}`, inside: false }] };
   }
-  const sources = listedSources(list);
+  const { sources } = listed.value;
   const at = (path: string) => resolve(dataDir, path);
-  const raw = sources.flatMap((each) => (each.kind === 'file' ? [at(String(each.path))] : []));
-  const secrets = sources.flatMap((each) =>
-    each.kind === 'file' ? [] : secretPlaces(each).map((path) => real(at(path))),
-  );
-  const inside = new Set(['passphrase', 'recipients', 'pkcs11', 'shares']);
-  const others = sources
-    .filter(({ kind }) => kind !== 'file')
-    .map(({ kind, id }) => ({ source: `${kind} ${id}`, inside: inside.has(kind) }));
-  return { raw, secrets, others };
+  return {
+    raw: sources.flatMap((each) => (each.kind === 'file' ? [at(each.path)] : [])),
+    secrets: sources.flatMap(secretPaths).map((path) => real(at(path))),
+    others: sources
+      .filter(({ kind }) => kind !== 'file')
+      .map((each) => ({ source: `${each.kind} ${each.id}`, inside: isInside(dataDir, each) })),
+  };
+}
+
+/** A descriptor or a credential is handed to the service; officers' shares may lie elsewhere. */
+function isInside(dataDir: string, source: ListedSource): boolean {
+  if (source.kind === 'shares')
+    return !relative(dataDir, resolve(dataDir, source.directory)).startsWith('..');
+  return source.kind !== 'descriptor' && source.kind !== 'credential';
+}
+
+function secretPaths(source: ListedSource): readonly string[] {
+  switch (source.kind) {
+    case 'passphrase':
+      return pathOf(source.passphrase);
+    case 'recipients':
+      return pathOf(source.identity);
+    case 'pkcs11':
+      return pathOf(source.pin);
+    case 'shares':
+      return source.identities ?? [];
+    default:
+      return [];
+  }
+}
+
+function pathOf(place: SecretPlace | undefined): readonly string[] {
+  return place?.from === 'file' ? [place.path] : [];
 }
 
 const real = (path: string) => (existsSync(path) ? realpathSync(path) : path);
-
-interface Listed {
-  readonly kind: string;
-  readonly id: string;
-  readonly [member: string]: unknown;
-}
-
-function listedSources(path: string): Listed[] {
-  try {
-    const { sources } = JSON.parse(readFileSync(path, 'utf8')) as { sources: Listed[] };
-    if (sources.every(({ kind, id }) => typeof kind === 'string' && typeof id === 'string')) return sources;
-  } catch {
-    // Told below.
-  }
-  throw new BackupRefusal('source_unusable', `${path} is no list of root key sources`);
-}
-
-/** Members `{ from: 'file', path }`, and identities by their paths. */
-function secretPlaces(source: Listed): string[] {
-  return Object.entries(source).flatMap(([member, value]) => {
-    if (member === 'identities' && Array.isArray(value)) return value.map(String);
-    const place = value as { from?: unknown; path?: unknown } | null;
-    return typeof place === 'object' && place?.from === 'file' ? [String(place.path)] : [];
-  });
-}
