@@ -40,7 +40,8 @@ export async function sealStore(config: Config, log: Logger, parts: Parts): Prom
   const key = engine.macKey(engine.rootMacKey(root, storeHeadPurpose));
   const mark = join(config.dataDir, sealedMark);
   const wasSealed = existsSync(mark);
-  const before = rootBefore && engine.macKey(engine.rootMacKey(rootBefore, storeHeadPurpose));
+  const before =
+    rootBefore === undefined ? undefined : engine.macKey(engine.rootMacKey(rootBefore, storeHeadPurpose));
   const checked = answered(await integrity.check(key, wasSealed, before));
   if (checked.state === 'broken') {
     accept(config, log, checked.failure);

@@ -110,8 +110,10 @@ class Reader {
       throw new BackupRefusal('not_a_backup', 'this is no backup of intaglio: it does not begin as one');
     if (first) return 'head';
     if (name === manifestName) return 'manifest';
-    const folder = name.slice(0, name.indexOf('/'));
-    if (folder === 'data' || folder === 'audit') return folder;
+    const [folder, below] = name.split('/');
+    // These two have parts of their own, and would be written twice.
+    if (folder === 'data' && below !== 'store' && below !== 'audit') return folder;
+    if (folder === 'audit') return folder;
     const piece = `store/${String(this.#pieces).padStart(8, '0')}`;
     if (name === piece) return 'store';
     throw new BackupRefusal('unsafe_entry', `an entry belongs nowhere: ${JSON.stringify(name)}`);

@@ -279,13 +279,10 @@ class StagingSink implements BackupSink {
 
   #pathOf(name: string): string {
     const { dataDir, auditDir } = this.#targets;
-    const [folder = '', first = ''] = name.split('/');
-    if (folder === 'audit') {
+    if (name.startsWith('audit/')) {
       const base = auditDir === undefined ? join(stagingOf(dataDir), 'audit') : stagingOf(auditDir);
       return join(base, name.slice('audit/'.length));
     }
-    if (first === 'store' || first === 'audit')
-      throw new BackupRefusal('unsafe_entry', `an entry belongs nowhere: ${name}`);
     return join(stagingOf(dataDir), name.slice('data/'.length));
   }
 }

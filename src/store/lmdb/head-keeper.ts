@@ -124,6 +124,7 @@ export class HeadKeeper implements StoreIntegrity {
   }
 
   async check(key: MacKey, sealed: boolean, before?: MacKey): Promise<Result<StoreCheck>> {
+    if (this.#parts.isClosed()) return refuse('StoreUnavailable');
     const stored = this.#parts.environment.head();
     if (before === undefined || openHead(headKeysOf(key), stored) !== undefined)
       return this.#checkUnder(key, stored, sealed);
