@@ -18,7 +18,7 @@ import {
   newHead,
 } from './manifest.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
-import { openSnapshot, type StoreSnapshot } from './store-part.ts';
+import { openStoreSnapshot, type StoreSnapshot } from './store-part.ts';
 import { isEntryName, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
 /** Whoever seals a segment, rotates a root key or begins an epoch between two looks does it once. */
@@ -109,7 +109,7 @@ async function gatherResting(
   } catch (cause) {
     throw new BackupRefusal('source_unusable', (cause as Error).message, { cause });
   }
-  const snapshot = await openSnapshot(places.dataDir);
+  const snapshot = await openStoreSnapshot(places.dataDir);
   const logPlaces = logPlacesOf(places);
   const head = systemFiles.read(logPlaces.headPath);
   return {
@@ -143,7 +143,7 @@ async function tryLive(places: DataPlaces, withRootKey: boolean): Promise<Gather
   const log = new LiveLog(logPlacesOf(places));
   let snapshot: StoreSnapshot | undefined;
   try {
-    snapshot = await openSnapshot(places.dataDir);
+    snapshot = await openStoreSnapshot(places.dataDir);
     const anchor = anchorIn(snapshot);
     const checkpoint = await log.checkpointBehind(() => {});
     const files = log.files(anchor?.size ?? 0);

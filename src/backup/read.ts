@@ -10,7 +10,7 @@ import {
   parseManifest,
 } from './manifest.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
-import { entriesOf, maxPieceBytes } from './store-part.ts';
+import { maxPieceBytes, pieceEntries } from './store-part.ts';
 import { readTar, type TarEntry } from './tar.ts';
 
 /** The parts of a backup as they come. */
@@ -127,7 +127,7 @@ class Reader {
     else {
       const { databases } = this.#head as BackupHead;
       const records = databases.indexOf('records');
-      for (const { database } of entriesOf(bytes, databases.length)) {
+      for (const { database } of pieceEntries(bytes, databases.length)) {
         if (database === records) this.#records++;
       }
       this.#pieces++;

@@ -34,7 +34,7 @@ export interface StoreSnapshot {
   close(): Promise<void>;
 }
 
-export async function openSnapshot(dataDir: string): Promise<StoreSnapshot> {
+export async function openStoreSnapshot(dataDir: string): Promise<StoreSnapshot> {
   const directory = join(dataDir, 'store');
   if (!existsSync(join(directory, 'data.mdb')))
     throw new BackupRefusal('source_unusable', `there is no store in ${dataDir}`);
@@ -111,7 +111,7 @@ interface Entry {
 }
 
 /** Throws a BackupRefusal where the piece is not whole. */
-export function* entriesOf(piece: Buffer, databases: number): Generator<Entry> {
+export function* pieceEntries(piece: Buffer, databases: number): Generator<Entry> {
   for (let at = 0; at < piece.length; ) {
     const bytes = piece.length - at;
     const keyBytes = bytes < entryHeaderBytes ? 0 : piece.readUInt16BE(at + 1);
@@ -141,7 +141,7 @@ export class StoreWriter {
   }
 
   write(piece: Buffer): void {
-    const entries = entriesOf(piece, this.#databases.length);
+    const entries = pieceEntries(piece, this.#databases.length);
     for (let ended = false; !ended; ) {
       this.#root.transactionSync(() => {
         for (let n = 0; n < entriesPerWrite; n++) {

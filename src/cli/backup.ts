@@ -45,7 +45,7 @@ interface CreateFlags {
   readonly passphraseFile?: string;
   readonly recipient?: readonly string[];
   readonly dataDir?: string;
-  readonly rootKey: boolean;
+  readonly withoutRootKey?: true;
   readonly force?: true;
 }
 
@@ -77,12 +77,12 @@ ${statusHelp}`,
 
 async function create(flags: CreateFlags): Promise<void> {
   const config = configOf(flags.dataDir);
-  const { out, force = false, rootKey: withRootKey } = flags;
+  const { out, force = false, withoutRootKey = false } = flags;
   const { createBackup } = await import('../backup/create.ts');
   const { dataDir, auditDir, rootKeyFile, rootKeyFd } = config;
   const progress = new Progress('backing up', 'bytes');
   const made = await createBackup({
-    ...{ out, sealTo: sealToOf(flags), withRootKey, force, version: manifest.version },
+    ...{ out, sealTo: sealToOf(flags), withRootKey: !withoutRootKey, force, version: manifest.version },
     places: { dataDir, auditDir, rootKeyFile, rootKeyFd },
     progress: (done, of) => progress.at(done, of),
   });

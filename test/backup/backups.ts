@@ -6,7 +6,7 @@ import { type BackupReport, createBackup } from '../../src/backup/create.ts';
 import type { Outcome } from '../../src/backup/refusal.ts';
 import { type Restored, type RestoreOptions, restoreBackup } from '../../src/backup/restore.ts';
 
-const identity = await generateX25519Identity();
+export const identity = await generateX25519Identity();
 
 /** A key that opens the backups of tests in no time, as scrypt does not. */
 export const opens: OpenWith = { identities: [identity] };

@@ -192,8 +192,7 @@ export class LogThread {
     await repairLog(files, this.#layout(), recovered);
     await this.#reopenHead(recovered);
     const { head, headCounter } = recovered;
-    const { checkpoint, restored, minimumIndex } = head;
-    const start = { ...recovered, checkpoint, restored, minimumIndex };
+    const start = { ...recovered, ...head };
     await this.#write(start, headCounter + 1, checked.found, (writer) => this.#boot(writer, recovered));
   }
 
