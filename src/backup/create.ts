@@ -1,29 +1,21 @@
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, linkSync, lstatSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, linkSync, lstatSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { anchorKey } from '../audit/disk/anchor.ts';
 import { systemFiles } from '../audit/disk/files.ts';
 import { checkBeforeOpening } from '../store/lmdb/data-file.ts';
 import { lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { type SealTo, sealBytes } from './age.ts';
+import { Archive, type Gathered } from './archive.ts';
 import { type DataPart, type DataPlaces, dataPart } from './data-part.ts';
-import { LiveLog, type LogPlaces, restingCheckpoint, restingLog, type SourceFile } from './log-part.ts';
-import {
-  type BackupHead,
-  type BackupTree,
-  headName,
-  type Manifest,
-  manifestName,
-  newHead,
-} from './manifest.ts';
+import { LiveLog, type LogPlaces, restingCheckpoint, restingLog } from './log-part.ts';
+import type { BackupHead, Manifest } from './manifest.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
 import { openStoreSnapshot, type StoreSnapshot } from './store-part.ts';
-import { isEntryName, tarEnd, tarHeader, tarPadding } from './tar.ts';
 
 /** Whoever seals a segment, rotates a root key or begins an epoch between two looks does it once. */
 const maxAttempts = 5;
-const readBytes = 1024 * 1024;
 
 export interface CreateOptions {
   readonly places: DataPlaces;
@@ -73,16 +65,6 @@ function requirePlace({ out, force, places: { dataDir, auditDir } }: CreateOptio
   if (found === undefined) return;
   if (!found.isFile()) throw new BackupRefusal('target_unsafe', `${out} is there, and is no regular file`);
   if (!force) throw new BackupRefusal('file_exists', `${out} is there already; --force replaces it`);
-}
-
-interface Gathered {
-  readonly live: boolean;
-  readonly snapshot: StoreSnapshot;
-  readonly files: readonly SourceFile[];
-  readonly data: DataPart;
-  readonly checkpoint: BackupTree | undefined;
-  readonly anchorSize: number;
-  close(): Promise<void>;
 }
 
 async function gather(places: DataPlaces, withRootKey: boolean): Promise<Gathered> {
@@ -226,7 +208,11 @@ async function writeSealed(
   options: CreateOptions,
   gathered: Gathered,
 ): Promise<BackupReport> {
-  const content = new Archive(options, gathered);
+  const content = new Archive(gathered, {
+    version: options.version,
+    storeFile: join(options.places.dataDir, 'store', 'data.mdb'),
+    progress: options.progress,
+  });
   let bytes = 0;
   for await (const piece of await sealBytes(options.sealTo, content.bytes())) {
     await file.writeFile(piece);
@@ -235,95 +221,4 @@ async function writeSealed(
   const { head, manifest, skipped } = content;
   if (manifest === undefined) throw new Error('a backup ends with its manifest');
   return { head, manifest, bytes, skipped };
-}
-
-/** The bytes of a backup before they are sealed. */
-class Archive {
-  readonly head: BackupHead;
-  readonly skipped: string[] = [];
-  manifest: Manifest | undefined;
-  readonly #options: CreateOptions;
-  readonly #gathered: Gathered;
-  readonly #entries: { name: string; bytes: number; sha256: string }[] = [];
-  #done = 0;
-  readonly #expected: number;
-
-  constructor(options: CreateOptions, gathered: Gathered) {
-    const { live, snapshot, data, files } = gathered;
-    this.#options = options;
-    this.#gathered = gathered;
-    this.head = newHead({
-      ...{ id: randomUUID(), version: options.version, createdAtMs: Date.now(), live },
-      ...{ databases: [...snapshot.databases], rootKey: data.rootKey },
-    });
-    const ofFiles = [...data.files, ...files].reduce((sum, each) => sum + bytesOf(each), 0);
-    this.#expected = ofFiles + statSync(join(options.places.dataDir, 'store', 'data.mdb')).size;
-  }
-
-  async *bytes(): AsyncGenerator<Uint8Array> {
-    const { data, files, snapshot, checkpoint, anchorSize } = this.#gathered;
-    yield* this.#whole(headName, jsonBytes(this.head));
-    for (const file of [...data.files, ...files]) {
-      if (!isEntryName(file.name)) this.skipped.push(file.name);
-      else if ('content' in file) yield* this.#whole(file.name, file.content);
-      else yield* this.#file(file);
-    }
-    let number = 0;
-    for await (const piece of snapshot.pieces(() => {})) {
-      yield* this.#whole(`store/${String(number).padStart(8, '0')}`, piece);
-      number++;
-    }
-    this.manifest = {
-      ...{
-        entries: [...this.#entries],
-        records: snapshot.records,
-        anchorSize,
-      },
-      ...(checkpoint && { checkpoint }),
-    };
-    yield* this.#whole(manifestName, jsonBytes(this.manifest));
-    yield tarEnd;
-  }
-
-  *#whole(name: string, content: Buffer): Generator<Uint8Array> {
-    yield tarHeader(name, content.length);
-    if (content.length > 0) yield content;
-    yield* this.#ends(name, content.length, createHash('sha256').update(content).digest('hex'));
-  }
-
-  async *#file({ name, path, bytes }: Extract<SourceFile, { path: string }>): AsyncGenerator<Uint8Array> {
-    yield tarHeader(name, bytes);
-    const digest = createHash('sha256');
-    const file = await open(path);
-    try {
-      for (let at = 0; at < bytes; ) {
-        const piece = Buffer.allocUnsafe(Math.min(readBytes, bytes - at));
-        const { bytesRead } = await file.read(piece, 0, piece.length, at);
-        if (bytesRead === 0)
-          throw new BackupRefusal('source_unusable', `${basename(path)} became shorter while it was read`);
-        at += bytesRead;
-        digest.update(piece.subarray(0, bytesRead));
-        yield piece.subarray(0, bytesRead);
-      }
-    } finally {
-      await file.close();
-    }
-    yield* this.#ends(name, bytes, digest.digest('hex'));
-  }
-
-  *#ends(name: string, bytes: number, sha256: string): Generator<Uint8Array> {
-    const padding = tarPadding(bytes);
-    if (padding.length > 0) yield padding;
-    this.#entries.push({ name, bytes, sha256 });
-    this.#done += bytes;
-    this.#options.progress(this.#done, Math.max(this.#expected, this.#done));
-  }
-}
-
-function bytesOf(file: SourceFile): number {
-  return 'content' in file ? file.content.length : file.bytes;
-}
-
-function jsonBytes(value: unknown): Buffer {
-  return Buffer.from(`${JSON.stringify(value)}\n`);
 }
