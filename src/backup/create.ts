@@ -4,12 +4,20 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { anchorKey } from '../audit/disk/anchor.ts';
 import { systemFiles } from '../audit/disk/files.ts';
+import { claimedHead } from '../audit/disk/head.ts';
 import { checkBeforeOpening } from '../store/lmdb/data-file.ts';
 import { lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { type SealTo, sealBytes } from './age.ts';
 import { Archive, type Gathered } from './archive.ts';
 import { type DataPart, type DataPlaces, dataPart } from './data-part.ts';
-import { LiveLog, type LogPlaces, restingCheckpoint, restingLog } from './log-part.ts';
+import {
+  checkpointWaitMs,
+  LiveLog,
+  type LogPlaces,
+  restingCheckpoint,
+  restingLog,
+  unseenWaitMs,
+} from './log-part.ts';
 import type { BackupHead, Manifest } from './manifest.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
 import { openStoreSnapshot, type StoreSnapshot } from './store-part.ts';
@@ -72,25 +80,41 @@ async function gather(places: DataPlaces, withRootKey: boolean): Promise<Gathere
   if (!existsSync(join(directory, 'data.mdb')))
     throw new BackupRefusal('source_unusable', `there is no store in ${places.dataDir}`);
   const unlock = await lockDirectory(directory);
-  if (unlock === undefined) return gatherLive(places, withRootKey);
   try {
-    return await gatherResting(places, withRootKey, unlock);
+    if (unlock !== undefined) requireWhole(join(directory, 'data.mdb'));
+    // A log that was not closed is one that is written: by whoever holds the lock, by a container that this one does not
+    // see, or by a process that was killed.
+    const rests = unlock !== undefined && isClosed(logPlacesOf(places));
+    const gathered = await (rests
+      ? gatherResting(places, withRootKey)
+      : gatherLive(places, withRootKey, unlock === undefined ? checkpointWaitMs : unseenWaitMs));
+    return {
+      ...gathered,
+      async close() {
+        await gathered.close();
+        await unlock?.();
+      },
+    };
   } catch (cause) {
-    await unlock();
+    await unlock?.();
     throw cause;
   }
 }
 
-async function gatherResting(
-  places: DataPlaces,
-  withRootKey: boolean,
-  unlock: () => Promise<void>,
-): Promise<Gathered> {
+function requireWhole(dataFile: string): void {
   try {
-    checkBeforeOpening(join(places.dataDir, 'store', 'data.mdb'));
+    checkBeforeOpening(dataFile);
   } catch (cause) {
     throw new BackupRefusal('source_unusable', (cause as Error).message, { cause });
   }
+}
+
+/** True too where there is no log yet. */
+function isClosed({ headPath }: LogPlaces): boolean {
+  return claimedHead(systemFiles, headPath)?.clean ?? true;
+}
+
+async function gatherResting(places: DataPlaces, withRootKey: boolean): Promise<Gathered> {
   const snapshot = await openStoreSnapshot(places.dataDir);
   const logPlaces = logPlacesOf(places);
   const head = systemFiles.read(logPlaces.headPath);
@@ -104,30 +128,31 @@ async function gatherResting(
     data: dataPart(places, withRootKey),
     checkpoint: restingCheckpoint(logPlaces),
     anchorSize: anchorIn(snapshot)?.size ?? 0,
-    async close() {
-      await snapshot.close();
-      await unlock();
-    },
+    close: () => snapshot.close(),
   };
 }
 
-async function gatherLive(places: DataPlaces, withRootKey: boolean): Promise<Gathered> {
+async function gatherLive(places: DataPlaces, withRootKey: boolean, waitMs: number): Promise<Gathered> {
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const gathered = await tryLive(places, withRootKey);
+    const gathered = await tryLive(places, withRootKey, waitMs);
     if (gathered !== undefined) return gathered;
   }
   throw new BackupRefusal('source_unusable', 'the data directory changes too fast; try again');
 }
 
 /** Undefined: something was changed between two looks. */
-async function tryLive(places: DataPlaces, withRootKey: boolean): Promise<Gathered | undefined> {
+async function tryLive(
+  places: DataPlaces,
+  withRootKey: boolean,
+  waitMs: number,
+): Promise<Gathered | undefined> {
   const rootBefore = fingerprint(dataPart(places, true));
   const log = new LiveLog(logPlacesOf(places));
   let snapshot: StoreSnapshot | undefined;
   try {
     snapshot = await openStoreSnapshot(places.dataDir);
     const anchor = anchorIn(snapshot);
-    const checkpoint = await log.checkpointBehind(() => {});
+    const checkpoint = await log.checkpointBehind(waitMs);
     const files = log.files(anchor?.size ?? 0);
     const sameEpoch = anchor === undefined || anchor.epoch === log.epoch;
     if (files === undefined || !sameEpoch || fingerprint(dataPart(places, true)) !== rootBefore) {

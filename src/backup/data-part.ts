@@ -54,7 +54,8 @@ function ordinaryFiles({ dataDir, auditDir }: DataPlaces): SourceFile[] {
   const fits = (name: string) => name !== 'audit.head' && !/\.(new|tmp|sock|partial)$/.test(name);
   const files = readdirSync(dataDir, { withFileTypes: true }).flatMap((entry): SourceFile[] => {
     const path = join(dataDir, entry.name);
-    if (entry.name.startsWith('.') || ownParts.has(entry.name) || path === resolve(auditDir)) return [];
+    if (entry.name.startsWith('.') || ownParts.has(entry.name) || resolve(path) === resolve(auditDir))
+      return [];
     if (entry.isDirectory()) return filesBelow(path, `data/${entry.name}`, fits);
     // A secret that is mounted is a link to its file.
     const stat = statSync(path, { throwIfNoEntry: false });

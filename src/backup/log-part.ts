@@ -24,7 +24,9 @@ export type SourceFile =
   | { readonly name: string; readonly path: string; readonly bytes: number };
 
 /** A checkpoint that covers the snapshot comes within a second where the log is well; a slow disk takes longer. */
-const checkpointWaitMs = 10_000;
+export const checkpointWaitMs = 10_000;
+/** Where nobody is seen to write: it takes a container that is not seen, whose log is well. */
+export const unseenWaitMs = 2_000;
 const pollMs = 50;
 
 export interface LogPlaces {
@@ -76,13 +78,12 @@ export class LiveLog {
   }
 
   /** Waits until a checkpoint covers all that is written now; the newest one there is, where none comes in time. */
-  async checkpointBehind(progress: () => void): Promise<BackupTree | undefined> {
+  async checkpointBehind(waitMs: number): Promise<BackupTree | undefined> {
     const written = claimedHead(systemFiles, this.#places.headPath)?.written.size ?? 0;
-    const untilMs = performance.now() + checkpointWaitMs;
+    const untilMs = performance.now() + waitMs;
     for (;;) {
       const checkpoint = publishedIn(this.#layout, this.#head.epoch);
       if ((checkpoint?.size ?? 0) >= written || performance.now() >= untilMs) return checkpoint;
-      progress();
       await delay(pollMs);
     }
   }

@@ -193,7 +193,7 @@ function described(head: BackupHead, { records, checkpoint, entries }: Manifest)
       : `the log up to ${checkpoint.size} records of ${checkpoint.origin}, and what follows`;
   const made = new Date(head.createdAtMs).toISOString();
   const root = head.rootKey.map(({ source, inside }) => `${source} ${inside ? 'in it' : 'NOT in it'}`);
-  return `backup ${head.id} of ${made}${head.live ? ' beside a running service' : ''}: ${entries.length} parts, ${records} records in the store, ${log}; root key: ${root.join(', ') || 'none'}`;
+  return `backup ${head.id} of ${made}${head.live ? ', of a log that was being written' : ''}: ${entries.length} parts, ${records} records in the store, ${log}; root key: ${root.join(', ') || 'none'}`;
 }
 
 function configOf(dataDir: string | undefined): Config {

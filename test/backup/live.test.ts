@@ -104,3 +104,21 @@ test('backups beside a service that makes, uses, rotates and destroys keys: each
     }
   }
 });
+
+test('a backup of what a killed service left restores, starts and signs', async () => {
+  const service = await startService();
+  const caller = { service, token: service.token };
+  const { kid } = (await post(caller, '/keys', { purpose: 'before', alg: 'ed25519' })).body;
+  const loaded = load(caller).stop();
+  assert.equal((await sign(caller, kid)).status, 200);
+  await loaded;
+  await service.kill();
+  const out = join(temporaryDirectory(), 'kms.age');
+  done(await make(service.dataDir, out));
+  const target = join(temporaryDirectory(), 'restored');
+  done(await restore(out, target));
+  const restored = await startInProcess({ dataDir: target });
+  assert.equal((await call(restored, undefined, 'GET', '/readyz')).status, 200);
+  assert.equal((await sign({ service: restored, token: restored.token }, kid)).status, 200);
+  assert.equal(await restored.stop(), 0);
+});
