@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type OfflineAct, offlineActor, offlineActsText, readOfflineActs } from '../assemble/offline-acts.ts';
@@ -80,6 +89,8 @@ function makeDirectory(dataDir: string, rule: SecretRule): boolean {
   if (existsSync(dataDir)) {
     const problem = judgeSecretDirectory(dataDir, rule);
     if (problem !== undefined) throw new BackupRefusal('target_unsafe', problem);
+    // Of one that is root's, as a mount may be, others may go on reading the names.
+    if (statSync(dataDir).uid === process.geteuid?.()) chmodSync(dataDir, 0o700);
     return false;
   }
   if (!existsSync(dirname(dataDir)))

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -180,7 +181,9 @@ test('nothing is written over: no backup without --force, no directory that is n
   assert.equal(reasonOf(await restore(backup, join(full, 'none', 'deep'))), 'target_unsafe');
   const mounted = temporaryDirectory();
   mkdirSync(join(mounted, 'lost+found'));
+  chmodSync(mounted, 0o755);
   assert.equal(reasonOf(await restore(backup, mounted)), 'ok', 'a file system of its own');
+  assert.equal(statSync(mounted).mode & 0o777, 0o700);
 });
 
 test('a directory whose service runs is not restored over', async () => {
