@@ -6,10 +6,11 @@ import { ok, type Result } from '../core/result.ts';
 import { StartError } from '../core/start-error.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import type { Engine } from '../engine/engine.ts';
+import { headKey } from '../keys/codec.ts';
 import type { Logger } from '../observe/log.ts';
 import { describeFailure, type StoreFailure } from '../store/integrity.ts';
 import type { Store } from '../store/store.ts';
-import { readOfflineActs, writeOfflineActs } from './offline-acts.ts';
+import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
 
 /** The name of the key, derived from the root key, under which the head over all records is sealed. */
 export const storeHeadPurpose = 'store-head';
@@ -47,6 +48,7 @@ export async function sealStore(config: Config, log: Logger, parts: Parts): Prom
     accept(config, log, checked.failure);
     answered(await integrity.seal(key));
   } else if (checked.state === 'unsealed') {
+    await noteFoundKeys(config, store);
     const { records } = answered(await integrity.seal(key));
     log.info({ records }, 'the store has a head over all of its records from now on');
   } else {
@@ -62,6 +64,14 @@ export async function sealStore(config: Config, log: Logger, parts: Parts): Prom
 export async function resealStoreHead({ engine, root, store }: Parts): Promise<Result<void>> {
   if (store.integrity === undefined) return ok(undefined);
   return store.integrity.reseal(engine.macKey(engine.rootMacKey(root, storeHeadPurpose)));
+}
+
+/** For the audit log, before they are taken: a second time is somebody who took the head away. */
+async function noteFoundKeys({ dataDir }: Config, store: Store): Promise<void> {
+  const keys = answered(await store.list({ prefix: headKey(''), limit: 1 }));
+  if (keys.length === 0) return;
+  const reason = 'its keys were taken as they are: it had no head';
+  addOfflineAct(dataDir, { type: 'store.sealed', atMs: Date.now(), actor: 'key-store', reason, facts: {} });
 }
 
 /** Returns where an operator has accepted this failure, and throws otherwise. */

@@ -8,7 +8,6 @@ import {
   rmSync,
   statSync,
 } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type OfflineAct, offlineActor, offlineActsText, readOfflineActs } from '../assemble/offline-acts.ts';
 import { restoringName } from '../assemble/secrets.ts';
@@ -24,7 +23,7 @@ import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
 import type { OpenWith } from './age.ts';
 import { isLater, type KnownTree, knownToDirectory, knownToWitnesses } from './known-later.ts';
 import type { BackupHead, Manifest } from './manifest.ts';
-import { type BackupSink, readBackup } from './read.ts';
+import { readBackup } from './read.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
 import {
   beginStaging,
@@ -37,7 +36,7 @@ import {
   type Targets,
   writePlan,
 } from './staging.ts';
-import { StoreWriter } from './store-part.ts';
+import { StagingSink } from './staging-sink.ts';
 
 export interface RestoreOptions {
   readonly from: string;
@@ -244,57 +243,6 @@ function noteAct(
   } catch (cause) {
     if (cause instanceof StartError) throw new BackupRefusal('damaged', cause.message, { cause });
     throw cause;
-  }
-}
-
-/** Puts the parts where they wait for the whole. */
-class StagingSink implements BackupSink {
-  readonly #targets: Targets;
-  #store: StoreWriter | undefined;
-
-  constructor(targets: Targets) {
-    this.#targets = targets;
-  }
-
-  begin({ databases }: BackupHead): void {
-    this.#store = new StoreWriter(stagingOf(this.#targets.dataDir), databases);
-  }
-
-  async file(name: string, content: AsyncIterable<Uint8Array>): Promise<void> {
-    const path = this.#pathOf(name);
-    try {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-      const file = await open(path, 'wx', 0o600);
-      try {
-        for await (const piece of content) await file.writeFile(piece);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-    } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
-      if (code !== 'EEXIST' && code !== 'ENOTDIR' && code !== 'EISDIR') throw cause;
-      throw new BackupRefusal('unsafe_entry', `an entry takes the place of another: ${name}`, { cause });
-    }
-  }
-
-  storePiece(piece: Buffer): void {
-    this.#store?.write(piece);
-  }
-
-  async close(): Promise<void> {
-    const store = this.#store;
-    this.#store = undefined;
-    await store?.close();
-  }
-
-  #pathOf(name: string): string {
-    const { dataDir, auditDir } = this.#targets;
-    if (name.startsWith('audit/')) {
-      const base = auditDir === undefined ? join(stagingOf(dataDir), 'audit') : stagingOf(auditDir);
-      return join(base, name.slice('audit/'.length));
-    }
-    return join(stagingOf(dataDir), name.slice('data/'.length));
   }
 }
 

@@ -110,7 +110,8 @@ function moveUp(directory: string): void {
   const staging = stagingOf(directory);
   if (!existsSync(staging)) return;
   for (const name of readdirSync(staging)) {
-    if (name !== planName) renameSync(join(staging, name), join(directory, name));
+    // The plan, and what is left of one that was half written; no part of a backup begins with a dot.
+    if (!name.startsWith('.')) renameSync(join(staging, name), join(directory, name));
   }
 }
 

@@ -132,6 +132,7 @@ test('a plan is carried out from wherever a restore was killed', async () => {
     mkdirSync(stagingOf(directory), { mode: 0o700 });
     for (const name of olds) writeFileSync(join(directory, name), `old ${name}`);
     for (const name of names) writeFileSync(join(stagingOf(directory), name), `new ${name}`);
+    writeFileSync(join(stagingOf(directory), '.plan.5f0c.new'), 'half a plan');
     writePlan(directory, { ...plan, before: { data: [...olds], audit: [] } });
     for (const step of steps.slice(0, killedAfter)) step(directory);
     assert.equal(reasonOf(await restore(backup, directory)), 'ok', `${killedAfter}`);

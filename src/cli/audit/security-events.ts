@@ -43,6 +43,7 @@ const severities = {
 const alarming: ReadonlySet<string> = new Set([
   'store.accepted',
   'store.restored',
+  'store.sealed',
   'integrity',
   'recovery',
   'write_failed',
