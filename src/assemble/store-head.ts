@@ -36,7 +36,11 @@ interface Parts {
 export async function sealStore(config: Config, log: Logger, parts: Parts): Promise<void> {
   const { engine, root, store, rootBefore } = parts;
   const { integrity } = store;
-  if (integrity === undefined) return;
+  if (integrity === undefined) {
+    // Whatever is put around a store hands this on, or nothing would be found and nobody told.
+    if (store.durable) throw new Error('a durable store has a head over its records');
+    return;
+  }
   const startedMs = performance.now();
   const key = engine.macKey(engine.rootMacKey(root, storeHeadPurpose));
   const mark = join(config.dataDir, sealedMark);
