@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { generateHybridIdentity, identityToRecipient } from 'age-encryption';
 import { writeRootSources } from '../../src/custody/root-key/sources-file.ts';
+import { done, make } from '../backup/backups.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 import { intaglio } from './intaglio.ts';
@@ -41,7 +42,12 @@ test('backup create, verify and restore: with a passphrase, and to a post-quantu
   assert.equal(created.status, 0, created.stderr);
   assert.match(created.stdout, /kms\.age: \d+ bytes, backup [0-9a-f-]{36} of .*records in the store.*in it/);
   assert.equal(statSync(out).mode & 0o777, 0o600);
-  const opens = ['--in', out, '--passphrase-file', passphrase];
+  assert.match(readFileSync(out, 'latin1').slice(0, 100), /^age-encryption\.org\/v1\n-> scrypt \S+ 18\n/);
+  // With fewer rounds, which take four seconds each time.
+  const quick = join(place, 'quick.age');
+  const sealTo = { passphrase: 'correct horse battery staple', scryptLogN: 10 };
+  done(await make(dataDir, quick, { sealTo }));
+  const opens = ['--in', quick, '--passphrase-file', passphrase];
   const target = join(place, 'restored');
   const restored = await backup('restore', ...opens, '--data-dir', target);
   assert.equal(restored.status, 0, restored.stderr);
@@ -81,10 +87,8 @@ test('backup create, verify and restore: with a passphrase, and to a post-quantu
 
   const again = await backup('create', '--out', quantum, ...to, '--data-dir', dataDir);
   assert.deepEqual([again.status, /--force replaces it/.test(again.stderr)], [1, true]);
-  assert.equal((await backup('create', '--out', quantum, ...to, '--data-dir', dataDir, '--force')).status, 0);
-  assert.equal((await backup('verify', '--in', out, '--identity', identityFile)).status, 3);
+  assert.equal((await backup('verify', '--in', quick, '--identity', identityFile)).status, 3);
   assert.equal((await backup('verify', '--in', passphrase, '--identity', identityFile)).status, 2);
-  assert.equal((await backup('restore', ...openedBy, '--data-dir', keyless)).status, 1, 'not empty');
 });
 
 test('an old backup over a newer directory has an exit status of its own', async () => {
