@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
@@ -21,6 +22,7 @@ const program = new Command('intaglio')
   .addCommand(configCommand())
   .addCommand(auditCommand())
   .addCommand(storeCommand())
+  .addCommand(backupCommand())
   .addCommand(witnessCommand())
   .addCommand(versionCommand());
 for (const command of clientCommands(() => program)) program.addCommand(command);

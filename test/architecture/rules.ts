@@ -14,6 +14,8 @@ export const levels: readonly (readonly string[])[] = [
   ['request-path'],
   // Chooses implementations.
   ['assemble'],
+  // Data directories as a whole, whose service is elsewhere or stopped.
+  ['backup'],
   // Everything but doors and process: knows no address, no route and no HTTP.
   ['service'],
   // The same without HTTP, for the process that imports it.
@@ -73,7 +75,7 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['assemble', 'service', 'main', 'cli', 'workers']);
+export const mayNameImplementations = new Set(['assemble', 'backup', 'service', 'main', 'cli', 'workers']);
 
 /** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */
 export const soleListers: Readonly<Record<string, string>> = {
