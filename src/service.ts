@@ -13,7 +13,7 @@ import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
-import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { openRootKey } from './assemble/root-key.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
@@ -23,6 +23,7 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import type { RecordMac } from './keys/authenticity.ts';
@@ -123,14 +124,19 @@ async function openParts(
   const metrics = createMetrics(config.telemetryService);
   const engine = engineOfProcess(config, log);
   closes('wiping the engine', wipesWithLast(engine.engine));
-  const store = await openStore(config, log, health);
+  const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
-  const root = await openConfiguredRootKey(config, log, engine.engine, store);
-  const records = await openRecords(config, log, { engine: engine.engine, root, store });
+  const rootKey = await openRootKey(config, log, {
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+  });
+  const { root } = rootKey;
+  const { mac } = root;
+  const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
+  const cryptography = await startCryptography(settings, log, engine, root.ref, { health, metrics, tuning });
+  root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -149,6 +155,7 @@ async function openParts(
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
   const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
@@ -158,11 +165,14 @@ async function openParts(
     counts,
     audit,
     capabilities,
+    rootKey,
     policy,
     metrics,
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  await rootKey.start(audit.recorder);
+  closes('stopping a rotation of the root key', () => rootKey.close());
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);

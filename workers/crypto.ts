@@ -17,7 +17,8 @@ import { createNativeEngine } from '../src/engine/native/index.ts';
 import { createOpensslEngine } from '../src/engine/openssl/index.ts';
 import type { RequestNames } from '../src/observe/tracing.ts';
 
-const { engine: name, options, root, forgotten, overtaking, niceness } = workerData as CryptoWorkerData;
+const { engine: name, options, forgotten, overtaking, niceness } = workerData as CryptoWorkerData;
+let { root } = workerData as CryptoWorkerData;
 const engine: Engine = name === 'native' ? createNativeEngine(options) : createOpensslEngine(options);
 // The native engine's keys are the process's, and the main thread wipes them itself.
 const readForgotten =
@@ -52,6 +53,9 @@ export default function work(job: WorkerJob): BatchJobAnswer | GenerateAnswer | 
     case 'look':
       overtakers.look();
       return overtakers.connection === job.connection;
+    case 'root':
+      root = job.root;
+      return undefined;
     case 'warm-up':
       overtakers.connect(job);
       return undefined;

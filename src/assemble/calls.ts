@@ -37,6 +37,7 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
+import type { OpenedRootKey } from './root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -53,6 +54,7 @@ export interface CallParts {
   readonly counts: DurableCounts;
   readonly audit: OpenedAudit;
   readonly capabilities: OpenedCapabilities;
+  readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
   readonly queueOf: Tuning['queueOf'];
@@ -77,6 +79,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const costs = createCostTable(registry);
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
+  parts.rootKey.root.onRefresh((anew) => wrappingKeys.renew(anew));
   const shared = {
     ...{ authenticator, floodGuard, clock: systemClock },
     signatures: cryptography.lane,
@@ -132,7 +135,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
@@ -140,7 +143,7 @@ function operationsOf(
 ): Operations {
   const { recorder } = audit;
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, rootKey: rootKey.view },
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,

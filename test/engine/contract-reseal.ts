@@ -37,7 +37,8 @@ export function resealTests(engine: Engine): void {
       [from, tenant, aad, sealed.subarray(0, 20)],
       [from, tenant, aad, new Uint8Array(0)],
     ] as const;
-    for (const [root, ...rest] of refused) assert.equal(engine.reseal(root, to, ...rest), undefined);
+    for (const [root, ofTenant, bound, blob] of refused)
+      assert.equal(engine.reseal(root, to, ofTenant, bound, blob), undefined);
     assert.throws(() => engine.reseal({}, to, tenant, aad, sealed), { code: 'BAD_ARGUMENT' });
     assert.throws(() => engine.reseal(from, to, 'x'.repeat(70_000), aad, sealed));
   });
