@@ -11,35 +11,36 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openRootKey } from './assemble/root-key.ts';
+import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
+import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
-import { limitedSteps } from './core/limited-steps.ts';
+import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
+import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { createRotationMetrics } from './observe/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
-import {
-  createKeyJournal,
-  createSettingsJournal,
-  journalsNothing,
-  type SettingsEvent,
-} from './operations/recording.ts';
+import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 
@@ -54,12 +55,16 @@ export interface Service {
   /** Of now, see Calls. */
   readonly operations: Operations;
   readonly requestPath: RequestPath;
+  /** The same way for callers whom somebody else knows, such as the process itself. */
+  requestPathFor(authenticator: Authenticator): RequestPath;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
   readonly settings: LiveConfig;
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** What happens in this service, for whoever wants to know. */
+  readonly events: EventSource;
   /** All of the service that a reload changes. */
   readonly reloadable: Reloadable;
   /** Puts a reload that was taken on the audit log. */
@@ -150,11 +155,18 @@ async function openParts(
   });
   // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
   closes('closing the audit log', () => audit.close());
+  const acts = recordOfflineActs(config, log, audit.recorder);
+  closes('closing the records of offline acts', () => acts.close());
   records.recordFound(audit.recorder);
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  const events = new ServiceEvents(systemClock);
+  closes('ending the subscriptions', async () => events.close());
+  // From here on whoever records also tells.
+  const recorder = publishing(audit.recorder ?? keepsNothing, events);
+  const schedule = new RotationSchedule();
+  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
   root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
@@ -163,7 +175,8 @@ async function openParts(
     cryptography,
     keyring,
     counts,
-    audit,
+    audit: { ...audit, recorder: audit.recorder && recorder },
+    recorder,
     capabilities,
     rootKey,
     policy,
@@ -171,13 +184,19 @@ async function openParts(
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
-  await rootKey.start(audit.recorder);
+  await rootKey.start(recorder);
   closes('stopping a rotation of the root key', () => rootKey.close());
+  const rotation = startScheduledRotation({
+    ...{ settings, schedule, keyring, log, done: calls.done },
+    operations: () => calls.operations,
+    metrics: createRotationMetrics(metrics),
+  });
+  closes('ending the rotation by schedules', () => rotation.close());
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
   metrics.keyCounts(() => keyring.counts());
-  const journal = audit.recorder === undefined ? undefined : createSettingsJournal(audit.recorder);
+  const journal = createSettingsJournal(recorder);
   return {
     engine: engine.engine.description,
     administratorToken,
@@ -185,9 +204,10 @@ async function openParts(
       return calls.operations;
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
-    ...{ clock: systemClock, settings, health, metrics },
+    requestPathFor: calls.requestPathFor,
+    ...{ clock: systemClock, settings, health, metrics, events },
     reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
-    recordReload: (taken) => void journal?.(taken),
+    recordReload: (taken) => void journal(taken),
   };
 }
 
@@ -231,8 +251,9 @@ function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  recorder: AuditRecorder | undefined,
+  recorder: AuditRecorder,
   { room }: OpenedKeyRoom,
+  schedule: RotationSchedule,
   log: Logger,
 ): Keyring {
   const parts: KeyringParts = {
@@ -240,9 +261,10 @@ function openKeys(
     custodies,
     clock: systemClock,
     mac,
-    journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
+    journal: createKeyJournal(recorder),
     room,
     onForget: forget,
+    onHead: (head) => schedule.heard(head),
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

@@ -11,7 +11,8 @@ import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../di
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
 import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
-import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
+import { createInlinePool } from '../dispatch/inline.ts';
+import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
@@ -48,6 +49,8 @@ export interface Tuning {
   readonly queueOf: (tenant: string) => string;
   /** A root key that was replaced stays open so long for calls that began with it. */
   readonly rootOverlapMs: number;
+  /** `inline`: on the thread of the service, which starts none of its own; as many calls are done at a time as one thread does. */
+  readonly workers: 'pool' | 'inline';
 }
 
 export const defaultTuning: Tuning = {
@@ -60,6 +63,7 @@ export const defaultTuning: Tuning = {
   queueOf: (tenant) => tenant,
   // A key may take 30 s to come to its turn, and some to be made.
   rootOverlapMs: 60_000,
+  workers: 'pool',
 };
 
 export interface ChosenEngine {
@@ -109,7 +113,7 @@ export async function startCryptography(
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, rootOverlapMs: _, ...shape } = tuning;
+  const { queueOf, workers, rootOverlapMs: _, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
   let root = rootAtFirst;
@@ -117,8 +121,7 @@ export async function startCryptography(
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
     log.error({ err: cause, ...requestFields(requests) }, 'a crypto worker failed');
-  const startPool = (threads: number, niceness: number) =>
-    startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+  const startPool = await poolStarter(workers, { engine, root }, workerData, onCrash);
   const [signers, slowSigners, makers] = await Promise.all([
     startPool(config.workers, 0),
     startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
@@ -126,7 +129,8 @@ export async function startCryptography(
   ]);
   const pools = [signers, slowSigners, makers];
   health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
-  const limits = queueLimits(settings, jobBudgetUs);
+  const threads = () => (workers === 'inline' ? 1 : settings.now.workers);
+  const limits = queueLimits(settings, threads, jobBudgetUs);
   const weightNow = (tenant: string) => weightOf(settings.now, tenant);
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
@@ -152,7 +156,7 @@ export async function startCryptography(
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
     {
-      limits: queueLimits(settings, jobBudgetUs, Number.POSITIVE_INFINITY),
+      limits: queueLimits(settings, threads, jobBudgetUs, Number.POSITIVE_INFINITY),
       jobBudgetUs,
       soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
@@ -219,15 +223,32 @@ export async function startCryptography(
   };
 }
 
+/** Each lane has a pool of its own. Piscina is loaded only where there is one. */
+async function poolStarter(
+  workers: Tuning['workers'],
+  here: { readonly engine: Engine; readonly root: OpenedRoot['root'] },
+  workerData: Omit<PoolWorkerData, 'niceness'>,
+  onCrash: (cause: unknown) => void,
+): Promise<(threads: number, niceness: number) => Promise<WorkerPool>> {
+  if (workers === 'inline') return async () => createInlinePool(here.engine, here.root);
+  const { startWorkerPool } = await import('../dispatch/pool.ts');
+  return (threads, niceness) => startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+}
+
 /** The bounds of a queue, as the settings of now have them. */
-function queueLimits(settings: LiveConfig, quantumUs: number, mostCostUs?: number): SchedulerLimits {
+function queueLimits(
+  settings: LiveConfig,
+  threads: () => number,
+  quantumUs: number,
+  mostCostUs?: number,
+): SchedulerLimits {
   return {
     get perTenantCalls() {
       return settings.now.queuePerTenant;
     },
     // More could not be served within the deadline, even by all workers.
     get perTenantCostUs() {
-      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * settings.now.workers;
+      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * threads();
     },
     get totalCalls() {
       return settings.now.queueTotal;

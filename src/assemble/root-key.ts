@@ -16,6 +16,7 @@ import type { Logger } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { registerRootMetrics } from '../observe/root-metrics.ts';
 import { operatorTenant } from '../operations/admin.ts';
+import { resealStoreHead, sealStore } from './store-head.ts';
 
 /** So that signatures get the main thread at least four fifths of the time. */
 const pauseMs = 5;
@@ -57,6 +58,7 @@ export async function openRootKey(
       'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
     );
   }
+  await sealStore(config, log, { root, store });
   let recorder: AuditRecorder | undefined;
   const record = async () => {
     const entry = await unrecordedRotation(store, root.mac);
@@ -74,6 +76,7 @@ export async function openRootKey(
   const rotation = await RootRotation.open({
     ...{ engine, store, root, clock: systemClock, pauseMs, overlapMs },
     renew: (generation) => sources.renew(engine, generation),
+    resealHead: () => resealStoreHead({ root, store }),
     settle(generation, name) {
       if (!config.amnesia) sources.settle(engine, generation, name);
     },

@@ -1,5 +1,8 @@
+import type { Ability } from '../algorithms/ids.ts';
+import type { Result } from '../core/result.ts';
 import type { CryptoCall } from '../dispatch/crypto-dispatch.ts';
 import type { PrivateParts } from '../keys/keyring.ts';
+import type { KeyPart } from '../keys/record.ts';
 import type { Carrier } from '../queue/lane.ts';
 
 /** The custody of private keys: it makes them, names them for work, and destroys them. */
@@ -19,4 +22,45 @@ export interface Home {
   forget(keyNumber: number): void;
   /** Waits for calls under way. */
   close(): Promise<void>;
+  /** The forms that its keys cannot do: refused before anything is queued. Absent: none. */
+  readonly lacks?: readonly Ability[];
+  /** Absent of a home that cannot be away. */
+  readonly contact?: HomeContact;
+  /** The token's word about one of its keys. Absent where it has none to give. */
+  evidence?(part: KeyPart): Promise<Result<TokenEvidence>>;
+}
+
+/** The state of the way to a home. */
+export interface HomeContact {
+  /** False: work for its keys is refused at once. */
+  readonly up: boolean;
+  /** Of its last good answer, on the monotonic clock. */
+  readonly lastContactAtMs: number;
+  /** Why it is not up, in words for the operator; no secret. */
+  readonly reason?: string;
+  /** `listener` is called after each change of `up`, and must not throw. */
+  onChange(listener: (contact: HomeContact) => void): void;
+}
+
+/** What a token says about itself and about one of its keys. It is the module's word, and no proof. */
+export interface TokenEvidence {
+  readonly backend: string;
+  readonly token: {
+    readonly label: string;
+    readonly manufacturer: string;
+    readonly model: string;
+    readonly serial: string;
+    /** As <major>.<minor>. */
+    readonly firmware: string;
+  };
+  /** CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_SENSITIVE, CKA_EXTRACTABLE. */
+  readonly key: {
+    readonly local: boolean;
+    readonly alwaysSensitive: boolean;
+    readonly neverExtractable: boolean;
+    readonly sensitive: boolean;
+    readonly extractable: boolean;
+  };
+  /** UTC milliseconds at which the token was asked. */
+  readonly asOfMs: number;
 }

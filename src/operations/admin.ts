@@ -1,4 +1,4 @@
-import { ok, type Result, refuse } from '../core/result.ts';
+import { ok, refuse } from '../core/result.ts';
 import { type Caller, permits } from '../core/scope.ts';
 import type { RootKeyCondition, RootKeySourceView, RootKeyView } from '../custody/root-key-view.ts';
 import type { LoadReport } from '../observe/load.ts';

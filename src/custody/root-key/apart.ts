@@ -3,11 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { threadEntry } from '../../core/own-package.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { RootSource } from '../../engine/engine.ts';
 import type { Surroundings } from './secret-place.ts';
 
-const worker = fileURLToPath(new URL('../../../workers/root-sources.ts', import.meta.url));
 /** Memory with a name for a moment; it is in no core dump of any process. */
 const memoryDirectory = '/dev/shm';
 /** Somebody may have to type a passphrase; without a terminal it is over in seconds. */
@@ -69,10 +69,14 @@ async function run(
   for (let number = 3; number < out; number++) stdio.push(descriptors.includes(number) ? number : 'ignore');
   stdio.push(memory);
   const note: ErrandNote = { errand, dataDir, groupAllowed: rule.groupAllowed, out };
-  const child = spawn(process.execPath, ['--no-warnings', worker, JSON.stringify(note)], {
-    stdio,
-    timeout: deadlineMs,
-  });
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
+    {
+      stdio,
+      timeout: deadlineMs,
+    },
+  );
   let problem = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     if (problem.length < maxProblemBytes) problem += text;

@@ -1,3 +1,4 @@
+import type { MacKey, MacKeyRef } from '../../core/mac-key.ts';
 import type { Engine, RootRef } from '../../engine/engine.ts';
 import { type RecordMac, recordMacPurpose } from '../../keys/authenticity.ts';
 
@@ -33,6 +34,16 @@ export class LiveRoot {
   /** Undefined: nothing goes over. */
   get before(): RootRef | undefined {
     return this.#before?.root;
+  }
+
+  /** A MAC key of the current root key for this purpose. It lives as long as that. */
+  derive(purpose: string): MacKey {
+    return derived(this.#engine, this.#current, purpose);
+  }
+
+  /** The same of the root key that records go over from; undefined where they go over from none. */
+  deriveBefore(purpose: string): MacKey | undefined {
+    return this.#before && derived(this.#engine, this.#before, purpose);
   }
 
   /** Told of each change of `ref`; a promise is waited for. */
@@ -73,7 +84,7 @@ export class LiveRoot {
     await this.#use(this.#current.root);
     this.#engine.closeRoot(joined);
     this.#engine.closeRoot(before.root);
-    this.#engine.closeMacKey(before.ref);
+    for (const ref of before.refs) this.#engine.closeMacKey(ref);
   }
 
   async #use(ref: RootRef): Promise<void> {
@@ -84,13 +95,20 @@ export class LiveRoot {
 
 interface RecordKey {
   readonly root: RootRef;
-  readonly ref: ReturnType<Engine['rootMacKey']>;
   readonly mac: (message: Uint8Array) => Uint8Array;
+  /** All that were derived from it. */
+  readonly refs: MacKeyRef[];
 }
 
 function recordKey(engine: Engine, root: RootRef): RecordKey {
   const ref = engine.rootMacKey(root, recordMacPurpose);
-  return { root, ref, mac: engine.macKey(ref).mac };
+  return { root, mac: engine.macKey(ref).mac, refs: [ref] };
+}
+
+function derived(engine: Engine, { root, refs }: RecordKey, purpose: string): MacKey {
+  const ref = engine.rootMacKey(root, purpose);
+  refs.push(ref);
+  return engine.macKey(ref);
 }
 
 const namePurpose = 'root-name';

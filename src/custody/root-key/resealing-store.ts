@@ -26,6 +26,10 @@ export class ResealingStore implements Store {
     return this.#store.durable;
   }
 
+  get integrity() {
+    return this.#store.integrity;
+  }
+
   /** Undefined: nothing goes over any more. */
   goOver(reseal: Reseal | undefined): void {
     this.#reseal = reseal;

@@ -26,6 +26,8 @@ export interface RotationParts {
   readonly clock: Pick<Clock, 'utcMs'>;
   /** A new root key, on disk in every source when this resolves. */
   readonly renew: (generation: number) => Promise<RootRef>;
+  /** The head over all records goes over to the current root key, before the one before is let go of. */
+  readonly resealHead: () => Promise<Result<void>>;
   /** The key of this name is the one from now on; may be called again after a crash. */
   readonly settle: (generation: number, root: string) => void;
   readonly report: (event: RotationEvent) => void;
@@ -259,12 +261,14 @@ export class RootRotation {
 
   /** The store is under the next root key alone, and says so. */
   async #finish(rotation: RotationEntry, records: number): Promise<void> {
-    const { store, root, clock, settle, report } = this.#parts;
+    const { store, root, clock, resealHead, settle, report } = this.#parts;
     const { generation, before, actor } = rotation;
     const entry: RootEntry = {
       ...{ generation, before, actor, records, root: rotation.root },
       ...{ rotatedAtMs: clock.utcMs(), recorded: false },
     };
+    const resealed = await resealHead();
+    if (!resealed.ok) throw new Error('the head of the store cannot be sealed anew');
     const outcome = await store.commit([
       { key: witnessKey, value: rotation.witness },
       { key: rotationKey, value: undefined },

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expandMessage, type MacKey, type MacKeyRef, macBytes } from '../../core/mac-key.ts';
+import { ownRoot } from '../../core/own-package.ts';
 import type {
   Engine,
   EngineDescription,
@@ -67,7 +68,7 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
  */
 const awslcReseedIntervalOps = 4_096;
 
-const addonPath = '../../../native/build/intaglio_native.node';
+const addonPath = './native/build/intaglio_native.node';
 
 export interface Unavailable {
   readonly unavailable: string;
@@ -122,7 +123,7 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
 function loadBinding(): Binding | Unavailable {
   let loaded: unknown;
   try {
-    loaded = createRequire(import.meta.url)(addonPath);
+    loaded = createRequire(ownRoot)(addonPath);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return {
@@ -207,7 +208,7 @@ function fillLentPage(binding: Binding, fill: (page: Uint8Array) => void): numbe
 /** The first digits of the SHA-256 of what the set-up built: two machines can be seen to run the same. */
 function buildOf(): string | undefined {
   try {
-    const stamp = readFileSync(new URL('../../../native/build/stamp.json', import.meta.url), 'utf8');
+    const stamp = readFileSync(new URL('native/build/stamp.json', ownRoot), 'utf8');
     return /"library": "([0-9a-f]{12})/.exec(stamp)?.[1];
   } catch {
     return undefined;

@@ -10,8 +10,23 @@ const state = Type.String({ description: 'active or destroyed' });
 
 const policy = Type.Optional(
   Type.Object(
-    { usages: Type.Array(Type.String()) },
-    { description: 'missing where the key may do all that its alg can' },
+    {
+      rotate_after_days: Type.Optional(Type.Integer()),
+      keep_versions: Type.Optional(Type.Integer()),
+      rotates_at: Type.Optional(
+        Type.String({ description: 'the moment at which the current version is replaced, RFC 3339' }),
+      ),
+      usages: Type.Optional(
+        Type.Array(Type.String(), { description: 'missing where the key may do all that its alg can' }),
+      ),
+      backend: Type.Optional(Type.String({ description: 'missing of a key in software' })),
+      adopt: Type.Optional(
+        Type.Union([Type.Object({ label: Type.String() }), Type.Object({ id_hex: Type.String() })], {
+          description: 'the key of the token that version 1 is',
+        }),
+      ),
+    },
+    { description: 'missing where it would be empty' },
   ),
 );
 
