@@ -14,11 +14,10 @@ import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
-import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
-import { sealStore } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -27,6 +26,7 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
@@ -131,20 +131,24 @@ async function openParts(
   const metrics = createMetrics(config.telemetryService);
   const engine = engineOfProcess(config, log);
   closes('wiping the engine', wipesWithLast(engine.engine));
-  const store = await openStore(config, log, health);
+  const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
-  const root = await openConfiguredRootKey(config, log, engine.engine, store);
-  await sealStore(config, log, { engine: engine.engine, root, store });
-  const records = await openRecords(config, log, { engine: engine.engine, root, store });
+  const rootKey = await openRootKey(config, log, {
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+  });
+  const { root } = rootKey;
+  const { mac } = root;
+  const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, {
+  const cryptography = await startCryptography(settings, log, engine, root.ref, {
     health,
     metrics,
     tuning,
     inline,
   });
+  root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -170,6 +174,7 @@ async function openParts(
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
   const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
+  root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
@@ -180,11 +185,14 @@ async function openParts(
     audit: { ...audit, recorder: audit.recorder && recorder },
     recorder,
     capabilities,
+    rootKey,
     policy,
     metrics,
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  await rootKey.start(recorder);
+  closes('stopping a rotation of the root key', () => rootKey.close());
   const rotation = startScheduledRotation({
     ...{ settings, schedule, keyring, log, done: calls.done },
     operations: () => calls.operations,

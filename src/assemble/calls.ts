@@ -38,6 +38,7 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
+import type { OpenedRootKey } from './root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -60,6 +61,7 @@ export interface CallParts {
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
   readonly capabilities: OpenedCapabilities;
+  readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
   readonly queueOf: Tuning['queueOf'];
@@ -84,6 +86,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const costs = createCostTable(registry);
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
+  parts.rootKey.root.onRefresh((anew) => wrappingKeys.renew(anew));
   const shared = {
     clock: systemClock,
     signatures: cryptography.lane,
@@ -154,14 +157,14 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, recorder, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, rootKey: rootKey.view },
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,

@@ -48,6 +48,8 @@ export interface Tuning {
   readonly runHereUpToUs: number;
   /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
+  /** A root key that was replaced stays open so long for calls that began with it. */
+  readonly rootOverlapMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -58,6 +60,8 @@ export const defaultTuning: Tuning = {
   readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
+  // A key may take 30 s to come to its turn, and some to be made.
+  rootOverlapMs: 60_000,
 };
 
 export interface ChosenEngine {
@@ -110,14 +114,15 @@ export async function startCryptography(
   settings: LiveConfig,
   log: Logger,
   { engine, options }: ChosenEngine,
-  root: OpenedRoot['root'],
+  rootAtFirst: OpenedRoot['root'],
   { health, metrics, tuning, inline = false }: CryptographyParts,
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, ...shape } = tuning;
+  const { queueOf, rootOverlapMs: _, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
+  let root = rootAtFirst;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
@@ -205,6 +210,11 @@ export async function startCryptography(
       new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
     ),
     custodies,
+    /** Resolves when every thread uses this root. */
+    async useRoot(next: OpenedRoot['root']) {
+      root = next;
+      await Promise.all(pools.map((pool) => pool.useRoot(next)));
+    },
     waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { algorithmNames } from '../algorithms/registry.ts';
-import { defaultTuning } from '../assemble/cryptography.ts';
 import { type Config, loadConfig } from '../config/load.ts';
 import { type Failure, failure } from '../core/failure.ts';
 import { StartError } from '../core/start-error.ts';
@@ -71,7 +70,7 @@ export async function openLibrary(
   try {
     const service = await openService(config, {
       log,
-      tuning: { ...defaultTuning, workers },
+      inline: workers === 'inline',
       onAuditDeath(cause) {
         dead = true;
         log.fatal({ err: cause }, 'the audit thread ended');

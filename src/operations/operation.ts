@@ -8,6 +8,7 @@ import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Custodies } from '../custody/custody.ts';
+import type { RootKeyView } from '../custody/root-key-view.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchWork, WorkItem } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
@@ -44,6 +45,7 @@ export interface OperationParts {
   readonly wrappingKeys: WrappingKeys;
   /** Told of each derivation, for metrics. */
   readonly derived: (tenant: string, origin: string) => void;
+  readonly rootKey: RootKeyView;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }

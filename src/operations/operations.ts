@@ -1,4 +1,4 @@
-import { loadOperation } from './admin.ts';
+import { loadOperation, rootOperation, rotateRootOperation } from './admin.ts';
 import {
   auditCheckpointOperation,
   auditProofOperation,
@@ -76,6 +76,8 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     import: importKeyOperation(parts),
     import_version: importVersionOperation(parts),
     load: loadOperation(parts),
+    root: rootOperation(parts),
+    root_rotate: rotateRootOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),
     audit_proof: auditProofOperation(parts.audit),

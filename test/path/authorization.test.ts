@@ -55,6 +55,8 @@ const routes: readonly (readonly [operation: string, scope: Scope, method: strin
   ['import_version', 'kms:rotate', 'POST', `/keys/${inPath}/import`],
   ['import_wrapping_key', 'kms:create', 'GET', '/keys/import/wrapping-key'],
   ['load', 'kms:admin', 'GET', '/admin/load'],
+  ['root', 'kms:admin', 'GET', '/admin/root'],
+  ['root_rotate', 'kms:admin', 'POST', '/admin/root/rotate'],
   ['audit_checkpoint', 'kms:audit', 'GET', '/audit/checkpoint'],
   ['audit_tile', 'kms:audit', 'GET', '/audit/tile/0/000'],
   ['audit_proof', 'kms:audit', 'GET', '/audit/proof?index=0'],

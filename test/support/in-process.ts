@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
+import { defaultTuning, type Tuning } from '../../src/assemble/cryptography.ts';
 import { createReload } from '../../src/assemble/reload.ts';
 import { type Config, type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
@@ -33,6 +34,7 @@ export interface InProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A temporary one, removed at the end, when not given. */
   readonly dataDir?: string;
+  readonly tuning?: Partial<Tuning>;
   /** On a free port of loopback: for tests that need the bytes of HTTP or an address. */
   readonly listen?: boolean;
   /** With `listen`, another listener than that of uWebSockets.js. */
@@ -72,6 +74,7 @@ export async function startInProcess(
   setLogging(log, config);
   const service = await openService(config, {
     log,
+    tuning: { ...defaultTuning, ...options.tuning },
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);

@@ -25,6 +25,14 @@ export const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5
 /** For tests that make no capabilities. */
 export const noTokens = {} as TokenParts;
 
+/** For tests that have no root key. */
+export const noRootKey: OperationParts['rootKey'] = {
+  state: () => assert.fail('nobody asks for the root key'),
+  sources: () => assert.fail('nobody asks for the root key'),
+  rotate: () => assert.fail('nobody rotates the root key'),
+  opened: 'nothing',
+};
+
 /** The operations over keys in memory, without engine, log or process. */
 export function openOperations(
   t: { after(undo: () => Promise<void>): void },
@@ -46,6 +54,7 @@ export function openOperations(
     clock: bench.clock,
     timeSkewToleranceMs: 2_000,
     tokens: noTokens,
+    rootKey: noRootKey,
     load: () => assert.fail('nobody asks for the load'),
     mayMake: () => undefined,
     derived: () => {},

@@ -151,6 +151,20 @@ export const loadAnswer = Type.Object(
   { description: 'queues, latency and tenants of late; docs/fairness.md' },
 );
 
+export const rootAnswer = Type.Object({
+  generation: Type.Integer({ description: '1, and one more with each rotation' }),
+  root: Type.String({ description: 'a name by which root keys are told apart' }),
+  rotated_at: Type.Optional(time),
+  opened_by: Type.String(),
+  sources: Type.Array(Type.Object({ id: Type.String(), kind: Type.String(), place: Type.String() })),
+  rotation: Type.Optional(
+    Type.Object({
+      ...{ generation: Type.Integer(), started_at: time },
+      ...{ done: Type.Integer(), total: Type.Integer({ description: 'records' }) },
+    }),
+  ),
+});
+
 export const vkeysAnswer = Type.Object({
   vkeys: Type.Array(Type.String({ description: 'C2SP signed-note verifier key' })),
   replaced: Type.Optional(Type.Object({ vkeys: Type.Array(Type.String()), until: time })),

@@ -271,6 +271,18 @@ export function describedOperations(
       status: 200,
       answer: answers.loadAnswer,
     },
+    root: {
+      summary: 'The root key: its generation, its sources, and a rotation that is under way',
+      status: 200,
+      answer: answers.rootAnswer,
+    },
+    root_rotate: {
+      summary: 'Replace the root key: every record is sealed anew while the service goes on',
+      request: closed({}),
+      status: 202,
+      answer: answers.rootAnswer,
+      example: {},
+    },
     audit_checkpoint: {
       summary: 'The newest checkpoint of the audit log, a signed note',
       status: 200,

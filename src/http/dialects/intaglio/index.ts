@@ -26,6 +26,8 @@ import {
   auditPendingEndpoint,
   auditRotateKeysEndpoint,
   loadEndpoint,
+  rootEndpoint,
+  rotateRootEndpoint,
 } from './operator.ts';
 import { findRoute, prefix } from './routes.ts';
 import {
@@ -97,6 +99,8 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     unseal: unsealEndpoint(operations),
     import_wrapping_key: wrappingKeyEndpoint(operations),
     load: loadEndpoint(operations),
+    root: rootEndpoint(operations),
+    root_rotate: rotateRootEndpoint(operations),
     audit_checkpoint: auditCheckpointEndpoint(operations),
     audit_tile: auditTileEndpoint(operations),
     audit_proof: auditProofEndpoint(operations),

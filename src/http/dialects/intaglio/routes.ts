@@ -36,6 +36,8 @@ export const fixed: Readonly<Record<string, Readonly<Record<string, OperationNam
   [`${prefix}/seal`]: { post: 'seal' },
   [`${prefix}/unseal`]: { post: 'unseal' },
   [`${prefix}/admin/load`]: { get: 'load' },
+  [`${prefix}/admin/root`]: { get: 'root' },
+  [`${prefix}/admin/root/rotate`]: { post: 'root_rotate' },
   [`${prefix}/audit/checkpoint`]: { get: 'audit_checkpoint' },
   [`${prefix}/audit/proof`]: { get: 'audit_proof' },
   [`${prefix}/audit/vkeys`]: { get: 'audit_vkeys' },
