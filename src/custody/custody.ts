@@ -2,7 +2,6 @@ import type { Ability } from '../algorithms/ids.ts';
 import type { Result } from '../core/result.ts';
 import type { CryptoCall } from '../dispatch/crypto-dispatch.ts';
 import type { PrivateParts } from '../keys/keyring.ts';
-import type { KeyPart } from '../keys/record.ts';
 import type { Carrier } from '../queue/lane.ts';
 
 /** The custody of private keys: it makes them, names them for work, and destroys them. */
@@ -26,8 +25,11 @@ export interface Home {
   readonly lacks?: readonly Ability[];
   /** Absent of a home that cannot be away. */
   readonly contact?: HomeContact;
-  /** The token's word about one of its keys. Absent where it has none to give. */
-  evidence?(part: KeyPart): Promise<Result<TokenEvidence>>;
+  /**
+   * The token's word about one of its keys, by its key reference. AttestationMissing: it has none. StoreUnavailable: it is away.
+   * Absent of a home without a token.
+   */
+  evidence?(keyReference: Uint8Array): Promise<Result<TokenEvidence>>;
 }
 
 /** The state of the way to a home. */
@@ -37,7 +39,7 @@ export interface HomeContact {
   /** Of its last good answer, on the monotonic clock. */
   readonly lastContactAtMs: number;
   /** Why it is not up, in words for the operator; no secret. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   /** `listener` is called after each change of `up`, and must not throw. */
   onChange(listener: (contact: HomeContact) => void): void;
 }
