@@ -11,27 +11,32 @@ import {
 } from './assemble/cryptography.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
 import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
+import { sealStore } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
-import { limitedSteps } from './core/limited-steps.ts';
+import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { createRotationMetrics } from './observe/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
 import {
   createKeyJournal,
@@ -126,6 +131,7 @@ async function openParts(
   const store = await openStore(config, log, health);
   closes('closing the store', () => store.close());
   const root = await openConfiguredRootKey(config, log, engine.engine, store);
+  await sealStore(config, log, { engine: engine.engine, root, store });
   const records = await openRecords(config, log, { engine: engine.engine, root, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
@@ -144,11 +150,14 @@ async function openParts(
   });
   // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
   closes('closing the audit log', () => audit.close());
+  const acts = recordOfflineActs(config, log, audit.recorder);
+  closes('closing the records of offline acts', () => acts.close());
   records.recordFound(audit.recorder);
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  const schedule = new RotationSchedule();
+  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, schedule, log);
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
@@ -163,6 +172,12 @@ async function openParts(
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  const rotation = startScheduledRotation({
+    ...{ settings, schedule, keyring, log, done: calls.done },
+    operations: () => calls.operations,
+    metrics: createRotationMetrics(metrics),
+  });
+  closes('ending the rotation by schedules', () => rotation.close());
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
@@ -223,6 +238,7 @@ function openKeys(
   { custodies, forget }: Cryptography,
   recorder: AuditRecorder | undefined,
   { room }: OpenedKeyRoom,
+  schedule: RotationSchedule,
   log: Logger,
 ): Keyring {
   const parts: KeyringParts = {
@@ -233,6 +249,7 @@ function openKeys(
     journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
     room,
     onForget: forget,
+    onHead: (head) => schedule.heard(head),
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

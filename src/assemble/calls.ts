@@ -6,6 +6,7 @@ import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
 import { createCancellation } from '../core/cancellation.ts';
 import { systemClock } from '../core/clock.ts';
+import type { FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Custody } from '../custody/custody.ts';
 import { createCostTable } from '../dispatch/costs.ts';
@@ -45,6 +46,8 @@ export interface Calls extends Reloadable {
   readonly operations: Operations;
   /** A call keeps the settings with which it came in, to its end. */
   readonly requestPath: RequestPath;
+  /** Counts a change that the service made by itself. */
+  readonly done: (operation: string, result: 'ok' | FailureCode) => void;
 }
 
 export interface CallParts {
@@ -118,6 +121,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       return now.operations;
     },
     requestPath: (call) => path(call),
+    done: lifecycle.done,
     prepare(config) {
       const next = snapshot(config, now);
       return {
@@ -144,6 +148,7 @@ function operationsOf(
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
+    rotationOf: scheduleByAlgorithm(config),
     audit: audit.parts,
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
@@ -190,6 +195,16 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
       return settings.now.queueTargetMs;
     },
   });
+}
+
+function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {
+  const days = new Map(
+    Object.entries(rotation).map(([name, count]) => [findAlgorithm(name)?.name ?? name, count]),
+  );
+  return (algorithm) => {
+    const afterDays = days.get(algorithm);
+    return afterDays === undefined ? undefined : { afterDays };
+  };
 }
 
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {

@@ -11,7 +11,8 @@ import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../di
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
 import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
-import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
+import { createInlinePool } from '../dispatch/inline.ts';
+import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
@@ -46,6 +47,8 @@ export interface Tuning {
   readonly runHereUpToUs: number;
   /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
+  /** `inline`: on the thread of the service, which starts none of its own; as many calls are done at a time as one thread does. */
+  readonly workers: 'pool' | 'inline';
 }
 
 export const defaultTuning: Tuning = {
@@ -56,6 +59,7 @@ export const defaultTuning: Tuning = {
   readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
+  workers: 'pool',
 };
 
 export interface ChosenEngine {
@@ -105,15 +109,14 @@ export async function startCryptography(
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, ...shape } = tuning;
+  const { queueOf, workers, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
     log.error({ err: cause, ...requestFields(requests) }, 'a crypto worker failed');
-  const startPool = (threads: number, niceness: number) =>
-    startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+  const startPool = await poolStarter(workers, { engine, root }, workerData, onCrash);
   const [signers, slowSigners, makers] = await Promise.all([
     startPool(config.workers, 0),
     startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
@@ -121,7 +124,8 @@ export async function startCryptography(
   ]);
   const pools = [signers, slowSigners, makers];
   health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
-  const limits = queueLimits(settings, jobBudgetUs);
+  const threads = () => (workers === 'inline' ? 1 : settings.now.workers);
+  const limits = queueLimits(settings, threads, jobBudgetUs);
   const weightNow = (tenant: string) => weightOf(settings.now, tenant);
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
@@ -147,7 +151,7 @@ export async function startCryptography(
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
     {
-      limits: queueLimits(settings, jobBudgetUs, Number.POSITIVE_INFINITY),
+      limits: queueLimits(settings, threads, jobBudgetUs, Number.POSITIVE_INFINITY),
       jobBudgetUs,
       soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
@@ -209,15 +213,32 @@ export async function startCryptography(
   };
 }
 
+/** Each lane has a pool of its own. Piscina is loaded only where there is one. */
+async function poolStarter(
+  workers: Tuning['workers'],
+  here: { readonly engine: Engine; readonly root: OpenedRoot['root'] },
+  workerData: Omit<PoolWorkerData, 'niceness'>,
+  onCrash: (cause: unknown) => void,
+): Promise<(threads: number, niceness: number) => Promise<WorkerPool>> {
+  if (workers === 'inline') return async () => createInlinePool(here.engine, here.root);
+  const { startWorkerPool } = await import('../dispatch/pool.ts');
+  return (threads, niceness) => startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+}
+
 /** The bounds of a queue, as the settings of now have them. */
-function queueLimits(settings: LiveConfig, quantumUs: number, mostCostUs?: number): SchedulerLimits {
+function queueLimits(
+  settings: LiveConfig,
+  threads: () => number,
+  quantumUs: number,
+  mostCostUs?: number,
+): SchedulerLimits {
   return {
     get perTenantCalls() {
       return settings.now.queuePerTenant;
     },
     // More could not be served within the deadline, even by all workers.
     get perTenantCostUs() {
-      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * settings.now.workers;
+      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * threads();
     },
     get totalCalls() {
       return settings.now.queueTotal;

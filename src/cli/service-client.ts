@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UnreachableError } from '../client/errors.ts';
-import { Transport } from '../client/transport.ts';
+import type { Transport } from '../client/transport.ts';
 import { fail } from './fail.ts';
 
 /** Where a running service is, as its KMS_LISTEN says it, and what TLS needs. */
@@ -57,7 +57,7 @@ export async function exchangeWith(
   question: ServiceQuestion,
 ): Promise<ServiceAnswer> {
   const { path, timeoutMs, headers, body } = question;
-  const transport = transportOf(address);
+  const transport = await transportOf(address);
   try {
     return await transport.ask({ path, timeoutMs, ...(headers === undefined ? {} : { headers }), body });
   } catch (error) {
@@ -78,11 +78,13 @@ const socketOf = (url: URL): string => decodeURIComponent(url.pathname);
 /** A proxy may have the API below a path of its own. */
 const baseOf = (url: URL): string => url.pathname.replace(/\/+$/, '');
 
-function transportOf(address: ServiceAddress): Transport {
+async function transportOf(address: ServiceAddress): Promise<Transport> {
   const { url, ca, cert, key, serverName } = address;
   const secured = [ca, cert, key, serverName].some((given) => given !== undefined);
   if (secured && url.protocol !== 'https:') fail('--ca, --cert, --key and --server-name go with https');
   if ((cert === undefined) !== (key === undefined)) fail('--cert and --key go together');
+  // Most commands need no HTTP library, which is slow to load.
+  const { Transport } = await import('../client/transport.ts');
   return new Transport({ url, connections: 1, ...(secured ? { tls: tlsOf(address) } : {}) });
 }
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { errorCode } from '../core/private-file.ts';
-import { compact } from '../store/lmdb/compact.ts';
+import { StartError } from '../core/start-error.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
 import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
 import { fail, failWith } from './fail.ts';
@@ -42,15 +42,56 @@ Example:
   npm run -s intaglio -- store compact data`,
     )
     .action(compactStore);
+  const accepting = new Command('accept')
+    .description(
+      'after a start that refused the store: say that its records are to be taken as they are, and why; the next start does it',
+    )
+    .argument('<data directory>', 'of a service that is stopped')
+    .requiredOption('--failure <id>', 'the failure that you looked at, as the refusal names it')
+    .requiredOption('--reason <text>', 'why, for the audit log; 1 to 500 characters')
+    .addHelpText(
+      'after',
+      `
+The head over all records of the store says that one was removed, put there or put back in another way than by the service. A
+backup that was made before has the records as they were: restoring it is the better way. What was accepted goes onto the audit
+log with the reason and the names of the records. Where the log knows later states of keys it refuses signatures all the same,
+until two people accept that: intaglio audit accept.
+
+Example:
+  npm run -s intaglio -- store accept data --failure 5f0c1d2e3a4b5c6d --reason "counters lost, ticket 4711"`,
+    )
+    .action(acceptStore);
   return new Command('store')
     .description('look after the key store')
     .addCommand(check)
-    .addCommand(compacting);
+    .addCommand(compacting)
+    .addCommand(accepting);
+}
+
+async function acceptStore(
+  dataDir: string,
+  { failure, reason }: { failure: string; reason: string },
+): Promise<void> {
+  if (!/^[0-9a-f]{16}$/.test(failure)) fail('--failure takes the 16 hexadecimal digits of the refusal');
+  if (reason.length < 1 || reason.length > 500) fail('--reason takes 1 to 500 characters');
+  await withStore(dataDir, 'accept', async (_directory, path) => {
+    const { addOfflineAct, offlineActor } = await import('../assemble/offline-acts.ts');
+    try {
+      const act = { type: 'store.accepted', atMs: Date.now(), actor: offlineActor(), reason } as const;
+      addOfflineAct(dataDir, { ...act, facts: { failure } });
+    } catch (cause) {
+      if (cause instanceof StartError) fail(cause.message);
+      throw cause;
+    }
+    process.stdout.write(`${path}: the next start takes it as it is, if it is still what ${failure} names\n`);
+  });
 }
 
 async function compactStore(dataDir: string): Promise<void> {
   await withStore(dataDir, 'compact', async (directory, path) => {
     try {
+      // It loads LMDB, which no other command needs.
+      const { compact } = await import('../store/lmdb/compact.ts');
       const { records, bytesBefore, bytesAfter } = await compact(directory);
       process.stdout.write(`${path}: ${records} records, ${bytesAfter} bytes instead of ${bytesBefore}\n`);
     } catch (cause) {

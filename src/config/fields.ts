@@ -14,7 +14,7 @@ import {
   type Retention,
   retention,
 } from './kinds.ts';
-import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
+import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
@@ -233,6 +233,20 @@ export const fields = {
     integer(0, 1_000_000_000),
     0,
     'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
+    'reload',
+  ),
+  rotation: field<Readonly<Record<string, number>>>(
+    'KMS_ROTATION',
+    algorithmDays,
+    { text: 'off', from: () => ({}) },
+    'Days after which the service itself replaces the current version of keys that are made from now on, by algorithm: rsa-2048=90,ed25519=365. A key whose policy has `rotate_after_days` has its own. Keys that are there already keep what they have, and an update never rotates one.',
+    'reload',
+  ),
+  rotationGraceDays: field(
+    'KMS_ROTATION_GRACE_DAYS',
+    integer(0, 3_650),
+    7,
+    'Days after a rotation for which the versions before stay, whatever the policy of a key says of the number that it keeps (`keep_versions`).',
     'reload',
   ),
   tenantWeights: field<Readonly<Record<string, number>>>(

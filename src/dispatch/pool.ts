@@ -1,6 +1,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { workerEnvironment } from '../core/worker-thread.ts';
+import { threadEntry } from '../core/own-package.ts';
+import { workerEnvironment } from '../core/process/worker-thread.ts';
 import type { BatchJob, CryptoWorkerData, Job, WorkerJob } from './job.ts';
 import { OvertakingSender } from './overtaking.ts';
 
@@ -119,11 +120,9 @@ interface CryptoWorker {
   close(): Promise<void>;
 }
 
-const cryptoWorker = new URL('../../workers/crypto.ts', import.meta.url);
-
 function createWorker(
   workerData: PoolWorkerData,
-  { onCrash = () => {}, worker = cryptoWorker }: PoolOptions,
+  { onCrash = () => {}, worker = threadEntry('crypto') }: PoolOptions,
   changed: () => void,
 ): CryptoWorker {
   const overtaking = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);

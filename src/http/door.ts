@@ -1,7 +1,7 @@
-import manifest from '../../package.json' with { type: 'json' };
 import { RateLimits } from '../admission/rate-limits.ts';
 import type { Config } from '../config/load.ts';
 import type { Reloadable } from '../config/reload.ts';
+import { manifest } from '../core/own-package.ts';
 import type { Caller } from '../core/scope.ts';
 import { buildVersion } from '../observe/build-version.ts';
 import { HttpMetrics } from '../observe/http-metrics.ts';

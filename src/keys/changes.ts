@@ -186,6 +186,9 @@ export class KeyChanges {
       backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
       ...(request.usages === undefined ? undefined : { usages: request.usages }),
+      ...(request.rotation === undefined
+        ? undefined
+        : { rotation: { ...request.rotation, sinceMs: createdAtMs } }),
       ...(policy === undefined ? undefined : { policy }),
     };
     const change = this.#counter.begin(head, 'created');
@@ -199,6 +202,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
+    this.#parts.onHead?.(head);
     return ok(made(kid, version, false));
   }
 
@@ -227,7 +231,13 @@ export class KeyChanges {
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
     const version = firstWriting(id, number, createdAtMs, parts.value, given?.source);
-    const head: KeyHead = { ...before, currentVersion: number, revision: before.revision + 1 };
+    const head: KeyHead = {
+      ...before,
+      ...{ currentVersion: number, revision: before.revision + 1 },
+      ...(before.rotation === undefined
+        ? undefined
+        : { rotation: { ...before.rotation, sinceMs: createdAtMs } }),
+    };
     const what = { kind: 'rotate', ...madeIn(version) } as const;
     const committed = await this.#commit(before, { ...what, ...asking(request) }, [
       this.#headChange(head, revision),
@@ -237,6 +247,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
+    this.#parts.onHead?.(head);
     return ok(made(kid, version, false));
   }
 
@@ -277,6 +288,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#lookup.forgetKey(before);
     this.#lookup.changed(kid, head, current.record);
+    this.#parts.onHead?.(head);
     return ok({ kid: id, replayed: false });
   }
 

@@ -13,6 +13,7 @@ import {
   type KeyPolicy,
   type KeySource,
   type KeyVersion,
+  type RotationPlan,
   softwareBackend,
 } from './record.ts';
 
@@ -67,6 +68,16 @@ const headMembers = {
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(
     Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
+  ),
+  rotation: Type.Optional(
+    Type.Object(
+      {
+        days: Type.Integer({ minimum: 1 }),
+        keep: Type.Optional(Type.Integer({ minimum: 1 })),
+        since: time,
+      },
+      { additionalProperties: false },
+    ),
   ),
   policy: Type.Optional(storedPolicy),
 };
@@ -163,6 +174,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
+    ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
     ...(head.policy === undefined ? undefined : { policy: encodePolicy(head.policy) }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
@@ -197,8 +209,20 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
+    ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
     ...(stored.policy === undefined ? undefined : { policy: decodePolicy(stored.policy) }),
   };
+}
+
+type StoredRotation = NonNullable<Stored<typeof headShape>['rotation']>;
+
+function encodeRotation({ afterDays, keepVersions, sinceMs }: RotationPlan): StoredRotation {
+  const keep = keepVersions === undefined ? {} : { keep: keepVersions };
+  return { days: afterDays, ...keep, since: sinceMs };
+}
+
+function decodeRotation({ days, keep, since }: StoredRotation): RotationPlan {
+  return { afterDays: days, ...(keep === undefined ? {} : { keepVersions: keep }), sinceMs: since };
 }
 
 /** A policy as records have it; requests and answers have the same members. One that asks for nothing is none. */

@@ -5,7 +5,15 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Refused, Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { RecordMac } from './authenticity.ts';
-import type { AuditDurability, KeyHead, KeyPart, KeyPolicy, KeySource, TokenKeyName } from './record.ts';
+import type {
+  AuditDurability,
+  KeyHead,
+  KeyPart,
+  KeyPolicy,
+  KeySource,
+  RotationPlan,
+  TokenKeyName,
+} from './record.ts';
 
 /**
  * The keys of all tenants: the only reader and writer of key records, and the cache on the way of every signature.
@@ -107,6 +115,7 @@ export interface CreateKey {
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
   readonly usages?: readonly Usage[];
+  readonly rotation?: Omit<RotationPlan, 'sinceMs'>;
   readonly policy?: KeyPolicy;
   /** Another at random where it is absent. A key that is there already is the answer, and nothing is made. */
   readonly uuid?: string;
@@ -300,6 +309,8 @@ export interface KeyringParts {
   readonly room?: RoomForKeys | undefined;
   /** Authenticates the records of keys. */
   readonly mac: RecordMac;
+  /** Told the head of each key that this keyring finds at its start or changes. Must not throw. */
+  readonly onHead?: (head: KeyHead) => void;
   /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
   readonly onForget: (keyNumber: number) => void;
   /** For the operator's log: the name of a store record that has not the shape of a key record, or is not authentic. Must not throw. */

@@ -68,6 +68,7 @@ async function countKeys(parts: KeyringParts, counter: KeyCounter, signal: Abort
     // A record that cannot be read is reported when somebody asks for it.
     const heads = entries.flatMap(({ key, value }) => decodeHead(key, value, parts.mac) ?? []);
     counter.scanned(heads, entries.at(-1)?.key ?? '');
+    if (parts.onHead !== undefined) for (const head of heads) parts.onHead(head);
   });
   if (!signal.aborted) counter.scanEnded();
 }

@@ -23,8 +23,20 @@ export interface KeyHead {
   readonly auditDurability?: AuditDurability;
   /** The uses that the key is limited to; absent: all that its algorithm can do. */
   readonly usages?: readonly Usage[];
+  /** Absent: only who asks for it rotates the key. */
+  readonly rotation?: RotationPlan;
   /** Absent: nothing of it was asked for, and the record has no bytes for it. */
   readonly policy?: KeyPolicy;
+}
+
+/** The schedule by which a key gets new versions. */
+export interface RotationPlan {
+  /** Days after which the current version is replaced. */
+  readonly afterDays: number;
+  /** The newest versions that stay; older ones are destroyed after the grace. Absent: all stay. */
+  readonly keepVersions?: number;
+  /** The current version was made then, UTC in milliseconds since 1970. */
+  readonly sinceMs: number;
 }
 
 /** What the maker of a key asked of its backend, for as long as the key lives. Each member is absent where it was not asked for. */

@@ -21,11 +21,16 @@ export interface CreateRequest {
   readonly auditDurability: AuditDurability | undefined;
   /** The uses that the key is limited to, without repetition; all that its algorithm can do where it is undefined. */
   readonly usages: readonly Usage[] | undefined;
+  /** The schedule by which it gets new versions; what holds for its algorithm where it is undefined. */
+  readonly rotation?: NewRotation | undefined;
   /** The home that makes it and keeps it; software where it is undefined. */
   readonly backend: string | undefined;
   readonly policy: KeyPolicy | undefined;
   readonly name: ChangeName | undefined;
 }
+
+/** Days of the current version, and the number of versions that stay. */
+export type NewRotation = NonNullable<CreateKey['rotation']>;
 
 /** The purpose, algorithm and policy of a new key. */
 export type NewKey = Pick<
@@ -38,14 +43,17 @@ export function meaningOfNewKey({
   alg,
   auditDurability: audit,
   usages,
+  rotation,
   backend,
   policy: more,
-}: NewKey) {
+}: NewKey & Pick<CreateRequest, 'rotation'>) {
   const policy = {
     ...(backend === undefined || backend === softwareBackend ? undefined : { backend }),
     ...(more === undefined ? undefined : encodePolicy(more)),
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
+    ...(rotation === undefined ? undefined : { rotate_after_days: rotation.afterDays }),
+    ...(rotation?.keepVersions === undefined ? undefined : { keep_versions: rotation.keepVersions }),
   };
   return { purpose, alg, ...(Object.keys(policy).length === 0 ? undefined : { policy }) };
 }
@@ -76,8 +84,10 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       }
       const wanted = newKeyOf(parts, request, caller);
       if (!wanted.ok) return wanted;
+      const rotation = request.rotation ?? parts.rotationOf(wanted.value.algorithm.name);
       return parts.keyring.create({
         ...wanted.value,
+        ...(rotation === undefined ? undefined : { rotation }),
         ...operationIdOf(request.name, meaningOfNewKey(request)),
       });
     },

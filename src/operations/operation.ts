@@ -28,6 +28,8 @@ export interface OperationParts {
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** The schedule of new keys of this algorithm, where they have none of their own. */
+  rotationOf(algorithm: string): { readonly afterDays: number } | undefined;
   /** What the engine cannot do; such calls are refused before they are queued. */
   readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;

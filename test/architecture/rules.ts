@@ -27,6 +27,7 @@ export const levels: readonly (readonly string[])[] = [
  */
 export const wings: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   admission: { 'flood-guard': [] },
+  core: { process: [] },
   audit: {
     format: [],
     disk: ['format'],

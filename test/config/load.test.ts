@@ -68,6 +68,8 @@ test('without any setting the documented defaults hold', () => {
     keysPerTenant: 1_000_000,
     rateLimits: [],
     keyUsesPerDay: 0,
+    rotation: {},
+    rotationGraceDays: 7,
     tenantWeights: {},
     refusalsPerAddress: 1_000,
     keyCacheBytes: 4_194_304,

@@ -80,6 +80,15 @@ const taken: readonly [
   ],
   ['rates by scope', json('{}'), json('{"rate_limits":"sign=9/d"}'), [['rate_limits', '', 'sign=9/d']]],
   ['a limit of a key', json('{}'), json('{"key_uses_per_day":9}'), [['key_uses_per_day', '0', '9']]],
+  [
+    'schedules of new keys',
+    json('{}'),
+    json('{"rotation":"ed25519=365,rsa-2048=90","rotation_grace_days":9}'),
+    [
+      ['rotation', 'off', 'ed25519=365,rsa-2048=90'],
+      ['rotation_grace_days', '7', '9'],
+    ],
+  ],
   ['a limit of keys', json('{}'), json('{"keys_per_tenant":9}'), [['keys_per_tenant', '1000000', '9']]],
   ['a limit of a batch', json('{}'), json('{"batch_max_items":9}'), [['batch_max_items', '256', '9']]],
   [

@@ -37,12 +37,19 @@ const policies = fc.option(
   ),
   { nil: undefined },
 );
+const schedules = fc.option(
+  fc.record(
+    { afterDays: fc.integer({ min: 1, max: 3_650 }), keepVersions: versions, sinceMs: times },
+    { requiredKeys: ['afterDays', 'sinceMs'] },
+  ),
+  { nil: undefined },
+);
 const limits = fc.option(fc.subarray([...usages], { minLength: 1 }), { nil: undefined });
 
 test('heads, versions and operations survive being stored', () => {
   fc.assert(
-    fc.property(kids, versions, times, states, fc.array(blobs), limits, policies, (...any) => {
-      const [kid, number, time, state, material, limited, policy] = any;
+    fc.property(kids, versions, times, states, fc.array(blobs), limits, policies, schedules, (...any) => {
+      const [kid, number, time, state, material, limited, policy, schedule] = any;
       const head: KeyHead = {
         id: kid.id,
         tenant: kid.tenant,
@@ -54,7 +61,8 @@ test('heads, versions and operations survive being stored', () => {
         revision: number,
         backend: 'software',
         ...(limited === undefined ? {} : { usages: limited }),
-        ...(policy === undefined ? {} : { policy }),
+        ...(policy === undefined ? {} : { policy: plain(policy) }),
+        ...(schedule === undefined ? {} : { rotation: plain(schedule) }),
       };
       assert.deepEqual(decodeHead(headKey(kid.id), encodeHead(head, testMac), testMac), head);
       const version: KeyVersion = {

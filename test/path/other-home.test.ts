@@ -63,6 +63,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
     lacking: new Set(),
+    rotationOf: () => undefined,
     maxKeysPerTenant: 10,
     audit: undefined,
     pqPolicy: noPqPolicy,

@@ -40,6 +40,7 @@ export function openOperations(
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     lacking: new Set(),
     maxKeysPerTenant: 1_000_000,
+    rotationOf: () => undefined,
     audit: undefined,
     pqPolicy: noPqPolicy,
     clock: bench.clock,

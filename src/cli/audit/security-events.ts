@@ -1,5 +1,5 @@
-import manifest from '../../../package.json' with { type: 'json' };
 import { type AuditRecord, logKeyId, parseRecord } from '../../audit/format/record.ts';
+import { manifest } from '../../core/own-package.ts';
 
 /**
  * Records as security monitoring takes them, one line each:

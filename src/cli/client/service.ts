@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { KmsError, UnreachableError } from '../../client/errors.ts';
-import { KmsClient } from '../../client/kms-client.ts';
+import type { KmsClient } from '../../client/kms-client.ts';
 import { failWith } from '../fail.ts';
 import { tlsOf, urlOf } from '../service-client.ts';
 
@@ -50,6 +50,8 @@ export async function withClient(
 ): Promise<void> {
   const { url, tokenFile, tls } = placeOf(options);
   const token = readToken(tokenFile);
+  // Its HTTP library takes as long to load as all else together; help and wrong use need none.
+  const { KmsClient } = await import('../../client/kms-client.ts');
   const client = new KmsClient({ url, token, ...(tls === undefined ? {} : { tls }) });
   try {
     await use(client);

@@ -11,6 +11,11 @@ const state = Type.String({ description: 'active or destroyed' });
 const policy = Type.Optional(
   Type.Object(
     {
+      rotate_after_days: Type.Optional(Type.Integer()),
+      keep_versions: Type.Optional(Type.Integer()),
+      rotates_at: Type.Optional(
+        Type.String({ description: 'the moment at which the current version is replaced, RFC 3339' }),
+      ),
       usages: Type.Optional(
         Type.Array(Type.String(), { description: 'missing where the key may do all that its alg can' }),
       ),

@@ -14,6 +14,7 @@ import {
   softwareBackend,
   type TokenKeyName,
 } from '../../../keys/record.ts';
+import { dueAtMs } from '../../../keys/rotation-schedule.ts';
 import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
@@ -49,20 +50,33 @@ export const keyPolicy = closed({
   usages: Type.Optional(usagesText),
 });
 
+/** Of a key that is made here. */
+export const newKeyPolicy = closed({
+  ...keyPolicy.properties,
+  rotate_after_days: Type.Optional(Type.Integer({ minimum: 1, maximum: 3_650 })),
+  keep_versions: Type.Optional(Type.Integer({ minimum: 1, maximum: 9_990 })),
+});
+
 export const createBody = closed({
   op_id: Type.Optional(operationId),
   tenant: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
   purpose: Type.String({ minLength: 1, maxLength: 63, ...publishedName }),
   alg: Type.String({ minLength: 1, maxLength: 64, ...publishedAlgorithm }),
-  policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
+  policy: Type.Optional(Type.Union([Type.Null(), newKeyPolicy])),
 });
+
+const keepsWithoutSchedule = refuse('BadRequest', 'policy.keep_versions goes with rotate_after_days');
 
 function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest> {
   const { tenant, purpose, alg, policy } = body;
+  const { rotate_after_days: afterDays, keep_versions: keepVersions } = policy ?? {};
+  if (afterDays === undefined && keepVersions !== undefined) return keepsWithoutSchedule;
+  const keep = keepVersions === undefined ? {} : { keepVersions };
   return ok({
     tenant,
     purpose,
     alg,
+    ...(afterDays === undefined ? undefined : { rotation: { afterDays, ...keep } }),
     ...policyIn(policy),
     name: changeNameOf(body),
   });
@@ -190,14 +204,25 @@ function presentRead({ head, algorithm, versions, attestationClass }: KeyRead): 
   };
 }
 
-/** Nothing where the key may do all that its algorithm can, and nothing was asked of its backend. */
-function presentPolicy({ usages, backend, policy }: KeyHead): { readonly policy?: object } {
+/** Nothing where the key may do all that its algorithm can, has no schedule, and nothing was asked of its backend. */
+function presentPolicy(head: KeyHead): { readonly policy?: object } {
+  const { usages, backend, policy } = head;
   const shown = {
     ...(usages === undefined ? undefined : { usages }),
     ...(backend === softwareBackend ? undefined : { backend }),
     ...(policy === undefined ? undefined : encodePolicy(policy)),
+    ...presentSchedule(head),
   };
   return Object.keys(shown).length === 0 ? {} : { policy: shown };
+}
+
+function presentSchedule({ id, rotation, state }: KeyHead): object | undefined {
+  if (rotation === undefined || state === 'destroyed') return undefined;
+  const { afterDays, keepVersions } = rotation;
+  return {
+    ...{ rotate_after_days: afterDays, rotates_at: timestamp(dueAtMs(id, rotation)) },
+    ...(keepVersions === undefined ? undefined : { keep_versions: keepVersions }),
+  };
 }
 
 /** Nothing of a version that was made here at random. */
