@@ -9,6 +9,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
@@ -75,6 +76,8 @@ export interface Service {
 export interface ServiceOptions {
   readonly log: Logger;
   readonly tuning?: Tuning;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -115,7 +118,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -136,7 +139,10 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning };
+  const cryptography = await startCryptography(settings, log, engine, root, around, tokens.homes);
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -191,7 +197,9 @@ async function openParts(
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     ...{ clock: systemClock, settings, health, metrics },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
     recordReload: (taken) => void journal?.(taken),
   };
 }

@@ -1,7 +1,7 @@
-import { refuseInspectorBySignal } from '../src/core/inspection.ts';
+import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
 import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
 import type { Cryptoki } from '../src/custody/pkcs11/cryptoki.ts';
-import type { Answer, Question } from '../src/custody/pkcs11/protocol.ts';
+import type { TokenAnswer, TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
 /**
@@ -20,13 +20,13 @@ process.on('disconnect', () => process.exit(0));
 
 let answering: AnswerQuestion | string | undefined;
 
-process.on('message', ({ id, asked }: Question) => {
+process.on('message', ({ id, asked }: TokenQuestion) => {
   void answer(asked).then((answered) => {
-    if (process.connected) process.send?.({ id, answered } satisfies Answer);
+    if (process.connected) process.send?.({ id, answered } satisfies TokenAnswer);
   });
 });
 
-async function answer(asked: Question['asked']) {
+async function answer(asked: TokenQuestion['asked']) {
   answering ??= await load();
   if (typeof answering === 'string') return { kind: 'away', reason: answering } as const;
   return answering(asked);

@@ -8,6 +8,8 @@ import type { Carrier } from '../queue/lane.ts';
 export interface Custody extends PrivateParts {
   /** The claim about the keys' residence that an auditor may rely on, as answers name it. */
   readonly attestationClass: string;
+  /** What its keys cannot do, where another home has them than our engine: refused before anything is queued. Absent: nothing. */
+  readonly lacks?: ReadonlySet<Ability>;
 }
 
 /** The custodies by the names that records have. `software` is always there. */
@@ -21,8 +23,6 @@ export interface Home {
   forget(keyNumber: number): void;
   /** Waits for calls under way. */
   close(): Promise<void>;
-  /** The forms that its keys cannot do: refused before anything is queued. Absent: none. */
-  readonly lacks?: readonly Ability[];
   /** Absent of a home that cannot be away. */
   readonly contact?: HomeContact;
   /**

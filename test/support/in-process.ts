@@ -72,6 +72,7 @@ export async function startInProcess(
   setLogging(log, config);
   const service = await openService(config, {
     log,
+    environment: process.env,
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);

@@ -89,7 +89,7 @@ export const hsmEntry = new URL('../../workers/hsm.ts', import.meta.url);
 export async function openHome(settings: TokenSettings, backend = 'pkcs11'): Promise<Pkcs11Home> {
   const home = new Pkcs11Home({
     ...{ backend, settings, clock: systemClock },
-    ...{ entry: hsmEntry, allowCoreDumps: true },
+    ...{ entry: hsmEntry, allowCoreDumps: true, environment: process.env },
   });
   await home.open();
   return home;

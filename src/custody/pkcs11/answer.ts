@@ -1,8 +1,9 @@
 import type { BatchItem } from '../../engine/batch.ts';
+import { awayOf, TokenAway } from './away.ts';
 import { type Cryptoki, codeOf } from './cryptoki.ts';
 import type { Answered, Asked, Away, CallAnswer } from './protocol.ts';
 import { ItemRunner } from './run-items.ts';
-import { awayOf, Token, TokenAway } from './token.ts';
+import { Token } from './token.ts';
 import { TokenKeys } from './token-keys.ts';
 
 /** Answers questions of the home, in the process that has the module. Never rejects. */

@@ -1,8 +1,10 @@
+import type { Ability } from '../../algorithms/ids.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { HomeContact } from '../custody.ts';
 import { Contact } from './contact.ts';
 import type { Answered, Asked, Away, OpenedToken, TokenSettings } from './protocol.ts';
+import { lacksOf } from './schemes.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
 export interface ConnectionOptions {
@@ -11,6 +13,14 @@ export interface ConnectionOptions {
   /** workers/hsm.ts. */
   readonly entry: URL;
   readonly allowCoreDumps: boolean;
+  /** The variables that the module finds: modules have settings of their own there. */
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+export interface TokenAbilities {
+  /** Undefined before it has been open once. */
+  readonly listed: ReadonlySet<number> | undefined;
+  readonly lacks: ReadonlySet<Ability>;
 }
 
 /** Sessions that are idle for 2 s are dropped by some modules: each hears from us in half of that, in milliseconds. */
@@ -30,6 +40,7 @@ export class TokenConnection {
   readonly #contact: Contact;
   #worker: WorkerProcess | undefined;
   #opened: OpenedToken | undefined;
+  #abilities: TokenAbilities = { listed: undefined, lacks: lacksOf(new Set()) };
   #refusedPin: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #retryMs = leastRetryMs;
@@ -48,6 +59,11 @@ export class TokenConnection {
   /** What it said when it was opened last; undefined before the first time. */
   get opened(): OpenedToken | undefined {
     return this.#opened;
+  }
+
+  /** Of the token as it was opened last. */
+  get abilities(): TokenAbilities {
+    return this.#abilities;
   }
 
   /** One try; further ones follow by themselves. */
@@ -128,6 +144,8 @@ export class TokenConnection {
       if (answered.kind === 'opened') {
         this.#refusedPin = undefined;
         this.#opened = answered;
+        const listed = new Set(answered.mechanisms);
+        this.#abilities = { listed, lacks: lacksOf(listed) };
         this.#retryMs = leastRetryMs;
         this.#contact.made();
         this.#schedule(keepAliveMs);
@@ -145,10 +163,10 @@ export class TokenConnection {
   }
 
   #start(): WorkerProcess {
-    const { settings, entry, allowCoreDumps } = this.#options;
+    const { settings, entry, allowCoreDumps, environment } = this.#options;
     const descriptor = /^fd:(\d+)$/.exec(settings.pinFile)?.[1];
     const worker = startWorkerProcess({
-      ...{ entry, allowCoreDumps, sessions: settings.sessions },
+      ...{ entry, allowCoreDumps, environment, sessions: settings.sessions },
       pinDescriptor: descriptor === undefined ? undefined : Number(descriptor),
       onEnd: (how) => this.#lose(how, worker),
     });

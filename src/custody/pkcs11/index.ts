@@ -9,9 +9,9 @@ import type { KeyPart, TokenKeyName } from '../../keys/record.ts';
 import type { Carrier, JobEnd } from '../../queue/lane.ts';
 import type { Custody, Home, HomeContact, TokenEvidence } from '../custody.ts';
 import { type ConnectionOptions, TokenConnection } from './connection.ts';
-import { handleOf, type Origin } from './key-name.ts';
+import { handleOf, type KeyOrigin } from './key-name.ts';
 import type { Answered, Asked, CallAnswer } from './protocol.ts';
-import { keeps, lacksOf, tokenKeyKinds } from './schemes.ts';
+import { keeps, tokenKeyKinds } from './schemes.ts';
 
 export interface Pkcs11HomeOptions extends ConnectionOptions {
   /** Its name in records and requests. */
@@ -53,13 +53,8 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
   }
 
   /** Until the token has been open once, as little as any token does. */
-  get lacks(): readonly Ability[] {
-    return lacksOf(this.#mechanisms ?? new Set());
-  }
-
-  get #mechanisms(): ReadonlySet<number> | undefined {
-    const { opened } = this.#connection;
-    return opened && new Set(opened.mechanisms);
+  get lacks(): ReadonlySet<Ability> {
+    return this.#connection.abilities.lacks;
   }
 
   /** Tries once to open the token. What is missing is tried again, and said by `contact`. */
@@ -81,7 +76,7 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
 
   /** All that tokens can, until it has been open once: the making then says that it is away. */
   holds({ components }: Algorithm): boolean {
-    const listed = this.#mechanisms;
+    const { listed } = this.#connection.abilities;
     return components.every(({ keyType }) =>
       listed === undefined ? tokenKeyKinds[keyType] !== undefined : keeps(listed, keyType),
     );
@@ -157,7 +152,7 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
     algorithm: Algorithm,
     tenant: string,
     versionedKid: string,
-    origin: Origin,
+    origin: KeyOrigin,
     askFor: (keyType: Algorithm['components'][number]['keyType'], reference: Uint8Array) => Asked,
   ): Promise<Result<readonly KeyPart[]>> {
     if (!this.holds(algorithm)) return refuse('Unsupported', 'this backend holds no keys of this alg');

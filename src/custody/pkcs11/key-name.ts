@@ -6,22 +6,22 @@ import { parseKeyReference } from '../../engine/key-reference.ts';
  * With tenant, kid and part it gives the name that the token knows, so that no handle works in another place than its own.
  */
 export interface KeyName {
-  readonly origin: Origin;
+  readonly origin: KeyOrigin;
   /** CKA_ID of the objects; of an adopted key the label of the object that says so. */
   readonly id: Buffer;
 }
 
-export type Origin = 'made' | 'adopted';
+export type KeyOrigin = 'made' | 'adopted';
 
 const version = 1;
-const origins: readonly Origin[] = ['made', 'adopted'];
+const origins: readonly KeyOrigin[] = ['made', 'adopted'];
 const nonceBytes = 16;
 const handleBytes = 2 + nonceBytes;
 /** Tokens take at least as much: identifiers are SHA-1 of the public key by custom (PKCS#11 2.40, section 4.4). */
 const idBytes = 20;
 const context = Buffer.from('intaglio/pkcs11/v1\0');
 
-export function handleOf(origin: Origin, nonce: Uint8Array): Uint8Array {
+export function handleOf(origin: KeyOrigin, nonce: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.of(version, origins.indexOf(origin)), nonce]);
 }
 

@@ -32,7 +32,7 @@ export type Asked =
   | { readonly kind: 'destroy'; readonly references: readonly Uint8Array[] }
   | { readonly kind: 'evidence'; readonly reference: Uint8Array };
 
-export interface Question {
+export interface TokenQuestion {
   readonly id: number;
   readonly asked: Asked;
 }
@@ -75,7 +75,7 @@ export type Answered =
   | NotMade
   | { readonly kind: 'evidence'; readonly key: TokenEvidence['key']; readonly asOfMs: number };
 
-export interface Answer {
+export interface TokenAnswer {
   readonly id: number;
   readonly answered: Answered;
 }

@@ -8,11 +8,12 @@ import {
   batchStatuses,
 } from '../../engine/batch.ts';
 import { dataKeyBytes, maxPlaintextBytes, readWordInput } from '../../engine/rooms.ts';
+import { awayOf, TokenAway } from './away.ts';
 import { codeOf, type Handle } from './cryptoki.ts';
 import { attributes as a, codes, handleDeaths, mechanisms as m, parameterKinds } from './numbers.ts';
 import { signingWays } from './schemes.ts';
 import { passingTemplate } from './templates.ts';
-import { awayOf, type Token, TokenAway } from './token.ts';
+import type { Token } from './token.ts';
 import type { FoundKey, TokenKeys } from './token-keys.ts';
 
 type Outcome = BatchStatus | readonly Uint8Array[];

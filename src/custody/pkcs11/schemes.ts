@@ -119,7 +119,7 @@ export function keeps(listed: Mechanisms, keyType: KeyType): boolean {
 }
 
 /** What no token does through this library, and digests where one of its mechanisms hashes by itself alone. */
-export function lacksOf(listed: Mechanisms): readonly Ability[] {
+export function lacksOf(listed: Mechanisms): ReadonlySet<Ability> {
   const always: readonly Ability[] = ['mu', 'ed25519ph', 'context'];
   const rows = [
     [m.ecdsa, m.ecdsaSha256],
@@ -127,7 +127,7 @@ export function lacksOf(listed: Mechanisms): readonly Ability[] {
     [m.rsaPkcsPss, m.sha256RsaPkcsPss],
   ] as const;
   const hashesOnly = rows.some(([plain, hashed]) => !listed.has(plain) && listed.has(hashed));
-  return hashesOnly ? [...always, 'digest'] : always;
+  return new Set(hashesOnly ? [...always, 'digest'] : always);
 }
 
 /** A way to sign: what the token is given, and what becomes of its answer. */

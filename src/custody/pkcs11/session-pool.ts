@@ -1,6 +1,6 @@
+import { TokenAway } from './away.ts';
 import { type Cryptoki, codeOf, type Handle } from './cryptoki.ts';
 import { sessionDeaths } from './numbers.ts';
-import { TokenAway } from './token.ts';
 
 /** Idle sessions are opened as they are needed, up to the most; each does one operation at a time. */
 export class SessionPool {

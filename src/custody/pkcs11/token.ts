@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { awayOf, TokenAway } from './away.ts';
 import { type Cryptoki, codeOf, type Handle, initialize, nameOf, type TokenInfo } from './cryptoki.ts';
 import { codes, pinRefusals, sessionFlags, tokenFlags, userType } from './numbers.ts';
 import { type ReadPin, readPin } from './pin.ts';
-import type { Away, OpenedToken, TokenSettings } from './protocol.ts';
+import type { OpenedToken, TokenSettings } from './protocol.ts';
 import { SessionPool } from './session-pool.ts';
 
 /** Milliseconds that one operation may take; making a key has more: RSA-4096 takes seconds. */
@@ -11,15 +12,6 @@ export const generationLimitMs = 30_000;
 
 /** Operations that ran out of their time get so long to come back before the module is finalized, in milliseconds. */
 const drainLimitMs = 3_000;
-
-/** The token does not do its work. `reason` is for the operator. */
-export class TokenAway extends Error {
-  readonly away: Away;
-  constructor(reason: string, refusedPin?: string) {
-    super(reason);
-    this.away = { kind: 'away', reason, ...(refusedPin === undefined ? undefined : { refusedPin }) };
-  }
-}
 
 /**
  * A logged-in token: module, slot and sessions. Whatever it was told of the token ends with `open`, which begins anew:
@@ -219,10 +211,6 @@ function tokenInfoOf(cryptoki: Cryptoki, slot: Handle): TokenInfo | undefined {
     // Another slot of this module, with a token that is broken.
     return undefined;
   }
-}
-
-export function awayOf(error: unknown): TokenAway {
-  return error instanceof TokenAway ? error : new TokenAway(nameOf(error));
 }
 
 /** Padded with blanks, or with zeros by some. */

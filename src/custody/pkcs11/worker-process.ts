@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Answer, Answered, Asked, Question } from './protocol.ts';
+import type { Answered, Asked, TokenAnswer, TokenQuestion } from './protocol.ts';
 
 /** A worker that says nothing for so long while something is asked of it hangs, in milliseconds: each operation has 2,000. */
 const silenceLimitMs = 4_000;
@@ -21,6 +21,8 @@ export interface WorkerProcessOptions {
   readonly pinDescriptor?: number | undefined;
   /** Operations at a time: each takes a thread of libuv's pool. */
   readonly sessions: number;
+  /** The variables that the module finds: those of the service's settings are left out. */
+  readonly environment: NodeJS.ProcessEnv;
   /** It ended, not by `close`. */
   readonly onEnd: (how: string) => void;
 }
@@ -54,7 +56,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
   child.on('exit', (code, signal) => end(`the worker ended (${signal ?? code})`));
   child.on('error', () => end('the worker cannot be started'));
   child.on('message', (message) => {
-    const { id, answered } = message as Answer;
+    const { id, answered } = message as TokenAnswer;
     const waiting = asking.get(id);
     if (waiting === undefined) return;
     asking.delete(id);
@@ -75,7 +77,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
           end('the module hangs');
         }, limitMs);
         asking.set(id, { resolve, reject, limit });
-        child.send({ id, asked } satisfies Question, (error) => {
+        child.send({ id, asked } satisfies TokenQuestion, (error) => {
           if (error !== null) end('the worker cannot be reached');
         });
       });
@@ -100,10 +102,16 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
 /** C_Finalize of a token that answers takes milliseconds. */
 const closeLimitMs = 2_000;
 
-function spawnWorker({ entry, allowCoreDumps, pinDescriptor, sessions }: WorkerProcessOptions): ChildProcess {
+function spawnWorker({
+  entry,
+  allowCoreDumps,
+  environment,
+  pinDescriptor,
+  sessions,
+}: WorkerProcessOptions): ChildProcess {
   return fork(entry, allowCoreDumps ? ['allow-core-dumps'] : [], {
     serialization: 'advanced',
-    env: { ...withoutOurs(process.env), UV_THREADPOOL_SIZE: String(sessions + spareThreads) },
+    env: { ...withoutOurs(environment), UV_THREADPOOL_SIZE: String(sessions + spareThreads) },
     // Flags of the service are for its own load; a worker needs none.
     execArgv: ['--disable-sigusr1'],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', pinDescriptor ?? 'ignore'],
