@@ -35,6 +35,8 @@ export interface SoftHsm {
   readonly configuration: string;
   makeToken(label: string, pin?: string): SoftToken;
   settings(token: SoftToken, more?: Partial<TokenSettings>): TokenSettings;
+  /** The settings of a service whose backend `pkcs11` is this token. */
+  environment(token: SoftToken): Record<string, string>;
   remove(): void;
 }
 
@@ -65,6 +67,11 @@ export function createSoftHsm(): SoftHsm {
     settings: ({ label, pinFile }, more) => ({
       ...{ module: softHsmModule ?? '', token: { label }, pinFile, sessions: 4 },
       ...{ groupReadableSecrets: false, ...more },
+    }),
+    environment: ({ label, pinFile }) => ({
+      KMS_PKCS11_MODULE: softHsmModule ?? '',
+      KMS_PKCS11_TOKEN: label,
+      KMS_PKCS11_PIN_FILE: pinFile,
     }),
     remove() {
       if (before === undefined) delete process.env.SOFTHSM2_CONF;

@@ -25,7 +25,7 @@ export interface TokenInfo {
 /** The functions of a PKCS#11 module that are used here, as npm pkcs11js has them. All throw; see `codeOf`. */
 export interface Cryptoki {
   load(path: string): void;
-  C_Initialize(): void;
+  C_Initialize(options?: { readonly flags: number }): void;
   C_Finalize(): void;
   C_GetSlotList(tokenPresent: boolean): Handle[];
   C_GetTokenInfo(slot: Handle): TokenInfo;
@@ -89,11 +89,21 @@ export function nameOf(error: unknown): string {
   return `${known ?? 'CKR'} (0x${code.toString(16)})`;
 }
 
-/** True if all is well, or was before. */
-export function initialize(cryptoki: Cryptoki): void {
+/**
+ * Asks the module to lock for itself, as several threads will call it; without being asked, none has to. False: it cannot, and
+ * takes one operation at a time.
+ */
+export function initialize(cryptoki: Cryptoki): boolean {
   try {
-    cryptoki.C_Initialize();
+    cryptoki.C_Initialize({ flags: osLockingOk });
+    return true;
   } catch (error) {
-    if (codeOf(error) !== codes.cryptokiAlreadyInitialized) throw error;
+    const code = codeOf(error);
+    if (code === codes.cryptokiAlreadyInitialized) return true;
+    if (code !== codes.cantLock) throw error;
+    cryptoki.C_Initialize();
+    return false;
   }
 }
+
+const osLockingOk = 2;

@@ -90,6 +90,7 @@ export const codes = {
   generalError: 0x05,
   functionFailed: 0x06,
   argumentsBad: 0x07,
+  cantLock: 0x0a,
   deviceError: 0x30,
   deviceMemory: 0x31,
   deviceRemoved: 0x32,

@@ -53,7 +53,7 @@ export class Token {
     }
     this.generation++;
     try {
-      initialize(this.cryptoki);
+      const locks = initialize(this.cryptoki);
       this.#initialized = true;
       this.#slot = this.#findSlot(settings);
       this.#info = this.cryptoki.C_GetTokenInfo(this.#slot);
@@ -62,7 +62,7 @@ export class Token {
       const open = () => this.cryptoki.C_OpenSession(slot, sessionFlags.rw | sessionFlags.serial);
       const first = open();
       this.#login(first, refusedPin);
-      this.#sessions = new SessionPool(this.cryptoki, open, settings.sessions, first);
+      this.#sessions = new SessionPool(this.cryptoki, open, locks ? settings.sessions : 1, first);
     } catch (error) {
       throw awayOf(error);
     }
