@@ -130,10 +130,11 @@ export class Token {
       try {
         return await sessions.use(does, limitMs);
       } catch (error) {
+        if (!sessions.isDeath(error)) throw error;
+        // Once for an idle session that was dropped, once for the login that went with the last of them.
+        if (attempt > 2) throw awayOf(error);
         if (codeOf(error) === codes.userNotLoggedIn) await this.#loginAgain(sessions);
-        else if (!sessions.isDeath(error)) throw error;
-        // One that dies again is no idle session that was dropped.
-        if (attempt === 2) throw awayOf(error);
+        else sessions.keepAlive();
       }
     }
   }
@@ -188,6 +189,7 @@ export class Token {
 
   /** Once for all that find themselves logged out. */
   #loginAgain(sessions: SessionPool): Promise<void> {
+    sessions.keepAlive();
     this.#loggingIn ??= sessions
       .use((session) => this.#login(session, undefined), operationLimitMs)
       .finally(() => {
