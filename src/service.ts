@@ -21,6 +21,7 @@ import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import { sealStore } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
+import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
@@ -29,6 +30,7 @@ import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
+import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
@@ -39,12 +41,7 @@ import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { createRotationMetrics } from './observe/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
-import {
-  createKeyJournal,
-  createSettingsJournal,
-  journalsNothing,
-  type SettingsEvent,
-} from './operations/recording.ts';
+import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 
@@ -59,12 +56,16 @@ export interface Service {
   /** Of now, see Calls. */
   readonly operations: Operations;
   readonly requestPath: RequestPath;
+  /** The same way for callers whom somebody else knows, such as the process itself. */
+  requestPathFor(authenticator: Authenticator): RequestPath;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
   readonly settings: LiveConfig;
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** What happens in this service, for whoever wants to know. */
+  readonly events: EventSource;
   /** All of the service that a reload changes. */
   readonly reloadable: Reloadable;
   /** Puts a reload that was taken on the audit log. */
@@ -162,8 +163,12 @@ async function openParts(
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
+  const events = new ServiceEvents(systemClock);
+  closes('ending the subscriptions', async () => events.close());
+  // From here on whoever records also tells.
+  const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
-  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, schedule, log);
+  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
@@ -171,7 +176,8 @@ async function openParts(
     cryptography,
     keyring,
     counts,
-    audit,
+    audit: { ...audit, recorder: audit.recorder && recorder },
+    recorder,
     capabilities,
     policy,
     metrics,
@@ -188,7 +194,7 @@ async function openParts(
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
   metrics.keyCounts(() => keyring.counts());
-  const journal = audit.recorder === undefined ? undefined : createSettingsJournal(audit.recorder);
+  const journal = createSettingsJournal(recorder);
   return {
     engine: engine.engine.description,
     administratorToken,
@@ -196,11 +202,12 @@ async function openParts(
       return calls.operations;
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
-    ...{ clock: systemClock, settings, health, metrics },
+    requestPathFor: calls.requestPathFor,
+    ...{ clock: systemClock, settings, health, metrics, events },
     reloadable: {
       prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
     },
-    recordReload: (taken) => void journal?.(taken),
+    recordReload: (taken) => void journal(taken),
   };
 }
 
@@ -244,7 +251,7 @@ function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  recorder: AuditRecorder | undefined,
+  recorder: AuditRecorder,
   { room }: OpenedKeyRoom,
   schedule: RotationSchedule,
   log: Logger,
@@ -254,7 +261,7 @@ function openKeys(
     custodies,
     clock: systemClock,
     mac,
-    journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
+    journal: createKeyJournal(recorder),
     room,
     onForget: forget,
     onHead: (head) => schedule.heard(head),

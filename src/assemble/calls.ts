@@ -1,6 +1,7 @@
 import type { Admission } from '../admission/admission.ts';
 import { FloodGuard } from '../admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.ts';
+import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
 import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
@@ -24,7 +25,6 @@ import { createOperations, type Operations } from '../operations/operations.ts';
 import {
   createTokenJournal,
   createUseRecorder,
-  notesNothing,
   recordsNothing,
   type UseRecorder,
 } from '../operations/recording.ts';
@@ -46,6 +46,8 @@ export interface Calls extends Reloadable {
   readonly operations: Operations;
   /** A call keeps the settings with which it came in, to its end. */
   readonly requestPath: RequestPath;
+  /** The same way for callers whom somebody else knows. */
+  requestPathFor(authenticator: Authenticator): RequestPath;
   /** Counts a change that the service made by itself. */
   readonly done: (operation: string, result: 'ok' | FailureCode) => void;
 }
@@ -55,6 +57,8 @@ export interface CallParts {
   readonly keyring: Keyring;
   readonly counts: DurableCounts;
   readonly audit: OpenedAudit;
+  /** Takes what happens, whether or not a log is kept. */
+  readonly recorder: AuditRecorder;
   readonly capabilities: OpenedCapabilities;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
@@ -68,7 +72,7 @@ interface Snapshot {
   readonly audit: UseRecorder;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
-  readonly pathWith: () => RequestPath;
+  readonly pathWith: (authenticator: Authenticator) => RequestPath;
 }
 
 export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
@@ -81,7 +85,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
   const shared = {
-    ...{ authenticator, floodGuard, clock: systemClock },
+    ...{ floodGuard, clock: systemClock },
     signatures: cryptography.lane,
     observer: {
       done(
@@ -107,13 +111,14 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
-      pathWith: () => createRequestPath({ ...shared, admission, keyUses, audit, policy: policy.policy }),
+      pathWith: (authenticator) =>
+        createRequestPath({ ...shared, authenticator, admission, keyUses, audit, policy: policy.policy }),
     };
   };
   let now = snapshot(settings.now);
-  let path = now.pathWith();
+  let path = now.pathWith(authenticator);
   policy.onChange(() => {
-    path = now.pathWith();
+    path = now.pathWith(authenticator);
   });
   return {
     authenticator,
@@ -121,13 +126,23 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       return now.operations;
     },
     requestPath: (call) => path(call),
+    requestPathFor(other) {
+      let made = path;
+      let own = now.pathWith(other);
+      return (call) => {
+        // Settings or policy have changed since.
+        if (made !== path) own = now.pathWith(other);
+        made = path;
+        return own(call);
+      };
+    },
     done: lifecycle.done,
     prepare(config) {
       const next = snapshot(config, now);
       return {
         commit() {
           now = next;
-          path = now.pathWith();
+          path = now.pathWith(authenticator);
         },
       };
     },
@@ -136,13 +151,12 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, recorder, capabilities, policy }: CallParts,
   {
     admission,
     ...shared
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
-  const { recorder } = audit;
   return createOperations({
     ...{ ...shared, keyring, custodies: cryptography.custodies },
     allowedAlgorithms: allowedAlgorithms(config),
@@ -155,7 +169,7 @@ function operationsOf(
     timeSkewToleranceMs: config.timeSkewToleranceMs,
     tokens: {
       authority: capabilities.authority,
-      journal: recorder === undefined ? notesNothing : createTokenJournal(recorder),
+      journal: createTokenJournal(recorder),
       clock: systemClock,
       identities: policy.identities,
     },
