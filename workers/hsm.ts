@@ -1,7 +1,7 @@
 import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
 import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
 import { loadCryptoki } from '../src/custody/pkcs11/cryptoki.ts';
-import type { TokenAnswer, TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
+import { createGathered, type TokenAnswer, type TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
 /**
@@ -20,10 +20,11 @@ process.on('disconnect', () => process.exit(0));
 
 let answering: AnswerQuestion | string | undefined;
 
-process.on('message', ({ id, asked }: TokenQuestion) => {
-  void answer(asked).then((answered) => {
-    if (process.connected) process.send?.({ id, answered } satisfies TokenAnswer);
-  });
+const send = createGathered<TokenAnswer>((answers) => {
+  if (process.connected) process.send?.(answers);
+});
+process.on('message', (questions: readonly TokenQuestion[]) => {
+  for (const { id, asked } of questions) void answer(asked).then((answered) => send({ id, answered }));
 });
 
 async function answer(asked: TokenQuestion['asked']) {

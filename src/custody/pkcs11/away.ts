@@ -4,9 +4,9 @@ import type { Away } from './protocol.ts';
 /** The token does not do its work. `reason` is for the operator. */
 export class TokenAway extends Error {
   readonly away: Away;
-  constructor(reason: string, refusedPin?: string) {
+  constructor(reason: string, more: Pick<Away, 'refusedPin' | 'timedOut'> = {}) {
     super(reason);
-    this.away = { kind: 'away', reason, ...(refusedPin === undefined ? undefined : { refusedPin }) };
+    this.away = { kind: 'away', reason, ...more };
   }
 }
 

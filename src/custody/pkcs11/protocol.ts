@@ -16,7 +16,10 @@ export interface TokenSettings {
   readonly groupReadableSecrets: boolean;
 }
 
-/** What the home asks of its worker, which is a process of its own. Every answer has the number of its question. */
+/**
+ * What the home asks of its worker, which is a process of its own. Every answer has the number of its question. A message holds
+ * the questions, or the answers, of one turn of an event loop: each message costs both sides some 40 us.
+ */
 export type Asked =
   | { readonly kind: 'open'; readonly settings: TokenSettings; readonly refusedPin: string | undefined }
   /** C_GetTokenInfo, and a sign of life for each idle session. */
@@ -43,6 +46,8 @@ export interface Away {
   readonly reason: string;
   /** The token refused the PIN; where that came from, so that it is not tried again unchanged. */
   readonly refusedPin?: string;
+  /** There was no answer in time. */
+  readonly timedOut?: true;
 }
 
 export interface OpenedToken {
@@ -78,4 +83,17 @@ export type Answered =
 export interface TokenAnswer {
   readonly id: number;
   readonly answered: Answered;
+}
+
+/** Sends what comes in one turn of the event loop together, at its end. */
+export function createGathered<T>(send: (all: readonly T[]) => void): (one: T) => void {
+  let gathered: T[] = [];
+  return (one) => {
+    if (gathered.push(one) > 1) return;
+    setImmediate(() => {
+      const all = gathered;
+      gathered = [];
+      send(all);
+    });
+  };
 }

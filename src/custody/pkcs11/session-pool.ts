@@ -37,7 +37,7 @@ export class SessionPool {
     const over = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         late = true;
-        const error = new TokenAway(`no answer within ${limitMs} ms`);
+        const error = new TokenAway(`no answer within ${limitMs} ms`, { timedOut: true });
         // Whoever waits for a session waits for such as this one.
         for (const { fail } of this.#waiting.splice(0)) fail(error);
         reject(error);

@@ -78,7 +78,7 @@ export class Token {
       const drained = await Promise.race([sessions.drain(), sleep(drainLimitMs, false)]);
       if (drained === false) {
         this.#sessions = sessions;
-        throw new TokenAway('operations do not come back');
+        throw new TokenAway('operations do not come back', { timedOut: true });
       }
     }
     if (!this.#initialized) return;
@@ -150,13 +150,13 @@ export class Token {
     const pin = this.#readPin(settings);
     if ('problem' in pin) throw new TokenAway(`no PIN: ${pin.problem}`);
     try {
-      if (pin.stamp === refusedPin) throw new TokenAway(refusedText, pin.stamp);
+      if (pin.stamp === refusedPin) throw new TokenAway(refusedText, { refusedPin: pin.stamp });
       logIn(this.cryptoki, session, pin.bytes);
     } catch (error) {
       const code = codeOf(error);
       if (code === codes.userAlreadyLoggedIn) return;
       if (code !== undefined && pinRefusals.has(code))
-        throw new TokenAway(`${refusedText} (${nameOf(error)})`, pin.stamp);
+        throw new TokenAway(`${refusedText} (${nameOf(error)})`, { refusedPin: pin.stamp });
       throw error;
     } finally {
       pin.bytes.fill(0);

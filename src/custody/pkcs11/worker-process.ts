@@ -1,6 +1,12 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Answered, Asked, TokenAnswer, TokenQuestion } from './protocol.ts';
+import {
+  type Answered,
+  type Asked,
+  createGathered,
+  type TokenAnswer,
+  type TokenQuestion,
+} from './protocol.ts';
 
 /** A worker that says nothing for so long while something is asked of it hangs, in milliseconds: each operation has 2,000. */
 const silenceLimitMs = 4_000;
@@ -56,12 +62,19 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
   child.on('exit', (code, signal) => end(`the worker ended (${signal ?? code})`));
   child.on('error', () => end('the worker cannot be started'));
   child.on('message', (message) => {
-    const { id, answered } = message as TokenAnswer;
-    const waiting = asking.get(id);
-    if (waiting === undefined) return;
-    asking.delete(id);
-    clearTimeout(waiting.limit);
-    waiting.resolve(answered);
+    for (const { id, answered } of message as readonly TokenAnswer[]) {
+      const waiting = asking.get(id);
+      if (waiting === undefined) continue;
+      asking.delete(id);
+      clearTimeout(waiting.limit);
+      waiting.resolve(answered);
+    }
+  });
+  const send = createGathered<TokenQuestion>((questions) => {
+    if (ended !== undefined) return;
+    child.send(questions, (error) => {
+      if (error !== null) end('the worker cannot be reached');
+    });
   });
   return {
     get alive() {
@@ -77,9 +90,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
           end('the module hangs');
         }, limitMs);
         asking.set(id, { resolve, reject, limit });
-        child.send({ id, asked } satisfies TokenQuestion, (error) => {
-          if (error !== null) end('the worker cannot be reached');
-        });
+        send({ id, asked });
       });
     },
     async close() {
