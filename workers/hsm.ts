@@ -20,11 +20,18 @@ process.on('disconnect', () => process.exit(0));
 
 let answering: AnswerQuestion | string | undefined;
 
-const send = createGathered<TokenAnswer>((answers) => {
+let underWay = 0;
+const sending = createGathered<TokenAnswer>((answers) => {
   if (process.connected) process.send?.(answers);
 });
 process.on('message', (questions: readonly TokenQuestion[]) => {
-  for (const { id, asked } of questions) void answer(asked).then((answered) => send({ id, answered }));
+  for (const { id, asked } of questions) {
+    underWay++;
+    void answer(asked).then((answered) => {
+      underWay--;
+      sending.add({ id, answered }, underWay > 0);
+    });
+  }
 });
 
 async function answer(asked: TokenQuestion['asked']) {

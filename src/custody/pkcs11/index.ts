@@ -20,8 +20,8 @@ export interface Pkcs11HomeOptions extends ConnectionOptions {
 
 /** Milliseconds; longer than the worker's own limit for making a key, so that this one is only for a worker that hangs. */
 const generationLimitMs = 34_000;
-/** Jobs under way for each session: one that runs, and one that its worker takes up without waiting for this thread. */
-const jobsPerSession = 2;
+/** Jobs under way for each session: one that runs, and those that lie ready, so that answers come several to a message. */
+const jobsPerSession = 4;
 const nonceBytes = 16;
 
 /** Keys in one token behind a PKCS#11 module. It is there whether or not the token is: `contact` says which. */

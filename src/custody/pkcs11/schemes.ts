@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash as hashOnce } from 'node:crypto';
 import {
   type Ability,
   type HashName,
@@ -151,7 +151,7 @@ const plainly = (mechanism: number): Mechanism => ({ mechanism, parameter: null 
 const bufferOf = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
 function digestOf(hash: HashName, input: Uint8Array, digested: boolean): Buffer {
-  return digested ? bufferOf(input) : createHash(hash).update(input).digest();
+  return digested ? bufferOf(input) : hashOnce(hash, input, 'buffer');
 }
 
 /** The mechanism that takes a digest, or the one that hashes by itself where the token has no other. */

@@ -2,16 +2,30 @@ import { TokenAway } from './away.ts';
 import { type Cryptoki, codeOf, type Handle } from './cryptoki.ts';
 import { sessionDeaths } from './numbers.ts';
 
+/** An operation under way, or one that waits for a session. Plain callbacks: this is done for each signature. */
+interface Operation {
+  readonly does: (session: Handle) => unknown;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly limitMs: number;
+  /** By performance.now(); of one that has a session. */
+  endsAtMs: number;
+  answered: boolean;
+}
+
+/** Operations that are late are looked for so often: one timer for all of them, in milliseconds. */
+const lookEveryMs = 50;
+
 /** Idle sessions are opened as they are needed, up to the most; each does one operation at a time. */
 export class SessionPool {
   readonly #cryptoki: Cryptoki;
   readonly #open: () => Handle;
   readonly #most: number;
   readonly #idle: Handle[] = [];
-  readonly #waiting: { readonly take: (session: Handle) => void; readonly fail: (error: Error) => void }[] =
-    [];
+  readonly #waiting: Operation[] = [];
+  readonly #busy = new Set<Operation>();
+  readonly #timer: NodeJS.Timeout;
   #all = 1;
-  #busy = 0;
   #onIdle: (() => void) | undefined;
   #ended = false;
 
@@ -21,6 +35,7 @@ export class SessionPool {
     this.#open = open;
     this.#most = most;
     this.#idle.push(first);
+    this.#timer = setInterval(() => this.#look(), lookEveryMs).unref();
   }
 
   isDeath(error: unknown): boolean {
@@ -28,64 +43,76 @@ export class SessionPool {
   }
 
   /** Throws TokenAway when the time is over; the session is then nobody's until the operation comes back. */
-  async use<T>(does: (session: Handle) => T | Promise<T>, limitMs: number): Promise<T> {
-    const session = await this.#take();
-    this.#busy++;
-    let late = false;
-    let timer: NodeJS.Timeout | undefined;
-    const work = this.#run(does, session);
-    const over = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        late = true;
-        const error = new TokenAway(`no answer within ${limitMs} ms`, { timedOut: true });
-        // Whoever waits for a session waits for such as this one.
-        for (const { fail } of this.#waiting.splice(0)) fail(error);
-        reject(error);
-      }, limitMs);
+  use<T>(does: (session: Handle) => T | Promise<T>, limitMs: number): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const operation: Operation = {
+        ...{ does, resolve: resolve as (value: unknown) => void, reject },
+        ...{ limitMs, endsAtMs: 0, answered: false },
+      };
+      if (this.#ended) reject(new TokenAway('it is being opened again'));
+      else this.#begin(operation);
     });
-    try {
-      return await Promise.race([work, over]);
-    } finally {
-      clearTimeout(timer);
-      if (late) work.catch(() => {});
-    }
   }
 
-  async #run<T>(does: (session: Handle) => T | Promise<T>, session: Handle): Promise<T> {
-    let dead = false;
-    try {
-      return await does(session);
-    } catch (error) {
-      dead = this.isDeath(error);
-      throw error;
-    } finally {
-      this.#busy--;
-      if (dead) this.#bury(session);
-      else this.#give(session);
-      if (this.#busy === 0) this.#onIdle?.();
-    }
-  }
-
-  #take(): Handle | Promise<Handle> {
-    if (this.#ended) throw new TokenAway('it is being opened again');
-    const idle = this.#idle.pop();
-    if (idle !== undefined) return idle;
-    if (this.#all < this.#most) {
-      this.#all++;
+  #begin(operation: Operation): void {
+    let session = this.#idle.pop();
+    if (session === undefined) {
+      if (this.#all >= this.#most) {
+        this.#waiting.push(operation);
+        return;
+      }
       try {
-        return this.#open();
+        session = this.#open();
+        this.#all++;
       } catch (error) {
-        this.#all--;
-        throw error;
+        operation.reject(error);
+        return;
       }
     }
-    return new Promise((take, fail) => this.#waiting.push({ take, fail }));
+    this.#run(operation, session);
+  }
+
+  #run(operation: Operation, session: Handle): void {
+    operation.endsAtMs = performance.now() + operation.limitMs;
+    this.#busy.add(operation);
+    let made: unknown;
+    try {
+      made = operation.does(session);
+    } catch (error) {
+      this.#failed(operation, session, error);
+      return;
+    }
+    if (!(made instanceof Promise)) {
+      this.#done(operation, session, made);
+      return;
+    }
+    made.then(
+      (value) => this.#done(operation, session, value),
+      (error) => this.#failed(operation, session, error),
+    );
+  }
+
+  #done(operation: Operation, session: Handle, value: unknown): void {
+    this.#busy.delete(operation);
+    operation.resolve(value);
+    this.#give(session);
+  }
+
+  #failed(operation: Operation, session: Handle, error: unknown): void {
+    this.#busy.delete(operation);
+    if (this.isDeath(error)) this.#bury(session);
+    else this.#give(session);
+    operation.reject(error);
   }
 
   #give(session: Handle): void {
     const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(session);
-    else next.take(session);
+    if (next !== undefined) {
+      this.#run(next, session);
+      return;
+    }
+    this.#idle.push(session);
+    if (this.#busy.size === 0) this.#onIdle?.();
   }
 
   #bury(session: Handle): void {
@@ -96,13 +123,19 @@ export class SessionPool {
       // It is gone.
     }
     const next = this.#waiting.shift();
-    if (next === undefined) return;
-    this.#all++;
-    try {
-      next.take(this.#open());
-    } catch (error) {
-      this.#all--;
-      next.fail(error as Error);
+    if (next !== undefined) this.#begin(next);
+    else if (this.#busy.size === 0) this.#onIdle?.();
+  }
+
+  /** Whoever waits for a session waits for such as those that are late. */
+  #look(): void {
+    const nowMs = performance.now();
+    for (const operation of this.#busy) {
+      if (operation.answered || operation.endsAtMs > nowMs) continue;
+      operation.answered = true;
+      const error = new TokenAway(`no answer within ${operation.limitMs} ms`, { timedOut: true });
+      operation.reject(error);
+      for (const { reject } of this.#waiting.splice(0)) reject(error);
     }
   }
 
@@ -126,11 +159,12 @@ export class SessionPool {
   /** Takes nothing more; resolves to true when nothing is under way. */
   async drain(): Promise<true> {
     this.#ended = true;
-    for (const { fail } of this.#waiting.splice(0)) fail(new TokenAway('it is being opened again'));
-    if (this.#busy > 0)
+    for (const { reject } of this.#waiting.splice(0)) reject(new TokenAway('it is being opened again'));
+    if (this.#busy.size > 0)
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
+    clearInterval(this.#timer);
     return true;
   }
 }

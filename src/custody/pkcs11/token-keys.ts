@@ -42,14 +42,16 @@ export class TokenKeys {
   }
 
   /** Undefined: there is no such key. A token that is away shows none either. */
-  async find(reference: Uint8Array): Promise<FoundKey | undefined> {
+  find(reference: Uint8Array): FoundKey | Promise<FoundKey | undefined> {
     if (this.#generation !== this.#token.generation) {
       this.#found = new BoundedCache(maxFoundKeys);
       this.#generation = this.#token.generation;
     }
     const text = textOf(reference);
-    const known = this.#found.get(text);
-    if (known !== undefined) return known;
+    return this.#found.get(text) ?? this.#look(reference, text);
+  }
+
+  async #look(reference: Uint8Array, text: string): Promise<FoundKey | undefined> {
     const name = keyNameOf(reference);
     if (name === undefined) return undefined;
     const generation = this.#generation;

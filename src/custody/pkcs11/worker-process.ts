@@ -70,7 +70,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
       waiting.resolve(answered);
     }
   });
-  const send = createGathered<TokenQuestion>((questions) => {
+  const sending = createGathered<TokenQuestion>((questions) => {
     if (ended !== undefined) return;
     child.send(questions, (error) => {
       if (error !== null) end('the worker cannot be reached');
@@ -90,7 +90,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
           end('the module hangs');
         }, limitMs);
         asking.set(id, { resolve, reject, limit });
-        send({ id, asked });
+        sending.add({ id, asked }, false);
       });
     },
     async close() {
