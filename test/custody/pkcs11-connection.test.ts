@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, renameSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, renameSync } from 'node:fs';
 import test, { type TestContext } from 'node:test';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import type { Home, HomeContact } from '../../src/custody/custody.ts';
@@ -82,4 +83,51 @@ function childrenRunning(text: string): number[] {
       .map(Number)
       .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text)),
   );
+}
+
+test('after the login no memory of the worker holds the PIN', skip, async (t) => {
+  const softHsm = createSoftHsm();
+  const pin = `pin-${randomBytes(8).toString('hex')}`;
+  const home = await openHome(softHsm.settings(softHsm.makeToken('secret', pin)));
+  t.after(async () => {
+    await home.close();
+    softHsm.remove();
+  });
+  // Its answer comes after what the login leaves to be done.
+  assert.equal(await make(home, 'acme/p/ed25519/a#v1'), 'made');
+  const [worker] = childrenRunning('hsm.ts') as [number];
+  const bytes = memoryOf(worker);
+  assert.ok(
+    bytes.some((piece) => piece.includes('intaglio:acme/p/ed25519/a#v1/0')),
+    'it is the right memory',
+  );
+  const needle = pin.slice(4);
+  assert.deepEqual(
+    bytes.filter((piece) => piece.includes(needle)).map((piece) => piece.length),
+    [],
+  );
+});
+
+/** All that it may write to, by its mappings. */
+function memoryOf(pid: number): Buffer[] {
+  const memory = openSync(`/proc/${pid}/mem`, 'r');
+  try {
+    return readFileSync(`/proc/${pid}/maps`, 'utf8')
+      .split('\n')
+      .flatMap((line) => {
+        const [, from = '0', to = '0'] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
+        const [start, end] = [Number.parseInt(from, 16), Number.parseInt(to, 16)];
+        const piece = Buffer.alloc(Math.min(end - start, 2 ** 28));
+        try {
+          return piece.length === 0
+            ? []
+            : [piece.subarray(0, readSync(memory, piece, 0, piece.length, start))];
+        } catch {
+          // Pages of the kernel's.
+          return [];
+        }
+      });
+  } finally {
+    closeSync(memory);
+  }
 }

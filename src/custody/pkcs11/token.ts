@@ -160,6 +160,7 @@ export class Token {
       throw error;
     } finally {
       pin.bytes.fill(0);
+      setImmediate(overwriteYoung);
     }
   }
 
@@ -188,7 +189,22 @@ export class Token {
 
 const refusedText = 'the token refused the PIN, which is not tried again until its file changes';
 
-/** The one string of the PIN lives no longer than this call; the library takes nothing else. */
+/**
+ * The library takes a string, which nobody can wipe: it is garbage after this call, in V8's space for young objects. So many
+ * others are made then that this space, of `--max-semi-space-size` of the worker, is written over.
+ */
 function logIn(cryptoki: Cryptoki, session: Handle, pin: Buffer): void {
   cryptoki.C_Login(session, userType, pin.toString('utf8'));
 }
+
+/** Once no frame of the stack can hold the string any more: what is alive would be moved, and so be copied. */
+function overwriteYoung(): void {
+  for (let count = 0; count < youngArrays; count++) lastYoung = new Array(youngArrayLength).fill(count);
+}
+
+/** So short that they reach to the end of each page. */
+const youngArrayLength = 8;
+/** Some 100 bytes each: eight times the space of 1 MiB, whose halves take turns. About 3 ms. */
+const youngArrays = 80_000;
+/** Seen from outside, so that no compiler leaves the arrays away. */
+export let lastYoung: readonly number[] = [];

@@ -124,7 +124,7 @@ function spawnWorker({
     serialization: 'advanced',
     env: { ...withoutOurs(environment), UV_THREADPOOL_SIZE: String(sessions + spareThreads) },
     // Flags of the service are for its own load; a worker needs none.
-    execArgv: ['--disable-sigusr1'],
+    execArgv: ['--disable-sigusr1', '--max-semi-space-size=1'],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc', pinDescriptor ?? 'ignore'],
   });
 }
