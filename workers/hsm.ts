@@ -1,7 +1,12 @@
 import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
 import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
 import { loadCryptoki } from '../src/custody/pkcs11/cryptoki.ts';
-import { createGathered, type TokenAnswer, type TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
+import {
+  createGathered,
+  libraryMissing,
+  type TokenAnswer,
+  type TokenQuestion,
+} from '../src/custody/pkcs11/protocol.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
 /**
@@ -43,7 +48,5 @@ async function answer(asked: TokenQuestion['asked']) {
 /** The reason instead, where the library is not installed. */
 async function load(): Promise<AnswerQuestion | string> {
   const cryptoki = await loadCryptoki();
-  return cryptoki === undefined
-    ? 'npm pkcs11js is not installed: npm install with optional dependencies and its install script (docs/hsm.md)'
-    : createAnswering(cryptoki, pinDescriptor);
+  return cryptoki === undefined ? libraryMissing : createAnswering(cryptoki, pinDescriptor);
 }

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readFileSync, readSync, renameSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import type { Home, HomeContact } from '../../src/custody/custody.ts';
-import type { Pkcs11Home } from '../../src/custody/pkcs11/index.ts';
+import { Pkcs11Home } from '../../src/custody/pkcs11/index.ts';
+import { libraryMissing } from '../../src/custody/pkcs11/protocol.ts';
 import { createSoftHsm, noSoftHsm, openHome } from '../support/softhsm.ts';
+import { temporaryDirectory } from '../support/temporary-directory.ts';
 
 const ed25519 = findAlgorithm('ed25519')!;
 const skip = { skip: noSoftHsm, timeout: 60_000 };
@@ -131,3 +136,27 @@ function memoryOf(pid: number): Buffer[] {
     closeSync(memory);
   }
 }
+
+test('where the library is not installed, making a key says so', { timeout: 60_000 }, async (t) => {
+  // A worker as it is without the optional dependency.
+  const entry = join(temporaryDirectory(t), 'hsm.mjs');
+  const answered = { kind: 'away', reason: libraryMissing };
+  writeFileSync(
+    entry,
+    `process.on('message', (all) => process.send(all.map(({ id }) => ({ id, answered: ${JSON.stringify(answered)} }))));
+     process.on('disconnect', () => process.exit(0));`,
+  );
+  const settings = {
+    ...{ module: '/nowhere.so', token: { label: 'x' }, pinFile: '/nowhere' },
+    ...{ sessions: 1, groupReadableSecrets: false },
+  };
+  const home = new Pkcs11Home({
+    ...{ backend: 'pkcs11', settings, clock: systemClock, allowCoreDumps: true },
+    ...{ entry: pathToFileURL(entry), environment: process.env },
+  });
+  t.after(() => home.close());
+  await home.open();
+  const made = await home.generate(ed25519, 'acme', 'acme/p/ed25519/a#v1');
+  assert.ok(!made.ok && made.failure.code === 'StoreUnavailable');
+  assert.match(made.failure.hint ?? '', /pkcs11js is not installed/);
+});

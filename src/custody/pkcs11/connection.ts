@@ -3,7 +3,14 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { HomeContact } from '../custody.ts';
 import { Contact } from './contact.ts';
-import type { Answered, Asked, Away, OpenedToken, TokenSettings } from './protocol.ts';
+import {
+  type Answered,
+  type Asked,
+  type Away,
+  libraryMissing,
+  type OpenedToken,
+  type TokenSettings,
+} from './protocol.ts';
 import { lacksOf } from './schemes.ts';
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
@@ -120,7 +127,9 @@ export class TokenConnection {
   }
 
   #unavailable() {
-    return refuse('StoreUnavailable', 'the backend of this key does not answer', this.#retryMs);
+    const hint =
+      this.#contact.reason === libraryMissing ? libraryMissing : 'the backend of this key does not answer';
+    return refuse('StoreUnavailable', hint, this.#retryMs);
   }
 
   #schedule(inMs: number): void {

@@ -40,6 +40,10 @@ export interface TokenQuestion {
   readonly asked: Asked;
 }
 
+/** The reason where an optional dependency was left out. */
+export const libraryMissing =
+  'npm pkcs11js is not installed: install optional dependencies, and let its install script run';
+
 /** The token is away, or says that it is in trouble: nothing was done, or nobody knows. */
 export interface Away {
   readonly kind: 'away';
