@@ -9,6 +9,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
@@ -78,6 +79,8 @@ export interface ServiceOptions {
   readonly tuning?: Tuning;
   /** The engine runs on the thread of the caller, and no thread is started for it: calls are done one at a time. */
   readonly inline?: boolean;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -118,7 +121,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, inline, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -142,12 +145,10 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root.ref, {
-    health,
-    metrics,
-    tuning,
-    inline,
-  });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning, inline };
+  const cryptography = await startCryptography(settings, log, engine, root.ref, around, tokens.homes);
   root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
@@ -213,7 +214,9 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
     recordReload: (taken) => void journal(taken),
   };
 }

@@ -6,6 +6,7 @@ import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
+import { hsm } from './hsm.ts';
 import { latencyCurve } from './latency-curve.ts';
 import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
@@ -29,6 +30,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   loadStep,
   listeners,
   client,
+  hsm,
   auditLog,
   coldStart,
   memory,

@@ -75,6 +75,7 @@ export async function startInProcess(
   const service = await openService(config, {
     log,
     tuning: { ...defaultTuning, ...options.tuning },
+    environment: process.env,
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
