@@ -158,7 +158,7 @@ function operationsOf(
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, backends: cryptography.backends },
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,

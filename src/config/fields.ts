@@ -1,3 +1,4 @@
+import { backendFields } from './backend-fields.ts';
 import { type Field, field } from './field.ts';
 import {
   type Address,
@@ -364,6 +365,7 @@ export const fields = {
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
   ...pqFields,
+  ...backendFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),
