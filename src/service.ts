@@ -9,6 +9,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
@@ -27,6 +28,7 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import type { Home } from './custody/custody.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
@@ -76,6 +78,10 @@ export interface Service {
 export interface ServiceOptions {
   readonly log: Logger;
   readonly tuning?: Tuning;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Homes of keys beside those that the configuration names. They are closed with the service. */
+  readonly homes?: readonly Home[];
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -116,7 +122,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -137,7 +143,13 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning };
+  const cryptography = await startCryptography(settings, log, engine, root, around, [
+    ...tokens.homes,
+    ...homes,
+  ]);
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -198,7 +210,9 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
     recordReload: (taken) => void journal(taken),
   };
 }

@@ -19,6 +19,7 @@ import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limi
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
+import { tokenFields } from './tokens/fields.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -366,6 +367,7 @@ export const fields = {
   ),
   ...pqFields,
   ...backendFields,
+  ...tokenFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

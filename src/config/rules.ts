@@ -3,6 +3,7 @@ import { findListenContradictions } from './listen-rules.ts';
 import { findPqContradictions } from './pq-rules.ts';
 import { profiles } from './profiles.ts';
 import { didYouMean } from './spellings.ts';
+import { findTokenContradictions } from './tokens/rules.ts';
 
 /** Limits are checked against each other here, so that a contradiction stops a start and not a night. */
 export function contradictionsIn(
@@ -49,6 +50,7 @@ export function contradictionsIn(
   }
   findListenContradictions(config, isGiven, problems);
   findPqContradictions(config, problems);
+  findTokenContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

@@ -14,7 +14,7 @@ export const manifest = JSON.parse(readFileSync(new URL('package.json', ownRoot)
 /** The command, as whoever runs this copy of it types it. */
 export const ownCommand = compiled ? 'npx intaglio' : 'npm run -s intaglio --';
 
-/** The module with which a thread begins: one of workers/. */
-export function threadEntry(name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto'): URL {
+/** The module with which a thread begins, or the process of a token: one of workers/. */
+export function threadEntry(name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto' | 'hsm'): URL {
   return new URL(`../../workers/${name}.${compiled ? 'js' : 'ts'}`, import.meta.url);
 }

@@ -1,4 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import type { Ability } from '../algorithms/ids.ts';
 import {
   bytesOf,
   type GivenInput,
@@ -15,6 +16,7 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
+import { softwareBackend } from '../keys/record.ts';
 import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
 import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
@@ -135,7 +137,7 @@ function planWith(
       if (scheme === undefined) continue;
       // Half of a hybrid signature must not pass for a whole one, so that each part has to take what is given.
       if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
-      const lacks = refusalOfEngine(parts.lacking, scheme, given?.form);
+      const lacks = refusalOfEngine(lackingOf(parts, part.home), scheme, given);
       if (lacks !== undefined) return lacks;
       const standIn = standInFor(parts, work, handle, part);
       if (given !== undefined) addGiven(parts, work, part, scheme, given, undefined, standIn);
@@ -151,6 +153,12 @@ function planWith(
     }
   }
   return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
+}
+
+const nothingLacks: ReadonlySet<Ability> = new Set();
+
+function lackingOf({ lacking, custodies }: OperationParts, home: string): ReadonlySet<Ability> {
+  return home === softwareBackend ? lacking : (custodies.get(home)?.lacks ?? nothingLacks);
 }
 
 const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');

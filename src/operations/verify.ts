@@ -228,7 +228,7 @@ function refusalOfWay(
   given: GivenInput | undefined,
 ): Refused | undefined {
   if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
-  return refusalOfEngine(lacking, scheme, given?.form);
+  return refusalOfEngine(lacking, scheme, given);
 }
 
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {

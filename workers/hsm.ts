@@ -1,0 +1,43 @@
+import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
+import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
+import type { Cryptoki } from '../src/custody/pkcs11/cryptoki.ts';
+import type { TokenAnswer, TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
+import { openSystemCalls } from '../src/engine/system-calls.ts';
+
+/**
+ * The process that has a PKCS#11 module: a module that crashes, or hangs, or brings an OpenSSL of its own, does that here alone.
+ * It ends with the service, whatever becomes of that.
+ */
+
+/** Where the service puts the descriptor of the PIN: behind the three of each process and the channel. */
+const pinDescriptor = 4;
+
+refuseInspectorBySignal();
+if (process.argv[2] !== 'allow-core-dumps') openSystemCalls().forbidCoreDumps();
+// Signals of a terminal or of systemd go to all processes of the service: it says itself when its calls are done.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+process.on('disconnect', () => process.exit(0));
+
+let answering: AnswerQuestion | string | undefined;
+
+process.on('message', ({ id, asked }: TokenQuestion) => {
+  void answer(asked).then((answered) => {
+    if (process.connected) process.send?.({ id, answered } satisfies TokenAnswer);
+  });
+});
+
+async function answer(asked: TokenQuestion['asked']) {
+  answering ??= await load();
+  if (typeof answering === 'string') return { kind: 'away', reason: answering } as const;
+  return answering(asked);
+}
+
+/** The reason instead, where the library is not installed: it is an optional dependency. */
+async function load(): Promise<AnswerQuestion | string> {
+  try {
+    const { PKCS11 } = (await import('pkcs11js')).default;
+    return createAnswering(new PKCS11() as unknown as Cryptoki, pinDescriptor);
+  } catch {
+    return 'npm pkcs11js is not installed: npm install with optional dependencies and its install script (docs/hsm.md)';
+  }
+}
