@@ -127,6 +127,12 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(undefined);
   }
 
+  /** Under each of their names, a key that was made here. */
+  takeOtherKeysOf(other: MemoryHome): void {
+    for (const [handle, key] of other.#keys)
+      this.#keys.set(handle, { ...key, secret: generateKeyPairSync('ed25519').privateKey });
+  }
+
   carry(calls: CryptoCall[]): Promise<undefined> {
     this.#jobs++;
     return this.#work(calls);
