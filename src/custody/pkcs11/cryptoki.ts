@@ -107,3 +107,13 @@ export function initialize(cryptoki: Cryptoki): boolean {
 }
 
 const osLockingOk = 2;
+
+/** npm pkcs11js, where it is installed: it is an optional dependency, and its install script has to have run. */
+export async function loadCryptoki(): Promise<Cryptoki | undefined> {
+  try {
+    const { PKCS11 } = (await import('pkcs11js')).default;
+    return new PKCS11() as unknown as Cryptoki;
+  } catch {
+    return undefined;
+  }
+}
