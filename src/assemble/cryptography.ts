@@ -31,7 +31,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
-import { registerBackends } from './backends.ts';
+import { registerBackends } from './homes.ts';
 
 /** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {

@@ -1,4 +1,3 @@
-import { backendFields } from './backend-fields.ts';
 import { type Field, field } from './field.ts';
 import {
   type Address,
@@ -19,6 +18,7 @@ import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limi
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
+import { backendFields } from './tokens/backend-fields.ts';
 import { tokenFields } from './tokens/fields.ts';
 
 const kib = 1024;

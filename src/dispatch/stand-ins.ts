@@ -5,16 +5,6 @@ import { createCostMeter } from '../queue/cost-meter.ts';
 import { type CallTerms, type CryptoDispatch, homeAway } from './crypto-dispatch.ts';
 import type { BatchWork, WorkItem } from './work.ts';
 
-/** The homes that may make a signature in the place of one that is away, as its key's policy allows. */
-export interface StandIn {
-  /** At least one; they are tried in this order. */
-  readonly homes: readonly string[];
-  /** Of the key's record. A signature that it does not verify is thrown away: the home had another key of that name. */
-  readonly publicKey: Uint8Array;
-  /** The home that signed, once one has. */
-  signedIn: string | undefined;
-}
-
 /** The price of a check before one was measured, in microseconds. */
 const guessedCheckUs = 150;
 

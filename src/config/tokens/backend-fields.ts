@@ -1,5 +1,5 @@
-import { field } from './field.ts';
-import { boolean, integer, oneOf } from './kinds.ts';
+import { field } from '../field.ts';
+import { boolean, integer, oneOf } from '../kinds.ts';
 
 /** Settings of a service whose backends of keys may be away. */
 export const backendFields = {
