@@ -27,6 +27,7 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -81,6 +82,8 @@ export interface ServiceOptions {
   readonly inline?: boolean;
   /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
   readonly environment?: NodeJS.ProcessEnv;
+  /** Homes of keys beside those that the configuration names. They are closed with the service. */
+  readonly homes?: readonly Home[];
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -121,7 +124,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, inline, environment = {}, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -148,7 +151,10 @@ async function openParts(
   const tokens = await openHomes(config, log, environment);
   closes('ending the workers of tokens', () => tokens.close());
   const around = { health, metrics, tuning, inline };
-  const cryptography = await startCryptography(settings, log, engine, root.ref, around, tokens.homes);
+  const cryptography = await startCryptography(settings, log, engine, root.ref, around, [
+    ...tokens.homes,
+    ...homes,
+  ]);
   root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {

@@ -11,6 +11,7 @@ import { latencyCurve } from './latency-curve.ts';
 import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
 import { memory } from './memory.ts';
+import { outage } from './outage.ts';
 import { overload } from './overload.ts';
 import { saturation } from './saturation.ts';
 import { surface } from './surface.ts';
@@ -28,6 +29,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   tenants,
   overload,
   loadStep,
+  outage,
   listeners,
   client,
   hsm,

@@ -164,7 +164,8 @@ function operationsOf(
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies, rootKey: rootKey.view },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, backends: cryptography.backends },
+    rootKey: rootKey.view,
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,

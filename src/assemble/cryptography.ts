@@ -5,15 +5,22 @@ import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
 import { buildNativeCommand } from '../core/own-package.ts';
 import { StartError } from '../core/start-error.ts';
+import { createBackends } from '../custody/backends.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { createSoftwareCustody } from '../custody/software/index.ts';
-import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
+import {
+  type CryptoLane,
+  createBatchCarrier,
+  createCryptoDispatch,
+  homeAway,
+} from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
 import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
 import { createInlinePool } from '../dispatch/inline.ts';
 import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
+import { createStandIns } from '../dispatch/stand-ins.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
@@ -25,6 +32,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
+import { registerBackends } from './homes.ts';
 
 /** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {
@@ -179,13 +187,24 @@ export async function startCryptography(
       ...otherHomes.map((home) => home.custody),
     ].map((custody) => [custody.backend, custody]),
   );
+  const backendMetrics = registerBackends(settings, otherHomes, { health, metrics });
   const laneOfHome = new Map(
-    otherHomes.map(({ custody, carrier }) => [
-      custody.backend,
-      createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
-        ...{ carrier, clock: systemClock, weightOf: weightNow, observer },
-      }),
-    ]),
+    otherHomes.map((home) => {
+      const { backend } = home.custody;
+      const served: LaneObserver['served'] = (calls, serviceMs, waitingCalls) => {
+        observer.served(calls, serviceMs, waitingCalls);
+        backendMetrics.served(backend, serviceMs / 1_000);
+      };
+      const lane = createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
+        ...{ carrier: home.carrier, clock: systemClock, weightOf: weightNow },
+        observer: { ...observer, served },
+      });
+      // Nobody waits for a home that does not answer.
+      home.contact?.onChange(({ up }) => {
+        if (!up) lane.refuseWaiting(homeAway);
+      });
+      return [backend, lane] as const;
+    }),
   );
   const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
   const allLanes = [...cryptoLanes, generation];
@@ -204,10 +223,18 @@ export async function startCryptography(
     description: engine.description,
     load,
     /** The name of the turn to which a tenant's calls are counted. */
-    lane: createCryptoDispatch(
-      lanes,
-      queueOf,
-      new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
+    lane: createStandIns(
+      createCryptoDispatch(
+        lanes,
+        queueOf,
+        new Map(
+          otherHomes.map(({ custody: { backend }, contact }) => {
+            const lane = laneOfHome.get(backend) as CryptoLane;
+            return [backend, { quick: lane, slow: lane, contact }];
+          }),
+        ),
+      ),
+      backendMetrics.stoodIn,
     ),
     custodies,
     /** Resolves when every thread uses this root. */
@@ -215,6 +242,17 @@ export async function startCryptography(
       root = next;
       await Promise.all(pools.map((pool) => pool.useRoot(next)));
     },
+    backends: createBackends({
+      ...{ homes: otherHomes, clock: systemClock, cacheHit: backendMetrics.cacheHit },
+      settings: {
+        get ttlMs() {
+          return settings.now.verifyCacheTtlMs;
+        },
+        get refuseStale() {
+          return settings.now.verifyStale === 'refuse';
+        },
+      },
+    }),
     waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);

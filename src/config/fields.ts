@@ -18,6 +18,7 @@ import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limi
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
+import { backendFields } from './tokens/backend-fields.ts';
 import { tokenFields } from './tokens/fields.ts';
 
 const kib = 1024;
@@ -365,6 +366,7 @@ export const fields = {
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
   ...pqFields,
+  ...backendFields,
   ...tokenFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',

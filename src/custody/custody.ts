@@ -40,6 +40,10 @@ export interface HomeContact {
   readonly lastContactAtMs: number;
   /** Why it is not up, in words for the operator; no secret. */
   readonly reason?: string | undefined;
+  /** While it is not up: true where it is being tried right now. Absent: nobody knows. */
+  readonly trying?: boolean;
+  /** Operations that had no answer in time, since the start. Absent: they are not counted. */
+  readonly timeouts?: number;
   /** `listener` is called after each change of `up`, and must not throw. */
   onChange(listener: (contact: HomeContact) => void): void;
 }

@@ -43,6 +43,8 @@ export interface RotationPlan {
 export interface KeyPolicy {
   /** Version 1 is this key, which was in the token before. Later versions are made there. */
   readonly adopt?: TokenKeyName;
+  /** While its backend is away, another one of the same attestation class that has the very same key may sign. */
+  readonly allowSignFallback?: true;
 }
 
 /** The name of a key in a token: CKA_LABEL, or CKA_ID in hexadecimal, lower case. */

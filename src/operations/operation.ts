@@ -7,6 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
+import type { Backends } from '../custody/backends.ts';
 import type { Custodies } from '../custody/custody.ts';
 import type { RootKeyView } from '../custody/root-key-view.ts';
 import type { CostTable } from '../dispatch/costs.ts';
@@ -25,6 +26,7 @@ import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 export interface OperationParts {
   readonly keyring: Keyring;
   readonly custodies: Custodies;
+  readonly backends: Backends;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;

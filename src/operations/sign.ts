@@ -27,6 +27,7 @@ import {
   type PlannedWork,
   planWork,
   refusalOfVersion,
+  standInFor,
   withKeys,
 } from './key-work.ts';
 import {
@@ -62,6 +63,8 @@ export interface SignAnswer {
 export interface MadeSignature extends Signer {
   /** A view of the workers' response, not a copy. */
   readonly signature: Uint8Array;
+  /** The backend that signed in the place of the key's own, which is away. */
+  readonly signedIn: string | undefined;
 }
 
 interface Signer {
@@ -136,8 +139,10 @@ function planWith(
       if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
       const lacks = refusalOfEngine(lackingOf(parts, part.home), scheme, given);
       if (lacks !== undefined) return lacks;
-      if (given === undefined) addItem(parts, work, part, scheme, [bytes]);
-      else addGiven(parts, work, part, scheme, given);
+      const standIn = standInFor(parts, work, handle, part);
+      if (given !== undefined) addGiven(parts, work, part, scheme, given, undefined, standIn);
+      else if (standIn === undefined) addItem(parts, work, part, scheme, [bytes]);
+      else addItem(parts, work, part, scheme, [bytes], { standIn });
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
       signed.push({ handle, component: part.component });
     }
@@ -178,7 +183,7 @@ export function finishSign({ work, signers }: SignPlan, outcome: WorkOutcome): R
   const { results, receipts } = outcome.value;
   const signatures = signers.map(({ kid, alg }, index) => {
     const [signature] = (results[index] as BatchResult).outputs as [Uint8Array];
-    return { kid, alg, signature };
+    return { kid, alg, signature, signedIn: work.items[index]?.standIn?.signedIn };
   });
   const { kid } = signers[0] as Signer;
   return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined });

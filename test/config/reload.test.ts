@@ -71,6 +71,15 @@ const taken: readonly [
     [['pq_cutover', 'none', '2027-01-31T00:00:00.000Z']],
   ],
   ['a time of grace', json('{}'), json('{"pq_grace_days":7}'), [['pq_grace_days', '90', '7']]],
+  [
+    'the trust in what is known of keys whose backend is away',
+    json('{}'),
+    json('{"verify_cache_ttl_ms":60000,"verify_stale":"refuse"}'),
+    [
+      ['verify_cache_ttl_ms', '300000', '60000'],
+      ['verify_stale', 'serve', 'refuse'],
+    ],
+  ],
   ['a rate of creates', json('{}'), json('{"create_rate_limit":7}'), [['create_rate_limit', '100', '7']]],
   [
     'a rate of destructions',

@@ -88,9 +88,10 @@ export class ScriptedCryptoki {
     this.sessions.delete(session[0] as number);
   }
 
-  C_GetSessionInfo(session: Handle): void {
+  C_GetSessionInfo(session: Handle): { readonly state: number } {
     this.#called('C_GetSessionInfo');
     this.#alive(session);
+    return { state: 3 };
   }
 
   C_Login(session: Handle, _user: number, pin: string): void {

@@ -12,7 +12,7 @@ import {
   type TokenSettings,
 } from './protocol.ts';
 import { lacksOf } from './schemes.ts';
-import { startWorkerProcess, type WorkerProcess } from './worker-process.ts';
+import { moduleHangs, startWorkerProcess, type WorkerProcess } from './worker-process.ts';
 
 export interface ConnectionOptions {
   readonly settings: TokenSettings;
@@ -75,8 +75,10 @@ export class TokenConnection {
 
   /** One try; further ones follow by themselves. */
   open(): Promise<void> {
+    this.#contact.trying = true;
     this.#opening ??= this.#tryToOpen().finally(() => {
       this.#opening = undefined;
+      this.#contact.trying = false;
     });
     return this.#opening;
   }
@@ -96,9 +98,11 @@ export class TokenConnection {
     try {
       answered = await worker.ask(asked, limitMs);
     } catch (error) {
+      this.#noteEnd(error as Error);
       this.#lose((error as Error).message, worker);
       return this.#unavailable();
     }
+    this.#noteTimeouts(answered);
     if (answered.kind === 'away') {
       this.#lose(answered.reason, worker, answered.refusedPin);
       return this.#unavailable();
@@ -115,6 +119,16 @@ export class TokenConnection {
     await this.#opening;
     clearTimeout(this.#timer);
     await this.#worker?.close();
+  }
+
+  #noteTimeouts(answered: Answered): void {
+    const away = answered.kind === 'ran' ? answered.calls : [answered];
+    for (const each of away)
+      if ('kind' in each && each.kind === 'away' && each.timedOut) this.#contact.timeouts++;
+  }
+
+  #noteEnd({ message }: Error): void {
+    if (message === moduleHangs) this.#contact.timeouts++;
   }
 
   /** The breaker opens. What is under way comes back by itself. */
@@ -164,9 +178,11 @@ export class TokenConnection {
       }
       if (answered.kind === 'away') {
         this.#refusedPin = answered.refusedPin ?? this.#refusedPin;
+        this.#noteTimeouts(answered);
         this.#contact.lost(answered.reason);
       }
     } catch (error) {
+      this.#noteEnd(error as Error);
       this.#contact.lost((error as Error).message);
     }
     this.#retryMs = Math.min(mostRetryMs, this.#retryMs * 2);

@@ -8,6 +8,8 @@ export class Contact implements HomeContact {
   #up = false;
   #reason: string | undefined = 'it is not open yet';
   #lastContactAtMs = Number.NEGATIVE_INFINITY;
+  trying = false;
+  timeouts = 0;
 
   constructor(clock: Pick<Clock, 'monotonicMs'>) {
     this.#clock = clock;

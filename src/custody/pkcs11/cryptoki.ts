@@ -32,7 +32,7 @@ export interface Cryptoki {
   C_GetMechanismList(slot: Handle): number[];
   C_OpenSession(slot: Handle, flags: number): Handle;
   C_CloseSession(session: Handle): void;
-  C_GetSessionInfo(session: Handle): unknown;
+  C_GetSessionInfo(session: Handle): { readonly state: number };
   C_Login(session: Handle, user: number, pin: string): void;
   C_FindObjectsInit(session: Handle, template: readonly Attribute[]): void;
   C_FindObjects(session: Handle, most: number): Handle[];
@@ -116,4 +116,13 @@ export async function loadCryptoki(): Promise<Cryptoki | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** CKS_RO_USER_FUNCTIONS and CKS_RW_USER_FUNCTIONS. */
+const loggedInStates: readonly number[] = [1, 3];
+
+/** Throws CKR_USER_NOT_LOGGED_IN where the session has lost its login, which ends with the last session of a process. */
+export function requireLogin(cryptoki: Cryptoki, session: Handle): void {
+  if (loggedInStates.includes(cryptoki.C_GetSessionInfo(session).state)) return;
+  throw Object.assign(new Error('CKR_USER_NOT_LOGGED_IN'), { code: codes.userNotLoggedIn });
 }

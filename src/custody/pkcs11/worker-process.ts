@@ -11,6 +11,9 @@ import {
 /** A worker that says nothing for so long while something is asked of it hangs, in milliseconds: each operation has 2,000. */
 const silenceLimitMs = 4_000;
 
+/** The way in which a worker ended that said nothing for too long. */
+export const moduleHangs = 'the module hangs';
+
 /** The process with the module, as the home sees it. One that ended answers nothing more. */
 export interface WorkerProcess {
   readonly alive: boolean;
@@ -87,7 +90,7 @@ export function startWorkerProcess(options: WorkerProcessOptions): WorkerProcess
         const limit = setTimeout(() => {
           // Its own limits are shorter: a call of the module holds its main thread.
           child.kill('SIGKILL');
-          end('the module hangs');
+          end(moduleHangs);
         }, limitMs);
         asking.set(id, { resolve, reject, limit });
         sending.add({ id, asked }, false);

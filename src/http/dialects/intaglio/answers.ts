@@ -25,6 +25,7 @@ const policy = Type.Optional(
           description: 'the key of the token that version 1 is',
         }),
       ),
+      allow_sign_fallback: Type.Optional(Type.Literal(true)),
     },
     { description: 'missing where it would be empty' },
   ),
@@ -101,7 +102,16 @@ const receipt = Type.Object({
 
 export const signAnswer = Type.Object({
   kid,
-  sigs: Type.Array(Type.Object({ kid, alg: Type.String(), signature_b64: base64 })),
+  sigs: Type.Array(
+    Type.Object({
+      ...{ kid, alg: Type.String(), signature_b64: base64 },
+      backend: Type.Optional(
+        Type.String({
+          description: "that signed in the place of the key's own, by policy.allow_sign_fallback",
+        }),
+      ),
+    }),
+  ),
   receipts: Type.Optional(Type.Array(receipt)),
 });
 
@@ -117,6 +127,15 @@ export const verifyAnswer = Type.Object({
     ),
   }),
   hints: Type.Object({ kids: Type.Array(kid), algs: Type.Array(Type.String()) }),
+  cache_age_ms: Type.Optional(
+    Type.Integer({
+      description:
+        'of keys whose backend can be away: milliseconds since the last contact with it, also as X-KMS-Cache-Age',
+    }),
+  ),
+  stale: Type.Optional(
+    Type.Literal(true, { description: 'cache_age_ms is more than this service takes without a remark' }),
+  ),
 });
 
 /** Each item has its own answer or its own error, in the order of the request. */

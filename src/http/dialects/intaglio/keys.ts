@@ -46,6 +46,12 @@ const tokenKeyName = Type.Union(
 export const keyPolicy = closed({
   backend: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
   adopt: Type.Optional(tokenKeyName),
+  allow_sign_fallback: Type.Optional(
+    Type.Boolean({
+      description:
+        'while the backend is away, another one of its attestation class that has the very same key may sign',
+    }),
+  ),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(usagesText),
 });
@@ -86,9 +92,10 @@ function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest>
 export function policyIn(
   policy: Static<typeof keyPolicy> | null | undefined,
 ): Pick<CreateRequest, 'auditDurability' | 'usages' | 'backend' | 'policy'> {
-  const { audit, usages, backend, adopt } = policy ?? {};
+  const { audit, usages, backend, adopt, allow_sign_fallback } = policy ?? {};
   const kept: KeyPolicy = {
     ...(adopt === undefined ? undefined : { adopt: tokenKeyNameIn(adopt) }),
+    ...(allow_sign_fallback === true ? { allowSignFallback: true } : undefined),
   };
   return {
     auditDurability: audit,
