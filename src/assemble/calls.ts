@@ -59,6 +59,7 @@ export interface CallParts {
   readonly audit: OpenedAudit;
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
+  readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
@@ -151,7 +152,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy }: CallParts,
   {
     admission,
     ...shared
@@ -163,7 +164,7 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
-    audit: audit.parts,
+    ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,

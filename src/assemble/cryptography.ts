@@ -224,7 +224,7 @@ export async function startCryptography(
         ),
       ),
     ),
-    custodies,
+    ...{ custodies, homes: otherHomes },
     backends: createBackends({
       ...{ homes: otherHomes, clock: systemClock, cacheHit: backendMetrics.cacheHit },
       settings: {

@@ -37,6 +37,12 @@ export function contradictionsIn(
       'KMS_AUDIT_CHECKPOINT_INTERVAL_MS must not be more than 1000 with KMS_AUDIT_WITNESS_POLICY: answers would not wait so long',
     );
   }
+  if (config.attestRequire && config.audit === 'off') {
+    problems.push('KMS_ATTEST_REQUIRE needs evidence that the keys of the audit log sign: not KMS_AUDIT=off');
+  }
+  if (config.attestFailOpen && !config.attestRequire) {
+    problems.push('KMS_ATTEST_FAIL_OPEN says what happens without evidence that KMS_ATTEST_REQUIRE asks for');
+  }
   if (config.amnesia && isGiven('rootKeyFile')) {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
   }
