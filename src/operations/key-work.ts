@@ -3,7 +3,7 @@ import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { SignedEvidence } from '../custody/evidence/attestor.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { StandIn } from '../dispatch/stand-ins.ts';
 import type { WorkItem } from '../dispatch/work.ts';
 import { type BatchOp, batchOps } from '../engine/batch.ts';

@@ -9,7 +9,7 @@ import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
 import type { Backends } from '../custody/backends.ts';
 import type { Custodies } from '../custody/custody.ts';
-import type { Attestor, SignedEvidence } from '../custody/evidence/attestor.ts';
+import type { EvidenceSource, SignedEvidence } from '../custody/key-evidence.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchWork, WorkItem } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
@@ -54,7 +54,7 @@ export interface OperationParts {
 }
 
 export interface EvidenceParts {
-  readonly attestor: Pick<Attestor, 'attest' | 'evidence' | 'kept'>;
+  readonly attestor: EvidenceSource;
   /** Of keys whose own policy does not say so: a signature needs evidence. */
   readonly required: boolean;
 }

@@ -14,7 +14,7 @@ import {
 } from '../algorithms/signed-input.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { SignedEvidence } from '../custody/evidence/attestor.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import { softwareBackend } from '../keys/record.ts';

@@ -2,25 +2,11 @@ import { hash } from 'node:crypto';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import type { KeyHandle } from '../../keys/keyring.ts';
 import { isPublicOnly, softwareBackend } from '../../keys/record.ts';
 import type { Home, TokenEvidence } from '../custody.ts';
+import type { AttestedKey, EvidenceSource, SignedEvidence } from '../key-evidence.ts';
 import { claimsOf, type ResidenceFacts, type SoftwareFacts } from './claims.ts';
-import { type EvidenceSigner, type GeneralJws, signEvidence } from './jws.ts';
-
-/** Evidence of the residence of one version of a key. */
-export interface SignedEvidence {
-  /** Versioned. */
-  readonly kid: string;
-  /** The attestation class of the key's custody. */
-  readonly class: string;
-  /** Of the claims, the bytes that `jws.payload` has in base64url; in hex, as records of the audit log have it. */
-  readonly sha256: string;
-  readonly jws: GeneralJws;
-}
-
-/** A key, as whoever uses it has found it. */
-export type AttestedKey = Pick<KeyHandle, 'head' | 'algorithm' | 'version'>;
+import { type EvidenceSigner, signEvidence } from './jws.ts';
 
 /** The home of a key, as an attestor sees it. */
 export type AttestedHome = Pick<Home, 'contact' | 'evidence'> & {
@@ -68,7 +54,7 @@ const tooMany = refuse('Backpressure', 'too much evidence is being made', 20);
 const destroyed = refuse('Conflict', 'the key is destroyed');
 
 /** Makes evidence, and keeps that which has no caller's nonce, so that signing waits for it once in minutes. */
-export class Attestor {
+export class Attestor implements EvidenceSource {
   readonly #parts: AttestorParts;
   readonly #homes: ReadonlyMap<string, AttestedHome>;
   readonly #kept = new BoundedCache<string, Kept>(maxKept);
@@ -88,22 +74,16 @@ export class Attestor {
     this.#retry = setInterval(() => this.#tryMissing(), failedForMs).unref();
   }
 
-  /** New evidence with the caller's nonce, which is kept nowhere. */
   attest(key: AttestedKey, nonce: string): Promise<Result<SignedEvidence>> {
     return this.#make(key, nonce);
   }
 
-  /** The evidence that is kept, while it can be handed out: a look-up. */
   kept({ version }: AttestedKey): SignedEvidence | undefined {
     const kept = this.#kept.get(version.kid);
     if (kept === undefined) return undefined;
     return this.#parts.clock.monotonicMs() - kept.madeAtMs < usableMs ? kept.evidence : undefined;
   }
 
-  /**
-   * Evidence without a nonce: at once where some is kept, which is renewed in the background. AttestationMissing: there is none.
-   * StoreUnavailable: the backend is away.
-   */
   evidence(key: AttestedKey): Result<SignedEvidence> | Promise<Result<SignedEvidence>> {
     const { kid } = key.version;
     const nowMs = this.#parts.clock.monotonicMs();

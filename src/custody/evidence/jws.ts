@@ -1,3 +1,5 @@
+import type { GeneralJws } from '../key-evidence.ts';
+
 /** One of the keys that sign evidence. Its private part stays where it is. */
 export interface EvidenceSigner {
   /** As JWS has it: RFC 8037, RFC 9964. */
@@ -6,15 +8,6 @@ export interface EvidenceSigner {
   readonly kid: string;
   /** Rejects where it cannot sign in time. */
   sign(message: Uint8Array): Promise<Uint8Array>;
-}
-
-/**
- * General JWS JSON Serialization (RFC 7515 section 7.2.1). With each signature, protected header, payload and signature joined
- * by dots are a JWT of their own.
- */
-export interface GeneralJws {
-  readonly payload: string;
-  readonly signatures: readonly { readonly protected: string; readonly signature: string }[];
 }
 
 /** RFC 9782; typed, so that no other JWT of these keys passes for evidence (RFC 8725 section 3.11). */

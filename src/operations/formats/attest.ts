@@ -1,5 +1,5 @@
 import { refuse } from '../../core/result.ts';
-import type { SignedEvidence } from '../../custody/evidence/attestor.ts';
+import type { SignedEvidence } from '../../custody/key-evidence.ts';
 import type { KeyOperation, OperationParts } from '../operation.ts';
 
 export interface AttestRequest {

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { Type } from '@sinclair/typebox';
 import type { Jwk } from '../../../algorithms/public-formats.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import type { SignedEvidence } from '../../../custody/evidence/attestor.ts';
+import type { SignedEvidence } from '../../../custody/key-evidence.ts';
 import { type AttestRequest, maxNonceBytes, minNonceBytes } from '../../../operations/formats/attest.ts';
 import type { CsrAnswer, CsrRequest } from '../../../operations/formats/csr.ts';
 import type { JwksRequest } from '../../../operations/formats/jwks.ts';

@@ -1,6 +1,6 @@
 import type { Algorithm, Component } from '../../../algorithms/descriptor.ts';
 import { encodeBase64 } from '../../../core/bytes.ts';
-import type { SignedEvidence } from '../../../custody/evidence/attestor.ts';
+import type { SignedEvidence } from '../../../custody/key-evidence.ts';
 import type { UseReceipt } from '../../../operations/operation.ts';
 
 /** UTC in RFC 3339 with milliseconds. */
