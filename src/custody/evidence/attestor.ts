@@ -40,8 +40,11 @@ const failedForMs = 5_000;
 const missingForMs = 60_000;
 /** Some 5 KiB each. */
 const maxKept = 2_048;
-/** Two signatures each, 0.3 ms: as many take a worker 20 ms. */
+/** With nonces, two signatures each, 0.3 ms: as many take a worker 20 ms. A tenant has a quarter of them. */
 const maxUnderWay = 64;
+const maxOfTenant = maxUnderWay / 4;
+/** Without, of as many keys; each is waited for by signatures that are bounded already. */
+const maxKeptUnderWay = 512;
 
 interface Kept {
   readonly evidence: SignedEvidence;
@@ -65,7 +68,8 @@ export class Attestor implements EvidenceSource {
   /** By backend, the key for which it gave no evidence last. */
   readonly #missing = new Map<string, { readonly key: AttestedKey; readonly untilMs: number }>();
   readonly #retry: NodeJS.Timeout;
-  #underWay = 0;
+  readonly #underWay = new Map<string, number>();
+  #allUnderWay = 0;
 
   constructor(parts: AttestorParts) {
     this.#parts = parts;
@@ -75,7 +79,17 @@ export class Attestor implements EvidenceSource {
   }
 
   attest(key: AttestedKey, nonce: string): Promise<Result<SignedEvidence>> {
-    return this.#make(key, nonce);
+    const { tenant } = key.head;
+    const own = this.#underWay.get(tenant) ?? 0;
+    if (own >= maxOfTenant || this.#allUnderWay >= maxUnderWay) return Promise.resolve(tooMany);
+    this.#allUnderWay++;
+    this.#underWay.set(tenant, own + 1);
+    return this.#make(key, nonce, () => {
+      this.#allUnderWay--;
+      const left = (this.#underWay.get(tenant) ?? 1) - 1;
+      if (left > 0) this.#underWay.set(tenant, left);
+      else this.#underWay.delete(tenant);
+    });
   }
 
   kept({ version }: AttestedKey): SignedEvidence | undefined {
@@ -130,13 +144,13 @@ export class Attestor implements EvidenceSource {
     const { clock } = this.#parts;
     const making = this.#making.get(kid);
     if (making !== undefined) return making;
-    const made = this.#make(key, undefined)
+    if (this.#making.size >= maxKeptUnderWay) return Promise.resolve(tooMany);
+    const made = this.#make(key, undefined, () => {})
       .then((result) => {
         if (result.ok) {
           this.#kept.set(kid, { evidence: result.value, madeAtMs: clock.monotonicMs() });
           this.#failed.delete(kid);
-        } else if (result.failure.code !== 'Backpressure')
-          this.#failed.set(kid, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
+        } else this.#failed.set(kid, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
         return result;
       })
       .finally(() => this.#making.delete(kid));
@@ -144,14 +158,19 @@ export class Attestor implements EvidenceSource {
     return made;
   }
 
-  async #make(key: AttestedKey, nonce: string | undefined): Promise<Result<SignedEvidence>> {
-    if (key.version.state === 'destroyed') return destroyed;
-    if (this.#underWay >= maxUnderWay) return tooMany;
+  async #make(
+    key: AttestedKey,
+    nonce: string | undefined,
+    ends: () => void,
+  ): Promise<Result<SignedEvidence>> {
     const { backend } = key.head;
-    this.#underWay++;
-    const making = this.#collect(key, nonce).catch(() => noEvidence);
-    // A token that hangs gives its place back only when it is done.
-    void making.finally(() => this.#underWay--);
+    const making =
+      key.version.state === 'destroyed'
+        ? Promise.resolve(destroyed)
+        : this.#collect(key, nonce).catch(() => noEvidence);
+    // A token that hangs gives the place back only when it is done.
+    void making.finally(ends);
+    if (key.version.state === 'destroyed') return making;
     const made = await within(evidenceDeadlineMs, making);
     this.#parts.made(backend, made.ok);
     if (made.ok) this.#missing.delete(backend);
