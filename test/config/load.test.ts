@@ -316,6 +316,16 @@ const refusals: readonly [string, Given, RegExp][] = [
     /^KMS_AUDIT=on needs a store that keeps the anchor/,
   ],
   [
+    'evidence without a log whose keys sign it',
+    { env: { KMS_BACKEND: 'memory', KMS_ATTEST_REQUIRE: '1' } },
+    /^KMS_ATTEST_REQUIRE needs evidence that the keys of the audit log sign/,
+  ],
+  [
+    'going on without evidence that nobody needs',
+    { env: { KMS_ATTEST_FAIL_OPEN: '1' } },
+    /^KMS_ATTEST_FAIL_OPEN says what happens without evidence/,
+  ],
+  [
     'a directory for no log',
     { env: { KMS_BACKEND: 'memory', KMS_AUDIT_DIR: '/a' } },
     /^KMS_AUDIT=off writes no log/,

@@ -236,9 +236,9 @@ const refused: readonly [string, Case, RegExp][] = [
     /^--profile must be one of none, micronode, macronode; did you mean micronode\?$/,
   ],
   [
-    'a profile of a later version',
+    'a profile of keys in a token, without one',
     { argv: ['--profile', 'macronode'] },
-    /^KMS_PROFILE=macronode is not taken: it needs keys in hardware/,
+    /^KMS_PROFILE=macronode needs a token: KMS_PKCS11_MODULE/,
   ],
   [
     'a flag against the profile',
