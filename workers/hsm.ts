@@ -1,6 +1,6 @@
 import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
 import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
-import type { Cryptoki } from '../src/custody/pkcs11/cryptoki.ts';
+import { loadCryptoki } from '../src/custody/pkcs11/cryptoki.ts';
 import type { TokenAnswer, TokenQuestion } from '../src/custody/pkcs11/protocol.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
@@ -32,12 +32,10 @@ async function answer(asked: TokenQuestion['asked']) {
   return answering(asked);
 }
 
-/** The reason instead, where the library is not installed: it is an optional dependency. */
+/** The reason instead, where the library is not installed. */
 async function load(): Promise<AnswerQuestion | string> {
-  try {
-    const { PKCS11 } = (await import('pkcs11js')).default;
-    return createAnswering(new PKCS11() as unknown as Cryptoki, pinDescriptor);
-  } catch {
-    return 'npm pkcs11js is not installed: npm install with optional dependencies and its install script (docs/hsm.md)';
-  }
+  const cryptoki = await loadCryptoki();
+  return cryptoki === undefined
+    ? 'npm pkcs11js is not installed: npm install with optional dependencies and its install script (docs/hsm.md)'
+    : createAnswering(cryptoki, pinDescriptor);
 }

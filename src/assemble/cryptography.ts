@@ -223,6 +223,7 @@ export async function startCryptography(
           }),
         ),
       ),
+      backendMetrics.stoodIn,
     ),
     ...{ custodies, homes: otherHomes },
     backends: createBackends({

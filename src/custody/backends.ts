@@ -55,9 +55,10 @@ export function createBackends({ homes, clock, settings, cacheHit }: BackendsPar
     cacheAge(backend) {
       const contact = byName.get(backend)?.contact;
       if (contact === undefined) return undefined;
-      const never = contact.lastContactAtMs < startedAtMs && !contact.up;
-      const ageMs = clock.monotonicMs() - Math.max(contact.lastContactAtMs, startedAtMs);
-      const age = { ageMs: Math.max(0, Math.floor(ageMs)), stale: never || ageMs > settings.ttlMs };
+      const { lastContactAtMs } = contact;
+      const never = !Number.isFinite(lastContactAtMs);
+      const ageMs = Math.max(0, clock.monotonicMs() - (never ? startedAtMs : lastContactAtMs));
+      const age = { ageMs: Math.floor(ageMs), stale: never || ageMs > settings.ttlMs };
       if (!contact.up) cacheHit(backend, age.stale);
       return age;
     },

@@ -19,7 +19,10 @@ export interface StandIn {
 const guessedCheckUs = 150;
 
 /** Signatures that stand-ins make leave only once the key's public key verifies them. Other works go by as they are. */
-export function createStandIns(dispatch: CryptoDispatch): CryptoDispatch {
+export function createStandIns(
+  dispatch: CryptoDispatch,
+  stoodIn: (backend: string, by: string) => void,
+): CryptoDispatch {
   async function check(work: BatchWork, results: readonly BatchResult[], on: CallTerms): Promise<boolean> {
     const items = work.items.flatMap((item, at) => {
       const op = checkOps[item.op];
@@ -55,7 +58,11 @@ export function createStandIns(dispatch: CryptoDispatch): CryptoDispatch {
       }
       if (outcome.value.some(({ status }) => status !== batchStatuses.ok)) continue;
       if (!(await check(work, outcome.value, on))) continue;
-      for (const item of work.items) if (item.standIn !== undefined) item.standIn.signedIn = homeOf(item);
+      for (const item of work.items) {
+        if (item.standIn === undefined) continue;
+        item.standIn.signedIn = homeOf(item);
+        stoodIn(item.home, item.standIn.signedIn);
+      }
       return outcome;
     }
     return homeAway;

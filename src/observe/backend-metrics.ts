@@ -24,6 +24,8 @@ export interface BackendMetrics {
   lost(backend: string): void;
   /** A signature was checked by what is known of a key whose backend is away. */
   cacheHit(backend: string, stale: boolean): void;
+  /** A signature was made by another backend than the key's own. */
+  stoodIn(backend: string, by: string): void;
 }
 
 /** `read` is called at each scrape. Names of backends are the operator's, and few. */
@@ -85,6 +87,12 @@ export function createBackendMetrics(
     labelNames: ['backend', 'stale'],
     registers,
   });
+  const fallbacks = new Counter({
+    name: 'kms_sign_fallbacks_total',
+    help: 'Signatures that another backend made while that of the key was away',
+    labelNames: ['backend', 'by'],
+    registers,
+  });
   const latency = new LatencyHistogram(
     'kms_backend_operation_seconds',
     'From sending a job to a backend to its answer',
@@ -100,5 +108,6 @@ export function createBackendMetrics(
     },
     lost: (backend) => losses.inc({ backend }),
     cacheHit: (backend, stale) => hits.inc({ backend, stale: String(stale) }),
+    stoodIn: (backend, by) => fallbacks.inc({ backend, by }),
   };
 }

@@ -89,7 +89,7 @@ export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['src/http/listeners/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
-  pkcs11js: ['workers/hsm.ts'],
+  pkcs11js: ['src/custody/pkcs11/cryptoki.ts'],
 };
 
 /** The native addon is loaded by path; whoever names the path loads it. */

@@ -149,6 +149,12 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     return ok({ backend: this.backend, token, key, asOfMs: Date.now() });
   }
 
+  /** Under each of their names, a key that was made here. */
+  takeOtherKeysOf(other: MemoryHome): void {
+    for (const [handle, key] of other.#keys)
+      this.#keys.set(handle, { ...key, secret: generateKeyPairSync('ed25519').privateKey });
+  }
+
   carry(calls: CryptoCall[]): Promise<undefined> {
     this.#jobs++;
     return this.#work(calls);

@@ -3,7 +3,9 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/core/clock.ts';
+import type { Attribute, Cryptoki, Handle } from '../../src/custody/pkcs11/cryptoki.ts';
 import { Pkcs11Home } from '../../src/custody/pkcs11/index.ts';
+import { sessionFlags, userType } from '../../src/custody/pkcs11/numbers.ts';
 import type { TokenSettings } from '../../src/custody/pkcs11/protocol.ts';
 
 /** The places of Debian, and of Fedora and Arch. */
@@ -100,4 +102,39 @@ export async function openHome(settings: TokenSettings, backend = 'pkcs11'): Pro
   });
   await home.open();
   return home;
+}
+
+/** A session of another program that knows the PIN, to look at what is in the token. */
+export interface TokenSession {
+  readonly cryptoki: Cryptoki;
+  readonly session: Handle;
+  /** Objects that fit. */
+  find(template: readonly Attribute[]): readonly Handle[];
+  close(): void;
+}
+
+/** In this process, whose module then belongs to this directory of tokens. */
+export async function openSession(label: string, pin = '123456'): Promise<TokenSession> {
+  const { PKCS11 } = (await import('pkcs11js')).default;
+  const cryptoki = new PKCS11() as unknown as Cryptoki;
+  cryptoki.load(softHsmModule ?? '');
+  cryptoki.C_Initialize({ flags: 2 });
+  const slot = cryptoki
+    .C_GetSlotList(true)
+    .find((each) => cryptoki.C_GetTokenInfo(each).label.trimEnd() === label);
+  if (slot === undefined) throw new Error(`there is no token ${label}`);
+  const session = cryptoki.C_OpenSession(slot, sessionFlags.rw | sessionFlags.serial);
+  cryptoki.C_Login(session, userType, pin);
+  return {
+    ...{ cryptoki, session },
+    find(template) {
+      cryptoki.C_FindObjectsInit(session, template);
+      try {
+        return cryptoki.C_FindObjects(session, 1_000);
+      } finally {
+        cryptoki.C_FindObjectsFinal(session);
+      }
+    },
+    close: () => cryptoki.C_Finalize(),
+  };
 }

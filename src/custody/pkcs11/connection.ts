@@ -97,10 +97,11 @@ export class TokenConnection {
     }
     this.#noteTimeouts(answered);
     if (answered.kind === 'away') {
-      this.#lose(answered.reason, worker);
+      this.#lose(answered.reason, worker, answered.refusedPin);
       return this.#unavailable();
     }
-    if (answered.kind === 'ran' && answered.away !== undefined) this.#lose(answered.away.reason, worker);
+    if (answered.kind === 'ran' && answered.away !== undefined)
+      this.#lose(answered.away.reason, worker, answered.away.refusedPin);
     else if (this.#worker === worker && this.#contact.up) this.#contact.made();
     return ok(answered);
   }
@@ -124,7 +125,8 @@ export class TokenConnection {
   }
 
   /** The breaker opens. What is under way comes back by itself. */
-  #lose(reason: string, worker: WorkerProcess): void {
+  #lose(reason: string, worker: WorkerProcess, refusedPin?: string): void {
+    if (refusedPin !== undefined) this.#refusedPin = refusedPin;
     if (this.#closed || worker !== this.#worker || !this.#contact.up) return;
     this.#contact.lost(reason);
     this.#retryMs = leastRetryMs;

@@ -32,7 +32,7 @@ export interface Cryptoki {
   C_GetMechanismList(slot: Handle): number[];
   C_OpenSession(slot: Handle, flags: number): Handle;
   C_CloseSession(session: Handle): void;
-  C_GetSessionInfo(session: Handle): unknown;
+  C_GetSessionInfo(session: Handle): { readonly state: number };
   C_Login(session: Handle, user: number, pin: string): void;
   C_FindObjectsInit(session: Handle, template: readonly Attribute[]): void;
   C_FindObjects(session: Handle, most: number): Handle[];
@@ -107,3 +107,22 @@ export function initialize(cryptoki: Cryptoki): boolean {
 }
 
 const osLockingOk = 2;
+
+/** npm pkcs11js, where it is installed: it is an optional dependency, and its install script has to have run. */
+export async function loadCryptoki(): Promise<Cryptoki | undefined> {
+  try {
+    const { PKCS11 } = (await import('pkcs11js')).default;
+    return new PKCS11() as unknown as Cryptoki;
+  } catch {
+    return undefined;
+  }
+}
+
+/** CKS_RO_USER_FUNCTIONS and CKS_RW_USER_FUNCTIONS. */
+const loggedInStates: readonly number[] = [1, 3];
+
+/** Throws CKR_USER_NOT_LOGGED_IN where the session has lost its login, which ends with the last session of a process. */
+export function requireLogin(cryptoki: Cryptoki, session: Handle): void {
+  if (loggedInStates.includes(cryptoki.C_GetSessionInfo(session).state)) return;
+  throw Object.assign(new Error('CKR_USER_NOT_LOGGED_IN'), { code: codes.userNotLoggedIn });
+}

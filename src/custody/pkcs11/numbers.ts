@@ -52,6 +52,7 @@ export const attributes = {
 export const mechanisms = {
   rsaKeyPairGen: 0x0000,
   rsaPkcs: 0x0001,
+  rsaPkcsOaep: 0x0009,
   rsaPkcsPss: 0x000d,
   mlDsaKeyPairGen: 0x001c,
   mlDsa: 0x001d,
@@ -61,6 +62,7 @@ export const mechanisms = {
   sha256RsaPkcsPss: 0x0043,
   sha384RsaPkcsPss: 0x0044,
   sha512RsaPkcsPss: 0x0045,
+  sha1: 0x0220,
   sha256: 0x0250,
   sha256Hmac: 0x0251,
   sha384: 0x0260,
@@ -78,11 +80,11 @@ export const mechanisms = {
   aesKeyWrapKwp: 0x210b,
 } as const;
 
-/** MGF1 with SHA-256, SHA-384 and SHA-512. */
-export const maskFunctions = { sha256: 2, sha384: 3, sha512: 4 } as const;
+/** MGF1 with SHA-1, SHA-256, SHA-384 and SHA-512. */
+export const maskFunctions = { sha1: 1, sha256: 2, sha384: 3, sha512: 4 } as const;
 
 /** Kinds of structured mechanism parameters, as pkcs11js numbers them. */
-export const parameterKinds = { aesGcm: 3, rsaPss: 5 } as const;
+export const parameterKinds = { aesGcm: 3, rsaOaep: 4, rsaPss: 5 } as const;
 
 /** Return values that are told apart here. */
 export const codes = {

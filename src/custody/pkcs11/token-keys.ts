@@ -3,7 +3,7 @@ import { registry } from '../../algorithms/registry.ts';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import { parseKeyReference } from '../../engine/key-reference.ts';
 import type { TokenKeyName } from '../../keys/record.ts';
-import { type Attribute, codeOf, type Handle } from './cryptoki.ts';
+import { type Attribute, codeOf, type Handle, requireLogin } from './cryptoki.ts';
 import { type KeyName, keyNameOf, ownLabelPrefix, wrappingIdOf } from './key-name.ts';
 import { attributes as a, objectClasses } from './numbers.ts';
 import type { KeyMadeInToken, NotMade } from './protocol.ts';
@@ -274,11 +274,15 @@ export class TokenKeys {
   #all(session: Handle, template: readonly Attribute[], most: number): Handle[] {
     const { cryptoki } = this.#token;
     cryptoki.C_FindObjectsInit(session, template);
+    let found: Handle[] = [];
     try {
-      return cryptoki.C_FindObjects(session, most);
+      found = cryptoki.C_FindObjects(session, most);
     } finally {
       cryptoki.C_FindObjectsFinal(session);
     }
+    // A token shows private objects to a login only, and gives no error without one.
+    if (found.length === 0) requireLogin(cryptoki, session);
+    return found;
   }
 
   #described(session: Handle, key: Handle, pair: boolean): Pick<FoundKey, 'tokenKeyType' | 'keyType'> {

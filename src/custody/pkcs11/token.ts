@@ -5,6 +5,7 @@ import { codes, pinRefusals, sessionFlags, tokenFlags, userType } from './number
 import { type ReadPin, readPin } from './pin.ts';
 import type { OpenedToken, TokenSettings } from './protocol.ts';
 import { SessionPool } from './session-pool.ts';
+import { findSlot, trimmed } from './slots.ts';
 
 /** Milliseconds that one operation may take; making a key has more: RSA-4096 takes seconds. */
 export const operationLimitMs = 2_000;
@@ -55,7 +56,7 @@ export class Token {
     try {
       const locks = initialize(this.cryptoki);
       this.#initialized = true;
-      this.#slot = this.#findSlot(settings);
+      this.#slot = findSlot(this.cryptoki, settings.token);
       this.#info = this.cryptoki.C_GetTokenInfo(this.#slot);
       this.#listed = new Set(this.cryptoki.C_GetMechanismList(this.#slot));
       const slot = this.#slot;
@@ -92,10 +93,10 @@ export class Token {
   description(): OpenedToken['token'] {
     const { label, manufacturerID, model, serialNumber, firmwareVersion } = this.#info as TokenInfo;
     return {
-      label: plain(label),
-      manufacturer: plain(manufacturerID),
-      model: plain(model),
-      serial: plain(serialNumber),
+      label: trimmed(label),
+      manufacturer: trimmed(manufacturerID),
+      model: trimmed(model),
+      serial: trimmed(serialNumber),
       firmware: `${firmwareVersion.major}.${firmwareVersion.minor}`,
     };
   }
@@ -130,26 +131,13 @@ export class Token {
       try {
         return await sessions.use(does, limitMs);
       } catch (error) {
+        if (!sessions.isDeath(error)) throw error;
+        // Once for an idle session that was dropped, once for the login that went with the last of them.
+        if (attempt > 2) throw awayOf(error);
         if (codeOf(error) === codes.userNotLoggedIn) await this.#loginAgain(sessions);
-        else if (!sessions.isDeath(error)) throw error;
-        // One that dies again is no idle session that was dropped.
-        if (attempt === 2) throw awayOf(error);
+        else sessions.keepAlive();
       }
     }
-  }
-
-  #findSlot({ token }: TokenSettings): Handle {
-    const present = this.cryptoki.C_GetSlotList(true);
-    const found = present.filter((slot) => {
-      const info = tokenInfoOf(this.cryptoki, slot);
-      if (info === undefined) return false;
-      return 'label' in token ? plain(info.label) === token.label : plain(info.serialNumber) === token.serial;
-    });
-    const [slot] = found;
-    const what = 'label' in token ? `label ${token.label}` : `serial number ${token.serial}`;
-    if (slot === undefined) throw new TokenAway(`no token with ${what} is present`);
-    if (found.length > 1) throw new TokenAway(`${found.length} tokens have ${what}: name one by its serial`);
-    return slot;
   }
 
   /** All sessions of the process at once. A login ends with the last of them. */
@@ -188,6 +176,7 @@ export class Token {
 
   /** Once for all that find themselves logged out. */
   #loginAgain(sessions: SessionPool): Promise<void> {
+    sessions.keepAlive();
     this.#loggingIn ??= sessions
       .use((session) => this.#login(session, undefined), operationLimitMs)
       .finally(() => {
@@ -202,18 +191,4 @@ const refusedText = 'the token refused the PIN, which is not tried again until i
 /** The one string of the PIN lives no longer than this call; the library takes nothing else. */
 function logIn(cryptoki: Cryptoki, session: Handle, pin: Buffer): void {
   cryptoki.C_Login(session, userType, pin.toString('utf8'));
-}
-
-function tokenInfoOf(cryptoki: Cryptoki, slot: Handle): TokenInfo | undefined {
-  try {
-    return cryptoki.C_GetTokenInfo(slot);
-  } catch {
-    // Another slot of this module, with a token that is broken.
-    return undefined;
-  }
-}
-
-/** Padded with blanks, or with zeros by some. */
-function plain(text: string): string {
-  return text.replaceAll('\0', ' ').trimEnd();
 }

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, renameSync } from 'node:fs';
+import test, { type TestContext } from 'node:test';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
+import type { Home, HomeContact } from '../../src/custody/custody.ts';
+import type { Pkcs11Home } from '../../src/custody/pkcs11/index.ts';
+import { createSoftHsm, noSoftHsm, openHome } from '../support/softhsm.ts';
+
+const ed25519 = findAlgorithm('ed25519')!;
+const skip = { skip: noSoftHsm, timeout: 60_000 };
+
+async function opened(t: TestContext) {
+  const softHsm = createSoftHsm();
+  const home = await openHome(softHsm.settings(softHsm.makeToken('one')));
+  t.after(async () => {
+    await home.close();
+    softHsm.remove();
+  });
+  assert.ok(home.contact.up, home.contact.reason);
+  return { softHsm, home, ...watched(home.contact) };
+}
+
+/** Resolves when the contact is as wanted. */
+function watched(contact: HomeContact) {
+  const waiting: (() => void)[] = [];
+  contact.onChange(() => {
+    for (const resolve of waiting.splice(0)) resolve();
+  });
+  return {
+    async until(up: boolean) {
+      while (contact.up !== up) await new Promise<void>((resolve) => waiting.push(resolve));
+    },
+  };
+}
+
+async function make(home: Pkcs11Home, kid: string) {
+  const made = await home.generate(ed25519, 'acme', kid);
+  return made.ok ? 'made' : made.failure.code;
+}
+
+test('a worker that is killed is started again, and the token opened', skip, async (t) => {
+  const { home, until } = await opened(t);
+  assert.equal(await make(home, 'acme/p/ed25519/a#v1'), 'made');
+  for (const pid of childrenRunning('hsm.ts')) process.kill(pid, 'SIGKILL');
+  await until(false);
+  assert.match(home.contact.reason ?? '', /SIGKILL/);
+  assert.equal(await make(home, 'acme/p/ed25519/b#v1'), 'StoreUnavailable');
+  await until(true);
+  assert.equal(await make(home, 'acme/p/ed25519/b#v1'), 'made');
+});
+
+test('a token that goes away is refused at once, and there again when it is back', skip, async (t) => {
+  const { softHsm, home, until } = await opened(t);
+  const kid = 'acme/p/ed25519/a#v1';
+  const made = await home.generate(ed25519, 'acme', kid);
+  assert.ok(made.ok);
+  const reference = home.keyReference(made.value[0]!, 0, 'acme', kid);
+  const seenAtMs = home.contact.lastContactAtMs;
+  renameSync(softHsm.tokens, `${softHsm.tokens}.away`);
+  // Nobody asks for anything: the sign of life of each second finds it.
+  await until(false);
+  const refused = await home.evidence(reference);
+  assert.ok(!refused.ok && refused.failure.code === 'StoreUnavailable' && refused.failure.retryAfterMs! > 0);
+  renameSync(`${softHsm.tokens}.away`, softHsm.tokens);
+  await until(true);
+  assert.ok(home.contact.lastContactAtMs > seenAtMs);
+  const evidence = await (home as Home).evidence!(reference);
+  assert.ok(evidence.ok, 'the key is found again');
+  const { token, key, backend } = evidence.value;
+  assert.deepEqual([backend, token.label, token.manufacturer], ['pkcs11', 'one', 'SoftHSM project']);
+  assert.deepEqual(key, {
+    ...{ local: true, alwaysSensitive: true, neverExtractable: true, sensitive: true, extractable: false },
+  });
+});
+
+/** Processes of this one whose command has this text. */
+function childrenRunning(text: string): number[] {
+  return readdirSync('/proc/self/task').flatMap((thread) =>
+    readFileSync(`/proc/self/task/${thread}/children`, 'utf8')
+      .split(' ')
+      .filter((pid) => pid !== '')
+      .map(Number)
+      .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text)),
+  );
+}
