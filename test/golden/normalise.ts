@@ -48,9 +48,9 @@ function evidenceOf(value: unknown): unknown {
   const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
   const { eat_profile, eat_nonce } = claims;
   return {
-    payload: { ...(shapeOf(claims) as object), eat_profile, eat_nonce },
+    payload: JSON.stringify({ ...(shapeOf(claims) as object), eat_profile, eat_nonce }),
     signatures: signatures.map((one) => ({
-      protected: shapeOf(JSON.parse(Buffer.from(one.protected, 'base64url').toString())),
+      protected: JSON.stringify(shapeOf(JSON.parse(Buffer.from(one.protected, 'base64url').toString()))),
       signature: `<${one.signature.length} characters>`,
     })),
   };
