@@ -37,7 +37,10 @@ function keyNamed(name: string, backend = 'token', source?: KeySource): Attested
 }
 
 /** An attestor with a clock that stands, and a token that answers as the test says. */
-function attesting(context: TestContext, options: { readonly mute?: boolean } = {}) {
+function attesting(
+  context: TestContext,
+  options: { readonly mute?: boolean; readonly unsigned?: boolean } = {},
+) {
   context.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const made: string[] = [];
   const asked = { times: 0 };
@@ -63,11 +66,15 @@ function attesting(context: TestContext, options: { readonly mute?: boolean } = 
           },
         }),
   };
+  const sign = async () => {
+    if (options.unsigned === true) throw new Error('busy');
+    return randomBytes(64);
+  };
   const attestor = new Attestor({
     ...{ homes: [home], softwareClass: 'none', software: () => software },
     signers: () => ({
       issuer: 'log',
-      signers: [{ alg: 'EdDSA', kid: 'log+00000000', sign: async () => randomBytes(64) }],
+      signers: [{ alg: 'EdDSA', kid: 'log+00000000', sign }],
     }),
     clock: { utcMs: () => nowMs, monotonicMs: () => nowMs },
     made: (backend, done) => void made.push(`${backend} ${done}`),
@@ -142,6 +149,16 @@ test('a key that is asked for no more does not keep its backend missing', async 
   assert.deepEqual(attestor.missing, ['token']);
   passes(minuteMs);
   assert.deepEqual(attestor.missing, []);
+});
+
+test('workers that are too busy to sign evidence say nothing of its backend, and a later call tries again', async (context) => {
+  const { attestor, made } = attesting(context, { unsigned: true });
+  const key = keyNamed('one');
+  const refused = await attestor.evidence(key);
+  assert.ok(!refused.ok && refused.failure.code === 'Timeout');
+  assert.deepEqual(attestor.missing, []);
+  assert.ok(attestor.evidence(key) instanceof Promise);
+  assert.deepEqual(made, ['token false']);
 });
 
 test('a backend that has no word to give is missing from the start', (context) => {

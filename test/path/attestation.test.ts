@@ -455,6 +455,10 @@ suite('a service that requires evidence', () => {
       assert.equal((await sign(kid, of, of.token)).body.attestation, undefined, 'nobody asked to see it');
       const mute = await make({ policy: { backend: 'token' } }, of, of.token);
       token.beforeEvidence = undefined;
+      const unknown = await make({ policy: { backend: 'token' } }, of, of.token);
+      assert.equal((await sign(unknown, of, of.token)).body.error.code, 'AttestationMissing');
+      assert.equal((await call(of, of.token, 'GET', '/readyz')).status, 200, 'one key of many');
+      token.beforeEvidence = () => Promise.reject(new Error('broken'));
       assert.equal((await sign(kid, of, of.token)).status, 200, 'by what is kept');
       assert.equal((await sign(mute, of, of.token)).body.error.code, 'AttestationMissing');
       const jwt = await call(of, of.token, 'POST', '/v1/kms/jwt', { kid: mute, claims: {} });

@@ -52,8 +52,10 @@ interface Kept {
 }
 
 const noEvidence = refuse('AttestationMissing', 'the backend of this key gives no evidence');
+const broken = refuse('AttestationMissing', 'the backend of this key could not give evidence');
 const tooLate = refuse('AttestationMissing', 'no evidence came in time');
 const tooMany = refuse('Backpressure', 'too much evidence is being made', 20);
+const notSigned = refuse('Timeout', 'the attestation keys had no time to sign the evidence');
 const destroyed = refuse('Conflict', 'the key is destroyed');
 
 /** Makes evidence, and keeps that which has no caller's nonce, so that signing waits for it once in minutes. */
@@ -67,6 +69,8 @@ export class Attestor implements EvidenceSource {
   );
   /** By backend, the key for which it gave no evidence last. */
   readonly #missing = new Map<string, { readonly key: AttestedKey; readonly untilMs: number }>();
+  /** By backend, when it gave some last. */
+  readonly #gaveAtMs = new Map<string, number>();
   readonly #retry: NodeJS.Timeout;
   readonly #underWay = new Map<string, number>();
   #allUnderWay = 0;
@@ -150,7 +154,9 @@ export class Attestor implements EvidenceSource {
         if (result.ok) {
           this.#kept.set(kid, { evidence: result.value, madeAtMs: clock.monotonicMs() });
           this.#failed.delete(kid);
-        } else this.#failed.set(kid, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
+        } else if (isOfBackend(result)) {
+          this.#failed.set(kid, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
+        }
         return result;
       })
       .finally(() => this.#making.delete(kid));
@@ -167,16 +173,30 @@ export class Attestor implements EvidenceSource {
     const making =
       key.version.state === 'destroyed'
         ? Promise.resolve(destroyed)
-        : this.#collect(key, nonce).catch(() => noEvidence);
+        : this.#collect(key, nonce).catch(() => broken);
     // A token that hangs gives the place back only when it is done.
     void making.finally(ends);
     if (key.version.state === 'destroyed') return making;
     const made = await within(evidenceDeadlineMs, making);
     this.#parts.made(backend, made.ok);
-    if (made.ok) this.#missing.delete(backend);
-    else if (!this.#isMissing(backend))
-      this.#missing.set(backend, { key, untilMs: this.#parts.clock.monotonicMs() + missingForMs });
+    this.#note(key, made);
     return made;
+  }
+
+  /** One key that its token does not know must not take the service's readiness, while others of this backend have evidence. */
+  #note(key: AttestedKey, made: Result<SignedEvidence>): void {
+    const { backend } = key.head;
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (made.ok) {
+      this.#gaveAtMs.set(backend, nowMs);
+      this.#missing.delete(backend);
+      return;
+    }
+    const { code } = made.failure;
+    const ofKey = code === 'AttestationMissing' && made !== tooLate && made !== broken;
+    const gaveAtMs = this.#gaveAtMs.get(backend) ?? Number.NEGATIVE_INFINITY;
+    if (!isOfBackend(made) || (ofKey && nowMs - gaveAtMs < validMs) || this.#isMissing(backend)) return;
+    this.#missing.set(backend, { key, untilMs: nowMs + missingForMs });
   }
 
   async #collect(key: AttestedKey, nonce: string | undefined): Promise<Result<SignedEvidence>> {
@@ -190,7 +210,9 @@ export class Attestor implements EvidenceSource {
       ...{ key, nonce, issuer, atMs, expiresAtMs: atMs + validMs },
       ...{ class: residenceClass, software: software(), residence: residence.value },
     });
-    const jws = await signEvidence(claims, keys);
+    const jws = await signEvidence(claims, keys).catch(() => undefined);
+    // Workers that are too busy say nothing of the backend.
+    if (jws === undefined) return notSigned;
     const sha256 = hash('sha256', claims, 'hex');
     return ok({ kid: key.version.kid, class: residenceClass, sha256, jws });
   }
@@ -209,6 +231,10 @@ export class Attestor implements EvidenceSource {
     const [first, ...others] = told;
     return first === undefined ? noEvidence : ok({ kind: 'token', parts: [first, ...others] });
   }
+}
+
+function isOfBackend({ failure: { code } }: Refused): boolean {
+  return code === 'AttestationMissing' || code === 'StoreUnavailable';
 }
 
 function within<T>(ms: number, making: Promise<Result<T>>): Promise<Result<T>> {
