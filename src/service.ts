@@ -1,3 +1,4 @@
+import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
 import { createCalls } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
@@ -185,8 +186,13 @@ async function openParts(
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
+  const evidence = openEvidence(config, {
+    ...{ engine: engine.engine, homes: cryptography.homes, custodies: cryptography.custodies },
+    ...{ rotation: audit.parts?.rotation, health, metrics },
+  });
+  closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    cryptography,
+    ...{ cryptography, evidence: evidence.parts },
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },

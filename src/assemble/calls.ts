@@ -60,6 +60,7 @@ export interface CallParts {
   readonly audit: OpenedAudit;
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
+  readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
@@ -157,7 +158,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, capabilities, policy, rootKey }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
@@ -170,7 +171,7 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
-    audit: audit.parts,
+    ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,

@@ -236,7 +236,7 @@ export async function startCryptography(
       ),
       backendMetrics.stoodIn,
     ),
-    custodies,
+    ...{ custodies, homes: otherHomes },
     /** Resolves when every thread uses this root. */
     async useRoot(next: OpenedRoot['root']) {
       root = next;

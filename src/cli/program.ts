@@ -16,6 +16,8 @@ import { witnessCommand } from './witness.ts';
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
   .version(manifest.version, '--version', 'print the version')
+  // `attest` and `attest verify` have options of the same names: what comes after a command is its own.
+  .enablePositionalOptions()
   .addCommand(serveCommand())
   .addCommand(healthCommand())
   .addCommand(tokenCommand())

@@ -30,7 +30,7 @@ export const fields = {
     'KMS_PROFILE',
     oneOf<string>('none', ...Object.keys(profiles)),
     'none',
-    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is for keys in a token: it needs one, and KMS_ATTEST_REQUIRE, KMS_BACKENDS_REQUIRED and KMS_PQ_VERIFY_MODE=and.',
   ),
   bind: field<Address>(
     'KMS_BIND',

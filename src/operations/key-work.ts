@@ -1,8 +1,9 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
-import { type Refused, type Result, refuse } from '../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { StandIn, WorkItem } from '../dispatch/work.ts';
 import { type BatchOp, batchOps } from '../engine/batch.ts';
 import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
@@ -93,7 +94,7 @@ export function withKeys<Plan>(
   keyring: Pick<Keyring, 'find'>,
   { tenant }: Caller,
   kids: readonly string[],
-  plan: (found: readonly Result<KeyHandle>[]) => Result<Plan>,
+  plan: (found: readonly Result<KeyHandle>[]) => Step<Plan>,
 ): Step<Plan> {
   const found = kids.map((kid) => keyring.find(tenant, kid));
   return found.some((handle) => handle instanceof Promise)
@@ -101,9 +102,11 @@ export function withKeys<Plan>(
     : plan(found as Result<KeyHandle>[]);
 }
 
+type KeyParts = Pick<OperationParts, 'allowedAlgorithms' | 'backends' | 'evidence'>;
+
 /** A key of the request takes part. Refused where it is of another family, or its algorithm is not allowed here. */
 export function addKey(
-  { allowedAlgorithms, backends }: Pick<OperationParts, 'allowedAlgorithms' | 'backends'>,
+  { allowedAlgorithms, backends, evidence }: KeyParts,
   work: PlannedWork,
   handle: KeyHandle,
 ): Refused | undefined {
@@ -120,12 +123,40 @@ export function addKey(
     if (away !== undefined && standInsOf(backends, work, handle).length === 0) return away;
   }
   work.alg = work.alg === '' ? name : 'several';
-  const use = useOf(handle);
+  const use = useOf(handle, workKinds[work.kind].usesSecret ? evidence : undefined);
   // A key that is named twice makes two things, and checks two with one use.
   if (workKinds[work.kind].currentOnly || !work.uses.some((other) => sameKey(use, other)))
     work.uses.push(use);
   return undefined;
 }
+
+const keepsNoKeys = refuse('AttestationMissing', 'this service keeps no audit log, whose keys sign evidence');
+
+/** The evidence that answers of signing with these keys bring; a refusal where a key may not sign without. At once where it is kept. */
+export function evidenceOf(
+  { evidence }: Pick<OperationParts, 'evidence'>,
+  handles: readonly KeyHandle[],
+): Step<readonly SignedEvidence[]> {
+  const asked = handles.filter(({ head: { policy } }) => policy?.attest !== undefined);
+  const needing = evidence?.required === true ? handles : asked;
+  if (needing.length === 0) return none;
+  const found = needing.map((handle) => evidence?.attestor.evidence(handle) ?? keepsNoKeys);
+  const judge = (given: readonly Result<SignedEvidence>[]): Result<readonly SignedEvidence[]> => {
+    const told = new Map<string, SignedEvidence>();
+    for (const [index, one] of given.entries()) {
+      const handle = needing[index] as KeyHandle;
+      const { attest } = handle.head.policy ?? {};
+      if (!one.ok && (attest === 'require' || evidence?.required === true)) return one;
+      if (one.ok && attest !== undefined) told.set(handle.version.kid, one.value);
+    }
+    return ok([...told.values()]);
+  };
+  return found.some((one) => one instanceof Promise)
+    ? Promise.all(found).then(judge)
+    : judge(found as Result<SignedEvidence>[]);
+}
+
+const none = ok<readonly SignedEvidence[]>([]);
 
 /** The backends that may sign in the place of one that is away. No others but signatures, and only where the key's policy says so. */
 function standInsOf(

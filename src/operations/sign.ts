@@ -14,6 +14,7 @@ import {
 } from '../algorithms/signed-input.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
 import { softwareBackend } from '../keys/record.ts';
@@ -24,6 +25,7 @@ import {
   addGiven,
   addItem,
   addKey,
+  evidenceOf,
   type PlannedWork,
   planWork,
   refusalOfVersion,
@@ -58,6 +60,8 @@ export interface SignAnswer {
   readonly signatures: readonly MadeSignature[];
   /** Only where they were asked for. */
   readonly receipts: readonly UseReceipt[] | undefined;
+  /** Of each key whose policy asks for it. */
+  readonly evidence: readonly SignedEvidence[];
 }
 
 export interface MadeSignature extends Signer {
@@ -77,6 +81,7 @@ interface Signer {
 export interface SignPlan {
   readonly work: PlannedWork;
   readonly signers: readonly Signer[];
+  readonly evidence: readonly SignedEvidence[];
 }
 
 /** Signs with the current version of one key or of several. */
@@ -105,7 +110,22 @@ export function planSign(parts: OperationParts, request: SignRequest, caller: Ca
   const refused = refusalOfInput(input, kids);
   if (refused !== undefined) return refused;
   if (kids.length > 1 && givenOf(input)?.form === 'mu') return severalKeysForMu;
-  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, found));
+  return withKeys(parts.keyring, caller, kids, (found) => planAttested(parts, request, found));
+}
+
+/** Evidence comes first: the records of the uses name it. */
+function planAttested(
+  parts: OperationParts,
+  request: SignRequest,
+  handles: readonly Result<KeyHandle>[],
+): Step<SignPlan> {
+  const evidence = evidenceOf(
+    parts,
+    handles.flatMap((found) => (found.ok ? [found.value] : [])),
+  );
+  const goOn = (given: Awaited<typeof evidence>): Result<SignPlan> =>
+    given.ok ? planWith(parts, request, handles, given.value) : given;
+  return evidence instanceof Promise ? evidence.then(goOn) : goOn(evidence);
 }
 
 const severalKeysForMu = refuse('BadRequest', 'a mu is of one public key');
@@ -114,6 +134,7 @@ function planWith(
   parts: OperationParts,
   { input, alg, mode, opId, receipts }: SignRequest,
   handles: readonly Result<KeyHandle>[],
+  evidence: SignPlan['evidence'],
 ): Result<SignPlan> {
   const given = givenOf(input);
   const bytes = bytesOf(input);
@@ -152,7 +173,7 @@ function planWith(
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
-  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
+  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers, evidence });
 }
 
 const nothingLacks: ReadonlySet<Ability> = new Set();
@@ -178,7 +199,7 @@ function schemeFor(
   return schemes[0];
 }
 
-export function finishSign({ work, signers }: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {
+export function finishSign({ work, signers, evidence }: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {
   if (!outcome.ok) return outcome;
   const { results, receipts } = outcome.value;
   const signatures = signers.map(({ kid, alg }, index) => {
@@ -186,5 +207,5 @@ export function finishSign({ work, signers }: SignPlan, outcome: WorkOutcome): R
     return { kid, alg, signature, signedIn: work.items[index]?.standIn?.signedIn };
   });
   const { kid } = signers[0] as Signer;
-  return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined });
+  return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined, evidence });
 }

@@ -273,7 +273,7 @@ const refused: readonly [string, Sources, Sources, RegExp][] = [
     /^pq_tenants in the file must be/,
   ],
   ['a day that is not', json('{}'), json('{"pq_cutover":"2027-02-29T00:00:00Z"}'), /^pq_cutover in the file/],
-  ['a profile of a later version', json('{}'), json('{"profile":"macronode"}'), /is not taken/],
+  ['a profile of keys in a token, without one', json('{}'), json('{"profile":"macronode"}'), /needs a token/],
   [
     'what fits only with a setting that takes a restart',
     json('{}'),

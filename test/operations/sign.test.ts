@@ -36,6 +36,7 @@ test('signs the 32 bytes of the digest with the current version, and says which 
     kid,
     signatures: [{ kid, alg: 'ed25519', signature: Buffer.from('output 0'), signedIn: undefined }],
     receipts: undefined,
+    evidence: [],
   });
 });
 

@@ -9,8 +9,8 @@ import {
 } from 'node:crypto';
 import type { Algorithm } from '../../src/algorithms/descriptor.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { ok, refuse } from '../../src/core/result.ts';
-import type { Custody, Home, HomeContact } from '../../src/custody/custody.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
+import type { Custody, Home, HomeContact, TokenEvidence } from '../../src/custody/custody.ts';
 import type { CryptoCall } from '../../src/dispatch/crypto-dispatch.ts';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
 import { schemes } from '../../src/engine/engine.ts';
@@ -125,6 +125,28 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     for (const { sealed } of versions.flatMap(({ parts }) => parts))
       if (sealed !== undefined) this.#keys.delete(Buffer.from(sealed).toString('hex'));
     return ok(undefined);
+  }
+
+  /** Waited for before the token tells of itself; undefined: it tells nothing. */
+  beforeEvidence: (() => Promise<void>) | undefined = async () => {};
+  /** Times that it was asked for. */
+  evidenceAsked = 0;
+
+  async evidence(keyReference: Uint8Array): Promise<Result<TokenEvidence>> {
+    this.evidenceAsked++;
+    if (this.beforeEvidence === undefined) return refuse('AttestationMissing');
+    await this.beforeEvidence();
+    if (this.#find(keyReference) === undefined) return refuse('AttestationMissing');
+    const token = {
+      label: 'test',
+      manufacturer: 'Intaglio',
+      model: 'memory',
+      serial: '0001',
+      firmware: '1.2',
+    };
+    const never = { extractable: false, neverExtractable: true };
+    const key = { local: true, sensitive: true, alwaysSensitive: true, ...never };
+    return ok({ backend: this.backend, token, key, asOfMs: Date.now() });
   }
 
   /** Under each of their names, a key that was made here. */

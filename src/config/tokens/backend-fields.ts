@@ -17,6 +17,18 @@ export const backendFields = {
     'What becomes of a verification beyond KMS_VERIFY_CACHE_TTL_MS: `serve` answers it with `stale: true`, `refuse` answers 503 until the backend is there again. A public key does not change; what may be out of date is whether its token still has the private one.',
     'reload',
   ),
+  attestRequire: field(
+    'KMS_ATTEST_REQUIRE',
+    boolean,
+    false,
+    'Whether signing needs evidence of where the key is (docs/attestation.md): without it sign requests are answered 403 AttestationMissing, and `/readyz` is 503 and lists `attestation` while a backend gives none. Keys in software have evidence too, of what they are. Needs the audit log, whose keys sign it.',
+  ),
+  attestFailOpen: field(
+    'KMS_ATTEST_FAIL_OPEN',
+    boolean,
+    false,
+    'With KMS_ATTEST_REQUIRE: sign without evidence where there is none, and list `attestation` under `degraded` meanwhile. Keys whose policy has `attest: "require"` are refused in any case.',
+  ),
   backendsRequired: field(
     'KMS_BACKENDS_REQUIRED',
     boolean,

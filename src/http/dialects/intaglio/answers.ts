@@ -26,6 +26,7 @@ const policy = Type.Optional(
         }),
       ),
       allow_sign_fallback: Type.Optional(Type.Literal(true)),
+      attest: Type.Optional(Type.Union([Type.Literal(true), Type.Literal('require')])),
     },
     { description: 'missing where it would be empty' },
   ),
@@ -100,6 +101,21 @@ const receipt = Type.Object({
   salt_b64: Type.Optional(base64),
 });
 
+export const evidenceAnswer = Type.Object({
+  kid,
+  class: Type.String({ description: "the attestation class of the key's backend" }),
+  evidence: Type.Object(
+    {
+      payload: Type.String(),
+      signatures: Type.Array(Type.Object({ protected: Type.String(), signature: Type.String() })),
+    },
+    {
+      description:
+        'general JWS (RFC 7515) of EAT claims (RFC 9711), by EdDSA and ML-DSA-44; docs/attestation.md',
+    },
+  ),
+});
+
 export const signAnswer = Type.Object({
   kid,
   sigs: Type.Array(
@@ -113,6 +129,11 @@ export const signAnswer = Type.Object({
     }),
   ),
   receipts: Type.Optional(Type.Array(receipt)),
+  attestation: Type.Optional(
+    Type.Array(evidenceAnswer, {
+      description: 'of each key whose policy has `attest`; kept for minutes, no nonce',
+    }),
+  ),
 });
 
 export const verifyAnswer = Type.Object({

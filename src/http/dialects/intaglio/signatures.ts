@@ -8,7 +8,7 @@ import type { GivenSignature, VerifyAnswer, VerifyRequest } from '../../../opera
 import type { Endpoint } from '../../dialect.ts';
 import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
 import { batchEndpoint, withHeaders } from './batches.ts';
-import { presentReceipt } from './present.ts';
+import { presentEvidence, presentReceipt } from './present.ts';
 import {
   algorithmText,
   hybridPolicy,
@@ -64,14 +64,16 @@ function kidsOf({ kid, kid_set, kid_or_set }: SignBody): readonly string[] | und
 
 const notOneOfKids = refuse('BadRequest', 'give exactly one of kid, kid_set and kid_or_set');
 
-function presentSign({ kid, signatures, receipts }: SignAnswer) {
+function presentSign({ kid, signatures, receipts, evidence }: SignAnswer) {
   const sigs = signatures.map((made) => ({
     kid: made.kid,
     alg: made.alg,
     signature_b64: encodeBase64(made.signature),
     ...(made.signedIn === undefined ? undefined : { backend: made.signedIn }),
   }));
-  return receipts === undefined ? { kid, sigs } : { kid, sigs, receipts: receipts.map(presentReceipt) };
+  const answer =
+    receipts === undefined ? { kid, sigs } : { kid, sigs, receipts: receipts.map(presentReceipt) };
+  return evidence.length === 0 ? answer : { ...answer, attestation: evidence.map(presentEvidence) };
 }
 
 /** POST /sign */
