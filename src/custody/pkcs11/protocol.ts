@@ -94,13 +94,13 @@ const piecesOfMessage = 8;
 /** Nobody waits longer for others to share a message with, in milliseconds. */
 const gatherMs = 1;
 
-export interface Gathered<T> {
+interface SharedMessages<T> {
   /** `othersComing`: there is something under way that will be sent, too. */
   add(one: T, othersComing: boolean): void;
 }
 
 /** Sends several pieces together: those of one turn of the event loop, and a few that come soon after where others are under way. */
-export function createGathered<T>(send: (all: readonly T[]) => void): Gathered<T> {
+export function createGathered<T>(send: (all: readonly T[]) => void): SharedMessages<T> {
   let gathered: T[] = [];
   let timer: NodeJS.Timeout | undefined;
   let immediate = false;
