@@ -16,10 +16,10 @@ import type { EvidenceSigner } from '../custody/evidence/jws.ts';
 import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import type { Engine } from '../engine/engine.ts';
 import { softwareBackend } from '../keys/record.ts';
-import { createAttestMetrics } from '../observe/attest-metrics.ts';
 import { buildVersion } from '../observe/build-version.ts';
 import type { Health } from '../observe/health.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import { createAttestMetrics } from '../observe/series/attest-metrics.ts';
 import type { EvidenceParts } from '../operations/operation.ts';
 
 /** The attestation keys of the store as signers of a log's checkpoints. */

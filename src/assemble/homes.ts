@@ -5,10 +5,14 @@ import { systemClock } from '../core/clock.ts';
 import { threadEntry } from '../core/own-package.ts';
 import type { Home, HomeContact } from '../custody/custody.ts';
 import { Pkcs11Home } from '../custody/pkcs11/index.ts';
-import { type BackendMetrics, createBackendMetrics, type SeenBackend } from '../observe/backend-metrics.ts';
 import type { Health } from '../observe/health.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import {
+  type BackendMetrics,
+  createBackendMetrics,
+  type SeenBackend,
+} from '../observe/series/backend-metrics.ts';
 
 /** A reload tries again what a token refused: the operator may have changed it. */
 export interface OpenedHomes extends Reloadable {

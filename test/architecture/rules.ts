@@ -41,6 +41,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
+  observe: { series: [] },
   operations: { formats: [], sealing: [] },
   config: { tokens: [] },
 };

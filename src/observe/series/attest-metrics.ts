@@ -1,5 +1,5 @@
 import { Counter } from 'prom-client';
-import type { Metrics } from './metrics.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** Counts evidence that was made, or could not be. Names of backends are the operator's, and few. */
 export function createAttestMetrics({

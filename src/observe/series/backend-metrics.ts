@@ -1,6 +1,6 @@
 import { Counter, Gauge } from 'prom-client';
-import { LatencyHistogram } from './latency-histogram.ts';
-import type { Metrics } from './metrics.ts';
+import { LatencyHistogram } from '../latency-histogram.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** A backend that can be away, as it is seen at a scrape. */
 export interface SeenBackend {

@@ -1,5 +1,5 @@
 import { Gauge } from 'prom-client';
-import type { Metrics } from './metrics.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** The root key, read at each scrape. `rotation`: records that were looked at, of all. */
 export function registerRootMetrics(
