@@ -11,13 +11,7 @@ import {
 } from '../../src/client/attestation.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { MemoryContact, MemoryHome } from '../support/memory-home.ts';
-import {
-  call,
-  callForBytes,
-  helloWorldB3,
-  type InProcessService,
-  temporaryDirectory,
-} from '../support/service.ts';
+import { call, callForBytes, helloWorldB3, type InProcessService } from '../support/service.ts';
 
 const nonceBytes = Buffer.alloc(16, 7);
 const nonce = nonceBytes.toString('base64url');
@@ -430,75 +424,5 @@ suite('a key in a token', () => {
     assert.match(metrics, /kms_attest_total\{backend="token",result="error"\} [1-9]/);
     assert.match(metrics, /kms_attest_total\{backend="token",result="ok"\} [1-9]/);
     assert.match(metrics, /kms_reject_total\{reason="attest_missing"\} [1-9]/);
-  });
-});
-
-suite('a service that requires evidence', () => {
-  const required = { KMS_ATTEST_REQUIRE: 'true' };
-
-  async function withToken(
-    env: Record<string, string>,
-    use: (of: InProcessService, token: MemoryHome) => Promise<void>,
-  ) {
-    const token = new MemoryHome('token');
-    const of = await startInProcess({ env, homes: [token] });
-    try {
-      await use(of, token);
-    } finally {
-      await of.stop();
-    }
-  }
-
-  test('signs with evidence, refuses without, and is not ready meanwhile', async () => {
-    await withToken(required, async (of, token) => {
-      const kid = await make({ policy: { backend: 'token' } }, of, of.token);
-      assert.equal((await sign(kid, of, of.token)).body.attestation, undefined, 'nobody asked to see it');
-      const mute = await make({ policy: { backend: 'token' } }, of, of.token);
-      token.beforeEvidence = undefined;
-      const unknown = await make({ policy: { backend: 'token' } }, of, of.token);
-      assert.equal((await sign(unknown, of, of.token)).body.error.code, 'AttestationMissing');
-      assert.equal((await call(of, of.token, 'GET', '/readyz')).status, 200, 'one key of many');
-      token.beforeEvidence = () => Promise.reject(new Error('broken'));
-      assert.equal((await sign(kid, of, of.token)).status, 200, 'by what is kept');
-      assert.equal((await sign(mute, of, of.token)).body.error.code, 'AttestationMissing');
-      const jwt = await call(of, of.token, 'POST', '/v1/kms/jwt', { kid: mute, claims: {} });
-      assert.equal(jwt.body.error.code, 'AttestationMissing');
-      const asked = token.evidenceAsked;
-      assert.equal((await sign(mute, of, of.token)).status, 403);
-      assert.equal(token.evidenceAsked, asked, 'a token that gives none is left alone for a while');
-      const ready = await call(of, of.token, 'GET', '/readyz');
-      assert.equal(ready.status, 503);
-      assert.deepEqual(ready.body.missing, ['attestation']);
-      const software = await make({}, of, of.token);
-      assert.equal((await sign(software, of, of.token)).status, 200);
-    });
-  });
-
-  test('with fail_open signs all the same, and says that it is degraded; a key that requires it is refused', async () => {
-    await withToken({ ...required, KMS_ATTEST_FAIL_OPEN: 'true' }, async (of, token) => {
-      token.beforeEvidence = undefined;
-      const kid = await make({ policy: { backend: 'token', attest: true } }, of, of.token);
-      assert.equal((await sign(kid, of, of.token)).status, 200);
-      const ready = await call(of, of.token, 'GET', '/readyz');
-      assert.equal(ready.status, 200);
-      assert.ok(ready.body.degraded.includes('attestation'));
-      const requiring = await make({ policy: { backend: 'token', attest: 'require' } }, of, of.token);
-      assert.equal((await sign(requiring, of, of.token)).status, 403);
-    });
-  });
-
-  test('keeps the log whose keys sign it; without a log there is no evidence to ask for', async () => {
-    const off = { KMS_BACKEND: 'memory' };
-    await assert.rejects(startInProcess({ env: { ...off, ...required }, dataDir: temporaryDirectory() }));
-    const of = await startInProcess({ env: off });
-    try {
-      const admin = of.token;
-      const kid = await make({}, of, admin);
-      assert.equal((await ask(kid, nonce, admin, of)).body.error.code, 'Unsupported');
-      const requiring = await make({ policy: { attest: 'require' } }, of, admin);
-      assert.equal((await sign(requiring, of, admin)).body.error.code, 'AttestationMissing');
-    } finally {
-      await of.stop();
-    }
   });
 });
