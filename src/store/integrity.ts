@@ -32,10 +32,9 @@ export type StoreCheck =
 export interface StoreIntegrity {
   /**
    * Reads every record and holds all of them against the head. Where they are whole, each commit from now on has its head.
-   * `sealed`: somebody outside of the store knows that it had one. `before`: the key before this one, under which a head may still
-   * be; it goes over. Nothing may be committed meanwhile.
+   * `sealed`: somebody outside of the store knows that it had one. Nothing may be committed meanwhile.
    */
-  check(key: MacKey, sealed: boolean, before?: MacKey): Promise<Result<StoreCheck>>;
+  check(key: MacKey, sealed: boolean): Promise<Result<StoreCheck>>;
   /** Takes the records as they are: of a store that has no head yet, or that an operator has accepted. */
   seal(key: MacKey): Promise<Result<{ readonly records: number }>>;
   /**

@@ -29,7 +29,8 @@ test('a backup of a service that is stopped, restored elsewhere, starts and sign
   assert.equal(statSync(out).size, bytes);
   assert.equal(statSync(out).mode & 0o777, 0o600);
   assert.deepEqual(done(await verifyBackup(out, opens, () => {})), { head, manifest });
-  assert.ok(manifest.checkpoint !== undefined && manifest.checkpoint.size === manifest.anchorSize);
+  // The last checkpoint of a stop may have found no time; the anchor is never behind one.
+  assert.ok(manifest.checkpoint !== undefined && manifest.checkpoint.size <= manifest.anchorSize);
 
   const target = join(temporaryDirectory(), 'restored');
   assert.equal(done(await restore(out, target)).kind, 'restored');

@@ -168,20 +168,6 @@ test('the head goes over to another key while commits go on', async (t) => {
   });
 });
 
-test('a head that a rotation left under the key before is found, and goes over', async (t) => {
-  const directory = await sealedStore(t);
-  const third = softwareMacKey(Buffer.alloc(32, 3));
-  await using(directory, async (store) => {
-    assert.equal(value(await store.integrity.check(otherKey, true, third)).state, 'broken');
-    assert.equal(value(await store.integrity.check(otherKey, true, key)).state, 'whole');
-    value(await store.commit([{ key: 'later', value: bytes('x') }]));
-  });
-  await using(directory, async (store) => {
-    assert.equal(value(await store.integrity.check(otherKey, true, key)).state, 'whole');
-    assert.equal(value(await store.integrity.check(key, true)).state, 'broken');
-  });
-});
-
 test('a commit that was refused leaves the head as it was', async (t) => {
   const directory = await sealedStore(t);
   await using(directory, async (store) => {

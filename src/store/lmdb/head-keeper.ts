@@ -123,21 +123,11 @@ export class HeadKeeper implements StoreIntegrity {
     }
   }
 
-  async check(key: MacKey, sealed: boolean, before?: MacKey): Promise<Result<StoreCheck>> {
-    if (this.#parts.isClosed()) return refuse('StoreUnavailable');
-    const stored = this.#parts.environment.head();
-    if (before === undefined || openHead(headKeysOf(key), stored) !== undefined)
-      return this.#checkUnder(key, stored, sealed);
-    const checked = await this.#checkUnder(before, stored, sealed);
-    if (!checked.ok || checked.value.state !== 'whole') return checked;
-    const goneOver = await this.reseal(key);
-    return goneOver.ok ? checked : goneOver;
-  }
-
-  #checkUnder(key: MacKey, stored: Buffer, sealed: boolean): Promise<Result<StoreCheck>> {
+  async check(key: MacKey, sealed: boolean): Promise<Result<StoreCheck>> {
     return this.#whileOpen(async () => {
       const { environment } = this.#parts;
       const keys = headKeysOf(key);
+      const stored = environment.head();
       if (stored.length === 0 && !sealed) return { state: 'unsealed', records: 0 };
       const head = openHead(keys, stored);
       const records = await countRecords(environment, keys.multiset);
