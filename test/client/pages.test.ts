@@ -45,6 +45,15 @@ test('the JavaScript of docs/client.md runs as it stands', async () => {
   assert.deepEqual([status, stderr], [0, '']);
 });
 
+test('the JavaScript of docs/library.md runs as it stands', async () => {
+  const file = join(directory, 'library.mjs');
+  const library = JSON.stringify(join(root, 'src/index.ts'));
+  writeFileSync(file, blocksOf('library.md', 'js').replaceAll("'intaglio'", library));
+  const { status, stdout, stderr } = await run(process.execPath, file);
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.match(stdout, /^true\na small secret\nhello\n/);
+});
+
 test('the example in Python runs, where there is a Python', async (context) => {
   const python = await run('python3', '--version').catch(() => undefined);
   if (python?.status !== 0) return context.diagnostic('there is no python3 here');

@@ -1,5 +1,5 @@
 import { Counter, Gauge } from 'prom-client';
-import type { Metrics } from './metrics.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** The facts that every scrape reads of the audit log (`AuditLog` has this shape). */
 interface Observed {

@@ -1,5 +1,5 @@
 import { Counter, Gauge } from 'prom-client';
-import type { Metrics } from './metrics.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** Returns what counts a handshake that failed. `notAfterMs`: the end of the first certificate of the chain to expire, UTC. */
 export function registerTlsMetrics({ registry }: Metrics, notAfterMs: () => number): () => void {

@@ -1,5 +1,5 @@
 import { Counter } from 'prom-client';
-import type { Metrics } from './metrics.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** Counts of what becomes of keys, for whoever watches a few of them and not every operation. */
 export interface LifecycleMetrics {

@@ -1,5 +1,5 @@
 import { Gauge, type Registry } from 'prom-client';
-import { LatencyHistogram, type LatencySeries } from './latency-histogram.ts';
+import { LatencyHistogram, type LatencySeries } from '../latency-histogram.ts';
 
 /** Those that OpenTelemetry advises for http.server.request.duration, in seconds. */
 const bucketsSeconds: readonly number[] = [

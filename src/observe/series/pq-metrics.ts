@@ -1,6 +1,6 @@
 import { Gauge } from 'prom-client';
-import { pqPhases } from '../core/hybrid-mode.ts';
-import type { Metrics } from './metrics.ts';
+import { pqPhases } from '../../core/hybrid-mode.ts';
+import type { Metrics } from '../metrics.ts';
 
 /** The configured phase of the migration to post-quantum signatures, read at each scrape. */
 export function gaugePqPolicy(
