@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { after, before } from 'node:test';
+import test, { after, before, type TestContext } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
 import { type ListeningService, startService, temporaryDirectory } from '../support/service.ts';
 import { blocksOf, commandsOf, pages, root, textOf } from './commands.ts';
@@ -20,23 +20,24 @@ after(() => service.stop());
 
 const hasCurl = spawnSync('curl', ['--version']).status === 0;
 /** Places of the pages that are directories of the desk here. */
-const places = ['/srv/', '/run/', '/etc/prometheus/', '/var/lib/intaglio'];
+const places = ['/srv/', '/run/', '/etc/prometheus/', '/var/lib/intaglio', '/backup/', '/root/'];
 
 for (const page of pages) {
   const commands = commandsOf(page);
   const ours = commands.filter((command) => exceptionOf(page, command) === undefined);
   if (ours.length === 0) continue;
-  test(`the commands of ${page} run as they stand`, { timeout: 120_000 }, () =>
-    walk(ours, preparations[page] ?? {}),
+  test(`the commands of ${page} run as they stand`, { timeout: 120_000 }, (context) =>
+    walk(context, ours, preparations[page] ?? {}),
   );
 }
 
-async function walk(commands: readonly string[], given: Page): Promise<void> {
+async function walk(context: TestContext, commands: readonly string[], given: Page): Promise<void> {
   const directory = temporaryDirectory();
   const dataDir = given.serve === undefined ? service.dataDir : temporaryDirectory();
   const desk = makeDesk(directory, dataDir);
   if (!hasCurl) standInForCurl(desk);
   const own = given.serve && (await startService({ env: given.serve(desk), dataDir }));
+  context.after(() => own?.stop());
   const running = own ?? service;
   const { env = {}, replace = [] } = (await given.prepare?.(desk, running)) ?? {};
   const here = (command: string) => {
@@ -57,7 +58,6 @@ async function walk(commands: readonly string[], given: Page): Promise<void> {
   assert.doesNotMatch(output, /"error"/);
   for (const said of given.says ?? []) assert.match(output, said);
   await given.check?.(desk, running);
-  await own?.stop();
 }
 
 test('each exception is of a command that is there, and what runs it instead is there', () => {
