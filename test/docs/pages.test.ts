@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before, type TestContext } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
@@ -67,6 +67,16 @@ test('each exception is of a command that is there, and what runs it instead is 
     assert.ok(ranBy === undefined || existsSync(join(root, ranBy)), `${command}: there is no ${ranBy}`);
   }
   for (const page of Object.keys(preparations)) assert.ok(commandsOf(page).length > 0, page);
+});
+
+test('each metric that a page names is one', () => {
+  const sources = globSync('src/**/*.ts', { cwd: root }).map((path) =>
+    readFileSync(join(root, path), 'utf8'),
+  );
+  const known = new Set(sources.join('').match(/kms_[a-z_]+/g));
+  for (const page of pages)
+    for (const [, name = ''] of textOf(page).matchAll(/`(kms_[a-z_]+)[`{]/g))
+      assert.ok(known.has(name), `${page}: ${name}`);
 });
 
 test('blocks of commands say that they are, and each script of npm that a page names is one', () => {

@@ -193,6 +193,17 @@ export const preparations: Readonly<Record<string, Page>> = {
     says: [/alert protocol version/, /alert certificate required/],
   },
 
+  'docs/runbooks.md': {
+    // The keys of a log are replaced once in a week.
+    serve: () => ({}),
+    async prepare(desk, service) {
+      await auditVkeys(desk, service);
+      const { kid } = await post(service, '/keys', { purpose: 'web', alg: 'ed25519' });
+      const KMS_TOKEN_FILE = desk.file('admin.token', service.token);
+      return { env: { KMS_URL: service.url, KMS_TOKEN_FILE, KID: kid } };
+    },
+  },
+
   'docs/operations.md': {
     async prepare(desk) {
       const key = desk.file('run/secrets/root.key', Buffer.alloc(32, 7));
