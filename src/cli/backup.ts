@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import manifest from '../../package.json' with { type: 'json' };
 import { parsePolicy, type WitnessPolicy } from '../audit/witness/policy.ts';
 import type { OpenWith, SealTo } from '../backup/age.ts';
 import type { BackupHead, Manifest } from '../backup/manifest.ts';
 import type { BackupReason } from '../backup/refusal.ts';
 import type { Restored } from '../backup/restore.ts';
 import type { Config } from '../config/load.ts';
+import { manifest } from '../core/own-package.ts';
 import { judgeSecretFile } from '../core/secret-file.ts';
 import { fail, failWith } from './fail.ts';
 import { Progress } from './progress.ts';
