@@ -45,6 +45,8 @@ const common = {
   createdAtMs: Type.Integer({ minimum: 0 }),
   /** Of the root key that it opens: grows with each rotation. */
   generation: Type.Integer({ minimum: 1, maximum: 2 ** 31 }),
+  /** A command has seen that it opens. */
+  checkedAtMs: Type.Optional(Type.Integer({ minimum: 0 })),
   /** The name of that key, 16 hex digits; see rootName. */
   root: Type.String({ pattern: '^[0-9a-f]{16}$' }),
 };
