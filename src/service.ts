@@ -1,3 +1,4 @@
+import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
 import { createCalls } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
@@ -9,6 +10,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
@@ -26,6 +28,7 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -34,11 +37,11 @@ import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { RotationSchedule } from './keys/rotation-schedule.ts';
-import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
-import { createRotationMetrics } from './observe/rotation-metrics.ts';
+import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
+import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
@@ -76,6 +79,12 @@ export interface Service {
 export interface ServiceOptions {
   readonly log: Logger;
   readonly tuning?: Tuning;
+  /** The engine runs on the thread of the caller, and no thread is started for it: calls are done one at a time. */
+  readonly inline?: boolean;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Homes of keys beside those that the configuration names. They are closed with the service. */
+  readonly homes?: readonly Home[];
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -116,7 +125,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -140,7 +149,13 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root.ref, { health, metrics, tuning });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning, inline };
+  const cryptography = await startCryptography(settings, log, engine, root.ref, around, [
+    ...tokens.homes,
+    ...homes,
+  ]);
   root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
@@ -171,8 +186,13 @@ async function openParts(
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
+  const evidence = openEvidence(config, {
+    ...{ engine: engine.engine, homes: cryptography.homes, custodies: cryptography.custodies },
+    ...{ rotation: audit.parts?.rotation, health, metrics },
+  });
+  closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    cryptography,
+    ...{ cryptography, evidence: evidence.parts },
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },
@@ -206,7 +226,9 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
     recordReload: (taken) => void journal(taken),
   };
 }

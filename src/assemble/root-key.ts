@@ -14,7 +14,7 @@ import type { RootKeyView } from '../custody/root-key-view.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { registerRootMetrics } from '../observe/root-metrics.ts';
+import { registerRootMetrics } from '../observe/series/root-metrics.ts';
 import { operatorTenant } from '../operations/admin.ts';
 import { resealStoreHead, sealStore } from './store-head.ts';
 

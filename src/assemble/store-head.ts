@@ -5,10 +5,11 @@ import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { ok, type Result } from '../core/result.ts';
 import { StartError } from '../core/start-error.ts';
 import type { LiveRoot } from '../custody/root-key/live-root.ts';
+import { headKey } from '../keys/codec.ts';
 import type { Logger } from '../observe/log.ts';
 import { describeFailure, type StoreFailure, type StoreIntegrity } from '../store/integrity.ts';
 import type { Store } from '../store/store.ts';
-import { readOfflineActs, writeOfflineActs } from './offline-acts.ts';
+import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
 
 /** The name of the key, derived from the root key, under which the head over all records is sealed. */
 export const storeHeadPurpose = 'store-head';
@@ -30,7 +31,11 @@ interface Parts {
  */
 export async function sealStore(config: Config, log: Logger, { root, store }: Parts): Promise<void> {
   const { integrity } = store;
-  if (integrity === undefined) return;
+  if (integrity === undefined) {
+    // Whatever is put around a store hands this on, or nothing would be found and nobody told.
+    if (store.durable) throw new Error('a durable store has a head over its records');
+    return;
+  }
   const startedMs = performance.now();
   const mark = join(config.dataDir, sealedMark);
   const wasSealed = existsSync(mark);
@@ -39,6 +44,7 @@ export async function sealStore(config: Config, log: Logger, { root, store }: Pa
     accept(config, log, checked.failure);
     answered(await integrity.seal(key));
   } else if (checked.state === 'unsealed') {
+    await noteFoundKeys(config, store);
     const { records } = answered(await integrity.seal(key));
     log.info({ records }, 'the store has a head over all of its records from now on');
   } else {
@@ -66,6 +72,14 @@ async function checkHead(integrity: StoreIntegrity, root: LiveRoot, wasSealed: b
 export async function resealStoreHead({ root, store }: Parts): Promise<Result<void>> {
   if (store.integrity === undefined) return ok(undefined);
   return store.integrity.reseal(root.derive(storeHeadPurpose));
+}
+
+/** For the audit log, before they are taken: a second time is somebody who took the head away. */
+async function noteFoundKeys({ dataDir }: Config, store: Store): Promise<void> {
+  const keys = answered(await store.list({ prefix: headKey(''), limit: 1 }));
+  if (keys.length === 0) return;
+  const reason = 'its keys were taken as they are: it had no head';
+  addOfflineAct(dataDir, { type: 'store.sealed', atMs: Date.now(), actor: 'key-store', reason, facts: {} });
 }
 
 /** Returns where an operator has accepted this failure, and throws otherwise. */

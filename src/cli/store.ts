@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { ownCommand } from '../core/own-package.ts';
 import { errorCode } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
@@ -22,7 +23,7 @@ LMDB keeps no checksums: pages and what points at them are compared. Whether a r
 Exit status: 0 nothing is damaged; 1 the command could not be carried out; 2 damage.
 
 Example:
-  npm run -s intaglio -- store check data`,
+  ${ownCommand} store check data`,
     )
     .action(checkStore);
   const compacting = new Command('compact')
@@ -39,7 +40,7 @@ every backup of it. What a file system or disk keeps of a file that was replaced
 Exit status: 0 done; 1 the command could not be carried out, and the store is as it was.
 
 Example:
-  npm run -s intaglio -- store compact data`,
+  ${ownCommand} store compact data`,
     )
     .action(compactStore);
   const accepting = new Command('accept')

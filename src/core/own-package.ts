@@ -11,10 +11,16 @@ export const manifest = JSON.parse(readFileSync(new URL('package.json', ownRoot)
   readonly version: string;
 };
 
-/** The command, as whoever runs this copy of it types it. */
+/** Commands as whoever runs this copy of the program types them. */
 export const ownCommand = compiled ? 'npx intaglio' : 'npm run -s intaglio --';
+export const startCommand = compiled ? 'npx intaglio serve' : 'npm start';
+const ownScript = compiled ? 'npm explore intaglio -- npm run' : 'npm run';
+export const buildNativeCommand = `${ownScript} build:native`;
+export const setupCommand = `${ownScript} setup`;
 
-/** The module with which a thread or a process of its own begins: one of workers/. */
-export function threadEntry(name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto' | 'root-sources'): URL {
+/** The module with which a thread begins, or a process of its own: one of workers/. */
+export function threadEntry(
+  name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto' | 'hsm' | 'root-sources',
+): URL {
   return new URL(`../../workers/${name}.${compiled ? 'js' : 'ts'}`, import.meta.url);
 }

@@ -11,6 +11,7 @@ import { auditAcceptOperation, auditPendingOperation } from './audit-accept.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
+import { attestOperation } from './formats/attest.ts';
 import { csrOperation } from './formats/csr.ts';
 import { jwksOperation } from './formats/jwks.ts';
 import { jwtOperation } from './formats/jwt.ts';
@@ -58,6 +59,7 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     jwks: jwksOperation(parts),
     jwt: jwtOperation(parts),
     csr: csrOperation(parts),
+    attest: attestOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
     encrypt: encryptOperation(parts),

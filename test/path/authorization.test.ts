@@ -37,6 +37,7 @@ const routes: readonly (readonly [operation: string, scope: Scope, method: strin
   ['jwks', 'kms:read', 'GET', '/jwks'],
   ['jwt', 'kms:sign', 'POST', '/jwt'],
   ['csr', 'kms:sign', 'POST', '/csr'],
+  ['attest', 'kms:read', 'GET', `/attest?kid=${inPath}`],
   ['mac', 'kms:sign', 'POST', '/mac'],
   ['mac_verify', 'kms:verify', 'POST', '/mac/verify'],
   ['encrypt', 'kms:encrypt', 'POST', '/encrypt'],

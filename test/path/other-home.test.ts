@@ -60,6 +60,7 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const operations = createOperations({
     keyring,
     custodies: cryptography.custodies,
+    backends: cryptography.backends,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
     lacking: new Set(),

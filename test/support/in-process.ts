@@ -10,6 +10,7 @@ import { createReload } from '../../src/assemble/reload.ts';
 import { type Config, type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
+import type { Home } from '../../src/custody/custody.ts';
 import { countConnections } from '../../src/http/connections.ts';
 import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
@@ -35,6 +36,8 @@ export interface InProcessOptions {
   /** A temporary one, removed at the end, when not given. */
   readonly dataDir?: string;
   readonly tuning?: Partial<Tuning>;
+  /** Beside those that the settings name. */
+  readonly homes?: readonly Home[];
   /** On a free port of loopback: for tests that need the bytes of HTTP or an address. */
   readonly listen?: boolean;
   /** With `listen`, another listener than that of uWebSockets.js. */
@@ -75,6 +78,8 @@ export async function startInProcess(
   const service = await openService(config, {
     log,
     tuning: { ...defaultTuning, ...options.tuning },
+    environment: process.env,
+    homes: options.homes ?? [],
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);

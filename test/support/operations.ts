@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { findAlgorithm, registry } from '../../src/algorithms/registry.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import type { Result } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
+import { createBackends } from '../../src/custody/backends.ts';
 import { createCostTable } from '../../src/dispatch/costs.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../../src/engine/batch.ts';
 import type {
@@ -33,6 +35,12 @@ export const noRootKey: OperationParts['rootKey'] = {
   opened: 'nothing',
 };
 
+/** Software alone. */
+export const alwaysThere = createBackends({
+  ...{ homes: [], clock: systemClock, cacheHit: () => {} },
+  settings: { ttlMs: 0, refuseStale: false },
+});
+
 /** The operations over keys in memory, without engine, log or process. */
 export function openOperations(
   t: { after(undo: () => Promise<void>): void },
@@ -44,6 +52,7 @@ export function openOperations(
     custodies: new Map([
       [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
     ]),
+    backends: alwaysThere,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     lacking: new Set(),

@@ -120,6 +120,12 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
   };
 }
 
+/** Why the engine cannot be had; undefined where it can. Sets nothing. */
+export function nativeEngineProblem(): string | undefined {
+  const binding = loadBinding();
+  return 'unavailable' in binding ? binding.unavailable : undefined;
+}
+
 function loadBinding(): Binding | Unavailable {
   let loaded: unknown;
   try {

@@ -9,7 +9,7 @@ import {
 } from './audit.ts';
 import { deriveEndpoint, sealEndpoint, unsealEndpoint } from './derivation.ts';
 import { presentError } from './failures.ts';
-import { csrEndpoint, jwksEndpoint, jwtEndpoint } from './formats.ts';
+import { attestEndpoint, csrEndpoint, jwksEndpoint, jwtEndpoint } from './formats.ts';
 import { importEndpoint, importVersionEndpoint, wrappingKeyEndpoint } from './imports.ts';
 import {
   createEndpoint,
@@ -83,6 +83,7 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     jwks: jwksEndpoint(operations),
     jwt: jwtEndpoint(operations),
     csr: csrEndpoint(operations),
+    attest: attestEndpoint(operations),
     mac: macEndpoint(operations),
     mac_verify: macVerifyEndpoint(operations),
     encrypt: encryptEndpoint(operations),

@@ -21,6 +21,7 @@ export const fixed: Readonly<Record<string, Readonly<Record<string, OperationNam
   [`${prefix}/jwks`]: { get: 'jwks' },
   [`${prefix}/jwt`]: { post: 'jwt' },
   [`${prefix}/csr`]: { post: 'csr' },
+  [`${prefix}/attest`]: { get: 'attest' },
   [`${prefix}/mac`]: { post: 'mac' },
   [`${prefix}/mac/verify`]: { post: 'mac_verify' },
   [`${prefix}/encrypt`]: { post: 'encrypt' },
