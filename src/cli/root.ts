@@ -291,15 +291,16 @@ function configOf({ dataDir }: DataDirOption): Config {
 function onDirectory(options: DataDirOption, act: (bench: Bench) => Promise<void>): Promise<void> {
   return refusing(async () => {
     const config = configOf(options);
-    const [{ chooseEngine }, { createLog }] = await Promise.all([
+    const [{ chooseEngine }, { createLog }, { openRootWrapping }] = await Promise.all([
       import('../assemble/cryptography.ts'),
       import('../observe/log.ts'),
+      import('../custody/pkcs11/root-wrapping.ts'),
     ]);
     const log = createLog('error', config.telemetryService, process.stderr);
     const { engine } = chooseEngine(config, log);
     const say = (line: string) => void process.stdout.write(`${line}\n`);
     try {
-      await act({ config, log, engine, say });
+      await act({ config, log, engine, say, token: await openRootWrapping() });
     } finally {
       engine.wipe();
     }

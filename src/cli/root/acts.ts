@@ -303,8 +303,10 @@ async function anySecret(bench: Bench, stopped: StoppedDirectory): Promise<Uint8
   throw new StartError(`no source gives the root key here: ${why.join('; ')}`);
 }
 
-function readingOf({ config }: Bench, { sources }: StoppedStore): Reading {
-  return { ...sources.around, dataDir: config.dataDir, credentials: process.env.CREDENTIALS_DIRECTORY };
+function readingOf({ config, token }: Bench, { sources }: StoppedStore): Reading {
+  const credentials = process.env.CREDENTIALS_DIRECTORY;
+  const reading = { ...sources.around, dataDir: config.dataDir, credentials };
+  return token === undefined ? reading : { ...reading, token };
 }
 
 function ofBytes(secret: Uint8Array): RootKeySource {
