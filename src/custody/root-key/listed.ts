@@ -14,6 +14,7 @@ import {
   absolutePath,
   credentialPath,
   nameOfPlace,
+  readDescriptor,
   readSecretPlace,
   type Surroundings,
 } from './secret-place.ts';
@@ -78,7 +79,7 @@ function readBytes(source: ListedSource, around: Reading): Uint8Array | Promise<
     case 'credential':
       return rawFile(credentialPath(around, source.name), around);
     case 'descriptor':
-      throw new StartError(`${sourcePlace(source)} is read by the engine alone`);
+      return readDescriptor(source.descriptor, around.rule);
     case 'passphrase':
       return byPassphrase(source, around);
     case 'recipients':

@@ -66,6 +66,11 @@ export async function readSecretPlace(
   return secret;
 }
 
+/** All that an open descriptor gives, in a buffer of its own, which the caller wipes. Closes it. Throws a StartError. */
+export function readDescriptor(descriptor: number, rule: SecretRule): Buffer {
+  return readOpen(descriptor, `descriptor ${descriptor}`, rule);
+}
+
 function readFile(path: string, rule: SecretRule): Buffer {
   let file: number;
   try {
