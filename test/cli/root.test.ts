@@ -74,16 +74,17 @@ async function sign(dataDir: string, kid?: string): Promise<string> {
   }
 }
 
-test('a root key under a passphrase, split among officers, brought back by two of them, rotated, and kept by the file', {
+test('a root key for one identity, split among officers, brought back by two of them, rotated, and kept by the file', {
   timeout: 240_000,
 }, async () => {
   const place = temporaryDirectory();
   const dataDir = join(place, 'data');
   const at = ['--data-dir', dataDir];
-  const passphrase = secretIn(place, 'passphrase', 'correct horse battery staple\n');
+  const { identities: own, recipients: ours } = await officers(place, 1);
+  const identity = ['--identity-file', own[0] as string];
   assert.match(
-    await good('init', ...at, '--kind', 'passphrase', '--passphrase-file', passphrase),
-    /source passphrase: opened as a start does it/,
+    await good('init', ...at, '--kind', 'recipients', ...ours, ...identity),
+    /source recipients: opened as a start does it/,
   );
   await refused(
     /has a root key already/,
@@ -97,7 +98,9 @@ test('a root key under a passphrase, split among officers, brought back by two o
   assert.equal(statSync(join(dataDir, 'root-sources.json')).mode & 0o777, 0o600);
   const kid = await sign(dataDir);
 
-  const { identities, recipients } = await officers(place, 3);
+  const hall = join(place, 'officers');
+  mkdirSync(hall);
+  const { identities, recipients } = await officers(hall, 3);
   const shares = join(place, 'shares');
   const proofs = identities.slice(0, 2).flatMap((file) => ['--prove-with', file]);
   const split = ['--threshold', '2', ...recipients, '--out', shares];
@@ -120,20 +123,20 @@ test('a root key under a passphrase, split among officers, brought back by two o
     assert.match(await good('join', ...at, ...files, '--check'), /give the root key of this store/);
   }
 
-  // The passphrase is lost; two officers make a new source.
-  rmSync(passphrase);
+  // The identity is lost; two officers make a new source.
+  rmSync(own[0] as string);
   const raw = join(place, 'raw.key');
   await good('join', ...at, ...by(1, 3), '--kind', 'file', '--file', raw, '--id', 'again');
   const listed = await good('source', 'list', ...at);
-  assert.match(listed, /^passphrase passphrase .*\nshares shares .*\nagain file .*/m);
+  assert.match(listed, /^recipients recipients .*\nshares shares .*\nagain file .*/m);
   const status = await root('status', ...at);
   assert.equal(status.status, 2);
   assert.match(status.stdout, /again \(file, .*\): opens/);
-  assert.match(status.stdout, /passphrase .*DOES NOT OPEN/);
+  assert.match(status.stdout, /recipients .*DOES NOT OPEN/);
   assert.equal(await sign(dataDir, kid), kid);
 
   await refused(/there is no source nothing/, 'source', 'remove', ...at, 'nothing');
-  await good('source', 'remove', ...at, 'passphrase');
+  await good('source', 'remove', ...at, 'recipients');
   await refused(/without again no source opens here/, 'source', 'remove', ...at, 'again');
   const before = readFileSync(raw);
   assert.match(await good('rotate', ...at), /generation 2\) in the place of/);
@@ -149,6 +152,15 @@ test('a root key under a passphrase, split among officers, brought back by two o
     for (const form of ['hex', 'base64', 'latin1'] as const) assert.ok(!list.includes(secret.toString(form)));
   writeFileSync(join(dataDir, 'root-sources.json'), list.replace('"kind": "file"', '"kind": "fil"'));
   await refused(/root-sources\.json|sources/, 'status', ...at);
+});
+
+test('a passphrase opens the root key, and no other does', { timeout: 120_000 }, async () => {
+  const place = temporaryDirectory();
+  const dataDir = join(place, 'data');
+  const file = secretIn(place, 'passphrase', 'correct horse battery staple\n');
+  await good('init', '--data-dir', dataDir, '--kind', 'passphrase', '--passphrase-file', file);
+  writeFileSync(file, 'another\n');
+  await assert.rejects(startInProcess({ dataDir, env }), /passphrase/);
 });
 
 test('what cannot be is said in one line, and nothing is left behind', async () => {
