@@ -41,6 +41,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const service = await openService(config, {
     log,
     tuning,
+    environment: process.env,
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
       log.fatal({ err: cause }, 'the audit thread ended');

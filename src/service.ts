@@ -1,3 +1,4 @@
+import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
 import { createCalls } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
@@ -9,16 +10,16 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
-import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
-import { sealStore } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -27,6 +28,8 @@ import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import type { Home } from './custody/custody.ts';
+import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
@@ -34,11 +37,11 @@ import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { RotationSchedule } from './keys/rotation-schedule.ts';
-import { registerAuditMetrics } from './observe/audit-metrics.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
-import { createRotationMetrics } from './observe/rotation-metrics.ts';
+import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
+import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
@@ -78,6 +81,10 @@ export interface ServiceOptions {
   readonly tuning?: Tuning;
   /** The engine runs on the thread of the caller, and no thread is started for it: calls are done one at a time. */
   readonly inline?: boolean;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Homes of keys beside those that the configuration names. They are closed with the service. */
+  readonly homes?: readonly Home[];
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -118,7 +125,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, inline, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -131,20 +138,25 @@ async function openParts(
   const metrics = createMetrics(config.telemetryService);
   const engine = engineOfProcess(config, log);
   closes('wiping the engine', wipesWithLast(engine.engine));
-  const store = await openStore(config, log, health);
+  const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
-  const root = await openConfiguredRootKey(config, log, engine.engine, store);
-  await sealStore(config, log, { engine: engine.engine, root, store });
-  const records = await openRecords(config, log, { engine: engine.engine, root, store });
+  const rootKey = await openRootKey(config, log, {
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+  });
+  const { root } = rootKey;
+  const { mac } = root;
+  const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, {
-    health,
-    metrics,
-    tuning,
-    inline,
-  });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning, inline };
+  const cryptography = await startCryptography(settings, log, engine, root.ref, around, [
+    ...tokens.homes,
+    ...homes,
+  ]);
+  root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -170,21 +182,30 @@ async function openParts(
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
   const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
+  root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
+  const evidence = openEvidence(config, {
+    ...{ engine: engine.engine, homes: cryptography.homes, custodies: cryptography.custodies },
+    ...{ rotation: audit.parts?.rotation, health, metrics },
+  });
+  closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    cryptography,
+    ...{ cryptography, evidence: evidence.parts },
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },
     recorder,
     capabilities,
+    rootKey,
     policy,
     metrics,
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  await rootKey.start(recorder);
+  closes('stopping a rotation of the root key', () => rootKey.close());
   const rotation = startScheduledRotation({
     ...{ settings, schedule, keyring, log, done: calls.done },
     operations: () => calls.operations,
@@ -205,7 +226,9 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
     recordReload: (taken) => void journal(taken),
   };
 }

@@ -35,6 +35,9 @@ export default function work(job: WorkerJob): BatchJobAnswer | GenerateAnswer | 
     case 'look':
       overtakers.look();
       return overtakers.connection === job.connection;
+    case 'root':
+      jobs.useRoot(job.root);
+      return undefined;
     case 'warm-up':
       overtakers.connect(job);
       return undefined;

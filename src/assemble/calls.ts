@@ -1,5 +1,5 @@
 import type { Admission } from '../admission/admission.ts';
-import { FloodGuard } from '../admission/flood-guard/flood-guard.ts';
+import { FloodGuard, type ThreadGuard, unguarded } from '../admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.ts';
 import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
@@ -15,10 +15,10 @@ import type { BatchWork } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { type AuditDurability, softwareBackend } from '../keys/record.ts';
-import { createLifecycleMetrics } from '../observe/lifecycle-metrics.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { gaugePqPolicy } from '../observe/pq-metrics.ts';
 import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
+import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
+import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
 import { createDenials } from '../operations/denials.ts';
 import type { OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
@@ -38,6 +38,7 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
+import type { OpenedRootKey } from './root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -59,7 +60,9 @@ export interface CallParts {
   readonly audit: OpenedAudit;
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
+  readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
+  readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
   readonly queueOf: Tuning['queueOf'];
@@ -72,7 +75,7 @@ interface Snapshot {
   readonly audit: UseRecorder;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
-  readonly pathWith: (authenticator: Authenticator) => RequestPath;
+  readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
 }
 
 export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
@@ -84,8 +87,9 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const costs = createCostTable(registry);
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
+  parts.rootKey.root.onRefresh((anew) => wrappingKeys.renew(anew));
   const shared = {
-    ...{ floodGuard, clock: systemClock },
+    clock: systemClock,
     signatures: cryptography.lane,
     observer: {
       done(
@@ -111,14 +115,17 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
-      pathWith: (authenticator) =>
-        createRequestPath({ ...shared, authenticator, admission, keyUses, audit, policy: policy.policy }),
+      pathWith: (authenticator, floodGuard) =>
+        createRequestPath({
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          policy: policy.policy,
+        }),
     };
   };
   let now = snapshot(settings.now);
-  let path = now.pathWith(authenticator);
+  let path = now.pathWith(authenticator, floodGuard);
   policy.onChange(() => {
-    path = now.pathWith(authenticator);
+    path = now.pathWith(authenticator, floodGuard);
   });
   return {
     authenticator,
@@ -128,10 +135,10 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     requestPath: (call) => path(call),
     requestPathFor(other) {
       let made = path;
-      let own = now.pathWith(other);
+      let own = now.pathWith(other, unguarded);
       return (call) => {
         // Settings or policy have changed since.
-        if (made !== path) own = now.pathWith(other);
+        if (made !== path) own = now.pathWith(other, unguarded);
         made = path;
         return own(call);
       };
@@ -142,7 +149,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       return {
         commit() {
           now = next;
-          path = now.pathWith(authenticator);
+          path = now.pathWith(authenticator, floodGuard);
         },
       };
     },
@@ -151,19 +158,20 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, backends: cryptography.backends },
+    rootKey: rootKey.view,
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
-    audit: audit.parts,
+    ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,

@@ -5,15 +5,22 @@ import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
 import { buildNativeCommand } from '../core/own-package.ts';
 import { StartError } from '../core/start-error.ts';
+import { createBackends } from '../custody/backends.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { createSoftwareCustody } from '../custody/software/index.ts';
-import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
+import {
+  type CryptoLane,
+  createBatchCarrier,
+  createCryptoDispatch,
+  homeAway,
+} from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
 import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
 import { createInlinePool } from '../dispatch/inline.ts';
 import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
+import { createStandIns } from '../dispatch/stand-ins.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
@@ -25,6 +32,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
+import { registerBackends } from './homes.ts';
 
 /** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {
@@ -48,6 +56,8 @@ export interface Tuning {
   readonly runHereUpToUs: number;
   /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
+  /** A root key that was replaced stays open so long for calls that began with it. */
+  readonly rootOverlapMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -58,6 +68,8 @@ export const defaultTuning: Tuning = {
   readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
+  // A key may take 30 s to come to its turn, and some to be made.
+  rootOverlapMs: 60_000,
 };
 
 export interface ChosenEngine {
@@ -110,14 +122,15 @@ export async function startCryptography(
   settings: LiveConfig,
   log: Logger,
   { engine, options }: ChosenEngine,
-  root: OpenedRoot['root'],
+  rootAtFirst: OpenedRoot['root'],
   { health, metrics, tuning, inline = false }: CryptographyParts,
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, ...shape } = tuning;
+  const { queueOf, rootOverlapMs: _, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
+  let root = rootAtFirst;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
@@ -174,13 +187,24 @@ export async function startCryptography(
       ...otherHomes.map((home) => home.custody),
     ].map((custody) => [custody.backend, custody]),
   );
+  const backendMetrics = registerBackends(settings, otherHomes, { health, metrics });
   const laneOfHome = new Map(
-    otherHomes.map(({ custody, carrier }) => [
-      custody.backend,
-      createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
-        ...{ carrier, clock: systemClock, weightOf: weightNow, observer },
-      }),
-    ]),
+    otherHomes.map((home) => {
+      const { backend } = home.custody;
+      const served: LaneObserver['served'] = (calls, serviceMs, waitingCalls) => {
+        observer.served(calls, serviceMs, waitingCalls);
+        backendMetrics.served(backend, serviceMs / 1_000);
+      };
+      const lane = createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
+        ...{ carrier: home.carrier, clock: systemClock, weightOf: weightNow },
+        observer: { ...observer, served },
+      });
+      // Nobody waits for a home that does not answer.
+      home.contact?.onChange(({ up }) => {
+        if (!up) lane.refuseWaiting(homeAway);
+      });
+      return [backend, lane] as const;
+    }),
   );
   const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
   const allLanes = [...cryptoLanes, generation];
@@ -199,12 +223,36 @@ export async function startCryptography(
     description: engine.description,
     load,
     /** The name of the turn to which a tenant's calls are counted. */
-    lane: createCryptoDispatch(
-      lanes,
-      queueOf,
-      new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
+    lane: createStandIns(
+      createCryptoDispatch(
+        lanes,
+        queueOf,
+        new Map(
+          otherHomes.map(({ custody: { backend }, contact }) => {
+            const lane = laneOfHome.get(backend) as CryptoLane;
+            return [backend, { quick: lane, slow: lane, contact }];
+          }),
+        ),
+      ),
+      backendMetrics.stoodIn,
     ),
-    custodies,
+    ...{ custodies, homes: otherHomes },
+    /** Resolves when every thread uses this root. */
+    async useRoot(next: OpenedRoot['root']) {
+      root = next;
+      await Promise.all(pools.map((pool) => pool.useRoot(next)));
+    },
+    backends: createBackends({
+      ...{ homes: otherHomes, clock: systemClock, cacheHit: backendMetrics.cacheHit },
+      settings: {
+        get ttlMs() {
+          return settings.now.verifyCacheTtlMs;
+        },
+        get refuseStale() {
+          return settings.now.verifyStale === 'refuse';
+        },
+      },
+    }),
     waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);

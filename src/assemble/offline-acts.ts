@@ -17,9 +17,14 @@ import { operatorTenant } from '../operations/admin.ts';
  */
 const offlineAct = Type.Object(
   {
-    type: Type.Union([Type.Literal('store.accepted'), Type.Literal('store.restored')]),
+    type: Type.Union([
+      Type.Literal('store.accepted'),
+      Type.Literal('store.restored'),
+      /** Keys that were there before the store had a head were taken as they are: once, or somebody took the head away. */
+      Type.Literal('store.sealed'),
+    ]),
     atMs: Type.Integer({ minimum: 0 }),
-    /** The user of the operating system, as `uid:<number>`. */
+    /** The user of the operating system, as `uid:<number>`; or the store itself. */
     actor: Type.String({ pattern: '^[\\x21-\\x7e]{1,200}$' }),
     reason: Type.String({ maxLength: 500 }),
     /** For the record: bounded, as a record has 4 KiB. */
@@ -81,7 +86,7 @@ export function recordOfflineActs(
   const stop = new AbortController();
   const recorded = (async () => {
     for (const act of acts) {
-      log.warn({ ...act }, 'an operator did this while the service was stopped');
+      log.warn({ ...act }, 'this was done to the data directory while no service ran');
       if (recorder !== undefined) await record(recorder, act, stop.signal);
     }
     if (acts.length > 0 && !stop.signal.aborted) rmSync(join(config.dataDir, fileName), { force: true });

@@ -9,7 +9,7 @@ import type { KeyDescription, Keyring } from '../keys/keyring.ts';
 import { formatKid } from '../keys/kid.ts';
 import type { RotationSchedule } from '../keys/rotation-schedule.ts';
 import type { Logger } from '../observe/log.ts';
-import type { RotationMetrics } from '../observe/rotation-metrics.ts';
+import type { RotationMetrics } from '../observe/series/rotation-metrics.ts';
 import type { Step } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 

@@ -4,12 +4,12 @@ import type { Config } from '../config/load.ts';
 import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { ok, type Result } from '../core/result.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { LiveRoot } from '../custody/root-key/live-root.ts';
+import { headKey } from '../keys/codec.ts';
 import type { Logger } from '../observe/log.ts';
-import { describeFailure, type StoreFailure } from '../store/integrity.ts';
+import { describeFailure, type StoreFailure, type StoreIntegrity } from '../store/integrity.ts';
 import type { Store } from '../store/store.ts';
-import { readOfflineActs, writeOfflineActs } from './offline-acts.ts';
+import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
 
 /** The name of the key, derived from the root key, under which the head over all records is sealed. */
 export const storeHeadPurpose = 'store-head';
@@ -21,8 +21,7 @@ export const sealedMark = 'store.sealed';
 const maxDetailCharacters = 1_900;
 
 interface Parts {
-  readonly engine: Engine;
-  readonly root: OpenedRoot['root'];
+  readonly root: LiveRoot;
   readonly store: Store;
 }
 
@@ -30,18 +29,22 @@ interface Parts {
  * Holds the records of the store against the head that the last commit has left, and has every commit leave one from now on. Throws
  * a StartError where they are not what was written last, unless an operator has accepted just that.
  */
-export async function sealStore(config: Config, log: Logger, { engine, root, store }: Parts): Promise<void> {
+export async function sealStore(config: Config, log: Logger, { root, store }: Parts): Promise<void> {
   const { integrity } = store;
-  if (integrity === undefined) return;
+  if (integrity === undefined) {
+    // Whatever is put around a store hands this on, or nothing would be found and nobody told.
+    if (store.durable) throw new Error('a durable store has a head over its records');
+    return;
+  }
   const startedMs = performance.now();
-  const key = engine.macKey(engine.rootMacKey(root, storeHeadPurpose));
   const mark = join(config.dataDir, sealedMark);
   const wasSealed = existsSync(mark);
-  const checked = answered(await integrity.check(key, wasSealed));
+  const { key, checked } = await checkHead(integrity, root, wasSealed);
   if (checked.state === 'broken') {
     accept(config, log, checked.failure);
     answered(await integrity.seal(key));
   } else if (checked.state === 'unsealed') {
+    await noteFoundKeys(config, store);
     const { records } = answered(await integrity.seal(key));
     log.info({ records }, 'the store has a head over all of its records from now on');
   } else {
@@ -53,10 +56,30 @@ export async function sealStore(config: Config, log: Logger, { engine, root, sto
   if (!wasSealed) writeMark(mark);
 }
 
-/** The head over all records under another root key, as a rotation of the root key leaves it; commits go on meanwhile. */
-export async function resealStoreHead({ engine, root, store }: Parts): Promise<Result<void>> {
+/** A rotation that was cut off has left the head under the root key before or, at its end, under the current one. */
+async function checkHead(integrity: StoreIntegrity, root: LiveRoot, wasSealed: boolean) {
+  const before = root.deriveBefore(storeHeadPurpose);
+  if (before !== undefined) {
+    const checked = answered(await integrity.check(before, wasSealed));
+    if (checked.state !== 'broken' || checked.failure.reason !== 'head_rejected')
+      return { key: before, checked };
+  }
+  const key = root.derive(storeHeadPurpose);
+  return { key, checked: answered(await integrity.check(key, wasSealed)) };
+}
+
+/** The head over all records under the current root key, as the end of a rotation wants it; commits go on meanwhile. */
+export async function resealStoreHead({ root, store }: Parts): Promise<Result<void>> {
   if (store.integrity === undefined) return ok(undefined);
-  return store.integrity.reseal(engine.macKey(engine.rootMacKey(root, storeHeadPurpose)));
+  return store.integrity.reseal(root.derive(storeHeadPurpose));
+}
+
+/** For the audit log, before they are taken: a second time is somebody who took the head away. */
+async function noteFoundKeys({ dataDir }: Config, store: Store): Promise<void> {
+  const keys = answered(await store.list({ prefix: headKey(''), limit: 1 }));
+  if (keys.length === 0) return;
+  const reason = 'its keys were taken as they are: it had no head';
+  addOfflineAct(dataDir, { type: 'store.sealed', atMs: Date.now(), actor: 'key-store', reason, facts: {} });
 }
 
 /** Returns where an operator has accepted this failure, and throws otherwise. */

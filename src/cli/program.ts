@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
@@ -15,12 +16,15 @@ import { witnessCommand } from './witness.ts';
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
   .version(manifest.version, '--version', 'print the version')
+  // `attest` and `attest verify` have options of the same names: what comes after a command is its own.
+  .enablePositionalOptions()
   .addCommand(serveCommand())
   .addCommand(healthCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
   .addCommand(storeCommand())
+  .addCommand(backupCommand())
   .addCommand(witnessCommand())
   .addCommand(versionCommand());
 for (const command of clientCommands(() => program)) program.addCommand(command);

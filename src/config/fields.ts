@@ -18,6 +18,8 @@ import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limi
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
+import { backendFields } from './tokens/backend-fields.ts';
+import { tokenFields } from './tokens/fields.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -28,7 +30,7 @@ export const fields = {
     'KMS_PROFILE',
     oneOf<string>('none', ...Object.keys(profiles)),
     'none',
-    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is for keys in a token: it needs one, and KMS_ATTEST_REQUIRE, KMS_BACKENDS_REQUIRED and KMS_PQ_VERIFY_MODE=and.',
   ),
   bind: field<Address>(
     'KMS_BIND',
@@ -364,6 +366,8 @@ export const fields = {
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
   ...pqFields,
+  ...backendFields,
+  ...tokenFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

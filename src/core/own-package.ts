@@ -18,7 +18,9 @@ const ownScript = compiled ? 'npm explore intaglio -- npm run' : 'npm run';
 export const buildNativeCommand = `${ownScript} build:native`;
 export const setupCommand = `${ownScript} setup`;
 
-/** The module with which a thread begins: one of workers/. */
-export function threadEntry(name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto'): URL {
+/** The module with which a thread begins, or a process of its own: one of workers/. */
+export function threadEntry(
+  name: 'audit' | 'audit-read' | 'audit-seal' | 'crypto' | 'hsm' | 'root-sources',
+): URL {
   return new URL(`../../workers/${name}.${compiled ? 'js' : 'ts'}`, import.meta.url);
 }

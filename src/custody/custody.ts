@@ -2,13 +2,14 @@ import type { Ability } from '../algorithms/ids.ts';
 import type { Result } from '../core/result.ts';
 import type { CryptoCall } from '../dispatch/crypto-dispatch.ts';
 import type { PrivateParts } from '../keys/keyring.ts';
-import type { KeyPart } from '../keys/record.ts';
 import type { Carrier } from '../queue/lane.ts';
 
 /** The custody of private keys: it makes them, names them for work, and destroys them. */
 export interface Custody extends PrivateParts {
   /** The claim about the keys' residence that an auditor may rely on, as answers name it. */
   readonly attestationClass: string;
+  /** What its keys cannot do, where another home has them than our engine: refused before anything is queued. Absent: nothing. */
+  readonly lacks?: ReadonlySet<Ability>;
 }
 
 /** The custodies by the names that records have. `software` is always there. */
@@ -22,12 +23,13 @@ export interface Home {
   forget(keyNumber: number): void;
   /** Waits for calls under way. */
   close(): Promise<void>;
-  /** The forms that its keys cannot do: refused before anything is queued. Absent: none. */
-  readonly lacks?: readonly Ability[];
   /** Absent of a home that cannot be away. */
   readonly contact?: HomeContact;
-  /** The token's word about one of its keys. Absent where it has none to give. */
-  evidence?(part: KeyPart): Promise<Result<TokenEvidence>>;
+  /**
+   * The token's word about one of its keys, by its key reference. AttestationMissing: it has none. StoreUnavailable: it is away.
+   * Absent of a home without a token.
+   */
+  evidence?(keyReference: Uint8Array): Promise<Result<TokenEvidence>>;
 }
 
 /** The state of the way to a home. */
@@ -37,7 +39,11 @@ export interface HomeContact {
   /** Of its last good answer, on the monotonic clock. */
   readonly lastContactAtMs: number;
   /** Why it is not up, in words for the operator; no secret. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
+  /** While it is not up: true where it is being tried right now. Absent: nobody knows. */
+  readonly trying?: boolean;
+  /** Operations that had no answer in time, since the start. Absent: they are not counted. */
+  readonly timeouts?: number;
   /** `listener` is called after each change of `up`, and must not throw. */
   onChange(listener: (contact: HomeContact) => void): void;
 }

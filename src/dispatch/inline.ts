@@ -32,6 +32,7 @@ export function createInlinePool(engine: Engine, root: RootRef): WorkerPool {
     alive: true,
     run,
     runAhead: run,
+    useRoot: async (next) => jobs.useRoot(next),
     // Lanes are drained by then.
     close: async () => {},
   };

@@ -2,6 +2,7 @@ import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { threadEntry } from '../core/own-package.ts';
 import { workerEnvironment } from '../core/process/worker-thread.ts';
+import type { RootRef } from '../engine/engine.ts';
 import type { BatchJob, CryptoWorkerData, Job, WorkerJob } from './job.ts';
 import { OvertakingSender } from './overtaking.ts';
 
@@ -20,6 +21,8 @@ export interface WorkerPool {
   run(job: Job, costUs: number): Promise<unknown>;
   /** The same for a batch job that overtakes what lies ready at its worker. */
   runAhead(job: BatchJob, costUs: number): Promise<unknown>;
+  /** Resolves when every thread uses this root; one that is replaced later begins with it. */
+  useRoot(root: RootRef): Promise<void>;
   /** Waits for jobs under way, then ends the threads. */
   close(): Promise<void>;
 }
@@ -85,6 +88,9 @@ export async function startWorkerPool(
     },
     run: (job, costUs) => idlest(false)?.run(job, costUs) ?? noneLeft(),
     runAhead: (job, costUs) => idlest(true)?.runAhead(job, costUs) ?? noneLeft(),
+    useRoot: async (root) => {
+      await Promise.all(workers.map((worker) => worker.useRoot(root)));
+    },
     close: async () => {
       await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
@@ -117,6 +123,7 @@ interface CryptoWorker {
   warmUp(): Promise<void>;
   run(job: Job, costUs: number): Promise<unknown>;
   runAhead(job: BatchJob, costUs: number): Promise<unknown>;
+  useRoot(root: RootRef): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -126,7 +133,11 @@ function createWorker(
   changed: () => void,
 ): CryptoWorker {
   const overtaking = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-  const data: CryptoWorkerData = { ...workerData, overtaking };
+  // Piscina hands these on as they are when it starts a thread.
+  const data: { -readonly [Name in keyof CryptoWorkerData]: CryptoWorkerData[Name] } = {
+    ...workerData,
+    overtaking,
+  };
   const piscina = new Piscina({
     filename: worker.href,
     minThreads: 1,
@@ -207,6 +218,16 @@ function createWorker(
       } finally {
         count(-1, jobCostUs);
         aheadUs = running === 0 ? 0 : aheadUs - jobCostUs;
+      }
+    },
+    async useRoot(root) {
+      data.root = root;
+      if (!alive) return;
+      try {
+        await post({ kind: 'root', root });
+      } catch (cause) {
+        // It died meanwhile, and the next one begins with this root.
+        onCrash(cause);
       }
     },
     close: async () => {

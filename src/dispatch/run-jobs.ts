@@ -8,10 +8,13 @@ export interface JobRunner {
   /** `look` does what overtakes this job, and says how many milliseconds that took. */
   batch(job: BatchJob, look: () => number): BatchJobAnswer;
   generate(job: GenerateJob): GenerateAnswer;
+  /** From now on this is the root. */
+  useRoot(root: RootRef): void;
 }
 
 /** Does jobs on the thread that calls. `beforeEach`: called before the engine is, for keys that were destroyed meanwhile. */
-export function createJobRunner(engine: Engine, root: RootRef, beforeEach: () => void): JobRunner {
+export function createJobRunner(engine: Engine, rootAtFirst: RootRef, beforeEach: () => void): JobRunner {
+  let root = rootAtFirst;
   let lastEndedAtMs = hrtimeMs();
   return {
     batch({ batches, requests }, look) {
@@ -31,6 +34,9 @@ export function createJobRunner(engine: Engine, root: RootRef, beforeEach: () =>
       lastEndedAtMs = endedAtMs;
       const busyUs = (endedAtMs - beganMs - overtakenMs) * 1_000;
       return { responses, busyUs, idleUs, endedAtMs, ...(times === undefined ? undefined : { times }) };
+    },
+    useRoot(next) {
+      root = next;
     },
     generate({ keyType, tenant, aad }) {
       beforeEach();

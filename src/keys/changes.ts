@@ -51,7 +51,10 @@ const tooManyVersions = refuse(
   'the key has as many versions as a key may have; create a new one',
 );
 const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant may have; destroy one');
-const noSuchBackend = refuse('Unsupported', 'this service has no backend of this name');
+const noSuchBackend = refuse(
+  'Unsupported',
+  'this service has no backend of this name: KMS_PKCS11_MODULE, or KMS_PKCS11, configures one',
+);
 const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
 const notTaken = refuse('Unsupported', 'the backend of this key takes none that were made elsewhere');
 const adoptsNone = refuse('Unsupported', 'this backend adopts no keys');

@@ -53,6 +53,8 @@ const storedPolicy = Type.Object(
         Type.Object({ id_hex: Type.String() }, { additionalProperties: false }),
       ]),
     ),
+    allow_sign_fallback: Type.Optional(Type.Literal(true)),
+    attest: Type.Optional(Type.Union([Type.Literal(true), Type.Literal('require')])),
   },
   { additionalProperties: false, minProperties: 1 },
 );
@@ -226,14 +228,25 @@ function decodeRotation({ days, keep, since }: StoredRotation): RotationPlan {
 }
 
 /** A policy as records have it; requests and answers have the same members. One that asks for nothing is none. */
-export function encodePolicy({ adopt }: KeyPolicy): Static<typeof storedPolicy> {
-  if (adopt === undefined) return {};
-  return { adopt: 'label' in adopt ? { label: adopt.label } : { id_hex: adopt.idHex } };
+export function encodePolicy({ adopt, allowSignFallback, attest }: KeyPolicy): Static<typeof storedPolicy> {
+  return {
+    ...(adopt === undefined
+      ? undefined
+      : { adopt: 'label' in adopt ? { label: adopt.label } : { id_hex: adopt.idHex } }),
+    ...(allowSignFallback === undefined ? undefined : { allow_sign_fallback: allowSignFallback }),
+    ...(attest === undefined ? undefined : { attest }),
+  };
 }
 
-function decodePolicy({ adopt }: Static<typeof storedPolicy>): KeyPolicy {
-  if (adopt === undefined) return {};
-  return { adopt: 'label' in adopt ? { label: adopt.label } : { idHex: adopt.id_hex } };
+function decodePolicy(stored: Static<typeof storedPolicy>): KeyPolicy {
+  const { adopt, allow_sign_fallback: allowSignFallback, attest } = stored;
+  return {
+    ...(adopt === undefined
+      ? undefined
+      : { adopt: 'label' in adopt ? { label: adopt.label } : { idHex: adopt.id_hex } }),
+    ...(allowSignFallback === undefined ? undefined : { allowSignFallback }),
+    ...(attest === undefined ? undefined : { attest }),
+  };
 }
 
 export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Array {

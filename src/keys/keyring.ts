@@ -58,6 +58,8 @@ export interface Keyring {
   publicVersions(filter: PublicVersionsFilter): Promise<Result<readonly PublicVersion[]>>;
 
   /** Active keys, for the metric kms_keys_total; grows to the truth in the background after the start. At most 1,000 series and `other`. */
+  /** Everything is read from the store again: it was sealed anew. Handles that were given out before stay as they are. */
+  refresh(): void;
   counts(): readonly KeyCount[];
 
   /** Stops background work and forgets every key number. Waits for changes under way. Idempotent. */

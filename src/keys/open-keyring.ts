@@ -50,6 +50,7 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
     list: (request) => listing.list(request),
     describe: (tenant, kid) => listing.describe(tenant, kid),
     publicVersions: (filter) => newestPublicVersions(parts.store, records, parts.mac, filter),
+    refresh: () => lookup.refresh(),
     counts: () => counter.counts(),
     close() {
       closing ??= (async () => {

@@ -43,6 +43,10 @@ export interface RotationPlan {
 export interface KeyPolicy {
   /** Version 1 is this key, which was in the token before. Later versions are made there. */
   readonly adopt?: TokenKeyName;
+  /** While its backend is away, another one of the same attestation class that has the very same key may sign. */
+  readonly allowSignFallback?: true;
+  /** Answers of signing bring evidence of its residence. `require`: without it the key does not sign. */
+  readonly attest?: true | 'require';
 }
 
 /** The name of a key in a token: CKA_LABEL, or CKA_ID in hexadecimal, lower case. */

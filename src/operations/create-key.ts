@@ -69,6 +69,11 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
     name: 'create',
     scope: 'kms:create',
     subjects: newKeySubjects,
+    // The keys of a token are nobody's tenant's: who adopts one takes what the operator has.
+    scopes: {
+      oneOf: ['kms:create'],
+      of: ({ policy }) => (policy?.adopt === undefined ? ['kms:create'] : ['kms:create', 'kms:admin']),
+    },
     facts(request) {
       const { purpose, alg } = request;
       const canonical = findAlgorithm(alg)?.name;

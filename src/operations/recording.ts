@@ -198,7 +198,12 @@ function eventOf(
     purpose: operation,
     result,
     tenant: caller.tenant,
+    ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
   };
+}
+
+function attestationOf({ class: name, sha256 }: NonNullable<KeyUse['evidence']>) {
+  return { class: name, sha256 };
 }
 
 /**

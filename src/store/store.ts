@@ -41,7 +41,7 @@ export interface Store {
   /** True if a commit survives the end of the process. */
   readonly durable: boolean;
   /** Of a store that others can change while it is closed; absent of one that is gone then. */
-  readonly integrity?: StoreIntegrity;
+  readonly integrity?: StoreIntegrity | undefined;
   get(key: string): Promise<Result<StoreEntry | undefined>>;
   /** In byte order of the keys. */
   list(range: ListRange): Promise<Result<readonly StoreEntry[]>>;

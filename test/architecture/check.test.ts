@@ -202,7 +202,7 @@ suite('packages', () => {
     const right = {
       'src/http/listeners/uws.ts': `import 'uWebSockets.js';`,
       'src/dispatch/pool.ts': `import 'piscina';`,
-      'workers/hsm.ts': `import 'pkcs11js';`,
+      'src/custody/pkcs11/cryptoki.ts': `import 'pkcs11js';`,
     };
     assert.deepEqual(problems(right, packages), []);
     refused(

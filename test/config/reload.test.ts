@@ -71,6 +71,15 @@ const taken: readonly [
     [['pq_cutover', 'none', '2027-01-31T00:00:00.000Z']],
   ],
   ['a time of grace', json('{}'), json('{"pq_grace_days":7}'), [['pq_grace_days', '90', '7']]],
+  [
+    'the trust in what is known of keys whose backend is away',
+    json('{}'),
+    json('{"verify_cache_ttl_ms":60000,"verify_stale":"refuse"}'),
+    [
+      ['verify_cache_ttl_ms', '300000', '60000'],
+      ['verify_stale', 'serve', 'refuse'],
+    ],
+  ],
   ['a rate of creates', json('{}'), json('{"create_rate_limit":7}'), [['create_rate_limit', '100', '7']]],
   [
     'a rate of destructions',
@@ -264,7 +273,7 @@ const refused: readonly [string, Sources, Sources, RegExp][] = [
     /^pq_tenants in the file must be/,
   ],
   ['a day that is not', json('{}'), json('{"pq_cutover":"2027-02-29T00:00:00Z"}'), /^pq_cutover in the file/],
-  ['a profile of a later version', json('{}'), json('{"profile":"macronode"}'), /is not taken/],
+  ['a profile of keys in a token, without one', json('{}'), json('{"profile":"macronode"}'), /needs a token/],
   [
     'what fits only with a setting that takes a restart',
     json('{}'),

@@ -32,8 +32,8 @@ function plain<T>(value: T): T {
 
 const policies = fc.option(
   fc.oneof(
-    fc.record({ adopt: fc.record({ label: fc.string({ minLength: 1 }) }) }),
-    fc.record({ adopt: fc.record({ idHex: fc.constantFrom('00', 'ab01') }) }),
+    fc.string({ minLength: 1 }).map((label) => ({ adopt: { label } })),
+    fc.constantFrom('00', 'ab01').map((idHex) => ({ adopt: { idHex } })),
   ),
   { nil: undefined },
 );

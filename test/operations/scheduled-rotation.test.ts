@@ -5,7 +5,7 @@ import type { Config } from '../../src/config/load.ts';
 import { refuse } from '../../src/core/result.ts';
 import { dueAtMs, RotationSchedule } from '../../src/keys/rotation-schedule.ts';
 import type { Logger } from '../../src/observe/log.ts';
-import type { RotationMetrics } from '../../src/observe/rotation-metrics.ts';
+import type { RotationMetrics } from '../../src/observe/series/rotation-metrics.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { codeOf, ed25519, makeKeyring, SetClock, until, unwrap } from '../support/keyring.ts';
 import { acme, openOperations } from '../support/operations.ts';

@@ -86,6 +86,7 @@ test('a store of the version before is taken as it is, once, and the log says wi
     assert.equal(data.public_key_sha256, digestOf(newest.public.pubkey_b64));
     assert.equal(data.versions, key_id.includes('/rotated/') ? 3 : 1);
   }
+  assert.equal((await recordsOf(service, 'store.sealed')).length, 1, 'it had no head until now');
   // What changes from here on is as in a new store.
   const rotated = await call(
     service,

@@ -7,7 +7,7 @@ import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metrics } from '../../observe/metrics.ts';
-import { registerTlsMetrics } from '../../observe/tls-metrics.ts';
+import { registerTlsMetrics } from '../../observe/series/tls-metrics.ts';
 import type { ConnectionCount } from '../connections.ts';
 import type { Listener } from '../exchange.ts';
 import { Listeners } from '../listeners.ts';

@@ -46,6 +46,18 @@ const tokenKeyName = Type.Union(
 export const keyPolicy = closed({
   backend: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
   adopt: Type.Optional(tokenKeyName),
+  allow_sign_fallback: Type.Optional(
+    Type.Boolean({
+      description:
+        'while the backend is away, another one of its attestation class that has the very same key may sign',
+    }),
+  ),
+  attest: Type.Optional(
+    Type.Union([Type.Boolean(), Type.Literal('require')], {
+      description:
+        'answers of signing bring evidence of where the key is; with `require` none leaves without',
+    }),
+  ),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(usagesText),
 });
@@ -86,9 +98,11 @@ function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest>
 export function policyIn(
   policy: Static<typeof keyPolicy> | null | undefined,
 ): Pick<CreateRequest, 'auditDurability' | 'usages' | 'backend' | 'policy'> {
-  const { audit, usages, backend, adopt } = policy ?? {};
+  const { audit, usages, backend, adopt, allow_sign_fallback, attest = false } = policy ?? {};
   const kept: KeyPolicy = {
     ...(adopt === undefined ? undefined : { adopt: tokenKeyNameIn(adopt) }),
+    ...(allow_sign_fallback === true ? { allowSignFallback: true } : undefined),
+    ...(attest === false ? undefined : { attest }),
   };
   return {
     auditDurability: audit,
