@@ -104,6 +104,12 @@ export const addon = {
   owners: ['src/engine/native/', 'src/engine/system-calls.ts', 'workers/'],
 } as const;
 
+/** A package has them compiled, under other names: who starts a thread asks for its entry. */
+export const threadEntries = {
+  pattern: /\bworkers\/[\w-]+\.ts$/,
+  owner: 'src/core/own-package.ts',
+} as const;
+
 /** Past it a file has more than one subject. */
 export const maxLines = 500;
 
