@@ -9,6 +9,7 @@ import { opensWitness } from '../../custody/root-key/open-for-store.ts';
 import { nameOfBytes, renewAll } from '../../custody/root-key/renew.ts';
 import { RootRotation, type RotationEvent } from '../../custody/root-key/rotation.ts';
 import { readRootEntry, witnessKey } from '../../custody/root-key/rotation-state.ts';
+import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
 import { type ListedSource, writeRootSources } from '../../custody/root-key/sources-file.ts';
 import type { Store } from '../../store/store.ts';
@@ -61,8 +62,8 @@ export interface SourceStatus {
   readonly id: string;
   readonly kind: string;
   readonly place: string;
-  /** `opens` this store's root key, or the reason why not. */
-  readonly opens: true | string;
+  /** It opens this store's root key; only people open it; or the reason why it does not. */
+  readonly opens: true | 'people' | string;
   /** Undefined: before today nobody looked. */
   readonly checkedBeforeMs: number | undefined;
 }
@@ -84,7 +85,7 @@ export function rootStatus(bench: Bench): Promise<RootStatus> {
     const views = sources.views();
     for (const [index, view] of views.entries()) {
       const one = listed?.[index];
-      const opens = await triedBy(bench, store, sources.of(one));
+      const opens = needsPeople(one) ? 'people' : await triedBy(bench, store, sources.of(one));
       found.push({ ...view, opens, checkedBeforeMs: one?.checkedAtMs });
     }
     if (listed !== undefined) {
@@ -97,6 +98,12 @@ export function rootStatus(bench: Bench): Promise<RootStatus> {
     const current = rootName(bench.engine, root.current);
     return { generation: entry?.value.generation ?? 1, root: current, rotating, sources: found };
   });
+}
+
+/** The list says of nobody's identity where it is. */
+function needsPeople(source: ListedSource | undefined): boolean {
+  if (source?.kind === 'shares') return source.identities === undefined;
+  return source?.kind === 'recipients' && source.identity === undefined;
 }
 
 /** True where one of these gives the store's root key. */
@@ -185,7 +192,7 @@ function configuredAsListed(
   const [view] = sources.views();
   return view?.kind === 'descriptor'
     ? { ...common, id: 'descriptor', kind: 'descriptor', descriptor: config.rootKeyFd }
-    : { ...common, id: 'file', kind: 'file', path: config.rootKeyFile };
+    : { ...common, id: 'file', kind: 'file', path: listedPath(config.dataDir, config.rootKeyFile) };
 }
 
 /** Refused for the last one, and where no other opens. */

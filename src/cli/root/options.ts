@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { SecretPlace } from '../../custody/root-key/sources-file.ts';
 import { fail } from '../fail.ts';
 import type { WantedSource } from './new-source.ts';
@@ -63,12 +65,13 @@ export function withSourceOptions(command: Command, kindDefault?: WantedSource['
     .option('--pin-credential <name>', 'pkcs11: the PIN, from this credential of systemd');
 }
 
-/** Ends the command where an option is missing. */
-export function wantedSource(options: SourceOptions): WantedSource {
+/** Ends the command where an option is missing. Paths begin at the working directory. */
+export function wantedSource(options: SourceOptions, dataDir: string): WantedSource {
+  const listed = (path: string) => listedPath(dataDir, path);
   const kind = options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`);
   switch (kind) {
     case 'file':
-      return { kind, path: needed(options.file, '--file') };
+      return { kind, path: listed(needed(options.file, '--file')) };
     case 'descriptor':
       return { kind, descriptor: needed(options.descriptor, '--descriptor') };
     case 'credential':
@@ -76,14 +79,21 @@ export function wantedSource(options: SourceOptions): WantedSource {
     case 'passphrase':
       return {
         kind,
-        passphrase: placeIn(options.passphraseFile, options.passphraseFd, options.passphraseCredential),
+        passphrase: placeIn(
+          listed,
+          options.passphraseFile,
+          options.passphraseFd,
+          options.passphraseCredential,
+        ),
       };
     case 'recipients': {
       const { recipient: recipients, proveWith: proof, identityFile } = options;
       if (recipients.length === 0) fail('give --recipient, once for each');
       return {
         ...{ kind, recipients, proof },
-        ...(identityFile === undefined ? undefined : { identity: { from: 'file', path: identityFile } }),
+        ...(identityFile === undefined
+          ? undefined
+          : { identity: { from: 'file', path: listed(identityFile) } }),
       };
     }
     case 'shares': {
@@ -91,12 +101,16 @@ export function wantedSource(options: SourceOptions): WantedSource {
       const threshold = needed(options.threshold, '--threshold');
       if (recipients.length < threshold)
         fail('give --recipient once for each officer, at least --threshold of them');
-      return { kind, threshold, recipients, proof, directory: needed(options.out, '--out') };
+      return { kind, threshold, recipients, proof, directory: listed(needed(options.out, '--out')) };
     }
     case 'pkcs11':
       return {
-        ...{ kind, module: needed(options.module, '--module'), mechanism: options.mechanism ?? 'aes-gcm' },
-        pin: placeIn(options.pinFile, options.pinFd, options.pinCredential),
+        ...{
+          kind,
+          module: resolve(needed(options.module, '--module')),
+          mechanism: options.mechanism ?? 'aes-gcm',
+        },
+        pin: placeIn(listed, options.pinFile, options.pinFd, options.pinCredential),
         token:
           options.tokenSerial === undefined
             ? { label: needed(options.token, '--token or --token-serial') }
@@ -109,10 +123,15 @@ export function wantedSource(options: SourceOptions): WantedSource {
   }
 }
 
-function placeIn(path?: string, descriptor?: number, name?: string): SecretPlace {
+function placeIn(
+  listed: (path: string) => string,
+  path: string | undefined,
+  descriptor: number | undefined,
+  name: string | undefined,
+): SecretPlace {
   const given = [path, descriptor, name].filter((one) => one !== undefined);
   if (given.length > 1) fail('give one place for the secret, not several');
-  if (path !== undefined) return { from: 'file', path };
+  if (path !== undefined) return { from: 'file', path: listed(path) };
   if (descriptor !== undefined) return { from: 'descriptor', descriptor };
   return name === undefined ? { from: 'terminal' } : { from: 'credential', name };
 }

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import { ReadStream } from 'node:tty';
 import { errorCode } from '../../core/private-file.ts';
 import { judgeSecretFile, judgeSecretStat, type SecretRule } from '../../core/secret-file.ts';
@@ -29,9 +29,15 @@ export function nameOfPlace(place: SecretPlace): string {
   }
 }
 
+/** A path as lists have it: from the data directory where it lies in there, so that the whole can be moved. */
+export function listedPath(dataDir: string, path: string): string {
+  const from = relative(resolve(dataDir), resolve(path));
+  return from === '' || from.startsWith('..') || isAbsolute(from) ? resolve(path) : from;
+}
+
 /** Of this path as lists have them. */
 export function absolutePath(dataDir: string, path: string): string {
-  return isAbsolute(path) ? path : join(dataDir, path);
+  return resolve(dataDir, path);
 }
 
 export function credentialPath({ credentials }: Surroundings, name: string): string {
