@@ -61,6 +61,7 @@ function appenderAlone(together: number): void {
       head.write({
         ...{ epoch: 1, written, bootId: '0'.repeat(32), durable: tree, checkpoint: tree },
         clean: false,
+        restored: false,
         minimumIndex: 0,
       }),
   });

@@ -126,6 +126,24 @@ export function rootFromLentPage(fill: (page: Uint8Array) => void): number;
 /** Makes a root key that exists in memory only. Returns its number. */
 export function rootRandom(): number;
 
+/** A number that seals under the root `current` and opens what either has sealed. Both numbers stay. */
+export function joinRoots(current: number, before: number): number;
+
+/** The number is of no root from now on; the key is wiped once no other number has it. False if it was of none. */
+export function closeRoot(root: number): boolean;
+
+/**
+ * Opens a blob under `from` and seals its secret under `to`, for the same tenant and aad; null where it does not open. Throws
+ * SEAL_FAILED or ARENA_FULL where it could not be tried.
+ */
+export function reseal(
+  from: number,
+  to: number,
+  tenant: string,
+  aad: string,
+  sealed: Uint8Array,
+): Uint8Array | null;
+
 /**
  * Makes a key pair. RSA takes 20 ms (2048) to several seconds (4096) and blocks the calling thread.
  * @param tenant selects the sealing key; at most 65535 bytes of UTF-8
@@ -164,6 +182,9 @@ export function extractMacKey(secret: Uint8Array, salt: Uint8Array): number;
  * salt, info `intaglio/mac/v1\0<purpose>`. Returns its number.
  */
 export function rootMacKey(root: number, purpose: string): number;
+
+/** The MAC key of this number is wiped; false if there is none. */
+export function closeMacKey(key: number): boolean;
 
 /** HKDF-Extract, with `salt`, of the MAC that `macChain` would give: the key of another secret. Returns its number. */
 export function deriveMacKey(key: number, messages: Uint8Array[], salt: Uint8Array): number;

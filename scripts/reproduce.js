@@ -27,7 +27,7 @@ const sha256 = (path) => createHash('sha256').update(readFileSync(path)).digest(
 function build(name) {
   const directory = join(place, name);
   run(root, 'git', 'clone', '--quiet', '--no-hardlinks', root, directory);
-  run(directory, process.execPath, 'scripts/setup.js');
+  run(directory, process.execPath, 'scripts/setup.js', '--dev');
   const addon = join(directory, 'native/build/intaglio_native.node');
   if (!existsSync(addon)) throw new Error('the native engine did not build: there is nothing to compare');
   // Objects of a build are half a gigabyte, and nothing of them is delivered.

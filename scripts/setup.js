@@ -15,6 +15,8 @@ import { installTestTools, missingTestTools } from './setup/test-tools.js';
 import { planInstalled, replaceFile } from './setup/uws.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+/** In another project's node_modules the packages are that project's affair, and there is no lock file. */
+const isCheckout = !dirname(root).endsWith('node_modules');
 const lockPath = join(root, 'native', 'build', 'setup.lock');
 
 const usage = `usage: node scripts/setup.js [--dev] [--test] [--native-only] [--force]
@@ -46,7 +48,7 @@ function readOptions(args) {
 function somethingDue(options) {
   if (nativeDue(root, options)) return true;
   if (options.nativeOnly) return false;
-  if (packagesDue(root, options) !== undefined) return true;
+  if (isCheckout && packagesDue(root, options) !== undefined) return true;
   const library = planInstalled(root);
   if (library !== undefined && library.plan.action !== 'keep') return true;
   return options.test && missingTestTools(root, options).length > 0;
@@ -65,7 +67,7 @@ function fitLibrary() {
 /** @param {Options} options */
 async function work(options) {
   if (!options.nativeOnly) {
-    const reason = packagesDue(root, options);
+    const reason = isCheckout ? packagesDue(root, options) : undefined;
     if (reason !== undefined) await installPackages(root, reason, options);
     fitLibrary();
   }

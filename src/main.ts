@@ -4,8 +4,8 @@ import { createReload, type SettingsReload } from './assemble/reload.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
-import { inspectedBy, refuseInspectorBySignal } from './core/inspection.ts';
-import { limitedSteps } from './core/limited-steps.ts';
+import { inspectedBy, refuseInspectorBySignal } from './core/process/inspection.ts';
+import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -41,6 +41,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
   const service = await openService(config, {
     log,
     tuning,
+    environment: process.env,
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
       log.fatal({ err: cause }, 'the audit thread ended');
@@ -54,7 +55,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
-    const { listeners, reloadable } = configuredListeners(config, {
+    const { listeners, reloadable } = await configuredListeners(config, {
       ...{ log, health, metrics, connections },
     });
     const reload = createReload({

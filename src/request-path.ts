@@ -1,5 +1,5 @@
 import { signedWithinMs } from './admission/admission.ts';
-import type { FloodGuard } from './admission/flood-guard/flood-guard.ts';
+import type { ThreadGuard } from './admission/flood-guard/flood-guard.ts';
 import type { Authenticator, Credentials } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
@@ -66,7 +66,7 @@ export interface CallObserver {
 
 export interface RequestPathParts extends WorkParts {
   readonly authenticator: Authenticator;
-  readonly floodGuard: FloodGuard;
+  readonly floodGuard: ThreadGuard;
   /** Undefined: a capability is all that a call needs. */
   readonly policy: Policy | undefined;
   readonly clock: Clock;

@@ -1,3 +1,4 @@
+import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
 import { createCalls } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
@@ -9,36 +10,40 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords } from './assemble/records.ts';
-import { openConfiguredRootKey } from './assemble/root-key.ts';
+import { openRootKey } from './assemble/root-key.ts';
+import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
+import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
-import { limitedSteps } from './core/limited-steps.ts';
+import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
+import type { Home } from './custody/custody.ts';
+import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
+import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { Keyring, KeyringParts } from './keys/keyring.ts';
 import { openKeyring } from './keys/open-keyring.ts';
-import { registerAuditMetrics } from './observe/audit-metrics.ts';
+import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
+import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
+import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
-import {
-  createKeyJournal,
-  createSettingsJournal,
-  journalsNothing,
-  type SettingsEvent,
-} from './operations/recording.ts';
+import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 
@@ -53,12 +58,16 @@ export interface Service {
   /** Of now, see Calls. */
   readonly operations: Operations;
   readonly requestPath: RequestPath;
+  /** The same way for callers whom somebody else knows, such as the process itself. */
+  requestPathFor(authenticator: Authenticator): RequestPath;
   readonly authenticator: Authenticator;
   readonly clock: Clock;
   readonly settings: LiveConfig;
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** What happens in this service, for whoever wants to know. */
+  readonly events: EventSource;
   /** All of the service that a reload changes. */
   readonly reloadable: Reloadable;
   /** Puts a reload that was taken on the audit log. */
@@ -70,6 +79,12 @@ export interface Service {
 export interface ServiceOptions {
   readonly log: Logger;
   readonly tuning?: Tuning;
+  /** The engine runs on the thread of the caller, and no thread is started for it: calls are done one at a time. */
+  readonly inline?: boolean;
+  /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Homes of keys beside those that the configuration names. They are closed with the service. */
+  readonly homes?: readonly Home[];
   /**
    * The audit log's thread has ended unasked. Nothing can be recorded any more, so the process should end, or at least this
    * service; `audit_ready` does not hold from then on.
@@ -110,7 +125,7 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, onAuditDeath }: ServiceOptions,
+  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -123,14 +138,25 @@ async function openParts(
   const metrics = createMetrics(config.telemetryService);
   const engine = engineOfProcess(config, log);
   closes('wiping the engine', wipesWithLast(engine.engine));
-  const store = await openStore(config, log, health);
+  const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
-  const root = await openConfiguredRootKey(config, log, engine.engine, store);
-  const records = await openRecords(config, log, { engine: engine.engine, root, store });
+  const rootKey = await openRootKey(config, log, {
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+  });
+  const { root } = rootKey;
+  const { mac } = root;
+  const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const cryptography = await startCryptography(settings, log, engine, root, { health, metrics, tuning });
+  const tokens = await openHomes(config, log, environment);
+  closes('ending the workers of tokens', () => tokens.close());
+  const around = { health, metrics, tuning, inline };
+  const cryptography = await startCryptography(settings, log, engine, root.ref, around, [
+    ...tokens.homes,
+    ...homes,
+  ]);
+  root.onChange((ref) => cryptography.useRoot(ref));
   closes('ending the workers', () => cryptography.stop());
   const audit = await openAudit(config, log, {
     engine: engine.engine,
@@ -144,30 +170,53 @@ async function openParts(
   });
   // Its last checkpoint is signed by the workers and anchored in the store, so these two end after it.
   closes('closing the audit log', () => audit.close());
+  const acts = recordOfflineActs(config, log, audit.recorder);
+  closes('closing the records of offline acts', () => acts.close());
   records.recordFound(audit.recorder);
   closes('closing the records of keys', () => records.close());
   const keyRoom = openKeyRoom(config, audit.log);
   closes('closing the room for keys', async () => keyRoom.close());
-  const keyring = openKeys(store, records.mac, cryptography, audit.recorder, keyRoom, log);
+  const events = new ServiceEvents(systemClock);
+  closes('ending the subscriptions', async () => events.close());
+  // From here on whoever records also tells.
+  const recorder = publishing(audit.recorder ?? keepsNothing, events);
+  const schedule = new RotationSchedule();
+  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
+  root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
   closes('closing the counts of uses', () => counts.close());
+  const evidence = openEvidence(config, {
+    ...{ engine: engine.engine, homes: cryptography.homes, custodies: cryptography.custodies },
+    ...{ rotation: audit.parts?.rotation, health, metrics },
+  });
+  closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    cryptography,
+    ...{ cryptography, evidence: evidence.parts },
     keyring,
     counts,
-    audit,
+    audit: { ...audit, recorder: audit.recorder && recorder },
+    recorder,
     capabilities,
+    rootKey,
     policy,
     metrics,
     queueOf: tuning.queueOf,
   };
   const calls = createCalls(settings, callParts);
+  await rootKey.start(recorder);
+  closes('stopping a rotation of the root key', () => rootKey.close());
+  const rotation = startScheduledRotation({
+    ...{ settings, schedule, keyring, log, done: calls.done },
+    operations: () => calls.operations,
+    metrics: createRotationMetrics(metrics),
+  });
+  closes('ending the rotation by schedules', () => rotation.close());
   if (audit.log !== undefined) registerAuditMetrics(metrics, audit.log);
   metrics.engine(engine.engine.description.name);
   metrics.queueDepth(cryptography.waitingCalls);
   metrics.keyCounts(() => keyring.counts());
-  const journal = audit.recorder === undefined ? undefined : createSettingsJournal(audit.recorder);
+  const journal = createSettingsJournal(recorder);
   return {
     engine: engine.engine.description,
     administratorToken,
@@ -175,9 +224,12 @@ async function openParts(
       return calls.operations;
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
-    ...{ clock: systemClock, settings, health, metrics },
-    reloadable: { prepare: (next) => prepareAll([held(settings), policy, capabilities, calls], next) },
-    recordReload: (taken) => void journal?.(taken),
+    requestPathFor: calls.requestPathFor,
+    ...{ clock: systemClock, settings, health, metrics, events },
+    reloadable: {
+      prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
+    },
+    recordReload: (taken) => void journal(taken),
   };
 }
 
@@ -221,8 +273,9 @@ function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  recorder: AuditRecorder | undefined,
+  recorder: AuditRecorder,
   { room }: OpenedKeyRoom,
+  schedule: RotationSchedule,
   log: Logger,
 ): Keyring {
   const parts: KeyringParts = {
@@ -230,9 +283,10 @@ function openKeys(
     custodies,
     clock: systemClock,
     mac,
-    journal: recorder === undefined ? journalsNothing : createKeyJournal(recorder),
+    journal: createKeyJournal(recorder),
     room,
     onForget: forget,
+    onHead: (head) => schedule.heard(head),
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

@@ -3,7 +3,7 @@ import { systemFiles } from '../src/audit/disk/files.ts';
 import { layoutOf } from '../src/audit/disk/layout.ts';
 import { sealSegment } from '../src/audit/disk/segments.ts';
 import type { SealOrder, SealOutcome } from '../src/audit/writer/sealer.ts';
-import { giveWay } from '../src/core/worker-thread.ts';
+import { giveWay } from '../src/core/process/worker-thread.ts';
 
 giveWay(workerData as number);
 

@@ -6,10 +6,12 @@ import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
+import { hsm } from './hsm.ts';
 import { latencyCurve } from './latency-curve.ts';
 import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
 import { memory } from './memory.ts';
+import { outage } from './outage.ts';
 import { overload } from './overload.ts';
 import { saturation } from './saturation.ts';
 import { surface } from './surface.ts';
@@ -27,8 +29,10 @@ export const scenarios: readonly Scenario<unknown>[] = [
   tenants,
   overload,
   loadStep,
+  outage,
   listeners,
   client,
+  hsm,
   auditLog,
   coldStart,
   memory,

@@ -112,16 +112,14 @@ impl Context {
         let context_ptr = context.bytes_mut().as_mut_ptr().cast();
         // SAFETY: slots are 64-byte aligned and this one has the size of a context; the key has 32 bytes.
         let ready = unsafe {
-            lc::EVP_AEAD_CTX_init(
-                context_ptr,
-                aead,
-                key.as_ptr(),
-                key.len(),
-                TAG_BYTES,
-                std::ptr::null_mut(),
-            ) == 1
+            lc::EVP_AEAD_CTX_init(context_ptr, aead, key.as_ptr(), key.len(), TAG_BYTES, std::ptr::null_mut())
+                == 1
         };
-        if ready { Ok(Context { context }) } else { Err(Failure::new("SEAL_FAILED", "cannot set up sealing")) }
+        if ready {
+            Ok(Context { context })
+        } else {
+            Err(Failure::new("SEAL_FAILED", "cannot set up sealing"))
+        }
     }
 
     fn pointer(&self) -> *const lc::EVP_AEAD_CTX {

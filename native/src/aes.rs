@@ -50,7 +50,8 @@ impl EncryptionKey {
 
 /// RFC 5649 4.1, into the front of `out`: the padded plaintext and 8 bytes more. An empty plaintext has no wrapping.
 pub fn wrap(key: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<usize, Status> {
-    if plaintext.is_empty() || out.len() < plaintext.len().next_multiple_of(WRAP_BLOCK_BYTES) + WRAP_BLOCK_BYTES
+    if plaintext.is_empty()
+        || out.len() < plaintext.len().next_multiple_of(WRAP_BLOCK_BYTES) + WRAP_BLOCK_BYTES
     {
         return Err(Status::BadInput);
     }

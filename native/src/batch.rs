@@ -259,7 +259,12 @@ impl<'a> Batch<'a> {
     }
 
     /// The first `bytes` of the place of an output.
-    pub fn place_of(&self, item: &Item, index: usize, bytes: usize) -> Result<std::ops::Range<usize>, Status> {
+    pub fn place_of(
+        &self,
+        item: &Item,
+        index: usize,
+        bytes: usize,
+    ) -> Result<std::ops::Range<usize>, Status> {
         let place = self.place_at(item, index)?;
         if place.len() >= bytes { Ok(place.start..place.start + bytes) } else { Err(Status::BadInput) }
     }

@@ -188,7 +188,11 @@ impl MlKem {
         let done = mldsa::drawing(|| unsafe {
             (self.keypair)(public_key.as_mut_ptr(), secret_key.as_mut_ptr(), seed.as_ptr())
         });
-        if done == Some(true) { Ok(()) } else { Err(Failure::new("INTERNAL", "ML-KEM key generation failed")) }
+        if done == Some(true) {
+            Ok(())
+        } else {
+            Err(Failure::new("INTERNAL", "ML-KEM key generation failed"))
+        }
     }
 
     fn encapsulate(&self, public_key: &[u8], enc: &mut [u8]) -> Result<Shared, Status> {
@@ -213,9 +217,8 @@ impl MlKem {
         assert!(key.len() == self.secret_key_bytes && enc.len() == self.ciphertext_bytes);
         let mut shared = Shared::zeros();
         // SAFETY: the buffers have the lengths that liboqs reads and writes, checked above.
-        let done = mldsa::drawing(|| unsafe {
-            (self.decapsulate)(shared.as_mut_ptr(), enc.as_ptr(), key.as_ptr())
-        });
+        let done =
+            mldsa::drawing(|| unsafe { (self.decapsulate)(shared.as_mut_ptr(), enc.as_ptr(), key.as_ptr()) });
         if done == Some(true) { Ok(shared) } else { Err(Status::Internal) }
     }
 }

@@ -67,8 +67,11 @@ pub fn cached(number: u32, now_ns: u64) -> Option<Arc<Key>> {
 #[inline(never)]
 pub fn open(root: u32, number: u32, opening: &[u8], now_ns: u64) -> Result<Arc<Key>, Status> {
     let seen = CACHE.shard(number).read().unwrap_or_else(PoisonError::into_inner).forgotten;
-    let root = root::get(root).ok_or(Status::KeyUnusable)?;
-    let (key_type, plaintext) = seal::open(&root, opening)?;
+    let (root, before) = root::opening(root).ok_or(Status::KeyUnusable)?;
+    let (key_type, plaintext) = match (seal::open(&root, opening), before) {
+        (Err(Status::KeyUnusable), Some(before)) => seal::open(&before, opening)?,
+        (opened, _) => opened?,
+    };
     let material = key_type.open(plaintext)?;
     let key = Arc::new(Key { material, last_used: AtomicU64::new(now_ns) });
     if number != 0 {

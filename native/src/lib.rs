@@ -159,6 +159,33 @@ pub fn root_random() -> Result<u32> {
 }
 
 #[napi(catch_unwind)]
+pub fn join_roots(current: Unknown, before: Unknown) -> Result<u32> {
+    Ok(root::join(number(&current)?, number(&before)?)?)
+}
+
+#[napi(catch_unwind)]
+pub fn close_root(root: Unknown) -> Result<bool> {
+    Ok(root::close(number(&root)?))
+}
+
+#[napi(catch_unwind)]
+pub fn reseal(
+    from: Unknown,
+    to: Unknown,
+    tenant: Unknown,
+    aad: Unknown,
+    sealed: Unknown,
+) -> Result<Option<Uint8Array>> {
+    scrubbed(|| {
+        let of = |root: &Unknown| root::get(number(root)?).ok_or_else(|| Failure::argument("no such root"));
+        let (from, to) = (of(&from)?, of(&to)?);
+        let (tenant, aad, sealed) = (short_text(&tenant)?, short_text(&aad)?, View::of(&sealed)?);
+        let resealed = seal::reseal(&from, &to, tenant.as_bytes(), aad.as_bytes(), sealed.bytes())?;
+        Ok(resealed.map(Uint8Array::from))
+    })
+}
+
+#[napi(catch_unwind)]
 pub fn generate(root: Unknown, key_type: Unknown, tenant: Unknown, aad: Unknown) -> Result<SealedKey> {
     scrubbed(|| {
         let request = SealRequest::read(&root, &key_type, &tenant, &aad)?;
@@ -219,6 +246,11 @@ pub fn root_mac_key(root: Unknown, purpose: Unknown) -> Result<u32> {
         let root = root::get(number(&root)?).ok_or_else(|| Failure::argument("no such root"))?;
         macs::of_root(&root, text(&purpose)?.as_bytes())
     })
+}
+
+#[napi(catch_unwind)]
+pub fn close_mac_key(key: Unknown) -> Result<bool> {
+    Ok(macs::close(number(&key)?))
 }
 
 #[napi(catch_unwind)]
@@ -309,12 +341,9 @@ impl SealRequest {
             root: root::get(number(root)?).ok_or_else(|| Failure::argument("no such root"))?,
             key_type: KeyType::from_id(number(key_type)?)
                 .ok_or_else(|| Failure::argument("no such key type"))?,
-            tenant: text(tenant)?,
-            aad: text(aad)?,
+            tenant: short_text(tenant)?,
+            aad: short_text(aad)?,
         };
-        if request.tenant.len() > MAX_TEXT_BYTES || request.aad.len() > MAX_TEXT_BYTES {
-            return Err(Failure::argument("tenant and aad have at most 65535 bytes each"));
-        }
         Ok(request)
     }
 
@@ -407,4 +436,14 @@ fn text(value: &Unknown) -> std::result::Result<String, Failure> {
     // SAFETY: env and value belong to the running call.
     unsafe { String::from_napi_value(value.value().env, value.raw()) }
         .map_err(|_| Failure::argument("a string is expected"))
+}
+
+/// A tenant or an aad.
+fn short_text(value: &Unknown) -> std::result::Result<String, Failure> {
+    text(value).and_then(|text| {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Failure::argument("tenant and aad have at most 65535 bytes each"));
+        }
+        Ok(text)
+    })
 }

@@ -65,6 +65,13 @@ pub fn forget_all() {
     KEYS.write().unwrap_or_else(PoisonError::into_inner).keys.clear();
 }
 
+pub fn close(number: u32) -> bool {
+    let mut known = KEYS.write().unwrap_or_else(PoisonError::into_inner);
+    let before = known.keys.len();
+    known.keys.retain(|(known, _)| *known != number);
+    known.keys.len() < before
+}
+
 fn get(number: u32) -> Result<Arc<Slot>, Failure> {
     let known = KEYS.read().unwrap_or_else(PoisonError::into_inner);
     let found = known.keys.iter().find(|(known, _)| *known == number);

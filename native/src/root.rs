@@ -17,16 +17,45 @@ use std::time::{Duration, Instant};
 /// A process has one root key, and for a while two when it is changed; sixty-four is a leak.
 const MAX_ROOTS: usize = 64;
 
+struct Root {
+    number: u32,
+    /// Seals, and opens first.
+    key: Arc<Slot>,
+    /// Opens what the first does not: the key before, while everything is sealed anew.
+    before: Option<Arc<Slot>>,
+}
+
 struct Roots {
-    keys: Vec<(u32, Arc<Slot>)>,
+    keys: Vec<Root>,
     last_number: u32,
 }
 
 static ROOTS: RwLock<Roots> = RwLock::new(Roots { keys: Vec::new(), last_number: 0 });
 
 pub fn get(number: u32) -> Option<Arc<Slot>> {
+    opening(number).map(|(key, _)| key)
+}
+
+/// The key that opens, and the one before it where there are two.
+pub fn opening(number: u32) -> Option<(Arc<Slot>, Option<Arc<Slot>>)> {
     let roots = ROOTS.read().unwrap_or_else(PoisonError::into_inner);
-    roots.keys.iter().find(|(known, _)| *known == number).map(|(_, key)| key.clone())
+    let found = roots.keys.iter().find(|root| root.number == number)?;
+    Some((found.key.clone(), found.before.clone()))
+}
+
+/// Seals under `current`, opens under either. Both numbers stay as they are.
+pub fn join(current: u32, before: u32) -> Result<u32, Failure> {
+    let of = |number| get(number).ok_or_else(|| Failure::argument("no such root"));
+    let (key, before) = (of(current)?, of(before)?);
+    add_root(key, Some(before))
+}
+
+/// The bytes are wiped when no other number and no call under way has them.
+pub fn close(number: u32) -> bool {
+    let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
+    let known = roots.keys.len();
+    roots.keys.retain(|root| root.number != number);
+    roots.keys.len() < known
 }
 
 pub fn forget_all() {
@@ -34,13 +63,17 @@ pub fn forget_all() {
 }
 
 fn add(key: Slot) -> Result<u32, Failure> {
+    add_root(Arc::new(key), None)
+}
+
+fn add_root(key: Arc<Slot>, before: Option<Arc<Slot>>) -> Result<u32, Failure> {
     let mut roots = ROOTS.write().unwrap_or_else(PoisonError::into_inner);
     if roots.keys.len() >= MAX_ROOTS {
         return Err(Failure::new("TOO_MANY_ROOTS", "too many root keys are loaded"));
     }
     roots.last_number += 1;
     let number = roots.last_number;
-    roots.keys.push((number, Arc::new(key)));
+    roots.keys.push(Root { number, key, before });
     Ok(number)
 }
 

@@ -16,7 +16,8 @@ impl EvpKey {
         let (encrypted_key, wrapped) = material.split_at_checked(modulus_bytes).ok_or(Status::Rejected)?;
         // OAEP decryption needs room for a whole modulus.
         let mut key = keys::alloc(modulus_bytes).map_err(|_| Status::Internal)?;
-        let opened = in_arena(|| self.decrypt_oaep(encrypted_key, key.bytes_mut())).map_err(|_| Status::Internal)?;
+        let opened =
+            in_arena(|| self.decrypt_oaep(encrypted_key, key.bytes_mut())).map_err(|_| Status::Internal)?;
         if opened != Some(aes::KEY_BYTES) {
             clear_errors();
             return Err(Status::Rejected);

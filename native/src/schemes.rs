@@ -241,8 +241,15 @@ type Mac = fn(&Material, &[u8], &mut [u8]) -> Result<usize, Status>;
 type VerifyMac = fn(&Material, &[u8], &[u8]) -> Status;
 
 pub enum Operations {
-    Signature { takes: Takes, sign: Sign, verify: Verify },
-    Mac { mac: Mac, verify: VerifyMac },
+    Signature {
+        takes: Takes,
+        sign: Sign,
+        verify: Verify,
+    },
+    Mac {
+        mac: Mac,
+        verify: VerifyMac,
+    },
     /// Encrypts and wraps; a scheme of secret keys has the number of their type.
     Aead(aead::Algorithm),
     Kem(&'static Kem),

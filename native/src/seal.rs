@@ -99,7 +99,25 @@ pub fn seal(
 
 /// Opens into the arena. Everything that is wrong with the opening is one answer: KeyUnusable.
 pub fn open(root: &Slot, opening: &[u8]) -> Result<(KeyType, Slot), Status> {
-    let Opening { tenant, aad, blob } = Opening::parse(opening).ok_or(Status::KeyUnusable)?;
+    open_parts(root, &Opening::parse(opening).ok_or(Status::KeyUnusable)?)
+}
+
+/// Opens under one root and seals under another; the secret stays in the arena. None where it does not open.
+pub fn reseal(
+    from: &Slot,
+    to: &Slot,
+    tenant: &[u8],
+    aad: &[u8],
+    blob: &[u8],
+) -> Result<Option<Vec<u8>>, Failure> {
+    match open_parts(from, &Opening { tenant, aad, blob }) {
+        Ok((key_type, secret)) => seal(to, key_type, tenant, aad, secret.bytes()).map(Some),
+        Err(Status::KeyUnusable) => Ok(None),
+        Err(_) => Err(Failure::new("SEAL_FAILED", "cannot open what is to be sealed anew")),
+    }
+}
+
+fn open_parts(root: &Slot, &Opening { tenant, aad, blob }: &Opening) -> Result<(KeyType, Slot), Status> {
     let (header, rest) = blob.split_first_chunk::<HEADER_BYTES>().ok_or(Status::KeyUnusable)?;
     let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(Status::KeyUnusable)?;
     let plaintext_bytes = ciphertext.len().checked_sub(TAG_BYTES).ok_or(Status::KeyUnusable)?;

@@ -121,7 +121,8 @@ impl<'a> Batch<'a> {
 
     fn data_key(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Written, Status> {
         let [size, _wanted, info, aad] = self.inputs(item)?;
-        let size = word_of(size).filter(|size| DATA_KEY_BYTES.contains(size)).ok_or(Status::BadInput)? as usize;
+        let size =
+            word_of(size).filter(|size| DATA_KEY_BYTES.contains(size)).ok_or(Status::BadInput)? as usize;
         let place = self.place_at(item, 0)?;
         let plaintext_place = match item.outputs {
             1 => None,
@@ -204,7 +205,8 @@ impl<'a> Batch<'a> {
         aad: &[u8],
     ) -> Result<Written, Status> {
         let root = root::get(self.root).ok_or(Status::KeyUnusable)?;
-        let blob = seal::seal(&root, key_type, tenant, aad, made.secret.bytes()).map_err(|_| Status::Internal)?;
+        let blob =
+            seal::seal(&root, key_type, tenant, aad, made.secret.bytes()).map_err(|_| Status::Internal)?;
         let outputs = [&blob[..], &made.public_key[..]];
         if item.outputs != 2 {
             return Err(Status::BadInput);

@@ -20,7 +20,8 @@ import { elapsed, say } from './say.js';
 export function staleReason(wanted, installed, { dev }) {
   if (installed === undefined) return 'the packages are not installed';
   for (const [path, want] of Object.entries(wanted.packages ?? {})) {
-    if (path === '' || want.link === true) continue;
+    // Of our own in the checkout is what they need, which is listed, too.
+    if (!path.startsWith('node_modules/') || want.link === true) continue;
     const have = installed.packages?.[path];
     if (have === undefined) {
       const mayBeAbsent =

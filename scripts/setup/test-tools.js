@@ -4,8 +4,14 @@ import { dirname, join } from 'node:path';
 import { say } from './say.js';
 import { findProgram, installDebian, mayInstall } from './system.js';
 
-/** gcore, which comes with gdb, takes the core image in which a test looks for private keys. */
-const testTools = [{ program: 'gcore', debian: 'gdb' }];
+/**
+ * gcore, which comes with gdb, takes the core image in which a test looks for private keys. softhsm2-util comes with the PKCS#11
+ * module of SoftHSM2, in which tests make keys.
+ */
+const testTools = [
+  { program: 'gcore', debian: 'gdb' },
+  { program: 'softhsm2-util', debian: 'softhsm2' },
+];
 
 /** @param {string} root */
 const notePath = (root) => join(root, 'node_modules', '.cache', 'intaglio', 'test-tools.json');

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { retarget } from './elf.js';
 
 /** @typedef {{file: string, installed: string, retargeted?: string}} Pinned SHA-256 as shipped, and after retargeting */
@@ -120,11 +121,12 @@ export function replaceFile(path, bytes) {
 
 /**
  * The work to be done on the installed library; undefined on a platform without a pinned one.
- * @param {string} root the checkout
+ * @param {string} root the checkout or the package, from where the library is looked for as Node does
  */
 export function planInstalled(root) {
   const pin = pinned[`${process.platform}-${process.arch}`];
   if (pin === undefined) return undefined;
-  const path = join(root, 'node_modules', 'uWebSockets.js', pin.file);
+  const folder = dirname(createRequire(join(root, 'package.json')).resolve('uWebSockets.js'));
+  const path = join(folder, pin.file);
   return { path, file: pin.file, plan: planLibrary(readFileSync(path), pin, glibcVersion()) };
 }

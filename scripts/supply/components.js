@@ -42,7 +42,7 @@ export function npmComponents(lock) {
   /** @type {Map<string, Component>} */
   const components = new Map();
   for (const [path, locked] of Object.entries(lock.packages)) {
-    if (path === '' || locked.link === true) continue;
+    if (!path.startsWith('node_modules/') || locked.link === true) continue;
     // An alias is installed under another name than its own.
     const name = locked.name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
     const version = locked.version ?? '';

@@ -108,10 +108,10 @@ export const digestBytes = { sha256: 32, sha384: 48, sha512: 64 } as const;
 export type HashName = keyof typeof digestBytes;
 
 /**
- * What not every engine can do: sign and verify an external mu (ML-DSA), a digest that came without its message (ECDSA and RSA),
- * and by Ed25519ph.
+ * What not every engine or token can do: sign and verify an external mu (ML-DSA), a digest that came without its message (ECDSA
+ * and RSA), by Ed25519ph, and under a context that is not empty.
  */
-export type Ability = 'mu' | 'digest' | 'ed25519ph';
+export type Ability = 'mu' | 'digest' | 'ed25519ph' | 'context';
 
 /** Schemes that encrypt, wrap or derive; all others make signatures and tags. */
 export type SealingSchemeName =

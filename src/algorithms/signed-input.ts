@@ -106,12 +106,16 @@ const noContext = refuse('Unsupported', 'only ML-DSA and composite signatures ta
 const noDigest = refuse('Unsupported', 'the key does not sign digests by this hash');
 const noHashMlDsa = refuse('Unsupported', 'HashML-DSA is not offered: give the message, or its mu');
 
-/** Where the engine cannot do what is asked of the scheme; `/version` lists such things. */
+/** Where the engine, or the key's backend, cannot do what is asked of the scheme; `/version` lists such things of the engine. */
 export function refusalOfEngine(
   lacking: ReadonlySet<Ability>,
   scheme: SchemeEntry,
-  form: GivenInput['form'] | undefined,
+  given: GivenInput | undefined,
 ): Refused | undefined {
+  if (lacking.size === 0) return undefined;
+  if (given?.context !== undefined && given.context.length > 0 && lacking.has('context'))
+    return notByThisEngine;
+  const form = given?.form;
   const needs = form === 'mu' ? scheme.mu?.needs : form === 'digest' ? digestNeeds(scheme) : scheme.needs;
   return needs !== undefined && lacking.has(needs) ? notByThisEngine : undefined;
 }
@@ -120,7 +124,7 @@ function digestNeeds(scheme: SchemeEntry): Ability | undefined {
   return scheme.digestNeeds ?? scheme.needs;
 }
 
-const notByThisEngine = refuse('Unsupported', 'the engine of this service cannot do this');
+const notByThisEngine = refuse('Unsupported', 'the engine or the backend of this key cannot do this');
 
 /** The entry by which an item is priced: a mu is signed by other code. */
 export function pricedAs(scheme: SchemeEntry, given: GivenInput | undefined): SchemeEntry {

@@ -26,7 +26,7 @@ import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-fi
 import type { SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { AttestationKeyStore } from '../custody/attestation-keys.ts';
-import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
+import type { LiveRoot } from '../custody/root-key/live-root.ts';
 import type { CryptoDispatch } from '../dispatch/crypto-dispatch.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RecordMac } from '../keys/authenticity.ts';
@@ -55,7 +55,7 @@ export async function openAudit(
   log: Logger,
   parts: {
     readonly engine: Engine;
-    readonly root: OpenedRoot['root'];
+    readonly root: LiveRoot;
     readonly store: Store;
     readonly mac: RecordMac;
     readonly lane: CryptoDispatch;
@@ -78,7 +78,10 @@ export async function openAudit(
     }),
     '',
   );
-  const keys = rotatingKeys(await AttestationKeyStore.open(engine, root, store), lane);
+  const attestationKeys = await AttestationKeyStore.open(engine, root.ref, store);
+  root.onChange((ref) => attestationKeys.useRoot(ref));
+  root.onRefresh(() => attestationKeys.reload());
+  const keys = rotatingKeys(attestationKeys, lane);
   const reading: AuditReading = startAuditReading(() => auditLog.directory);
   const rotation = new KeyRotation({
     ...{ keys, log: () => auditLog, clock: systemClock, overlapMs: config.auditKeyOverlapMs },

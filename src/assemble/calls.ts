@@ -1,11 +1,13 @@
 import type { Admission } from '../admission/admission.ts';
-import { FloodGuard } from '../admission/flood-guard/flood-guard.ts';
+import { FloodGuard, type ThreadGuard, unguarded } from '../admission/flood-guard/flood-guard.ts';
 import { algorithmNames, findAlgorithm, registry } from '../algorithms/registry.ts';
+import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
 import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
 import { createCancellation } from '../core/cancellation.ts';
 import { systemClock } from '../core/clock.ts';
+import type { FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Custody } from '../custody/custody.ts';
 import { createCostTable } from '../dispatch/costs.ts';
@@ -13,17 +15,16 @@ import type { BatchWork } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { type AuditDurability, softwareBackend } from '../keys/record.ts';
-import { createLifecycleMetrics } from '../observe/lifecycle-metrics.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { gaugePqPolicy } from '../observe/pq-metrics.ts';
 import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
+import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
+import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
 import { createDenials } from '../operations/denials.ts';
 import type { OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
 import {
   createTokenJournal,
   createUseRecorder,
-  notesNothing,
   recordsNothing,
   type UseRecorder,
 } from '../operations/recording.ts';
@@ -37,6 +38,7 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
+import type { OpenedRootKey } from './root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
@@ -45,6 +47,10 @@ export interface Calls extends Reloadable {
   readonly operations: Operations;
   /** A call keeps the settings with which it came in, to its end. */
   readonly requestPath: RequestPath;
+  /** The same way for callers whom somebody else knows. */
+  requestPathFor(authenticator: Authenticator): RequestPath;
+  /** Counts a change that the service made by itself. */
+  readonly done: (operation: string, result: 'ok' | FailureCode) => void;
 }
 
 export interface CallParts {
@@ -52,7 +58,11 @@ export interface CallParts {
   readonly keyring: Keyring;
   readonly counts: DurableCounts;
   readonly audit: OpenedAudit;
+  /** Takes what happens, whether or not a log is kept. */
+  readonly recorder: AuditRecorder;
+  readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
+  readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
   readonly queueOf: Tuning['queueOf'];
@@ -65,7 +75,7 @@ interface Snapshot {
   readonly audit: UseRecorder;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
-  readonly pathWith: () => RequestPath;
+  readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
 }
 
 export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
@@ -77,8 +87,9 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   const costs = createCostTable(registry);
   const lifecycle = createLifecycleMetrics(metrics);
   const wrappingKeys = new WrappingKeys(cryptography.custodies.get(softwareBackend) as Custody, systemClock);
+  parts.rootKey.root.onRefresh((anew) => wrappingKeys.renew(anew));
   const shared = {
-    ...{ authenticator, floodGuard, clock: systemClock },
+    clock: systemClock,
     signatures: cryptography.lane,
     observer: {
       done(
@@ -104,13 +115,17 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
-      pathWith: () => createRequestPath({ ...shared, admission, keyUses, audit, policy: policy.policy }),
+      pathWith: (authenticator, floodGuard) =>
+        createRequestPath({
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          policy: policy.policy,
+        }),
     };
   };
   let now = snapshot(settings.now);
-  let path = now.pathWith();
+  let path = now.pathWith(authenticator, floodGuard);
   policy.onChange(() => {
-    path = now.pathWith();
+    path = now.pathWith(authenticator, floodGuard);
   });
   return {
     authenticator,
@@ -118,12 +133,23 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
       return now.operations;
     },
     requestPath: (call) => path(call),
+    requestPathFor(other) {
+      let made = path;
+      let own = now.pathWith(other, unguarded);
+      return (call) => {
+        // Settings or policy have changed since.
+        if (made !== path) own = now.pathWith(other, unguarded);
+        made = path;
+        return own(call);
+      };
+    },
+    done: lifecycle.done,
     prepare(config) {
       const next = snapshot(config, now);
       return {
         commit() {
           now = next;
-          path = now.pathWith();
+          path = now.pathWith(authenticator, floodGuard);
         },
       };
     },
@@ -132,25 +158,26 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, capabilities, policy }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
 ): Operations {
-  const { recorder } = audit;
   return createOperations({
-    ...{ ...shared, keyring, custodies: cryptography.custodies },
+    ...{ ...shared, keyring, custodies: cryptography.custodies, backends: cryptography.backends },
+    rootKey: rootKey.view,
     allowedAlgorithms: allowedAlgorithms(config),
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
-    audit: audit.parts,
+    rotationOf: scheduleByAlgorithm(config),
+    ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
     tokens: {
       authority: capabilities.authority,
-      journal: recorder === undefined ? notesNothing : createTokenJournal(recorder),
+      journal: createTokenJournal(recorder),
       clock: systemClock,
       identities: policy.identities,
     },
@@ -190,6 +217,16 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
       return settings.now.queueTargetMs;
     },
   });
+}
+
+function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {
+  const days = new Map(
+    Object.entries(rotation).map(([name, count]) => [findAlgorithm(name)?.name ?? name, count]),
+  );
+  return (algorithm) => {
+    const afterDays = days.get(algorithm);
+    return afterDays === undefined ? undefined : { afterDays };
+  };
 }
 
 function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {

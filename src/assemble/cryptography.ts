@@ -3,15 +3,24 @@ import type { LiveConfig } from '../config/reload.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
+import { buildNativeCommand } from '../core/own-package.ts';
 import { StartError } from '../core/start-error.ts';
+import { createBackends } from '../custody/backends.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
 import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { createSoftwareCustody } from '../custody/software/index.ts';
-import { type CryptoLane, createBatchCarrier, createCryptoDispatch } from '../dispatch/crypto-dispatch.ts';
+import {
+  type CryptoLane,
+  createBatchCarrier,
+  createCryptoDispatch,
+  homeAway,
+} from '../dispatch/crypto-dispatch.ts';
 import { announceForgotten, createForgottenRing } from '../dispatch/forgotten.ts';
 import { createGenerationCarrier, type GenerateCall } from '../dispatch/generation.ts';
 import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts';
-import { startWorkerPool, type WorkerPool } from '../dispatch/pool.ts';
+import { createInlinePool } from '../dispatch/inline.ts';
+import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
+import { createStandIns } from '../dispatch/stand-ins.ts';
 import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
 import { loadNativeEngine } from '../engine/native/index.ts';
 import { createOpensslEngine } from '../engine/openssl/index.ts';
@@ -23,6 +32,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
+import { registerBackends } from './homes.ts';
 
 /** The parts that benches change in order to compare; the service itself runs with the defaults. */
 export interface Tuning {
@@ -46,6 +56,8 @@ export interface Tuning {
   readonly runHereUpToUs: number;
   /** The name of the turn to which a tenant's calls are counted. */
   readonly queueOf: (tenant: string) => string;
+  /** A root key that was replaced stays open so long for calls that began with it. */
+  readonly rootOverlapMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -56,6 +68,8 @@ export const defaultTuning: Tuning = {
   readyMostUs: 5_000,
   runHereUpToUs: 30,
   queueOf: (tenant) => tenant,
+  // A key may take 30 s to come to its turn, and some to be made.
+  rootOverlapMs: 60_000,
 };
 
 export interface ChosenEngine {
@@ -75,7 +89,7 @@ export function chooseEngine(config: Config, log: Logger): ChosenEngine {
     if (config.engine === 'native') throw new StartError(`KMS_ENGINE=native, but ${native.unavailable}`);
     log.warn(
       { reason: native.unavailable },
-      'THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. `npm run build:native` says what is missing.',
+      `THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. \`${buildNativeCommand}\` says what is missing.`,
     );
   }
   const options = { reseedIntervalOps, keyCacheBytes: opensslKeyCacheBytes };
@@ -96,24 +110,32 @@ export function weightOf({ tenantWeights }: Config, tenant: string): number {
   return ownMember(tenantWeights, tenant) ?? 1;
 }
 
+export interface CryptographyParts {
+  readonly health: Health;
+  readonly metrics: Metrics;
+  readonly tuning: Tuning;
+  /** See ServiceOptions. */
+  readonly inline?: boolean | undefined;
+}
+
 export async function startCryptography(
   settings: LiveConfig,
   log: Logger,
   { engine, options }: ChosenEngine,
-  root: OpenedRoot['root'],
-  { health, metrics, tuning }: { health: Health; metrics: Metrics; tuning: Tuning },
+  rootAtFirst: OpenedRoot['root'],
+  { health, metrics, tuning, inline = false }: CryptographyParts,
   otherHomes: readonly Home[] = [],
 ) {
   requireOwnNames(otherHomes);
-  const { queueOf, ...shape } = tuning;
+  const { queueOf, rootOverlapMs: _, ...shape } = tuning;
   const { jobBudgetUs, jobMaxCalls } = shape;
   const config = settings.now;
+  let root = rootAtFirst;
   const forgotten = createForgottenRing();
   const workerData = { engine: engine.description.name, options, root, forgotten };
   const onCrash = (cause: unknown, requests: readonly RequestNames[] = []) =>
     log.error({ err: cause, ...requestFields(requests) }, 'a crypto worker failed');
-  const startPool = (threads: number, niceness: number) =>
-    startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+  const startPool = await poolStarter(inline, { engine, root }, workerData, onCrash);
   const [signers, slowSigners, makers] = await Promise.all([
     startPool(config.workers, 0),
     startPool(Math.max(1, Math.floor(config.workers / 4)), slowNiceness),
@@ -121,7 +143,8 @@ export async function startCryptography(
   ]);
   const pools = [signers, slowSigners, makers];
   health.condition('crypto_workers', 'required', () => pools.every((pool) => pool.alive));
-  const limits = queueLimits(settings, jobBudgetUs);
+  const threads = () => (inline ? 1 : settings.now.workers);
+  const limits = queueLimits(settings, threads, jobBudgetUs);
   const weightNow = (tenant: string) => weightOf(settings.now, tenant);
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
@@ -147,7 +170,7 @@ export async function startCryptography(
   const generation = new Lane<GeneratedKey, GenerateCall>(
     // Keys are made rarely and may take seconds: only their number is bounded.
     {
-      limits: queueLimits(settings, jobBudgetUs, Number.POSITIVE_INFINITY),
+      limits: queueLimits(settings, threads, jobBudgetUs, Number.POSITIVE_INFINITY),
       jobBudgetUs,
       soloBudgetUs: jobBudgetUs,
       jobMaxCalls: 1,
@@ -164,13 +187,24 @@ export async function startCryptography(
       ...otherHomes.map((home) => home.custody),
     ].map((custody) => [custody.backend, custody]),
   );
+  const backendMetrics = registerBackends(settings, otherHomes, { health, metrics });
   const laneOfHome = new Map(
-    otherHomes.map(({ custody, carrier }) => [
-      custody.backend,
-      createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
-        ...{ carrier, clock: systemClock, weightOf: weightNow, observer },
-      }),
-    ]),
+    otherHomes.map((home) => {
+      const { backend } = home.custody;
+      const served: LaneObserver['served'] = (calls, serviceMs, waitingCalls) => {
+        observer.served(calls, serviceMs, waitingCalls);
+        backendMetrics.served(backend, serviceMs / 1_000);
+      };
+      const lane = createHomeLane(homeLaneSettings(settings, limits, jobMaxCalls), {
+        ...{ carrier: home.carrier, clock: systemClock, weightOf: weightNow },
+        observer: { ...observer, served },
+      });
+      // Nobody waits for a home that does not answer.
+      home.contact?.onChange(({ up }) => {
+        if (!up) lane.refuseWaiting(homeAway);
+      });
+      return [backend, lane] as const;
+    }),
   );
   const cryptoLanes = [lanes.quick, lanes.slow, ...laneOfHome.values()];
   const allLanes = [...cryptoLanes, generation];
@@ -189,12 +223,36 @@ export async function startCryptography(
     description: engine.description,
     load,
     /** The name of the turn to which a tenant's calls are counted. */
-    lane: createCryptoDispatch(
-      lanes,
-      queueOf,
-      new Map([...laneOfHome].map(([name, lane]) => [name, { quick: lane, slow: lane }])),
+    lane: createStandIns(
+      createCryptoDispatch(
+        lanes,
+        queueOf,
+        new Map(
+          otherHomes.map(({ custody: { backend }, contact }) => {
+            const lane = laneOfHome.get(backend) as CryptoLane;
+            return [backend, { quick: lane, slow: lane, contact }];
+          }),
+        ),
+      ),
+      backendMetrics.stoodIn,
     ),
-    custodies,
+    ...{ custodies, homes: otherHomes },
+    /** Resolves when every thread uses this root. */
+    async useRoot(next: OpenedRoot['root']) {
+      root = next;
+      await Promise.all(pools.map((pool) => pool.useRoot(next)));
+    },
+    backends: createBackends({
+      ...{ homes: otherHomes, clock: systemClock, cacheHit: backendMetrics.cacheHit },
+      settings: {
+        get ttlMs() {
+          return settings.now.verifyCacheTtlMs;
+        },
+        get refuseStale() {
+          return settings.now.verifyStale === 'refuse';
+        },
+      },
+    }),
     waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
     forget(keyNumber: number) {
       engine.forget(keyNumber);
@@ -209,15 +267,32 @@ export async function startCryptography(
   };
 }
 
+/** Each lane has a pool of its own. Piscina is loaded only where there is one. */
+async function poolStarter(
+  inline: boolean,
+  here: { readonly engine: Engine; readonly root: OpenedRoot['root'] },
+  workerData: Omit<PoolWorkerData, 'niceness'>,
+  onCrash: (cause: unknown) => void,
+): Promise<(threads: number, niceness: number) => Promise<WorkerPool>> {
+  if (inline) return async () => createInlinePool(here.engine, here.root);
+  const { startWorkerPool } = await import('../dispatch/pool.ts');
+  return (threads, niceness) => startWorkerPool(threads, { ...workerData, niceness }, { onCrash });
+}
+
 /** The bounds of a queue, as the settings of now have them. */
-function queueLimits(settings: LiveConfig, quantumUs: number, mostCostUs?: number): SchedulerLimits {
+function queueLimits(
+  settings: LiveConfig,
+  threads: () => number,
+  quantumUs: number,
+  mostCostUs?: number,
+): SchedulerLimits {
   return {
     get perTenantCalls() {
       return settings.now.queuePerTenant;
     },
     // More could not be served within the deadline, even by all workers.
     get perTenantCostUs() {
-      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * settings.now.workers;
+      return mostCostUs ?? settings.now.signDeadlineMs * 1000 * threads();
     },
     get totalCalls() {
       return settings.now.queueTotal;

@@ -4,10 +4,9 @@ import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode, writePrivateFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
-import type { OpenedRoot } from '../custody/root-key/open-for-store.ts';
 import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
-import type { Engine } from '../engine/engine.ts';
-import { type RecordMac, recordMacPurpose } from '../keys/authenticity.ts';
+import type { Engine, RootRef } from '../engine/engine.ts';
+import type { RecordMac } from '../keys/authenticity.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Store } from '../store/store.ts';
 import { recordFoundKeys } from './found-keys.ts';
@@ -27,9 +26,8 @@ const markName = 'store.authenticated';
 export async function openRecords(
   config: Config,
   log: Logger,
-  { engine, root, store }: { engine: Engine; root: OpenedRoot['root']; store: Store },
+  { engine, root, mac, store }: { engine: Engine; root: RootRef; mac: RecordMac; store: Store },
 ): Promise<OpenedRecords> {
-  const { mac } = engine.macKey(engine.rootMacKey(root, recordMacPurpose));
   const mark = store.durable ? join(config.dataDir, markName) : undefined;
   const wasAuthenticated = mark !== undefined && existsSync(mark);
   const { taken, refused, unrecorded } = await adoptRecords({ engine, root, store, mac, wasAuthenticated });

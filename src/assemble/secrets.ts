@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilityKeys } from '../auth/macaroon/root-key.ts';
 import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
@@ -14,10 +14,18 @@ function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
   return { groupAllowed: groupReadableSecrets };
 }
 
+/** A folder in a data directory whose restore is not finished. */
+export const restoringName = '.restoring';
+
 /** Before anything is put there: made where it is missing, and refused where others may write into it. */
 export function openDataDir(config: Config): void {
   if (config.amnesia) return;
   openDirectory('data', config.dataDir, config);
+  if (existsSync(join(config.dataDir, restoringName))) {
+    throw new StartError(
+      `a restore of ${config.dataDir} was interrupted: run the same intaglio backup restore again, which finishes it or begins anew`,
+    );
+  }
   // In the data directory the log makes its own.
   const apart = resolve(config.auditDir) !== resolve(config.dataDir, 'audit');
   if (config.audit === 'on' && apart) openDirectory('audit', config.auditDir, config);

@@ -3,7 +3,6 @@ import type { Config } from '../config/load.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Health } from '../observe/health.ts';
 import type { Logger } from '../observe/log.ts';
-import { LmdbStore } from '../store/lmdb/lmdb-store.ts';
 import { MemoryStore } from '../store/memory/memory-store.ts';
 import type { Store } from '../store/store.ts';
 
@@ -14,6 +13,8 @@ const maxStoreBytes = 64 * 2 ** 30;
 export async function openStore(config: Config, log: Logger, health: Health): Promise<Store> {
   if (config.backend === 'memory') return new MemoryStore();
   try {
+    // Only here: a service in memory needs no LMDB.
+    const { LmdbStore } = await import('../store/lmdb/lmdb-store.ts');
     const store = await LmdbStore.open({
       directory: join(config.dataDir, 'store'),
       maxBytes: maxStoreBytes,

@@ -28,7 +28,7 @@ export function configCommand(): Command {
     });
   for (const command of [print, check]) {
     command
-      .argument('[settings...]', 'flags as npm start takes them, such as --bind 127.0.0.1:0')
+      .argument('[settings...]', 'flags as serve takes them, such as --bind 127.0.0.1:0')
       // The settings' own parser refuses what is unknown, with the nearest name.
       .allowUnknownOption()
       .addHelpText(

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { ownCommand } from '../core/own-package.ts';
 import { failWith } from './fail.ts';
 import { exchangeWith, type ServiceAddress, shownUrl, withServiceAddress } from './service-client.ts';
 
@@ -28,9 +29,9 @@ export function healthCommand(): Command {
 Exit status: 0 ready (with --live: it answers); 1 no answer; 3 it answers and is not ready, and says what is missing.
 
 Examples:
-  npm run -s intaglio -- health --url http://127.0.0.1:7441
-  npm run -s intaglio -- health --url unix:/run/intaglio/kms.sock
-  npm run -s intaglio -- health --url https://127.0.0.1:7443 --server-name kms.example --ca ca.pem --cert probe.pem --key probe.key`,
+  ${ownCommand} health --url http://127.0.0.1:7441
+  ${ownCommand} health --url unix:/run/intaglio/kms.sock
+  ${ownCommand} health --url https://127.0.0.1:7443 --server-name kms.example --ca ca.pem --cert probe.pem --key probe.key`,
     )
     .action(askHealth);
 }

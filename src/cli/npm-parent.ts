@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import manifest from '../../package.json' with { type: 'json' };
+import { manifest } from '../core/own-package.ts';
 
 /** npm ends on a signal without ending what it started; nothing tells us, so we look. */
 const lookEveryMs = 500;

@@ -1,36 +1,44 @@
 import { Command } from 'commander';
-import manifest from '../../package.json' with { type: 'json' };
+import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
 import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
 import { healthCommand } from './health.ts';
+import { rootCommand } from './root.ts';
 import { serveCommand } from './serve.ts';
 import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
+import { versionCommand } from './version.ts';
 import { witnessCommand } from './witness.ts';
 
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
   .version(manifest.version, '--version', 'print the version')
+  // `attest` and `attest verify` have options of the same names: what comes after a command is its own.
+  .enablePositionalOptions()
   .addCommand(serveCommand())
   .addCommand(healthCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
+  .addCommand(rootCommand())
   .addCommand(storeCommand())
-  .addCommand(witnessCommand());
+  .addCommand(backupCommand())
+  .addCommand(witnessCommand())
+  .addCommand(versionCommand());
 for (const command of clientCommands(() => program)) program.addCommand(command);
 program.addHelpText(
   'after',
   `
 Examples:
-  npm start                                                  serve on 127.0.0.1:7441 with the data in ./data
-  npm run -s intaglio -- token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
-  npm run -s intaglio -- keys create --purpose demo --alg ml-dsa-65 --token-file data/bootstrap.token
-  npm run -s intaglio -- config print                        what the settings come to
-  npm run -s intaglio -- audit verify data/audit --keys audit.vkeys`,
+  ${startCommand.padEnd(ownCommand.length + 36)} serve on 127.0.0.1:7441 with the data in ./data
+  ${ownCommand} token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
+  ${ownCommand} keys create --purpose demo --alg ml-dsa-65 --token-file data/bootstrap.token
+  ${ownCommand} config print                        what the settings come to
+  ${ownCommand} audit verify data/audit --keys audit.vkeys`,
 );
 
 // Commands that were made apart do not inherit this.

@@ -7,6 +7,7 @@ import { newSkey, parseSkey, type WitnessKey } from '../audit/witness/keys.ts';
 import { fileStore } from '../audit/witness/state.ts';
 import { Witness } from '../audit/witness/witness.ts';
 import { witnessServer } from '../audit/witness/witness-server.ts';
+import { ownCommand } from '../core/own-package.ts';
 import { judgeSecretFile } from '../core/secret-file.ts';
 import { fail } from './fail.ts';
 import { secretRule } from './settings.ts';
@@ -33,7 +34,7 @@ function initCommand(): Command {
     .option('--dir <directory>', directoryHelp, standardDirectory)
     .addHelpText(
       'after',
-      '\nExample:\n  npm run -s intaglio -- witness init --name witness.example/w1 --dir /var/lib/intaglio-witness > w1.vkeys',
+      `\nExample:\n  ${ownCommand} witness init --name witness.example/w1 --dir /var/lib/intaglio-witness > w1.vkeys`,
     )
     .action(({ name, dir }: { name: string; dir: string }) => {
       if (!isKeyName(name)) fail('--name takes 1 to 255 characters without spaces and plus signs');
@@ -74,7 +75,7 @@ It refuses a log whose tree does not continue the one that it cosigned last; --d
 not be restored from a backup.
 
 Example:
-  npm run -s intaglio -- witness serve --dir /var/lib/intaglio-witness --log kms-1.vkeys --bind 10.0.0.2:7442`,
+  ${ownCommand} witness serve --dir /var/lib/intaglio-witness --log kms-1.vkeys --bind 10.0.0.2:7442`,
     )
     .action(serve);
 }

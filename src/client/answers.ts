@@ -1,3 +1,4 @@
+import type { KeyEvidence } from './attestation.ts';
 import type { KmsError } from './errors.ts';
 import type { PublicKey, Signature } from './local-verification.ts';
 
@@ -54,6 +55,8 @@ export interface SignAnswer {
     readonly seq: number;
     readonly salt_b64?: string;
   }[];
+  /** Of each key whose policy asks for it. */
+  readonly attestation?: readonly KeyEvidence[];
 }
 
 export interface VerifyAnswer {

@@ -11,6 +11,17 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
+/** Base64url without padding (RFC 4648 section 5). Throws where it is not, or is not the one text of these bytes. */
+export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = fromBase64(text.replaceAll('-', '+').replaceAll('_', '/'));
+  if (toBase64Url(bytes) !== text) throw new SyntaxError('not base64url');
+  return bytes;
+}
+
+export function toBase64Url(bytes: Uint8Array): string {
+  return toBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+}
+
 /** What can be hashed: bytes, a file of a browser, and whatever gives bytes piece by piece (streams of Node and of the web). */
 export type Source = Uint8Array | Blob | AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>;
 

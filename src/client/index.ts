@@ -1,5 +1,15 @@
 /** The client of a service, for Node: `intaglio/client`. Imports nothing of the server. */
 export type * from './answers.ts';
+export {
+  type AttestationExpectations,
+  type AttestationFault,
+  type EvidenceClaims,
+  type EvidenceJws,
+  evidenceSha256,
+  type KeyEvidence,
+  type VerifiedAttestation,
+  verifyAttestation,
+} from './attestation.ts';
 export type { Source } from './bytes.ts';
 export { KmsError, type KmsErrorCode, kmsErrorCodes, UnreachableError } from './errors.ts';
 export { blake3Hex, muOf } from './hashing.ts';

@@ -13,7 +13,8 @@ import type {
   WrapAnswer,
   WrappingKey,
 } from './answers.ts';
-import { fromBase64, toBase64 } from './bytes.ts';
+import type { KeyEvidence } from './attestation.ts';
+import { fromBase64, toBase64, toBase64Url } from './bytes.ts';
 import { errorOf } from './errors.ts';
 import { Gatherer } from './gather.ts';
 import type { PublicKey, Signature, SignedText } from './local-verification.ts';
@@ -214,6 +215,18 @@ export class KmsClient {
     const keys = new Map<string, PublicKey | undefined>();
     for (const kid of new Set(sigs.map((sig) => sig.kid))) keys.set(kid, await this.#keys.get(kid, maxAgeMs));
     return verifySignatures(text, sigs, (kid) => keys.get(kid));
+  }
+
+  /**
+   * Evidence of where a key is. With a nonce of 8 to 64 bytes it is made for this call; without one it may be minutes old. Check it
+   * with `verifyAttestation`.
+   */
+  attest(
+    kid: string,
+    { nonce, ...options }: CallOptions & { readonly nonce?: Uint8Array } = {},
+  ): Promise<KeyEvidence> {
+    const given = nonce === undefined ? '' : `&nonce=${toBase64Url(nonce)}`;
+    return this.call(`/v1/kms/attest?kid=${encodeURIComponent(kid)}${given}`, undefined, options);
   }
 
   async mac(kid: string, message: Uint8Array, options: CallOptions = {}): Promise<Uint8Array> {

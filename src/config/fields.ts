@@ -14,10 +14,12 @@ import {
   type Retention,
   retention,
 } from './kinds.ts';
-import { type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
+import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
+import { backendFields } from './tokens/backend-fields.ts';
+import { tokenFields } from './tokens/fields.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -28,7 +30,7 @@ export const fields = {
     'KMS_PROFILE',
     oneOf<string>('none', ...Object.keys(profiles)),
     'none',
-    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is a name for keys in hardware with attestation, and is refused until this version has them.',
+    'A named set of settings: `micronode` keeps nothing on disk (KMS_AMNESIA, KMS_BACKEND=memory, KMS_AUDIT=off) and takes either half of a hybrid signature (KMS_PQ_VERIFY_MODE=or). What a profile sets may be given besides, and only as it says. `macronode` is for keys in a token: it needs one, and KMS_ATTEST_REQUIRE, KMS_BACKENDS_REQUIRED and KMS_PQ_VERIFY_MODE=and.',
   ),
   bind: field<Address>(
     'KMS_BIND',
@@ -235,6 +237,20 @@ export const fields = {
     'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
     'reload',
   ),
+  rotation: field<Readonly<Record<string, number>>>(
+    'KMS_ROTATION',
+    algorithmDays,
+    { text: 'off', from: () => ({}) },
+    'Days after which the service itself replaces the current version of keys that are made from now on, by algorithm: rsa-2048=90,ed25519=365. A key whose policy has `rotate_after_days` has its own. Keys that are there already keep what they have, and an update never rotates one.',
+    'reload',
+  ),
+  rotationGraceDays: field(
+    'KMS_ROTATION_GRACE_DAYS',
+    integer(0, 3_650),
+    7,
+    'Days after a rotation for which the versions before stay, whatever the policy of a key says of the number that it keeps (`keep_versions`).',
+    'reload',
+  ),
   tenantWeights: field<Readonly<Record<string, number>>>(
     'KMS_TENANT_WEIGHTS',
     tenantWeights,
@@ -350,6 +366,8 @@ export const fields = {
     'The address of a decision in the Data API of an Open Policy Agent, such as http://127.0.0.1:8181/v1/data/intaglio/decision, that is asked instead of rules. An answer is waited for 50 ms and kept for 5 s; without one the call is denied.',
   ),
   ...pqFields,
+  ...backendFields,
+  ...tokenFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

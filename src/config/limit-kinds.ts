@@ -29,6 +29,27 @@ export const tenantWeights: Kind<Readonly<Record<string, number>>> = {
       .join(','),
 };
 
+const maxDays = 3_650;
+
+/** Days by the name of an algorithm. */
+export const algorithmDays: Kind<Readonly<Record<string, number>>> = {
+  accepts: `algorithm=days separated by commas, days 1 to ${maxDays}, or off`,
+  parse(given) {
+    if (given === 'off') return {};
+    const days: Record<string, number> = {};
+    for (const [name, text] of entriesOf(given) ?? [['', '']]) {
+      if (!/^[a-z0-9+-]{1,40}$/.test(name) || Object.hasOwn(days, name)) return undefined;
+      if (!/^[1-9][0-9]{0,3}$/.test(text) || Number(text) > maxDays) return undefined;
+      days[name] = Number(text);
+    }
+    return days;
+  },
+  format(days) {
+    const texts = Object.entries(days).map(([name, count]) => `${name}=${count}`);
+    return texts.length === 0 ? 'off' : texts.join(',');
+  },
+};
+
 export interface ScopeRate {
   readonly scope: Scope;
   readonly count: number;

@@ -3,8 +3,6 @@ export interface Profile {
   readonly meaning: string;
   /** By the names that a file's members have. */
   readonly settings: Readonly<Record<string, string>>;
-  /** The reason for which this version does not take it. */
-  readonly refused?: string;
 }
 
 /** In one table, so that the documentation and the loader say the same. Values are texts, as a variable would hold them. */
@@ -15,8 +13,13 @@ export const profiles: Readonly<Record<string, Profile>> = {
     settings: { amnesia: 'true', backend: 'memory', audit: 'off', pq_verify_mode: 'or' },
   },
   macronode: {
-    meaning: 'A node whose keys are in hardware and attested.',
-    settings: {},
-    refused: 'it needs keys in hardware with attestation, which this version does not have',
+    meaning:
+      'A node with keys in hardware: it needs a token, lets no key sign without evidence of where it is, and is not ready while the token is away. A hybrid signature counts with both halves only.',
+    settings: {
+      attest_require: 'true',
+      attest_fail_open: 'false',
+      backends_required: 'true',
+      pq_verify_mode: 'and',
+    },
   },
 };

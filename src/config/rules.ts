@@ -1,8 +1,9 @@
 import type { Config, FieldName } from './fields.ts';
 import { findListenContradictions } from './listen-rules.ts';
 import { findPqContradictions } from './pq-rules.ts';
-import { profiles } from './profiles.ts';
 import { didYouMean } from './spellings.ts';
+import { tokensOf } from './tokens/fields.ts';
+import { findTokenContradictions } from './tokens/rules.ts';
 
 /** Limits are checked against each other here, so that a contradiction stops a start and not a night. */
 export function contradictionsIn(
@@ -11,8 +12,11 @@ export function contradictionsIn(
   algorithmNames: readonly string[],
 ): string[] {
   const problems: string[] = [];
-  const refused = profiles[config.profile]?.refused;
-  if (refused !== undefined) problems.push(`KMS_PROFILE=${config.profile} is not taken: ${refused}`);
+  if (config.profile === 'macronode' && tokensOf(config).size === 0) {
+    problems.push(
+      'KMS_PROFILE=macronode needs a token: KMS_PKCS11_MODULE, KMS_PKCS11_TOKEN and KMS_PKCS11_PIN_FILE',
+    );
+  }
   if (config.amnesia && config.backend !== 'memory') {
     problems.push('KMS_AMNESIA keeps nothing on disk, so KMS_BACKEND must be memory');
   }
@@ -36,6 +40,12 @@ export function contradictionsIn(
       'KMS_AUDIT_CHECKPOINT_INTERVAL_MS must not be more than 1000 with KMS_AUDIT_WITNESS_POLICY: answers would not wait so long',
     );
   }
+  if (config.attestRequire && config.audit === 'off') {
+    problems.push('KMS_ATTEST_REQUIRE needs evidence that the keys of the audit log sign: not KMS_AUDIT=off');
+  }
+  if (config.attestFailOpen && !config.attestRequire) {
+    problems.push('KMS_ATTEST_FAIL_OPEN says what happens without evidence that KMS_ATTEST_REQUIRE asks for');
+  }
   if (config.amnesia && isGiven('rootKeyFile')) {
     problems.push('KMS_AMNESIA makes its own root key in memory, so KMS_ROOT_KEY_FILE must not be set');
   }
@@ -49,6 +59,7 @@ export function contradictionsIn(
   }
   findListenContradictions(config, isGiven, problems);
   findPqContradictions(config, problems);
+  findTokenContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');
   }

@@ -75,7 +75,8 @@ export function signWith(
 
 /** No tenant may have this name. */
 const attestationTenant = '/attestation';
-const storeKey = 'meta/attestation-keys';
+export const attestationKeysEntry = 'meta/attestation-keys';
+const storeKey = attestationKeysEntry;
 const maxSealedBytes = 4096;
 /** A new key whose 32-bit id is taken is made again; more than twice in a row is not chance. */
 const maxAttempts = 3;
@@ -103,7 +104,7 @@ interface Stored extends StoredKeys {
  */
 export class AttestationKeyStore {
   readonly #engine: Engine;
-  readonly #root: RootRef;
+  #root: RootRef;
   readonly #store: Store;
   #stored: Stored;
   #revision: number;
@@ -142,6 +143,17 @@ export class AttestationKeyStore {
   /** Undefined: nothing is being replaced. */
   get next(): NextKeys | undefined {
     return this.#next;
+  }
+
+  /** New keys are sealed under this root key, which opens those that there are. */
+  useRoot(root: RootRef): void {
+    this.#root = root;
+  }
+
+  /** Takes the entry as it is in the store, where it has been sealed anew. */
+  async reload(): Promise<void> {
+    const found = await this.#store.get(storeKey);
+    if (found.ok && found.value !== undefined) this.#adopt(parse(found.value.value), found.value.revision);
   }
 
   /** Makes the next generation, which signs nothing yet. `fits`: whether it can be told apart from the current one. */
@@ -190,6 +202,31 @@ export class AttestationKeyStore {
     this.#current = keysOf(stored, stored.generation);
     this.#next = nextOf(stored);
   }
+}
+
+/** The entry with all keys sealed by `anew`, which gives undefined for what needs no sealing; undefined where none did. */
+export function resealAttestationKeys(
+  value: Uint8Array,
+  anew: (tenant: string, aad: string, sealed: Uint8Array) => Uint8Array | undefined,
+): Uint8Array | undefined {
+  const stored = parse(value);
+  let changed = false;
+  const key = (of: StoredKey, keyType: KeyType, generation: number): StoredKey => {
+    const sealed = decodeBase64(of.sealed, maxSealedBytes) as Uint8Array;
+    const resealed = anew(attestationTenant, aadOf(keyType, generation), sealed);
+    if (resealed === undefined) return of;
+    changed = true;
+    return { ...of, sealed: encodeBase64(resealed) };
+  };
+  const both = ({ ed25519, mlDsa44 }: StoredKeys, generation: number): StoredKeys => ({
+    ed25519: key(ed25519, keyTypes.ed25519, generation),
+    mlDsa44: key(mlDsa44, keyTypes['ml-dsa-44'], generation),
+  });
+  const made: Stored = {
+    ...{ ...stored, ...both(stored, stored.generation) },
+    ...(stored.next && { next: { ...stored.next, ...both(stored.next, stored.generation + 1) } }),
+  };
+  return changed ? bytesOf(made) : undefined;
 }
 
 /** A stranger who can write into the store could otherwise let this service tell others to trust a key of theirs. */

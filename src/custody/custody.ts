@@ -1,3 +1,5 @@
+import type { Ability } from '../algorithms/ids.ts';
+import type { Result } from '../core/result.ts';
 import type { CryptoCall } from '../dispatch/crypto-dispatch.ts';
 import type { PrivateParts } from '../keys/keyring.ts';
 import type { Carrier } from '../queue/lane.ts';
@@ -6,6 +8,8 @@ import type { Carrier } from '../queue/lane.ts';
 export interface Custody extends PrivateParts {
   /** The claim about the keys' residence that an auditor may rely on, as answers name it. */
   readonly attestationClass: string;
+  /** What its keys cannot do, where another home has them than our engine: refused before anything is queued. Absent: nothing. */
+  readonly lacks?: ReadonlySet<Ability>;
 }
 
 /** The custodies by the names that records have. `software` is always there. */
@@ -19,4 +23,50 @@ export interface Home {
   forget(keyNumber: number): void;
   /** Waits for calls under way. */
   close(): Promise<void>;
+  /** Absent of a home that cannot be away. */
+  readonly contact?: HomeContact;
+  /**
+   * The token's word about one of its keys, by its key reference. AttestationMissing: it has none. StoreUnavailable: it is away.
+   * Absent of a home without a token.
+   */
+  evidence?(keyReference: Uint8Array): Promise<Result<TokenEvidence>>;
+}
+
+/** The state of the way to a home. */
+export interface HomeContact {
+  /** False: work for its keys is refused at once. */
+  readonly up: boolean;
+  /** Of its last good answer, on the monotonic clock. */
+  readonly lastContactAtMs: number;
+  /** Why it is not up, in words for the operator; no secret. */
+  readonly reason?: string | undefined;
+  /** While it is not up: true where it is being tried right now. Absent: nobody knows. */
+  readonly trying?: boolean;
+  /** Operations that had no answer in time, since the start. Absent: they are not counted. */
+  readonly timeouts?: number;
+  /** `listener` is called after each change of `up`, and must not throw. */
+  onChange(listener: (contact: HomeContact) => void): void;
+}
+
+/** What a token says about itself and about one of its keys. It is the module's word, and no proof. */
+export interface TokenEvidence {
+  readonly backend: string;
+  readonly token: {
+    readonly label: string;
+    readonly manufacturer: string;
+    readonly model: string;
+    readonly serial: string;
+    /** As <major>.<minor>. */
+    readonly firmware: string;
+  };
+  /** CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_SENSITIVE, CKA_EXTRACTABLE. */
+  readonly key: {
+    readonly local: boolean;
+    readonly alwaysSensitive: boolean;
+    readonly neverExtractable: boolean;
+    readonly sensitive: boolean;
+    readonly extractable: boolean;
+  };
+  /** UTC milliseconds at which the token was asked. */
+  readonly asOfMs: number;
 }

@@ -191,6 +191,8 @@ export interface CryptoLanes {
    * shares a processor between the threads of two lanes.
    */
   readonly slow: CryptoLane;
+  /** Of a home that can be away: then nothing is queued. */
+  readonly contact?: { readonly up: boolean } | undefined;
 }
 
 /** Twice a job of quick calls: RSA-3072 and above, and ML-DSA with OpenSSL. */
@@ -218,6 +220,10 @@ export function createCryptoDispatch(
     const lanes = lanesOf(home);
     if (lanes === undefined) {
       settle(noSuchHome);
+      return;
+    }
+    if (lanes.contact?.up === false) {
+      settle(homeAway);
       return;
     }
     const lane = costUs / items.length >= slowFromUs ? lanes.slow : lanes.quick;
@@ -264,3 +270,5 @@ export function createCryptoDispatch(
 }
 
 const noSuchHome = refuse('StoreUnavailable', 'the key is held by a backend that this service does not have');
+/** Of a home that does not answer: it is tried again every few seconds. */
+export const homeAway = refuse('StoreUnavailable', 'the backend of this key does not answer', 1_000);

@@ -70,10 +70,16 @@ export interface GenerateJob {
   readonly aad: string;
 }
 
+/** From now on this is the root. */
+export interface RootJob {
+  readonly kind: 'root';
+  readonly root: RootRef;
+}
+
 export type Job = BatchJob | GenerateJob;
 
 /** All that a worker is sent. */
-export type WorkerJob = Job | LookJob | WarmUpJob;
+export type WorkerJob = Job | LookJob | WarmUpJob | RootJob;
 
 export type GenerateAnswer =
   | {

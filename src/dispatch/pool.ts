@@ -1,6 +1,8 @@
 import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { workerEnvironment } from '../core/worker-thread.ts';
+import { threadEntry } from '../core/own-package.ts';
+import { workerEnvironment } from '../core/process/worker-thread.ts';
+import type { RootRef } from '../engine/engine.ts';
 import type { BatchJob, CryptoWorkerData, Job, WorkerJob } from './job.ts';
 import { OvertakingSender } from './overtaking.ts';
 
@@ -19,6 +21,8 @@ export interface WorkerPool {
   run(job: Job, costUs: number): Promise<unknown>;
   /** The same for a batch job that overtakes what lies ready at its worker. */
   runAhead(job: BatchJob, costUs: number): Promise<unknown>;
+  /** Resolves when every thread uses this root; one that is replaced later begins with it. */
+  useRoot(root: RootRef): Promise<void>;
   /** Waits for jobs under way, then ends the threads. */
   close(): Promise<void>;
 }
@@ -84,6 +88,9 @@ export async function startWorkerPool(
     },
     run: (job, costUs) => idlest(false)?.run(job, costUs) ?? noneLeft(),
     runAhead: (job, costUs) => idlest(true)?.runAhead(job, costUs) ?? noneLeft(),
+    useRoot: async (root) => {
+      await Promise.all(workers.map((worker) => worker.useRoot(root)));
+    },
     close: async () => {
       await Promise.all(workers.filter((worker) => worker.alive).map((worker) => worker.close()));
     },
@@ -116,18 +123,21 @@ interface CryptoWorker {
   warmUp(): Promise<void>;
   run(job: Job, costUs: number): Promise<unknown>;
   runAhead(job: BatchJob, costUs: number): Promise<unknown>;
+  useRoot(root: RootRef): Promise<void>;
   close(): Promise<void>;
 }
 
-const cryptoWorker = new URL('../../workers/crypto.ts', import.meta.url);
-
 function createWorker(
   workerData: PoolWorkerData,
-  { onCrash = () => {}, worker = cryptoWorker }: PoolOptions,
+  { onCrash = () => {}, worker = threadEntry('crypto') }: PoolOptions,
   changed: () => void,
 ): CryptoWorker {
   const overtaking = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-  const data: CryptoWorkerData = { ...workerData, overtaking };
+  // Piscina hands these on as they are when it starts a thread.
+  const data: { -readonly [Name in keyof CryptoWorkerData]: CryptoWorkerData[Name] } = {
+    ...workerData,
+    overtaking,
+  };
   const piscina = new Piscina({
     filename: worker.href,
     minThreads: 1,
@@ -208,6 +218,16 @@ function createWorker(
       } finally {
         count(-1, jobCostUs);
         aheadUs = running === 0 ? 0 : aheadUs - jobCostUs;
+      }
+    },
+    async useRoot(root) {
+      data.root = root;
+      if (!alive) return;
+      try {
+        await post({ kind: 'root', root });
+      } catch (cause) {
+        // It died meanwhile, and the next one begins with this root.
+        onCrash(cause);
       }
     },
     close: async () => {

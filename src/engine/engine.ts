@@ -83,6 +83,18 @@ export interface Engine {
   /** Opens or makes a root key. Throws an Error with an `EngineErrorCode` as its `code`, or what `fill` throws. */
   openRoot(source: RootSource): RootRef;
 
+  /** Seals under `current`, and opens what either has sealed: while everything is sealed anew. Both refs stay what they are. */
+  joinRoots(current: RootRef, before: RootRef): RootRef;
+
+  /** This ref opens nothing any more: with `native` in the whole process, with `openssl` once whoever holds it lets go of it. */
+  closeRoot(root: RootRef): void;
+
+  /**
+   * What is sealed under `from`, sealed under `to` for the same tenant and aad; undefined where it does not open. Throws where it
+   * could not be tried. The secret does not leave the engine.
+   */
+  reseal(from: RootRef, to: RootRef, tenant: string, aad: string, sealed: Uint8Array): Uint8Array | undefined;
+
   /** Makes a key and seals it for `tenant`, bound to `aad`. Blocking (RSA-4096: a second or more): call it in a worker. */
   generate(root: RootRef, keyType: KeyType, tenant: string, aad: string): GeneratedKey;
 
@@ -109,6 +121,9 @@ export interface Engine {
 
   /** The functions that compute with a MAC key of this engine: about 4 us, and 1 us for each KiB. */
   macKey(ref: MacKeyRef): MacKey;
+
+  /** With `native` wipes the key, for the whole process. */
+  closeMacKey(ref: MacKeyRef): void;
 
   stats(): EngineStats;
 

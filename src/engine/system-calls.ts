@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { ownRoot } from '../core/own-package.ts';
 
 /** System calls that Node has no function for. They need the native addon, and not that it is the engine in use. */
 export interface SystemCalls {
@@ -12,7 +13,7 @@ export interface SystemCalls {
   forbidCoreDumps(): boolean;
 }
 
-const addonPath = '../../native/build/intaglio_native.node';
+const addonPath = './native/build/intaglio_native.node';
 
 /** Never throws. Without the addon, or with one of another version, nothing is said and nothing done. */
 export function openSystemCalls(): SystemCalls {
@@ -28,7 +29,7 @@ export function openSystemCalls(): SystemCalls {
 
 function loadAddon(): Partial<Readonly<Record<keyof SystemCalls, () => unknown>>> {
   try {
-    return createRequire(import.meta.url)(addonPath);
+    return createRequire(ownRoot)(addonPath);
   } catch {
     return {};
   }

@@ -50,7 +50,11 @@ export interface WireRequest extends Pick<Route, 'named'> {
 
 export type Presented =
   /** Plain JSON. */
-  | { readonly status: number; readonly body: unknown }
+  | {
+      readonly status: number;
+      readonly body: unknown;
+      readonly headers?: readonly (readonly [string, string])[];
+    }
   /** A format that others have defined. */
   | {
       readonly status: number;

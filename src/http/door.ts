@@ -1,12 +1,12 @@
-import manifest from '../../package.json' with { type: 'json' };
 import { RateLimits } from '../admission/rate-limits.ts';
 import type { Config } from '../config/load.ts';
 import type { Reloadable } from '../config/reload.ts';
+import { manifest } from '../core/own-package.ts';
 import type { Caller } from '../core/scope.ts';
 import { buildVersion } from '../observe/build-version.ts';
-import { HttpMetrics } from '../observe/http-metrics.ts';
 import type { Logger } from '../observe/log.ts';
 import { countRefusal } from '../observe/refusals.ts';
+import { HttpMetrics } from '../observe/series/http-metrics.ts';
 import { findTracer } from '../observe/tracing.ts';
 import { mayKnowOf } from '../operations/admin.ts';
 import type { Operations } from '../operations/operations.ts';

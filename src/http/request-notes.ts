@@ -1,6 +1,6 @@
 import type { Failure } from '../core/failure.ts';
 import type { Caller } from '../core/scope.ts';
-import type { ActiveRequests } from '../observe/http-metrics.ts';
+import type { ActiveRequests } from '../observe/series/http-metrics.ts';
 import type { RequestNames, RequestTrace } from '../observe/tracing.ts';
 import type { CallNotes, CryptoWork } from '../operations/operation.ts';
 import type { AnyEndpoint } from './dialect.ts';

@@ -23,9 +23,10 @@ export function respondAnswer(answer: Presented, headers: RequestHeaders): Respo
     const response = respondPlain(status, raw.contentType, raw.bytes, headers);
     return cache === undefined ? response : cached(response, cache, headers);
   }
+  const own = responseHeaders(headers, requestIdOf(headers));
   return {
     status: answer.status,
-    headers: responseHeaders(headers, requestIdOf(headers)),
+    headers: answer.headers === undefined ? own : [...own, ...answer.headers],
     body: JSON.stringify(answer.body),
   };
 }

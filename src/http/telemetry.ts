@@ -2,10 +2,15 @@ import { findAlgorithm } from '../algorithms/registry.ts';
 import type { FailureCode } from '../core/failure.ts';
 import { formatKid, parseKid } from '../keys/kid.ts';
 import { type AccessFacts, accessLine } from '../observe/access-line.ts';
-import { type ActiveRequests, errorTypeOf, type HttpMetrics, methodName } from '../observe/http-metrics.ts';
 import { LineSampler } from '../observe/line-sampler.ts';
 import type { Logger } from '../observe/log.ts';
 import { type ListenerRefusal, reasonOf } from '../observe/refusals.ts';
+import {
+  type ActiveRequests,
+  errorTypeOf,
+  type HttpMetrics,
+  methodName,
+} from '../observe/series/http-metrics.ts';
 import { type Attributes, RequestTrace, type Tracer } from '../observe/tracing.ts';
 import { factsOf } from '../operations/operation.ts';
 import { isWork } from '../operations/recorded-work.ts';

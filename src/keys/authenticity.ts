@@ -2,7 +2,11 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { KeyPart } from './record.ts';
 
 /** HMAC-SHA-256 under a key that only this service can derive; 32 bytes. */
-export type RecordMac = (message: Uint8Array) => Uint8Array;
+export interface RecordMac {
+  (message: Uint8Array): Uint8Array;
+  /** Under the key of the root key before this one, while records go over from that one: what it made is authentic, too. */
+  readonly before?: ((message: Uint8Array) => Uint8Array) | undefined;
+}
 
 /** The name of the key, derived from the root key, that authenticates records. */
 export const recordMacPurpose = 'key-record';
@@ -48,7 +52,11 @@ export function openAuthenticated(
   const restAt = textAt + Buffer.from(value.buffer, value.byteOffset).readUInt32LE(lengthAt);
   if (restAt > value.length) return undefined;
   const text = value.subarray(textAt, restAt);
-  const authentic = timingSafeEqual(mac(covered(storeKey, text)), value.subarray(tagAt, lengthAt));
+  const message = covered(storeKey, text);
+  const tag = value.subarray(tagAt, lengthAt);
+  const authentic =
+    timingSafeEqual(mac(message), tag) ||
+    (mac.before !== undefined && timingSafeEqual(mac.before(message), tag));
   return authentic ? { text, rest: value.subarray(restAt) } : undefined;
 }
 

@@ -51,9 +51,13 @@ const tooManyVersions = refuse(
   'the key has as many versions as a key may have; create a new one',
 );
 const tooManyKeys = refuse('Conflict', 'the tenant has as many keys as a tenant may have; destroy one');
-const noSuchBackend = refuse('Unsupported', 'this service has no backend of this name');
+const noSuchBackend = refuse(
+  'Unsupported',
+  'this service has no backend of this name: KMS_PKCS11_MODULE, or KMS_PKCS11, configures one',
+);
 const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
 const notTaken = refuse('Unsupported', 'the backend of this key takes none that were made elsewhere');
+const adoptsNone = refuse('Unsupported', 'this backend adopts no keys');
 const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
@@ -161,9 +165,16 @@ export class KeyChanges {
     const custody = this.#parts.custodies.get(backend);
     if (custody === undefined) return noSuchBackend;
     if (!custody.holds(algorithm)) return notHeld;
-    const { given } = request;
+    const { given, policy } = request;
+    if (given !== undefined && backend !== softwareBackend) return notTaken;
     const versionedKid = formatKid(id, 1);
-    const parts = await (given?.make(versionedKid) ?? custody.generate(algorithm, tenant, versionedKid));
+    const adopted = policy?.adopt;
+    if (adopted !== undefined && (given !== undefined || custody.adopt === undefined)) return adoptsNone;
+    const parts = await (given?.make(versionedKid) ??
+      (adopted === undefined
+        ? custody.generate(algorithm, tenant, versionedKid)
+        : custody.adopt?.(algorithm, tenant, versionedKid, adopted)) ??
+      adoptsNone);
     if (!parts.ok) return parts;
     const version = firstWriting(id, 1, createdAtMs, parts.value, given?.source);
     const head: KeyHead = {
@@ -178,6 +189,10 @@ export class KeyChanges {
       backend,
       ...(request.auditDurability === undefined ? undefined : { auditDurability: request.auditDurability }),
       ...(request.usages === undefined ? undefined : { usages: request.usages }),
+      ...(request.rotation === undefined
+        ? undefined
+        : { rotation: { ...request.rotation, sinceMs: createdAtMs } }),
+      ...(policy === undefined ? undefined : { policy }),
     };
     const change = this.#counter.begin(head, 'created');
     const what = { kind: 'create', ...madeIn(version) } as const;
@@ -190,6 +205,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
+    this.#parts.onHead?.(head);
     return ok(made(kid, version, false));
   }
 
@@ -218,7 +234,13 @@ export class KeyChanges {
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
     const version = firstWriting(id, number, createdAtMs, parts.value, given?.source);
-    const head: KeyHead = { ...before, currentVersion: number, revision: before.revision + 1 };
+    const head: KeyHead = {
+      ...before,
+      ...{ currentVersion: number, revision: before.revision + 1 },
+      ...(before.rotation === undefined
+        ? undefined
+        : { rotation: { ...before.rotation, sinceMs: createdAtMs } }),
+    };
     const what = { kind: 'rotate', ...madeIn(version) } as const;
     const committed = await this.#commit(before, { ...what, ...asking(request) }, [
       this.#headChange(head, revision),
@@ -228,6 +250,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
+    this.#parts.onHead?.(head);
     return ok(made(kid, version, false));
   }
 
@@ -268,6 +291,7 @@ export class KeyChanges {
     if (!committed.ok) return committed;
     this.#lookup.forgetKey(before);
     this.#lookup.changed(kid, head, current.record);
+    this.#parts.onHead?.(head);
     return ok({ kid: id, replayed: false });
   }
 

@@ -10,8 +10,10 @@ import {
   isPublicOnly,
   type KeyHead,
   type KeyPart,
+  type KeyPolicy,
   type KeySource,
   type KeyVersion,
+  type RotationPlan,
   softwareBackend,
 } from './record.ts';
 
@@ -42,6 +44,21 @@ const authentic = {
 /** Of those that were written before. */
 const unauthentic = { v: Type.Literal(1) };
 
+/** Its members have the names that requests have. */
+const storedPolicy = Type.Object(
+  {
+    adopt: Type.Optional(
+      Type.Union([
+        Type.Object({ label: Type.String() }, { additionalProperties: false }),
+        Type.Object({ id_hex: Type.String() }, { additionalProperties: false }),
+      ]),
+    ),
+    allow_sign_fallback: Type.Optional(Type.Literal(true)),
+    attest: Type.Optional(Type.Union([Type.Literal(true), Type.Literal('require')])),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
+
 /** Tenant, purpose and algorithm are in the id and would only be able to contradict it. */
 const headMembers = {
   id: Type.String(),
@@ -54,6 +71,17 @@ const headMembers = {
   usages: Type.Optional(
     Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
   ),
+  rotation: Type.Optional(
+    Type.Object(
+      {
+        days: Type.Integer({ minimum: 1 }),
+        keep: Type.Optional(Type.Integer({ minimum: 1 })),
+        since: time,
+      },
+      { additionalProperties: false },
+    ),
+  ),
+  policy: Type.Optional(storedPolicy),
 };
 const headShape = record({ ...authentic, ...headMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
@@ -148,6 +176,8 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     backend: head.backend,
     ...(head.auditDurability === undefined ? undefined : { audit: head.auditDurability }),
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
+    ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
+    ...(head.policy === undefined ? undefined : { policy: encodePolicy(head.policy) }),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -181,6 +211,41 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     backend,
     ...(stored.audit === undefined ? undefined : { auditDurability: stored.audit }),
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
+    ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
+    ...(stored.policy === undefined ? undefined : { policy: decodePolicy(stored.policy) }),
+  };
+}
+
+type StoredRotation = NonNullable<Stored<typeof headShape>['rotation']>;
+
+function encodeRotation({ afterDays, keepVersions, sinceMs }: RotationPlan): StoredRotation {
+  const keep = keepVersions === undefined ? {} : { keep: keepVersions };
+  return { days: afterDays, ...keep, since: sinceMs };
+}
+
+function decodeRotation({ days, keep, since }: StoredRotation): RotationPlan {
+  return { afterDays: days, ...(keep === undefined ? {} : { keepVersions: keep }), sinceMs: since };
+}
+
+/** A policy as records have it; requests and answers have the same members. One that asks for nothing is none. */
+export function encodePolicy({ adopt, allowSignFallback, attest }: KeyPolicy): Static<typeof storedPolicy> {
+  return {
+    ...(adopt === undefined
+      ? undefined
+      : { adopt: 'label' in adopt ? { label: adopt.label } : { id_hex: adopt.idHex } }),
+    ...(allowSignFallback === undefined ? undefined : { allow_sign_fallback: allowSignFallback }),
+    ...(attest === undefined ? undefined : { attest }),
+  };
+}
+
+function decodePolicy(stored: Static<typeof storedPolicy>): KeyPolicy {
+  const { adopt, allow_sign_fallback: allowSignFallback, attest } = stored;
+  return {
+    ...(adopt === undefined
+      ? undefined
+      : { adopt: 'label' in adopt ? { label: adopt.label } : { idHex: adopt.id_hex } }),
+    ...(allowSignFallback === undefined ? undefined : { allowSignFallback }),
+    ...(attest === undefined ? undefined : { attest }),
   };
 }
 

@@ -5,7 +5,15 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Refused, Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { RecordMac } from './authenticity.ts';
-import type { AuditDurability, KeyHead, KeyPart, KeySource } from './record.ts';
+import type {
+  AuditDurability,
+  KeyHead,
+  KeyPart,
+  KeyPolicy,
+  KeySource,
+  RotationPlan,
+  TokenKeyName,
+} from './record.ts';
 
 /**
  * The keys of all tenants: the only reader and writer of key records, and the cache on the way of every signature.
@@ -50,6 +58,8 @@ export interface Keyring {
   publicVersions(filter: PublicVersionsFilter): Promise<Result<readonly PublicVersion[]>>;
 
   /** Active keys, for the metric kms_keys_total; grows to the truth in the background after the start. At most 1,000 series and `other`. */
+  /** Everything is read from the store again: it was sealed anew. Handles that were given out before stay as they are. */
+  refresh(): void;
   counts(): readonly KeyCount[];
 
   /** Stops background work and forgets every key number. Waits for changes under way. Idempotent. */
@@ -107,6 +117,8 @@ export interface CreateKey {
   /** See KeyHead. */
   readonly auditDurability?: AuditDurability;
   readonly usages?: readonly Usage[];
+  readonly rotation?: Omit<RotationPlan, 'sinceMs'>;
+  readonly policy?: KeyPolicy;
   /** Another at random where it is absent. A key that is there already is the answer, and nothing is made. */
   readonly uuid?: string;
   /** Where the first version is not to be made at random. */
@@ -226,6 +238,16 @@ export interface PrivateParts {
    * are bound to exactly this tenant and versioned kid. Settles within a deadline of its own, as `destroy` does.
    */
   generate(algorithm: Algorithm, tenant: string, versionedKid: string): Promise<Result<readonly KeyPart[]>>;
+  /**
+   * Takes a key that was in the home before as the one of this version, with the promises of `generate`. BadRequest: no such
+   * key, or it is not as our own are. Conflict: it is taken already. Absent where there are none.
+   */
+  adopt?(
+    algorithm: Algorithm,
+    tenant: string,
+    versionedKid: string,
+    key: TokenKeyName,
+  ): Promise<Result<readonly KeyPart[]>>;
   /** The bytes that an item carries as its key. Only the home of this custody can use them. */
   keyReference(part: KeyPart, partIndex: number, tenant: string, versionedKid: string): Uint8Array;
   /**
@@ -289,6 +311,8 @@ export interface KeyringParts {
   readonly room?: RoomForKeys | undefined;
   /** Authenticates the records of keys. */
   readonly mac: RecordMac;
+  /** Told the head of each key that this keyring finds at its start or changes. Must not throw. */
+  readonly onHead?: (head: KeyHead) => void;
   /** This number will not be used again: the engine wipes what it opened under it. Must not throw. */
   readonly onForget: (keyNumber: number) => void;
   /** For the operator's log: the name of a store record that has not the shape of a key record, or is not authentic. Must not throw. */

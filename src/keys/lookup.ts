@@ -121,6 +121,13 @@ export class KeyLookup {
     this.#keys.delete(head.id);
   }
 
+  /** Everything is read again. Handles that were given out before stay as they are. */
+  refresh(): void {
+    for (const load of this.#loads.values()) load.stale = true;
+    this.#keys.clear();
+    this.#oldVersions.clear();
+  }
+
   clear(): void {
     this.#keys.clear();
     this.#oldVersions.clear();

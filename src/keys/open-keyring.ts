@@ -50,6 +50,7 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
     list: (request) => listing.list(request),
     describe: (tenant, kid) => listing.describe(tenant, kid),
     publicVersions: (filter) => newestPublicVersions(parts.store, records, parts.mac, filter),
+    refresh: () => lookup.refresh(),
     counts: () => counter.counts(),
     close() {
       closing ??= (async () => {
@@ -68,6 +69,7 @@ async function countKeys(parts: KeyringParts, counter: KeyCounter, signal: Abort
     // A record that cannot be read is reported when somebody asks for it.
     const heads = entries.flatMap(({ key, value }) => decodeHead(key, value, parts.mac) ?? []);
     counter.scanned(heads, entries.at(-1)?.key ?? '');
+    if (parts.onHead !== undefined) for (const head of heads) parts.onHead(head);
   });
   if (!signal.aborted) counter.scanEnded();
 }

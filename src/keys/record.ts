@@ -23,7 +23,34 @@ export interface KeyHead {
   readonly auditDurability?: AuditDurability;
   /** The uses that the key is limited to; absent: all that its algorithm can do. */
   readonly usages?: readonly Usage[];
+  /** Absent: only who asks for it rotates the key. */
+  readonly rotation?: RotationPlan;
+  /** Absent: nothing of it was asked for, and the record has no bytes for it. */
+  readonly policy?: KeyPolicy;
 }
+
+/** The schedule by which a key gets new versions. */
+export interface RotationPlan {
+  /** Days after which the current version is replaced. */
+  readonly afterDays: number;
+  /** The newest versions that stay; older ones are destroyed after the grace. Absent: all stay. */
+  readonly keepVersions?: number;
+  /** The current version was made then, UTC in milliseconds since 1970. */
+  readonly sinceMs: number;
+}
+
+/** What the maker of a key asked of its backend, for as long as the key lives. Each member is absent where it was not asked for. */
+export interface KeyPolicy {
+  /** Version 1 is this key, which was in the token before. Later versions are made there. */
+  readonly adopt?: TokenKeyName;
+  /** While its backend is away, another one of the same attestation class that has the very same key may sign. */
+  readonly allowSignFallback?: true;
+  /** Answers of signing bring evidence of its residence. `require`: without it the key does not sign. */
+  readonly attest?: true | 'require';
+}
+
+/** The name of a key in a token: CKA_LABEL, or CKA_ID in hexadecimal, lower case. */
+export type TokenKeyName = { readonly label: string } | { readonly idHex: string };
 
 /** The custody of keys that the engine opens from sealed blobs: of all keys, before there were others. */
 export const softwareBackend = 'software';

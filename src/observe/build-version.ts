@@ -1,20 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ownRoot } from '../core/own-package.ts';
 
 const commitForm = /^[0-9a-f]{40}([0-9a-f]{24})?$/;
 
 /** Digits of a hash that tell commits apart, and that a person can compare. */
 const shownDigits = 12;
 
-/** Of the checkout, the package or the image that this file is in. */
-export const ownRoot = fileURLToPath(new URL('../..', import.meta.url));
-
 /**
  * The version with the commit as build metadata of Semantic Versioning: `0.1.0+git.42a17e4c0ffe`. Packages and images have a
  * file `build.json` that names it; a checkout has git's files. The plain version where neither is there.
  */
-export function buildVersion(version: string, root = ownRoot): string {
+export function buildVersion(version: string, root = fileURLToPath(ownRoot)): string {
   const commit = writtenCommit(root) ?? checkedOutCommit(root);
   return commit === undefined ? version : `${version}+git.${commit.slice(0, shownDigits)}`;
 }

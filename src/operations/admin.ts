@@ -1,5 +1,6 @@
-import { ok } from '../core/result.ts';
+import { ok, refuse } from '../core/result.ts';
 import { type Caller, permits } from '../core/scope.ts';
+import type { RootKeyCondition, RootKeySourceView, RootKeyView } from '../custody/root-key-view.ts';
 import type { LoadReport } from '../observe/load.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 
@@ -13,6 +14,41 @@ export const operatorTenant = 'default';
 export function mayKnowOf(caller: Caller | undefined, tenant: string): boolean {
   if (caller === undefined || !permits(caller, 'kms:admin')) return false;
   return caller.tenant === operatorTenant || caller.tenant === tenant;
+}
+
+export interface RootKeyReport extends RootKeyCondition {
+  readonly sources: readonly RootKeySourceView[];
+  readonly opened: string;
+}
+
+const notTheOperator = refuse('NoCapability', 'the root key is for the operator alone');
+
+/** The root key: its generation, its sources, and a rotation that is under way. */
+export function rootOperation({ rootKey }: OperationParts): KeyOperation<void, RootKeyReport> {
+  return {
+    kind: 'keys',
+    name: 'root',
+    scope: 'kms:admin',
+    run: (_, { tenant }) => (tenant === operatorTenant ? ok(reportOf(rootKey)) : notTheOperator),
+  };
+}
+
+/** Begins to replace the root key; it goes on by itself. */
+export function rotateRootOperation({ rootKey }: OperationParts): KeyOperation<void, RootKeyReport> {
+  return {
+    kind: 'keys',
+    name: 'root_rotate',
+    scope: 'kms:admin',
+    async run(_, { tenant, actor }) {
+      if (tenant !== operatorTenant) return notTheOperator;
+      const begun = await rootKey.rotate(actor);
+      return begun.ok ? ok(reportOf(rootKey)) : begun;
+    },
+  };
+}
+
+function reportOf(rootKey: RootKeyView): RootKeyReport {
+  return { ...rootKey.state(), sources: rootKey.sources(), opened: rootKey.opened };
 }
 
 /** Queues, latencies and who uses the workers, now. */

@@ -2,9 +2,10 @@ import { findAlgorithm } from '../algorithms/registry.ts';
 import { type Usage, usagesOfKind } from '../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import { encodePolicy } from '../keys/codec.ts';
 import type { CreateKey, KeyMade } from '../keys/keyring.ts';
 import { isPurpose } from '../keys/kid.ts';
-import type { AuditDurability } from '../keys/record.ts';
+import { type AuditDurability, type KeyPolicy, softwareBackend } from '../keys/record.ts';
 import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import { notAllowed } from './key-work.ts';
@@ -20,16 +21,39 @@ export interface CreateRequest {
   readonly auditDurability: AuditDurability | undefined;
   /** The uses that the key is limited to, without repetition; all that its algorithm can do where it is undefined. */
   readonly usages: readonly Usage[] | undefined;
+  /** The schedule by which it gets new versions; what holds for its algorithm where it is undefined. */
+  readonly rotation?: NewRotation | undefined;
+  /** The home that makes it and keeps it; software where it is undefined. */
+  readonly backend: string | undefined;
+  readonly policy: KeyPolicy | undefined;
   readonly name: ChangeName | undefined;
 }
 
-/** The purpose, algorithm and policy of a new key. */
-export type NewKey = Pick<CreateRequest, 'purpose' | 'alg' | 'auditDurability' | 'usages'>;
+/** Days of the current version, and the number of versions that stay. */
+export type NewRotation = NonNullable<CreateKey['rotation']>;
 
-export function meaningOfNewKey({ purpose, alg, auditDurability: audit, usages }: NewKey) {
+/** The purpose, algorithm and policy of a new key. */
+export type NewKey = Pick<
+  CreateRequest,
+  'purpose' | 'alg' | 'auditDurability' | 'usages' | 'backend' | 'policy'
+>;
+
+export function meaningOfNewKey({
+  purpose,
+  alg,
+  auditDurability: audit,
+  usages,
+  rotation,
+  backend,
+  policy: more,
+}: NewKey & Pick<CreateRequest, 'rotation'>) {
   const policy = {
+    ...(backend === undefined || backend === softwareBackend ? undefined : { backend }),
+    ...(more === undefined ? undefined : encodePolicy(more)),
     ...(audit === undefined ? undefined : { audit }),
     ...(usages === undefined ? undefined : { usages: usages.toSorted() }),
+    ...(rotation === undefined ? undefined : { rotate_after_days: rotation.afterDays }),
+    ...(rotation?.keepVersions === undefined ? undefined : { keep_versions: rotation.keepVersions }),
   };
   return { purpose, alg, ...(Object.keys(policy).length === 0 ? undefined : { policy }) };
 }
@@ -45,6 +69,11 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
     name: 'create',
     scope: 'kms:create',
     subjects: newKeySubjects,
+    // The keys of a token are nobody's tenant's: who adopts one takes what the operator has.
+    scopes: {
+      oneOf: ['kms:create'],
+      of: ({ policy }) => (policy?.adopt === undefined ? ['kms:create'] : ['kms:create', 'kms:admin']),
+    },
     facts(request) {
       const { purpose, alg } = request;
       const canonical = findAlgorithm(alg)?.name;
@@ -60,8 +89,10 @@ export function createKeyOperation(parts: OperationParts): KeyOperation<CreateRe
       }
       const wanted = newKeyOf(parts, request, caller);
       if (!wanted.ok) return wanted;
+      const rotation = request.rotation ?? parts.rotationOf(wanted.value.algorithm.name);
       return parts.keyring.create({
         ...wanted.value,
+        ...(rotation === undefined ? undefined : { rotation }),
         ...operationIdOf(request.name, meaningOfNewKey(request)),
       });
     },
@@ -76,7 +107,7 @@ const badPurpose = refuse(
 /** What the keyring is asked for; refused where such a key may not be made here. */
 export function newKeyOf(
   parts: OperationParts,
-  { purpose, alg, auditDurability, usages }: NewKey,
+  { purpose, alg, auditDurability, usages, backend, policy }: NewKey,
   { tenant, actor }: Caller,
 ): Result<CreateKey> {
   if (!isPurpose(purpose)) return badPurpose;
@@ -96,5 +127,7 @@ export function newKeyOf(
     // In one order, whatever the order of the request.
     ...(usages && { usages: possible.filter((usage) => usages.includes(usage)) }),
     ...(auditDurability === undefined ? undefined : { auditDurability }),
+    ...(backend === undefined ? undefined : { backend }),
+    ...(policy === undefined ? undefined : { policy }),
   });
 }

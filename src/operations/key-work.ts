@@ -1,9 +1,10 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
-import { type Refused, type Result, refuse } from '../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
-import type { WorkItem } from '../dispatch/work.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
+import type { StandIn, WorkItem } from '../dispatch/work.ts';
 import { type BatchOp, batchOps } from '../engine/batch.ts';
 import type { KeyHandle, Keyring, LoadedPart } from '../keys/keyring.ts';
 import { isPublicOnly, softwareBackend } from '../keys/record.ts';
@@ -93,7 +94,7 @@ export function withKeys<Plan>(
   keyring: Pick<Keyring, 'find'>,
   { tenant }: Caller,
   kids: readonly string[],
-  plan: (found: readonly Result<KeyHandle>[]) => Result<Plan>,
+  plan: (found: readonly Result<KeyHandle>[]) => Step<Plan>,
 ): Step<Plan> {
   const found = kids.map((kid) => keyring.find(tenant, kid));
   return found.some((handle) => handle instanceof Promise)
@@ -101,9 +102,11 @@ export function withKeys<Plan>(
     : plan(found as Result<KeyHandle>[]);
 }
 
+type KeyParts = Pick<OperationParts, 'allowedAlgorithms' | 'backends' | 'evidence'>;
+
 /** A key of the request takes part. Refused where it is of another family, or its algorithm is not allowed here. */
 export function addKey(
-  { allowedAlgorithms }: Pick<OperationParts, 'allowedAlgorithms'>,
+  { allowedAlgorithms, backends, evidence }: KeyParts,
   work: PlannedWork,
   handle: KeyHandle,
 ): Refused | undefined {
@@ -112,13 +115,69 @@ export function addKey(
   if (!usages.includes(work.kind)) return askedOfKeys[work.kind].otherKey;
   if (!allowedAlgorithms.has(name)) return notAllowed;
   if (!permitsUse(handle.head.usages, work.kind)) return notAmongUsages;
-  if (workKinds[work.kind].usesSecret && isPublicOnly(handle.version.source)) return onlyPublic;
+  if (workKinds[work.kind].usesSecret) {
+    if (isPublicOnly(handle.version.source)) return onlyPublic;
+    const { backend } = handle.head;
+    // At once: a call that waits for a backend which is away takes a place from others.
+    const away = backend === softwareBackend ? undefined : backends.refusal(backend);
+    if (away !== undefined && standInsOf(backends, work, handle).length === 0) return away;
+  }
   work.alg = work.alg === '' ? name : 'several';
-  const use = useOf(handle);
+  const use = useOf(handle, workKinds[work.kind].usesSecret ? evidence : undefined);
   // A key that is named twice makes two things, and checks two with one use.
   if (workKinds[work.kind].currentOnly || !work.uses.some((other) => sameKey(use, other)))
     work.uses.push(use);
   return undefined;
+}
+
+const keepsNoKeys = refuse('AttestationMissing', 'this service keeps no audit log, whose keys sign evidence');
+
+/** The evidence that answers of signing with these keys bring; a refusal where a key may not sign without. At once where it is kept. */
+export function evidenceOf(
+  { evidence }: Pick<OperationParts, 'evidence'>,
+  handles: readonly KeyHandle[],
+): Step<readonly SignedEvidence[]> {
+  const asked = handles.filter(({ head: { policy } }) => policy?.attest !== undefined);
+  const needing = evidence?.required === true ? handles : asked;
+  if (needing.length === 0) return none;
+  const found = needing.map((handle) => evidence?.attestor.evidence(handle) ?? keepsNoKeys);
+  const judge = (given: readonly Result<SignedEvidence>[]): Result<readonly SignedEvidence[]> => {
+    const told = new Map<string, SignedEvidence>();
+    for (const [index, one] of given.entries()) {
+      const handle = needing[index] as KeyHandle;
+      const { attest } = handle.head.policy ?? {};
+      if (!one.ok && (attest === 'require' || evidence?.required === true)) return one;
+      if (one.ok && attest !== undefined) told.set(handle.version.kid, one.value);
+    }
+    return ok([...told.values()]);
+  };
+  return found.some((one) => one instanceof Promise)
+    ? Promise.all(found).then(judge)
+    : judge(found as Result<SignedEvidence>[]);
+}
+
+const none = ok<readonly SignedEvidence[]>([]);
+
+/** The backends that may sign in the place of one that is away. No others but signatures, and only where the key's policy says so. */
+function standInsOf(
+  backends: OperationParts['backends'],
+  { kind }: PlannedWork,
+  { head: { backend, policy } }: KeyHandle,
+): readonly string[] {
+  return kind === 'sign' && policy?.allowSignFallback === true ? backends.standIns(backend) : [];
+}
+
+/** For a part of a key whose backend is away. */
+export function standInFor(
+  { backends }: Pick<OperationParts, 'backends'>,
+  work: PlannedWork,
+  handle: KeyHandle,
+  { publicKey }: LoadedPart,
+): StandIn | undefined {
+  const { backend } = handle.head;
+  if (backend === softwareBackend || backends.refusal(backend) === undefined) return undefined;
+  const homes = standInsOf(backends, work, handle);
+  return homes.length === 0 ? undefined : { homes, publicKey, signedIn: undefined };
 }
 
 const onlyPublic = refuse('Unsupported', 'only the public part of this key is here');
@@ -145,6 +204,7 @@ interface UnusualItem {
   readonly op?: BatchOp;
   /** The bytes that it is priced by, where they are not those of its first input. */
   readonly pricedBytes?: number;
+  readonly standIn?: StandIn | undefined;
 }
 
 /** One item by a part of a key: its place in the work. The message is mostly the first of its inputs. */
@@ -154,7 +214,7 @@ export function addItem(
   part: LoadedPart,
   scheme: SchemeEntry,
   inputs: readonly [message: Uint8Array, ...others: Uint8Array[]],
-  { op, pricedBytes = inputs[0].length }: UnusualItem = usualItem,
+  { op, pricedBytes = inputs[0].length, standIn }: UnusualItem = usualItem,
 ): number {
   const { kind, items } = work;
   const { usesSecret } = workKinds[kind];
@@ -167,6 +227,7 @@ export function addItem(
     key: usesSecret ? part.keyReference : part.publicKey,
     inputs,
     home,
+    standIn,
   });
   work.meters.push(costs.meterOf(scheme, kind, pricedBytes, home));
   return items.length - 1;
@@ -180,12 +241,13 @@ export function addGiven(
   scheme: SchemeEntry,
   given: GivenInput,
   signature?: Uint8Array,
+  standIn?: StandIn,
 ): number {
   const { bytes, context, form } = given;
   const others = signature === undefined ? [] : [signature];
   if (context !== undefined) others.push(context);
   const ops = signature === undefined ? signOps : verifyOps;
-  return addItem(parts, work, part, pricedAs(scheme, given), [bytes, ...others], { op: ops[form] });
+  return addItem(parts, work, part, pricedAs(scheme, given), [bytes, ...others], { op: ops[form], standIn });
 }
 
 const signOps = { message: batchOps.sign, digest: batchOps.signDigest, mu: batchOps.signMu } as const;

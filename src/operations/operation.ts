@@ -7,7 +7,10 @@ import type { Clock } from '../core/clock.ts';
 import type { Failure } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller, CallFacts, Scope } from '../core/scope.ts';
+import type { Backends } from '../custody/backends.ts';
 import type { Custodies } from '../custody/custody.ts';
+import type { EvidenceSource, SignedEvidence } from '../custody/key-evidence.ts';
+import type { RootKeyView } from '../custody/root-key-view.ts';
 import type { CostTable } from '../dispatch/costs.ts';
 import type { BatchWork, WorkItem } from '../dispatch/work.ts';
 import type { BatchResult } from '../engine/batch.ts';
@@ -24,13 +27,18 @@ import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 export interface OperationParts {
   readonly keyring: Keyring;
   readonly custodies: Custodies;
+  readonly backends: Backends;
   readonly costs: CostTable;
   /** Canonical names of the algorithms that may be created and used. */
   readonly allowedAlgorithms: ReadonlySet<string>;
   readonly maxKeysPerTenant: number;
+  /** The schedule of new keys of this algorithm, where they have none of their own. */
+  rotationOf(algorithm: string): { readonly afterDays: number } | undefined;
   /** What the engine cannot do; such calls are refused before they are queued. */
   readonly lacking: ReadonlySet<Ability>;
   readonly audit: AuditParts | undefined;
+  /** Absent where no log is kept, whose keys sign evidence. */
+  readonly evidence?: EvidenceParts | undefined;
   readonly pqPolicy: PqPolicy;
   readonly clock: Pick<Clock, 'utcMs'>;
   /** How far other clocks may differ, where times of a request are checked. */
@@ -42,8 +50,15 @@ export interface OperationParts {
   readonly wrappingKeys: WrappingKeys;
   /** Told of each derivation, for metrics. */
   readonly derived: (tenant: string, origin: string) => void;
+  readonly rootKey: RootKeyView;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
+}
+
+export interface EvidenceParts {
+  readonly attestor: EvidenceSource;
+  /** Of keys whose own policy does not say so: a signature needs evidence. */
+  readonly required: boolean;
 }
 
 /** Crypto work that stays together in one job. */
@@ -84,11 +99,16 @@ export interface KeyUse {
   readonly alg: string;
   /** The answer waits for this of its record, where it is more than usual. */
   readonly durability: AuditDurability | undefined;
+  /** Evidence of the key's residence that held when it was used. */
+  readonly evidence?: Pick<SignedEvidence, 'class' | 'sha256'>;
 }
 
-export function useOf({ head, version, algorithm }: KeyHandle): KeyUse {
+export function useOf(handle: KeyHandle, evidence?: EvidenceParts): KeyUse {
+  const { head, version, algorithm } = handle;
   const { id: keyId, auditDurability: durability } = head;
-  return { keyId, version: version.version, alg: algorithm.name, durability };
+  const use = { keyId, version: version.version, alg: algorithm.name, durability };
+  const kept = evidence?.attestor.kept(handle);
+  return kept === undefined ? use : { ...use, evidence: kept };
 }
 
 /** The place in the audit log of the record by which the use of a key can be proved. */

@@ -1,4 +1,4 @@
-import { loadOperation } from './admin.ts';
+import { loadOperation, rootOperation, rotateRootOperation } from './admin.ts';
 import {
   auditCheckpointOperation,
   auditProofOperation,
@@ -11,6 +11,7 @@ import { auditAcceptOperation, auditPendingOperation } from './audit-accept.ts';
 import { signBatchOperation, verifyBatchOperation } from './batch.ts';
 import { createKeyOperation } from './create-key.ts';
 import { destroyKeyOperation } from './destroy-key.ts';
+import { attestOperation } from './formats/attest.ts';
 import { csrOperation } from './formats/csr.ts';
 import { jwksOperation } from './formats/jwks.ts';
 import { jwtOperation } from './formats/jwt.ts';
@@ -58,6 +59,7 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     jwks: jwksOperation(parts),
     jwt: jwtOperation(parts),
     csr: csrOperation(parts),
+    attest: attestOperation(parts),
     mac: macOperation(parts),
     mac_verify: macVerifyOperation(parts),
     encrypt: encryptOperation(parts),
@@ -76,6 +78,8 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     import: importKeyOperation(parts),
     import_version: importVersionOperation(parts),
     load: loadOperation(parts),
+    root: rootOperation(parts),
+    root_rotate: rotateRootOperation(parts),
     audit_checkpoint: auditCheckpointOperation(parts.audit),
     audit_tile: auditTileOperation(parts.audit),
     audit_proof: auditProofOperation(parts.audit),

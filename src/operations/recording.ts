@@ -198,7 +198,12 @@ function eventOf(
     purpose: operation,
     result,
     tenant: caller.tenant,
+    ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
   };
+}
+
+function attestationOf({ class: name, sha256 }: NonNullable<KeyUse['evidence']>) {
+  return { class: name, sha256 };
 }
 
 /**
@@ -261,9 +266,6 @@ function dataOf({ publicKeySha256, source }: KeyChange): Pick<AuditEvent, 'data'
   return { data: { public_key_sha256: publicKeySha256, ...of } };
 }
 
-/** The same where nothing is recorded. */
-export const journalsNothing: KeyJournal = { record: async () => ok({ end: () => {} }) };
-
 /** One making or revoking of capabilities, for its record. */
 export interface TokenEvent {
   readonly kind: 'exchange' | 'mint' | 'discharge' | 'revoke' | 'rotate_key';
@@ -293,9 +295,6 @@ export function createTokenJournal(recorder: AuditRecorder): TokenJournal {
     },
   };
 }
-
-/** Nothing is recorded. */
-export const notesNothing: TokenJournal = { record: async () => undefined, note: async () => {} };
 
 function tokenEvent({ kind, caller, opId = randomUUID(), facts }: TokenEvent): AuditEvent {
   const { actor, tenant } = caller;

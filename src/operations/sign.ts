@@ -1,4 +1,5 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
+import type { Ability } from '../algorithms/ids.ts';
 import {
   bytesOf,
   type GivenInput,
@@ -13,8 +14,10 @@ import {
 } from '../algorithms/signed-input.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { BatchResult } from '../engine/batch.ts';
 import type { KeyHandle } from '../keys/keyring.ts';
+import { softwareBackend } from '../keys/record.ts';
 import { refuseByPqPolicy } from '../policy/bundle.ts';
 import type { HybridMode } from '../policy/hybrid.ts';
 import { type BundleSignature, refusalOfSigning, signsUnasked } from '../policy/migration.ts';
@@ -22,9 +25,11 @@ import {
   addGiven,
   addItem,
   addKey,
+  evidenceOf,
   type PlannedWork,
   planWork,
   refusalOfVersion,
+  standInFor,
   withKeys,
 } from './key-work.ts';
 import {
@@ -55,11 +60,15 @@ export interface SignAnswer {
   readonly signatures: readonly MadeSignature[];
   /** Only where they were asked for. */
   readonly receipts: readonly UseReceipt[] | undefined;
+  /** Of each key whose policy asks for it. */
+  readonly evidence: readonly SignedEvidence[];
 }
 
 export interface MadeSignature extends Signer {
   /** A view of the workers' response, not a copy. */
   readonly signature: Uint8Array;
+  /** The backend that signed in the place of the key's own, which is away. */
+  readonly signedIn: string | undefined;
 }
 
 interface Signer {
@@ -72,6 +81,7 @@ interface Signer {
 export interface SignPlan {
   readonly work: PlannedWork;
   readonly signers: readonly Signer[];
+  readonly evidence: readonly SignedEvidence[];
 }
 
 /** Signs with the current version of one key or of several. */
@@ -100,7 +110,22 @@ export function planSign(parts: OperationParts, request: SignRequest, caller: Ca
   const refused = refusalOfInput(input, kids);
   if (refused !== undefined) return refused;
   if (kids.length > 1 && givenOf(input)?.form === 'mu') return severalKeysForMu;
-  return withKeys(parts.keyring, caller, kids, (found) => planWith(parts, request, found));
+  return withKeys(parts.keyring, caller, kids, (found) => planAttested(parts, request, found));
+}
+
+/** Evidence comes first: the records of the uses name it. */
+function planAttested(
+  parts: OperationParts,
+  request: SignRequest,
+  handles: readonly Result<KeyHandle>[],
+): Step<SignPlan> {
+  const evidence = evidenceOf(
+    parts,
+    handles.flatMap((found) => (found.ok ? [found.value] : [])),
+  );
+  const goOn = (given: Awaited<typeof evidence>): Result<SignPlan> =>
+    given.ok ? planWith(parts, request, handles, given.value) : given;
+  return evidence instanceof Promise ? evidence.then(goOn) : goOn(evidence);
 }
 
 const severalKeysForMu = refuse('BadRequest', 'a mu is of one public key');
@@ -109,6 +134,7 @@ function planWith(
   parts: OperationParts,
   { input, alg, mode, opId, receipts }: SignRequest,
   handles: readonly Result<KeyHandle>[],
+  evidence: SignPlan['evidence'],
 ): Result<SignPlan> {
   const given = givenOf(input);
   const bytes = bytesOf(input);
@@ -132,10 +158,12 @@ function planWith(
       if (scheme === undefined) continue;
       // Half of a hybrid signature must not pass for a whole one, so that each part has to take what is given.
       if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
-      const lacks = refusalOfEngine(parts.lacking, scheme, given?.form);
+      const lacks = refusalOfEngine(lackingOf(parts, part.home), scheme, given);
       if (lacks !== undefined) return lacks;
-      if (given === undefined) addItem(parts, work, part, scheme, [bytes]);
-      else addGiven(parts, work, part, scheme, given);
+      const standIn = standInFor(parts, work, handle, part);
+      if (given !== undefined) addGiven(parts, work, part, scheme, given, undefined, standIn);
+      else if (standIn === undefined) addItem(parts, work, part, scheme, [bytes]);
+      else addItem(parts, work, part, scheme, [bytes], { standIn });
       signers.push({ kid: handle.version.kid, alg: scheme.alg });
       signed.push({ handle, component: part.component });
     }
@@ -145,7 +173,13 @@ function planWith(
         : refuse('Unsupported', 'the key does not sign with this alg');
     }
   }
-  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers });
+  return refusalOfSigning(parts, signed, mode) ?? ok({ work, signers, evidence });
+}
+
+const nothingLacks: ReadonlySet<Ability> = new Set();
+
+function lackingOf({ lacking, custodies }: OperationParts, home: string): ReadonlySet<Ability> {
+  return home === softwareBackend ? lacking : (custodies.get(home)?.lacks ?? nothingLacks);
 }
 
 const noPostQuantum = refuseByPqPolicy('no post-quantum signature can be made with this key');
@@ -165,13 +199,13 @@ function schemeFor(
   return schemes[0];
 }
 
-export function finishSign({ work, signers }: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {
+export function finishSign({ work, signers, evidence }: SignPlan, outcome: WorkOutcome): Result<SignAnswer> {
   if (!outcome.ok) return outcome;
   const { results, receipts } = outcome.value;
   const signatures = signers.map(({ kid, alg }, index) => {
     const [signature] = (results[index] as BatchResult).outputs as [Uint8Array];
-    return { kid, alg, signature };
+    return { kid, alg, signature, signedIn: work.items[index]?.standIn?.signedIn };
   });
   const { kid } = signers[0] as Signer;
-  return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined });
+  return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined, evidence });
 }

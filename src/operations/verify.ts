@@ -13,8 +13,10 @@ import {
 } from '../algorithms/signed-input.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import type { CacheAge } from '../custody/backends.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../engine/batch.ts';
 import type { KeyHandle, LoadedPart } from '../keys/keyring.ts';
+import { softwareBackend } from '../keys/record.ts';
 import type { Consultation } from '../policy/consult.ts';
 import {
   type CheckedSignature,
@@ -64,6 +66,8 @@ export interface VerifyAnswer {
   readonly fault: Judgement['fault'];
   /** One for each signature of the request, in its order. */
   readonly checked: readonly SignatureCheck[];
+  /** The oldest knowledge that it rests on; undefined where all of the keys have a backend that cannot be away. */
+  readonly cache: CacheAge | undefined;
 }
 
 export interface SignatureCheck {
@@ -92,6 +96,7 @@ export interface VerifyPlan {
   readonly work: PlannedWork;
   readonly candidates: readonly Candidate[];
   readonly mode: HybridMode;
+  readonly cache: CacheAge | undefined;
 }
 
 /** Checks signatures by any version that is not destroyed. */
@@ -141,12 +146,15 @@ function planWith(
   const work = planWork('verify');
   work.inputDigest = inputDigestOf(input);
   const candidates: Candidate[] = [];
+  let cache: CacheAge | undefined;
   for (const [index, signed] of signatures.entries()) {
     const found = handles[index] as Result<KeyHandle>;
     if (!found.ok) return found;
     const handle = found.value;
     const refused = addKey(parts, work, handle);
     if (refused !== undefined) return refused;
+    const { backend } = handle.head;
+    if (backend !== softwareBackend) cache = older(cache, parts.backends.cacheAge(backend));
     const way = wayFor(handle, signed.alg, signed.signature.length, given);
     const lacks = way === undefined ? undefined : refusalOfWay(parts, way.scheme, given);
     if (lacks !== undefined) return lacks;
@@ -165,12 +173,19 @@ function planWith(
       reason,
     });
   }
+  const tooOld = cache && parts.backends.staleRefusal(cache);
+  if (tooOld !== undefined) return tooOld;
   const judged = judgedMode(parts, candidates, asked, ruled);
   if (!judged.ok) return judged;
   const { mode, excused } = judged.value;
   for (const n of excused) (candidates[n] as Candidate).excused = true;
   work.verdict = (use, results) => verdictOn(candidates, mode, use, results);
-  return ok({ work, candidates, mode });
+  return ok({ work, candidates, mode, cache });
+}
+
+function older(one: CacheAge | undefined, other: CacheAge | undefined): CacheAge | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return { ageMs: Math.max(one.ageMs, other.ageMs), stale: one.stale || other.stale };
 }
 
 interface Way {
@@ -213,7 +228,7 @@ function refusalOfWay(
   given: GivenInput | undefined,
 ): Refused | undefined {
   if (given !== undefined && !takes(scheme, given)) return unsuitedKey(given, scheme);
-  return refusalOfEngine(lacking, scheme, given?.form);
+  return refusalOfEngine(lacking, scheme, given);
 }
 
 export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<VerifyAnswer> {
@@ -225,7 +240,7 @@ export function finishVerify(plan: VerifyPlan, outcome: WorkOutcome): Result<Ver
     const { valid } = signatures[index] as CheckedSignature;
     return { kid: handle.version.kid, alg, ok: valid, reason: reason ?? reasonOf(statusOf(item, results)) };
   });
-  return ok({ ...judge(signatures, plan.mode), checked });
+  return ok({ ...judge(signatures, plan.mode), checked, cache: plan.cache });
 }
 
 /** The verdict on the signatures by the key of one use: what its record says. */

@@ -228,6 +228,17 @@ export class Lane<Answer, C extends LaneCall<Answer>> implements QueueOutlook {
     }
   }
 
+  /** Takes out all that waits, and settles it with this. */
+  refuseWaiting(refused: Refused): void {
+    while (this.#scheduler.waitingCalls > 0) {
+      const due: Ticket<C>[] = [];
+      const nowMs = this.#parts.clock.monotonicMs();
+      this.#scheduler.draw(Number.MAX_SAFE_INTEGER, this.#scheduler.waitingCalls, nowMs, due, due);
+      for (const { call } of due) call.settle(refused);
+    }
+    this.#pumpSoon();
+  }
+
   /** Takes a waiting call out, whose caller has gone. */
   abandon(ticket: Ticket<C>): void {
     // Calls that are drawn already finish: a worker cannot be interrupted, and the key may have been used.

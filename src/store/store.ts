@@ -1,4 +1,5 @@
 import type { Result } from '../core/result.ts';
+import type { StoreIntegrity } from './integrity.ts';
 
 /** One stored value. Keys are ASCII text of at most 512 bytes; values are at most 1 MiB. */
 export interface StoreEntry {
@@ -39,6 +40,8 @@ export interface ListRange {
 export interface Store {
   /** True if a commit survives the end of the process. */
   readonly durable: boolean;
+  /** Of a store that others can change while it is closed; absent of one that is gone then. */
+  readonly integrity?: StoreIntegrity | undefined;
   get(key: string): Promise<Result<StoreEntry | undefined>>;
   /** In byte order of the keys. */
   list(range: ListRange): Promise<Result<readonly StoreEntry[]>>;

@@ -202,7 +202,7 @@ suite('packages', () => {
     const right = {
       'src/http/listeners/uws.ts': `import 'uWebSockets.js';`,
       'src/dispatch/pool.ts': `import 'piscina';`,
-      'workers/hsm.ts': `import 'pkcs11js';`,
+      'src/custody/pkcs11/cryptoki.ts': `import 'pkcs11js';`,
     };
     assert.deepEqual(problems(right, packages), []);
     refused(
@@ -251,6 +251,11 @@ suite('packages', () => {
     assert.deepEqual(problems({ 'src/engine/native/native.ts': load, 'workers/crypto.ts': load }), []);
     refused({ 'src/custody/software/software.ts': load }, /names the native addon/);
   });
+
+  test('threads begin with the entry that a checkout or a package has', () => {
+    const entry = `const entry = new URL('../../workers/crypto.ts', import.meta.url);`;
+    refused({ 'src/dispatch/pool.ts': entry }, /which a package has not/);
+  });
 });
 
 suite('the tree', () => {
@@ -269,7 +274,10 @@ suite('the tree', () => {
       { 'src/core/a.ts': `import '../../test/support/b.ts';`, 'test/support/b.ts': '' },
       /is not part of the program/,
     );
-    assert.deepEqual(problems({ 'src/core/a.ts': `import '../../package.json' with { type: 'json' };` }), []);
+    refused(
+      { 'src/core/a.ts': `import '../../package.json' with { type: 'json' };` },
+      /a package has it in another place/,
+    );
   });
 
   test('there are no cycles, by type imports neither', () => {

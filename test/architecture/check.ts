@@ -12,6 +12,7 @@ import {
   shelves,
   soleListers,
   standalone,
+  threadEntries,
   wingListers,
   wings,
   wireWords,
@@ -103,7 +104,8 @@ function packageProblem(path: string, specifier: string, packages: ReadonlySet<s
 }
 
 function relativeProblem(tree: Tree, path: string, target: string, typeOnly: boolean): string | undefined {
-  if (target === 'package.json') return undefined;
+  if (target === 'package.json')
+    return 'a package has it in another place; manifest of src/core/own-package.ts is its content';
   if (!tree.files.has(target)) return `${target} does not exist (imports name the file with its .ts)`;
   const from = placeOf(path)!;
   const to = placeOf(target);
@@ -198,6 +200,12 @@ function checkFile(tree: Tree, path: string, source: string, edges: Map<string, 
     const why = relativeProblem(tree, path, target, typeOnly);
     if (why !== undefined) refuse(imported, why);
     if (tree.files.has(target)) edges.set(path, [...(edges.get(path) ?? []), target]);
+  }
+  for (const { text, line } of path.startsWith('src/') ? strings : []) {
+    if (threadEntries.pattern.test(text))
+      problems.push(
+        `${path}:${line}: names '${text}', which a package has not; ask threadEntry of ${threadEntries.owner}`,
+      );
   }
   if (!addon.owners.some((owner) => path.startsWith(owner))) {
     for (const { text, line } of strings) {

@@ -6,7 +6,7 @@
  */
 export const levels: readonly (readonly string[])[] = [
   ['core'],
-  ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys'],
+  ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys', 'events'],
   ['engine', 'policy', 'trust', 'audit', 'custody', 'dispatch'],
   // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
   ['workers'],
@@ -14,10 +14,15 @@ export const levels: readonly (readonly string[])[] = [
   ['request-path'],
   // Chooses implementations.
   ['assemble'],
+  // Data directories as a whole, whose service is elsewhere or stopped.
+  ['backup'],
   // Everything but doors and process: knows no address, no route and no HTTP.
   ['service'],
+  // The same without HTTP, for the process that imports it.
+  ['library'],
   ['http'],
   ['main'],
+  ['index'],
   ['cli'],
 ];
 
@@ -27,6 +32,7 @@ export const levels: readonly (readonly string[])[] = [
  */
 export const wings: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   admission: { 'flood-guard': [] },
+  core: { process: [] },
   audit: {
     format: [],
     disk: ['format'],
@@ -35,11 +41,17 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
   },
+  observe: { series: [] },
   operations: { formats: [], sealing: [] },
+  config: { tokens: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
-export const wingListers: ReadonlySet<string> = new Set(['src/operations/operations.ts']);
+export const wingListers: ReadonlySet<string> = new Set([
+  'src/operations/operations.ts',
+  'src/config/fields.ts',
+  'src/config/rules.ts',
+]);
 
 /** Folders whose folders are implementations, each on its own: src/<room>/<folder>/<way>/…, and none may use another. */
 export const shelves: ReadonlySet<string> = new Set(['http/dialects']);
@@ -69,7 +81,7 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['assemble', 'service', 'main', 'cli', 'workers']);
+export const mayNameImplementations = new Set(['assemble', 'backup', 'service', 'main', 'cli', 'workers']);
 
 /** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */
 export const soleListers: Readonly<Record<string, string>> = {
@@ -83,13 +95,19 @@ export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['src/http/listeners/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
-  pkcs11js: ['workers/hsm.ts'],
+  pkcs11js: ['src/custody/pkcs11/cryptoki.ts'],
 };
 
 /** The native addon is loaded by path; whoever names the path loads it. */
 export const addon = {
   pattern: /intaglio_native|native\/build\//,
   owners: ['src/engine/native/', 'src/engine/system-calls.ts', 'workers/'],
+} as const;
+
+/** A package has them compiled, under other names: who starts a thread asks for its entry. */
+export const threadEntries = {
+  pattern: /\bworkers\/[\w-]+\.ts$/,
+  owner: 'src/core/own-package.ts',
 } as const;
 
 /** Past it a file has more than one subject. */

@@ -189,6 +189,7 @@ test('HEAD: the newest authentic slot is in force, and one torn slot spoils noth
       checkpoint: tree,
       bootId,
       clean: true,
+      restored: false,
       minimumIndex: 2 ** 40,
     };
   };

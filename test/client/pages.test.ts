@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { after, before } from 'node:test';
@@ -17,11 +17,8 @@ before(async () => {
   service = await startInProcess({ listen: true });
   directory = temporaryDirectory();
   writeFileSync(join(directory, 'token'), service.token);
-  env = { PATH: `${directory}:${process.env.PATH}`, HOME: directory };
+  env = { PATH: process.env.PATH, HOME: directory };
   env = { ...env, KMS_URL: service.url, KMS_TOKEN_FILE: join(directory, 'token') };
-  const command = `#!/bin/sh\nexec '${process.execPath}' '${join(root, 'src/cli/main.ts')}' "$@"\n`;
-  writeFileSync(join(directory, 'intaglio'), command);
-  chmodSync(join(directory, 'intaglio'), 0o755);
 });
 
 after(() => service.stop());
@@ -48,12 +45,13 @@ test('the JavaScript of docs/client.md runs as it stands', async () => {
   assert.deepEqual([status, stderr], [0, '']);
 });
 
-test('the commands of docs/cli.md run as they stand', async () => {
-  const script = `set -eu\n${blocksOf('cli.md', 'sh')}`;
-  const { status, stdout, stderr } = await run('sh', '-c', script);
-  assert.equal(status, 0, stderr);
-  assert.match(stdout, /^ok$/m);
-  assert.match(stdout, /^of any length$/m);
+test('the JavaScript of docs/library.md runs as it stands', async () => {
+  const file = join(directory, 'library.mjs');
+  const library = JSON.stringify(join(root, 'src/index.ts'));
+  writeFileSync(file, blocksOf('library.md', 'js').replaceAll("'intaglio'", library));
+  const { status, stdout, stderr } = await run(process.execPath, file);
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.match(stdout, /^true\na small secret\nhello\n/);
 });
 
 test('the example in Python runs, where there is a Python', async (context) => {

@@ -71,6 +71,15 @@ const taken: readonly [
     [['pq_cutover', 'none', '2027-01-31T00:00:00.000Z']],
   ],
   ['a time of grace', json('{}'), json('{"pq_grace_days":7}'), [['pq_grace_days', '90', '7']]],
+  [
+    'the trust in what is known of keys whose backend is away',
+    json('{}'),
+    json('{"verify_cache_ttl_ms":60000,"verify_stale":"refuse"}'),
+    [
+      ['verify_cache_ttl_ms', '300000', '60000'],
+      ['verify_stale', 'serve', 'refuse'],
+    ],
+  ],
   ['a rate of creates', json('{}'), json('{"create_rate_limit":7}'), [['create_rate_limit', '100', '7']]],
   [
     'a rate of destructions',
@@ -80,6 +89,15 @@ const taken: readonly [
   ],
   ['rates by scope', json('{}'), json('{"rate_limits":"sign=9/d"}'), [['rate_limits', '', 'sign=9/d']]],
   ['a limit of a key', json('{}'), json('{"key_uses_per_day":9}'), [['key_uses_per_day', '0', '9']]],
+  [
+    'schedules of new keys',
+    json('{}'),
+    json('{"rotation":"ed25519=365,rsa-2048=90","rotation_grace_days":9}'),
+    [
+      ['rotation', 'off', 'ed25519=365,rsa-2048=90'],
+      ['rotation_grace_days', '7', '9'],
+    ],
+  ],
   ['a limit of keys', json('{}'), json('{"keys_per_tenant":9}'), [['keys_per_tenant', '1000000', '9']]],
   ['a limit of a batch', json('{}'), json('{"batch_max_items":9}'), [['batch_max_items', '256', '9']]],
   [
@@ -255,7 +273,7 @@ const refused: readonly [string, Sources, Sources, RegExp][] = [
     /^pq_tenants in the file must be/,
   ],
   ['a day that is not', json('{}'), json('{"pq_cutover":"2027-02-29T00:00:00Z"}'), /^pq_cutover in the file/],
-  ['a profile of a later version', json('{}'), json('{"profile":"macronode"}'), /is not taken/],
+  ['a profile of keys in a token, without one', json('{}'), json('{"profile":"macronode"}'), /needs a token/],
   [
     'what fits only with a setting that takes a restart',
     json('{}'),

@@ -47,6 +47,7 @@ async function run(items: BatchItem[], engine = engines[0]): Promise<readonly Ba
     ...{ threads: 1, freeSlots: 1, idleThreads: 1, alive: true },
     run: work,
     runAhead: work,
+    useRoot: async () => {},
     close: async () => {},
   };
   let results: readonly BatchResult[] = [];

@@ -28,6 +28,7 @@ const ownPool = {
   freeSlots: 1,
   idleThreads: 1,
   alive: true,
+  useRoot: async () => {},
   close: async () => {},
   run: async (job: Job) => answer(job as BatchJob),
   runAhead: async (job: Job) => answer(job as BatchJob),

@@ -22,6 +22,7 @@ function poolOf(work: (job: Job) => Promise<unknown>): WorkerPool {
     ...{ threads: 1, freeSlots: 1, idleThreads: 1, alive: true },
     run: work,
     runAhead: work,
+    useRoot: async () => {},
     close: async () => {},
   };
 }

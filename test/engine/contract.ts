@@ -39,6 +39,7 @@ import { testEngineOptions } from '../support/engines.ts';
 import { batchTests } from './contract-batch.ts';
 import { macTests } from './contract-mac.ts';
 import { newKeyTests } from './contract-new-keys.ts';
+import { resealTests } from './contract-reseal.ts';
 import { rootTests } from './contract-root.ts';
 import { sealingOpsTests } from './contract-sealing.ts';
 
@@ -68,6 +69,7 @@ export function engineContract(name: string, create: () => Engine): void {
     newKeyTests(engine, root);
     batchTests(engine, root);
     cacheTests(engine, root);
+    resealTests(engine);
     rootTests(engine, directory);
   });
 }

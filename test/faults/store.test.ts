@@ -12,6 +12,7 @@ import {
   type ServiceProcess,
   temporaryDirectory,
 } from '../support/service.ts';
+import { acceptTampered } from '../support/tampered-store.ts';
 import { startFor } from './start-for.ts';
 
 const needsMount = mayMount() ? false : 'mounting a file system takes root';
@@ -130,6 +131,9 @@ test('records whose bytes are damaged: only their keys fail, with an answer that
     edit(versionKeyOf(badOld), cutShort);
     records.remove(Buffer.from(versionKeyOf(noVersion)));
   });
+  const refusal = await acceptTampered({ dataDir });
+  for (const key of [`key/${idOf(badHead)}`, ...[badVersion, badOld, noVersion].map(versionKeyOf)])
+    assert.ok(refusal.includes(key), refusal);
 
   const service = await startFor(context, { dataDir });
   for (const kid of [badHead, badVersion, noVersion]) {
@@ -188,6 +192,7 @@ test('a sealed private key that was altered: that key cannot sign, and everythin
       records.put(key, Buffer.concat([value.subarray(0, sealedAt), Buffer.from(JSON.stringify(parts))]));
     }
   });
+  await acceptTampered({ dataDir });
 
   const service = await startFor(context, { dataDir });
   for (const [index, kid] of bad.entries()) {

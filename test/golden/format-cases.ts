@@ -13,5 +13,10 @@ export const standardFormats: readonly GoldenCase[] = [
     header: { alg: 'ES256' },
     claims: {},
   }),
+  get('attest: no kid', '/v1/kms/attest'),
+  get('attest: a nonce of seven bytes', '/v1/kms/attest?kid=nothing&nonce=AAAAAAAAAA'),
+  get('attest: an unknown parameter', '/v1/kms/attest?kid=nothing&what=1'),
+  get('attest: a text that is no kid', '/v1/kms/attest?kid=nothing&nonce=AAAAAAAAAAA'),
+  get('attest', '/v1/kms/attest?kid={kid:ed25519}&nonce=AAAAAAAAAAA'),
   post('csr: no name', '/v1/kms/csr', { kid: '{kid:ed25519}', subject: 'nothing' }),
 ];

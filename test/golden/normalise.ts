@@ -31,10 +31,30 @@ const byName: Readonly<Record<string, (value: unknown) => unknown>> = {
   ts: (value) => (typeof value === 'number' ? `<${digits(value)} digits>` : '<time>'),
   not_before: numberOf('s'),
   until: (value) => (typeof value === 'number' ? '<s>' : '<time>'),
+  evidence: evidenceOf,
   vkeys: (value) => (value as unknown[]).map(vkey),
   new_vkey: vkey,
   old_vkey: vkey,
 };
+
+interface Evidence {
+  readonly payload: string;
+  readonly signatures: readonly { readonly protected: string; readonly signature: string }[];
+}
+
+/** The names of its claims, and who signs. */
+function evidenceOf(value: unknown): unknown {
+  const { payload, signatures } = value as Evidence;
+  const claims = JSON.parse(Buffer.from(payload, 'base64url').toString());
+  const { eat_profile, eat_nonce } = claims;
+  return {
+    payload: JSON.stringify({ ...(shapeOf(claims) as object), eat_profile, eat_nonce }),
+    signatures: signatures.map((one) => ({
+      protected: JSON.stringify(shapeOf(JSON.parse(Buffer.from(one.protected, 'base64url').toString()))),
+      signature: `<${one.signature.length} characters>`,
+    })),
+  };
+}
 
 /** JSON, members in their order. */
 export function normaliseJson(value: unknown, names: ReadonlyMap<string, string>, member = ''): unknown {

@@ -30,12 +30,26 @@ function plain<T>(value: T): T {
   return structuredClone(value);
 }
 
+const policies = fc.option(
+  fc.oneof(
+    fc.string({ minLength: 1 }).map((label) => ({ adopt: { label } })),
+    fc.constantFrom('00', 'ab01').map((idHex) => ({ adopt: { idHex } })),
+  ),
+  { nil: undefined },
+);
+const schedules = fc.option(
+  fc.record(
+    { afterDays: fc.integer({ min: 1, max: 3_650 }), keepVersions: versions, sinceMs: times },
+    { requiredKeys: ['afterDays', 'sinceMs'] },
+  ),
+  { nil: undefined },
+);
 const limits = fc.option(fc.subarray([...usages], { minLength: 1 }), { nil: undefined });
 
 test('heads, versions and operations survive being stored', () => {
   fc.assert(
-    fc.property(kids, versions, times, states, fc.array(blobs), limits, (...any) => {
-      const [kid, number, time, state, material, limited] = any;
+    fc.property(kids, versions, times, states, fc.array(blobs), limits, policies, schedules, (...any) => {
+      const [kid, number, time, state, material, limited, policy, schedule] = any;
       const head: KeyHead = {
         id: kid.id,
         tenant: kid.tenant,
@@ -47,6 +61,8 @@ test('heads, versions and operations survive being stored', () => {
         revision: number,
         backend: 'software',
         ...(limited === undefined ? {} : { usages: limited }),
+        ...(policy === undefined ? {} : { policy: plain(policy) }),
+        ...(schedule === undefined ? {} : { rotation: plain(schedule) }),
       };
       assert.deepEqual(decodeHead(headKey(kid.id), encodeHead(head, testMac), testMac), head);
       const version: KeyVersion = {

@@ -10,7 +10,7 @@ import {
   METRIC_HTTP_SERVER_REQUEST_DURATION,
 } from '@opentelemetry/semantic-conventions';
 import { Registry } from 'prom-client';
-import { HttpMetrics } from '../../src/observe/http-metrics.ts';
+import { HttpMetrics } from '../../src/observe/series/http-metrics.ts';
 
 function measured() {
   const registry = new Registry();

@@ -11,6 +11,8 @@ const create: CreateRequest = {
   alg: 'ed25519',
   auditDurability: undefined,
   usages: undefined,
+  backend: undefined,
+  policy: undefined,
   name: undefined,
 };
 

@@ -34,8 +34,9 @@ test('signs the 32 bytes of the digest with the current version, and says which 
   assert.deepEqual(uses, [{ keyId: id, version: 1, alg: 'ed25519', durability: undefined }]);
   assert.deepEqual(unwrap(answer()), {
     kid,
-    signatures: [{ kid, alg: 'ed25519', signature: Buffer.from('output 0') }],
+    signatures: [{ kid, alg: 'ed25519', signature: Buffer.from('output 0'), signedIn: undefined }],
     receipts: undefined,
+    evidence: [],
   });
 });
 

@@ -43,6 +43,7 @@ test('checks a signature with the public key of its version, an older one too', 
     ok: true,
     satisfiedMode: 'and',
     fault: undefined,
+    cache: undefined,
     checked: [{ kid, alg: 'ed25519', ok: true, reason: undefined }],
   });
   const invalid = unwrap(answer(batchStatuses.rejected));

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { anchorKey } from '../../src/audit/disk/anchor.ts';
 import { headKey, versionKey } from '../../src/keys/codec.ts';
-import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import type { StoreEntry } from '../../src/store/store.ts';
 import { startInProcess } from '../support/in-process.ts';
 import {
@@ -14,6 +13,7 @@ import {
   startService,
   temporaryDirectory,
 } from '../support/service.ts';
+import { acceptTampered, withStore } from '../support/tampered-store.ts';
 
 const create = async (service: RunningService): Promise<string> =>
   (await call(service, service.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' })).body.kid;
@@ -44,19 +44,6 @@ function copyOf(dataDir: string): string {
   return copy;
 }
 
-async function withStore<T>(dataDir: string, use: (store: LmdbStore) => Promise<T>): Promise<T> {
-  const store = await LmdbStore.open({
-    directory: join(dataDir, 'store'),
-    maxBytes: 64 * 2 ** 20,
-    report: (cause) => assert.fail(String(cause)),
-  });
-  try {
-    return await use(store);
-  } finally {
-    await store.close();
-  }
-}
-
 test('an older store, older keys in it, and keys that the log does not know are seen at the start', async () => {
   const dataDir = temporaryDirectory();
   const first = await startInProcess({ dataDir });
@@ -81,6 +68,9 @@ test('an older store, older keys in it, and keys that the log does not know are 
     await withStore(copy, async (store) => {
       for (const { key, value } of entries) assert.ok((await store.commit([{ key, value }])).ok);
     });
+    // The head of the store finds it first. What the log knows of the keys stands whatever an operator accepts.
+    const refusal = await acceptTampered({ dataDir: copy });
+    for (const { key } of entries) assert.ok(refusal.includes(key), refusal);
     return copy;
   };
   const entriesOf = async (where: string, keys: readonly string[]) =>
@@ -120,6 +110,7 @@ test('a log that begins beside keys that are there has a record of each', async 
   assert.equal(await first.stop(), 0);
   for (const name of ['audit', 'audit.head']) rmSync(join(dataDir, name), { recursive: true });
   await withStore(dataDir, (store) => store.commit([{ key: anchorKey, value: undefined }]));
+  await acceptTampered({ dataDir });
   for (let round = 0; round < 2; round++) {
     const on = await startService({ dataDir });
     for (const kid of kids) assert.equal((await sign(on, kid)).status, 200);

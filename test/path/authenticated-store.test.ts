@@ -4,10 +4,9 @@ import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync } from
 import { join } from 'node:path';
 import test from 'node:test';
 import { versionKey } from '../../src/keys/codec.ts';
-import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
-import type { Store } from '../../src/store/store.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
+import { acceptTampered, storeRefusal, withStore } from '../support/tampered-store.ts';
 
 const fixture = join(import.meta.dirname, '..', 'fixtures', 'unauthenticated-store');
 
@@ -28,19 +27,6 @@ function oldDataDirectory(): string {
     chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o700 : 0o600);
   }
   return dataDir;
-}
-
-async function withStore<T>(dataDir: string, use: (store: Store) => Promise<T>): Promise<T> {
-  const store = await LmdbStore.open({
-    directory: join(dataDir, 'store'),
-    maxBytes: 64 * 2 ** 20,
-    report: (cause) => assert.fail(String(cause)),
-  });
-  try {
-    return await use(store);
-  } finally {
-    await store.close();
-  }
 }
 
 const idOf = (kid: string) => kid.slice(0, kid.indexOf('#'));
@@ -100,6 +86,7 @@ test('a store of the version before is taken as it is, once, and the log says wi
     assert.equal(data.public_key_sha256, digestOf(newest.public.pubkey_b64));
     assert.equal(data.versions, key_id.includes('/rotated/') ? 3 : 1);
   }
+  assert.equal((await recordsOf(service, 'store.sealed')).length, 1, 'it had no head until now');
   // What changes from here on is as in a new store.
   const rotated = await call(
     service,
@@ -150,6 +137,7 @@ test('whoever can write the store cannot make a signature of theirs verify', asy
   const forged = forgery(idOf(plainEd25519), 1);
   const storeKey = versionKey(idOf(plainEd25519), 1);
   await withStore(dataDir, (store) => store.commit([{ key: storeKey, value: forged.record }]));
+  assert.ok((await acceptTampered({ dataDir })).includes(storeKey));
   const second = await startInProcess({ dataDir });
   const answer = await verify(second, [forged.sig]);
   assert.notEqual(answer.body.ok, true);
@@ -159,6 +147,7 @@ test('whoever can write the store cannot make a signature of theirs verify', asy
 
   // Nor does the store become an old one again, which would be taken as it is.
   await withStore(dataDir, (store) => store.commit([{ key: 'meta/authenticated', value: undefined }]));
+  await acceptTampered({ dataDir });
   await assert.rejects(
     startInProcess({ dataDir }),
     /StartError: the store says no longer that its records are authenticated/,
@@ -166,6 +155,7 @@ test('whoever can write the store cannot make a signature of theirs verify', asy
   await withStore(dataDir, (store) =>
     store.commit([{ key: 'meta/authenticated', value: Buffer.from('\x02forged') }]),
   );
+  await acceptTampered({ dataDir });
   await assert.rejects(
     startInProcess({ dataDir }),
     /StartError: meta\/authenticated in the store is not authentic/,
@@ -183,9 +173,7 @@ test('the record of a new key carries the digest of its public key, hybrid ones 
   assert.ok(existsSync(join(service.dataDir, 'store.authenticated')));
   assert.equal(await service.stop(), 0);
 
-  // A store that is gone is no forgery; what else must hold against it is the audit log's to say.
+  // A store that is gone is an older one: that of before the first key.
   rmSync(join(service.dataDir, 'store'), { recursive: true });
-  const without = await startInProcess({ dataDir: service.dataDir });
-  assert.equal((await call(without, undefined, 'GET', '/readyz')).status, 503);
-  assert.equal(await without.stop(), 0);
+  assert.match(await storeRefusal({ dataDir: service.dataDir }), /the head over its records is gone/);
 });

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
 import { sealedBy } from '../../src/assemble/key-uses.ts';
-import { openConfiguredRootKey } from '../../src/assemble/root-key.ts';
+import { openRootKey } from '../../src/assemble/root-key.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { ResealingStore } from '../../src/custody/root-key/resealing-store.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
-import { recordMacPurpose } from '../../src/keys/authenticity.ts';
 import { createLog } from '../../src/observe/log.ts';
+import { createMetrics } from '../../src/observe/metrics.ts';
 import { DurableCounts } from '../../src/store/durable-counts.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { testEngineOptions } from '../support/engines.ts';
@@ -35,8 +36,10 @@ async function withCounts<T>(dataDir: string, use: (counts: DurableCounts) => Pr
     report: (cause) => assert.fail(String(cause)),
   });
   try {
-    const root = await openConfiguredRootKey(loaded.config, log, engine, store);
-    const { mac } = engine.macKey(engine.rootMacKey(root, recordMacPurpose));
+    const metrics = createMetrics('test');
+    const resealing = new ResealingStore(store);
+    const parts = { engine, store: resealing, metrics, overlapMs: 0 };
+    const { mac } = (await openRootKey(loaded.config, log, parts)).root;
     const counts = new DurableCounts({
       ...{ store, seal: sealedBy(mac) },
       onCorruptRecord: (key) => assert.fail(key),

@@ -99,14 +99,6 @@ describe('standard formats', { timeout: 240_000 }, () => {
     }
   });
 
-  test('ssh-keygen reads the line of Ed25519, ECDSA and RSA keys', async () => {
-    for (const name of ['ed25519', 'ecdsa-p256', 'ecdsa-p384', 'rsa-2048']) {
-      const { text } = await formatOf(kids[name] as string, 'ssh');
-      const said = execFileSync('ssh-keygen', ['-l', '-f', file(`${name}.pub`, text)], { encoding: 'utf8' });
-      assert.ok(said.includes(kids[name] as string), said);
-    }
-  });
-
   test('openssl verifies certification requests; those of ML-DSA verify over their CertificationRequestInfo', async () => {
     for (const name of [...Object.keys(jws), composite]) {
       const { status, body } = await ask('/csr', {

@@ -67,7 +67,14 @@ function pathOf(t: TestContext, perSecond: number) {
   const useUp = (tenant: string) => {
     for (let n = 0; n < perSecond; n++) admission.enter(tenant, 'kms:sign', nowMs);
   };
-  return { call, goOn, useUp, queue, parsedBodies, held: () => parts.floodGuard.heldRefusals };
+  return {
+    call,
+    goOn,
+    useUp,
+    queue,
+    parsedBodies,
+    held: () => (parts.floodGuard as FloodGuard).heldRefusals,
+  };
 }
 
 const codeOf = (answer: unknown) => (answer as { failure?: { code: string } }).failure?.code;

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
-import { availableEngines } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, type InProcessService, type JsonAnswer } from '../support/service.ts';
+import { testedServices } from '../support/tested-services.ts';
 
 const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
 const hello = base64('hello world');
 
-for (const { name: engine } of availableEngines()) {
-  describe(`message authentication with the ${engine} engine`, { timeout: 60_000 }, () => {
+for (const tested of testedServices) {
+  describe(`message authentication with ${tested.name}`, { timeout: 60_000 }, () => {
     let service: InProcessService;
     let kid: string;
 
@@ -31,7 +31,7 @@ for (const { name: engine } of availableEngines()) {
       answered(await ask('POST', '/mac/verify', { kid: key, message_b64: message, mac_b64: mac }));
 
     before(async () => {
-      service = await startInProcess({ env: { KMS_ENGINE: engine } });
+      service = await tested.start();
       ({ kid } = await create());
     });
     after(() => service.stop());

@@ -20,7 +20,7 @@ import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
-import { noTokens } from '../support/operations.ts';
+import { noRootKey, noTokens } from '../support/operations.ts';
 
 const tenant = 'acme';
 const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
@@ -60,15 +60,18 @@ test('a key of another home is made, used and destroyed there; what needs its pu
   const operations = createOperations({
     keyring,
     custodies: cryptography.custodies,
+    backends: cryptography.backends,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(algorithmNames),
     lacking: new Set(),
+    rotationOf: () => undefined,
     maxKeysPerTenant: 10,
     audit: undefined,
     pqPolicy: noPqPolicy,
     clock: systemClock,
     timeSkewToleranceMs: 0,
     tokens: noTokens,
+    rootKey: noRootKey,
     load: () => assert.fail(),
     mayMake: () => undefined,
     derived: () => {},

@@ -98,9 +98,12 @@ test('a write on a state that somebody else has changed, against the lock, chang
     report: () => {},
   });
   const write = (before: number, text: string) =>
-    environment.write(before, before + 1, 4096, (records) => {
-      records.put(bytes('k'), Buffer.from(text));
-      records.put(bytes(text), Buffer.from(text));
+    environment.write({
+      ...{ before, after: before + 1, growthBytes: 4096, head: undefined },
+      change(records) {
+        records.put(bytes('k'), Buffer.from(text));
+        records.put(bytes(text), Buffer.from(text));
+      },
     });
   const before = environment.revision();
   await write(before, 'ours');

@@ -5,10 +5,12 @@ import { availableParallelism } from 'node:os';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
+import { defaultTuning, type Tuning } from '../../src/assemble/cryptography.ts';
 import { createReload } from '../../src/assemble/reload.ts';
 import { type Config, type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
+import type { Home } from '../../src/custody/custody.ts';
 import { countConnections } from '../../src/http/connections.ts';
 import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
@@ -33,6 +35,9 @@ export interface InProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** A temporary one, removed at the end, when not given. */
   readonly dataDir?: string;
+  readonly tuning?: Partial<Tuning>;
+  /** Beside those that the settings name. */
+  readonly homes?: readonly Home[];
   /** On a free port of loopback: for tests that need the bytes of HTTP or an address. */
   readonly listen?: boolean;
   /** With `listen`, another listener than that of uWebSockets.js. */
@@ -72,6 +77,9 @@ export async function startInProcess(
   setLogging(log, config);
   const service = await openService(config, {
     log,
+    tuning: { ...defaultTuning, ...options.tuning },
+    environment: process.env,
+    homes: options.homes ?? [],
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
   const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);

@@ -12,6 +12,7 @@ import type {
   RoomForKeys,
 } from '../../src/keys/keyring.ts';
 import { openKeyring } from '../../src/keys/open-keyring.ts';
+import { RotationSchedule } from '../../src/keys/rotation-schedule.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FaultyStore } from './faulty-store.ts';
@@ -85,6 +86,7 @@ export interface Bench {
   readonly inner: Store;
   readonly custody: NamedParts;
   readonly clock: SetClock;
+  readonly schedule: RotationSchedule;
   readonly forgotten: number[];
   readonly corrupt: string[];
   /** Store keys of heads whose backend is not there. */
@@ -101,6 +103,7 @@ export function makeKeyring(
   const store = new FaultyStore(inner);
   const custody = new NamedParts();
   const clock = new SetClock();
+  const schedule = new RotationSchedule();
   const forgotten: number[] = [];
   const corrupt: string[] = [];
   const unknown: string[] = [];
@@ -112,6 +115,7 @@ export function makeKeyring(
       mac: testMac,
       room,
       journal: { record: async () => ({ ok: true, value: { end: () => {} } }) },
+      onHead: (head) => schedule.heard(head),
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
       onUnknownBackend: (storeKey) => void unknown.push(storeKey),
@@ -119,7 +123,7 @@ export function makeKeyring(
     options,
   );
   t.after(() => keyring.close());
-  return { keyring, store, inner, custody, clock, forgotten, corrupt, unknown };
+  return { keyring, store, inner, custody, clock, schedule, forgotten, corrupt, unknown };
 }
 
 export function unwrap<T>(result: Result<T>): T {

@@ -8,8 +8,9 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import type { Algorithm } from '../../src/algorithms/descriptor.ts';
-import { ok, refuse } from '../../src/core/result.ts';
-import type { Custody, Home } from '../../src/custody/custody.ts';
+import { systemClock } from '../../src/core/clock.ts';
+import { ok, type Result, refuse } from '../../src/core/result.ts';
+import type { Custody, Home, HomeContact, TokenEvidence } from '../../src/custody/custody.ts';
 import type { CryptoCall } from '../../src/dispatch/crypto-dispatch.ts';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
 import { schemes } from '../../src/engine/engine.ts';
@@ -28,6 +29,26 @@ interface OwnKey {
   readonly secret: KeyObject | Buffer;
 }
 
+/** The way to a home in memory, which a test cuts and mends. */
+export class MemoryContact implements HomeContact {
+  up = true;
+  lastContactAtMs = systemClock.monotonicMs();
+  trying = false;
+  timeouts = 0;
+  readonly #listeners: ((contact: HomeContact) => void)[] = [];
+
+  onChange(listener: (contact: HomeContact) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** `agoMs`: since the last contact. */
+  set(up: boolean, agoMs = 0): void {
+    this.up = up;
+    this.lastContactAtMs = systemClock.monotonicMs() - agoMs;
+    for (const listener of this.#listeners) listener(this);
+  }
+}
+
 /** A home that keeps its keys itself, as a token does: records have handles only. For Ed25519 and HMAC-SHA-256. */
 export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
   readonly backend: string;
@@ -39,11 +60,16 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
   readonly forgotten: number[] = [];
   /** Waited for before a job is done: a slow token. */
   beforeJob: (() => Promise<void>) | undefined;
-  readonly #keys = new Map<string, OwnKey>();
+  /** Absent: it cannot be away. */
+  readonly contact?: MemoryContact;
+  readonly #keys: Map<string, OwnKey>;
   #jobs = 0;
 
-  constructor(backend: string) {
+  /** `twin`: a home that has the very same keys. */
+  constructor(backend: string, { contact, twin }: { contact?: MemoryContact; twin?: MemoryHome } = {}) {
     this.backend = backend;
+    this.#keys = twin === undefined ? new Map() : twin.#keys;
+    if (contact !== undefined) this.contact = contact;
   }
 
   get custody(): Custody {
@@ -99,6 +125,34 @@ export class MemoryHome implements Home, Custody, Carrier<CryptoCall> {
     for (const { sealed } of versions.flatMap(({ parts }) => parts))
       if (sealed !== undefined) this.#keys.delete(Buffer.from(sealed).toString('hex'));
     return ok(undefined);
+  }
+
+  /** Waited for before the token tells of itself; undefined: it tells nothing. */
+  beforeEvidence: (() => Promise<void>) | undefined = async () => {};
+  /** Times that it was asked for. */
+  evidenceAsked = 0;
+
+  async evidence(keyReference: Uint8Array): Promise<Result<TokenEvidence>> {
+    this.evidenceAsked++;
+    if (this.beforeEvidence === undefined) return refuse('AttestationMissing');
+    await this.beforeEvidence();
+    if (this.#find(keyReference) === undefined) return refuse('AttestationMissing');
+    const token = {
+      label: 'test',
+      manufacturer: 'Intaglio',
+      model: 'memory',
+      serial: '0001',
+      firmware: '1.2',
+    };
+    const never = { extractable: false, neverExtractable: true };
+    const key = { local: true, sensitive: true, alwaysSensitive: true, ...never };
+    return ok({ backend: this.backend, token, key, asOfMs: Date.now() });
+  }
+
+  /** Under each of their names, a key that was made here. */
+  takeOtherKeysOf(other: MemoryHome): void {
+    for (const [handle, key] of other.#keys)
+      this.#keys.set(handle, { ...key, secret: generateKeyPairSync('ed25519').privateKey });
   }
 
   carry(calls: CryptoCall[]): Promise<undefined> {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { findAlgorithm, registry } from '../../src/algorithms/registry.ts';
+import { systemClock } from '../../src/core/clock.ts';
 import type { Result } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
+import { createBackends } from '../../src/custody/backends.ts';
 import { createCostTable } from '../../src/dispatch/costs.ts';
 import { type BatchResult, type BatchStatus, batchStatuses } from '../../src/engine/batch.ts';
 import type {
@@ -25,6 +27,20 @@ export const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5
 /** For tests that make no capabilities. */
 export const noTokens = {} as TokenParts;
 
+/** For tests that have no root key. */
+export const noRootKey: OperationParts['rootKey'] = {
+  state: () => assert.fail('nobody asks for the root key'),
+  sources: () => assert.fail('nobody asks for the root key'),
+  rotate: () => assert.fail('nobody rotates the root key'),
+  opened: 'nothing',
+};
+
+/** Software alone. */
+export const alwaysThere = createBackends({
+  ...{ homes: [], clock: systemClock, cacheHit: () => {} },
+  settings: { ttlMs: 0, refuseStale: false },
+});
+
 /** The operations over keys in memory, without engine, log or process. */
 export function openOperations(
   t: { after(undo: () => Promise<void>): void },
@@ -36,15 +52,18 @@ export function openOperations(
     custodies: new Map([
       [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
     ]),
+    backends: alwaysThere,
     costs: createCostTable(registry),
     allowedAlgorithms: new Set(registry.map(({ name }) => name)),
     lacking: new Set(),
     maxKeysPerTenant: 1_000_000,
+    rotationOf: () => undefined,
     audit: undefined,
     pqPolicy: noPqPolicy,
     clock: bench.clock,
     timeSkewToleranceMs: 2_000,
     tokens: noTokens,
+    rootKey: noRootKey,
     load: () => assert.fail('nobody asks for the load'),
     mayMake: () => undefined,
     derived: () => {},

@@ -118,6 +118,18 @@ export class FloodGuard {
   }
 }
 
+/** The part of it that calls meet. */
+export type ThreadGuard = Pick<FloodGuard, 'spent' | 'refusal' | 'answerTo' | 'afterParsing' | 'putOff'>;
+
+/** For callers in the process: nothing of theirs is read, and the thread is theirs to share. */
+export const unguarded: ThreadGuard = {
+  spent: () => false,
+  refusal: () => undefined,
+  answerTo: (refused) => refused,
+  afterParsing: (_, begin) => begin(),
+  putOff: async (goOn) => goOn(),
+};
+
 function isLimit({ failure: { code } }: Refused): boolean {
   return code === 'Backpressure' || code === 'RateLimited';
 }

@@ -25,6 +25,11 @@ export interface Head {
   readonly checkpoint: TreeHead;
   /** The log was closed in order: nothing may follow, nothing may be torn. */
   readonly clean: boolean;
+  /**
+   * A backup that was made beside a running service was restored: the log goes further than the key store, by any number of
+   * changes of each key.
+   */
+  readonly restored: boolean;
   /** The first index whose entries are kept; a multiple of 65,536. */
   readonly minimumIndex: number;
 }
@@ -32,10 +37,12 @@ export interface Head {
 /**
  * One slot of HEAD:
  *   'KAH1' | u32le epoch | u64le counter | u64le written size | root | 16-byte boot id | u64le durable size | root
- *   | u64le checkpoint size | root | u32le flags (1: clean)
+ *   | u64le checkpoint size | root | u32le flags (1: clean, 2: restored)
  *   | u64le minimum index | HMAC-SHA-256 of what precedes
  */
 const magic = Buffer.from('KAH1');
+const cleanFlag = 1;
+const restoredFlag = 2;
 const macAt = 164;
 const slotBytes = macAt + hashBytes;
 /** A page each, so that a torn write spoils one slot and never both. */
@@ -77,7 +84,7 @@ export class HeadFile {
     slot.write(head.bootId, 56, 16, 'hex');
     writeTree(slot, head.durable, 72);
     writeTree(slot, head.checkpoint, 112);
-    slot.writeUInt32LE(head.clean ? 1 : 0, 152);
+    slot.writeUInt32LE((head.clean ? cleanFlag : 0) | (head.restored ? restoredFlag : 0), 152);
     writeU64(slot, head.minimumIndex, 156);
     slot.set(this.#key.mac(slot.subarray(0, macAt)), macAt);
     writeAll(this.#file, slot, slotBytes, (this.#counter % 2) * slotStride);
@@ -131,7 +138,8 @@ function parseSlot(slot: Buffer): Head {
     bootId: slot.toString('hex', 56, 72),
     durable: readTree(slot, 72),
     checkpoint: readTree(slot, 112),
-    clean: slot.readUInt32LE(152) === 1,
+    clean: (slot.readUInt32LE(152) & cleanFlag) !== 0,
+    restored: (slot.readUInt32LE(152) & restoredFlag) !== 0,
     minimumIndex: readU64(slot, 156),
   };
 }

@@ -51,9 +51,17 @@ const unknownKey: LoggedKey = { states: [absent], before: [absent], at: -1 };
  */
 export class LoggedKeys {
   readonly #keys: Map<string, LoggedKey>;
+  readonly #openFrom: number;
 
-  /** The keys of a snapshot: a checkpoint covers it, so all their changes are decided. */
-  constructor(decided: ReadonlyMap<string, readonly KeyState[]> = new Map()) {
+  /**
+   * The keys of a snapshot: a checkpoint covers it, so all their changes are decided. `openFrom`: the store may be of before
+   * any change from this index on, as a backup's is that was made while the log was written.
+   */
+  constructor(
+    decided: ReadonlyMap<string, readonly KeyState[]> = new Map(),
+    openFrom = Number.POSITIVE_INFINITY,
+  ) {
+    this.#openFrom = openFrom;
     this.#keys = new Map();
     for (const [id, states] of decided) this.#keys.set(id, { states, before: states, at: -1 });
   }
@@ -103,15 +111,17 @@ export class LoggedKeys {
     }
     // It was asked of a key that had been read: what does not fit was not so.
     const fitting = known.states.filter((state) => change(state, version) !== undefined);
-    const before = fitting.length === 0 ? known.states : fitting;
-    this.#keys.set(id, { states: before.map((state) => change(state, version) ?? state), before, at: index });
+    const from = fitting.length === 0 ? known.states : fitting;
+    const states = from.map((state) => change(state, version) ?? state);
+    const before = index < this.#openFrom ? from : union(known.before, from);
+    this.#keys.set(id, { states, before, at: index });
     return 'begun';
   }
 
   /** A use of the version: whoever could use it had it. */
   used(id: string, version: number): void {
     const known = this.#keys.get(id);
-    if (known === undefined) return;
+    if (known === undefined || this.#openFrom !== Number.POSITIVE_INFINITY) return;
     const had = (state: KeyState) => versionOf(state) >= version;
     if (known.before.every(had) || !known.states.some(had)) return;
     this.#keys.set(id, { ...known, states: known.states.filter(had), before: known.before.filter(had) });

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
+import { threadEntry } from '../../core/own-package.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
-import { workerEnvironment } from '../../core/worker-thread.ts';
 
 /** A question to a log that is being written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
@@ -42,7 +43,7 @@ const busyRetryMs = 1_000;
 
 /** `directory` is asked at each question, because an accepted integrity failure begins a new one. */
 export function startAuditReading(directory: () => string): AuditReading {
-  const worker = new Worker(new URL('../../../workers/audit-read.ts', import.meta.url), {
+  const worker = new Worker(threadEntry('audit-read'), {
     env: workerEnvironment(),
   });
   // Serving goes on without it, and the process may end while it waits.

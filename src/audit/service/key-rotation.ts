@@ -89,6 +89,14 @@ export class KeyRotation {
     return keys.change()?.announced === undefined ? current : [...keys.next(origin), ...current];
   }
 
+  /** The name of the log that is written now, and the newest generation of keys that signs for it. */
+  newest(): { readonly origin: string; readonly signers: readonly NoteSigner[] } {
+    const { keys } = this.#parts;
+    const { origin } = this.#parts.log().stats();
+    const announced = keys.change()?.announced !== undefined;
+    return { origin, signers: announced ? keys.next(origin) : keys.current(origin) };
+  }
+
   logKeys(): LogKeys {
     const { keys } = this.#parts;
     const { origin } = this.#parts.log().stats();

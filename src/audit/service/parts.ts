@@ -50,7 +50,7 @@ export type AuditReport =
 export interface AuditParts {
   readonly reading: AuditReading;
   /** Verifier keys of the log, and how they are replaced. */
-  readonly rotation: Pick<KeyRotation, 'logKeys' | 'rotate'>;
+  readonly rotation: Pick<KeyRotation, 'logKeys' | 'newest' | 'rotate'>;
   /** True if checkpoints are cosigned, so that an answer can wait for that. */
   readonly witnessed: boolean;
   /** After an integrity failure: two people agree, and a new epoch begins. */

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { MacKeyRef } from '../../core/mac-key.ts';
-import { workerEnvironment } from '../../core/worker-thread.ts';
+import { threadEntry } from '../../core/own-package.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import type { InputHashOptions } from '../format/input-hash.ts';
 import { defaultLogOptions, type LogOptions, type ServiceData, statisticsBytes } from '../thread-messages.ts';
 import { AuditLogClient } from './log-client.ts';
@@ -35,7 +36,7 @@ export function startAuditLog(
     keysLogged: parts.keys !== undefined,
     witnessed: parts.witnessed !== undefined,
   };
-  const worker = new Worker(new URL('../../../workers/audit.ts', import.meta.url), {
+  const worker = new Worker(threadEntry('audit'), {
     workerData: data,
     env: workerEnvironment(),
   });

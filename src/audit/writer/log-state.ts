@@ -25,9 +25,10 @@ export class LogState {
   #tile = new Uint8Array(chunkLeaves * hashBytes);
   #segmentRoot: Uint8Array | undefined;
 
-  constructor(from?: Snapshot) {
+  /** `openFrom`: see LoggedKeys. */
+  constructor(from?: Snapshot, openFrom?: number) {
     this.seqs = new Map(from?.seqs);
-    this.keys = new LoggedKeys(from?.keys);
+    this.keys = new LoggedKeys(from?.keys, openFrom);
     this.lastTs = from?.lastTs ?? 0;
     this.#frontier = Frontier.of(from?.size ?? 0, from?.nodes ?? [], (level, hash) => {
       if (level === 1) {

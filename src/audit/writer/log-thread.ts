@@ -192,7 +192,7 @@ export class LogThread {
     await repairLog(files, this.#layout(), recovered);
     await this.#reopenHead(recovered);
     const { head, headCounter } = recovered;
-    const start = { ...recovered, checkpoint: head.checkpoint, minimumIndex: head.minimumIndex };
+    const start = { ...recovered, ...head };
     await this.#write(start, headCounter + 1, checked.found, (writer) => this.#boot(writer, recovered));
   }
 
@@ -266,14 +266,18 @@ export class LogThread {
    * Before anything is appended: whoever is killed between the boot record and the HEAD that counts it must not leave
    * records behind a HEAD that says `clean`, or one frame more each time behind a HEAD of this boot.
    */
-  async #reopenHead({ state, head: { checkpoint, minimumIndex }, headCounter }: Recovered): Promise<void> {
+  async #reopenHead({
+    state,
+    head: { checkpoint, minimumIndex, restored },
+    headCounter,
+  }: Recovered): Promise<void> {
     const { files, bootId } = this.#parts;
     const tree = { size: state.size, root: state.root() };
     const head = new HeadFile(files, this.#data.headPath, this.#secrets.head, headCounter);
     try {
       head.write({
         ...{ epoch: this.#epoch, bootId, written: tree, durable: tree, checkpoint },
-        ...{ clean: false, minimumIndex },
+        ...{ clean: false, restored, minimumIndex },
       });
       await head.sync();
     } finally {
@@ -314,16 +318,13 @@ export class LogThread {
     const nothing = { written: emptyTree, durable: emptyTree, checkpoint: emptyTree };
     // Both slots: an older one would speak of another epoch.
     for (let slot = 0; slot < 2; slot++)
-      head.write({ epoch, bootId, ...nothing, clean: false, minimumIndex: 0 });
+      head.write({ epoch, bootId, ...nothing, clean: false, restored: false, minimumIndex: 0 });
     await head.sync();
     head.close();
     await files.syncDirectory(dirname(this.#data.headPath));
     const start = {
-      state: new LogState(),
-      walFirst: 0,
-      walOffset: 0,
-      checkpoint: emptyTree,
-      minimumIndex: 0,
+      ...{ state: new LogState(), walFirst: 0, walOffset: 0 },
+      ...{ checkpoint: emptyTree, restored: false, minimumIndex: 0 },
     };
     await this.#write(start, counter + 2, found, first);
   }

@@ -75,5 +75,7 @@ export interface LogWriterStart {
   readonly walOffset: number;
   /** The newest checkpoint, as HEAD knew it. */
   readonly checkpoint: TreeHead;
+  /** As HEAD says it until the first checkpoint, which decides all changes. */
+  readonly restored: boolean;
   readonly minimumIndex: number;
 }

@@ -44,6 +44,7 @@ export class LogWriter {
   /** Signed and anchored: what HEAD counts, which never goes back. */
   #signed: TreeHead;
   #minimumIndex: number;
+  #restored: boolean;
   #clean = false;
   #closed = false;
   #trouble: Trouble | undefined;
@@ -79,6 +80,7 @@ export class LogWriter {
     this.#checkpoint = start.checkpoint;
     this.#signed = start.checkpoint;
     this.#minimumIndex = start.minimumIndex;
+    this.#restored = start.restored;
     this.#appender = new Appender({
       ...parts,
       state: start.state,
@@ -380,6 +382,7 @@ export class LogWriter {
       const note = await this.#parts.sign(target);
       if (note === undefined) throw new Error('not signed');
       this.#signed = target;
+      this.#restored = false;
       this.#writeHead(this.#appender.written);
       await head.sync();
       await replaceFile(files, layout.checkpoint, note);
@@ -477,8 +480,7 @@ export class LogWriter {
       bootId,
       durable: this.#durable,
       checkpoint: this.#signed,
-      clean: this.#clean,
-      minimumIndex: this.#minimumIndex,
+      ...{ clean: this.#clean, restored: this.#restored, minimumIndex: this.#minimumIndex },
     });
   }
 

@@ -136,7 +136,8 @@ class Replay {
   run(): Recovered | IntegrityFailure {
     try {
       this.#collectDemands(this.#openCheckpoint()?.tree);
-      this.#state = new LogState(this.#loadSnapshot());
+      const openFrom = this.#head.restored ? this.#covered : undefined;
+      this.#state = new LogState(this.#loadSnapshot(), openFrom);
       this.#meetDemands();
       this.#replaySealed();
       const { walFirst, walOffset, torn } = this.#replayFrames();

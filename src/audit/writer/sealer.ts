@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import { workerEnvironment } from '../../core/worker-thread.ts';
+import { threadEntry } from '../../core/own-package.ts';
+import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import type { Layout } from '../disk/layout.ts';
 import type { SegmentToSeal } from '../disk/segments.ts';
 
@@ -55,7 +56,7 @@ interface SealingThread {
 }
 
 function startThread(niceness: number): SealingThread {
-  const worker = new Worker(new URL('../../../workers/audit-seal.ts', import.meta.url), {
+  const worker = new Worker(threadEntry('audit-seal'), {
     workerData: niceness,
     env: workerEnvironment(),
   });

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail } from '../fail.ts';
 import { type ServiceAddress, withServiceAddress } from '../service-client.ts';
 import { askService } from './ask-service.ts';
@@ -33,9 +34,9 @@ The old epoch stays as it is, for whoever looks into it. The new one's first rec
 of the evidence, and both approvers. Make sure that both epochs' checkpoints reach the people who verify the log.
 
 Example:
-  alice:  npm run -s intaglio -- audit accept --reason "disk replaced, ticket 4711" --token-file alice.token
-  bob:    npm run -s intaglio -- audit accept --pending --token-file bob.token
-          npm run -s intaglio -- audit accept --approval 5f0c1d2e3a4b5c6d --token-file bob.token`,
+  alice:  ${ownCommand} audit accept --reason "disk replaced, ticket 4711" --token-file alice.token
+  bob:    ${ownCommand} audit accept --pending --token-file bob.token
+          ${ownCommand} audit accept --approval 5f0c1d2e3a4b5c6d --token-file bob.token`,
     )
     .action(accept);
 }

@@ -15,6 +15,7 @@ import {
 import { lastRecordUs, sealedBundles } from '../../audit/disk/segments.ts';
 import { hashBytes } from '../../audit/format/merkle.ts';
 import { chunkRoot } from '../../audit/writer/scrub.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { notVerified } from './open-log.ts';
@@ -38,8 +39,8 @@ stopped at it does again. Tiles and roots stay, so that every proof stays valid.
 Exit status: 0 all of them are moved, or there is none; 1 the command could not be carried out; 2 a segment is damaged.
 
 Examples:
-  npm run -s intaglio -- audit archive data /srv/audit-archive --before 2019-01-01
-  npm run -s intaglio -- audit verify data/audit --archive /srv/audit-archive --keys audit.vkeys`,
+  ${ownCommand} audit archive data /srv/audit-archive --before 2019-01-01
+  ${ownCommand} audit verify data/audit --archive /srv/audit-archive --keys audit.vkeys`,
     )
     .action(archive);
 }

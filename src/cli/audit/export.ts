@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { exportLog } from '../../audit/disk/static-log.ts';
 import { retainedFrom } from '../../audit/reading/retention.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { type EventExport, exportEvents } from './export-events.ts';
@@ -35,8 +36,8 @@ may read it: what is written is as private as the log (0600, directories 0700).
 Exit status: 0 all is written; 1 the command could not be carried out; 2 a part of the log is missing or damaged.
 
 Examples:
-  npm run -s intaglio -- audit export data/audit /srv/export
-  npm run -s intaglio -- audit export data/audit --format ocsf --follow --cursor /var/lib/intaglio-export/cursor | your-shipper`,
+  ${ownCommand} audit export data/audit /srv/export
+  ${ownCommand} audit export data/audit --format ocsf --follow --cursor /var/lib/intaglio-export/cursor | your-shipper`,
     )
     .action((log: string, directory: string | undefined, options: Options) => {
       const { format, allowArchived, ...others } = options;

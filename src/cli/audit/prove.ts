@@ -12,6 +12,7 @@ import {
   tileWidth,
 } from '../../audit/format/tiles.ts';
 import { formatTlogProof } from '../../audit/format/tlog-proof.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import {
@@ -50,8 +51,8 @@ export function proveCommand(): Command {
 Exit status: 0 written; 1 no such record under the checkpoint; 2 the log does not lead to its own checkpoint.
 
 Example:
-  npm run -s intaglio -- audit prove data/audit --op-id 0192f7c1-5b1e-7c3a-9d2e-1f2a3b4c5d6e --out op.tlog-proof --entry op.json
-  npm run -s intaglio -- audit verify --keys audit.vkeys --proof op.tlog-proof --entry op.json`,
+  ${ownCommand} audit prove data/audit --op-id 0192f7c1-5b1e-7c3a-9d2e-1f2a3b4c5d6e --out op.tlog-proof --entry op.json
+  ${ownCommand} audit verify --keys audit.vkeys --proof op.tlog-proof --entry op.json`,
     )
     .action((directory: string, options: Options) => {
       const log = openLog(directory, options.archive);

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { ownCommand } from '../../core/own-package.ts';
 import { type ServiceAddress, withServiceAddress } from '../service-client.ts';
 import { askService } from './ask-service.ts';
 
@@ -20,7 +21,7 @@ the old ones are destroyed. Give the new keys (they are printed) to the witnesse
 itself from the old ones.
 
 Example:
-  npm run -s intaglio -- audit rotate-keys --token-file admin.token`,
+  ${ownCommand} audit rotate-keys --token-file admin.token`,
     )
     .action(async ({ tokenFile, ...address }: Options) => {
       const { text } = await askService(address, '/v1/kms/audit/rotate-keys', tokenFile, {});

@@ -3,6 +3,7 @@ import { systemFiles } from '../../audit/disk/files.ts';
 import { openLogReader } from '../../audit/reading/log-reader.ts';
 import { retainedFrom } from '../../audit/reading/retention.ts';
 import { scrubLog } from '../../audit/writer/scrub.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { archivedFlag, archivedHelp, countOf, isLive, notVerified } from './open-log.ts';
@@ -25,7 +26,7 @@ It needs no keys and says whether the disk still has what was written; audit ver
 Exit status: 0 nothing is damaged; 1 the command could not be carried out; 2 damage.
 
 Example:
-  npm run -s intaglio -- audit scrub data/audit`,
+  ${ownCommand} audit scrub data/audit`,
     )
     .action((directory: string, { allowArchived = '0' }: { allowArchived?: string }) => {
       const archivedBefore = countOf(allowArchived, '--allow-archived');

@@ -1,5 +1,5 @@
-import manifest from '../../../package.json' with { type: 'json' };
 import { type AuditRecord, logKeyId, parseRecord } from '../../audit/format/record.ts';
+import { manifest } from '../../core/own-package.ts';
 
 /**
  * Records as security monitoring takes them, one line each:
@@ -39,8 +39,11 @@ const severities = {
   high: { ocsf: 4, cef: 8 },
 } as const;
 
-/** Records of the log about itself that want a person. */
+/** Records of the log about itself and its store that want a person. */
 const alarming: ReadonlySet<string> = new Set([
+  'store.accepted',
+  'store.restored',
+  'store.sealed',
   'integrity',
   'recovery',
   'write_failed',

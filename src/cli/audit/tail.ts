@@ -10,6 +10,7 @@ import {
   tileWidth,
   widthAt,
 } from '../../audit/format/tiles.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail } from '../fail.ts';
 import { countOf, logHelp, openLog } from './open-log.ts';
 
@@ -35,7 +36,7 @@ export function tailCommand(): Command {
       'after',
       `
 Example:
-  npm run -s intaglio -- audit tail data/audit --follow --tenant acme`,
+  ${ownCommand} audit tail data/audit --follow --tenant acme`,
     )
     .action(tail);
 }

@@ -4,6 +4,7 @@ import { followTransitions, type ProvenTransition } from '../../audit/disk/key-t
 import type { NoteKey } from '../../audit/format/note.ts';
 import { verifyTlogProof } from '../../audit/format/tlog-proof.ts';
 import { type Verified, verifyLog } from '../../audit/reading/verify.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { demandBothTypes, readVkeys } from '../vkeys.ts';
@@ -67,9 +68,9 @@ else their range is named, and the log does not verify without --allow-archived.
 Exit status: 0 everything fits; 1 the command could not be carried out; 2 the log or the proof does not fit.
 
 Examples:
-  npm run -s intaglio -- audit verify data/audit --keys audit.vkeys
-  npm run -s intaglio -- audit verify /srv/export --keys audit.vkeys --older checkpoint-of-last-month
-  npm run -s intaglio -- audit verify --keys audit.vkeys --proof 12345.tlog-proof --entry 12345.json`,
+  ${ownCommand} audit verify data/audit --keys audit.vkeys
+  ${ownCommand} audit verify /srv/export --keys audit.vkeys --older checkpoint-of-last-month
+  ${ownCommand} audit verify --keys audit.vkeys --proof 12345.tlog-proof --entry 12345.json`,
     )
     .action((log: string | undefined, options: Options) => {
       if (log !== undefined && options.proof === undefined && options.entry === undefined)

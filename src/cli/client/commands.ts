@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { attestCommand } from './attest.ts';
 import { completionCommand } from './completion.ts';
 import { keysCommand } from './keys.ts';
 import { decryptCommand, deriveCommand, encryptCommand, unwrapCommand, wrapCommand } from './sealing.ts';
@@ -16,6 +17,7 @@ export function clientCommands(program: () => Command): readonly Command[] {
     wrapCommand(),
     unwrapCommand(),
     deriveCommand(),
+    attestCommand(),
     statusCommand(),
     completionCommand(program),
   ];

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { type FieldName, fieldNames, fields, flagOf, memberOf } from '../../config/fields.ts';
 import type { Kind } from '../../config/kinds.ts';
 import { didYouMean, spelled } from '../../config/spellings.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { fail } from '../fail.ts';
 import { processSettings } from '../settings.ts';
 
@@ -9,9 +10,9 @@ export function explainCommand(): Command {
   return new Command('explain')
     .description('say what one setting means, what it may be, and what it comes to here')
     .argument('<setting>', 'as a variable, a flag or a member of a file: KMS_BIND, --bind, bind')
-    .argument('[settings...]', 'flags as npm start takes them')
+    .argument('[settings...]', 'flags as serve takes them')
     .allowUnknownOption()
-    .addHelpText('after', '\nExample:\n  npm run -s intaglio -- config explain KMS_SIGN_RATE_LIMIT')
+    .addHelpText('after', `\nExample:\n  ${ownCommand} config explain KMS_SIGN_RATE_LIMIT`)
     .action((setting: string, flags: string[]) => {
       const name = spelled(setting);
       if (name === undefined) {

@@ -2,6 +2,7 @@ import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { migrateSettings } from '../../config/migrate.ts';
 import { renamed } from '../../config/renamed.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { errorCode } from '../../core/private-file.ts';
 import { fail } from '../fail.ts';
 
@@ -12,7 +13,7 @@ export function migrateCommand(): Command {
     .option('--write', 'in its place, instead of to standard output')
     .addHelpText(
       'after',
-      '\nA setting that was renamed keeps its old name for a minor version, with a warning.\n\nExample:\n  npm run -s intaglio -- config migrate settings.yaml --write',
+      `\nA setting that was renamed keeps its old name for a minor version, with a warning.\n\nExample:\n  ${ownCommand} config migrate settings.yaml --write`,
     )
     .action(migrate);
 }

@@ -5,6 +5,7 @@ import { attenuateToken, inspectToken, mintToken } from '../../auth/macaroon/min
 import { readMacaroonKey } from '../../auth/macaroon/root-key.ts';
 import { oneRootKey } from '../../auth/macaroon/root-keys.ts';
 import { systemClock } from '../../core/clock.ts';
+import { ownCommand, startCommand } from '../../core/own-package.ts';
 import { peerAt } from '../../core/peer.ts';
 import { fail } from '../fail.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
@@ -29,7 +30,7 @@ const dataDirHelp = 'the data directory of the service (default: KMS_DATA_DIR, o
 function macaroonKey(dataDir = settingsOrFail([]).config.dataDir, id?: number) {
   const key = readMacaroonKey(dataDir, secretRule(), id);
   if (key.ok) return key;
-  const hint = 'the service makes it at its first start: run npm start, or name its --data-dir';
+  const hint = `the service makes it at its first start: run ${startCommand}, or name its --data-dir`;
   return fail(key.problem, ...(key.missing && id === undefined ? [hint] : []));
 }
 
@@ -50,9 +51,9 @@ function mintCommand(): Command {
 Without the data directory, POST /v1/kms/token/mint does the same for an administrator.
 
 Examples:
-  npm run -s intaglio -- token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
-  npm run -s intaglio -- token mint --tenant acme --scope kms:sign --purpose payments --rate 100/s
-  TOKEN=$(npm run -s intaglio -- token mint --tenant acme --scope kms:rotate,kms:read --data-dir /var/lib/intaglio)`,
+  ${ownCommand} token mint --tenant acme --scope kms:sign,kms:verify --expires 1h
+  ${ownCommand} token mint --tenant acme --scope kms:sign --purpose payments --rate 100/s
+  TOKEN=$(${ownCommand} token mint --tenant acme --scope kms:rotate,kms:read --data-dir /var/lib/intaglio)`,
     )
     .action((options: Restrictions & { dataDir?: string; dualControl?: boolean }) => {
       const { tenant, scopes: granted, ...others } = restrictions(options);
@@ -87,7 +88,7 @@ function attenuateCommand(): Command {
       `${scopeHelp}
 
 Example, keeping the wider token out of the list of processes:
-  npm run -s intaglio -- token attenuate --scope kms:verify --expires 5m < token.txt`,
+  ${ownCommand} token attenuate --scope kms:verify --expires 5m < token.txt`,
     )
     .action(async (token: string | undefined, options: Restrictions) => {
       if (options.expires === 'never') {
@@ -104,7 +105,7 @@ function inspectCommand(): Command {
   return new Command('inspect')
     .description('show what a capability says of itself, as JSON; its signature is NOT verified')
     .argument('[token]', 'the capability; from standard input when it is missing or -')
-    .addHelpText('after', '\nExample:\n  npm run -s intaglio -- token inspect < data/bootstrap.token')
+    .addHelpText('after', `\nExample:\n  ${ownCommand} token inspect < data/bootstrap.token`)
     .action(async (token: string | undefined) => {
       const inspected = inspectToken(await readToken(token));
       if (!inspected.ok) fail(inspected.failure.hint ?? inspected.failure.code);
@@ -126,7 +127,7 @@ Checks the signature, the form of every caveat, and the times. What depends on a
 revocations only the service knows.
 
 Example:
-  npm run -s intaglio -- token verify --data-dir /var/lib/intaglio < token.txt`,
+  ${ownCommand} token verify --data-dir /var/lib/intaglio < token.txt`,
     )
     .action(async (token: string | undefined, { dataDir }: { dataDir?: string }) => {
       const text = await readToken(token);

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { bindToken } from '../../auth/macaroon/mint.ts';
 import { makeRootKey, rootKeyIds } from '../../auth/macaroon/root-keys.ts';
+import { ownCommand } from '../../core/own-package.ts';
 import { errorCode } from '../../core/private-file.ts';
 import { askService } from '../audit/ask-service.ts';
 import { fail } from '../fail.ts';
@@ -54,10 +55,10 @@ function dischargeCommand(): Command {
       'after',
       `
 The first principal hands over the id of the caveat and the call; the second agrees; the first binds and calls:
-  npm run -s intaglio -- token inspect < first.token
-  npm run -s intaglio -- token discharge --caveat-id ID --operation destroy --kid KID \\
+  ${ownCommand} token inspect < first.token
+  ${ownCommand} token discharge --caveat-id ID --operation destroy --kid KID \\
     --request '{"op_id":"6d1c…"}' --token-file second.token > agreement.txt
-  npm run -s intaglio -- token discharge --bind "$(cat agreement.txt)" < first.token`,
+  ${ownCommand} token discharge --bind "$(cat agreement.txt)" < first.token`,
     )
     .action(async (token: string | undefined, options: DischargeOptions) => {
       const { bind, caveatId, operation, kid } = options;
@@ -101,9 +102,9 @@ function revokeCommand(): Command {
       'after',
       `
 Examples:
-  npm run -s intaglio -- token revoke --token-file admin.token - < stolen.token
-  npm run -s intaglio -- token revoke --token-file admin.token --actor cap:0123456789abcdef --tenant acme
-  npm run -s intaglio -- token revoke --token-file admin.token --tenant acme --issued-before 2027-01-31T12:00:00Z`,
+  ${ownCommand} token revoke --token-file admin.token - < stolen.token
+  ${ownCommand} token revoke --token-file admin.token --actor cap:0123456789abcdef --tenant acme
+  ${ownCommand} token revoke --token-file admin.token --tenant acme --issued-before 2027-01-31T12:00:00Z`,
     )
     .action(async (token: string | undefined, options: RevokeOptions) => {
       const { actor, rootKey, tenant, issuedBefore } = options;
@@ -139,8 +140,8 @@ function keysCommand(): Command {
 To end all capabilities of a key: token revoke --root-key, or remove its file.
 
 Examples:
-  npm run -s intaglio -- token keys --token-file data/bootstrap.token
-  npm run -s intaglio -- token keys --rotate --data-dir /var/lib/intaglio`,
+  ${ownCommand} token keys --token-file data/bootstrap.token
+  ${ownCommand} token keys --rotate --data-dir /var/lib/intaglio`,
     )
     .action(async (options: KeysOptions) => {
       if (options.dataDir !== undefined) printJson(keysOf(options.dataDir, options.rotate ?? false));

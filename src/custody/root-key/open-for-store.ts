@@ -11,45 +11,114 @@ import {
 import type { Engine, RootRef } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { Store } from '../../store/store.ts';
+import { readRotation, witnessKey } from './rotation-state.ts';
 import { orAdvice, type RootKeySource } from './source.ts';
 
 export interface OpenedRoot {
   readonly root: RootRef;
   /** True if this start made the key in a place where the next start finds it. */
   readonly made: boolean;
+  /** The source that gave it. */
+  readonly source: RootKeySource;
+  /** The root key that records still go over from: a rotation was cut off. */
+  readonly before?: RootRef;
 }
-
-/** The store's place for a key that only the right root key opens. */
-const witnessKey = 'meta/root-witness';
 
 /** No tenant may have this name, so no tenant's key is sealed under the same derived key. */
 const witnessTenant = '/root';
 const witnessAad = 'root-witness/v1';
 
 /**
- * Opens the root key of a store, or makes it for a store that has none yet. A store that was sealed under another root key,
- * or whose root key is gone, is refused here, and not at every signature.
+ * Opens the root key of a store by the first source that gives it, or makes it for a store that has none yet. A store that was
+ * sealed under another root key, or whose root key is gone, is refused here, and not at every signature. Where a rotation was
+ * cut off, both root keys are opened.
  */
 export async function openRootKeyForStore(
   engine: Engine,
   store: Store,
-  source: RootKeySource,
+  sources: RootKeySource | readonly RootKeySource[],
 ): Promise<OpenedRoot> {
+  const all = Array.isArray(sources) ? (sources as readonly RootKeySource[]) : [sources as RootKeySource];
   const witness = await store.get(witnessKey);
   if (!witness.ok) throw new StartError('the store does not answer');
-  const there = source.isThere();
-  if (!there && witness.value !== undefined) {
-    throw new StartError(
-      `${source.place} is missing, and the keys in the store are sealed under it: restore it from your copy`,
+  const rotation = await readRotation(store);
+  if (witness.value === undefined) return openForNewStore(engine, store, all);
+  const wanted = [witness.value.value, ...(rotation === undefined ? [] : [rotation.value.witness])];
+  const found = await openWitnessed(engine, all, wanted);
+  const [first, second] = found as [Found, Found | undefined];
+  return second === undefined
+    ? { root: first.root, source: first.source, made: false }
+    : { root: second.root, source: second.source, before: first.root, made: false };
+}
+
+async function openForNewStore(
+  engine: Engine,
+  store: Store,
+  sources: readonly RootKeySource[],
+): Promise<OpenedRoot> {
+  const there = sources.find((source) => source.isThere());
+  const source = there ?? (sources[0] as RootKeySource);
+  const root = there === undefined ? makeAt(engine, source) : await openFrom(engine, source);
+  const outcome = await store.commit([
+    { key: witnessKey, value: newWitness(engine, root), expectedRevision: 0 },
+  ]);
+  if (!outcome.ok || !outcome.value.committed) throw new StartError('the store cannot be written');
+  return { root, source, made: there === undefined };
+}
+
+interface Found {
+  readonly root: RootRef;
+  readonly source: RootKeySource;
+}
+
+/** For each witness the root key that opens it; no other stays open. */
+async function openWitnessed(
+  engine: Engine,
+  sources: readonly RootKeySource[],
+  witnesses: readonly Uint8Array[],
+): Promise<Found[]> {
+  const found: (Found | undefined)[] = witnesses.map(() => undefined);
+  const failures: StartError[] = [];
+  let opened = 0;
+  for (const source of sources) {
+    if (!found.includes(undefined)) break;
+    try {
+      if (!source.isThere()) continue;
+      const root = await openFrom(engine, source);
+      opened++;
+      const index = witnesses.findIndex((witness) => opensWitness(engine, root, witness));
+      if (index < 0 || found[index] !== undefined) engine.closeRoot(root);
+      else found[index] = { root, source };
+    } catch (cause) {
+      if (!(cause instanceof StartError)) throw cause;
+      failures.push(cause);
+    }
+  }
+  if (!found.includes(undefined)) return found as Found[];
+  for (const one of found) if (one !== undefined) engine.closeRoot(one.root);
+  throw whyNone(sources, { failures, opened, some: found.some((one) => one !== undefined) });
+}
+
+function whyNone(
+  sources: readonly RootKeySource[],
+  { failures, opened, some }: { failures: readonly StartError[]; opened: number; some: boolean },
+): StartError {
+  const [only] = failures;
+  const others = failures.map(({ message }) => `; ${message}`).join('');
+  if (some)
+    return new StartError(
+      `a rotation of the root key was cut off, and it goes on with both keys only: the sources give one of them${others}`,
     );
-  }
-  const root = there ? await openFrom(engine, source) : makeAt(engine, source);
-  if (witness.value === undefined) {
-    await makeWitness(engine, store, root);
-  } else if (!opensWitness(engine, root, witness.value.value)) {
-    throw new StartError('the root key is not the one that the keys in the store are sealed under');
-  }
-  return { root, made: !there };
+  if (opened > 0)
+    return new StartError(`the root key is not the one that the keys in the store are sealed under${others}`);
+  if (only !== undefined && failures.length === 1) return only;
+  if (failures.length > 1)
+    return new StartError(
+      `no source of the root key opens: ${failures.map(({ message }) => message).join('; ')}`,
+    );
+  return new StartError(
+    `${(sources[0] as RootKeySource).place} is missing, and the keys in the store are sealed under it: restore it from your copy`,
+  );
 }
 
 async function openFrom(engine: Engine, source: RootKeySource): Promise<RootRef> {
@@ -62,14 +131,13 @@ function makeAt(engine: Engine, source: RootKeySource): RootRef {
   return source.make(engine);
 }
 
-async function makeWitness(engine: Engine, store: Store, root: RootRef): Promise<void> {
-  const { sealed } = engine.generate(root, keyTypes.ed25519, witnessTenant, witnessAad);
-  const outcome = await store.commit([{ key: witnessKey, value: sealed, expectedRevision: 0 }]);
-  if (!outcome.ok || !outcome.value.committed) throw new StartError('the store cannot be written');
+/** A key that only this root key opens. */
+export function newWitness(engine: Engine, root: RootRef): Uint8Array {
+  return engine.generate(root, keyTypes.ed25519, witnessTenant, witnessAad).sealed;
 }
 
 /** Signs with the witness key: the engine has no call that only opens one. */
-function opensWitness(engine: Engine, root: RootRef, sealed: Uint8Array): boolean {
+export function opensWitness(engine: Engine, root: RootRef, sealed: Uint8Array): boolean {
   const items: BatchItem[] = [
     {
       op: batchOps.sign,

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { expandMessage, type MacKey, type MacKeyRef, macBytes } from '../../core/mac-key.ts';
+import { ownRoot } from '../../core/own-package.ts';
 import type {
   Engine,
   EngineDescription,
@@ -21,6 +22,10 @@ interface Binding {
   rootFromDescriptor(descriptor: number): number;
   rootFromLentPage(fill: (page: Uint8Array) => void): number;
   rootRandom(): number;
+  joinRoots(current: number, before: number): number;
+  closeRoot(root: number): boolean;
+  reseal(from: number, to: number, tenant: string, aad: string, sealed: Uint8Array): Uint8Array | null;
+  closeMacKey(key: number): boolean;
   generate(root: number, keyType: number, tenant: string, aad: string): GeneratedKey;
   importKey(root: number, keyType: number, tenant: string, aad: string, secret: Uint8Array): GeneratedKey;
   run(root: number, request: Uint8Array, response: Uint8Array): void;
@@ -41,6 +46,10 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
   rootFromDescriptor: true,
   rootFromLentPage: true,
   rootRandom: true,
+  joinRoots: true,
+  closeRoot: true,
+  reseal: true,
+  closeMacKey: true,
   generate: true,
   importKey: true,
   run: true,
@@ -59,7 +68,7 @@ const functionNames: Readonly<Record<keyof Binding, true>> = {
  */
 const awslcReseedIntervalOps = 4_096;
 
-const addonPath = '../../../native/build/intaglio_native.node';
+const addonPath = './native/build/intaglio_native.node';
 
 export interface Unavailable {
   readonly unavailable: string;
@@ -83,6 +92,13 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
       reseeds: { own: options.reseedIntervalOps, 'aws-lc': awslcReseedIntervalOps },
     },
     openRoot: (source) => withEngineErrors(() => openRoot(binding, source)),
+    joinRoots: (current, before) =>
+      withEngineErrors(() => binding.joinRoots(rootNumberOf(current), rootNumberOf(before))),
+    closeRoot: (root) => void binding.closeRoot(rootNumberOf(root)),
+    reseal: (from, to, tenant, aad, sealed) =>
+      withEngineErrors(
+        () => binding.reseal(rootNumberOf(from), rootNumberOf(to), tenant, aad, sealed) ?? undefined,
+      ),
     generate: (root, keyType, tenant, aad) =>
       withEngineErrors(() => binding.generate(rootNumberOf(root), keyType, tenant, aad)),
     importKey: (root, keyType, tenant, aad, secret) =>
@@ -96,14 +112,24 @@ export function loadNativeEngine(options: EngineOptions): Engine | Unavailable {
     extractMacKey: (secret, salt) => binding.extractMacKey(secret, Buffer.from(salt)),
     rootMacKey: (root, purpose) => withEngineErrors(() => binding.rootMacKey(rootNumberOf(root), purpose)),
     macKey: (ref) => macKey(binding, ref),
+    closeMacKey(ref) {
+      if (typeof ref !== 'number') throw new EngineError('BAD_ARGUMENT', 'not a MAC key of this engine');
+      binding.closeMacKey(ref);
+    },
     wipe: () => binding.wipe(),
   };
+}
+
+/** Why the engine cannot be had; undefined where it can. Sets nothing. */
+export function nativeEngineProblem(): string | undefined {
+  const binding = loadBinding();
+  return 'unavailable' in binding ? binding.unavailable : undefined;
 }
 
 function loadBinding(): Binding | Unavailable {
   let loaded: unknown;
   try {
-    loaded = createRequire(import.meta.url)(addonPath);
+    loaded = createRequire(ownRoot)(addonPath);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return {
@@ -188,7 +214,7 @@ function fillLentPage(binding: Binding, fill: (page: Uint8Array) => void): numbe
 /** The first digits of the SHA-256 of what the set-up built: two machines can be seen to run the same. */
 function buildOf(): string | undefined {
   try {
-    const stamp = readFileSync(new URL('../../../native/build/stamp.json', import.meta.url), 'utf8');
+    const stamp = readFileSync(new URL('native/build/stamp.json', ownRoot), 'utf8');
     return /"library": "([0-9a-f]{12})/.exec(stamp)?.[1];
   } catch {
     return undefined;

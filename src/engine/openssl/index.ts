@@ -2,7 +2,7 @@ import { extractMacKey, softwareMacKey } from '../../core/mac-key.ts';
 import type { Engine, EngineOptions, GeneratedKey, KeyType, RootRef } from '../engine.ts';
 import { EngineError } from '../engine-error.ts';
 import { exportSecret, generatePrivateKey, importSecret, isKeyType, publicBytesOf } from './private-keys.ts';
-import { readOrMakeRootKey, rootKeyOf, rootMacKeyOf } from './root.ts';
+import { type JoinedRoots, readOrMakeRootKey, rootKeyOf, rootMacKeyOf, rootsOf } from './root.ts';
 import { createRunner } from './run.ts';
 import { createSealer } from './seal.ts';
 import type { DrawBytes } from './sealing.ts';
@@ -63,6 +63,23 @@ export function createOpensslEngine(options: EngineOptions, draw?: DrawBytes): E
       reseeds: { openssl: reseedIntervalOps },
     },
     openRoot: readOrMakeRootKey,
+    joinRoots: (current, before): JoinedRoots => ({
+      current: rootKeyOf(current),
+      before: rootKeyOf(before),
+    }),
+    closeRoot: (root) => void rootsOf(root),
+
+    reseal(from, to, tenant, aad, sealed) {
+      const [tenantBytes, aadBytes] = [Buffer.from(tenant), Buffer.from(aad)];
+      const [old, next] = [rootKeyOf(from), rootKeyOf(to)];
+      const opened = sealer.open(old, tenantBytes, aadBytes, sealed);
+      if (opened === undefined) return undefined;
+      try {
+        return sealer.seal(next, opened.keyType, tenantBytes, aadBytes, opened.secret);
+      } finally {
+        opened.secret.fill(0);
+      }
+    },
 
     generate(root, keyType, tenant, aad) {
       rootKeyOf(root);
@@ -84,7 +101,10 @@ export function createOpensslEngine(options: EngineOptions, draw?: DrawBytes): E
       }
     },
 
-    run: (root, request, response) => runner.run(rootKeyOf(root), request, response),
+    run(root, request, response) {
+      const { current, before } = rootsOf(root);
+      runner.run(current, before, request, response);
+    },
     forget: (keyNumber) => runner.forget(keyNumber),
     stats: () => ({ memoryLocked: false, cachedKeys: runner.cachedKeys() }),
     extractMacKey(secret, salt) {
@@ -96,6 +116,7 @@ export function createOpensslEngine(options: EngineOptions, draw?: DrawBytes): E
     },
     rootMacKey: (root, purpose) => rootMacKeyOf(rootKeyOf(root), purpose),
     macKey: softwareMacKey,
+    closeMacKey: () => {},
     wipe() {
       runner.wipe();
       sealer.wipe();

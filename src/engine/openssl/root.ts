@@ -33,11 +33,27 @@ export function readOrMakeRootKey(source: RootSource): KeyObject {
   }
 }
 
-/** The KeyObject behind a RootRef. Throws BAD_ARGUMENT for anything that readOrMakeRootKey did not make. */
-export function rootKeyOf(root: RootRef): KeyObject {
-  if (root instanceof KeyObject && root.type === 'secret' && root.symmetricKeySize === rootKeyBytes)
-    return root;
+/** Two roots as one ref; plain data, as one is. */
+export interface JoinedRoots {
+  readonly current: KeyObject;
+  readonly before: KeyObject;
+}
+
+/** The KeyObjects behind a RootRef. Throws BAD_ARGUMENT for anything that this engine did not make. */
+export function rootsOf(root: RootRef): { readonly current: KeyObject; readonly before?: KeyObject } {
+  if (isRootKey(root)) return { current: root };
+  const { current, before } = (root ?? {}) as Partial<JoinedRoots>;
+  if (isRootKey(current) && isRootKey(before)) return { current, before };
   throw new EngineError('BAD_ARGUMENT', 'not a root key of this engine');
+}
+
+/** The one that seals. */
+export function rootKeyOf(root: RootRef): KeyObject {
+  return rootsOf(root).current;
+}
+
+function isRootKey(root: unknown): root is KeyObject {
+  return root instanceof KeyObject && root.type === 'secret' && root.symmetricKeySize === rootKeyBytes;
 }
 
 const macInfo = 'intaglio/mac/v1\0';

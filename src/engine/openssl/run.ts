@@ -43,7 +43,8 @@ interface PublicKey {
 }
 
 export interface Runner {
-  run(root: KeyObject, request: Uint8Array, response: Uint8Array): void;
+  /** `before`: opens what `root` does not. */
+  run(root: KeyObject, before: KeyObject | undefined, request: Uint8Array, response: Uint8Array): void;
   forget(keyNumber: number): void;
   wipe(): void;
   cachedKeys(): number;
@@ -75,10 +76,13 @@ function signs(item: Item): item is SigningItem {
 export function createRunner(sealer: Sealer, openedKeys: number, draw?: DrawBytes): Runner {
   const privateKeys = new BoundedCache<number, OpenedKey>(openedKeys);
   const publicKeys = new BoundedCache<number, PublicKey>(openedKeys);
+  /** Of the batch that is running: all of it is done in one turn. */
+  let rootBefore: KeyObject | undefined;
   const sealing = createSealingRunner({ sealer, open: openedKey, ...(draw && { draw }) });
 
   return {
-    run(root, request, response) {
+    run(root, before, request, response) {
+      rootBefore = before;
       const header = readBatchHeader(request);
       const results = resultTable(response, header);
       let lengthAt = header.count * resultWords;
@@ -167,7 +171,9 @@ export function createRunner(sealer: Sealer, openedKeys: number, draw?: DrawByte
     if (cached !== undefined) return cached;
     const opening = parseKeyReference(item.key);
     if (opening === undefined) return undefined;
-    const blob = sealer.open(root, opening.tenant, opening.aad, opening.sealed);
+    const { tenant, aad, sealed } = opening;
+    const blob =
+      sealer.open(root, tenant, aad, sealed) ?? (rootBefore && sealer.open(rootBefore, tenant, aad, sealed));
     if (blob === undefined) return undefined;
     try {
       const key = importSecret(blob.keyType, blob.secret);

@@ -1,19 +1,21 @@
 import type { ListenAddress } from '../../config/listen-kinds.ts';
 import type { Config } from '../../config/load.ts';
 import type { Prepared, Reloadable } from '../../config/reload.ts';
+import { setupCommand } from '../../core/own-package.ts';
 import type { Peer } from '../../core/peer.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metrics } from '../../observe/metrics.ts';
-import { registerTlsMetrics } from '../../observe/tls-metrics.ts';
+import { registerTlsMetrics } from '../../observe/series/tls-metrics.ts';
 import type { ConnectionCount } from '../connections.ts';
 import type { Listener } from '../exchange.ts';
 import { Listeners } from '../listeners.ts';
 import { Certificates } from './certificates.ts';
+import { NodeListener } from './node.ts';
 import { tlsListener } from './tls.ts';
 import { UnixListener } from './unix.ts';
-import { UwsListener } from './uws.ts';
+import type { UwsOptions } from './uws.ts';
 
 export interface ListenerParts {
   readonly log: Logger;
@@ -38,9 +40,15 @@ const expiryWarningMs = 14 * 86_400_000;
 const refusedLineMs = 1_000;
 
 /** The listeners of KMS_LISTEN. Throws a StartError where one cannot be. */
-export function configuredListeners(config: Config, parts: ListenerParts): ConfiguredListeners {
+export async function configuredListeners(
+  config: Config,
+  parts: ListenerParts,
+): Promise<ConfiguredListeners> {
+  const plain = config.listen.some(({ scheme }) => scheme === 'http')
+    ? await plainListener(parts.log)
+    : undefined;
   const tls = openTls(config, parts);
-  const listeners = config.listen.map((address) => listenerAt(address, config, parts, tls));
+  const listeners = config.listen.map((address) => listenerAt(address, config, parts, { tls, plain }));
   return {
     listeners: new Listeners(listeners, () => tls?.certificates.stopWatching()),
     reloadable: tls === undefined ? [] : [tls],
@@ -51,12 +59,13 @@ function listenerAt(
   address: ListenAddress,
   config: Config,
   { log, connections }: ListenerParts,
-  tls: Tls | undefined,
+  { tls, plain }: { readonly tls: Tls | undefined; readonly plain: MakePlainListener | undefined },
 ): Listener {
   const common = { maxBodyBytes: config.maxPayloadBytes, bodyTimeoutMs, connections };
   const onConnection = (peer: Peer) => log.debug({ peer }, 'a connection');
   if (address.scheme === 'http') {
-    return new UwsListener({ ...common, host: address.host, port: address.port });
+    if (plain === undefined) throw new StartError('no listener was made for plain HTTP');
+    return plain({ ...common, host: address.host, port: address.port });
   }
   if (address.scheme === 'https') {
     if (tls === undefined) throw new StartError('an https listener needs a certificate');
@@ -70,6 +79,28 @@ function listenerAt(
     ...{ ...common, path, mode, onConnection, onRefused: seldom(refused) },
     ...{ allowedUids: config.unixAllowedUids, groupAllowed: config.groupReadableSecrets },
   });
+}
+
+type MakePlainListener = (options: UwsOptions) => Listener;
+
+/**
+ * uWebSockets.js is a library for some versions of Node, and for glibc 2.38, which the set-up puts right for 2.36. Anywhere else
+ * plain HTTP is served as TLS is.
+ */
+async function plainListener(
+  log: Logger,
+  load: () => Promise<{ UwsListener: new (options: UwsOptions) => Listener }> = () => import('./uws.ts'),
+): Promise<MakePlainListener> {
+  try {
+    const { UwsListener } = await load();
+    return (options) => new UwsListener(options);
+  } catch (cause) {
+    log.warn(
+      { err: cause },
+      `uWebSockets.js DOES NOT LOAD HERE: serving HTTP with node:http, with less throughput. \`${setupCommand}\` may help.`,
+    );
+    return ({ host, port, ...options }) => new NodeListener({ ...options, kind: 'tcp', at: { host, port } });
+  }
 }
 
 interface Tls extends Reloadable {

@@ -73,7 +73,7 @@ function planBetween(
     refusalOfVersion(work, after) ??
     refusalOfAad(before, aad);
   if (refused !== undefined) return refused;
-  if (after.version.version !== before.version.version) work.uses.push(useOf(after));
+  if (after.version.version !== before.version.version) work.uses.push(useOf(after, parts.evidence));
   countEncryption(work, after);
   work.refusal = notOpened;
   planItem(parts, work, before.version, itemOf(from, aad, before, after));

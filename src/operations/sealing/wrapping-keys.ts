@@ -17,6 +17,7 @@ export interface WrappingKey {
 }
 
 interface Kept extends WrappingKey {
+  reference: Uint8Array;
   readonly tenant: string;
   /** SHA-256 of the materials that were brought under it, in hex. */
   readonly brought: Set<string>;
@@ -116,6 +117,11 @@ export class WrappingKeys {
     key.brought.delete(digest);
     if (opened.failure.code === 'BadRequest') this.#failed(key);
     return opened;
+  }
+
+  /** The references are made anew: the root key that they are sealed under is replaced. */
+  renew(anew: (reference: Uint8Array) => Uint8Array): void {
+    for (const key of this.#keys.values()) key.reference = anew(key.reference);
   }
 
   /** What was opened for a change that did not happen may come again. */

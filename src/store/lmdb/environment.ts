@@ -9,7 +9,7 @@ import {
   statSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Database, open, type RootDatabase } from 'lmdb';
+import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
 import { checkBeforeOpening } from './data-file.ts';
 import { heldBy, lockDirectory } from './directory-lock.ts';
 
@@ -22,23 +22,35 @@ export interface OpenOptions {
   readonly report: (error: unknown) => void;
 }
 
-/** The two databases in the file, and the one way to write to them. */
+export type Bytes = Database<Buffer, Uint8Array>;
+
+/** The databases in the file, and the one way to write to them. */
 export interface Environment {
-  readonly records: Database<Buffer, Uint8Array>;
+  readonly records: Bytes;
+  /** Under the same keys: the beginning of the digest of each record, once the store has a head. */
+  readonly digests: Bytes;
   /** Of the last commit. Reads in the same turn see exactly this state. */
   revision(): number;
+  /** The head that the last commit with one has left; empty where there was none. */
+  head(): Buffer;
+  /** One moment of the file for several reads in several turns; `done` lets its pages go. */
+  reading(): Transaction;
   /**
-   * All that `change` puts and removes, durably or not at all, and the new revision with it. Rejects when the revision is
-   * not `before` any more: then somebody else writes to this file, against the lock; or when the disk has no room for
-   * `growthBytes`, the most by which the file may grow.
+   * All that `change` puts and removes, durably or not at all, and with it the new revision and the head. Rejects when the
+   * revision is not `before` any more: then somebody else writes to this file, against the lock; or when the disk has no
+   * room for `growthBytes`, the most by which the file may grow.
    */
-  write(
-    before: number,
-    after: number,
-    growthBytes: number,
-    change: (records: Database<Buffer, Uint8Array>) => void,
-  ): Promise<void>;
+  write(write: Write): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface Write {
+  readonly before: number;
+  readonly after: number;
+  readonly growthBytes: number;
+  /** Undefined: the one that is there stays. */
+  readonly head: Buffer | undefined;
+  change(records: Bytes, digests: Bytes): void;
 }
 
 /** Stored under `format`; another number is another layout. */
@@ -57,7 +69,7 @@ const reservedBytes = 8 * 1024 * 1024;
 const initialMapBytes = 64 * 1024 * 1024;
 
 export async function openEnvironment(options: OpenOptions): Promise<Environment> {
-  const { directory, maxBytes, report } = options;
+  const { directory } = options;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const unlock = await lockDirectory(directory);
@@ -69,6 +81,7 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
     root = openRoot(directory);
     const binary = { encoding: 'binary', keyEncoding: 'binary' } as const;
     const records = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'records' });
+    const digests = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'digests' });
     const meta = root.openDB<Buffer, Uint8Array>({ ...binary, name: 'meta', useVersions: true });
     if (meta.getEntry(revisionKey) === undefined) {
       requireRoom(directory, 0);
@@ -76,7 +89,7 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
       meta.putSync(revisionKey, Buffer.alloc(0), 1);
     }
     if (meta.getEntry(formatKey)?.version !== format) throw new Error('the store has an unknown format');
-    return environment(root, records, meta, directory, maxBytes, unlock, report);
+    return environment(root, { records, digests, meta }, options, unlock);
   } catch (error) {
     await root?.close();
     await unlock();
@@ -119,27 +132,29 @@ function syncDirectory(path: string): void {
 
 function environment(
   root: RootDatabase<Buffer, Uint8Array>,
-  records: Database<Buffer, Uint8Array>,
-  meta: Database<Buffer, Uint8Array>,
-  directory: string,
-  maxBytes: number,
+  { records, digests, meta }: { records: Bytes; digests: Bytes; meta: Bytes },
+  { directory, maxBytes, report }: OpenOptions,
   unlock: () => Promise<void>,
-  report: (error: unknown) => void,
 ): Environment {
+  const last = () => {
+    const entry = meta.getEntry(revisionKey);
+    if (entry?.version === undefined) throw new Error('the store has lost its revision');
+    return { revision: entry.version, head: Buffer.from(entry.value) };
+  };
   return {
     records,
-    revision() {
-      const version = meta.getEntry(revisionKey)?.version;
-      if (version === undefined) throw new Error('the store has lost its revision');
-      return version;
-    },
-    async write(before, after, growthBytes, change) {
+    digests,
+    revision: () => last().revision,
+    head: () => last().head,
+    reading: () => root.useReadTransaction(),
+    async write({ before, after, growthBytes, head, change }) {
       requireRoom(directory, growthBytes);
       if (statSync(join(directory, 'data.mdb')).size >= maxBytes)
         throw new Error('the store has reached its size limit');
+      const next = head ?? last().head;
       const written = meta.ifVersion(revisionKey, before, () => {
-        change(records);
-        meta.put(revisionKey, Buffer.alloc(0), after);
+        change(records, digests);
+        meta.put(revisionKey, next, after);
       });
       if (!(await settled(written, report))) throw new Error('another process writes to the data directory');
     },

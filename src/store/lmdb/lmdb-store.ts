@@ -3,6 +3,7 @@ import { checkChanges, checkKey, checkRange } from '../bounds.ts';
 import type { Change, CommitOutcome, ListRange, Store, StoreEntry } from '../store.ts';
 import { Watchers, type WatchListener } from '../watchers.ts';
 import { type Environment, type OpenOptions, openEnvironment } from './environment.ts';
+import { HeadKeeper, type Replaced } from './head-keeper.ts';
 
 /** Revision before each value: big endian, 8 bytes. */
 const headerBytes = 8;
@@ -15,6 +16,12 @@ const busyRetryMs = 1_000;
 interface Waiting {
   readonly changes: readonly Change[];
   readonly resolve: (outcome: Result<CommitOutcome>) => void;
+}
+
+/** A commit of a write, with the revision that it gets. */
+interface Accepted {
+  readonly waiting: Waiting;
+  readonly revision: number;
 }
 
 /**
@@ -32,7 +39,10 @@ export class LmdbStore implements Store {
   readonly #environment: Environment;
   readonly #report: (error: unknown) => void;
   readonly #watchers = new Watchers();
+  readonly integrity: HeadKeeper;
   #waiting: Waiting[] = [];
+  /** Run while no write is under way. */
+  #betweenWrites: (() => void)[] = [];
   #writable = true;
   #writing: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -45,6 +55,13 @@ export class LmdbStore implements Store {
   private constructor(environment: Environment, report: (error: unknown) => void) {
     this.#environment = environment;
     this.#report = report;
+    this.integrity = new HeadKeeper({
+      environment,
+      isClosed: () => this.#closing !== undefined,
+      report,
+      betweenWrites: (run) => this.#runBetweenWrites(run),
+      writeHead: () => this.#commit([]),
+    });
   }
 
   /** True if the last write succeeded: false from the first one that fails, on a full disk for example. */
@@ -81,6 +98,10 @@ export class LmdbStore implements Store {
 
   commit(changes: readonly Change[]): Promise<Result<CommitOutcome>> {
     checkChanges(changes);
+    return this.#commit(changes);
+  }
+
+  #commit(changes: readonly Change[]): Promise<Result<CommitOutcome>> {
     if (this.#closing !== undefined) return Promise.resolve(refuse('StoreUnavailable'));
     if (this.#waiting.length >= maxWaitingCommits) {
       return Promise.resolve(refuse('StoreUnavailable', undefined, busyRetryMs));
@@ -122,14 +143,17 @@ export class LmdbStore implements Store {
   async #write(): Promise<void> {
     // Commits of the same turn go together.
     await undefined;
-    while (this.#waiting.length > 0) {
+    while (this.#waiting.length > 0 || this.#betweenWrites.length > 0) {
+      for (const run of this.#betweenWrites.splice(0)) run();
       const group = this.#takeGroup();
+      if (group.length === 0) continue;
       try {
         await this.#writeGroup(group);
         this.#writable = true;
       } catch (error) {
         this.#writable = false;
         this.#report(error);
+        this.integrity.readAgain();
         // Callers that were answered already are not affected.
         for (const { resolve } of group) resolve(refuse('StoreUnavailable'));
       }
@@ -148,10 +172,52 @@ export class LmdbStore implements Store {
     return this.#waiting.splice(0, commits);
   }
 
+  #runBetweenWrites<T>(run: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#betweenWrites.push(() => {
+        try {
+          resolve(run());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      this.#writing ??= this.#write();
+    });
+  }
+
   async #writeGroup(group: readonly Waiting[]): Promise<void> {
     const before = this.#environment.revision();
+    const accepted = this.#acceptedOf(group, before);
+    const last = accepted.at(-1);
+    if (last === undefined) return;
+    const after = last.revision;
+    const replaced = this.#replacedBy(accepted);
+    const headChange = this.integrity.change(replaced, after);
+    await this.#environment.write({
+      ...{ before, after, head: headChange?.head },
+      growthBytes: accepted.reduce((sum, { waiting }) => sum + growthOf(waiting.changes), 0),
+      change(records, digests) {
+        for (const { key, after } of replaced) {
+          if (after === undefined) records.remove(key);
+          else records.put(key, after);
+        }
+        for (const { key, digest } of headChange?.digests ?? []) {
+          if (digest === undefined) digests.remove(key);
+          else digests.put(key, digest);
+        }
+      },
+    });
+    headChange?.done();
+    for (const { waiting, revision } of accepted) {
+      this.#watchers.tell(waiting.changes, revision);
+      waiting.resolve(ok({ committed: true, revision }));
+    }
+  }
+
+  /** The others hear at once that they are not. */
+  #acceptedOf(group: readonly Waiting[], before: number): Accepted[] {
     const revisions = new Map<string, number>();
-    const accepted: { waiting: Waiting; revision: number }[] = [];
+    const accepted: Accepted[] = [];
     let revision = before;
     for (const waiting of group) {
       if (!this.#isAsExpected(waiting.changes, revisions)) {
@@ -162,20 +228,22 @@ export class LmdbStore implements Store {
       accepted.push({ waiting, revision });
       for (const { key, value } of waiting.changes) revisions.set(key, value === undefined ? 0 : revision);
     }
-    if (accepted.length === 0) return;
-    const growthBytes = accepted.reduce((sum, { waiting }) => sum + growthOf(waiting.changes), 0);
-    await this.#environment.write(before, revision, growthBytes, (records) => {
-      for (const { waiting, revision } of accepted) {
-        for (const { key, value } of waiting.changes) {
-          if (value === undefined) records.remove(toBytes(key));
-          else records.put(toBytes(key), withRevision(value, revision));
-        }
-      }
-    });
+    return accepted;
+  }
+
+  /** Each record once, however many of the commits change it. */
+  #replacedBy(accepted: readonly Accepted[]): Replaced[] {
+    const last = new Map<string, Buffer | undefined>();
     for (const { waiting, revision } of accepted) {
-      this.#watchers.tell(waiting.changes, revision);
-      waiting.resolve(ok({ committed: true, revision }));
+      for (const { key, value } of waiting.changes)
+        last.set(key, value === undefined ? undefined : withRevision(value, revision));
     }
+    const { records } = this.#environment;
+    return [...last].map(([text, after]) => {
+      const key = toBytes(text);
+      const before = this.integrity.keeps ? records.getBinary(key) : undefined;
+      return { key, before, after };
+    });
   }
 
   #isAsExpected(changes: readonly Change[], underWay: ReadonlyMap<string, number>): boolean {
@@ -191,9 +259,12 @@ export class LmdbStore implements Store {
   }
 }
 
-/** A change writes its value and copies the pages on the way to it, of 4 KiB; four levels hold billions of records. */
+/**
+ * A change writes its value, and copies the pages on the way to it and to its digest, of 4 KiB; four levels hold billions of
+ * records.
+ */
 function growthOf(changes: readonly Change[]): number {
-  return changes.reduce((sum, { value }) => sum + (value?.byteLength ?? 0) + 5 * 4096, 0);
+  return changes.reduce((sum, { value }) => sum + (value?.byteLength ?? 0) + 10 * 4096, 0);
 }
 
 function toBytes(key: string): Buffer {

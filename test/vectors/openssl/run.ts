@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 // `npm run openssl:interop [-- <folder>]`: builds the openssl command of OpenSSL 3.5.5 from the crate openssl-src, once, and runs
-// the tests that compare with the command by it. Needs cargo, perl, make, a C compiler; ten minutes on one core.
+// the tests that compare with the command by it: signatures, sealing, public keys, certification requests and tokens. Needs cargo,
+// perl, make, a C compiler; ten minutes on one core. OPENSSL names a command that is there, of 3.5 or later, and nothing is built.
 
 const version = '300.5.5+3.5.5';
 const folder = process.argv[2] ?? join(tmpdir(), `intaglio-openssl-${version}-${process.getuid?.() ?? 0}`);
 const source = join(folder, 'openssl');
-const command = join(source, 'apps', 'openssl');
+const command = process.env.OPENSSL ?? join(source, 'apps', 'openssl');
 
 /**
  * The crate leaves out util/providers.num and util/mkdef.pl, which a shared library or a module needs: without both, all is in
@@ -42,10 +43,11 @@ function build(): void {
   run(source, 'nice', ...make, 'apps/openssl');
 }
 
-if (!existsSync(command)) build();
-run(source, command, 'version');
-const tests = ['openssl-command.test.ts', 'openssl-sealing.test.ts'].map((name) =>
+if (process.env.OPENSSL === undefined && !existsSync(command)) build();
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+run(root, command, 'version');
+const tests = ['openssl-command.test.ts', 'openssl-sealing.test.ts', 'openssl-formats.test.ts'].map((name) =>
   fileURLToPath(new URL(`../${name}`, import.meta.url)),
 );
 process.env.OPENSSL = command;
-run(fileURLToPath(new URL('../../..', import.meta.url)), process.execPath, '--test', ...tests);
+run(root, process.execPath, '--test', ...tests);

@@ -10,8 +10,25 @@ const state = Type.String({ description: 'active or destroyed' });
 
 const policy = Type.Optional(
   Type.Object(
-    { usages: Type.Array(Type.String()) },
-    { description: 'missing where the key may do all that its alg can' },
+    {
+      rotate_after_days: Type.Optional(Type.Integer()),
+      keep_versions: Type.Optional(Type.Integer()),
+      rotates_at: Type.Optional(
+        Type.String({ description: 'the moment at which the current version is replaced, RFC 3339' }),
+      ),
+      usages: Type.Optional(
+        Type.Array(Type.String(), { description: 'missing where the key may do all that its alg can' }),
+      ),
+      backend: Type.Optional(Type.String({ description: 'missing of a key in software' })),
+      adopt: Type.Optional(
+        Type.Union([Type.Object({ label: Type.String() }), Type.Object({ id_hex: Type.String() })], {
+          description: 'the key of the token that version 1 is',
+        }),
+      ),
+      allow_sign_fallback: Type.Optional(Type.Literal(true)),
+      attest: Type.Optional(Type.Union([Type.Literal(true), Type.Literal('require')])),
+    },
+    { description: 'missing where it would be empty' },
   ),
 );
 
@@ -84,10 +101,39 @@ const receipt = Type.Object({
   salt_b64: Type.Optional(base64),
 });
 
+export const evidenceAnswer = Type.Object({
+  kid,
+  class: Type.String({ description: "the attestation class of the key's backend" }),
+  evidence: Type.Object(
+    {
+      payload: Type.String(),
+      signatures: Type.Array(Type.Object({ protected: Type.String(), signature: Type.String() })),
+    },
+    {
+      description:
+        'general JWS (RFC 7515) of EAT claims (RFC 9711), by EdDSA and ML-DSA-44; docs/attestation.md',
+    },
+  ),
+});
+
 export const signAnswer = Type.Object({
   kid,
-  sigs: Type.Array(Type.Object({ kid, alg: Type.String(), signature_b64: base64 })),
+  sigs: Type.Array(
+    Type.Object({
+      ...{ kid, alg: Type.String(), signature_b64: base64 },
+      backend: Type.Optional(
+        Type.String({
+          description: "that signed in the place of the key's own, by policy.allow_sign_fallback",
+        }),
+      ),
+    }),
+  ),
   receipts: Type.Optional(Type.Array(receipt)),
+  attestation: Type.Optional(
+    Type.Array(evidenceAnswer, {
+      description: 'of each key whose policy has `attest`; kept for minutes, no nonce',
+    }),
+  ),
 });
 
 export const verifyAnswer = Type.Object({
@@ -102,6 +148,15 @@ export const verifyAnswer = Type.Object({
     ),
   }),
   hints: Type.Object({ kids: Type.Array(kid), algs: Type.Array(Type.String()) }),
+  cache_age_ms: Type.Optional(
+    Type.Integer({
+      description:
+        'of keys whose backend can be away: milliseconds since the last contact with it, also as X-KMS-Cache-Age',
+    }),
+  ),
+  stale: Type.Optional(
+    Type.Literal(true, { description: 'cache_age_ms is more than this service takes without a remark' }),
+  ),
 });
 
 /** Each item has its own answer or its own error, in the order of the request. */
@@ -135,6 +190,20 @@ export const loadAnswer = Type.Object(
   {},
   { description: 'queues, latency and tenants of late; docs/fairness.md' },
 );
+
+export const rootAnswer = Type.Object({
+  generation: Type.Integer({ description: '1, and one more with each rotation' }),
+  root: Type.String({ description: 'a name by which root keys are told apart' }),
+  rotated_at: Type.Optional(time),
+  opened_by: Type.String(),
+  sources: Type.Array(Type.Object({ id: Type.String(), kind: Type.String(), place: Type.String() })),
+  rotation: Type.Optional(
+    Type.Object({
+      ...{ generation: Type.Integer(), started_at: time },
+      ...{ done: Type.Integer(), total: Type.Integer({ description: 'records' }) },
+    }),
+  ),
+});
 
 export const vkeysAnswer = Type.Object({
   vkeys: Type.Array(Type.String({ description: 'C2SP signed-note verifier key' })),

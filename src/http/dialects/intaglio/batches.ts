@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox';
 import { ok, type Result } from '../../../core/result.ts';
 import type { BatchAnswer, BatchRequest } from '../../../operations/batch.ts';
 import type { Operation } from '../../../operations/operation.ts';
-import type { Endpoint } from '../../dialect.ts';
+import type { Endpoint, Presented } from '../../dialect.ts';
 import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
 import { presentFailure } from './failures.ts';
 
@@ -13,6 +13,7 @@ export function batchEndpoint<Body, Request, Answer>(
   shape: Shape<Body>,
   requestOf: (body: Body) => Result<Request>,
   present: (answer: Answer) => unknown,
+  headersOf?: (answers: readonly Answer[]) => AnswerHeaders,
 ): Endpoint<BatchRequest<Request>, BatchAnswer<Answer>> {
   const batchShape = shapeOf(closed({ items: Type.Array(Type.Unknown(), { minItems: 1, maxItems }) }));
   const readItem = (item: unknown): Result<Request> => {
@@ -22,13 +23,22 @@ export function batchEndpoint<Body, Request, Answer>(
   return {
     operation,
     parse: typed(batchShape, ({ items }) => ok({ items: () => items.map(readItem) })),
-    present: (answers) => ({
-      status: 200,
-      body: {
-        results: answers.map((answer) =>
-          answer.ok ? present(answer.value) : { error: presentFailure(answer.failure) },
-        ),
-      },
-    }),
+    present: (answers) => {
+      const results = answers.map((answer) =>
+        answer.ok ? present(answer.value) : { error: presentFailure(answer.failure) },
+      );
+      const good: Answer[] = [];
+      if (headersOf !== undefined) for (const answer of answers) if (answer.ok) good.push(answer.value);
+      return withHeaders({ status: 200, body: { results } }, headersOf?.(good));
+    },
   };
+}
+
+type AnswerHeaders = readonly (readonly [string, string])[] | undefined;
+
+export function withHeaders(
+  answer: { readonly status: number; readonly body: unknown },
+  headers: AnswerHeaders,
+): Presented {
+  return headers === undefined ? answer : { ...answer, headers };
 }

@@ -200,6 +200,21 @@ export function describedOperations(
       answer: answers.csrAnswer,
       example: { kid, subject: 'CN=web.example,O=Example' },
     },
+    attest: {
+      summary: 'Evidence of where a key is, for whoever asked',
+      query: {
+        kid: Type.String({ description: 'the key, or one version of it' }),
+        nonce: Type.Optional(
+          Type.String({
+            pattern: '^[A-Za-z0-9_-]{11,86}$',
+            description:
+              '8 to 64 bytes in base64url, which the evidence has as eat_nonce; without it evidence that is kept',
+          }),
+        ),
+      },
+      status: 200,
+      answer: answers.evidenceAnswer,
+    },
     mac: {
       summary: 'Make a tag over a message',
       request: macShape.schema,
@@ -270,6 +285,18 @@ export function describedOperations(
       summary: 'What waits and what is used, of the own tenant or of all',
       status: 200,
       answer: answers.loadAnswer,
+    },
+    root: {
+      summary: 'The root key: its generation, its sources, and a rotation that is under way',
+      status: 200,
+      answer: answers.rootAnswer,
+    },
+    root_rotate: {
+      summary: 'Replace the root key: every record is sealed anew while the service goes on',
+      request: closed({}),
+      status: 202,
+      answer: answers.rootAnswer,
+      example: {},
     },
     audit_checkpoint: {
       summary: 'The newest checkpoint of the audit log, a signed note',

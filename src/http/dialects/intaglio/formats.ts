@@ -1,13 +1,16 @@
 import { hash } from 'node:crypto';
 import { Type } from '@sinclair/typebox';
 import type { Jwk } from '../../../algorithms/public-formats.ts';
-import { ok } from '../../../core/result.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import type { SignedEvidence } from '../../../custody/key-evidence.ts';
+import { type AttestRequest, maxNonceBytes, minNonceBytes } from '../../../operations/formats/attest.ts';
 import type { CsrAnswer, CsrRequest } from '../../../operations/formats/csr.ts';
 import type { JwksRequest } from '../../../operations/formats/jwks.ts';
 import type { JwtAnswer, JwtRequest } from '../../../operations/formats/jwt.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { Endpoint, Presented } from '../../dialect.ts';
 import { closed, parseQuery, shapeOf, typed } from '../../json-requests.ts';
+import { presentEvidence } from './present.ts';
 import { kidText, operationId } from './schemas.ts';
 
 /** GET /jwks?purpose&kid */
@@ -67,4 +70,32 @@ export function csrEndpoint({ csr }: Operations): Endpoint<CsrRequest, CsrAnswer
     parse: typed(csrShape, ({ kid, subject, op_id: opId }) => ok({ kid, subject, opId })),
     present: ({ kid, pem }) => ({ status: 200, body: { kid, csr_pem: pem } }),
   };
+}
+
+/** GET /attest?kid&nonce */
+export function attestEndpoint({ attest }: Operations): Endpoint<AttestRequest, SignedEvidence> {
+  return {
+    operation: attest,
+    parse: ({ query }) => parseAttest(query),
+    present: (evidence) => ({ status: 200, body: presentEvidence(evidence) }),
+  };
+}
+
+const badNonce = refuse(
+  'BadRequest',
+  `nonce: ${minNonceBytes} to ${maxNonceBytes} bytes in base64url, without padding`,
+);
+const noKid = refuse('BadRequest', 'kid is required');
+
+function parseAttest(query: string): Result<AttestRequest> {
+  const parsed = parseQuery(query, ['kid', 'nonce']);
+  if (!parsed.ok) return parsed;
+  const { kid = '', nonce } = parsed.value;
+  if (kid === '') return noKid;
+  if (nonce === undefined) return ok({ kid, nonce });
+  const bytes = Buffer.from(nonce, 'base64url');
+  const { length } = bytes;
+  // One text for each value: the evidence says it as it came.
+  const plain = bytes.toString('base64url') === nonce;
+  return plain && length >= minNonceBytes && length <= maxNonceBytes ? ok({ kid, nonce }) : badNonce;
 }

@@ -12,7 +12,7 @@ import type {
 } from '../../../operations/sealing/import-key.ts';
 import type { Endpoint } from '../../dialect.ts';
 import { closed, parseQuery, shapeOf, typed } from '../../json-requests.ts';
-import { keyPolicy, presentMade, presentNext } from './keys.ts';
+import { keyPolicy, policyIn, presentMade, presentNext } from './keys.ts';
 import { presentPublicKey, timestamp } from './present.ts';
 import { algorithmText, operationId } from './schemas.ts';
 import { type BodyOf, bytesIn, bytesText } from './sealing.ts';
@@ -72,7 +72,7 @@ export function importEndpoint(operations: Operations): Endpoint<ImportRequest, 
       if (!brought.ok) return brought;
       const { purpose, alg, policy } = body;
       return ok({
-        ...{ purpose, alg, auditDurability: policy?.audit, usages: policy?.usages },
+        ...{ purpose, alg, ...policyIn(policy) },
         ...{ material: brought.value, name: nameOf(body) },
       });
     }),

@@ -9,7 +9,7 @@ import {
 } from './audit.ts';
 import { deriveEndpoint, sealEndpoint, unsealEndpoint } from './derivation.ts';
 import { presentError } from './failures.ts';
-import { csrEndpoint, jwksEndpoint, jwtEndpoint } from './formats.ts';
+import { attestEndpoint, csrEndpoint, jwksEndpoint, jwtEndpoint } from './formats.ts';
 import { importEndpoint, importVersionEndpoint, wrappingKeyEndpoint } from './imports.ts';
 import {
   createEndpoint,
@@ -26,6 +26,8 @@ import {
   auditPendingEndpoint,
   auditRotateKeysEndpoint,
   loadEndpoint,
+  rootEndpoint,
+  rotateRootEndpoint,
 } from './operator.ts';
 import { findRoute, prefix } from './routes.ts';
 import {
@@ -81,6 +83,7 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     jwks: jwksEndpoint(operations),
     jwt: jwtEndpoint(operations),
     csr: csrEndpoint(operations),
+    attest: attestEndpoint(operations),
     mac: macEndpoint(operations),
     mac_verify: macVerifyEndpoint(operations),
     encrypt: encryptEndpoint(operations),
@@ -97,6 +100,8 @@ export function intaglioDialect(operations: Operations, { batchMaxItems }: Intag
     unseal: unsealEndpoint(operations),
     import_wrapping_key: wrappingKeyEndpoint(operations),
     load: loadEndpoint(operations),
+    root: rootEndpoint(operations),
+    root_rotate: rotateRootEndpoint(operations),
     audit_checkpoint: auditCheckpointEndpoint(operations),
     audit_tile: auditTileEndpoint(operations),
     audit_proof: auditProofEndpoint(operations),

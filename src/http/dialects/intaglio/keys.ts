@@ -3,9 +3,18 @@ import { type PublicFormat, publicFormats } from '../../../algorithms/public-for
 import { findAlgorithm } from '../../../algorithms/registry.ts';
 import { usages } from '../../../algorithms/work-kinds.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
+import { encodePolicy } from '../../../keys/codec.ts';
 import type { KeyDestroyed, KeyMade, KeyPage } from '../../../keys/keyring.ts';
 import { isPurpose } from '../../../keys/kid.ts';
-import { auditDurabilities, type KeyHead, type KeySource } from '../../../keys/record.ts';
+import {
+  auditDurabilities,
+  type KeyHead,
+  type KeyPolicy,
+  type KeySource,
+  softwareBackend,
+  type TokenKeyName,
+} from '../../../keys/record.ts';
+import { dueAtMs } from '../../../keys/rotation-schedule.ts';
 import type { CreateRequest } from '../../../operations/create-key.ts';
 import type { DestroyRequest } from '../../../operations/destroy-key.ts';
 import type { ChangeName } from '../../../operations/idempotency.ts';
@@ -23,10 +32,41 @@ const usagesText = Type.Array(Type.Union(usages.map((usage) => Type.Literal(usag
   maxItems: usages.length,
 });
 
+/** The longest label that the tokens of the field take. */
+const maxLabelLength = 255;
+const tokenKeyName = Type.Union(
+  [
+    closed({ label: Type.String({ minLength: 1, maxLength: maxLabelLength }) }),
+    closed({ id_hex: Type.String({ pattern: '^([0-9A-Fa-f]{2}){1,64}$' }) }),
+  ],
+  { description: 'a key that the token has: its CKA_LABEL, or its CKA_ID in hexadecimal' },
+);
+
 /** Holds for a key as long as it lives. */
 export const keyPolicy = closed({
+  backend: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
+  adopt: Type.Optional(tokenKeyName),
+  allow_sign_fallback: Type.Optional(
+    Type.Boolean({
+      description:
+        'while the backend is away, another one of its attestation class that has the very same key may sign',
+    }),
+  ),
+  attest: Type.Optional(
+    Type.Union([Type.Boolean(), Type.Literal('require')], {
+      description:
+        'answers of signing bring evidence of where the key is; with `require` none leaves without',
+    }),
+  ),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
   usages: Type.Optional(usagesText),
+});
+
+/** Of a key that is made here. */
+export const newKeyPolicy = closed({
+  ...keyPolicy.properties,
+  rotate_after_days: Type.Optional(Type.Integer({ minimum: 1, maximum: 3_650 })),
+  keep_versions: Type.Optional(Type.Integer({ minimum: 1, maximum: 9_990 })),
 });
 
 export const createBody = closed({
@@ -34,19 +74,46 @@ export const createBody = closed({
   tenant: Type.Optional(Type.String({ maxLength: 63, ...publishedName })),
   purpose: Type.String({ minLength: 1, maxLength: 63, ...publishedName }),
   alg: Type.String({ minLength: 1, maxLength: 64, ...publishedAlgorithm }),
-  policy: Type.Optional(Type.Union([Type.Null(), keyPolicy])),
+  policy: Type.Optional(Type.Union([Type.Null(), newKeyPolicy])),
 });
+
+const keepsWithoutSchedule = refuse('BadRequest', 'policy.keep_versions goes with rotate_after_days');
 
 function createRequestOf(body: Static<typeof createBody>): Result<CreateRequest> {
   const { tenant, purpose, alg, policy } = body;
+  const { rotate_after_days: afterDays, keep_versions: keepVersions } = policy ?? {};
+  if (afterDays === undefined && keepVersions !== undefined) return keepsWithoutSchedule;
+  const keep = keepVersions === undefined ? {} : { keepVersions };
   return ok({
     tenant,
     purpose,
     alg,
-    auditDurability: policy?.audit,
-    usages: policy?.usages,
+    ...(afterDays === undefined ? undefined : { rotation: { afterDays, ...keep } }),
+    ...policyIn(policy),
     name: changeNameOf(body),
   });
+}
+
+/** Of a new key. A null or empty policy is none. */
+export function policyIn(
+  policy: Static<typeof keyPolicy> | null | undefined,
+): Pick<CreateRequest, 'auditDurability' | 'usages' | 'backend' | 'policy'> {
+  const { audit, usages, backend, adopt, allow_sign_fallback, attest = false } = policy ?? {};
+  const kept: KeyPolicy = {
+    ...(adopt === undefined ? undefined : { adopt: tokenKeyNameIn(adopt) }),
+    ...(allow_sign_fallback === true ? { allowSignFallback: true } : undefined),
+    ...(attest === false ? undefined : { attest }),
+  };
+  return {
+    auditDurability: audit,
+    usages,
+    backend,
+    policy: Object.keys(kept).length === 0 ? undefined : kept,
+  };
+}
+
+function tokenKeyNameIn(adopt: Static<typeof tokenKeyName>): TokenKeyName {
+  return 'label' in adopt ? { label: adopt.label } : { idHex: adopt.id_hex.toLowerCase() };
 }
 
 export function changeNameOf(body: { readonly op_id?: string }): ChangeName | undefined {
@@ -54,7 +121,7 @@ export function changeNameOf(body: { readonly op_id?: string }): ChangeName | un
   return id === undefined ? undefined : { id, spelled };
 }
 
-/** POST /keys. A null or empty policy is none. */
+/** POST /keys */
 export function createEndpoint({ create }: Operations): Endpoint<CreateRequest, KeyMade> {
   return {
     operation: create,
@@ -151,9 +218,25 @@ function presentRead({ head, algorithm, versions, attestationClass }: KeyRead): 
   };
 }
 
-/** Nothing where the key may do all that its algorithm can. */
-function presentPolicy({ usages }: KeyHead): { readonly policy?: object } {
-  return usages === undefined ? {} : { policy: { usages } };
+/** Nothing where the key may do all that its algorithm can, has no schedule, and nothing was asked of its backend. */
+function presentPolicy(head: KeyHead): { readonly policy?: object } {
+  const { usages, backend, policy } = head;
+  const shown = {
+    ...(usages === undefined ? undefined : { usages }),
+    ...(backend === softwareBackend ? undefined : { backend }),
+    ...(policy === undefined ? undefined : encodePolicy(policy)),
+    ...presentSchedule(head),
+  };
+  return Object.keys(shown).length === 0 ? {} : { policy: shown };
+}
+
+function presentSchedule({ id, rotation, state }: KeyHead): object | undefined {
+  if (rotation === undefined || state === 'destroyed') return undefined;
+  const { afterDays, keepVersions } = rotation;
+  return {
+    ...{ rotate_after_days: afterDays, rotates_at: timestamp(dueAtMs(id, rotation)) },
+    ...(keepVersions === undefined ? undefined : { keep_versions: keepVersions }),
+  };
 }
 
 /** Nothing of a version that was made here at random. */

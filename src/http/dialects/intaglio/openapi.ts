@@ -1,6 +1,6 @@
 import { OptionalKind } from '@sinclair/typebox';
-import manifest from '../../../../package.json' with { type: 'json' };
 import { largestDeadlineMs } from '../../../admission/admission.ts';
+import { manifest } from '../../../core/own-package.ts';
 import type { OperationName } from '../../../operations/operations.ts';
 import { errorAnswer } from './answers.ts';
 import { describedOperations, kidExample, type OperationDescription } from './described.ts';

@@ -3,6 +3,7 @@ import type { PendingAcceptance } from '../../../audit/service/acceptance.ts';
 import type { LogKeys } from '../../../audit/service/key-rotation.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { LoadReport } from '../../../observe/load.ts';
+import type { RootKeyReport } from '../../../operations/admin.ts';
 import type { AcceptAnswer, AcceptRequest, PendingAnswer } from '../../../operations/audit-accept.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { Endpoint } from '../../dialect.ts';
@@ -13,6 +14,40 @@ import { timestamp } from './present.ts';
 /** GET /admin/load. The report is named as it is shown. */
 export function loadEndpoint({ load }: Operations): Endpoint<void, LoadReport> {
   return { operation: load, parse: parseNothing, present: (report) => ({ status: 200, body: report }) };
+}
+
+/** GET /admin/root */
+export function rootEndpoint({ root }: Operations): Endpoint<void, RootKeyReport> {
+  return {
+    operation: root,
+    parse: parseNothing,
+    present: (report) => ({ status: 200, body: presentRoot(report) }),
+  };
+}
+
+/** POST /admin/root/rotate, with an empty object: answered 202 when it has begun. */
+export function rotateRootEndpoint(operations: Operations): Endpoint<void, RootKeyReport> {
+  return {
+    operation: operations.root_rotate,
+    parse: typed(shapeOf(closed({})), () => ok(undefined)),
+    present: (report) => ({ status: 202, body: presentRoot(report) }),
+  };
+}
+
+function presentRoot({ generation, root, rotatedAtMs, rotation, sources, opened }: RootKeyReport) {
+  return {
+    ...{ generation, root },
+    ...(rotatedAtMs === undefined ? undefined : { rotated_at: timestamp(rotatedAtMs) }),
+    ...{ opened_by: opened, sources: sources.map(({ id, kind, place }) => ({ id, kind, place })) },
+    ...(rotation === undefined
+      ? undefined
+      : {
+          rotation: {
+            ...{ generation: rotation.generation, started_at: timestamp(rotation.startedAtMs) },
+            ...{ done: rotation.done, total: rotation.total },
+          },
+        }),
+  };
 }
 
 /** POST /audit/rotate-keys, with an empty object. */

@@ -1,5 +1,6 @@
 import type { Algorithm, Component } from '../../../algorithms/descriptor.ts';
 import { encodeBase64 } from '../../../core/bytes.ts';
+import type { SignedEvidence } from '../../../custody/key-evidence.ts';
 import type { UseReceipt } from '../../../operations/operation.ts';
 
 /** UTC in RFC 3339 with milliseconds. */
@@ -65,4 +66,9 @@ function presentComponent(component: Component, publicKey: Uint8Array): PublicCo
 
 export function presentReceipt({ kid, index, seq, salt }: UseReceipt) {
   return salt === undefined ? { kid, index, seq } : { kid, index, seq, salt_b64: encodeBase64(salt) };
+}
+
+/** Evidence of a key's residence, a JWS of both attestation keys (docs/attestation.md). */
+export function presentEvidence({ kid, class: name, jws }: SignedEvidence) {
+  return { kid, class: name, evidence: jws };
 }

@@ -7,8 +7,8 @@ import type { SignAnswer, SignRequest } from '../../../operations/sign.ts';
 import type { GivenSignature, VerifyAnswer, VerifyRequest } from '../../../operations/verify.ts';
 import type { Endpoint } from '../../dialect.ts';
 import { closed, type Shape, shapeOf, typed } from '../../json-requests.ts';
-import { batchEndpoint } from './batches.ts';
-import { presentReceipt } from './present.ts';
+import { batchEndpoint, withHeaders } from './batches.ts';
+import { presentEvidence, presentReceipt } from './present.ts';
 import {
   algorithmText,
   hybridPolicy,
@@ -64,13 +64,16 @@ function kidsOf({ kid, kid_set, kid_or_set }: SignBody): readonly string[] | und
 
 const notOneOfKids = refuse('BadRequest', 'give exactly one of kid, kid_set and kid_or_set');
 
-function presentSign({ kid, signatures, receipts }: SignAnswer) {
+function presentSign({ kid, signatures, receipts, evidence }: SignAnswer) {
   const sigs = signatures.map((made) => ({
     kid: made.kid,
     alg: made.alg,
     signature_b64: encodeBase64(made.signature),
+    ...(made.signedIn === undefined ? undefined : { backend: made.signedIn }),
   }));
-  return receipts === undefined ? { kid, sigs } : { kid, sigs, receipts: receipts.map(presentReceipt) };
+  const answer =
+    receipts === undefined ? { kid, sigs } : { kid, sigs, receipts: receipts.map(presentReceipt) };
+  return evidence.length === 0 ? answer : { ...answer, attestation: evidence.map(presentEvidence) };
 }
 
 /** POST /sign */
@@ -133,7 +136,7 @@ const notTimes = refuse(
   'policy.not_before and policy.not_after are times of RFC 3339, the one not after the other',
 );
 
-function presentVerify({ ok, satisfiedMode, fault, checked }: VerifyAnswer) {
+function presentVerify({ ok, satisfiedMode, fault, checked, cache }: VerifyAnswer) {
   return {
     ok,
     details: {
@@ -147,7 +150,16 @@ function presentVerify({ ok, satisfiedMode, fault, checked }: VerifyAnswer) {
       kids: [...new Set(checked.map(({ kid }) => kid))],
       algs: [...new Set(checked.map(({ alg }) => alg))],
     },
+    ...(cache === undefined ? undefined : { cache_age_ms: cache.ageMs }),
+    ...(cache?.stale ? { stale: true } : undefined),
   };
+}
+
+/** In milliseconds, as in the body; of a batch the oldest. */
+function cacheHeaders(answers: readonly VerifyAnswer[]): readonly (readonly [string, string])[] | undefined {
+  let oldestMs: number | undefined;
+  for (const { cache } of answers) if (cache !== undefined) oldestMs = Math.max(oldestMs ?? 0, cache.ageMs);
+  return oldestMs === undefined ? undefined : [['x-kms-cache-age', String(oldestMs)]];
 }
 
 /** POST /verify */
@@ -155,7 +167,7 @@ export function verifyEndpoint({ verify }: Operations): Endpoint<VerifyRequest, 
   return {
     operation: verify,
     parse: typed(verifyShape, verifyRequestOf),
-    present: (answer) => ({ status: 200, body: presentVerify(answer) }),
+    present: (answer) => withHeaders({ status: 200, body: presentVerify(answer) }, cacheHeaders([answer])),
   };
 }
 
@@ -166,5 +178,5 @@ export function signBatchEndpoint({ sign_batch }: Operations, maxItems: number) 
 
 /** POST /verify/batch: many verify requests in one, each with its own answer or error. */
 export function verifyBatchEndpoint({ verify_batch }: Operations, maxItems: number) {
-  return batchEndpoint(verify_batch, maxItems, verifyShape, verifyRequestOf, presentVerify);
+  return batchEndpoint(verify_batch, maxItems, verifyShape, verifyRequestOf, presentVerify, cacheHeaders);
 }

@@ -1,0 +1,68 @@
+import type { BatchItem } from '../../engine/batch.ts';
+import { awayOf, TokenAway } from './away.ts';
+import { type Cryptoki, codeOf } from './cryptoki.ts';
+import type { Answered, Asked, Away, CallAnswer } from './protocol.ts';
+import { ItemRunner } from './run-items.ts';
+import { Token } from './token.ts';
+import { TokenKeys } from './token-keys.ts';
+
+/** Answers questions of the home, in the process that has the module. Never rejects. */
+export type AnswerQuestion = (asked: Asked) => Promise<Answered>;
+
+export function createAnswering(cryptoki: Cryptoki, pinDescriptor: number): AnswerQuestion {
+  const token = new Token(cryptoki, pinDescriptor);
+  const keys = new TokenKeys(token);
+  const items = new ItemRunner(token, keys);
+
+  async function runCall(call: readonly BatchItem[]): Promise<CallAnswer> {
+    try {
+      return await Promise.all(call.map((item) => items.run(item)));
+    } catch (error) {
+      return awayOf(error).away;
+    }
+  }
+
+  async function answer(asked: Asked): Promise<Answered> {
+    switch (asked.kind) {
+      case 'open':
+        return token.open(asked.settings, asked.refusedPin);
+      case 'probe':
+        token.probe();
+        token.keepAlive();
+        return { kind: 'well' };
+      case 'run': {
+        const calls = await Promise.all(asked.calls.map(runCall));
+        const away = calls.find(isAway);
+        return { kind: 'ran', calls, ...(away && { away }) };
+      }
+      case 'generate':
+        return keys.generate(asked.keyType, asked.reference);
+      case 'adopt':
+        return keys.adopt(asked.keyType, asked.reference, asked.key);
+      case 'destroy':
+        await keys.destroy(asked.references);
+        return { kind: 'well' };
+      case 'evidence': {
+        const found = await keys.find(asked.reference);
+        if (found === undefined)
+          return { kind: 'not_made', code: 'BadRequest', hint: 'the token has no such key' };
+        const [local, alwaysSensitive, neverExtractable, sensitive, extractable] = await keys.facts(found);
+        const key = { local, alwaysSensitive, neverExtractable, sensitive, extractable };
+        return { kind: 'evidence', key: key as Record<keyof typeof key, boolean>, asOfMs: Date.now() };
+      }
+    }
+  }
+
+  return async (asked) => {
+    try {
+      return await answer(asked);
+    } catch (error) {
+      if (error instanceof TokenAway || codeOf(error) !== undefined) return awayOf(error).away;
+      return { kind: 'away', reason: (error as Error).message };
+    }
+  };
+}
+
+function isAway(answer: CallAnswer): answer is Away {
+  return 'kind' in answer;
+}

@@ -1,0 +1,89 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { closeSync, existsSync, openSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { threadEntry } from '../../core/own-package.ts';
+import { StartError } from '../../core/start-error.ts';
+import type { RootSource } from '../../engine/engine.ts';
+import type { Surroundings } from './secret-place.ts';
+
+/** Memory with a name for a moment; it is in no core dump of any process. */
+const memoryDirectory = '/dev/shm';
+/** Somebody may have to type a passphrase; without a terminal it is over in seconds. */
+const deadlineMs = 300_000;
+const maxProblemBytes = 4_096;
+
+/** `open`: by this source of the list. `renew`: a new root key, in all sources of the list, as of this generation. */
+export type Errand =
+  | { readonly do: 'open'; readonly id: string }
+  | { readonly do: 'renew'; readonly generation: number };
+
+/** All that the process is told. */
+export interface ErrandNote {
+  readonly errand: Errand;
+  readonly dataDir: string;
+  readonly groupAllowed: boolean;
+  /** The descriptor that takes the 32 bytes, at offset 0. */
+  readonly out: number;
+}
+
+/**
+ * Has a root key opened or made by a process of its own, which ends before the key is used: passphrase, shares and key are in
+ * that one's memory alone. The key comes in a file without a name, in memory, which the engine reads and closes. The process has
+ * no core dumps. Throws a StartError with its words.
+ */
+export async function rootKeyApart(
+  errand: Errand,
+  around: Surroundings,
+  descriptors: readonly number[] = [],
+): Promise<RootSource> {
+  const memory = openMemory();
+  try {
+    await run(errand, around, memory, descriptors);
+  } catch (cause) {
+    closeSync(memory);
+    throw cause;
+  }
+  return { kind: 'descriptor', descriptor: memory };
+}
+
+function openMemory(): number {
+  if (!existsSync(memoryDirectory))
+    throw new StartError(`${memoryDirectory} is missing: a root key is handed over in memory only`);
+  const path = join(memoryDirectory, `intaglio-${randomBytes(12).toString('hex')}`);
+  const file = openSync(path, 'wx+', 0o600);
+  unlinkSync(path);
+  return file;
+}
+
+async function run(
+  errand: Errand,
+  { dataDir, rule }: Surroundings,
+  memory: number,
+  descriptors: readonly number[],
+): Promise<void> {
+  // The numbers that the list names are theirs in the process, too.
+  const out = Math.max(2, ...descriptors) + 1;
+  const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
+  for (let number = 3; number < out; number++) stdio.push(descriptors.includes(number) ? number : 'ignore');
+  stdio.push(memory);
+  const note: ErrandNote = { errand, dataDir, groupAllowed: rule.groupAllowed, out };
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
+    {
+      stdio,
+      timeout: deadlineMs,
+    },
+  );
+  let problem = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (problem.length < maxProblemBytes) problem += text;
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new StartError(problem.trim() || 'the root key could not be opened in time');
+}

@@ -1,0 +1,57 @@
+import { randomFillSync } from 'node:crypto';
+import type { Engine } from '../../engine/engine.ts';
+import { type Reading, renewSource, rootSecretBytes } from './listed.ts';
+import { rootName } from './live-root.ts';
+import { type ListedSource, writeRootSources } from './sources-file.ts';
+
+/**
+ * A new root key, which every source of the list opens besides the key that it opens now; on disk when this resolves. Entries of
+ * a rotation that did not come to begin are replaced. The caller wipes the bytes. Throws a StartError.
+ */
+export async function renewAll(
+  listed: readonly ListedSource[],
+  generation: number,
+  engine: Engine,
+  around: Reading,
+): Promise<Uint8Array> {
+  const secret = new Uint8Array(new ArrayBuffer(rootSecretBytes));
+  randomFillSync(secret);
+  const root = nameOfBytes(engine, secret);
+  const current = listed.filter((source) => source.generation < generation);
+  const renewed: ListedSource[] = [];
+  try {
+    for (const source of current) {
+      const id = freeId(source.id, [...listed, ...renewed]);
+      const made = await renewSource(
+        source,
+        secret,
+        { id, generation, root, createdAtMs: Date.now() },
+        around,
+      );
+      if (made.kind !== 'file') renewed.push(made);
+    }
+    writeRootSources(around.dataDir, [...current, ...renewed]);
+    return secret;
+  } catch (cause) {
+    secret.fill(0);
+    throw cause;
+  }
+}
+
+const maxIdChars = 32;
+
+/** `paper` becomes `paper-2`, and that `paper-3`. */
+export function freeId(wanted: string, listed: readonly Pick<ListedSource, 'id'>[]): string {
+  const taken = new Set(listed.map(({ id }) => id));
+  if (!taken.has(wanted)) return wanted;
+  const stem = wanted.replace(/-\d+$/, '').slice(0, maxIdChars - 6);
+  for (let number = 2; ; number++) if (!taken.has(`${stem}-${number}`)) return `${stem}-${number}`;
+}
+
+/** See rootName. Of bytes that are in JavaScript already; they stay as they are. */
+export function nameOfBytes(engine: Engine, secret: Uint8Array): string {
+  const root = engine.openRoot({ kind: 'lent-page', fill: (page) => page.set(secret) });
+  const name = rootName(engine, root);
+  engine.closeRoot(root);
+  return name;
+}

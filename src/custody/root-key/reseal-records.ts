@@ -1,0 +1,79 @@
+import type { Engine, RootRef } from '../../engine/engine.ts';
+import { buildKeyReference, parseKeyReference, partName } from '../../engine/key-reference.ts';
+import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
+import { idInVersionKey, versionsPrefix } from '../../keys/codec.ts';
+import { formatKid, parseKid } from '../../keys/kid.ts';
+import { attestationKeysEntry, resealAttestationKeys } from '../attestation-keys.ts';
+
+/** The value as it is under the new root key; undefined where there is nothing to change. Throws where the engine cannot. */
+export type Reseal = (storeKey: string, value: Uint8Array) => Uint8Array | undefined;
+
+export interface ResealParts {
+  readonly engine: Engine;
+  readonly from: RootRef;
+  readonly to: RootRef;
+  /** Of the new root key, with `before`. */
+  readonly mac: RecordMac;
+}
+
+/**
+ * Whatever stands under a root key, one record at a time: the MAC of each record that has one, and what is sealed in versions of
+ * keys and in the attestation keys. What neither root key opens is left as it is: another backend's reference, or a part that is
+ * damaged, whose public key stays in use. Twice is as good as once.
+ */
+export function createReseal({ engine, from, to, mac }: ResealParts): Reseal {
+  const sealedAnew = (tenant: string, aad: string, sealed: Uint8Array) =>
+    engine.reseal(from, to, tenant, aad, sealed);
+
+  return (storeKey, value) => {
+    if (storeKey === attestationKeysEntry) return resealAttestationKeys(value, sealedAnew);
+    const opened = openAuthenticated(storeKey, value, mac);
+    if (opened === undefined) return undefined;
+    const rest = Buffer.from(opened.rest).toString();
+    const restAnew = storeKey.startsWith(versionsPrefix) ? versionParts(storeKey, rest) : undefined;
+    const made = authenticated(storeKey, Buffer.from(opened.text).toString(), mac, restAnew ?? rest);
+    return made.length === value.length && Buffer.compare(made, value) === 0 ? undefined : made;
+  };
+
+  /** Undefined: none was sealed under the old root key. */
+  function versionParts(storeKey: string, rest: string): string | undefined {
+    const kid = parseKid(idInVersionKey(storeKey));
+    const version = Number(storeKey.slice(storeKey.lastIndexOf('#') + 1));
+    const sealed = rest === '' ? undefined : partsIn(rest);
+    if (kid === undefined || sealed === undefined) return undefined;
+    let changed = false;
+    const parts = sealed.map((part, index) => {
+      const name = partName(formatKid(kid.id, version), index);
+      const anew = sealedAnew(kid.tenant, name, Buffer.from(part, 'base64'));
+      if (anew === undefined) return part;
+      changed = true;
+      return Buffer.from(anew).toString('base64');
+    });
+    return changed ? JSON.stringify(parts) : undefined;
+  }
+}
+
+/** The bytes by which the engine uses a key, under the new root key; as they are where they are of no other. */
+export function resealReference(
+  { engine, from, to }: Pick<ResealParts, 'engine' | 'from' | 'to'>,
+  reference: Uint8Array,
+): Uint8Array {
+  const parsed = parseKeyReference(reference);
+  if (parsed === undefined) return reference;
+  const [tenant, aad] = [parsed.tenant, parsed.aad].map((bytes) => Buffer.from(bytes).toString()) as [
+    string,
+    string,
+  ];
+  const anew = engine.reseal(from, to, tenant, aad, parsed.sealed);
+  return anew === undefined ? reference : buildKeyReference(tenant, aad, anew);
+}
+
+/** Nothing vouches for these bytes. */
+function partsIn(rest: string): readonly string[] | undefined {
+  try {
+    const parts: unknown = JSON.parse(rest);
+    return Array.isArray(parts) && parts.every((part) => typeof part === 'string') ? parts : undefined;
+  } catch {
+    return undefined;
+  }
+}

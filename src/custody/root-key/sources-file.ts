@@ -1,0 +1,177 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Static, Type } from '@sinclair/typebox';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { errorCode, writePrivateFile } from '../../core/private-file.ts';
+import { ok, type Result, refuse } from '../../core/result.ts';
+
+/**
+ * The list of the root key's sources, any of which opens: `<data-dir>/root-sources.json`. It holds nothing secret: blobs that
+ * only a passphrase, an identity or a token opens, and places. Nothing vouches for it: a source that gives another key than the
+ * store is sealed under is refused by the store's witness. Without it the configuration names the one source.
+ */
+export const rootSourcesName = 'root-sources.json';
+
+/** Of each kind a few; an age file to twenty post-quantum recipients takes 45 KB. */
+const maxSources = 16;
+const maxFileBytes = 1 << 20;
+const maxAgeChars = 128 * 1024;
+const maxPathChars = 4_096;
+/** A share is a point of a polynomial over GF(2^8), and its place is not zero. */
+export const maxShares = 255;
+
+const text = (maxLength: number) => Type.String({ minLength: 1, maxLength });
+const closed = { additionalProperties: false } as const;
+const path = text(maxPathChars);
+const descriptor = Type.Integer({ minimum: 3, maximum: 65_535 });
+/** systemd.exec(5): a file name in $CREDENTIALS_DIRECTORY. */
+const credentialName = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$' });
+/** age1… (X25519) or age1pq1… (ML-KEM-768 with X25519), in Bech32. */
+const recipient = Type.String({ pattern: '^age1(pq1)?[02-9ac-hj-np-z]+$', maxLength: 4_096 });
+const recipients = Type.Array(recipient, { minItems: 1, maxItems: 20 });
+
+/** The place of a passphrase, a PIN or an identity file. Paths are absolute, or begin at the data directory. */
+const secretPlace = Type.Union([
+  Type.Object({ from: Type.Literal('file'), path }, closed),
+  Type.Object({ from: Type.Literal('descriptor'), descriptor }, closed),
+  Type.Object({ from: Type.Literal('credential'), name: credentialName }, closed),
+  /** Asked for, without echo, where there is a terminal. */
+  Type.Object({ from: Type.Literal('terminal') }, closed),
+]);
+
+const common = {
+  /** Of this list alone, never used again. */
+  id: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
+  createdAtMs: Type.Integer({ minimum: 0 }),
+  /** Of the root key that it opens: grows with each rotation. */
+  generation: Type.Integer({ minimum: 1, maximum: 2 ** 31 }),
+  /** A command has seen that it opens. */
+  checkedAtMs: Type.Optional(Type.Integer({ minimum: 0 })),
+  /** The name of that key, 16 hex digits; see rootName. */
+  root: Type.String({ pattern: '^[0-9a-f]{16}$' }),
+};
+
+/** Armoured age file. */
+const age = Type.String({ pattern: '^-----BEGIN AGE ENCRYPTED FILE-----', maxLength: maxAgeChars });
+
+const source = Type.Union([
+  Type.Object({ ...common, kind: Type.Literal('file'), path }, closed),
+  Type.Object({ ...common, kind: Type.Literal('descriptor'), descriptor }, closed),
+  Type.Object({ ...common, kind: Type.Literal('credential'), name: credentialName }, closed),
+  Type.Object({ ...common, kind: Type.Literal('passphrase'), age, passphrase: secretPlace }, closed),
+  Type.Object(
+    { ...common, kind: Type.Literal('recipients'), age, recipients, identity: Type.Optional(secretPlace) },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('shares'),
+      threshold: Type.Integer({ minimum: 2, maximum: maxShares }),
+      /** The officers' keys: share n is encrypted to the n-th. */
+      recipients: Type.Array(recipient, { minItems: 2, maxItems: maxShares }),
+      /** The shares' files lie here. */
+      directory: path,
+      /** Identity files that a start may use where they can be read. */
+      identities: Type.Optional(Type.Array(path, { minItems: 1, maxItems: maxShares })),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('pkcs11'),
+      module: path,
+      /** The token's label or serial number. */
+      token: Type.Union([
+        Type.Object({ label: text(32) }, closed),
+        Type.Object({ serial: text(16) }, closed),
+      ]),
+      pin: secretPlace,
+      /** CKA_LABEL or, in hex, CKA_ID of the key that wraps. */
+      key: Type.Union([
+        Type.Object({ label: text(255) }, closed),
+        Type.Object({ idHex: Type.String({ pattern: '^([0-9a-f]{2}){1,64}$' }) }, closed),
+      ]),
+      mechanism: Type.Union([Type.Literal('aes-gcm'), Type.Literal('rsa-oaep')]),
+      /** Base64. */
+      wrapped: Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 2_048 }),
+    },
+    closed,
+  ),
+]);
+
+const fileShape = Type.Object(
+  { v: Type.Literal(1), sources: Type.Array(source, { minItems: 1, maxItems: maxSources }) },
+  closed,
+);
+const compiled = TypeCompiler.Compile(fileShape);
+
+export type SecretPlace = Static<typeof secretPlace>;
+export type ListedSource = Static<typeof source>;
+export type ListedSourceOf<K extends ListedSource['kind']> = Extract<ListedSource, { readonly kind: K }>;
+/** In the order in which they are tried. */
+export type RootSourcesFile = Static<typeof fileShape>;
+
+/** The list as it is on disk; undefined where there is none. Internal, with a hint for the operator, where it is no such list. */
+export function readRootSources(dataDir: string): Result<RootSourcesFile | undefined> {
+  const place = join(dataDir, rootSourcesName);
+  const refused = (problem: string) => refuse('Internal', `${place} ${problem}`);
+  let bytes: Buffer;
+  try {
+    const file = openSync(place, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stat = fstatSync(file);
+      if (!stat.isFile()) return refused('is not a regular file');
+      if (stat.size > maxFileBytes) return refused(`has more than ${maxFileBytes} bytes`);
+      bytes = readFileSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (cause) {
+    return errorCode(cause) === 'ENOENT' ? ok(undefined) : refused(`cannot be read (${errorCode(cause)})`);
+  }
+  const parsed = parseRootSources(bytes);
+  return typeof parsed === 'string' ? refused(parsed) : ok(parsed);
+}
+
+/** The list in these bytes, or what is wrong with them. */
+export function parseRootSources(bytes: Uint8Array): RootSourcesFile | string {
+  if (bytes.length > maxFileBytes) return `has more than ${maxFileBytes} bytes`;
+  let found: unknown;
+  try {
+    found = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    return 'is not JSON';
+  }
+  if (!compiled.Check(found)) return `is not a list of root key sources: ${firstProblem(found)}`;
+  const ids = new Set(found.sources.map(({ id }) => id));
+  if (ids.size !== found.sources.length) return 'has two sources of one id';
+  for (const one of found.sources) {
+    if (one.kind === 'shares' && one.threshold > one.recipients.length)
+      return `has a source, ${one.id}, that needs more shares than there are`;
+  }
+  return found;
+}
+
+/** The member that no kind of source has, or has otherwise. Values are not repeated: somebody may have put a secret there. */
+function firstProblem(found: unknown): string {
+  const sources = (found as { sources?: unknown } | null)?.sources;
+  if (!Array.isArray(sources)) return compiled.Errors(found).First()?.path || 'it has no member sources';
+  for (const [index, one] of sources.entries()) {
+    const kind = (one as { kind?: unknown } | null)?.kind;
+    const shape = source.anyOf.find((candidate) => candidate.properties.kind.const === kind);
+    if (shape === undefined) return `/sources/${index} is of an unknown kind`;
+    const error = [...TypeCompiler.Compile(shape).Errors(one)][0];
+    if (error !== undefined) return `/sources/${index}${error.path}: ${error.message}`;
+  }
+  return compiled.Errors(found).First()?.path || 'it has other members';
+}
+
+/** Replaces the list: whole or not at all, and on disk when it returns. Throws as the file system does. */
+export function writeRootSources(dataDir: string, sources: readonly ListedSource[]): void {
+  const file = { v: 1 as const, sources: [...sources] };
+  // A list that the next start refuses is worse than an exception.
+  if (!compiled.Check(file)) throw new Error('not a list of root key sources');
+  writePrivateFile(join(dataDir, rootSourcesName), `${JSON.stringify(file, null, 2)}\n`, 'replace');
+}
