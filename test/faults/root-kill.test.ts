@@ -10,7 +10,7 @@ import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '.
 // The root key of a stopped directory is rotated by a process that is killed at a random moment, again and again; between two
 // kills the directory serves, and every key of it signs. `npm run drill:root` does it a hundred times.
 
-const rounds = Number(process.env.DRILL_KILLS ?? 4);
+const rounds = Number(process.env.DRILL_KILLS ?? 2);
 const keys = Number(process.env.DRILL_KEYS ?? 150);
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
