@@ -99,7 +99,7 @@ const digests: ReadonlyMap<string, string | null> = new Map([
 ]);
 
 /** True if this authority, which may sign lists, has signed the list. */
-export function isSignedBy(list: RevocationList, authority: Certificate): boolean {
+export function isListOf(list: RevocationList, authority: Certificate): boolean {
   const digest = digests.get(list.signatureAlgorithm);
   if (digest === undefined || list.issuer.compared !== authority.subject.compared) return false;
   if (authority.keyUsage?.crlSign === false) return false;

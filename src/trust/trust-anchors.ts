@@ -5,7 +5,7 @@ import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../keys/authenticity.ts';
 import type { Change, Store, StoreEntry } from '../store/store.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
-import { isSignedBy, type RevocationList, readRevocationList, revocationIn } from './crl.ts';
+import { isListOf, type RevocationList, readRevocationList, revocationIn } from './crl.ts';
 import { type PathVerdict, validatePath } from './path.ts';
 
 export const anchorTypes = ['internal_ca', 'external_ca', 'root'] as const;
@@ -388,7 +388,7 @@ function refusalOfList(
   { certificate, list: before }: TrustAnchor,
   nowMs: number,
 ): Refused | undefined {
-  if (!isSignedBy(list, certificate))
+  if (!isListOf(list, certificate))
     return refuse('BadRequest', 'the revocation list is not signed by this authority');
   if (nowMs < list.thisUpdateMs || nowMs > list.nextUpdateMs)
     return refuse('BadRequest', 'the revocation list is not in force now');

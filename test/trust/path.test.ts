@@ -8,7 +8,7 @@ import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
 import { GeneralName, GeneralSubtree, GeneralSubtrees, Name, NameConstraints } from '@peculiar/asn1-x509';
 import { Extension, KeyUsageFlags, Name as NameText } from '@peculiar/x509';
 import { type Certificate, readCertificate } from '../../src/trust/certificate.ts';
-import { isSignedBy, readRevocationList, revocationIn } from '../../src/trust/crl.ts';
+import { isListOf, readRevocationList, revocationIn } from '../../src/trust/crl.ts';
 import { type PathProblem, validatePath } from '../../src/trust/path.ts';
 import { chainTimes, type Made, makeCertificate, makeKeys, makeList } from '../support/chains.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
@@ -336,7 +336,7 @@ describe('lists of revoked certificates', () => {
     ];
     const list = readRevocationList(await makeList(root, ['0a01']));
     assert.ok(list);
-    assert.equal(isSignedBy(list, read(root)), true);
+    assert.equal(isListOf(list, read(root)), true);
     const revocation = (certificate: Certificate) => revocationIn(list, certificate, at.getTime());
     const verdict = (made: Made, atMs = at.getTime()) =>
       validatePath(read(made), [], [read(root)], {
@@ -362,13 +362,13 @@ describe('lists of revoked certificates', () => {
     const der = await makeList(root, ['0a01']);
     const list = readRevocationList(der);
     assert.ok(list);
-    assert.equal(isSignedBy(list, read(other)), false);
-    assert.equal(isSignedBy(list, read(noLists)), false);
+    assert.equal(isListOf(list, read(other)), false);
+    assert.equal(isListOf(list, read(noLists)), false);
     const changed = Uint8Array.from(der);
     const place = Buffer.from(changed).indexOf(Buffer.from('0a01', 'hex'));
     changed[place + 1] = 2;
     const altered = readRevocationList(changed);
-    assert.ok(altered === undefined || !isSignedBy(altered, read(root)));
+    assert.ok(altered === undefined || !isListOf(altered, read(root)));
   });
 
   test('one with a critical extension, cut short, or with a byte more, is not taken', async () => {
