@@ -203,7 +203,9 @@ function checkFile(tree: Tree, path: string, source: string, edges: Map<string, 
   }
   for (const { text, line } of path.startsWith('src/') ? strings : []) {
     if (threadEntries.pattern.test(text))
-      problems.push(`${path}:${line}: names '${text}', which a package has not; ask threadEntry of ${threadEntries.owner}`);
+      problems.push(
+        `${path}:${line}: names '${text}', which a package has not; ask threadEntry of ${threadEntries.owner}`,
+      );
   }
   if (!addon.owners.some((owner) => path.startsWith(owner))) {
     for (const { text, line } of strings) {
