@@ -2,16 +2,16 @@
 import { writeSync } from 'node:fs';
 import { StartError } from '../src/core/start-error.ts';
 import type { ErrandNote } from '../src/custody/root-key/apart.ts';
-import { readSource } from '../src/custody/root-key/listed.ts';
+import { type Reading, readSource } from '../src/custody/root-key/listed.ts';
 import { renewAll } from '../src/custody/root-key/renew.ts';
-import { readRootSources } from '../src/custody/root-key/sources-file.ts';
+import { type ListedSource, readRootSources } from '../src/custody/root-key/sources-file.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import { createOpensslEngine } from '../src/engine/openssl/index.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
 openSystemCalls().forbidCoreDumps();
 const { errand, dataDir, groupAllowed, out } = JSON.parse(process.argv[2] ?? '') as ErrandNote;
-const around = { dataDir, rule: { groupAllowed }, credentials: process.env.CREDENTIALS_DIRECTORY };
+const surroundings = { dataDir, rule: { groupAllowed }, credentials: process.env.CREDENTIALS_DIRECTORY };
 
 try {
   const bytes = await rootKey();
@@ -31,12 +31,20 @@ function engine(): Engine {
   return createOpensslEngine({ reseedIntervalOps: 1, keyCacheBytes: 1 });
 }
 
+/** A module of a token is loaded only where a source needs one. */
+async function readingFor(sources: readonly ListedSource[]): Promise<Reading> {
+  if (!sources.some(({ kind }) => kind === 'pkcs11')) return surroundings;
+  const { openRootWrapping } = await import('../src/custody/pkcs11/root-wrapping.ts');
+  const token = await openRootWrapping();
+  return token === undefined ? surroundings : { ...surroundings, token };
+}
+
 async function rootKey(): Promise<Uint8Array> {
   const read = readRootSources(dataDir);
   if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
   const sources = read.value?.sources ?? [];
-  if (errand.do === 'renew') return renewAll(sources, errand.generation, engine(), around);
+  if (errand.do === 'renew') return renewAll(sources, errand.generation, engine(), await readingFor(sources));
   const source = sources.find(({ id }) => id === errand.id);
   if (source === undefined) throw new StartError(`there is no source ${errand.id}`);
-  return readSource(source, around);
+  return readSource(source, await readingFor([source]));
 }

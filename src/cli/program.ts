@@ -7,6 +7,7 @@ import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
 import { healthCommand } from './health.ts';
+import { rootCommand } from './root.ts';
 import { serveCommand } from './serve.ts';
 import { storeCommand } from './store.ts';
 import { tokenCommand } from './token.ts';
@@ -23,6 +24,7 @@ const program = new Command('intaglio')
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
+  .addCommand(rootCommand())
   .addCommand(storeCommand())
   .addCommand(backupCommand())
   .addCommand(witnessCommand())

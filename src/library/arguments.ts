@@ -7,9 +7,9 @@ function invalid(hint: string): never {
   throw new KmsError(failure('BadRequest', hint));
 }
 
-/** A view of somebody's bytes; they are copied where they are kept. */
+/** The bytes as they are now: whoever gave them may change theirs afterwards. */
 export function bytes(name: string, value: unknown): Uint8Array {
-  return value instanceof Uint8Array ? value : invalid(`${name} is a Uint8Array`);
+  return value instanceof Uint8Array ? Uint8Array.from(value) : invalid(`${name} is a Uint8Array`);
 }
 
 export function optionalBytes(name: string, value: unknown): Uint8Array | undefined {
@@ -18,6 +18,10 @@ export function optionalBytes(name: string, value: unknown): Uint8Array | undefi
 
 export function text(name: string, value: unknown): string {
   return typeof value === 'string' ? value : invalid(`${name} is a text`);
+}
+
+export function required<Value>(name: string, value: Value | undefined): Value {
+  return value ?? invalid(`${name} is missing`);
 }
 
 export function optionalText(name: string, value: unknown): string | undefined {
@@ -62,5 +66,6 @@ export function items<Value>(
 ): readonly Value[] {
   if (!Array.isArray(value) || value.length === 0 || value.length > most)
     return invalid(`${name} is a list of 1 to ${most}`);
-  return value.map((each, index) => read(`${name}[${index}]`, each));
+  // A hole of a list is undefined here, and not passed over.
+  return Array.from(value, (each, index) => read(`${name}[${index}]`, each));
 }

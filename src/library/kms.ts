@@ -83,7 +83,9 @@ export class InMemoryKms extends Kms {
 
 const tenantForm = 'tenant is 1 to 63 of a-z 0-9 . _ - and begins with a letter or digit';
 
-function tenantOf({ tenant = 'default' }: KmsOptions): string {
+function tenantOf(options: KmsOptions): string {
+  if (typeof options !== 'object' || options === null) throw new KmsOpenError(['options is an object']);
+  const { tenant = 'default' } = options;
   if (typeof tenant !== 'string' || !isName(tenant)) throw new KmsOpenError([tenantForm]);
   return tenant;
 }

@@ -134,11 +134,14 @@ function optionsOf(options: KmsOptions & { readonly directory?: string }) {
   if (typeof options !== 'object' || options === null) throw new KmsOpenError(['options is an object']);
   const problems: string[] = [];
   const { settings = {}, engine, directory, log, workers = 'pool' } = options;
+  const simple = (value: unknown) => ['string', 'number', 'boolean'].includes(typeof value);
   for (const name of Object.keys(options))
     if (!optionNames.includes(name))
       problems.push(`options has a member that is not known: ${name.slice(0, 64)}`);
   if (typeof settings !== 'object' || settings === null || Array.isArray(settings))
     problems.push('settings is an object');
+  else if (!Object.values(settings).every(simple))
+    problems.push('settings holds texts, numbers and truth values');
   if (workers !== 'pool' && workers !== 'inline') problems.push('workers is pool or inline');
   if (log !== undefined && typeof log !== 'function') problems.push('log is a function');
   if (directory !== undefined && (typeof directory !== 'string' || directory === ''))

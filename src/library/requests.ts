@@ -1,3 +1,4 @@
+import { blake3 } from '@noble/hashes/blake3.js';
 import { digestBytes, type HashName } from '../algorithms/ids.ts';
 import { findAlgorithm } from '../algorithms/registry.ts';
 import type { GivenInput, SignedInput } from '../algorithms/signed-input.ts';
@@ -18,6 +19,7 @@ import {
   optionalBytes,
   optionalInteger,
   optionalText,
+  required,
   text,
 } from './arguments.ts';
 import { KmsError } from './errors.ts';
@@ -80,19 +82,13 @@ export interface ListWish {
   readonly limit?: number;
 }
 
-/** Hashes on the calling thread: a mebibyte takes some 3 ms. Loaded by the first call that hashes. */
-export type Blake3 = (payload: Uint8Array) => Promise<string>;
-
 const formNames = ['payload', 'message', 'digest', 'hash', 'mu', 'context'] as const;
 
 function refused(hint: string): never {
   throw new KmsError(failure('BadRequest', hint));
 }
 
-async function signedInput(
-  given: { readonly [Name in (typeof formNames)[number]]?: unknown },
-  blake3: Blake3,
-): Promise<SignedInput> {
+function signedInput(given: { readonly [Name in (typeof formNames)[number]]?: unknown }): SignedInput {
   const payload = optionalBytes('payload', given.payload);
   const message = optionalBytes('message', given.message);
   const digest = optionalBytes('digest', given.digest);
@@ -106,7 +102,8 @@ async function signedInput(
   if (message !== undefined) return { form: 'message', bytes: message, ...rest };
   if (digest !== undefined) return { form: 'digest', bytes: digest, ...rest };
   if (mu !== undefined) return { form: 'mu', bytes: mu, ...rest };
-  const payloadBlake3 = await blake3(payload as Uint8Array);
+  // Before anything is awaited, so that whoever changes the bytes afterwards changes nothing. A mebibyte takes some 3 ms.
+  const payloadBlake3 = Buffer.from(blake3(payload as Uint8Array)).toString('hex');
   if (context === undefined) return payloadBlake3;
   const withContext: GivenInput = {
     ...{ form: 'message', bytes: Buffer.from(payloadBlake3, 'hex') },
@@ -115,12 +112,12 @@ async function signedInput(
   return withContext;
 }
 
-export async function signRequest(options: unknown, blake3: Blake3): Promise<SignRequest> {
+export function signRequest(options: unknown): SignRequest {
   const given = members('sign', options, ['kid', 'alg', 'mode', 'opId', ...formNames]);
   const { kid } = given;
   return {
     kids: typeof kid === 'string' ? [kid] : items('kid', kid, 16, text),
-    input: await signedInput(given, blake3),
+    input: signedInput(given),
     alg: optionalText('alg', given.alg),
     mode: choice('mode', given.mode, hybridModes),
     opId: optionalText('opId', given.opId),
@@ -128,10 +125,10 @@ export async function signRequest(options: unknown, blake3: Blake3): Promise<Sig
   };
 }
 
-export async function verifyRequest(options: unknown, blake3: Blake3): Promise<VerifyRequest> {
+export function verifyRequest(options: unknown): VerifyRequest {
   const given = members('verify', options, ['signatures', 'mode', ...formNames]);
   return {
-    input: await signedInput(given, blake3),
+    input: signedInput(given),
     signatures: items('signatures', given.signatures, 16, (name, each) => {
       const { kid, alg, signature } = members(name, each, ['kid', 'alg', 'signature']);
       return {
@@ -164,7 +161,9 @@ export function createRequest(options: unknown): CreateRequest {
     usages:
       given.usages === undefined
         ? undefined
-        : items('usages', given.usages, usages.length, (name, each) => choice(name, each, usages) as Usage),
+        : items('usages', given.usages, usages.length, (name, each) =>
+            required(name, choice(name, each, usages)),
+          ),
     auditDurability: choice('auditDurability', given.auditDurability, auditDurabilities),
     backend: optionalText('backend', given.backend),
     policy: undefined,
@@ -177,7 +176,12 @@ export function createRequest(options: unknown): CreateRequest {
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-export function changeName(opId: string | undefined): ChangeName | undefined {
+/** The name of a change, from the options of a call. */
+export function changeNamed(options: unknown): ChangeName | undefined {
+  return changeName(optionalText('opId', members('options', options, ['opId']).opId));
+}
+
+function changeName(opId: string | undefined): ChangeName | undefined {
   if (opId === undefined) return undefined;
   return uuid.test(opId) ? { id: opId } : refused('opId is a UUID');
 }

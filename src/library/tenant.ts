@@ -10,11 +10,11 @@ import { formatKid } from '../keys/kid.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
-import { bytes, choice, optionalBytes, optionalInteger, optionalText, text } from './arguments.ts';
+import { bytes, choice, members, optionalBytes, optionalInteger, text } from './arguments.ts';
 import { KmsError } from './errors.ts';
 import type { OpenedLibrary } from './open.ts';
 import {
-  changeName,
+  changeNamed,
   createRequest,
   type ListWish,
   listRequest,
@@ -164,13 +164,13 @@ export class TenantKms {
 
   /** Makes the next version; versions before go on verifying, decrypting and unwrapping. */
   async rotate(kid: string, options: { readonly opId?: string } = {}, call?: CallOptions): Promise<MadeKey> {
-    const name = changeName(optionalText('opId', options.opId));
+    const name = changeNamed(options);
     return madeKey(await this.#run('rotate', { kid: text('kid', kid), name }, call));
   }
 
   /** Destroys a key, or with a version in the kid that version, for good. */
   async destroy(kid: string, options: { readonly opId?: string } = {}, call?: CallOptions): Promise<void> {
-    const name = changeName(optionalText('opId', options.opId));
+    const name = changeNamed(options);
     await this.#run('destroy', { kid: text('kid', kid), version: undefined, name }, call);
   }
 
@@ -181,7 +181,7 @@ export class TenantKms {
     alg: string,
     call?: CallOptions,
   ): Promise<MadeKey> {
-    const { origin, instance, epoch } = context ?? {};
+    const { origin, instance, epoch } = members('context', context, ['origin', 'instance', 'epoch']);
     const request = {
       ...{ kid: text('kid', kid), alg: text('alg', alg) },
       context: {
@@ -193,7 +193,7 @@ export class TenantKms {
   }
 
   async sign(options: SignWish, call?: CallOptions): Promise<MadeSignatures> {
-    const { kid, signatures, receipts = [] } = await this.#run('sign', signRequest(options, blake3), call);
+    const { kid, signatures, receipts = [] } = await this.#run('sign', signRequest(options), call);
     return {
       kid,
       signatures: signatures.map((each) => ({
@@ -207,7 +207,7 @@ export class TenantKms {
 
   /** Resolves whether or not the signatures are valid; rejects where that could not be found out. */
   async verify(options: VerifyWish, call?: CallOptions): Promise<SignaturesChecked> {
-    const answer = await this.#run('verify', verifyRequest(options, blake3), call);
+    const answer = await this.#run('verify', verifyRequest(options), call);
     return {
       ...{ valid: answer.ok, satisfiedMode: answer.satisfiedMode },
       checked: answer.checked.map(({ kid, alg, ok: valid, reason }) => ({ kid, alg, valid, reason })),
@@ -227,11 +227,8 @@ export class TenantKms {
   }
 
   /** Rejects with kind Crypto where it does not open. */
-  async decrypt(
-    { kid, nonce, ciphertext }: Ciphertext,
-    aad?: Uint8Array,
-    call?: CallOptions,
-  ): Promise<Uint8Array> {
+  async decrypt(encrypted: Ciphertext, aad?: Uint8Array, call?: CallOptions): Promise<Uint8Array> {
+    const { kid, nonce, ciphertext } = members('encrypted', encrypted, ['kid', 'nonce', 'ciphertext']);
     const request = {
       ...{ kid: text('kid', kid), nonce: bytes('nonce', nonce), ciphertext: bytes('ciphertext', ciphertext) },
       aad: aadOf(aad),
@@ -246,7 +243,8 @@ export class TenantKms {
     return { kid: made.kid, wrapped: copied(made.wrapped) };
   }
 
-  async unwrap({ kid, wrapped }: WrappedKey, aad?: Uint8Array, call?: CallOptions): Promise<Uint8Array> {
+  async unwrap(key: WrappedKey, aad?: Uint8Array, call?: CallOptions): Promise<Uint8Array> {
+    const { kid, wrapped } = members('key', key, ['kid', 'wrapped']);
     const request = { kid: text('kid', kid), wrapped: bytes('wrapped', wrapped), aad: aadOf(aad) };
     return copied((await this.#run('unwrap', request, call, true)).plaintext);
   }
@@ -292,29 +290,29 @@ export class TenantKms {
 
   async #run<Name extends keyof Operations>(
     name: Name,
-    request: RequestOf<Operations[Name]> | Promise<RequestOf<Operations[Name]>>,
+    request: RequestOf<Operations[Name]>,
     call: CallOptions = {},
     opens = false,
   ): Promise<AnswerOf<Operations[Name]>> {
     const { service } = this.#opened;
     const refusal = this.#opened.refusal();
     if (refusal !== undefined) throw new KmsError(refusal);
-    const deadlineMs = optionalInteger('deadlineMs', call.deadlineMs);
+    const terms = members('options of a call', call, ['deadlineMs', 'signal']);
+    const deadlineMs = optionalInteger('deadlineMs', terms.deadlineMs);
     const cancellation = createCancellation();
-    const free = following(call.signal, cancellation);
+    const free = following(terms.signal, cancellation);
     try {
-      const result = (await this.#opened.during(async () => {
-        const asked = request instanceof Promise ? await request : request;
-        return this.#path({
+      const result = (await this.#opened.during(async () =>
+        this.#path({
           operation: service.operations[name] as Operation<unknown, unknown>,
-          parse: () => ok(asked),
+          parse: () => ok(request),
           body: none,
           credentials: { token: undefined, peer: () => peerAt('unix') },
           deadlineWish: deadlineMs === undefined ? undefined : String(deadlineMs),
           cancellation,
           withinAllowance: () => true,
-        });
-      })) as Result<AnswerOf<Operations[Name]>>;
+        }),
+      )) as Result<AnswerOf<Operations[Name]>>;
       if (!result.ok) throw new KmsError(result.failure, opens);
       return result.value;
     } finally {
@@ -343,15 +341,11 @@ function madeKey({ kid, previous, algorithm, createdAtMs, publicKeys }: KeyMade)
 }
 
 /** Lets go of the signal at the end of a call: it may live as long as the program. */
-function following(signal: AbortSignal | undefined, cancellation: Cancellation): () => void {
+function following(signal: unknown, cancellation: Cancellation): () => void {
   if (signal === undefined) return () => {};
+  if (!(signal instanceof AbortSignal)) throw new KmsError(failure('BadRequest', 'signal is an AbortSignal'));
   const abandon = () => cancel(cancellation);
   if (signal.aborted) abandon();
   else signal.addEventListener('abort', abandon, { once: true });
   return () => signal.removeEventListener('abort', abandon);
-}
-
-async function blake3(payload: Uint8Array): Promise<string> {
-  const { blake3: digest } = await import('@noble/hashes/blake3.js');
-  return Buffer.from(digest(payload)).toString('hex');
 }

@@ -7,7 +7,7 @@
 export const levels: readonly (readonly string[])[] = [
   ['core'],
   ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys', 'events'],
-  ['engine', 'policy', 'audit', 'custody', 'dispatch'],
+  ['engine', 'policy', 'trust', 'audit', 'custody', 'dispatch'],
   // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
   ['workers'],
   ['operations'],

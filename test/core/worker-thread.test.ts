@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import test from 'node:test';
 
-const module = join(import.meta.dirname, '..', '..', 'src', 'core', 'worker-thread.ts');
+const module = join(import.meta.dirname, '..', '..', 'src', 'core', 'process', 'worker-thread.ts');
 const root = process.getuid?.() === 0;
 
 test('a process that gives way already goes on to, and is not refused', {

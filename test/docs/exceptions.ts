@@ -58,6 +58,12 @@ export const exceptions: readonly Exception[] = [
     reason: 'takes a minute on a busy machine',
     ranBy: 'test/simulator/command.test.ts',
   },
+  {
+    page: 'docs/hsm.md',
+    command: 'softhsm2-util --init-token…',
+    reason: 'needs SoftHSM2',
+    ranBy: 'test/support/softhsm.ts',
+  },
   ...needs('docs/listeners.md', 'needs Go and the network', 'npm run listeners:go'),
   ...needs('docs/models.md', 'installs packages, as root', 'apt-get install…'),
   {

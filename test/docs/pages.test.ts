@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import test, { after, before } from 'node:test';
+import test, { after, before, type TestContext } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
 import { type ListeningService, startService, temporaryDirectory } from '../support/service.ts';
 import { blocksOf, commandsOf, pages, root, textOf } from './commands.ts';
@@ -18,25 +18,40 @@ before(async () => {
 });
 after(() => service.stop());
 
-const hasCurl = spawnSync('curl', ['--version']).status === 0;
+const has = (program: string) => spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+const hasCurl = has('curl');
+/** Programs of the machine that pages use. */
+const missing = ['openssl', 'python3', 'xxd', 'sha256sum'].filter((program) => !has(program));
+/** What the stand-in for curl does not know. */
+const ofRealCurl = /curl (-sH|--)/;
+
+function lackOf(commands: readonly string[]): string | undefined {
+  const text = commands.join('\n');
+  const lack = missing.find((program) => new RegExp(`\\b${program}\\b`).test(text));
+  return lack ?? (!hasCurl && ofRealCurl.test(text) ? 'curl' : undefined);
+}
+
 /** Places of the pages that are directories of the desk here. */
-const places = ['/srv/', '/run/', '/etc/prometheus/', '/var/lib/intaglio'];
+const places = ['/srv/', '/run/', '/etc/prometheus/', '/var/lib/intaglio', '/backup/', '/root/'];
 
 for (const page of pages) {
   const commands = commandsOf(page);
   const ours = commands.filter((command) => exceptionOf(page, command) === undefined);
   if (ours.length === 0) continue;
-  test(`the commands of ${page} run as they stand`, { timeout: 120_000 }, () =>
-    walk(ours, preparations[page] ?? {}),
+  const lack = lackOf(ours);
+  const skip = lack !== undefined && `there is no ${lack}`;
+  test(`the commands of ${page} run as they stand`, { skip, timeout: 120_000 }, (context) =>
+    walk(context, ours, preparations[page] ?? {}),
   );
 }
 
-async function walk(commands: readonly string[], given: Page): Promise<void> {
+async function walk(context: TestContext, commands: readonly string[], given: Page): Promise<void> {
   const directory = temporaryDirectory();
   const dataDir = given.serve === undefined ? service.dataDir : temporaryDirectory();
   const desk = makeDesk(directory, dataDir);
   if (!hasCurl) standInForCurl(desk);
   const own = given.serve && (await startService({ env: given.serve(desk), dataDir }));
+  context.after(() => own?.stop());
   const running = own ?? service;
   const { env = {}, replace = [] } = (await given.prepare?.(desk, running)) ?? {};
   const here = (command: string) => {
@@ -57,7 +72,6 @@ async function walk(commands: readonly string[], given: Page): Promise<void> {
   assert.doesNotMatch(output, /"error"/);
   for (const said of given.says ?? []) assert.match(output, said);
   await given.check?.(desk, running);
-  await own?.stop();
 }
 
 test('each exception is of a command that is there, and what runs it instead is there', () => {
@@ -67,6 +81,16 @@ test('each exception is of a command that is there, and what runs it instead is 
     assert.ok(ranBy === undefined || existsSync(join(root, ranBy)), `${command}: there is no ${ranBy}`);
   }
   for (const page of Object.keys(preparations)) assert.ok(commandsOf(page).length > 0, page);
+});
+
+test('each metric that a page names is one', () => {
+  const sources = globSync('src/**/*.ts', { cwd: root }).map((path) =>
+    readFileSync(join(root, path), 'utf8'),
+  );
+  const known = new Set(sources.join('').match(/kms_[a-z_]+/g));
+  for (const page of pages)
+    for (const [, name = ''] of textOf(page).matchAll(/`(kms_[a-z_]+)[`{]/g))
+      assert.ok(known.has(name), `${page}: ${name}`);
 });
 
 test('blocks of commands say that they are, and each script of npm that a page names is one', () => {

@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { generateHybridIdentity, identityToRecipient } from 'age-encryption';
 import { makeTestPki } from '../support/certificates.ts';
 import { certificateFiles } from '../support/listener-kinds.ts';
 import { call, callForBytes, type ListeningService } from '../support/service.ts';
@@ -44,6 +45,20 @@ async function auditVkeys(desk: Desk, service: ListeningService): Promise<void> 
 export const preparations: Readonly<Record<string, Page>> = {
   'README.md': { says: [/^default\/demo\/ml-dsa-65\/\S+#v1$/m, /^signed: \S{40}\.\.\.$/m, /"ok":true/] },
 
+  'docs/attestation.md': {
+    async prepare(desk, service) {
+      await auditVkeys(desk, service);
+      const { kid } = await post(service, '/keys', { purpose: 'attested', alg: 'ed25519' });
+      const nonce = Buffer.from('of a page').toString('base64url');
+      const path = `/v1/kms/attest?kid=${encodeURIComponent(kid)}&nonce=${nonce}`;
+      const evidence = await callForBytes(service, service.token, 'GET', path);
+      assert.equal(evidence.status, 200, evidence.text);
+      desk.file('key.evidence', evidence.text);
+      const KMS_TOKEN_FILE = desk.file('token', service.token);
+      return { env: { KMS_URL: service.url, KMS_TOKEN_FILE, KID: kid, NONCE: nonce } };
+    },
+  },
+
   'docs/audit-verify.md': {
     async prepare(desk, service) {
       await auditVkeys(desk, service);
@@ -70,11 +85,23 @@ export const preparations: Readonly<Record<string, Page>> = {
     async prepare(desk, service) {
       await auditVkeys(desk, service);
       desk.file('admin.token', service.token);
+      // A segment that goes there has 65,536 records: test/audit/archive.test.ts.
+      desk.file('srv/audit-archive/nothing', '');
       desk.file('audit/degraded/1763769600123/1.jsonl', '{}\n');
       return { replace: [['--token-file admin.token', `--token-file admin.token --url ${service.url}`]] };
     },
     // sha256sum of the file above.
     says: [/^ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356 {2}-$/m],
+  },
+
+  'docs/backup.md': {
+    async prepare(desk) {
+      const identity = await generateHybridIdentity();
+      desk.file('root/backup.identity', `${identity}\n`);
+      desk.file('backup/nothing', '');
+      desk.file('var/lib/nothing', '');
+      return { replace: [['age1pq1...', await identityToRecipient(identity)]] };
+    },
   },
 
   'docs/capabilities.md': {
@@ -164,6 +191,17 @@ export const preparations: Readonly<Record<string, Page>> = {
     },
     fails: ['openssl s_client'],
     says: [/alert protocol version/, /alert certificate required/],
+  },
+
+  'docs/runbooks.md': {
+    // The keys of a log are replaced once in a week.
+    serve: () => ({}),
+    async prepare(desk, service) {
+      await auditVkeys(desk, service);
+      const { kid } = await post(service, '/keys', { purpose: 'web', alg: 'ed25519' });
+      const KMS_TOKEN_FILE = desk.file('admin.token', service.token);
+      return { env: { KMS_URL: service.url, KMS_TOKEN_FILE, KID: kid } };
+    },
   },
 
   'docs/operations.md': {

@@ -120,8 +120,9 @@ done
 kill $(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' serving | head -1) $PID 2>/dev/null || true; wait $PID || true`;
 }
 
-/** A command that fails, as its page says. */
+/** A command that fails, as its page says; its input stays open, as that of a terminal. */
 export function failing(command: string): string {
-  return `if { ${command}
-}; then echo 'did not fail'; exit 1; fi`;
+  return `[ -p open ] || mkfifo open
+if { ${command}
+} <> open; then echo 'did not fail'; exit 1; fi`;
 }

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import test, { after, describe } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, type ListeningService, temporaryDirectory } from '../support/service.ts';
 import { goldenParts } from './cases.ts';
@@ -42,7 +42,7 @@ test('the table and the file name the same requests, each once, in the same orde
   if (!writing) assert.deepEqual([...answers.keys()], names);
 });
 
-for (const [engineNumber, { name: engine }] of availableEngines().entries()) {
+for (const [engineNumber, { name: engine }] of servedEngines().entries()) {
   const first = writing && engineNumber === 0;
 
   describe(`golden answers with the ${engine} engine`, { timeout: 300_000 }, () => {

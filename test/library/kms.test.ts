@@ -239,6 +239,47 @@ describe('a Kms in memory', () => {
   });
 });
 
+test('wrong calls never end the process, also after the end, and are KmsErrors', async () => {
+  const unhandled: unknown[] = [];
+  const note = (cause: unknown) => void unhandled.push(cause);
+  process.on('unhandledRejection', note);
+  const kms = await InMemoryKms.open();
+  const { kid } = await kms.createKey({ purpose: 'p', alg: 'ed25519' });
+  const wrong: readonly (() => Promise<unknown>)[] = [
+    () => kms.sign({ kid, payload: 'text' } as never, { deadlineMs: -1 }),
+    () => kms.sign({ kid, payload: hello }, null as never),
+    () => kms.sign({ kid, payload: hello }, { signal: {} } as never),
+    () => kms.sign({ kid: new Array(1) as never, payload: hello }),
+    () => kms.createKey({ purpose: 'p', alg: 'ed25519', usages: [undefined] as never }),
+    () => kms.rotate(kid, null as never),
+    () => kms.destroy(kid, 7 as never),
+    () => kms.decrypt(undefined as never),
+    () => kms.unwrap(null as never),
+    () => kms.derive(kid, null as never, 'x25519'),
+  ];
+  for (const ask of wrong) await errorOf(attempt(ask));
+  await kms.close();
+  for (const ask of wrong) await errorOf(attempt(ask));
+  await delay(20);
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
+  for (const options of [null, 7, { settings: { rotation: 1n } }])
+    await assert.rejects(InMemoryKms.open(options as never), KmsOpenError);
+});
+
+test('what is signed is what was given at the call, whatever becomes of the bytes', async (t) => {
+  const kms = await InMemoryKms.open();
+  t.after(() => kms.close());
+  const { kid } = await kms.createKey({ purpose: 'p', alg: 'ed25519' });
+  for (const form of ['payload', 'message'] as const) {
+    const given = Buffer.from('as it was');
+    const asked = kms.sign({ kid, [form]: given });
+    given.fill(0);
+    const signatures = (await asked).signatures.map(({ kid: by, signature }) => ({ kid: by, signature }));
+    assert.equal((await kms.verify({ [form]: Buffer.from('as it was'), signatures })).valid, true, form);
+  }
+});
+
 test('every refusal of the service has a kind, and its words', () => {
   for (const code of Object.keys(failures) as (keyof typeof failures)[]) {
     const error = new KmsError({ code });

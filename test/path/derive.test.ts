@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac, createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { hkdf, wrapFor } from '../support/import-material.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { base64, idOf } from '../support/sealing-client.ts';
@@ -16,7 +16,7 @@ import {
 
 const context = { origin: 'edge-1.example', instance: 'a~1', epoch: 7 };
 
-for (const { name: engine } of availableEngines()) {
+for (const { name: engine } of servedEngines()) {
   describe(`deriving keys with the ${engine} engine`, { timeout: 120_000 }, () => {
     let service: InProcessService;
     let parent: string;

@@ -11,7 +11,7 @@ import {
 } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { padWrap, type WrappingKey, wrapFor } from '../support/import-material.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { base64, flippedBit, idOf } from '../support/sealing-client.ts';
@@ -32,7 +32,7 @@ const spki = (key: KeyObject) => base64(key.export({ format: 'der', type: 'spki'
 const wrappingAlgs = ['x25519+ml-kem-768', 'rsa-4096'] as const;
 const opId = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 
-for (const { name: engine } of availableEngines()) {
+for (const { name: engine } of servedEngines()) {
   describe(`importing keys with the ${engine} engine`, { timeout: 120_000 }, () => {
     let service: InProcessService;
     const wrapping = new Map<string, WrappingKey>();

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import fc from 'fast-check';
 import { sealedHeader } from '../../src/operations/sealing/sealed-form.ts';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { metric } from '../support/requests.ts';
 import { base64, flippedBit, idOf } from '../support/sealing-client.ts';
@@ -15,7 +15,7 @@ const kidIn = (sealed: string) => {
   return bytes.subarray(3, 3 + bytes[2]!).toString('latin1');
 };
 
-for (const { name: engine } of availableEngines()) {
+for (const { name: engine } of servedEngines()) {
   describe(`sealing with the ${engine} engine`, { timeout: 120_000 }, () => {
     let service: InProcessService;
     const texts = new Set<string>();

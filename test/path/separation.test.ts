@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import {
   aeadAlgorithms,
@@ -106,7 +106,7 @@ const openers: readonly Opener[] = [
 
 const pathOf = ({ path }: Opener) => path.split(' ')[0] as string;
 
-for (const { name: engine } of availableEngines()) {
+for (const { name: engine } of servedEngines()) {
   describe(`what one operation made opens by no other, with the ${engine} engine`, {
     timeout: 120_000,
   }, () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { type InProcessOptions, startInProcess } from '../support/in-process.ts';
 import { metric } from '../support/requests.ts';
 import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
@@ -19,7 +19,7 @@ const create = async (service: InProcessService): Promise<string> =>
 const sign = (service: InProcessService, kid: string, token = service.token) =>
   call(service, token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
-for (const { name: KMS_ENGINE } of availableEngines()) {
+for (const { name: KMS_ENGINE } of servedEngines()) {
   test(`two services in one process share nothing, and one goes on when the other ends (${KMS_ENGINE})`, async (context) => {
     const env = { KMS_ENGINE };
     const one = await startFor(context, { env });

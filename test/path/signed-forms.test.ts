@@ -5,7 +5,7 @@ import { ml_dsa44, ml_dsa65, ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import type { Ability } from '../../src/algorithms/ids.ts';
 import { schemes } from '../../src/algorithms/ids.ts';
 import { isComposite, verifiesComposite } from '../support/composites.ts';
-import { availableEngines } from '../support/engines.ts';
+import { servedEngines } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { nodePublicKey, nodeVerify } from '../support/node-verify.ts';
 import { call, helloWorldB3, type InProcessService, type JsonAnswer } from '../support/service.ts';
@@ -17,7 +17,7 @@ const context = Buffer.from('an application');
 const context_b64 = context.toString('base64');
 const digestOf = (name: string) => ({ digest_b64: hash(name, message, 'base64'), hash: name });
 
-for (const { name: engine, create } of availableEngines()) {
+for (const { name: engine, create } of servedEngines()) {
   describe(`what is signed, with the ${engine} engine`, { timeout: 120_000 }, () => {
     let service: InProcessService;
     const { lacks } = create().description;

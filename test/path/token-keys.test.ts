@@ -48,6 +48,9 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
     makePair(inside, 'mute', '0a03', { [a.sign]: false });
     makePair(inside, 'twice', '0a04', {});
     makePair(inside, 'twice', '0a05', {});
+    // Two programs count their keys from the same number.
+    makePair(inside, 'ours', '0a06', {});
+    makePair(inside, 'theirs', '0a06', {});
     await makeAes(inside, '0b02');
     const module = softHsm.settings(first).module;
     const more = { vault: { module, serial: second.serial, pin_file: second.pinFile, sessions: 2 } };
@@ -186,6 +189,7 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
       ['loose', 'ed25519', '400 BadRequest', /another type/],
       ['mute', 'ecdsa-p256', '400 BadRequest', /do not permit/],
       ['twice', 'ecdsa-p256', '400 BadRequest', /several keys/],
+      ['ours', 'ecdsa-p256', '400 BadRequest', /several keys of the token have this CKA_ID/],
       [own, 'ecdsa-p256', '409 Conflict', /taken already/],
     ] as const) {
       const policy = { backend: 'pkcs11', adopt: { label } };

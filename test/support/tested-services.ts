@@ -1,4 +1,4 @@
-import { availableEngines } from './engines.ts';
+import { servedEngines } from './engines.ts';
 import { type InProcessOptions, startInProcess } from './in-process.ts';
 import type { RawRequest } from './requests.ts';
 import type { InProcessService } from './service.ts';
@@ -19,7 +19,7 @@ export interface TestedService {
   readonly wrapsWholeBlocks: boolean;
 }
 
-const ofEngines: readonly TestedService[] = availableEngines().map(({ name }) => ({
+const ofEngines: readonly TestedService[] = servedEngines().map(({ name }) => ({
   name: `the ${name} engine`,
   start: ({ env, ...options } = {}) => startInProcess({ ...options, env: { KMS_ENGINE: name, ...env } }),
   covers: () => true,

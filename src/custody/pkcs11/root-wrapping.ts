@@ -1,8 +1,9 @@
 import { constants, publicEncrypt, randomBytes } from 'node:crypto';
 import { keyTypes } from '../../algorithms/ids.ts';
+import { StartError } from '../../core/start-error.ts';
 import type { TokenKeyName } from '../../keys/record.ts';
 import { awayOf, TokenAway } from './away.ts';
-import { type Cryptoki, type Handle, initialize, type Mechanism } from './cryptoki.ts';
+import { type Cryptoki, type Handle, initialize, loadCryptoki, type Mechanism } from './cryptoki.ts';
 import {
   attributes as a,
   mechanisms as m,
@@ -35,6 +36,25 @@ export interface RootWrapping {
   wrap(where: WrappingToken, pin: Uint8Array, secret: Uint8Array): Promise<string>;
   /** The caller wipes what it gets. */
   unwrap(where: WrappingToken & { readonly wrapped: string }, pin: Uint8Array): Promise<Buffer>;
+}
+
+/** The same as sources of the root key ask for it: what cannot be is a StartError. Undefined where npm pkcs11js is not installed. */
+export async function openRootWrapping(): Promise<RootWrapping | undefined> {
+  const cryptoki = await loadCryptoki();
+  if (cryptoki === undefined) return undefined;
+  const wrapping = createRootWrapping(cryptoki);
+  const said = async <T>({ token }: WrappingToken, does: Promise<T>): Promise<T> => {
+    try {
+      return await does;
+    } catch (cause) {
+      const name = 'label' in token ? token.label : token.serial;
+      throw new StartError(`the token ${name}: ${awayOf(cause).message}`);
+    }
+  };
+  return {
+    wrap: (where, pin, secret) => said(where, wrapping.wrap(where, pin, secret)),
+    unwrap: (where, pin) => said(where, wrapping.unwrap(where, pin)),
+  };
 }
 
 const nonceBytes = 12;

@@ -182,6 +182,13 @@ export class TokenKeys {
     if (refusal !== undefined) return refusal;
     const id = this.#value(session, key, a.id);
     if (id === undefined || id.length === 0) return notMade('BadRequest', 'adopt: the key has no CKA_ID');
+    // From now on its id alone names it: of two keys with one, the other might be used, or destroyed.
+    const named = (one: number) => this.#byId(session, one, id, 2).length;
+    if (
+      named(objectClasses.privateKey) + named(objectClasses.secretKey) > 1 ||
+      named(objectClasses.publicKey) > 1
+    )
+      return notMade('BadRequest', 'adopt: several keys of the token have this CKA_ID');
     const classAndId = Buffer.concat([Buffer.of(objectClass), id]);
     if (this.#all(session, adoptionTemplate({ type: a.value, value: classAndId }), 1).length > 0)
       return alreadyTaken;
@@ -228,13 +235,16 @@ export class TokenKeys {
 
   #destroy(session: Handle, { origin, id }: KeyName): void {
     const adopted = origin === 'adopted' ? this.#adoption(session, id) : undefined;
-    const own = adopted === undefined ? [id, wrappingIdOf(id)] : [adopted.id, wrappingIdOf(id)];
     if (origin === 'adopted' && adopted === undefined) return;
-    for (const each of own) {
-      for (const objectClass of keyClasses)
-        for (const object of this.#byId(session, objectClass, each, maxObjects))
+    const destroyAll = (classes: readonly number[], own: Buffer) => {
+      for (const objectClass of classes)
+        for (const object of this.#byId(session, objectClass, own, maxObjects))
           this.#token.cryptoki.C_DestroyObject(session, object);
-    }
+    };
+    // Of an adopted key nothing but itself and its public key: others may have made keys of its id since.
+    if (adopted === undefined) destroyAll(keyClasses, id);
+    else destroyAll([adopted.class, objectClasses.publicKey], adopted.id);
+    destroyAll(keyClasses, wrappingIdOf(id));
     if (adopted !== undefined) this.#token.cryptoki.C_DestroyObject(session, adopted.handle);
   }
 

@@ -14,6 +14,7 @@ import {
   absolutePath,
   credentialPath,
   nameOfPlace,
+  readDescriptor,
   readSecretPlace,
   type Surroundings,
 } from './secret-place.ts';
@@ -78,7 +79,7 @@ function readBytes(source: ListedSource, around: Reading): Uint8Array | Promise<
     case 'credential':
       return rawFile(credentialPath(around, source.name), around);
     case 'descriptor':
-      throw new StartError(`${sourcePlace(source)} is read by the engine alone`);
+      return readDescriptor(source.descriptor, around.rule);
     case 'passphrase':
       return byPassphrase(source, around);
     case 'recipients':
@@ -170,11 +171,13 @@ async function byToken(source: ListedSourceOf<'pkcs11'>, around: Reading): Promi
 
 /** The same source for another root key; only the list has to be written still. Throws a StartError where it cannot be. */
 export async function renewSource(
-  source: ListedSource,
+  listed: ListedSource,
   secret: Uint8Array,
   of: Pick<ListedSource, 'id' | 'generation' | 'root' | 'createdAtMs'>,
   around: Reading,
 ): Promise<ListedSource> {
+  // Nobody has seen yet that the new one opens.
+  const { checkedAtMs: _, ...source } = listed;
   switch (source.kind) {
     case 'file': {
       const next = nextPath(absolutePath(around.dataDir, source.path));

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import { ReadStream } from 'node:tty';
 import { errorCode } from '../../core/private-file.ts';
 import { judgeSecretFile, judgeSecretStat, type SecretRule } from '../../core/secret-file.ts';
@@ -29,9 +29,15 @@ export function nameOfPlace(place: SecretPlace): string {
   }
 }
 
+/** A path as lists have it: from the data directory where it lies in there, so that the whole can be moved. */
+export function listedPath(dataDir: string, path: string): string {
+  const from = relative(resolve(dataDir), resolve(path));
+  return from === '' || from.startsWith('..') || isAbsolute(from) ? resolve(path) : from;
+}
+
 /** Of this path as lists have them. */
 export function absolutePath(dataDir: string, path: string): string {
-  return isAbsolute(path) ? path : join(dataDir, path);
+  return resolve(dataDir, path);
 }
 
 export function credentialPath({ credentials }: Surroundings, name: string): string {
@@ -64,6 +70,11 @@ export async function readSecretPlace(
   const secret = withoutLineEnd(bytes);
   if (secret.length === 0) throw new StartError(`${nameOfPlace(place)} holds no secret`);
   return secret;
+}
+
+/** All that an open descriptor gives, in a buffer of its own, which the caller wipes. Closes it. Throws a StartError. */
+export function readDescriptor(descriptor: number, rule: SecretRule): Buffer {
+  return readOpen(descriptor, `descriptor ${descriptor}`, rule);
 }
 
 function readFile(path: string, rule: SecretRule): Buffer {

@@ -27,7 +27,7 @@ const descriptor = Type.Integer({ minimum: 3, maximum: 65_535 });
 /** systemd.exec(5): a file name in $CREDENTIALS_DIRECTORY. */
 const credentialName = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$' });
 /** age1… (X25519) or age1pq1… (ML-KEM-768 with X25519), in Bech32. */
-const recipient = Type.String({ pattern: '^age1[02-9ac-hj-np-z]+$', maxLength: 4_096 });
+const recipient = Type.String({ pattern: '^age1(pq1)?[02-9ac-hj-np-z]+$', maxLength: 4_096 });
 const recipients = Type.Array(recipient, { minItems: 1, maxItems: 20 });
 
 /** The place of a passphrase, a PIN or an identity file. Paths are absolute, or begin at the data directory. */
@@ -45,6 +45,8 @@ const common = {
   createdAtMs: Type.Integer({ minimum: 0 }),
   /** Of the root key that it opens: grows with each rotation. */
   generation: Type.Integer({ minimum: 1, maximum: 2 ** 31 }),
+  /** A command has seen that it opens. */
+  checkedAtMs: Type.Optional(Type.Integer({ minimum: 0 })),
   /** The name of that key, 16 hex digits; see rootName. */
   root: Type.String({ pattern: '^[0-9a-f]{16}$' }),
 };

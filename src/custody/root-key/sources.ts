@@ -48,8 +48,12 @@ export class RootSources {
 
   /** In the order in which they are tried. A file may have its next key beside it, while a rotation is under way. */
   all(): readonly RootKeySource[] {
-    const listed = this.listed();
-    if (listed !== undefined) return listed.flatMap((source) => this.#sourcesOf(source));
+    return this.listed()?.flatMap((source) => this.of(source)) ?? this.of(undefined);
+  }
+
+  /** Of one in the list; undefined: of the configuration. */
+  of(listed: ListedSource | undefined): RootKeySource[] {
+    if (listed !== undefined) return this.#sourcesOf(listed);
     const { path, descriptor } = this.#configured;
     return descriptor === 0 ? this.#files(path) : [descriptorRootKey(descriptor, this.around.rule)];
   }

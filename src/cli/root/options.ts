@@ -1,0 +1,158 @@
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { listedPath } from '../../custody/root-key/secret-place.ts';
+import type { SecretPlace } from '../../custody/root-key/sources-file.ts';
+import { fail } from '../fail.ts';
+import type { WantedSource } from './new-source.ts';
+
+/** The options by which a source is described; commander's names. */
+export interface SourceOptions {
+  readonly kind?: WantedSource['kind'];
+  readonly id?: string;
+  readonly file?: string;
+  readonly descriptor?: number;
+  readonly credential?: string;
+  readonly passphraseFile?: string;
+  readonly passphraseFd?: number;
+  readonly passphraseCredential?: string;
+  readonly recipient: readonly string[];
+  readonly identityFile?: string;
+  readonly proveWith: readonly string[];
+  readonly threshold?: number;
+  readonly out?: string;
+  readonly module?: string;
+  readonly token?: string;
+  readonly tokenSerial?: string;
+  readonly keyLabel?: string;
+  readonly keyIdHex?: string;
+  readonly mechanism?: 'aes-gcm' | 'rsa-oaep';
+  readonly pinFile?: string;
+  readonly pinFd?: number;
+  readonly pinCredential?: string;
+}
+
+const kinds = ['file', 'descriptor', 'credential', 'passphrase', 'recipients', 'shares', 'pkcs11'];
+
+export function withSourceOptions(command: Command, kindDefault?: WantedSource['kind']): Command {
+  const kind = new Option('--kind <kind>', 'the way in which the key is kept').choices(kinds);
+  if (kindDefault !== undefined) kind.default(kindDefault);
+  return command
+    .addOption(kind)
+    .option('--id <name>', 'its name in the list: a-z, 0-9 and - (default: the kind)')
+    .option('--file <path>', 'file: the path of the raw key; made where it is missing')
+    .option('--descriptor <n>', 'descriptor: its number, from 3 on', descriptorOf)
+    .option('--credential <name>', "credential: the file's name in $CREDENTIALS_DIRECTORY")
+    .option('--passphrase-file <path>', 'passphrase: read from this file, now and at each start')
+    .option('--passphrase-fd <n>', 'passphrase: read from this open descriptor', descriptorOf)
+    .option('--passphrase-credential <name>', 'passphrase: read from this credential of systemd')
+    .option('--recipient <age1...>', 'recipients, shares: an age key; once for each', collect, [])
+    .option('--identity-file <path>', 'recipients: the identity by which a start opens it')
+    .option('--prove-with <path>', 'recipients, shares: an identity file, for the proof alone', collect, [])
+    .option('--threshold <k>', 'shares: so many are needed', thresholdOf)
+    .option('--out <directory>', 'shares: where share-<n>.age are written')
+    .option('--module <path>', 'pkcs11: the module')
+    .option('--token <label>', 'pkcs11: the token')
+    .option('--token-serial <serial>', 'pkcs11: the token, by its serial number')
+    .option('--key-label <label>', 'pkcs11: the key in the token that wraps')
+    .option('--key-id-hex <hex>', 'pkcs11: the same by its CKA_ID')
+    .addOption(
+      new Option('--mechanism <name>', 'pkcs11: the way in which it wraps')
+        .choices(['aes-gcm', 'rsa-oaep'])
+        .default('aes-gcm'),
+    )
+    .option('--pin-file <path>', 'pkcs11: the PIN, now and at each start')
+    .option('--pin-fd <n>', 'pkcs11: the PIN, from this open descriptor', descriptorOf)
+    .option('--pin-credential <name>', 'pkcs11: the PIN, from this credential of systemd');
+}
+
+/** Ends the command where an option is missing. Paths begin at the working directory. */
+export function wantedSource(options: SourceOptions, dataDir: string): WantedSource {
+  const listed = (path: string) => listedPath(dataDir, path);
+  const kind = options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`);
+  switch (kind) {
+    case 'file':
+      return { kind, path: listed(needed(options.file, '--file')) };
+    case 'descriptor':
+      return { kind, descriptor: needed(options.descriptor, '--descriptor') };
+    case 'credential':
+      return { kind, name: needed(options.credential, '--credential') };
+    case 'passphrase':
+      return {
+        kind,
+        passphrase: placeIn(
+          listed,
+          options.passphraseFile,
+          options.passphraseFd,
+          options.passphraseCredential,
+        ),
+      };
+    case 'recipients': {
+      const { recipient: recipients, proveWith: proof, identityFile } = options;
+      if (recipients.length === 0) fail('give --recipient, once for each');
+      return {
+        ...{ kind, recipients, proof },
+        ...(identityFile === undefined
+          ? undefined
+          : { identity: { from: 'file', path: listed(identityFile) } }),
+      };
+    }
+    case 'shares': {
+      const { recipient: recipients, proveWith: proof } = options;
+      const threshold = needed(options.threshold, '--threshold');
+      if (recipients.length < threshold)
+        fail('give --recipient once for each officer, at least --threshold of them');
+      return { kind, threshold, recipients, proof, directory: listed(needed(options.out, '--out')) };
+    }
+    case 'pkcs11':
+      return {
+        ...{
+          kind,
+          module: resolve(needed(options.module, '--module')),
+          mechanism: options.mechanism ?? 'aes-gcm',
+        },
+        pin: placeIn(listed, options.pinFile, options.pinFd, options.pinCredential),
+        token:
+          options.tokenSerial === undefined
+            ? { label: needed(options.token, '--token or --token-serial') }
+            : { serial: options.tokenSerial },
+        key:
+          options.keyIdHex === undefined
+            ? { label: needed(options.keyLabel, '--key-label or --key-id-hex') }
+            : { idHex: options.keyIdHex },
+      };
+  }
+}
+
+function placeIn(
+  listed: (path: string) => string,
+  path: string | undefined,
+  descriptor: number | undefined,
+  name: string | undefined,
+): SecretPlace {
+  const given = [path, descriptor, name].filter((one) => one !== undefined);
+  if (given.length > 1) fail('give one place for the secret, not several');
+  if (path !== undefined) return { from: 'file', path: listed(path) };
+  if (descriptor !== undefined) return { from: 'descriptor', descriptor };
+  return name === undefined ? { from: 'terminal' } : { from: 'credential', name };
+}
+
+function needed<T>(value: T | undefined, option: string): T {
+  return value ?? fail(`give ${option}`);
+}
+
+export function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+function descriptorOf(text: string): number {
+  const number = Number(text);
+  if (!/^\d{1,5}$/.test(text) || number < 3) throw new InvalidArgumentError('a number from 3 on');
+  return number;
+}
+
+function thresholdOf(text: string): number {
+  const number = Number(text);
+  if (!/^\d{1,3}$/.test(text) || number < 2 || number > 255)
+    throw new InvalidArgumentError('a number from 2 to 255');
+  return number;
+}
