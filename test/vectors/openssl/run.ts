@@ -46,7 +46,7 @@ function build(): void {
 if (process.env.OPENSSL === undefined && !existsSync(command)) build();
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 run(root, command, 'version');
-const tests = ['openssl-command.test.ts', 'openssl-sealing.test.ts', 'openssl-formats.test.ts'].map((name) =>
+const tests = ['openssl-command.test.ts', 'openssl-sealing.test.ts', 'openssl/formats.test.ts'].map((name) =>
   fileURLToPath(new URL(`../${name}`, import.meta.url)),
 );
 process.env.OPENSSL = command;

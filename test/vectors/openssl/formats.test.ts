@@ -4,8 +4,8 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before } from 'node:test';
-import { startInProcess } from '../support/in-process.ts';
-import { call, type InProcessService, temporaryDirectory } from '../support/service.ts';
+import { startInProcess } from '../../support/in-process.ts';
+import { call, type InProcessService, temporaryDirectory } from '../../support/service.ts';
 
 // OPENSSL names another command than the one of the path: `npm run openssl:interop` makes one of OpenSSL 3.5, which has ML-DSA.
 const command = process.env.OPENSSL ?? 'openssl';
