@@ -1,16 +1,15 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { whereClockIsSteady } from '../auth/steady-clock.ts';
 import type { LiveConfig } from '../config/reload.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
+import { pause } from '../keys/background.ts';
 import type { KeyDescription, Keyring } from '../keys/keyring.ts';
 import { formatKid } from '../keys/kid.ts';
 import type { RotationSchedule } from '../keys/rotation-schedule.ts';
 import type { Logger } from '../observe/log.ts';
 import type { RotationMetrics } from '../observe/series/rotation-metrics.ts';
-import type { Step } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 
 export interface ScheduledRotationParts {
@@ -44,7 +43,7 @@ const pauseMs = 50;
 const dayMs = 86_400_000;
 
 /** The audit log's name for it. */
-export const scheduleActor = 'schedule';
+const scheduleActor = 'schedule';
 
 /**
  * Rotates keys whose time has come, one at a time, and destroys versions that are no longer kept. It goes the way of all
@@ -76,8 +75,8 @@ export function startScheduledRotation(parts: ScheduledRotationParts): Scheduled
       if (!mayTry(id)) continue;
       // Whoever rotated it meanwhile is told by the kid with its version.
       const request = { kid: formatKid(id, version), name: undefined };
-      tell(id, 'rotated', await run(parts.operations().rotate.run(request, callerFor(tenant))));
-      await breathe(stop.signal);
+      tell(id, 'rotated', await parts.operations().rotate.run(request, callerFor(tenant)));
+      await pause(pauseMs, stop.signal);
     }
   };
 
@@ -85,10 +84,10 @@ export function startScheduledRotation(parts: ScheduledRotationParts): Scheduled
     for (const version of versions) {
       if (stop.signal.aborted) return false;
       const request = { kid: id, version, name: undefined };
-      const result = await run(parts.operations().destroy.run(request, callerFor(tenant)));
+      const result = await parts.operations().destroy.run(request, callerFor(tenant));
       tell(id, 'pruned', result);
       if (!result.ok) return false;
-      await breathe(stop.signal);
+      await pause(pauseMs, stop.signal);
     }
     return true;
   };
@@ -142,12 +141,4 @@ function oldOf({ versions }: KeyDescription, last: number): readonly number[] {
 
 function callerFor(tenant: string): Caller {
   return { tenant, actor: scheduleActor, scopes: new Set(['kms:rotate', 'kms:destroy']) };
-}
-
-async function run<T>(step: Step<T>): Promise<Result<T>> {
-  return step;
-}
-
-async function breathe(signal: AbortSignal): Promise<void> {
-  await delay(pauseMs, undefined, { ref: false, signal }).catch(() => {});
 }

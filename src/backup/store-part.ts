@@ -1,6 +1,7 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
+import { syncPath } from '../core/private-file.ts';
 import { BackupRefusal } from './refusal.ts';
 
 /**
@@ -157,7 +158,7 @@ export class StoreWriter {
   /** Everything is on the disk when it resolves. */
   async close(): Promise<void> {
     await this.#root.close();
-    for (const path of [join(this.#directory, 'data.mdb'), this.#directory]) sync(path);
+    for (const path of [join(this.#directory, 'data.mdb'), this.#directory]) syncPath(path);
   }
 }
 
@@ -168,13 +169,4 @@ function openRoot(path: string, readOnly: boolean): RootDatabase {
     ...{ path, noSubdir: false, maxDbs: maxDatabases, maxReaders, readOnly, overlappingSync: false },
     ...mode,
   });
-}
-
-function sync(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

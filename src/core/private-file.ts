@@ -79,11 +79,16 @@ export function writePrivateFile(
     closeSync(file);
     rmSync(beside, { force: true });
   }
-  const directory = openSync(dirname(path), constants.O_RDONLY);
+  syncPath(dirname(path));
+}
+
+/** What a file or a directory holds is on the disk when it returns. */
+export function syncPath(path: string): void {
+  const descriptor = openSync(path, constants.O_RDONLY);
   try {
-    fsyncSync(directory);
+    fsyncSync(descriptor);
   } finally {
-    closeSync(directory);
+    closeSync(descriptor);
   }
 }
 

@@ -63,7 +63,7 @@ export class Kms extends TenantKms implements AsyncDisposable {
 
   /** Waits for calls under way, flushes the log, wipes keys. Idempotent; later calls are refused with NotReady. */
   async close(): Promise<void> {
-    await this.end();
+    await this.#opened.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -7,6 +7,7 @@ import { ok, type Result } from '../core/result.ts';
 import { type Caller, scopes } from '../core/scope.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { formatKid } from '../keys/kid.ts';
+import type { KeyHead } from '../keys/record.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { Operations } from '../operations/operations.ts';
 import type { RequestPath } from '../request-path.ts';
@@ -108,7 +109,6 @@ export class TenantKms {
   readonly tenant: string;
   readonly #opened: OpenedLibrary;
   readonly #path: RequestPath;
-  #ending: Promise<void> | undefined;
 
   constructor(opened: OpenedLibrary, tenant: string) {
     this.tenant = tenant;
@@ -128,10 +128,7 @@ export class TenantKms {
     call?: CallOptions,
   ): Promise<{ readonly keys: readonly ListedKey[]; readonly nextCursor?: string }> {
     const { keys, nextCursor } = await this.#run('list', listRequest(options), call);
-    const listed = keys.map((head) => ({
-      ...{ kid: formatKid(head.id, head.currentVersion), alg: head.alg, purpose: head.purpose },
-      ...{ state: head.state, currentVersion: head.currentVersion, createdAt: new Date(head.createdAtMs) },
-    }));
+    const listed = keys.map(listedKey);
     return nextCursor === undefined ? { keys: listed } : { keys: listed, nextCursor };
   }
 
@@ -139,8 +136,7 @@ export class TenantKms {
   async key(kid: string, call?: CallOptions): Promise<ShownKey> {
     const { head, versions } = await this.#run('read', { kid: text('kid', kid) }, call);
     return {
-      ...{ kid: formatKid(head.id, head.currentVersion), alg: head.alg, purpose: head.purpose },
-      ...{ state: head.state, currentVersion: head.currentVersion, createdAt: new Date(head.createdAtMs) },
+      ...listedKey(head),
       backend: head.backend,
       versions: versions.map((each) => ({
         ...{ kid: each.kid, version: each.version, state: each.state, createdAt: new Date(each.createdAtMs) },
@@ -283,11 +279,6 @@ export class TenantKms {
     return (await this.#run('mac_verify', request, call)).ok;
   }
 
-  protected end(): Promise<void> {
-    this.#ending ??= this.#opened.close();
-    return this.#ending;
-  }
-
   async #run<Name extends keyof Operations>(
     name: Name,
     request: RequestOf<Operations[Name]>,
@@ -337,6 +328,13 @@ function madeKey({ kid, previous, algorithm, createdAtMs, publicKeys }: KeyMade)
   return {
     ...{ kid, previous, alg: algorithm.name, createdAt: new Date(createdAtMs) },
     publicKeys: publicKeys.map(copied),
+  };
+}
+
+function listedKey({ id, alg, purpose, state, currentVersion, createdAtMs }: KeyHead): ListedKey {
+  return {
+    ...{ kid: formatKid(id, currentVersion), alg, purpose, state, currentVersion },
+    createdAt: new Date(createdAtMs),
   };
 }
 

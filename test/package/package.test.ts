@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import test, { after, before } from 'node:test';
+import test, { before } from 'node:test';
 import { promisify } from 'node:util';
 import { temporaryDirectory } from '../support/service.ts';
 
@@ -60,8 +60,6 @@ before(async () => {
     if (!name.startsWith('.') && !existsSync(place)) symlinkSync(join(root, 'node_modules', name), place);
   }
 });
-
-after(() => {});
 
 async function script(name: string, text: string) {
   writeFileSync(join(project, name), text);

@@ -9,6 +9,7 @@ import {
   type KeyEvidence,
   verifyAttestation,
 } from '../../src/client/attestation.ts';
+import { askEvidence, attestPath, makeKey, signHello } from '../support/evidence.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { MemoryContact, MemoryHome } from '../support/memory-home.ts';
 import { call, callForBytes, helloWorldB3, type InProcessService } from '../support/service.ts';
@@ -39,20 +40,13 @@ async function keysOf(of: InProcessService): Promise<readonly string[]> {
   return (await call(of, of.token, 'GET', '/v1/kms/audit/vkeys')).body.vkeys;
 }
 
-async function make(body: object, of = service, token = acme): Promise<string> {
-  const made = await call(of, token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519', ...body });
-  assert.equal(made.status, 201, JSON.stringify(made.body));
-  return made.body.kid;
-}
-
-const path = (kid: string, given: string | null) =>
-  `/v1/kms/attest?kid=${encodeURIComponent(kid)}${given === null ? '' : `&nonce=${given}`}`;
-
+const make = (body: object, of = service, token = acme) => makeKey(of, token, body);
 const ask = (kid: string, given: string | null = nonce, token = acme, of = service) =>
-  call(of, token, 'GET', path(kid, given));
+  askEvidence(of, token, kid, given);
+const sign = (kid: string, of = service, token = acme) => signHello(of, token, kid);
 
 async function evidenceOf(kid: string, given: string | null = nonce): Promise<KeyEvidence> {
-  const answer = await call(service, acme, 'GET', path(kid, given));
+  const answer = await call(service, acme, 'GET', attestPath(kid, given));
   assert.equal(answer.status, 200, JSON.stringify(answer.body));
   return answer.body;
 }
@@ -62,8 +56,6 @@ function claimsIn({ evidence }: KeyEvidence): EvidenceClaims {
 }
 
 const rawKey = (vkey: string) => Buffer.from(vkey.split('+').slice(2).join('+'), 'base64').subarray(1);
-const sign = (kid: string, of = service, token = acme) =>
-  call(of, token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
 suite('evidence of a key in software', () => {
   test('has the registered claims of RFC 9711, and private ones only under names that say so', async () => {

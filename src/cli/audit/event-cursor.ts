@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from '../../core/private-file.ts';
+import { errorCode, syncPath } from '../../core/private-file.ts';
 import { fail } from '../fail.ts';
 
 /** How far an export for security monitoring has come. Written after what it counts has been taken, so nothing is lost. */
@@ -73,10 +73,5 @@ function replaceDurably(path: string, text: string, mode: number): void {
     closeSync(file);
   }
   renameSync(temporary, path);
-  const directory = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
+  syncPath(dirname(path));
 }

@@ -1,16 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  realpathSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { existsSync, linkSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { isDangling } from '../../core/private-file.ts';
+import { isDangling, syncPath } from '../../core/private-file.ts';
 import {
   judgeSecretDirectory,
   judgeSecretFile,
@@ -59,16 +50,7 @@ function create(engine: Engine, path: string): RootRef {
       return root;
     } finally {
       rmSync(beside, { force: true });
-      syncDirectory(dirname(path));
+      syncPath(dirname(path));
     }
   });
-}
-
-function syncDirectory(path: string): void {
-  const directory = openSync(path, 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
 }

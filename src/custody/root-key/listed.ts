@@ -98,16 +98,15 @@ function rawFile(path: string, { rule }: Surroundings): Uint8Array {
 }
 
 async function byPassphrase(source: ListedSourceOf<'passphrase'>, around: Surroundings): Promise<Uint8Array> {
-  return withSecret(
-    source.passphrase,
-    `passphrase of the root key (${source.id})`,
-    around,
-    async (secret) => {
-      const opened = await decryptByPassphrase(source.age, secret);
-      if (opened === undefined) throw new StartError(`${sourcePlace(source)} is not the right one`);
-      return opened;
-    },
+  return withSecret(source.passphrase, `passphrase of the root key (${source.id})`, around, (passphrase) =>
+    openedBy(source, passphrase),
   );
+}
+
+async function openedBy(source: ListedSourceOf<'passphrase'>, passphrase: Uint8Array): Promise<Uint8Array> {
+  const opened = await decryptByPassphrase(source.age, passphrase);
+  if (opened === undefined) throw new StartError(`${sourcePlace(source)} is not the right one`);
+  return opened;
 }
 
 async function byIdentity(source: ListedSourceOf<'recipients'>, around: Surroundings): Promise<Uint8Array> {
@@ -197,9 +196,7 @@ export async function renewSource(
         `passphrase of the root key (${source.id})`,
         around,
         async (passphrase) => {
-          const before = await decryptByPassphrase(source.age, passphrase);
-          if (before === undefined) throw new StartError(`${sourcePlace(source)} is not the right one`);
-          before.fill(0);
+          (await openedBy(source, passphrase)).fill(0);
           return {
             ...source,
             ...of,

@@ -1,6 +1,6 @@
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, renameSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errorCode } from '../../core/private-file.ts';
+import { errorCode, syncPath } from '../../core/private-file.ts';
 import type { SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Engine, RootRef } from '../../engine/engine.ts';
@@ -183,12 +183,7 @@ function takeFile(path: string, generation: number): void {
   try {
     if (existsSync(path) && !existsSync(retired)) linkSync(path, retired);
     renameSync(next, path);
-    const directory = openSync(dirname(path), 'r');
-    try {
-      fsyncSync(directory);
-    } finally {
-      closeSync(directory);
-    }
+    syncPath(dirname(path));
   } catch (cause) {
     throw new StartError(`${next} cannot take the place of ${path} (${errorCode(cause)})`, { cause });
   }

@@ -1,16 +1,7 @@
-import {
-  chmodSync,
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
+import { syncPath } from '../../core/private-file.ts';
 import { checkBeforeOpening, checkEveryPage } from './data-file.ts';
 
 /** What a compaction did. */
@@ -51,9 +42,9 @@ export async function compact(directory: string): Promise<Compacted> {
     chmodSync(made, 0o600);
     const checked = checkEveryPage(made);
     if ('damage' in checked) throw new Error(`the new file is damaged: ${checked.damage}`);
-    sync(made);
+    syncPath(made);
     renameSync(made, path);
-    sync(directory);
+    syncPath(directory);
     return { records, bytesBefore, bytesAfter: statSync(path).size };
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -123,13 +114,4 @@ function copyDatabase(
 
 function openRoot(path: string, readOnly: boolean): RootDatabase {
   return open({ path, noSubdir: false, maxDbs: maxDatabases, maxReaders, readOnly, overlappingSync: false });
-}
-
-function sync(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }

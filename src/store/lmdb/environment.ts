@@ -1,15 +1,7 @@
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  statfsSync,
-  statSync,
-} from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
+import { syncPath } from '../../core/private-file.ts';
 import { checkBeforeOpening } from './data-file.ts';
 import { heldBy, lockDirectory } from './directory-lock.ts';
 
@@ -117,17 +109,8 @@ function openRoot(directory: string): RootDatabase<Buffer, Uint8Array> {
     if (existsSync(path)) chmodSync(path, 0o600);
   }
   // A new file is only as durable as the directory that names it.
-  for (const path of [directory, dirname(directory)]) syncDirectory(path);
+  for (const path of [directory, dirname(directory)]) syncPath(path);
   return root;
-}
-
-function syncDirectory(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 function environment(
