@@ -149,6 +149,7 @@ export const hsm = scenario<Data>({
         'Both do the same asynchronous calls of the same library with as many sessions and threads, each in a process of its own, one after the other in each round.',
         'The lane is what a call passes after HTTP: the fair queue, the worker process, the session.',
         'SoftHSM2 works on one thing at a time, so that more sessions make neither faster.',
+        'Two cores are full in both: the lane has a second process on them, and messages to it, some 100 us of CPU for each signature. So an algorithm that is cheap in the token loses a larger part.',
       ],
     };
   },

@@ -11,8 +11,14 @@ export interface HomeLaneSettings extends Pick<LaneOptions, 'jobBudgetUs' | 'job
 }
 
 /**
- * The one lane of a home that is not our engine. Its bounds are its own, so that a slow home fills nothing else. It has no job
- * behind another and none that is overtaken: where calls are slow, whoever comes next would wait for both.
+ * Work that lies ready in a home for each of its threads, in microseconds: a call comes after the way there and back, which is
+ * 1 ms. Of calls that take longer, one lies ready in all.
+ */
+const readyUs = 1_000;
+
+/**
+ * The one lane of a home that is not our engine. Its bounds are its own, so that a slow home fills nothing else. Little lies
+ * ready in it and none is overtaken: where calls are slow, whoever comes next would wait for both.
  */
 export function createHomeLane(
   settings: HomeLaneSettings,
@@ -41,8 +47,8 @@ export function createHomeLane(
     jobBudgetUs,
     soloBudgetUs: jobBudgetUs,
     jobMaxCalls,
-    readyLeastUs: 0,
-    readyMostUs: 0,
+    readyLeastUs: readyUs,
+    readyMostUs: readyUs,
     get queueTargetMs() {
       return settings.deadlineMs;
     },
