@@ -45,6 +45,8 @@ const askedOfKeys = {
   },
   decrypt: { op: batchOps.decrypt, otherKey: keyDoesNotEncrypt },
   reencrypt: { op: batchOps.reencrypt, otherKey: keyDoesNotEncrypt },
+  encrypt_under: { op: batchOps.encryptUnder, otherKey: keyDoesNotEncrypt },
+  decrypt_under: { op: batchOps.decryptUnder, otherKey: keyDoesNotEncrypt },
   wrap: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
   encapsulate: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
   unwrap: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createDecipheriv, randomBytes } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
@@ -41,6 +41,7 @@ export function sealingOpsTests(engine: Engine, root: unknown): void {
   kemTests(parts);
   dataKeyTests(parts);
   rewrapTests(parts);
+  underTests(parts);
   separationTests(parts);
 }
 
@@ -382,6 +383,69 @@ function rewrapTests(parts: Parts): void {
     });
 }
 
+/** Work by data keys that stay wrapped outside of the engine. */
+function underTests(parts: Parts): void {
+  const { run, make, reference } = parts;
+  for (const name of aeadNames) {
+    const scheme = schemes[name];
+    const use = wrap(parts, name);
+    const own = text('aad of the data key');
+    const encrypt = (key: GeneratedKey, wrapped: Uint8Array, plaintext: Uint8Array, wrapAad = own) =>
+      run({
+        ...{ op: batchOps.encryptUnder, scheme, key: reference(key) },
+        inputs: [wrapped, info, wrapAad, plaintext, bound],
+      });
+    const decrypt = (key: GeneratedKey, wrapped: Uint8Array, made: BatchResult, data = bound) =>
+      run({
+        ...{ op: batchOps.decryptUnder, scheme, key: reference(key) },
+        inputs: [wrapped, info, own, ...(made.outputs as [Uint8Array, Uint8Array]), data],
+      });
+
+    test(`${name}: a wrapped data key encrypts and decrypts, and no other decrypts what it made`, () => {
+      const key = make(name);
+      const [one, other] = [randomBytes(32), randomBytes(32)].map(
+        (dataKey) => use.wrap(key, dataKey, info, own).outputs[0] ?? none,
+      ) as [Uint8Array, Uint8Array];
+      for (const bytes of [0, 1, 1024, maxPlaintextBytes]) {
+        const plaintext = randomBytes(bytes);
+        const made = encrypt(key, one, plaintext);
+        assert.equal(made.status, ok);
+        const opened = decrypt(key, one, made);
+        assert.deepEqual([opened.status, Buffer.from(opened.outputs[0] ?? none)], [ok, plaintext]);
+        assert.equal(decrypt(key, one, made, none).status, rejected);
+        assert.equal(decrypt(key, other, made).status, rejected);
+        assert.equal(decrypt(make(name), one, made).status, rejected);
+      }
+      assert.equal(encrypt(key, one, new Uint8Array(maxPlaintextBytes + 1)).status, badInput);
+    });
+
+    test(`${name}: what does not open as a data key of 32 bytes encrypts nothing`, () => {
+      const key = make(name);
+      const wrapped = use.wrap(key, randomBytes(32), info, own).outputs[0] ?? none;
+      assert.equal(encrypt(key, flipBit(wrapped, 8 * 20), bound).status, rejected);
+      assert.equal(encrypt(key, wrapped, bound, none).status, rejected);
+      assert.equal(encrypt(make(name), wrapped, bound).status, rejected);
+      for (const bytes of [0, 16, 31, 33, 64]) {
+        const odd = use.wrap(key, randomBytes(bytes), info, own).outputs[0] ?? none;
+        assert.equal(encrypt(key, odd, bound).status, rejected, `${bytes}`);
+      }
+      assert.equal(encrypt(key, none, bound).status, rejected);
+    });
+
+    test(`${name}: the plaintext of a data key is the key that encrypts under it`, () => {
+      const key = make(name);
+      const dataKey = randomBytes(32);
+      const wrapped = use.wrap(key, dataKey, info, own).outputs[0] ?? none;
+      const [nonce, ciphertext] = encrypt(key, wrapped, bound).outputs as [Uint8Array, Uint8Array];
+      if (name !== 'aes-256-gcm') return;
+      const decipher = createDecipheriv('aes-256-gcm', dataKey, nonce).setAAD(bound);
+      decipher.setAuthTag(ciphertext.subarray(-16));
+      const opened = Buffer.concat([decipher.update(ciphertext.subarray(0, -16)), decipher.final()]);
+      assert.deepEqual(opened, Buffer.from(bound));
+    });
+  }
+}
+
 function separationTests(parts: Parts): void {
   const { run, make, reference } = parts;
   test('nothing that wrap made opens by decrypt, and nothing that encrypt made by unwrap', () => {
@@ -405,10 +469,17 @@ function separationTests(parts: Parts): void {
 
   test('ops that a scheme does not do are BAD_INPUT', () => {
     const { encrypt, decrypt, reencrypt, wrap: wrapOp, unwrap, derive, importWrapped, sign, mac } = batchOps;
+    const { encryptUnder, decryptUnder } = batchOps;
     const cases: readonly (readonly [keyof typeof schemes, readonly number[]])[] = [
-      ...kemNames.map((name) => [name, [encrypt, decrypt, reencrypt, derive, sign, mac]] as const),
+      ...kemNames.map(
+        (name) =>
+          [name, [encrypt, decrypt, reencrypt, encryptUnder, decryptUnder, derive, sign, mac]] as const,
+      ),
       ...aeadNames.map((name) => [name, [derive, importWrapped, sign, mac]] as const),
-      ['aes-256-kwp', [encrypt, decrypt, reencrypt, derive, importWrapped, sign, mac]],
+      [
+        'aes-256-kwp',
+        [encrypt, decrypt, reencrypt, encryptUnder, decryptUnder, derive, importWrapped, sign, mac],
+      ],
       ['hkdf-sha256', [encrypt, decrypt, reencrypt, wrapOp, unwrap, importWrapped, sign, mac]],
       ['rsa-oaep-sha256-kwp', [encrypt, decrypt, wrapOp, unwrap, derive, sign, mac]],
       ['ed25519', [encrypt, decrypt, wrapOp, unwrap, derive, importWrapped]],
@@ -418,7 +489,7 @@ function separationTests(parts: Parts): void {
       const key = name === 'rsa-oaep-sha256-kwp' ? none : reference(make(name as KeyTypeName));
       for (const op of ops) {
         const inputs = Array.from(
-          { length: { 10: 2, 11: 3, 12: 3, 13: 3, 16: 4, 17: 4, 18: 5 }[op] ?? 1 },
+          { length: { 10: 2, 11: 3, 12: 3, 13: 3, 16: 4, 17: 4, 18: 5, 19: 5, 20: 6 }[op] ?? 1 },
           () => none,
         );
         const { status } = run({ op: op as BatchItem['op'], scheme: schemes[name], key, inputs });
