@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createDecipheriv, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import test from 'node:test';
 import fc from 'fast-check';
 import { type BatchItem, type BatchResult, batchOps, batchStatuses } from '../../src/engine/batch.ts';
@@ -14,6 +14,7 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { maxPlaintextBytes, nonceBytesOf, wordInput, wrappedBytes } from '../../src/engine/rooms.ts';
 import { aad, flipBit, nextKeyNumber, runBatch, tenant } from '../support/batches.ts';
 import { aeadNames, kemNames, type WrapName, wrap, wrapNames } from '../support/sealing.ts';
+import { wrappedDataKeyTests } from './contract-data-keys.ts';
 
 const { ok, rejected, keyUnusable, badInput } = batchStatuses;
 const none = new Uint8Array(0);
@@ -41,11 +42,11 @@ export function sealingOpsTests(engine: Engine, root: unknown): void {
   kemTests(parts);
   dataKeyTests(parts);
   rewrapTests(parts);
-  underTests(parts);
+  wrappedDataKeyTests(parts);
   separationTests(parts);
 }
 
-interface Parts {
+export interface SealingParts {
   readonly engine: Engine;
   readonly root: unknown;
   run(item: Omit<BatchItem, 'keyNumber'> & { keyNumber?: number }): BatchResult;
@@ -53,7 +54,7 @@ interface Parts {
   reference(key: GeneratedKey): Uint8Array;
 }
 
-function encryptTests({ run, make, reference }: Parts): void {
+function encryptTests({ run, make, reference }: SealingParts): void {
   for (const name of aeadNames) {
     const scheme = schemes[name];
     const encrypt = (key: GeneratedKey, plaintext: Uint8Array, data = bound) =>
@@ -129,7 +130,7 @@ function encryptTests({ run, make, reference }: Parts): void {
   });
 }
 
-function wrapTests(parts: Parts): void {
+function wrapTests(parts: SealingParts): void {
   const { make } = parts;
   for (const name of wrapNames) {
     const ownAad = name === 'aes-256-kwp' ? none : bound;
@@ -213,7 +214,7 @@ function wrapTests(parts: Parts): void {
   });
 }
 
-function kemTests({ engine, root, run, make, reference }: Parts): void {
+function kemTests({ engine, root, run, make, reference }: SealingParts): void {
   for (const name of kemNames) {
     const scheme = schemes[name];
     test(`${name}: the public key has its length, and none of another length wraps`, () => {
@@ -288,7 +289,7 @@ function kemTests({ engine, root, run, make, reference }: Parts): void {
   });
 }
 
-function dataKeyTests(parts: Parts): void {
+function dataKeyTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   for (const name of wrapNames) {
     const isKem = (kemNames as readonly string[]).includes(name);
@@ -327,7 +328,7 @@ function dataKeyTests(parts: Parts): void {
   }
 }
 
-function rewrapTests(parts: Parts): void {
+function rewrapTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   for (const name of wrapNames) {
     const isKem = (kemNames as readonly string[]).includes(name);
@@ -383,70 +384,7 @@ function rewrapTests(parts: Parts): void {
     });
 }
 
-/** Work by data keys that stay wrapped outside of the engine. */
-function underTests(parts: Parts): void {
-  const { run, make, reference } = parts;
-  for (const name of aeadNames) {
-    const scheme = schemes[name];
-    const use = wrap(parts, name);
-    const own = text('aad of the data key');
-    const encrypt = (key: GeneratedKey, wrapped: Uint8Array, plaintext: Uint8Array, wrapAad = own) =>
-      run({
-        ...{ op: batchOps.encryptUnder, scheme, key: reference(key) },
-        inputs: [wrapped, info, wrapAad, plaintext, bound],
-      });
-    const decrypt = (key: GeneratedKey, wrapped: Uint8Array, made: BatchResult, data = bound) =>
-      run({
-        ...{ op: batchOps.decryptUnder, scheme, key: reference(key) },
-        inputs: [wrapped, info, own, ...(made.outputs as [Uint8Array, Uint8Array]), data],
-      });
-
-    test(`${name}: a wrapped data key encrypts and decrypts, and no other decrypts what it made`, () => {
-      const key = make(name);
-      const [one, other] = [randomBytes(32), randomBytes(32)].map(
-        (dataKey) => use.wrap(key, dataKey, info, own).outputs[0] ?? none,
-      ) as [Uint8Array, Uint8Array];
-      for (const bytes of [0, 1, 1024, maxPlaintextBytes]) {
-        const plaintext = randomBytes(bytes);
-        const made = encrypt(key, one, plaintext);
-        assert.equal(made.status, ok);
-        const opened = decrypt(key, one, made);
-        assert.deepEqual([opened.status, Buffer.from(opened.outputs[0] ?? none)], [ok, plaintext]);
-        assert.equal(decrypt(key, one, made, none).status, rejected);
-        assert.equal(decrypt(key, other, made).status, rejected);
-        assert.equal(decrypt(make(name), one, made).status, rejected);
-      }
-      assert.equal(encrypt(key, one, new Uint8Array(maxPlaintextBytes + 1)).status, badInput);
-    });
-
-    test(`${name}: what does not open as a data key of 32 bytes encrypts nothing`, () => {
-      const key = make(name);
-      const wrapped = use.wrap(key, randomBytes(32), info, own).outputs[0] ?? none;
-      assert.equal(encrypt(key, flipBit(wrapped, 8 * 20), bound).status, rejected);
-      assert.equal(encrypt(key, wrapped, bound, none).status, rejected);
-      assert.equal(encrypt(make(name), wrapped, bound).status, rejected);
-      for (const bytes of [0, 16, 31, 33, 64]) {
-        const odd = use.wrap(key, randomBytes(bytes), info, own).outputs[0] ?? none;
-        assert.equal(encrypt(key, odd, bound).status, rejected, `${bytes}`);
-      }
-      assert.equal(encrypt(key, none, bound).status, rejected);
-    });
-
-    test(`${name}: the plaintext of a data key is the key that encrypts under it`, () => {
-      const key = make(name);
-      const dataKey = randomBytes(32);
-      const wrapped = use.wrap(key, dataKey, info, own).outputs[0] ?? none;
-      const [nonce, ciphertext] = encrypt(key, wrapped, bound).outputs as [Uint8Array, Uint8Array];
-      if (name !== 'aes-256-gcm') return;
-      const decipher = createDecipheriv('aes-256-gcm', dataKey, nonce).setAAD(bound);
-      decipher.setAuthTag(ciphertext.subarray(-16));
-      const opened = Buffer.concat([decipher.update(ciphertext.subarray(0, -16)), decipher.final()]);
-      assert.deepEqual(opened, Buffer.from(bound));
-    });
-  }
-}
-
-function separationTests(parts: Parts): void {
+function separationTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   test('nothing that wrap made opens by decrypt, and nothing that encrypt made by unwrap', () => {
     for (const name of aeadNames) {
