@@ -72,6 +72,7 @@ export interface PlannedWork extends CryptoWork {
   verdict: CryptoWork['verdict'];
   refusal: CryptoWork['refusal'];
   encryption: CryptoWork['encryption'];
+  about: CryptoWork['about'];
 }
 
 export function planWork(kind: PlannedKind): PlannedWork {
@@ -87,6 +88,7 @@ export function planWork(kind: PlannedKind): PlannedWork {
     verdict: undefined,
     refusal: undefined,
     encryption: undefined,
+    about: undefined,
     counted: undefined,
   };
 }

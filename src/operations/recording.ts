@@ -198,6 +198,7 @@ function eventOf(
     purpose: operation,
     result,
     tenant: caller.tenant,
+    ...work.about,
     ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
   };
 }
