@@ -11,7 +11,7 @@ import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
-import { intaglioDialect } from './http/dialects/intaglio/index.ts';
+import { mountedDialects } from './http/dialects/mounted.ts';
 import { openDoor } from './http/door.ts';
 import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
@@ -52,7 +52,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
+    const door = openDoor(log, service, mountedDialects);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
     const { listeners, reloadable } = await configuredListeners(config, {

@@ -10,6 +10,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
+import { openDeks } from './assemble/deks.ts';
 import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
@@ -42,6 +43,7 @@ import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
 import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
+import type { DekOperations } from './operations/deks/operations.ts';
 import type { Operations } from './operations/operations.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
@@ -57,6 +59,8 @@ export interface Service {
   readonly administratorToken: string | undefined;
   /** Of now, see Calls. */
   readonly operations: Operations;
+  /** Undefined where the configuration wants no data encryption keys. Of now, too. */
+  readonly dekOperations: DekOperations | undefined;
   readonly requestPath: RequestPath;
   /** The same way for callers whom somebody else knows, such as the process itself. */
   requestPathFor(authenticator: Authenticator): RequestPath;
@@ -191,7 +195,10 @@ async function openParts(
     ...{ rotation: audit.parts?.rotation, health, metrics },
   });
   closes('ending the watch over evidence', async () => evidence.close());
+  const deks = await openDeks(config, log, { store, mac: records.mac, keyring, cryptography, recorder });
+  closes('ending a rotation of the KEK', async () => deks?.close());
   const callParts = {
+    deks,
     ...{ cryptography, evidence: evidence.parts },
     keyring,
     counts,
@@ -222,6 +229,9 @@ async function openParts(
     administratorToken,
     get operations() {
       return calls.operations;
+    },
+    get dekOperations() {
+      return calls.dekOperations;
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,

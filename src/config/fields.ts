@@ -1,3 +1,4 @@
+import { dekFields } from './deks/fields.ts';
 import { type Field, field } from './field.ts';
 import {
   type Address,
@@ -367,6 +368,7 @@ export const fields = {
   ),
   ...pqFields,
   ...backendFields,
+  ...dekFields,
   ...tokenFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',

@@ -42,8 +42,8 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [] },
-  config: { tokens: [] },
+  operations: { formats: [], sealing: [], deks: ['sealing'] },
+  config: { tokens: [], deks: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */

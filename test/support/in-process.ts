@@ -12,7 +12,7 @@ import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
 import type { Home } from '../../src/custody/custody.ts';
 import { countConnections } from '../../src/http/connections.ts';
-import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
+import { mountedDialects } from '../../src/http/dialects/mounted.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import type { UwsOptions } from '../../src/http/listeners/uws.ts';
@@ -82,7 +82,7 @@ export async function startInProcess(
     homes: options.homes ?? [],
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
-  const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
+  const door = openDoor(log, service, mountedDialects);
   const listening =
     options.listen === true ? await listen(config, door.handlers, options.makeListener) : undefined;
   if (listening !== undefined) registerProcessMetrics(service.metrics);

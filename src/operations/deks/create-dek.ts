@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { ok, type Result, refuse } from '../../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import { batchOps } from '../../engine/batch.ts';
 import { wordInput } from '../../engine/rooms.ts';
@@ -8,7 +8,7 @@ import type { CryptoOperation, CryptoPlan, OperationParts, WorkOutcome } from '.
 import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, type OneKeyPlan, planWithKey, wrapInfo } from '../sealing/one-key.ts';
 import { type Dek, type DekVersion, isDekId, isThreadId, maxDekVersions, wrapAadOf } from './dek.ts';
-import type { StoredDek } from './dek-store.ts';
+import type { PutOutcome, StoredDek } from './dek-store.ts';
 import type { DekParts } from './parts.ts';
 import { wrappedText } from './wrapped-text.ts';
 
@@ -31,6 +31,7 @@ const badId = refuse('BadRequest', 'key_id: letters, digits, dot, underscore, co
 const badThread = refuse('BadRequest', 'thread_id: printable ASCII without blanks, at most 256');
 const taken = refuse('Conflict', 'there is a DEK of this id');
 const kekChanged = refuse('StoreUnavailable', 'the KEK was rotated meanwhile', 100);
+const changed = refuse('Conflict', 'the DEK has changed meanwhile');
 export const noSuchDek = refuse('NotFound', 'there is no DEK of this id');
 export const dekDestroyed = refuse('Conflict', 'the DEK is destroyed');
 
@@ -59,10 +60,7 @@ export function createDekOperation(
         };
         const put = await deks.put(dek, undefined);
         if (!put.ok) return put;
-        if (put.value) return ok(describe(keks.id, dek));
-        const now = await deks.find(id);
-        if (!now.ok) return now;
-        return now.value === undefined ? kekChanged : taken;
+        return refusalOf(put.value, taken) ?? ok(describe(keks.id, dek));
       });
     },
   };
@@ -91,10 +89,15 @@ export function rotateDekOperation(
         const next = { ...dek, versions: [...dek.versions, { ...made, version, createdAtMs }] };
         const put = await deks.put(next, found.value);
         if (!put.ok) return put;
-        return put.value ? ok(describe(keks.id, next)) : refuse('Conflict', 'the DEK has changed meanwhile');
+        return refusalOf(put.value, changed) ?? ok(describe(keks.id, next));
       });
     },
   };
+}
+
+function refusalOf(outcome: PutOutcome, changed: Refused): Refused | undefined {
+  if (outcome === 'put') return undefined;
+  return outcome === 'behind' ? kekChanged : changed;
 }
 
 function planNewVersion(

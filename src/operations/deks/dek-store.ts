@@ -13,6 +13,9 @@ export interface StoredDek {
   readonly revision: number;
 }
 
+/** `changed`: somebody else has changed it since. `behind`: the KEK was rotated since. */
+export type PutOutcome = 'put' | 'changed' | 'behind';
+
 export interface DekStoreParts {
   readonly store: Store;
   readonly mac: RecordMac;
@@ -41,17 +44,16 @@ export class DekStore {
     this.#leastKek = leastKek;
   }
 
-  /** Durable when it resolves. `before` undefined: there must be none of this id. False: somebody else has changed it since, or the KEK. */
-  async put(dek: Dek, before: StoredDek | undefined): Promise<Result<boolean>> {
-    const outcome = await this.putAll([{ dek, before }]);
-    return outcome.ok ? ok(outcome.value) : outcome;
+  /** Durable when it resolves. `before` undefined: there must be none of this id. */
+  put(dek: Dek, before: StoredDek | undefined): Promise<Result<PutOutcome>> {
+    return this.putAll([{ dek, before }]);
   }
 
   /** All of them or none. */
   async putAll(
     changes: readonly { readonly dek: Dek; readonly before: StoredDek | undefined }[],
-  ): Promise<Result<boolean>> {
-    if (changes.some((change) => this.#isTooOld(change))) return ok(false);
+  ): Promise<Result<PutOutcome>> {
+    if (changes.some((change) => this.#isTooOld(change))) return ok('behind');
     const { store, mac } = this.#parts;
     const outcome = await store.commit(
       changes.map(({ dek, before }) => ({
@@ -66,7 +68,7 @@ export class DekStore {
     const { value: committed } = outcome;
     if (committed.committed)
       for (const { dek } of changes) this.#cache.set(dek.id, { dek, revision: committed.revision });
-    return ok(committed.committed);
+    return ok(committed.committed ? 'put' : 'changed');
   }
 
   /** In the order of their ids, after this one. What cannot be read is told to the operator, and left out. */

@@ -4,6 +4,7 @@ import type { CryptoOperation, KeyOperation, OperationParts, WorkOutcome } from 
 import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, notOpened, planWithKey, wrapInfo } from '../sealing/one-key.ts';
 import { activeDek, type DekMade, describe, noSuchDek } from './create-dek.ts';
+import { type Dek, isDekId } from './dek.ts';
 import type { KekRotated, KekRotationProgress } from './kek-rotation.ts';
 import type { DekParts } from './parts.ts';
 import { parseWrapped, wrappedText } from './wrapped-text.ts';
@@ -117,6 +118,29 @@ export function readDekOperation({ deks, keks }: DekParts): KeyOperation<{ reado
   };
 }
 
+export interface DekPageAnswer {
+  readonly deks: readonly Dek[];
+  /** After which the next page begins. */
+  readonly next: string | undefined;
+}
+
+const badAfter = refuse('BadRequest', 'after is the id of a DEK');
+const deksPerPage = 100;
+
+/** In the order of their ids, destroyed ones too. */
+export function listDeksOperation({
+  deks,
+}: DekParts): KeyOperation<{ readonly after: string | undefined }, DekPageAnswer> {
+  return {
+    ...{ kind: 'keys', name: 'dek_list', scope: 'kms:read' },
+    async run({ after }) {
+      if (after !== undefined && !isDekId(after)) return badAfter;
+      const page = await deks.page(after, deksPerPage);
+      return page.ok ? ok({ deks: page.value.deks.map(({ dek }) => dek), next: page.value.last }) : page;
+    },
+  };
+}
+
 /** Every DEK by a new version of the KEK; answers when all are. `plainKek`: 32 bytes, where the configuration allows it. */
 export function rotateKekOperation(
   { rotation, journal, allowPlainKek }: DekParts,
@@ -133,6 +157,29 @@ export function rotateKekOperation(
       const rotated = await rotation.rotate(caller.actor, given);
       recorded.value.end(rotated.ok ? undefined : rotated);
       return rotated;
+    },
+  };
+}
+
+/** A single DEK by the current version of the KEK, where it is wrapped by an older one. */
+export function rewrapDekOperation({
+  deks,
+  keks,
+  rotation,
+  journal,
+}: DekParts): KeyOperation<{ readonly id: string }, DekMade> {
+  return {
+    ...{ kind: 'keys', name: 'dek_rewrap', scope: 'kms:rotate' },
+    async run({ id }, caller) {
+      const found = await activeDek(deks.find(id));
+      if (!found.ok) return found;
+      const recorded = await journal.record({ kind: 'rewrapped', caller, facts: { dek: id } });
+      if (!recorded.ok) return recorded;
+      const refused = await rotation.rewrapOne(found.value, caller.actor);
+      recorded.value.end(refused);
+      if (refused !== undefined) return refused;
+      const now = await activeDek(deks.find(id));
+      return now.ok ? ok(describe(keks.id, now.value.dek)) : now;
     },
   };
 }
@@ -188,7 +235,7 @@ export function destroyDekOperation({
         if (now.value === undefined) return ended(recorded.value, noSuchDek);
         const put = await deks.put({ ...now.value.dek, state: 'destroyed', versions: [] }, now.value);
         if (!put.ok) return ended(recorded.value, put);
-        if (put.value) break;
+        if (put.value === 'put') break;
         if (turn === maxTurns) return ended(recorded.value, refuse('StoreUnavailable', undefined, 1_000));
       }
       recorded.value.end(undefined);

@@ -86,6 +86,13 @@ export class KekRotation {
     return this.#run(() => this.#rotate(actor, given));
   }
 
+  /** One DEK alone, to the version that is current. */
+  async rewrapOne(stored: StoredDek, actor: string): Promise<Refused | undefined> {
+    const current = await this.#parts.keks.current(actor);
+    if (!current.ok) return current;
+    return this.#rewrapPage([stored], current.value.version.version);
+  }
+
   /** Goes on with what a kill has cut off, and prunes what has had its time. Reports instead of rejecting. */
   async resume(): Promise<void> {
     const intent = await this.#intent();
@@ -124,6 +131,10 @@ export class KekRotation {
   }
 
   async #rotate(actor: string, given: GivenVersion | undefined): Promise<Result<KekRotated>> {
+    // One that was cut off or refused half way is the one that is asked for.
+    const begun = await this.#intent();
+    if (!begun.ok) return begun;
+    if (begun.value !== undefined) return this.#goOn(begun.value.target, actor, given);
     const current = await this.#parts.keks.current(actor);
     if (!current.ok) return current;
     const target = current.value.version.version + 1;
@@ -190,7 +201,7 @@ export class KekRotation {
         left.map((before, index) => ({ before, dek: rewrapped.value[index] as Dek })),
       );
       if (!put.ok) return put;
-      if (put.value) {
+      if (put.value === 'put') {
         if (this.#progress !== undefined) this.#progress.rewrapped += left.length;
         return undefined;
       }
