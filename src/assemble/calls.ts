@@ -40,7 +40,7 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
-import type { OpenedRootKey } from './root-key.ts';
+import type { OpenedRootKey } from './store/root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {

@@ -197,7 +197,7 @@ Examples:
         const [{ joinedSecret }, { addJoined }, { rootSourcesOf }] = await Promise.all([
           import('./root/join.ts'),
           import('./root/acts.ts'),
-          import('../assemble/root-key.ts'),
+          import('../assemble/store/root-key.ts'),
         ]);
         const from: JoinedFrom = { identities, shares, source };
         const secret = await joinedSecret(from, rootSourcesOf(bench.config).around);
@@ -268,7 +268,7 @@ Example:
     )
     .action((options: DataDirOption) =>
       refusing(async () => {
-        const { rootSourcesOf } = await import('../assemble/root-key.ts');
+        const { rootSourcesOf } = await import('../assemble/store/root-key.ts');
         for (const { id, kind, place, generation } of rootSourcesOf(configOf(options)).views())
           process.stdout.write(
             `${id} ${kind} ${place}${generation === undefined ? '' : ` generation ${generation}`}\n`,

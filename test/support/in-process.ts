@@ -11,8 +11,8 @@ import { type Config, type LoadedConfig, loadConfig } from '../../src/config/loa
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
 import type { Home } from '../../src/custody/custody.ts';
+import { mountedDialects } from '../../src/dialects.ts';
 import { countConnections } from '../../src/http/connections.ts';
-import { mountedDialects } from '../../src/http/dialects/mounted.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import type { UwsOptions } from '../../src/http/listeners/uws.ts';

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { resealStoreHead } from '../../assemble/store-head.ts';
+import { resealStoreHead } from '../../assemble/store/store-head.ts';
 import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Reading } from '../../custody/root-key/listed.ts';

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { rootSourcesOf } from '../../assemble/root-key.ts';
 import { openDataDir } from '../../assemble/secrets.ts';
-import { openStore } from '../../assemble/store.ts';
-import { sealStore } from '../../assemble/store-head.ts';
+import { rootSourcesOf } from '../../assemble/store/root-key.ts';
+import { openStore } from '../../assemble/store/store.ts';
+import { sealStore } from '../../assemble/store/store-head.ts';
 import type { Config } from '../../config/load.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { TokenWrapping } from '../../custody/root-key/listed.ts';

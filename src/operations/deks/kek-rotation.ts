@@ -11,12 +11,12 @@ import { wrapInfo } from '../sealing/one-key.ts';
 import { type Dek, type DekVersion, wrapAadOf } from './dek.ts';
 import type { DekStore, StoredDek } from './dek-store.ts';
 import type { Keks } from './keks.ts';
-import type { Snapshots } from './snapshots.ts';
+import type { DekSnapshots } from './snapshots.ts';
 
 export interface KekRotationParts extends Pick<OperationParts, 'costs' | 'runWork'> {
   readonly deks: DekStore;
   readonly keks: Keks;
-  readonly snapshots: Snapshots;
+  readonly snapshots: DekSnapshots;
   readonly store: Store;
   readonly mac: RecordMac;
   readonly clock: Pick<Clock, 'utcMs'>;

@@ -3,14 +3,14 @@ import type { Caller } from '../../core/scope.ts';
 import type { DekStore } from './dek-store.ts';
 import type { KekRotation } from './kek-rotation.ts';
 import type { Keks } from './keks.ts';
-import type { Snapshots } from './snapshots.ts';
+import type { DekSnapshots } from './snapshots.ts';
 
 /** What the operations of DEKs share. */
 export interface DekParts {
   readonly deks: DekStore;
   readonly keks: Keks;
   readonly rotation: KekRotation;
-  readonly snapshots: Snapshots;
+  readonly snapshots: DekSnapshots;
   readonly journal: DekJournal;
   /** A KEK may come in the clear. */
   readonly allowPlainKek: boolean;

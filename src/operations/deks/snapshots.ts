@@ -7,16 +7,16 @@ import { type Dek, textOf } from './dek.ts';
  * The record of a DEK as it was before a rotation of the KEK, one file for each: a way back as long as the KEK's old versions are
  * there. `<key id>.kek-v<target>.json`, so that a rotation that is resumed writes each once.
  */
-export interface Snapshots {
+export interface DekSnapshots {
   /** Before the change. On the disk when the page's last one is, but for a power loss: the new record is durable by itself. */
   write(dek: Dek, target: number): Promise<void>;
   /** The directory's entries are on the disk. */
   sync(): void;
-  list(): Promise<readonly Snapshot[]>;
-  remove(snapshot: Snapshot): Promise<void>;
+  list(): Promise<readonly DekSnapshot[]>;
+  remove(snapshot: DekSnapshot): Promise<void>;
 }
 
-export interface Snapshot {
+export interface DekSnapshot {
   readonly dekId: string;
   /** The version of the KEK that the rotation went to. */
   readonly target: number;
@@ -28,7 +28,7 @@ export interface Snapshot {
 
 const nameOf = /^([A-Za-z0-9._:-]{1,128})\.kek-v([0-9]{1,10})\.json$/;
 
-export async function openSnapshots(directory: string): Promise<Snapshots> {
+export async function openSnapshots(directory: string): Promise<DekSnapshots> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   for (const name of await readdir(directory))
     if (name.endsWith('.new')) await rm(join(directory, name), { force: true });
@@ -41,7 +41,7 @@ export async function openSnapshots(directory: string): Promise<Snapshots> {
     },
     sync: () => syncPath(directory),
     async list() {
-      const found: Snapshot[] = [];
+      const found: DekSnapshot[] = [];
       for (const name of await readdir(directory)) {
         const [, dekId, target] = nameOf.exec(name) ?? [];
         if (dekId === undefined) continue;
@@ -57,7 +57,7 @@ export async function openSnapshots(directory: string): Promise<Snapshots> {
 }
 
 /** None, where there is no file: a service in memory. */
-export const noSnapshots: Snapshots = {
+export const noSnapshots: DekSnapshots = {
   write: async () => {},
   sync: () => {},
   list: async () => [],

@@ -30,7 +30,7 @@ export const statusOf: Readonly<Record<FailureCode, number>> = {
 };
 
 /** `{error, code, request_id}`, and `retry_after_ms` where a retry is worth while. */
-export function presentError(failure: Failure, { hint, requestId }: FailureFacts): PresentedFailure {
+export function presentDekError(failure: Failure, { hint, requestId }: FailureFacts): PresentedFailure {
   const { code } = failure;
   const more = failure.hint ?? hint;
   const { message } = failures[code];

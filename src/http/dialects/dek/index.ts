@@ -3,24 +3,9 @@ import { ok, refuse } from '../../../core/result.ts';
 import type { DekOperations } from '../../../operations/deks/operations.ts';
 import type { AnyEndpoint, Dialect } from '../../dialect.ts';
 import { type DekEndpointName, dekEndpoints } from './endpoints.ts';
-import { presentError } from './failures.ts';
-import { describeSurface } from './openapi.ts';
-
-/** Every path, by method. */
-export const dekRoutes: Readonly<Record<string, Readonly<Record<string, DekEndpointName>>>> = {
-  '/create_dek_for_thread': { post: 'create_for_thread' },
-  '/deks': { post: 'create', get: 'list' },
-  '/get_wrapped': { get: 'read' },
-  '/wrap': { post: 'wrap' },
-  '/unwrap': { post: 'unwrap' },
-  '/encrypt': { post: 'encrypt' },
-  '/decrypt': { post: 'decrypt' },
-  '/rewrap': { post: 'rewrap' },
-  '/rotate_kek': { post: 'rotate_kek' },
-  '/rotate_dek': { post: 'rotate' },
-  '/destroy_dek': { post: 'destroy' },
-  '/keks': { get: 'keks' },
-};
+import { presentDekError } from './failures.ts';
+import { describeDeks } from './openapi.ts';
+import { dekRoutes } from './routes.ts';
 
 /** Data encryption keys over a Unix socket, as databases ask for them. */
 export function dekDialect(operations: DekOperations): Dialect {
@@ -36,7 +21,7 @@ export function dekDialect(operations: DekOperations): Dialect {
       const allowed = Object.keys(methods).flatMap((each) => (each === 'get' ? ['get', 'head'] : [each]));
       return { ok: false, failure: { code: 'MethodNotAllowed', allow: allowed.join(', ').toUpperCase() } };
     },
-    presentFailure: presentError,
-    openapi: () => describeSurface((name) => endpoints[name].operation),
+    presentFailure: presentDekError,
+    openapi: () => describeDeks((name) => endpoints[name].operation),
   };
 }

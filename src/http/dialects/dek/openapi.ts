@@ -2,7 +2,7 @@ import type { TSchema } from '@sinclair/typebox';
 import { manifest } from '../../../core/own-package.ts';
 import type { AnyEndpoint } from '../../dialect.ts';
 import type { DekEndpointName } from './endpoints.ts';
-import { dekRoutes } from './index.ts';
+import { dekRoutes } from './routes.ts';
 import { answers, shapes } from './schemas.ts';
 
 interface Description {
@@ -88,7 +88,7 @@ export const descriptions: Readonly<Record<DekEndpointName, Description>> = {
 };
 
 /** The surface in OpenAPI 3.1, as JSON can hold it. */
-export function describeSurface(operationOf: (name: DekEndpointName) => AnyEndpoint['operation']): unknown {
+export function describeDeks(operationOf: (name: DekEndpointName) => AnyEndpoint['operation']): unknown {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const [path, methods] of Object.entries(dekRoutes)) {
     paths[path] = Object.fromEntries(

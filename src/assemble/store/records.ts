@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AuditRecorder } from '../audit/audit-log.ts';
-import type { Config } from '../config/load.ts';
-import { errorCode, writePrivateFile } from '../core/private-file.ts';
-import { StartError } from '../core/start-error.ts';
-import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
-import type { Engine, RootRef } from '../engine/engine.ts';
-import type { RecordMac } from '../keys/authenticity.ts';
-import type { Logger } from '../observe/log.ts';
-import type { Store } from '../store/store.ts';
+import type { AuditRecorder } from '../../audit/audit-log.ts';
+import type { Config } from '../../config/load.ts';
+import { errorCode, writePrivateFile } from '../../core/private-file.ts';
+import { StartError } from '../../core/start-error.ts';
+import { adoptRecords, foundAreRecorded } from '../../custody/software/adoption.ts';
+import type { Engine, RootRef } from '../../engine/engine.ts';
+import type { RecordMac } from '../../keys/authenticity.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { Store } from '../../store/store.ts';
 import { recordFoundKeys } from './found-keys.ts';
 
 export interface OpenedRecords {

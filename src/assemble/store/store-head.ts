@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config/load.ts';
-import { errorCode, writePrivateFile } from '../core/private-file.ts';
-import { ok, type Result } from '../core/result.ts';
-import { StartError } from '../core/start-error.ts';
-import type { LiveRoot } from '../custody/root-key/live-root.ts';
-import { headKey } from '../keys/codec.ts';
-import type { Logger } from '../observe/log.ts';
-import { describeFailure, type StoreFailure, type StoreIntegrity } from '../store/integrity.ts';
-import type { Store } from '../store/store.ts';
-import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
+import type { Config } from '../../config/load.ts';
+import { errorCode, writePrivateFile } from '../../core/private-file.ts';
+import { ok, type Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
+import type { LiveRoot } from '../../custody/root-key/live-root.ts';
+import { headKey } from '../../keys/codec.ts';
+import type { Logger } from '../../observe/log.ts';
+import { describeFailure, type StoreFailure, type StoreIntegrity } from '../../store/integrity.ts';
+import type { Store } from '../../store/store.ts';
+import { addOfflineAct, readOfflineActs, writeOfflineActs } from '../offline-acts.ts';
 
 /** The name of the key, derived from the root key, under which the head over all records is sealed. */
 export const storeHeadPurpose = 'store-head';

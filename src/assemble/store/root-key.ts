@@ -1,21 +1,21 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditRecorder } from '../audit/audit-log.ts';
-import type { Config } from '../config/load.ts';
-import { systemClock } from '../core/clock.ts';
-import { type Result, refuse } from '../core/result.ts';
-import { LiveRoot } from '../custody/root-key/live-root.ts';
-import { memoryRootKey } from '../custody/root-key/memory.ts';
-import { openRootKeyForStore } from '../custody/root-key/open-for-store.ts';
-import type { ResealingStore } from '../custody/root-key/resealing-store.ts';
-import { RootRotation, type RotationEvent, type RotationProgress } from '../custody/root-key/rotation.ts';
-import { markRecorded, type RootEntry, unrecordedRotation } from '../custody/root-key/rotation-state.ts';
-import { RootSources } from '../custody/root-key/sources.ts';
-import type { RootKeyView } from '../custody/root-key-view.ts';
-import type { Engine } from '../engine/engine.ts';
-import type { Logger } from '../observe/log.ts';
-import type { Metrics } from '../observe/metrics.ts';
-import { registerRootMetrics } from '../observe/series/root-metrics.ts';
-import { operatorTenant } from '../operations/admin.ts';
+import type { AuditEvent, AuditRecorder } from '../../audit/audit-log.ts';
+import type { Config } from '../../config/load.ts';
+import { systemClock } from '../../core/clock.ts';
+import { type Result, refuse } from '../../core/result.ts';
+import { LiveRoot } from '../../custody/root-key/live-root.ts';
+import { memoryRootKey } from '../../custody/root-key/memory.ts';
+import { openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
+import type { ResealingStore } from '../../custody/root-key/resealing-store.ts';
+import { RootRotation, type RotationEvent, type RotationProgress } from '../../custody/root-key/rotation.ts';
+import { markRecorded, type RootEntry, unrecordedRotation } from '../../custody/root-key/rotation-state.ts';
+import { RootSources } from '../../custody/root-key/sources.ts';
+import type { RootKeyView } from '../../custody/root-key-view.ts';
+import type { Engine } from '../../engine/engine.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { Metrics } from '../../observe/metrics.ts';
+import { registerRootMetrics } from '../../observe/series/root-metrics.ts';
+import { operatorTenant } from '../../operations/admin.ts';
 import { resealStoreHead, sealStore } from './store-head.ts';
 
 /** So that signatures get the main thread at least four fifths of the time. */
