@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
 import { createReload, type SettingsReload } from './assemble/reload.ts';
+import type { Authenticator } from './auth/auth.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
@@ -17,7 +18,7 @@ import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { flushSpans } from './observe/tracing.ts';
-import { openService } from './service.ts';
+import { openService, type Service, type ServiceOptions } from './service.ts';
 
 /** The service as a process of its own. */
 export interface Server {
@@ -34,13 +35,26 @@ export interface Server {
   stop(): Promise<void>;
 }
 
+export interface StartOptions {
+  readonly tuning?: Tuning;
+  readonly rootKey?: ServiceOptions['rootKey'];
+  /** The surfaces; those of the configuration where it is absent. */
+  readonly dialects?: typeof mountedDialects;
+  /** Whoever says who is calling; capabilities where it is absent. */
+  readonly authenticator?: Authenticator;
+}
+
 /** Makes this process the service's, and serves when it resolves. Throws a StartError when it cannot. */
-export async function start(config: Config, log: Logger, tuning: Tuning = defaultTuning): Promise<Server> {
+export async function start(
+  config: Config,
+  log: Logger,
+  { tuning = defaultTuning, rootKey, dialects = mountedDialects, authenticator }: StartOptions = {},
+): Promise<Server> {
   process.umask(0o077);
   const forbidden = forbidCoreDumps(config, log);
   const service = await openService(config, {
     log,
-    tuning,
+    ...{ tuning, rootKey },
     environment: process.env,
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
@@ -52,7 +66,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(log, service, mountedDialects);
+    const door = openDoor(log, calledBy(service, authenticator), dialects);
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
     const { listeners, reloadable } = await configuredListeners(config, {
@@ -87,6 +101,16 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     await service.stop();
     throw cause;
   }
+}
+
+/** The service with another say of who is calling. */
+function calledBy(service: Service, authenticator: Authenticator | undefined): Service {
+  if (authenticator === undefined) return service;
+  const requestPath = service.requestPathFor(authenticator);
+  return Object.create(service, {
+    authenticator: { value: authenticator },
+    requestPath: { value: requestPath },
+  });
 }
 
 function reloadableLog(log: Logger): Reloadable {

@@ -101,7 +101,7 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     if (!permitsSome(caller.value, operation)) {
       // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
       if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
-      return lacks(operation.scope);
+      return caller.value.stranger === true ? unknownCaller : lacks(operation.scope);
     }
     const batch = operation.kind === 'crypto' && operation.batch;
     const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
@@ -118,6 +118,8 @@ export function createRequestPath(parts: RequestPathParts): RequestPath {
     return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
   };
 }
+
+const unknownCaller = refuse('Unauthenticated', 'whoever is at the other end is not allowed');
 
 /** The way to a first capability. Evidence costs as much to verify as a token that was never seen. */
 async function enter<Request, Answer>(

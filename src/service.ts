@@ -31,6 +31,7 @@ import { limitedSteps } from './core/process/limited-steps.ts';
 import { StartError } from './core/start-error.ts';
 import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
+import type { RootKeySource } from './custody/root-key/source.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
@@ -87,6 +88,8 @@ export interface ServiceOptions {
   readonly inline?: boolean;
   /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
   readonly environment?: NodeJS.ProcessEnv;
+  /** The root key, in place of what the configuration says of it. */
+  readonly rootKey?: readonly RootKeySource[] | undefined;
   /** Homes of keys beside those that the configuration names. They are closed with the service. */
   readonly homes?: readonly Home[];
   /**
@@ -129,7 +132,15 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
+  {
+    log,
+    tuning = defaultTuning,
+    inline,
+    homes = [],
+    environment = {},
+    rootKey: given,
+    onAuditDeath,
+  }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -145,7 +156,7 @@ async function openParts(
   const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
   const rootKey = await openRootKey(config, log, {
-    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs, given },
   });
   const { root } = rootKey;
   const { mac } = root;
@@ -195,7 +206,9 @@ async function openParts(
     ...{ rotation: audit.parts?.rotation, health, metrics },
   });
   closes('ending the watch over evidence', async () => evidence.close());
-  const deks = await openDeks(config, log, { store, mac: records.mac, keyring, cryptography, recorder });
+  const deks = await openDeks(config, log, {
+    ...{ store, mac: records.mac, keyring, cryptography, recorder, audit, events },
+  });
   closes('ending a rotation of the KEK', async () => deks?.close());
   const callParts = {
     deks,

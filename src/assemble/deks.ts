@@ -1,9 +1,13 @@
+import { lstatSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { registry } from '../algorithms/registry.ts';
 import type { AuditRecorder } from '../audit/audit-log.ts';
+import { followLog } from '../audit/lines/follow.ts';
+import { openLineFile } from '../audit/lines/line-file.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
 import { createCostTable } from '../dispatch/costs.ts';
+import type { EventSource } from '../events/event-source.ts';
 import type { RecordMac } from '../keys/authenticity.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { Logger } from '../observe/log.ts';
@@ -14,6 +18,7 @@ import { Keks } from '../operations/deks/keks.ts';
 import type { DekParts } from '../operations/deks/parts.ts';
 import { noSnapshots, openSnapshots } from '../operations/deks/snapshots.ts';
 import type { Store } from '../store/store.ts';
+import type { OpenedAudit } from './audit.ts';
 import { runWork } from './calls.ts';
 import type { Cryptography } from './cryptography.ts';
 
@@ -33,6 +38,8 @@ export async function openDeks(
     readonly keyring: Keyring;
     readonly cryptography: Cryptography;
     readonly recorder: AuditRecorder;
+    readonly audit: Pick<OpenedAudit, 'parts'>;
+    readonly events: EventSource;
   },
 ): Promise<OpenedDeks | undefined> {
   if (!config.dek) return undefined;
@@ -52,8 +59,12 @@ export async function openDeks(
     keepSnapshotsMs: config.dekSnapshotDays * dayMs,
     report: (event) => tell(log, event),
   });
-  const resuming = rotation
-    .resume()
+  if (store.durable) nameDatabase(config.dataDir);
+  const lines = openLines(config, log, parts);
+  // A first caller would wait for the making of the KEK, and its deadline is short.
+  const resuming = keks
+    .current('service')
+    .then(() => rotation.resume())
     .catch((cause) =>
       log.error({ err: cause }, 'a rotation of the KEK could not go on: the next start tries it'),
     );
@@ -64,6 +75,43 @@ export async function openDeks(
     async close() {
       await rotation.close();
       await resuming;
+      await lines?.close();
+    },
+  };
+}
+
+/** The place where scripts look for the database. */
+function nameDatabase(dataDir: string): void {
+  const name = join(dataDir, 'kms.db');
+  if (lstatSync(name, { throwIfNoEntry: false }) === undefined) symlinkSync('store/data.mdb', name);
+}
+
+/** `kms-audit.log`, which follows the audit log; undefined where there is none, or nothing on disk. */
+function openLines(
+  config: Config,
+  log: Logger,
+  { audit, events, store }: { audit: Pick<OpenedAudit, 'parts'>; events: EventSource; store: Store },
+) {
+  if (audit.parts === undefined || !store.durable) return undefined;
+  const file = openLineFile(config.dataDir, { groupAllowed: config.groupReadableSecrets }, (problem) =>
+    log.error({ problem }, 'kms-audit.log'),
+  );
+  const follower = followLog(audit.parts.reading, file, (cause) =>
+    log.error({ err: cause }, 'kms-audit.log is behind the audit log: it is tried again'),
+  );
+  let subscription: ReturnType<EventSource['subscribe']>;
+  const subscribe = () => {
+    subscription = events.subscribe(() => follower.noted(), {
+      uses: true,
+      // It missed some events, and the log has them.
+      onEnd: (why) => why === 'behind' && subscribe(),
+    });
+  };
+  subscribe();
+  return {
+    close() {
+      if (typeof subscription === 'object') subscription.end();
+      return follower.close();
     },
   };
 }

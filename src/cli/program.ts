@@ -5,6 +5,8 @@ import { auditCommand } from './audit.ts';
 import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
 import { configCommand } from './config.ts';
+import { dekCommand } from './dek/commands.ts';
+import { serveDekCommand } from './dek/serve-dek.ts';
 import { failOnSystemErrors } from './fail.ts';
 import { healthCommand } from './health.ts';
 import { rootCommand } from './root.ts';
@@ -20,6 +22,7 @@ const program = new Command('intaglio')
   // `attest` and `attest verify` have options of the same names: what comes after a command is its own.
   .enablePositionalOptions()
   .addCommand(serveCommand())
+  .addCommand(serveDekCommand())
   .addCommand(healthCommand())
   .addCommand(tokenCommand())
   .addCommand(configCommand())
@@ -27,6 +30,7 @@ const program = new Command('intaglio')
   .addCommand(rootCommand())
   .addCommand(storeCommand())
   .addCommand(backupCommand())
+  .addCommand(dekCommand())
   .addCommand(witnessCommand())
   .addCommand(versionCommand());
 for (const command of clientCommands(() => program)) program.addCommand(command);
@@ -47,6 +51,9 @@ function pointToHelp(command: Command): void {
   for (const inner of command.commands) pointToHelp(inner);
 }
 
+/** They have a setting for core dumps. */
+const services: ReadonlySet<string> = new Set(['serve', 'serve-dek']);
+
 /** Of an option that takes one value, a second one would silently win. Lists have parsers of their own, which collect. */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
@@ -64,7 +71,7 @@ pointToHelp(program);
 refuseRepeated(program);
 // Most commands hold a capability or a key for a moment, and a witness its keys. `serve` has a setting for this.
 program.hook('preAction', (_, command) => {
-  if (command.parent === program && command.name() === 'serve') return;
+  if (command.parent === program && services.has(command.name())) return;
   openSystemCalls().forbidCoreDumps();
   failOnSystemErrors();
 });

@@ -42,6 +42,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     writer: ['format', 'disk'],
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
+    lines: ['reading'],
   },
   observe: { series: [] },
   operations: { formats: [], sealing: [], deks: ['sealing'] },

@@ -66,6 +66,65 @@ export function createDekOperation(
   };
 }
 
+export interface ImportDekRequest {
+  readonly id: string;
+  readonly threadId: string | undefined;
+  /** 32 bytes that another service has made. */
+  readonly key: Uint8Array;
+}
+
+/** A DEK of a service before this one. One that is there as an import already is passed over. */
+export function importDekOperation(
+  parts: OperationParts,
+  { deks, keks }: DekParts,
+): CryptoOperation<ImportDekRequest, { readonly there: boolean }> {
+  return {
+    ...{ kind: 'crypto', batch: false, name: 'dek_import', scope: 'kms:create' },
+    async plan({ id, threadId, key }, caller) {
+      if (!isDekId(id)) return badId;
+      if (threadId !== undefined && !isThreadId(threadId)) return badThread;
+      if (key.length !== dekBytes) return refuse('BadRequest', 'a DEK has 32 bytes');
+      const found = await deks.find(id);
+      if (!found.ok) return found;
+      if (found.value !== undefined) {
+        const again = found.value.dek.versions[0]?.foreign === true;
+        return again ? ok({ works: [], finish: () => ok({ there: true }) }) : taken;
+      }
+      const kek = await keks.current(caller.actor);
+      if (!kek.ok) return kek;
+      const planned = await planWithKey(parts, caller, kek.value.version.kid, {
+        kind: () => 'wrap',
+        item: (handle) => ok({ inputs: [key, wrapInfo(handle), wrapAadOf(id, 1)], pricedBytes: dekBytes }),
+        ready(work, handle) {
+          countEncryption(work, handle);
+          work.about = { type: 'dek.import', data: { dek: id, dek_version: 1 } };
+        },
+      });
+      if (!planned.ok) return planned;
+      return ok({
+        works: [planned.value.work],
+        async finish([outcome]) {
+          const ran = outcome as WorkOutcome;
+          if (!ran.ok) return ran;
+          const [wrapped] = outputsOf(ran) as [Uint8Array];
+          const createdAtMs = parts.clock.utcMs();
+          const version: DekVersion = {
+            ...{ version: 1, kek: kek.value.version.version, wrapped: Uint8Array.from(wrapped) },
+            ...{ createdAtMs, foreign: true },
+          };
+          const of = threadId === undefined ? undefined : { threadId };
+          const put = await deks.put(
+            { id, ...of, state: 'active', createdAtMs, versions: [version] },
+            undefined,
+          );
+          if (!put.ok) return put;
+          return refusalOf(put.value, taken) ?? ok({ there: false });
+        },
+      });
+    },
+  };
+}
+
 /** A new version, which encrypts from then on; what the ones before it encrypted stays readable. */
 export function rotateDekOperation(
   parts: OperationParts,

@@ -1,7 +1,7 @@
 import { refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import type { CryptoOperation, KeyOperation, OperationParts } from '../operation.ts';
-import { createDekOperation, rotateDekOperation } from './create-dek.ts';
+import { createDekOperation, importDekOperation, rotateDekOperation } from './create-dek.ts';
 import { givenKekBy } from './given-kek.ts';
 import {
   destroyDekOperation,
@@ -20,6 +20,7 @@ import { dekDecryptOperation, dekEncryptOperation } from './use-dek.ts';
 export function createDekOperations(parts: OperationParts, deks: DekParts) {
   const operations = {
     dek_create: createDekOperation(parts, deks),
+    dek_import: importDekOperation(parts, deks),
     dek_read: readDekOperation(deks),
     dek_encrypt: dekEncryptOperation(parts, deks),
     dek_decrypt: dekDecryptOperation(parts, deks),
