@@ -39,6 +39,24 @@ export const exceptions: readonly Exception[] = [
     'needs Python packages of the network',
     'npm run -s intaglio -- audit export data/audit --format ocsf | python3…',
   ),
+  {
+    page: 'docs/dek.md',
+    command: 'openssl rand -hex 32 | sed…',
+    reason: 'writes beside the reader',
+    ranBy: 'test/cli/dek/serve-dek.test.ts',
+  },
+  {
+    page: 'docs/dek.md',
+    command: 'intaglio serve-dek…',
+    reason: 'serves until it is ended, from an installed package',
+    ranBy: 'test/deploy/dek.test.ts',
+  },
+  {
+    page: 'docs/dek.md',
+    command: 'curl --unix-socket…',
+    reason: 'asks the service of the line before',
+    ranBy: 'test/cli/dek/serve-dek.test.ts',
+  },
   ...needs('docs/deploy.md', 'needs docker', 'docker build…', 'docker run…', 'docker compose…'),
   ...needs('docs/deploy.md', 'takes an hour, and the network', 'npm run drill:image…'),
   ...needs(

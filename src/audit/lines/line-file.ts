@@ -20,8 +20,8 @@ import {
   lineOf,
   maxLineBytes,
   noLine,
-  readHead,
   readLine,
+  readLineHead,
 } from './line.ts';
 
 /** `kms-audit.log` of a data directory, with its key and its head beside it. */
@@ -48,7 +48,7 @@ export function openLineFile(
     existsSync(join(directory, lineFiles.head)) ? 'r+' : 'w+',
     0o600,
   );
-  let last = lastOf(file, key, readHead(key, readFileSync(head, 'latin1')), report);
+  let last = lastOf(file, key, readLineHead(key, readFileSync(head, 'latin1')), report);
   return {
     get last() {
       return last;

@@ -58,7 +58,7 @@ export function headText(key: Uint8Array, { n, index, hmac }: Line): string {
 export const headBytes = 160;
 
 /** Undefined where it is none, or not of this key. */
-export function readHead(key: Uint8Array, text: string): Line | undefined {
+export function readLineHead(key: Uint8Array, text: string): Line | undefined {
   const [, n, index, hmac] = /^(\d+) (-?\d+) ([0-9a-f]{64}) [0-9a-f]{32} *\n$/.exec(text) ?? [];
   if (n === undefined || index === undefined || hmac === undefined) return undefined;
   const line = { n: Number(n), index: Number(index), hmac };

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { lineKeyBytes, readHead } from '../../audit/lines/line.ts';
+import { lineKeyBytes, readLineHead } from '../../audit/lines/line.ts';
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
@@ -37,7 +37,9 @@ function auditCommand(): Command {
       const log = join(dataDir, lineFiles.log);
       if (!existsSync(log)) fail(`there is no ${log}`);
       const headFile = join(dataDir, lineFiles.head);
-      const head = existsSync(headFile) ? readHead(key.bytes, readFileSync(headFile, 'latin1')) : undefined;
+      const head = existsSync(headFile)
+        ? readLineHead(key.bytes, readFileSync(headFile, 'latin1'))
+        : undefined;
       const { lines, problems } = await verifyLines(log, key.bytes, head);
       for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
       if (head === undefined)
