@@ -5,9 +5,8 @@ import type { Authenticator } from './auth/auth.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
-import { inspectedBy, refuseInspectorBySignal } from './core/process/inspection.ts';
+import { refuseInspection, refuseInspectorBySignal } from './core/process/inspection.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
-import { StartError } from './core/start-error.ts';
 import { mountedDialects } from './dialects.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -162,12 +161,7 @@ function forbidCoreDumps({ allowCoreDumps }: Config, log: Logger): boolean | und
     log.warn('core dumps are allowed, and inspection: they show capabilities in use, and with OpenSSL keys');
     return undefined;
   }
-  const inspected = inspectedBy();
-  if (inspected !== undefined) {
-    throw new StartError(
-      `${inspected} shows this process's memory: leave it away, or set KMS_ALLOW_CORE_DUMPS=true`,
-    );
-  }
+  refuseInspection();
   const forbidden = openSystemCalls().forbidCoreDumps();
   if (!forbidden)
     log.warn('core dumps are NOT forbidden, for want of the native addon: set LimitCORE=0 or ulimit -c 0');
