@@ -44,6 +44,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
     lines: ['reading'],
   },
+  client: { dek: [] },
   observe: { series: [] },
   operations: { formats: [], sealing: [], deks: ['sealing'] },
   assemble: { store: [] },
@@ -53,6 +54,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
 export const wingListers: ReadonlySet<string> = new Set([
   'src/operations/operations.ts',
+  'src/client/index.ts',
   'src/config/fields.ts',
   'src/config/rules.ts',
 ]);

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
+import { refuseInspection } from '../../core/process/inspection.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { dekDialect } from '../../http/dialects/dek/index.ts';
@@ -48,6 +49,8 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     setLogging(log, config);
     if (config.engine === 'openssl')
       log.warn('keys of the OpenSSL engine lie in memory that can be swapped: build the native engine');
+    // The start does it as well; so early a refusal costs next to nothing.
+    if (!config.allowCoreDumps) refuseInspection();
     const { start, stopOnSignals } = await import('../../main.ts');
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
