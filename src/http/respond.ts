@@ -94,12 +94,17 @@ function requestIdOf({ requestId }: RequestHeaders): string {
 
 /** The names under which a request is answered, with an id that is made where the caller gave none. */
 export function requestNamesOf(headers: RequestHeaders): RequestNames {
-  const { correlationId, traceparent } = headers;
+  const { correlationId } = headers;
   return {
     requestId: requestIdOf(headers),
     correlationId: isCorrelationId(correlationId) ? correlationId : undefined,
-    traceparent: traceparent !== undefined && traceparentForm.test(traceparent) ? traceparent : undefined,
+    traceparent: traceparentOf(headers),
   };
+}
+
+/** As the caller sent it; undefined where it has not the form. */
+export function traceparentOf({ traceparent }: RequestHeaders): string | undefined {
+  return traceparent !== undefined && traceparentForm.test(traceparent) ? traceparent : undefined;
 }
 
 function responseHeaders(
