@@ -16,6 +16,7 @@ import {
 } from './kinds.ts';
 import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
+import { m33Fields } from './m33-fields.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
 import { backendFields } from './tokens/backend-fields.ts';
@@ -368,6 +369,7 @@ export const fields = {
   ...pqFields,
   ...backendFields,
   ...tokenFields,
+  ...m33Fields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

@@ -24,7 +24,7 @@ export interface Dialect {
   /** Further headers of every answer on its paths, of a listener's refusals too. */
   headers?(facts: AnswerFacts): readonly (readonly [name: string, value: string])[];
   /** Told of every answer, its own and those to calls. */
-  answered?(answer: AnsweredRequest): void;
+  answered?(answer: DialectAnswer): void;
   /** The messages of its lines in the log, where they are not those of all. */
   readonly lines?: RequestLines;
 }
@@ -37,7 +37,7 @@ export interface AnswerFacts {
   readonly trace: TraceIds;
 }
 
-export interface AnsweredRequest {
+export interface DialectAnswer {
   /** Undefined where the path is no route's, or has an answer of the dialect's own. */
   readonly endpoint: AnyEndpoint | undefined;
   readonly status: number;
