@@ -51,6 +51,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
 export const wingListers: ReadonlySet<string> = new Set([
   'src/operations/operations.ts',
   'src/keys/open-keyring.ts',
+  'src/keys/codec.ts',
   'src/config/fields.ts',
   'src/config/rules.ts',
 ]);
