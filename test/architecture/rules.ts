@@ -43,7 +43,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
   },
   observe: { series: [] },
   operations: { formats: [], sealing: [] },
-  config: { tokens: [] },
+  config: { tokens: [], identity: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
