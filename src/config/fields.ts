@@ -1,4 +1,5 @@
 import { type Field, field } from './field.ts';
+import { identityFields } from './identity/fields.ts';
 import {
   type Address,
   address,
@@ -16,7 +17,7 @@ import {
 } from './kinds.ts';
 import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
-import { m33Fields } from './m33-fields.ts';
+import { m33Fields } from './m33/fields.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
 import { backendFields } from './tokens/backend-fields.ts';
@@ -370,6 +371,7 @@ export const fields = {
   ...backendFields,
   ...tokenFields,
   ...m33Fields,
+  ...identityFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

@@ -1,6 +1,6 @@
 import type { DefaultFacts } from './field.ts';
 import { type Config, type FieldName, fieldNames, fields } from './fields.ts';
-import { takeOtherNames } from './other-names.ts';
+import { takeOtherNames } from './m33/other-names.ts';
 import { renamed } from './renamed.ts';
 import { contradictionsIn } from './rules.ts';
 import {

@@ -1,8 +1,8 @@
 import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
+import { hasRepeatedMember } from '../core/repeated-members.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 import type { WireRequest } from './dialect.ts';
-import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {

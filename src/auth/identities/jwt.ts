@@ -9,12 +9,16 @@ import {
 import type { TokenIssuer } from '../../config/policy-file.ts';
 import type { Clock } from '../../core/clock.ts';
 import { limitedText } from '../../core/limited-text.ts';
+import { hasRepeatedMember } from '../../core/repeated-members.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 
 /** The claims of a token that holds. */
 export interface TokenClaims {
   readonly issuer: string;
   readonly subject: string;
+  /** UTC, milliseconds since 1970; -Infinity where it has no `nbf`. */
+  readonly notBeforeMs: number;
+  readonly expiresAtMs: number;
   readonly all: Readonly<Record<string, unknown>>;
 }
 
@@ -54,7 +58,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   );
   return {
     async verify(token) {
-      if (token.length > maxTokenCharacters) return invalid;
+      if (token.length > maxTokenCharacters || repeatsMembers(token)) return invalid;
       const known = issuers.get(issuerNamedIn(token));
       if (known === undefined) return invalid;
       const { issuer, keys } = known;
@@ -67,15 +71,28 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
           clockTolerance: options.timeSkewToleranceMs / 1_000,
           currentDate: new Date(options.clock.utcMs()),
         });
-        const { sub: subject } = payload;
+        const { sub: subject, exp = 0, nbf = Number.NEGATIVE_INFINITY } = payload;
         // The library asks only that there is one.
         if (typeof subject !== 'string') return invalid;
-        return ok({ issuer: issuer.issuer, subject, all: payload });
+        const times = { notBeforeMs: nbf * 1_000, expiresAtMs: exp * 1_000 };
+        return ok({ issuer: issuer.issuer, subject, ...times, all: payload });
       } catch (error) {
         return error instanceof KeysUnavailable ? noKeys : invalid;
       }
     },
   };
+}
+
+/** JSON.parse keeps the last of two (RFC 8725 section 2.4 is about such confusion). What cannot be read is refused later. */
+function repeatsMembers(token: string): boolean {
+  return token.split('.', 2).some((part) => {
+    const text = Buffer.from(part, 'base64url').toString();
+    try {
+      return hasRepeatedMember(text, JSON.parse(text));
+    } catch {
+      return true;
+    }
+  });
 }
 
 function issuerNamedIn(token: string): string {

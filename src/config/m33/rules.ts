@@ -1,4 +1,4 @@
-import type { Config, FieldName } from './fields.ts';
+import type { Config, FieldName } from '../fields.ts';
 
 /** Settings of /kms/v1 that would do nothing, or too much. */
 export function findM33Contradictions(

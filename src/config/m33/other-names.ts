@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
-import type { FieldName } from './fields.ts';
-import type { ConfigSources, Layer, Notes } from './sources.ts';
+import type { FieldName } from '../fields.ts';
+import type { ConfigSources, Layer, Notes } from '../sources.ts';
 
 /** Variables of the module of /kms/v1 that are settings of ours. */
 export const otherNames: Readonly<Record<string, FieldName>> = {

@@ -1,6 +1,6 @@
-import { field } from './field.ts';
-import { boolean, label } from './kinds.ts';
-import { corsOrigins } from './listen-kinds.ts';
+import { field } from '../field.ts';
+import { boolean, label } from '../kinds.ts';
+import { corsOrigins } from '../listen-kinds.ts';
 
 /** Settings of the surface under /kms/v1; docs/kms-v1.md. */
 export const m33Fields = {
