@@ -161,8 +161,9 @@ export class HttpServer implements ListenerHandlers {
   #send(notes: RequestNotes, answer: Response, failure?: Failure): void {
     const { dialect, endpoint, exchange } = notes;
     const nowMs = this.#now();
+    const own = dialect.headers === undefined ? answer : withHeaders(answer, dialect.headers(notes.facts()));
     const response =
-      dialect.headers === undefined ? answer : withHeaders(answer, dialect.headers(notes.facts()));
+      notes.receiptId === undefined ? own : withHeaders(own, [['x-receipt-id', notes.receiptId]]);
     this.#parts.telemetry?.answered(notes, response, failure?.code, nowMs);
     exchange.respond(response);
     const { status } = response;
