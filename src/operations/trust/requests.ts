@@ -1,5 +1,6 @@
+import type { AnchorType, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { ChainPurpose, PathProblem } from '../../trust/path.ts';
-import type { AnchorPage, AnchorType, TrustAnchor } from '../../trust/trust-anchors.ts';
+import type { AnchorPage } from '../../trust/trust-anchors.ts';
 
 /** The place for which a call asks, as its request names it; a dialect without places leaves it undefined. */
 export interface AskedPlace {
