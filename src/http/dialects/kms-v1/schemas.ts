@@ -1,0 +1,86 @@
+import { type Static, type TProperties, Type } from '@sinclair/typebox';
+import { decodeBase64 } from '../../../core/bytes.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import { environments, planes } from '../../../core/scope.ts';
+import type { WireRequest } from '../../dialect.ts';
+import { closed, type Shape, shapeOf } from '../../json-requests.ts';
+
+/** An object of exactly these members and of the place that every call names. */
+export function placed<Members extends TProperties>(members: Members) {
+  return closed({ ...place, ...members });
+}
+
+const place = {
+  tenant_id: Type.String({ minLength: 1, maxLength: 128 }),
+  environment: Type.Union(environments.map((name) => Type.Literal(name))),
+  plane: Type.Union(planes.map((name) => Type.Literal(name))),
+};
+
+export interface PlaceMembers {
+  readonly tenant_id: string;
+  readonly environment: (typeof environments)[number];
+  readonly plane: (typeof planes)[number];
+}
+
+/** A query that names the place, and whatever else is asked by these names. */
+export const placeNames = ['tenant_id', 'environment', 'plane'] as const;
+export const placeShape = shapeOf(closed(place));
+
+export function placeOf({ tenant_id: tenant, environment, plane }: PlaceMembers) {
+  return { tenant, environment, plane };
+}
+
+/** Any text: one that is no UUID is a key that nobody has. */
+export const keyIdText = Type.String({ minLength: 1, maxLength: 64 });
+export const algorithmName = Type.String({ minLength: 1, maxLength: 64 });
+/** Longer than every agreement: a macaroon has 4,096 characters, and a JSON Web Token some more. */
+export const approvalText = Type.String({ minLength: 1, maxLength: 8_192 });
+/** RFC 9562 text form, any case. */
+export const opIdText = Type.String({
+  pattern: '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$',
+  maxLength: 36,
+});
+/** Base64 (RFC 4648 section 4), padded. Code behind the schema judges it: what is none is 400 and not 422. */
+export const base64Text = Type.String({ contentEncoding: 'base64' });
+/** RFC 3339, UTC. */
+export const momentText = Type.String({
+  pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,3})?Z$',
+  maxLength: 24,
+});
+
+/** Bytes of a member, of which there may be so many. */
+export function bytesOf(text: string, name: string, maxBytes: number): Result<Uint8Array> {
+  if (text.length > Math.ceil(maxBytes / 3) * 4) return refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
+  const bytes = decodeBase64(text, maxBytes);
+  if (bytes !== undefined) return ok(bytes);
+  return refuse('BadRequest', `${name} is not base64 with its padding`);
+}
+
+/** Reads a body of this shape and makes of it what an operation takes. A body of another shape is at fault with it. */
+export function read<Body, Request>(
+  shape: Shape<Body>,
+  requestOf: (body: Body, request: WireRequest) => Result<Request>,
+): (request: WireRequest) => Result<Request> {
+  return (request) => {
+    const body = shape.parse(request);
+    if (!body.ok) return isJson(request) ? otherShape(body.failure) : body;
+    return requestOf(body.value, request);
+  };
+}
+
+/** The difference is only looked for where something is wrong. */
+function isJson({ body, query }: WireRequest): boolean {
+  if (query !== '') return false;
+  try {
+    JSON.parse(Buffer.from(body).toString());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function otherShape(failure: { readonly code: 'BadRequest' | string; readonly hint?: string }): Result<never> {
+  return { ok: false, failure: { ...failure, code: 'BadRequest', fault: 'shape' } };
+}
+
+export type Body<Schema extends Parameters<typeof shapeOf>[0]> = Static<Schema>;
