@@ -20,8 +20,9 @@ import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/
 import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
 import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
 import { createDenials } from '../operations/denials.ts';
-import type { OperationParts } from '../operations/operation.ts';
+import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
+import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
 import {
   createTokenJournal,
   createUseRecorder,
@@ -73,6 +74,7 @@ interface Snapshot {
   readonly admission: Admission;
   readonly level: AuditDurability;
   readonly audit: UseRecorder;
+  readonly receipts: CallReceipts | undefined;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
   readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
@@ -109,15 +111,17 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const { auditDurability: level } = config;
     const admission = createAdmission(config, before?.admission);
     const keyUses = createKeyUses(config, parts.counts);
-    const audit = before?.level === level ? before.audit : useRecorder(level, parts);
+    const same = before?.level === level ? before : undefined;
+    const audit = same?.audit ?? useRecorder(level, parts);
+    const receipts = same === undefined ? callReceipts(level, parts) : same.receipts;
     return {
-      ...{ admission, audit, level },
+      ...{ admission, audit, receipts, level },
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
       pathWith: (authenticator, floodGuard) =>
         createRequestPath({
-          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit, receipts },
           policy: policy.policy,
         }),
     };
@@ -206,6 +210,10 @@ function useRecorder(level: AuditDurability, { audit: { recorder }, keyring }: C
   if (recorder === undefined) return recordsNothing;
   const denials = createDenials(recorder, level, keyring, systemClock);
   return createUseRecorder(recorder, level, denials);
+}
+
+function callReceipts(level: AuditDurability, { audit: { recorder } }: CallParts): CallReceipts | undefined {
+  return recorder === undefined ? undefined : createCallReceipts(recorder, level, systemClock);
 }
 
 function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): FloodGuard {

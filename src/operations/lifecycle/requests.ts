@@ -57,7 +57,7 @@ export interface GenerateRequest extends PlacedCall, ApprovableCall {
   readonly name: ChangeName | undefined;
 }
 
-export interface GeneratedKey {
+export interface KeyGenerated {
   readonly keyId: string;
   /** Of the product: versioned. */
   readonly kid: string;
