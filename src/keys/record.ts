@@ -38,14 +38,14 @@ export interface KeyHead {
 }
 
 export const environments = ['dev', 'staging', 'prod'] as const;
-export type Environment = (typeof environments)[number];
+export type KeyEnvironment = (typeof environments)[number];
 export const planes = ['laptop', 'tenant', 'product', 'shared'] as const;
-export type Plane = (typeof planes)[number];
+export type KeyPlane = (typeof planes)[number];
 
 /** The part of an organization that a key is for. */
 export interface KeyPlacement {
-  readonly environment: Environment;
-  readonly plane: Plane;
+  readonly environment: KeyEnvironment;
+  readonly plane: KeyPlane;
 }
 
 /** The callers of its place that may use a key, and how. Each member is absent where it was not asked for. */
@@ -102,6 +102,21 @@ export const softwareBackend = 'software';
 /** Each survives more than the one before: the end of the process, a power loss, the loss of the machine. */
 export const auditDurabilities = ['written', 'synced', 'witnessed'] as const;
 export type AuditDurability = (typeof auditDurabilities)[number];
+
+/** Nothing but these facts of a version, without those that it does not have. */
+export function lifecycleIn({
+  keyId,
+  replacedAtMs,
+  archivedAtMs,
+  revoked,
+}: VersionLifecycle): VersionLifecycle {
+  return {
+    ...(keyId === undefined ? undefined : { keyId }),
+    ...(replacedAtMs === undefined ? undefined : { replacedAtMs }),
+    ...(archivedAtMs === undefined ? undefined : { archivedAtMs }),
+    ...(revoked && { revoked }),
+  };
+}
 
 export interface KeyVersion extends VersionLifecycle {
   readonly id: string;

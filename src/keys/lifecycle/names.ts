@@ -14,9 +14,12 @@ export function isModule(text: string): boolean {
   return moduleName.test(text);
 }
 
+/** Before those of all tenants. */
+export const allIds = 'key-id/';
+
 /** Before the records that lead from a key_id of this tenant to the kid of its version. */
 export function idPrefix(tenant: string): string {
-  return `key-id/${tenant}/`;
+  return `${allIds}${tenant}/`;
 }
 
 /** The record that leads from an alias to the id of the key that has it. */

@@ -1,7 +1,7 @@
 import type { KeyHead, KeyVersion } from '../record.ts';
 
-export const keyStates = ['active', 'pending_rotation', 'archived', 'destroyed'] as const;
-export type KeyState = (typeof keyStates)[number];
+export const lifecycleStates = ['active', 'pending_rotation', 'archived', 'destroyed'] as const;
+export type LifecycleState = (typeof lifecycleStates)[number];
 
 /** ISO 8601 P7D. A version that was replaced is expected to be in use for so long. */
 export const usualGraceMs = 7 * 86_400_000;
@@ -16,7 +16,7 @@ export function lifecycleOf(
   version: Pick<KeyVersion, 'version' | 'state' | 'createdAtMs' | 'replacedAtMs' | 'archivedAtMs'>,
   nowMs: number,
   graceMs: number = usualGraceMs,
-): KeyState {
+): LifecycleState {
   const isCurrent = version.version === head.currentVersion;
   if (version.state === 'destroyed' || (isCurrent && head.state === 'destroyed')) return 'destroyed';
   if (version.archivedAtMs !== undefined) return 'archived';

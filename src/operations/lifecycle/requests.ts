@@ -1,6 +1,12 @@
 import type { Usage } from '../../algorithms/work-kinds.ts';
-import type { KeyState } from '../../keys/lifecycle/states.ts';
-import type { Environment, KeyAccess, KeyPlacement, Plane, RevocationReason } from '../../keys/record.ts';
+import type { LifecycleState } from '../../keys/lifecycle/states.ts';
+import type {
+  KeyAccess,
+  KeyEnvironment,
+  KeyPlacement,
+  KeyPlane,
+  RevocationReason,
+} from '../../keys/record.ts';
 import type { NewRotation } from '../create-key.ts';
 import type { ChangeName } from '../idempotency.ts';
 
@@ -17,8 +23,8 @@ import type { ChangeName } from '../idempotency.ts';
 /** The place that a call names. It has to be one of the caller's own, and the key's; naming another one never helps. */
 export interface PlacedCall {
   readonly tenant: string;
-  readonly environment: Environment;
-  readonly plane: Plane;
+  readonly environment: KeyEnvironment;
+  readonly plane: KeyPlane;
 }
 
 /** A call about one version of a key. */
@@ -51,7 +57,7 @@ export interface GenerateRequest extends PlacedCall, ApprovableCall {
   readonly name: ChangeName | undefined;
 }
 
-export interface GenerateAnswer {
+export interface KeyGenerated {
   readonly keyId: string;
   /** Of the product: versioned. */
   readonly kid: string;
@@ -159,7 +165,7 @@ export interface IdentifiedReadRequest extends IdentifiedCall {}
 export interface IdentifiedListRequest extends PlacedCall {
   /** The versions of the one key that has it, newest first. */
   readonly alias: string | undefined;
-  readonly state: KeyState | undefined;
+  readonly state: LifecycleState | undefined;
   /** Of an earlier page of the same call; anything else is BadRequest. */
   readonly cursor: string | undefined;
   /** 1 to 1,000, 100 where it is undefined. */
@@ -182,7 +188,7 @@ export interface KeyMetadata {
   readonly keySizeBits: number;
   readonly usages: readonly Usage[];
   readonly alias: string | undefined;
-  readonly state: KeyState;
+  readonly state: LifecycleState;
   readonly publicKeyPem: string | undefined;
   /** Of the key as a whole; no change moves it. */
   readonly createdAtMs: number;
