@@ -4,6 +4,7 @@ import { openSystemCalls } from '../engine/system-calls.ts';
 import { auditCommand } from './audit.ts';
 import { backupCommand } from './backup.ts';
 import { clientCommands } from './client/commands.ts';
+import { receiptCommand } from './client/receipt.ts';
 import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
 import { healthCommand } from './health.ts';
@@ -24,6 +25,7 @@ const program = new Command('intaglio')
   .addCommand(tokenCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
+  .addCommand(receiptCommand())
   .addCommand(rootCommand())
   .addCommand(storeCommand())
   .addCommand(backupCommand())

@@ -18,6 +18,7 @@ import { jwtOperation } from './formats/jwt.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
+import { createReceiptOperations } from './receipts/operations.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { deriveOperation } from './sealing/derive.ts';
 import {
@@ -94,8 +95,10 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     token_revoke: revokeTokenOperation(parts.tokens),
     token_keys: tokenKeysOperation(parts.tokens),
     token_rotate_key: rotateTokenKeyOperation(parts.tokens),
+    /** Not of the surface that has all of the others. */
+    receipts: createReceiptOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = keyof Operations;
+export type OperationName = Exclude<keyof Operations, 'receipts'>;

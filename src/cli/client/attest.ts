@@ -9,7 +9,7 @@ import { readVkeys } from '../vkeys.ts';
 import { fileBytes, line, put } from './files.ts';
 import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wrongUse } from './service.ts';
 
-interface Trusting {
+export interface Trusting {
   readonly keys?: string;
   readonly log?: string;
 }
@@ -55,7 +55,7 @@ Examples:
           const given = await client.attest(kid, { nonce: bytes });
           put(out, line(given));
           if (options.verify !== true) return;
-          const trust = options.keys === undefined ? { keys: await namedKeys(client) } : trusted(options);
+          const trust = options.keys === undefined ? { keys: await namedKeys(client) } : trustedBy(options);
           verdict = verifyAttestation(given, { ...trust, kid, nonce });
         });
         if (verdict !== undefined) tell(verdict);
@@ -99,12 +99,12 @@ function verifyEvidenceCommand(): Command {
       if (options.keys === undefined) return wrongUse('--keys is required');
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
-      const expected = { ...trusted(options), kid, nowMs, ...(nonce === undefined ? {} : { nonce }) };
+      const expected = { ...trustedBy(options), kid, nowMs, ...(nonce === undefined ? {} : { nonce }) };
       tell(verifyAttestation(await evidenceIn(file), expected), json);
     });
 }
 
-function trusting(command: Command): Command {
+export function trusting(command: Command): Command {
   return command
     .option(
       '--keys <file>',
@@ -117,7 +117,7 @@ function trusting(command: Command): Command {
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
-function trusted({ keys: file, log }: Trusting) {
+export function trustedBy({ keys: file, log }: Trusting) {
   const known = readVkeys(file as string);
   if (log === undefined) return { keys: known.map(({ vkey }) => vkey) };
   const followed = attestationKeys(openLog(log), known);
