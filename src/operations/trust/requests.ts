@@ -1,4 +1,5 @@
 import type { AnchorType, TrustAnchor } from '../../trust/anchor-records.ts';
+import type { EnrolledCertificate } from '../../trust/enrolled.ts';
 import type { ChainPurpose, PathProblem } from '../../trust/path.ts';
 import type { AnchorPage } from '../../trust/trust-anchors.ts';
 
@@ -105,31 +106,14 @@ export interface EnrolRequest extends TrustChange {
   readonly validDays: number | undefined;
 }
 
-export interface EnrolledCertificate {
-  /** Its serial number in hex: what a revocation list names. */
-  readonly id: string;
-  readonly anchorId: string;
-  /** The version that has signed it. */
-  readonly kid: string;
-  /** RFC 7468. */
-  readonly pem: string;
+export interface EnrolAnswer {
+  readonly certificate: EnrolledCertificate;
   /** Of the anchor. */
-  readonly issuerPem: string;
-  /** SHA-256 of the DER, in hex. */
-  readonly sha256: string;
-  /** UTC, milliseconds since 1970. */
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
+  readonly issuerDer: Uint8Array;
 }
 
 export interface ListEnrolledRequest extends TrustCall {
   readonly cursor: string | undefined;
   /** 1 to 1,000; 100 where it is undefined. */
   readonly limit: number | undefined;
-}
-
-export interface EnrolledPage {
-  /** By the end of their validity, earliest first. */
-  readonly certificates: readonly EnrolledCertificate[];
-  readonly nextCursor: string | undefined;
 }
