@@ -16,8 +16,8 @@ export interface TrustAnchor {
   readonly id: string;
   readonly tenant: string;
   readonly type: AnchorType;
-  /** The planes on which it is trusted; empty: all. */
-  readonly planes: readonly string[];
+  /** Where it is trusted; at least one. */
+  readonly places: readonly AnchorPlace[];
   /** UTC, milliseconds since 1970. */
   readonly addedAtMs: number;
   readonly certificate: CertificateFacts;
@@ -26,6 +26,21 @@ export interface TrustAnchor {
   readonly caKid?: string;
   /** Facts of the newest list of what the authority has revoked; absent where none was given. */
   readonly list?: RevocationFacts;
+}
+
+/** An environment and a plane of it; `*`: each of them. */
+export interface AnchorPlace {
+  readonly environment: string;
+  readonly plane: string;
+}
+
+/** True if one of these places is, or holds, this one. */
+export function holdsAt(places: readonly AnchorPlace[], { environment, plane }: AnchorPlace): boolean {
+  return places.some(
+    (place) =>
+      (place.environment === '*' || place.environment === environment) &&
+      (place.plane === '*' || place.plane === plane),
+  );
 }
 
 /** The members of a certificate that a listing shows, so that it parses none. */
@@ -53,12 +68,12 @@ export interface RevocationFacts {
   readonly sha256: string;
 }
 
-export const anchorKey = (tenant: string, id: string) => `trust/anchor/${tenant}/${id}`;
+export const anchorRecordKey = (tenant: string, id: string) => `trust/anchor/${tenant}/${id}`;
 /** DER as it came: the anchor's record has its digest. */
-export const listKey = (tenant: string, id: string) => `trust/list/${tenant}/${id}`;
+export const listRecordKey = (tenant: string, id: string) => `trust/list/${tenant}/${id}`;
 /** Indexes, which nothing authenticates: only the record says what is trusted. */
-export const digestKey = (tenant: string, sha256: string) => `trust/digest/${tenant}/${sha256}`;
-export const subjectPrefix = (tenant: string, comparedSubject: string) =>
+export const anchorDigestKey = (tenant: string, sha256: string) => `trust/digest/${tenant}/${sha256}`;
+export const anchorSubjectPrefix = (tenant: string, comparedSubject: string) =>
   `trust/subject/${tenant}/${sha256Hex(Buffer.from(comparedSubject)).slice(0, 32)}/`;
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -69,7 +84,7 @@ export const isOwnerOfAnchors = (tenant: string): boolean => tenant === globalTe
 interface StoredAnchor {
   readonly v: 1;
   readonly type: AnchorType;
-  readonly planes: readonly string[];
+  readonly places: readonly AnchorPlace[];
   readonly added_at_ms: number;
   readonly der: string;
   readonly facts: Omit<CertificateFacts, 'sha256'>;
@@ -78,15 +93,15 @@ interface StoredAnchor {
 }
 
 export function sealAnchor(anchor: TrustAnchor, mac: RecordMac): Uint8Array {
-  const { tenant, id, type, planes, addedAtMs, certificate, der, caKid, list } = anchor;
+  const { tenant, id, type, places, addedAtMs, certificate, der, caKid, list } = anchor;
   const { sha256: _, ...facts } = certificate;
   const stored: StoredAnchor = {
-    ...{ v: 1, type, planes, added_at_ms: addedAtMs, facts },
+    ...{ v: 1, type, places, added_at_ms: addedAtMs, facts },
     der: Buffer.from(der).toString('base64'),
     ...(caKid === undefined ? {} : { ca_kid: caKid }),
     ...(list === undefined ? {} : { list }),
   };
-  return authenticated(anchorKey(tenant, id), JSON.stringify(stored), mac);
+  return authenticated(anchorRecordKey(tenant, id), JSON.stringify(stored), mac);
 }
 
 /** Undefined where the record is not authentic. */
@@ -99,10 +114,10 @@ export function openAnchor(
   const opened = openAuthenticated(key, value, mac);
   if (opened === undefined) return undefined;
   const stored = JSON.parse(Buffer.from(opened.text).toString()) as StoredAnchor;
-  const { type, planes, added_at_ms: addedAtMs, facts, ca_kid: caKid, list } = stored;
+  const { type, places, added_at_ms: addedAtMs, facts, ca_kid: caKid, list } = stored;
   const der = Uint8Array.from(Buffer.from(stored.der, 'base64'));
   return {
-    ...{ id, tenant, type, planes, addedAtMs, der },
+    ...{ id, tenant, type, places, addedAtMs, der },
     certificate: { sha256: sha256Hex(der), ...facts },
     ...(caKid === undefined ? {} : { caKid }),
     ...(list === undefined ? {} : { list }),

@@ -1,15 +1,15 @@
 import { BoundedCache } from '../core/bounded-cache.ts';
 import { ok, type Result } from '../core/result.ts';
 import type { StoreEntry } from '../store/store.ts';
-import { globalTenant, sha256Hex, type TrustAnchor } from './anchor-records.ts';
+import { type AnchorPlace, globalTenant, holdsAt, sha256Hex, type TrustAnchor } from './anchor-records.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
 import { type RevocationList, readRevocationList, revocationIn } from './crl.ts';
 import { type ChainPurpose, type PathVerdict, validatePath } from './path.ts';
 
 export interface CheckedChain {
   readonly tenant: string;
-  /** Only anchors that hold on this plane count; undefined: only those that hold on all. */
-  readonly plane: string | undefined;
+  /** Only anchors that are trusted there count. */
+  readonly place: AnchorPlace;
   readonly certificate: Certificate;
   /** Authorities between, in any order. */
   readonly given: readonly Certificate[];
@@ -41,14 +41,12 @@ const parsedLists = new BoundedCache<string, RevocationList>(8);
 
 /** Everything is found by names, so that the number of anchors does not matter. */
 export async function checkChain(chain: CheckedChain, source: AnchorSource): Promise<Result<CheckedPath>> {
-  const { certificate, given, plane, purpose, atMs } = chain;
+  const { certificate, given, place, purpose, atMs } = chain;
   const found = await anchorsFor(chain, source);
   if (!found.ok) return found;
   const lists = await listsOf(found.value, source);
   if (!lists.ok) return lists;
-  const trusted = found.value.filter(
-    ({ anchor: { planes } }) => planes.length === 0 || (plane !== undefined && planes.includes(plane)),
-  );
+  const trusted = found.value.filter(({ anchor }) => holdsAt(anchor.places, place));
   const checked = new Set<string>();
   const verdict = validatePath(
     certificate,

@@ -3,7 +3,7 @@ import { CRLNumber, Extensions, id_ce_cRLNumber, id_ce_cRLReasons, Name, Time } 
 import { type Certificate, hexOf } from './certificate.ts';
 import { type DerElement, derTags, elementAt, elementsIn, signedPartsOf } from './der.ts';
 import { type ComparedName, comparedName } from './names.ts';
-import { isSignedBy } from './signatures.ts';
+import { isX509SignatureBy } from './signatures.ts';
 
 /** A complete list of revoked certificates of one authority (RFC 5280 section 5). */
 export interface RevocationList {
@@ -122,7 +122,7 @@ export function isListOf(list: RevocationList, authority: Certificate): boolean 
   if (list.issuer.compared !== authority.subject.compared) return false;
   if (authority.keyUsage?.crlSign === false) return false;
   const { signed, signature, signatureAlgorithm } = list;
-  return isSignedBy(authority.library.publicKey, signatureAlgorithm, signed, signature);
+  return isX509SignatureBy(authority.library.publicKey, signatureAlgorithm, signed, signature);
 }
 
 /** The verdict of an authority's list about one of its certificates. */

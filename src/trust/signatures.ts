@@ -18,7 +18,7 @@ const digests: ReadonlyMap<string, string | null> = new Map([
 ]);
 
 /** True if the algorithm is one of those that are taken, and the signature is this key's. */
-export function isSignedBy(
+export function isX509SignatureBy(
   publicKey: KeyObject,
   algorithm: Uint8Array,
   signed: Uint8Array,

@@ -9,18 +9,20 @@ import type { RoomForKeys } from '../keys/keyring.ts';
 import { Serial } from '../keys/serial.ts';
 import type { Change, Store, StoreEntry } from '../store/store.ts';
 import {
+  type AnchorPlace,
   type AnchorType,
-  anchorKey,
+  anchorDigestKey,
+  anchorRecordKey,
+  anchorSubjectPrefix,
   certificateFacts,
-  digestKey,
   globalTenant,
+  holdsAt,
   isAnchorId,
   isOwnerOfAnchors,
-  listKey,
+  listRecordKey,
   openAnchor,
   revocationFacts,
   sealAnchor,
-  subjectPrefix,
   type TrustAnchor,
 } from './anchor-records.ts';
 import { refusalOfAnchor, refusalOfList } from './anchor-rules.ts';
@@ -33,12 +35,13 @@ export interface AddAnchor {
   /** DER or PEM. */
   readonly certificate: Uint8Array;
   readonly type: AnchorType;
-  readonly planes: readonly string[];
+  /** At least one. */
+  readonly places: readonly AnchorPlace[];
   /** The version whose public key this is, SHA-256 of its SubjectPublicKeyInfo in hex. BadRequest where it is another. */
   readonly ca?: { readonly kid: string; readonly spkiSha256: string };
 }
 
-/** `known`: nothing changes. `extended`: it is trusted on more planes, or joined to a key, from then on. */
+/** `known`: nothing changes. `extended`: it is trusted in more places, or joined to a key, from then on. */
 export interface AnchorChange {
   readonly kind: 'added' | 'extended' | 'known' | 'removed' | 'list_set';
   /** As it is afterwards, or was before it is removed. */
@@ -60,8 +63,8 @@ export interface AnchorPage {
 }
 
 export interface AnchorRange {
-  /** Only those that are trusted on this plane. */
-  readonly plane?: string;
+  /** Only those that are trusted there. */
+  readonly place?: AnchorPlace;
   readonly after?: string;
   /** 1 to 1,000. */
   readonly limit: number;
@@ -105,7 +108,7 @@ export const maxAnchorsPerTenant = 50_000;
 export const maxAnchorsOfName = 32;
 /** A page of records is read in one go on the main thread: about 2 ms. */
 const recordsPerPage = 64;
-/** Records that one call looks at where a plane passes few of them. */
+/** Records that one call looks at where a place passes few of them. */
 const maxScanned = 4_096;
 const maxLimit = 1_000;
 /** Changes of one tenant that wait for each other. */
@@ -152,7 +155,7 @@ class StoredAnchors implements TrustAnchors {
     if (refused !== undefined) return refused;
     if (wish.ca !== undefined && wish.ca.spkiSha256 !== certificate.spkiSha256) return otherKey;
     return this.#changes.run(wish.tenant, async () => {
-      const known = await this.#parts.store.get(digestKey(wish.tenant, certificate.sha256));
+      const known = await this.#parts.store.get(anchorDigestKey(wish.tenant, certificate.sha256));
       if (!known.ok) return known;
       return known.value === undefined
         ? this.#addNew(wish, certificate, begin)
@@ -166,7 +169,7 @@ class StoredAnchors implements TrustAnchors {
     return pick(await this.#read(globalTenant, id));
   }
 
-  async list(tenant: string, { plane, after, limit }: AnchorRange): Promise<Result<AnchorPage>> {
+  async list(tenant: string, { place, after, limit }: AnchorRange): Promise<Result<AnchorPage>> {
     if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) return badLimit;
     const ofAll = after?.startsWith(globalMark) === true;
     let owner = ofAll ? globalTenant : tenant;
@@ -174,7 +177,7 @@ class StoredAnchors implements TrustAnchors {
     if (id !== '' && !isAnchorId(id)) return badCursor;
     const anchors: TrustAnchor[] = [];
     for (let scanned = 0; scanned < maxScanned; scanned += recordsPerPage) {
-      const prefix = anchorKey(owner, '');
+      const prefix = anchorRecordKey(owner, '');
       const most = Math.min(recordsPerPage, limit - anchors.length);
       const page = await this.#parts.store.list({
         ...{ prefix, limit: most },
@@ -184,7 +187,8 @@ class StoredAnchors implements TrustAnchors {
       for (const entry of page.value) {
         id = entry.key.slice(prefix.length);
         const anchor = this.#opened(owner, id, entry);
-        if (anchor !== undefined && holdsOn(anchor, plane)) anchors.push(anchor);
+        if (anchor !== undefined && (place === undefined || holdsAt(anchor.places, place)))
+          anchors.push(anchor);
       }
       const end = page.value.length < most;
       if (end && owner === globalTenant) return ok({ anchors });
@@ -202,12 +206,14 @@ class StoredAnchors implements TrustAnchors {
       const { anchor, revision } = found.value;
       const certificate = readCertificate(anchor.der);
       const named =
-        certificate === undefined ? [] : [`${subjectPrefix(tenant, certificate.subject.compared)}${id}`];
+        certificate === undefined
+          ? []
+          : [`${anchorSubjectPrefix(tenant, certificate.subject.compared)}${id}`];
       const removed = await this.#commit({ kind: 'removed', anchor }, begin, [
-        { key: anchorKey(tenant, id), value: undefined, expectedRevision: revision },
-        { key: digestKey(tenant, anchor.certificate.sha256), value: undefined },
+        { key: anchorRecordKey(tenant, id), value: undefined, expectedRevision: revision },
+        { key: anchorDigestKey(tenant, anchor.certificate.sha256), value: undefined },
         ...named.map((key) => ({ key, value: undefined })),
-        { key: listKey(tenant, id), value: undefined },
+        { key: listRecordKey(tenant, id), value: undefined },
       ]);
       const count = this.#counts.get(tenant);
       if (removed.ok && count !== undefined) this.#counts.set(tenant, count - 1);
@@ -232,8 +238,8 @@ class StoredAnchors implements TrustAnchors {
       if (refused !== undefined) return refused;
       const changed: TrustAnchor = { ...anchor, list: facts };
       return this.#commit({ kind: 'list_set', anchor: changed }, begin, [
-        { key: anchorKey(tenant, id), value: this.#sealed(changed), expectedRevision: revision },
-        { key: listKey(tenant, id), value: list.der },
+        { key: anchorRecordKey(tenant, id), value: this.#sealed(changed), expectedRevision: revision },
+        { key: listRecordKey(tenant, id), value: list.der },
       ]);
     });
   }
@@ -241,17 +247,17 @@ class StoredAnchors implements TrustAnchors {
   check(chain: CheckedChain): Promise<Result<CheckedPath>> {
     return checkChain(chain, {
       named: (tenant, subject) => this.#named(tenant, subject),
-      listOf: ({ tenant, id }) => this.#parts.store.get(listKey(tenant, id)),
+      listOf: ({ tenant, id }) => this.#parts.store.get(listRecordKey(tenant, id)),
     });
   }
 
   async probe(): Promise<Result<void>> {
-    const found = await this.#parts.store.list({ prefix: anchorKey(globalTenant, ''), limit: 1 });
+    const found = await this.#parts.store.list({ prefix: anchorRecordKey(globalTenant, ''), limit: 1 });
     return found.ok ? ok(undefined) : found;
   }
 
   async #addNew(
-    { tenant, type, planes, ca }: AddAnchor,
+    { tenant, type, places, ca }: AddAnchor,
     certificate: Certificate,
     begin: BeginAnchorChange,
   ): Promise<Result<{ anchor: TrustAnchor; known: boolean }>> {
@@ -260,14 +266,14 @@ class StoredAnchors implements TrustAnchors {
     if (refused !== undefined) return refused;
     const id = randomUUID();
     const anchor: TrustAnchor = {
-      ...{ id, tenant, type, planes: [...new Set(planes)].sort(), addedAtMs: clock.utcMs() },
+      ...{ id, tenant, type, places, addedAtMs: clock.utcMs() },
       ...{ certificate: certificateFacts(certificate), der: certificate.der },
       ...(ca === undefined ? {} : { caKid: ca.kid }),
     };
-    const named = `${subjectPrefix(tenant, certificate.subject.compared)}${id}`;
+    const named = `${anchorSubjectPrefix(tenant, certificate.subject.compared)}${id}`;
     const added = await this.#commit({ kind: 'added', anchor }, begin, [
-      { key: anchorKey(tenant, id), value: this.#sealed(anchor), expectedRevision: 0 },
-      { key: digestKey(tenant, certificate.sha256), value: Buffer.from(id), expectedRevision: 0 },
+      { key: anchorRecordKey(tenant, id), value: this.#sealed(anchor), expectedRevision: 0 },
+      { key: anchorDigestKey(tenant, certificate.sha256), value: Buffer.from(id), expectedRevision: 0 },
       { key: named, value: Buffer.from(id), expectedRevision: 0 },
     ]);
     if (!added.ok) return added;
@@ -276,9 +282,9 @@ class StoredAnchors implements TrustAnchors {
     return ok({ anchor, known: false });
   }
 
-  /** The same certificate again: on further planes, or with its key. */
+  /** The same certificate again: in further places, or with its key. */
   async #extend(
-    { tenant, type, planes, ca }: AddAnchor,
+    { tenant, type, places, ca }: AddAnchor,
     id: string,
     begin: BeginAnchorChange,
   ): Promise<Result<{ anchor: TrustAnchor; known: boolean }>> {
@@ -286,24 +292,23 @@ class StoredAnchors implements TrustAnchors {
     if (!found.ok) return found;
     const { anchor, revision } = found.value;
     if (anchor.type !== type) return otherType;
-    const everywhere = anchor.planes.length === 0 || planes.length === 0;
-    const all = everywhere ? [] : [...new Set([...anchor.planes, ...planes])].sort();
+    const more = places.filter((place) => !holdsAt(anchor.places, place));
     const caKid = ca?.kid ?? anchor.caKid;
-    const changes = all.length !== anchor.planes.length || caKid !== anchor.caKid;
+    const changes = more.length > 0 || caKid !== anchor.caKid;
     const extended: TrustAnchor = {
-      ...{ ...anchor, planes: all },
+      ...{ ...anchor, places: [...anchor.places, ...more] },
       ...(caKid === undefined ? {} : { caKid }),
     };
     const outcome = changes
       ? await this.#commit({ kind: 'extended', anchor: extended }, begin, [
-          { key: anchorKey(tenant, id), value: this.#sealed(extended), expectedRevision: revision },
+          { key: anchorRecordKey(tenant, id), value: this.#sealed(extended), expectedRevision: revision },
         ])
       : await this.#commit({ kind: 'known', anchor }, begin, []);
     return outcome.ok ? ok({ anchor: outcome.value, known: true }) : outcome;
   }
 
   async #refusalOfMore(tenant: string, { subject }: Certificate): Promise<Refused | undefined> {
-    const prefix = subjectPrefix(tenant, subject.compared);
+    const prefix = anchorSubjectPrefix(tenant, subject.compared);
     const named = await this.#parts.store.list({ prefix, limit: maxAnchorsOfName });
     if (!named.ok) return named;
     if (named.value.length >= maxAnchorsOfName) return tooManyOfName;
@@ -316,7 +321,7 @@ class StoredAnchors implements TrustAnchors {
   async #countOf(tenant: string): Promise<Result<number>> {
     const known = this.#counts.get(tenant);
     if (known !== undefined) return ok(known);
-    const [prefix, limit] = [digestKey(tenant, ''), 1_000];
+    const [prefix, limit] = [anchorDigestKey(tenant, ''), 1_000];
     let count = 0;
     for (let after: string | undefined; ; ) {
       const page = await this.#parts.store.list({ prefix, limit, ...(after === undefined ? {} : { after }) });
@@ -331,7 +336,7 @@ class StoredAnchors implements TrustAnchors {
   }
 
   async #named(tenant: string, comparedSubject: string): Promise<Result<readonly TrustAnchor[]>> {
-    const prefix = subjectPrefix(tenant, comparedSubject);
+    const prefix = anchorSubjectPrefix(tenant, comparedSubject);
     const found = await this.#parts.store.list({ prefix, limit: maxAnchorsOfName });
     if (!found.ok) return found;
     const anchors: TrustAnchor[] = [];
@@ -346,7 +351,7 @@ class StoredAnchors implements TrustAnchors {
 
   async #read(tenant: string, id: string): Promise<Result<Found>> {
     if (!isAnchorId(id) || !isOwnerOfAnchors(tenant)) return notThere;
-    const found = await this.#parts.store.get(anchorKey(tenant, id));
+    const found = await this.#parts.store.get(anchorRecordKey(tenant, id));
     if (!found.ok) return found;
     if (found.value === undefined) return notThere;
     const anchor = this.#opened(tenant, id, found.value);
@@ -385,8 +390,4 @@ class StoredAnchors implements TrustAnchors {
 
 function pick(found: Result<Found>): Result<TrustAnchor> {
   return found.ok ? ok(found.value.anchor) : found;
-}
-
-function holdsOn({ planes }: TrustAnchor, plane: string | undefined): boolean {
-  return plane === undefined || planes.length === 0 || planes.includes(plane);
 }

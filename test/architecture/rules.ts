@@ -42,7 +42,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], lifecycle: ['sealing'], receipts: [] },
+  operations: { formats: [], sealing: [], lifecycle: ['sealing'], receipts: [], trust: ['formats'] },
   keys: { lifecycle: [] },
   config: { tokens: [], identity: [], m33: [] },
 };

@@ -7,7 +7,7 @@ import { Extension } from '@peculiar/x509';
 import type { Clock } from '../../src/core/clock.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
-import { globalTenant } from '../../src/trust/anchor-records.ts';
+import { type AnchorPlace, globalTenant } from '../../src/trust/anchor-records.ts';
 import { type Certificate, readCertificate } from '../../src/trust/certificate.ts';
 import { isListOf, readRevocationList } from '../../src/trust/crl.ts';
 import { elementAt, elementsIn, signedPartsOf } from '../../src/trust/der.ts';
@@ -35,20 +35,27 @@ const value = <T>(result: Result<T>): T => {
   assert.ok(result.ok, JSON.stringify(result));
   return result.value;
 };
+const everywhere: readonly AnchorPlace[] = [{ environment: '*', plane: '*' }];
+const laptop: AnchorPlace = { environment: 'prod', plane: 'laptop' };
+const on = (plane: string, environment = 'prod'): AnchorPlace => ({ environment, plane });
 const begin: BeginAnchorChange = async () => ok({ end: () => {} });
 const code = (result: Result<unknown>) => (result.ok ? 'ok' : result.failure.code);
 const read = ({ der }: Made): Certificate => readCertificate(der) as Certificate;
-const add = (anchors: TrustAnchors, made: Made, tenant = 'acme', planes: readonly string[] = []) =>
-  anchors.add({ tenant, certificate: made.der, type: 'root', planes }, begin);
+const add = (
+  anchors: TrustAnchors,
+  made: Made,
+  tenant = 'acme',
+  places: readonly AnchorPlace[] = everywhere,
+) => anchors.add({ tenant, certificate: made.der, type: 'root', places }, begin);
 const check = async (
   anchors: TrustAnchors,
   leaf: Made,
   tenant = 'acme',
-  plane?: string,
+  place = laptop,
   more: { given?: readonly Made[]; atMs?: number } = {},
 ) => {
   const given = (more.given ?? []).map(read);
-  const asked = { tenant, plane, certificate: read(leaf), given, atMs: more.atMs ?? at.getTime() };
+  const asked = { tenant, place, certificate: read(leaf), given, atMs: more.atMs ?? at.getTime() };
   const { verdict } = value(await anchors.check(asked));
   return verdict.valid ? 'valid' : verdict.problem;
 };
@@ -60,7 +67,7 @@ describe('trust anchors', () => {
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
     const first = await added(anchors, root);
     const pem = Buffer.from(root.certificate.toString('pem'));
-    const asPem = { tenant: 'acme', certificate: pem, type: 'root', planes: [] } as const;
+    const asPem = { tenant: 'acme', certificate: pem, type: 'root', places: everywhere } as const;
     const again = value(await anchors.add(asPem, begin));
     assert.equal(again.known, true);
     assert.equal(again.anchor.id, first.id);
@@ -68,7 +75,12 @@ describe('trust anchors', () => {
     assert.deepEqual(certificate, first.certificate);
     assert.equal(certificate.subject, 'CN=Root');
     assert.equal(value(await anchors.list('acme', { limit: 10 })).anchors.length, 1);
-    const otherType = { tenant: 'acme', certificate: root.der, type: 'internal_ca', planes: [] } as const;
+    const otherType = {
+      tenant: 'acme',
+      certificate: root.der,
+      type: 'internal_ca',
+      places: everywhere,
+    } as const;
     assert.equal(code(await anchors.add(otherType, begin)), 'Conflict');
   });
 
@@ -83,7 +95,7 @@ describe('trust anchors', () => {
   test('garbage, what is no authority, old, early and weak ones are refused', async () => {
     const { anchors, later } = open();
     const refused = async (certificate: Uint8Array, type: 'root' | 'internal_ca' = 'internal_ca') =>
-      code(await anchors.add({ tenant: 'acme', certificate, type, planes: [] }, begin));
+      code(await anchors.add({ tenant: 'acme', certificate, type, places: everywhere }, begin));
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
     const sub = await makeCertificate({ subject: 'CN=Sub', ca: true, by: root });
     assert.equal(await refused(Buffer.from('garbage')), 'BadRequest');
@@ -118,14 +130,14 @@ describe('trust anchors', () => {
     assert.equal(await check(anchors, ofShared, 'other'), 'valid');
   });
 
-  test('one that holds for a plane holds on no other', async () => {
+  test('one that holds in a place holds in no other', async () => {
     const { anchors } = open();
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
-    value(await add(anchors, root, 'acme', ['laptop']));
+    value(await add(anchors, root, 'acme', [laptop]));
     const leaf = await makeCertificate({ subject: 'CN=leaf', by: root });
-    assert.equal(await check(anchors, leaf, 'acme', 'laptop'), 'valid');
-    assert.equal(await check(anchors, leaf, 'acme', 'product'), 'no_path');
-    assert.equal(await check(anchors, leaf, 'acme'), 'no_path');
+    assert.equal(await check(anchors, leaf, 'acme', on('laptop')), 'valid');
+    assert.equal(await check(anchors, leaf, 'acme', on('product')), 'no_path');
+    assert.equal(await check(anchors, leaf, 'acme', on('laptop', 'dev')), 'no_path');
   });
 
   test('one that was removed holds no longer', async () => {
@@ -161,13 +173,13 @@ describe('trust anchors', () => {
       'BadRequest',
     );
     assert.equal(code(await anchors.setRevocationList('acme', id, Buffer.from('x'), begin)), 'BadRequest');
-    assert.equal(await check(anchors, good, 'acme', undefined, { atMs: to.getTime() }), 'valid');
+    assert.equal(await check(anchors, good, 'acme', laptop, { atMs: to.getTime() }), 'valid');
     const lapsed = { atMs: to.getTime() + 1 };
     const longRoot = await makeCertificate({ subject: 'CN=Long', ca: true, to: new Date('2031-01-01') });
     const ofLong = await makeCertificate({ subject: 'CN=leaf', by: longRoot, to: new Date('2030-01-01') });
     const long = await added(anchors, longRoot);
     value(await anchors.setRevocationList('acme', long.id, await makeList(longRoot, []), begin));
-    assert.equal(await check(anchors, ofLong, 'acme', undefined, lapsed), 'revocation_unknown');
+    assert.equal(await check(anchors, ofLong, 'acme', laptop, lapsed), 'revocation_unknown');
     const early = await makeList(longRoot, [], { to: new Date('2026-02-01') });
     assert.equal(code(await later(to.getTime()).setRevocationList('acme', id, early, begin)), 'BadRequest');
   });
@@ -236,28 +248,30 @@ describe('trust anchors', () => {
     const crossed = await makeCertificate({ subject: 'CN=Sub', ca: true, by: other, keys: sub.keys });
     const bad = await makeCertificate({ subject: 'CN=bad', by: sub, serial: '0a01' });
     value(await add(anchors, other));
-    const wish = { tenant: 'acme', certificate: sub.der, type: 'internal_ca', planes: ['laptop'] } as const;
+    const wish = { tenant: 'acme', certificate: sub.der, type: 'internal_ca', places: [laptop] } as const;
     const { anchor } = value(await anchors.add(wish, begin));
     value(await anchors.setRevocationList('acme', anchor.id, await makeList(sub, ['0a01']), begin));
-    assert.equal(await check(anchors, bad, 'acme', 'product', { given: [crossed] }), 'revoked');
+    assert.equal(await check(anchors, bad, 'acme', on('product'), { given: [crossed] }), 'revoked');
   });
 
-  test('the same certificate again is trusted on further planes, and not on fewer', async () => {
+  test('the same certificate again is trusted in further places, and not in fewer', async () => {
     const { anchors } = open();
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
-    const planes = async (...wished: string[]) =>
-      (await added(anchors, root, 'acme', wished)).planes.join(' ');
-    assert.equal(await planes('laptop'), 'laptop');
-    assert.equal(await planes('tenant'), 'laptop tenant');
-    assert.equal(await planes('laptop'), 'laptop tenant');
-    assert.equal(await planes(), '');
-    assert.equal(await planes('shared'), '');
+    const places = async (...wished: AnchorPlace[]) =>
+      (await added(anchors, root, 'acme', wished)).places
+        .map((at) => `${at.environment}/${at.plane}`)
+        .join(' ');
+    assert.equal(await places(laptop), 'prod/laptop');
+    assert.equal(await places(on('tenant', 'dev')), 'prod/laptop dev/tenant');
+    assert.equal(await places(laptop), 'prod/laptop dev/tenant');
+    assert.equal(await places(on('*')), 'prod/laptop dev/tenant prod/*');
+    assert.equal(await places(on('shared')), 'prod/laptop dev/tenant prod/*');
   });
 
   test('nothing is changed to which nobody agrees, and whoever agrees is told what and how it ended', async () => {
     const { anchors } = open();
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
-    const wish = { tenant: 'acme', certificate: root.der, type: 'root', planes: ['laptop'] } as const;
+    const wish = { tenant: 'acme', certificate: root.der, type: 'root', places: [laptop] } as const;
     const nobody: BeginAnchorChange = async () => refuse('NoCapability');
     assert.equal(code(await anchors.add(wish, nobody)), 'NoCapability');
     assert.equal(value(await anchors.list('acme', { limit: 10 })).anchors.length, 0);
@@ -266,7 +280,7 @@ describe('trust anchors', () => {
       ok({ end: (failure) => void told.push(`${kind} ${failure ?? 'ok'}`) });
     const { anchor } = value(await anchors.add(wish, tells));
     value(await anchors.add(wish, tells));
-    value(await anchors.add({ ...wish, planes: [] }, tells));
+    value(await anchors.add({ ...wish, places: everywhere }, tells));
     value(await anchors.setRevocationList('acme', anchor.id, await makeList(root, []), tells));
     assert.equal(code(await anchors.remove('acme', anchor.id, nobody)), 'NoCapability');
     value(await anchors.remove('acme', anchor.id, tells));
@@ -277,7 +291,7 @@ describe('trust anchors', () => {
     const { anchors } = open();
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });
     const { spkiSha256 } = read(root);
-    const wish = { tenant: 'acme', certificate: root.der, type: 'root', planes: [] } as const;
+    const wish = { tenant: 'acme', certificate: root.der, type: 'root', places: everywhere } as const;
     const kid = 'acme/ca/ed25519/0192f7c1-5b1e-7c3a-9d2e-000000000000#v1';
     const strange = { kid, spkiSha256: '00' };
     assert.equal(code(await anchors.add({ ...wish, ca: strange }, begin)), 'BadRequest');
@@ -342,7 +356,7 @@ describe('trust anchors', () => {
           anchors,
           await makeCertificate({ subject: `CN=Root ${n}`, ca: true }),
           n === 4 ? globalTenant : 'acme',
-          n === 3 ? ['laptop'] : [],
+          n === 3 ? [laptop] : everywhere,
         ),
       );
     const seen: string[] = [];
@@ -354,9 +368,9 @@ describe('trust anchors', () => {
     }
     assert.equal(new Set(seen).size, 5);
     assert.equal(seen.length, 5);
-    const on = async (plane: string) =>
-      value(await anchors.list('acme', { limit: 10, plane })).anchors.length;
-    assert.deepEqual([await on('laptop'), await on('tenant')], [5, 4]);
+    const countAt = async (place: AnchorPlace) =>
+      value(await anchors.list('acme', { limit: 10, place })).anchors.length;
+    assert.deepEqual([await countAt(laptop), await countAt(on('tenant'))], [5, 4]);
     assert.equal(value(await anchors.list(globalTenant, { limit: 10 })).anchors.length, 1);
     assert.equal(code(await anchors.list('acme', { limit: 0 })), 'BadRequest');
     assert.equal(code(await anchors.list('acme', { limit: 2, after: '../x' })), 'BadRequest');

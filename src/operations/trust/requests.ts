@@ -1,20 +1,21 @@
 import type { AnchorType, TrustAnchor } from '../../trust/anchor-records.ts';
+import type { EnrolledCertificate } from '../../trust/enrolled.ts';
 import type { ChainPurpose, PathProblem } from '../../trust/path.ts';
 import type { AnchorPage } from '../../trust/trust-anchors.ts';
 
-/** The place for which a call asks, as its request names it; a dialect without places leaves it undefined. */
-export interface AskedPlace {
+/**
+ * Requests and answers of the operations on what is trusted. All of them are refused with NoCapability where the caller is of
+ * another tenant, environment or plane than the call, and changes where the agreement of another is missing or does not serve.
+ */
+
+/** The place that a call names, which has to be one of the caller's own. */
+export interface TrustCall {
+  /** The caller's own, or `GLOBAL`: of that everybody reads, and only the operator's administrators change it. */
+  readonly tenant: string;
   /** dev, staging or prod. */
   readonly environment: string;
   /** laptop, tenant, product or shared. */
   readonly plane: string;
-}
-
-/** A call about what is trusted. */
-export interface TrustCall {
-  readonly place: AskedPlace | undefined;
-  /** `GLOBAL`, or the caller's own where it is undefined. Of GLOBAL everybody reads; only the operator's administrators change it. */
-  readonly tenant: string | undefined;
 }
 
 /** A change of what is trusted, which asks for the agreement of another. */
@@ -30,8 +31,12 @@ export interface AddAnchorRequest extends TrustChange {
   /** DER or PEM, of one certificate. */
   readonly certificate: Uint8Array;
   readonly type: AnchorType;
-  /** The planes on which it is trusted; empty: all. The same certificate again is trusted on these too. */
-  readonly planes: readonly string[];
+  /**
+   * The planes of the call's environment on which it is trusted, each one of the caller's own; the call's where it is undefined.
+   * Of GLOBAL it holds in every environment, and on all planes where it is undefined. The same certificate again is trusted on
+   * these too.
+   */
+  readonly planes: readonly string[] | 'all' | undefined;
   /** A key of the caller's tenant, whose public key the certificate must have: it enrols. */
   readonly caKid: string | undefined;
 }
@@ -42,9 +47,8 @@ export interface AddedAnchor {
   readonly known: boolean;
 }
 
+/** Those that are trusted in the place of the call. */
 export interface ListAnchorsRequest extends TrustCall {
-  /** Only those that are trusted on this plane. */
-  readonly plane: string | undefined;
   readonly cursor: string | undefined;
   /** 1 to 1,000; 100 where it is undefined. */
   readonly limit: number | undefined;
@@ -102,32 +106,14 @@ export interface EnrolRequest extends TrustChange {
   readonly validDays: number | undefined;
 }
 
-export interface EnrolledCertificate {
-  /** Its serial number in hex: what a revocation list names. */
-  readonly id: string;
-  readonly anchorId: string;
-  /** The version that has signed it. */
-  readonly kid: string;
-  /** RFC 7468. */
-  readonly pem: string;
+export interface EnrolAnswer {
+  readonly certificate: EnrolledCertificate;
   /** Of the anchor. */
-  readonly issuerPem: string;
-  /** SHA-256 of the DER, in hex. */
-  readonly sha256: string;
-  /** UTC, milliseconds since 1970. */
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
+  readonly issuerDer: Uint8Array;
 }
 
-export interface ListEnrolledRequest {
-  readonly place: AskedPlace | undefined;
+export interface ListEnrolledRequest extends TrustCall {
   readonly cursor: string | undefined;
   /** 1 to 1,000; 100 where it is undefined. */
   readonly limit: number | undefined;
-}
-
-export interface EnrolledPage {
-  /** By the end of their validity, earliest first. */
-  readonly certificates: readonly EnrolledCertificate[];
-  readonly nextCursor: string | undefined;
 }
