@@ -60,8 +60,11 @@ export class KmsV1Metrics {
         { labels: { operation, status: 'error' }, value: error },
       ]),
     );
-    counter(registers, 'kms_request_errors_total', 'Refused and failed requests, by the code that they were told', () =>
-      [...errors].map(([error_code, value]) => ({ labels: { error_code }, value })),
+    counter(
+      registers,
+      'kms_request_errors_total',
+      'Refused and failed requests, by the code that they were told',
+      () => [...errors].map(([error_code, value]) => ({ labels: { error_code }, value })),
     );
     counter(registers, 'kms_key_usage_total', 'Uses of keys that were done, by operation', () =>
       [...series.values()]

@@ -8,7 +8,10 @@ export const statuses: Readonly<Record<FailureCode, readonly [status: number, hi
   Unsupported: [400, 'the algorithms and key types that there are: GET /kms/v1/config'],
   ClockSkew: [400, 'set the clock by NTP'],
   Unauthenticated: [401, 'show a client certificate, a JSON Web Token or a capability'],
-  NoCapability: [403, 'ask for the tenant, environment and plane that you are of, with an approval where one is needed'],
+  NoCapability: [
+    403,
+    'ask for the tenant, environment and plane that you are of, with an approval where one is needed',
+  ],
   PolicyViolation: [403, 'the access policy of the key, or the service’s own, says who may do this'],
   ExportForbidden: [403, 'no private or secret key leaves'],
   AttestationMissing: [403, 'use a key whose residence can be attested'],

@@ -32,7 +32,10 @@ function permittedOrigin(origin: string | undefined, origins: readonly string[])
 }
 
 /** The answer to a preflight (Fetch standard, section 4.8); undefined where the page has no permission or there is no such path. */
-export function preflight({ method, path, headers }: OwnRequest, origins: readonly string[]): Presented | undefined {
+export function preflight(
+  { method, path, headers }: OwnRequest,
+  origins: readonly string[],
+): Presented | undefined {
   if (method !== 'options' || permittedOrigin(headers.origin, origins) === undefined) return undefined;
   const methods = methodsOf(path);
   if (methods === undefined) return undefined;

@@ -50,7 +50,10 @@ const table: ReadonlyMap<string, Known> = new Map(
   ]),
 );
 
-const noSuchPath: Result<never> = { ok: false, failure: { code: 'NotFound', hint: 'no such path', fault: 'path' } };
+const noSuchPath: Result<never> = {
+  ok: false,
+  failure: { code: 'NotFound', hint: 'no such path', fault: 'path' },
+};
 const badPath: Result<never> = {
   ok: false,
   failure: { code: 'BadRequest', hint: 'the path is not valid percent-encoding' },

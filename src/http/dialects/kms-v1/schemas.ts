@@ -1,9 +1,10 @@
-import { type Static, type TProperties, Type } from '@sinclair/typebox';
+import { type TProperties, Type } from '@sinclair/typebox';
 import { decodeBase64 } from '../../../core/bytes.ts';
+import type { Failure } from '../../../core/failure.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import { environments, planes } from '../../../core/scope.ts';
 import type { WireRequest } from '../../dialect.ts';
-import { closed, type Shape, shapeOf } from '../../json-requests.ts';
+import { closed, parseQuery, type Shape } from '../../json-requests.ts';
 
 /** An object of exactly these members and of the place that every call names. */
 export function placed<Members extends TProperties>(members: Members) {
@@ -21,10 +22,6 @@ export interface PlaceMembers {
   readonly environment: (typeof environments)[number];
   readonly plane: (typeof planes)[number];
 }
-
-/** A query that names the place, and whatever else is asked by these names. */
-export const placeNames = ['tenant_id', 'environment', 'plane'] as const;
-export const placeShape = shapeOf(closed(place));
 
 export function placeOf({ tenant_id: tenant, environment, plane }: PlaceMembers) {
   return { tenant, environment, plane };
@@ -50,7 +47,8 @@ export const momentText = Type.String({
 
 /** Bytes of a member, of which there may be so many. */
 export function bytesOf(text: string, name: string, maxBytes: number): Result<Uint8Array> {
-  if (text.length > Math.ceil(maxBytes / 3) * 4) return refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
+  if (text.length > Math.ceil(maxBytes / 3) * 4)
+    return refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
   const bytes = decodeBase64(text, maxBytes);
   if (bytes !== undefined) return ok(bytes);
   return refuse('BadRequest', `${name} is not base64 with its padding`);
@@ -79,8 +77,28 @@ function isJson({ body, query }: WireRequest): boolean {
   }
 }
 
-export function otherShape(failure: { readonly code: 'BadRequest' | string; readonly hint?: string }): Result<never> {
+function otherShape(failure: Failure): Result<never> {
   return { ok: false, failure: { ...failure, code: 'BadRequest', fault: 'shape' } };
 }
 
-export type Body<Schema extends Parameters<typeof shapeOf>[0]> = Static<Schema>;
+/** The same of the query of a request that has no body. Each parameter at most once. */
+export function readQuery<Query, Request>(
+  shape: Shape<Query>,
+  requestOf: (query: Query, request: WireRequest) => Result<Request>,
+): (request: WireRequest) => Result<Request> {
+  const names = Object.keys(shape.schema.properties as object);
+  return (request) => {
+    if (request.body.length > 0) return noBody;
+    const given = parseQuery(request.query, names);
+    if (!given.ok) return otherShape(given.failure);
+    const query = shape.check(given.value);
+    return query.ok ? requestOf(query.value, request) : otherShape(query.failure);
+  };
+}
+
+const noBody = refuse('BadRequest', 'send no body: a query says all');
+
+/** UTC in RFC 3339 with milliseconds. */
+export function timestamp(utcMs: number): string {
+  return new Date(utcMs).toISOString();
+}
