@@ -1,5 +1,9 @@
 import test from 'node:test';
-import { kmsV1Dialect, type KmsV1Operations, type KmsV1Parts } from '../../../src/http/dialects/kms-v1/index.ts';
+import {
+  type KmsV1Operations,
+  type KmsV1Parts,
+  kmsV1Dialect,
+} from '../../../src/http/dialects/kms-v1/index.ts';
 import { KmsV1Metrics } from '../../../src/observe/series/kms-v1-metrics.ts';
 import { dialectContract } from '../../contracts/dialect.ts';
 
@@ -13,7 +17,10 @@ const parts: KmsV1Parts = {
 };
 
 /** None of them is run. */
-const operations = new Proxy({}, { get: (_, name) => ({ kind: 'keys', name }) }) as unknown as KmsV1Operations;
+const operations = new Proxy(
+  {},
+  { get: (_, name) => ({ kind: 'keys', name }) },
+) as unknown as KmsV1Operations;
 
 const keyId = '0b1e7d7e-6f57-4e0a-9d63-0a7f4f5d2c11';
 dialectContract('kms-v1', kmsV1Dialect(operations, parts), {
@@ -24,7 +31,19 @@ dialectContract('kms-v1', kmsV1Dialect(operations, parts), {
     ...['rotate', 'revoke', 'archive'].map((action) => ['post', `/kms/v1/keys/${keyId}/${action}`] as const),
     ...['sign', 'verify', 'encrypt', 'decrypt'].map((action) => ['post', `/kms/v1/${action}`] as const),
   ],
-  pieces: ['/kms', '/v1', '/kms/v1', '/keys', '/sign', '/rotate', '/health', '/config', '/metrics', '/*', '/{key_id}'],
+  pieces: [
+    '/kms',
+    '/v1',
+    '/kms/v1',
+    '/keys',
+    '/sign',
+    '/rotate',
+    '/health',
+    '/config',
+    '/metrics',
+    '/*',
+    '/{key_id}',
+  ],
 });
 
 void test;
