@@ -1,4 +1,22 @@
 import type { Result } from './result.ts';
+import type { Scope } from './scope.ts';
+
+/** The changes that a second principal can agree to by an approval, each with the scope that it needs, and the approver too. */
+export const approvableOperations = {
+  generate: 'kms:create',
+  rotate: 'kms:rotate',
+  revoke: 'kms:destroy',
+  archive: 'kms:rotate',
+  // Of keys whose own policy asks for it.
+  sign: 'kms:sign',
+  encrypt: 'kms:encrypt',
+  decrypt: 'kms:decrypt',
+  trust_anchor: 'kms:admin',
+  certificate: 'kms:admin',
+  webhook: 'kms:admin',
+} as const satisfies Readonly<Record<string, Scope>>;
+
+export type ApprovableOperation = keyof typeof approvableOperations;
 
 /** The agreement of a second principal to one change, as it was used. */
 export interface Approval {

@@ -84,7 +84,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
 }
 
 /** JSON.parse keeps the last of two (RFC 8725 section 2.4 is about such confusion). What cannot be read is refused later. */
-function repeatsMembers(token: string): boolean {
+export function repeatsMembers(token: string): boolean {
   return token.split('.', 2).some((part) => {
     const text = Buffer.from(part, 'base64url').toString();
     try {
