@@ -21,6 +21,7 @@ import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
+import { createEventHistory } from './audit/event-history.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
@@ -43,6 +44,7 @@ import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
 import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
+import { EventFeeds } from './operations/receipts/event-feeds.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
@@ -178,6 +180,9 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const events = new ServiceEvents(systemClock);
   closes('ending the subscriptions', async () => events.close());
+  const history = audit.log && audit.parts ? createEventHistory(audit.log, audit.parts.reading) : undefined;
+  const feeds = new EventFeeds({ events, history });
+  closes('ending the feeds of events', async () => feeds.close());
   // From here on whoever records also tells.
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
@@ -192,7 +197,7 @@ async function openParts(
   });
   closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    ...{ cryptography, evidence: evidence.parts },
+    ...{ cryptography, evidence: evidence.parts, feeds },
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },

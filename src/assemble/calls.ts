@@ -23,6 +23,7 @@ import { createDenials } from '../operations/denials.ts';
 import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
 import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
+import type { EventFeeds } from '../operations/receipts/event-feeds.ts';
 import {
   createTokenJournal,
   createUseRecorder,
@@ -62,6 +63,7 @@ export interface CallParts {
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
+  readonly feeds: EventFeeds;
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
@@ -162,7 +164,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, feeds, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
@@ -175,7 +177,7 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
-    ...{ audit: audit.parts, evidence },
+    ...{ audit: audit.parts, evidence, feeds },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,

@@ -9,7 +9,7 @@ export function publishing(recorder: AuditRecorder, events: ServiceEvents): Audi
   const appendAndTell: AuditRecorder['append'] = async (event, level) => {
     const receipt = await recorder.append(event, level);
     if (!receipt.ok) return receipt;
-    const told = eventOf(event, receipt.value);
+    const told = toldEvent(event, receipt.value);
     if (!isKeyChange(event)) events.publish(told);
     else if (event.result === 'ok') begun.set(event.keyId, told);
     else begun.delete(event.keyId);
@@ -62,11 +62,11 @@ const kindOfSource: Readonly<Record<string, string>> = {
   imported_public: 'key.imported',
 };
 
-function isKeyChange({ type }: AuditEvent): boolean {
+export function isKeyChange({ type }: AuditEvent): boolean {
   return type !== undefined && Object.hasOwn(kindOfChange, type);
 }
 
-function eventOf(event: AuditEvent, { index }: AuditReceipt): NewEvent {
+export function toldEvent(event: AuditEvent, { index }: AuditReceipt): NewEvent {
   const {
     tenant,
     keyId,

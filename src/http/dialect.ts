@@ -2,7 +2,7 @@ import type { Credentials } from '../auth/auth.ts';
 import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { EntryOperation, Operation } from '../operations/operation.ts';
-import type { Exchange, RequestHeaders } from './exchange.ts';
+import type { AnswerStream, Exchange, RequestHeaders } from './exchange.ts';
 import type { TraceIds } from './trace-ids.ts';
 
 /**
@@ -94,7 +94,9 @@ export type Presented =
       readonly status: number;
       readonly raw: { readonly contentType: string; readonly bytes: Uint8Array };
       readonly cache?: CacheTerms;
-    };
+    }
+  /** An answer that goes on until one side ends it. */
+  | { readonly status: number; readonly contentType: string; readonly stream: (to: AnswerStream) => void };
 
 /** Terms on which a client keeps an answer (RFC 9111), and asks whether it is still the same. */
 export interface CacheTerms {

@@ -57,6 +57,24 @@ export interface Response {
   readonly body: string | Uint8Array;
   /** Ends the connection after the answer. */
   readonly close?: boolean;
+  /**
+   * In the place of a body, which is then empty: the answer goes on, in chunks, until one side ends it. Called once the head is on its
+   * way; not where the connection is gone. No stop of the service waits for it.
+   */
+  readonly stream?: (to: AnswerStream) => void;
+}
+
+/** An answer that goes on. */
+export interface AnswerStream {
+  /**
+   * Undefined: the system has it. A promise: the client is behind; it is settled when there is room again, or the client has gone. Nothing
+   * is sent, and no promise given, once it has ended. Not to be called before an earlier promise is settled.
+   */
+  send(text: string): Promise<void> | undefined;
+  /** Idempotent. Drops the connection of a client that is behind. */
+  end(): void;
+  /** Calls `listener` once it has ended, by whichever side; at once where it has. Called once. */
+  onEnd(listener: () => void): void;
 }
 
 /**

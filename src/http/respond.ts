@@ -23,6 +23,11 @@ export function respondAnswer(answer: Presented, headers: RequestHeaders): Respo
     const response = respondPlain(status, raw.contentType, raw.bytes, headers);
     return cache === undefined ? response : cached(response, cache, headers);
   }
+  if ('stream' in answer) {
+    const { status, contentType, stream } = answer;
+    const response = respondPlain(status, contentType, '', headers);
+    return { ...response, headers: [...response.headers, notStored], stream };
+  }
   const own = responseHeaders(headers, requestIdOf(headers));
   return {
     status: answer.status,
@@ -117,6 +122,9 @@ function responseHeaders(
     headers.push(['traceparent', traceparent]);
   return headers;
 }
+
+/** A proxy that keeps what it is sent would hand on nothing. */
+const notStored = ['cache-control', 'no-store'] as const;
 
 const jsonType = ['content-type', 'application/json'] as const;
 

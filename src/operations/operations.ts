@@ -18,7 +18,7 @@ import { jwtOperation } from './formats/jwt.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
-import { createReceiptOperations } from './receipts/operations.ts';
+import { createReceiptOperations, type ReceiptParts } from './receipts/operations.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { deriveOperation } from './sealing/derive.ts';
 import {
@@ -45,7 +45,7 @@ import {
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
-export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
+export function createOperations(parts: OperationParts & ReceiptParts & { readonly tokens: TokenParts }) {
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),

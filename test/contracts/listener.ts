@@ -14,6 +14,7 @@ import {
   maxBodyBytes,
   text,
 } from './listener-harness.ts';
+import { streamsContract } from './listener-streams.ts';
 
 /** The promises of every listener; run for each kind. */
 export function listenerContract(kind: ListenerKindUnderTest): void {
@@ -21,6 +22,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
   const { check, open } = contract;
 
   framingContract(contract);
+  streamsContract(contract);
 
   check('hands on method, path, query, the headers that matter, body and peer', async (t) => {
     const { exchanges, bodies, connect, listener } = await open(t);
