@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
-import { spkiOf } from '../../algorithms/public-formats.ts';
-import { x509Signatures } from '../../algorithms/standard-names.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { KeyHandle, Keyring } from '../../keys/keyring.ts';
+import type { Keyring } from '../../keys/keyring.ts';
 import type { AnchorPlace, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { BeginAnchorChange } from '../../trust/trust-anchors.ts';
 import type { KeyOperation } from '../operation.ts';
+import { spkiSha256Of } from './certifying-key.ts';
 import { agreed, factsOfChange, isAmong, refusalOfPlace, type TrustParts } from './parts.ts';
 import type {
   AddAnchorRequest,
@@ -160,13 +158,6 @@ async function certifyingKey(
   if (!found.ok) return found;
   const spkiSha256 = spkiSha256Of(found.value);
   return spkiSha256 === undefined ? doesNotSign : ok({ kid: found.value.version.kid, spkiSha256 });
-}
-
-/** SHA-256 of SubjectPublicKeyInfo, in hex; undefined for a key that signs no certificates. */
-export function spkiSha256Of({ algorithm, version: { kid, parts } }: KeyHandle): string | undefined {
-  const spki = spkiOf({ kid, algorithm, publicKeys: parts.map(({ publicKey }) => publicKey) });
-  const signs = algorithm.components[0].schemes.some(({ scheme }) => x509Signatures.has(scheme));
-  return spki === undefined || !signs ? undefined : createHash('sha256').update(spki).digest('hex');
 }
 
 /** The agreement to a change, and its record, once nothing else stands against it. */
