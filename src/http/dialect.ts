@@ -2,8 +2,7 @@ import type { Credentials } from '../auth/auth.ts';
 import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { EntryOperation, Operation } from '../operations/operation.ts';
-import type { AnswerStream, Exchange, RequestHeaders } from './exchange.ts';
-import type { TraceIds } from './trace-ids.ts';
+import type { AnswerStream, Exchange, RequestHeaders, TraceIds } from './exchange.ts';
 
 /**
  * A wire format over the operations, one folder of dialects/: its paths, how it reads requests and writes answers, and its

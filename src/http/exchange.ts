@@ -30,6 +30,12 @@ export interface RequestHeaders {
   readonly lastEventId?: string | undefined;
 }
 
+/** Ids of W3C Trace Context, in hex: 32 and 16 characters. */
+export interface TraceIds {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
 export interface Exchange {
   readonly scheme: 'http' | 'https';

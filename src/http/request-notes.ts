@@ -4,9 +4,8 @@ import type { ActiveRequests } from '../observe/series/http-metrics.ts';
 import type { RequestNames, RequestTrace } from '../observe/tracing.ts';
 import type { CallNotes, CryptoWork } from '../operations/operation.ts';
 import type { AnswerFacts, AnyEndpoint, Dialect } from './dialect.ts';
-import type { Exchange, RequestHeaders } from './exchange.ts';
-import { requestNamesOf } from './respond.ts';
-import { type TraceIds, traceIdsOf } from './trace-ids.ts';
+import type { Exchange, RequestHeaders, TraceIds } from './exchange.ts';
+import { requestNamesOf, traceIdsOf } from './respond.ts';
 
 /** One exchange with all that becomes known of it. One for each request, so it holds references and makes nothing. */
 export class RequestNotes implements CallNotes {

@@ -1,5 +1,5 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
-import { type Authenticator, bearerToken, type Credentials } from '../auth/auth.ts';
+import type { Authenticator } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
@@ -7,12 +7,12 @@ import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
 import type { CountedReason, ListenerRefusal } from '../observe/refusals.ts';
 import type { RequestPath } from '../request-path.ts';
+import { bearerCredentials } from './credentials.ts';
 import type { AnyEndpoint, Dialect, Route } from './dialect.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
 import { RequestNotes } from './request-notes.ts';
-import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
+import { respondAnswer, respondFailure, respondPlain, traceIdsOf } from './respond.ts';
 import type { Telemetry } from './telemetry.ts';
-import { traceIdsOf } from './trace-ids.ts';
 
 export interface ServerParts {
   /** Asked in this order whose a path is. The first has what is nobody's, and requests whose path cannot be read. */
@@ -276,16 +276,6 @@ export class HttpServer implements ListenerHandlers {
 
 function withHeaders(response: Response, headers: Response['headers']): Response {
   return { ...response, headers: [...response.headers, ...headers] };
-}
-
-function bearerCredentials(exchange: Exchange): Credentials {
-  const { authorization, discharges, xForwardedFor, forwarded } = exchange.headers;
-  return {
-    token: bearerToken(authorization),
-    discharges,
-    forwarded: xForwardedFor !== undefined || forwarded !== undefined,
-    peer: () => exchange.peer(),
-  };
 }
 
 const hints = {

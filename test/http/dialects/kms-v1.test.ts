@@ -1,9 +1,9 @@
-import test from 'node:test';
 import {
   type KmsV1Operations,
   type KmsV1Parts,
   kmsV1Dialect,
 } from '../../../src/http/dialects/kms-v1/index.ts';
+import { routes } from '../../../src/http/dialects/kms-v1/routes.ts';
 import { KmsV1Metrics } from '../../../src/observe/series/kms-v1-metrics.ts';
 import { dialectContract } from '../../contracts/dialect.ts';
 
@@ -17,33 +17,16 @@ const parts: KmsV1Parts = {
 };
 
 /** None of them is run. */
-const operations = new Proxy(
-  {},
-  { get: (_, name) => ({ kind: 'keys', name }) },
-) as unknown as KmsV1Operations;
+const wing = new Proxy({}, { get: (_, name) => ({ kind: 'keys', name }) });
+const operations = new Proxy({}, { get: () => wing }) as unknown as KmsV1Operations;
 
 const keyId = '0b1e7d7e-6f57-4e0a-9d63-0a7f4f5d2c11';
 dialectContract('kms-v1', kmsV1Dialect(operations, parts), {
-  routes: [
-    ['post', '/kms/v1/keys'],
-    ['get', '/kms/v1/keys'],
-    ['get', `/kms/v1/keys/${keyId}`],
-    ...['rotate', 'revoke', 'archive'].map((action) => ['post', `/kms/v1/keys/${keyId}/${action}`] as const),
-    ...['sign', 'verify', 'encrypt', 'decrypt'].map((action) => ['post', `/kms/v1/${action}`] as const),
-  ],
+  routes: Object.entries(routes).flatMap(([path, methods]) =>
+    Object.keys(methods).map((method) => [method, `/kms/v1${path.replace(/\{\w+\}/, keyId)}`] as const),
+  ),
   pieces: [
-    '/kms',
-    '/v1',
-    '/kms/v1',
-    '/keys',
-    '/sign',
-    '/rotate',
-    '/health',
-    '/config',
-    '/metrics',
-    '/*',
-    '/{key_id}',
+    ...['/kms', '/v1', '/kms/v1', '/keys', '/sign', '/rotate', '/health', '/config', '/metrics', '/*'],
+    ...['/{key_id}', '/trust-anchors', '/validate', '/crl', '/receipts', '/events'],
   ],
 });
-
-void test;

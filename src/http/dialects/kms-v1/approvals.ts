@@ -1,6 +1,4 @@
-import { hash } from 'node:crypto';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import { canonicalJson } from '../../../keys/canonical-json.ts';
 import type { WireRequest } from '../../dialect.ts';
 
 const twice = refuse('BadRequest', 'give the approval once: in X-Approval-Token, or as approval_token');
@@ -14,10 +12,4 @@ export function approvalOf(
   const inBody = body.approval_token;
   if (inHeader !== undefined && inBody !== undefined && inHeader !== inBody) return twice;
   return ok(inHeader ?? inBody);
-}
-
-/** SHA-256, in hex, of the RFC 8785 JSON of a body without its agreement: what one is bound to where there is no key yet. */
-export function requestSha256Of(body: { readonly approval_token?: string }): string {
-  const { approval_token: _, ...rest } = body;
-  return hash('sha256', canonicalJson(rest));
 }

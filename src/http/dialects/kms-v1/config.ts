@@ -2,7 +2,7 @@ import { registry } from '../../../algorithms/registry.ts';
 import { standardSchemeName, typeOfAlgorithm } from '../../../operations/lifecycle/names.ts';
 
 /** What holds on this surface, as GET /kms/v1/config shows it. */
-export interface SurfaceFacts {
+export interface ConfigFacts {
   /** Days after which keys of these algorithms get a new version. */
   readonly rotationDays: Readonly<Record<string, number>>;
   readonly graceMs: number;
@@ -17,12 +17,12 @@ const dayMs = 86_400_000;
 /** Changes that need the agreement of a second principal, whatever the policy of a key. */
 const dualAuthorization = [
   ...['generate_key', 'rotate_key', 'revoke_key', 'archive_key'],
-  ...['add_trust_anchor', 'remove_trust_anchor', 'add_revocation_list', 'enrol_certificate'],
+  ...['add_trust_anchor', 'remove_trust_anchor', 'set_revocation_list', 'enrol_certificate'],
   ...['create_webhook', 'delete_webhook'],
 ];
 
 /** GET /kms/v1/config. Days are durations of ISO 8601. */
-export function presentConfig({ rotationDays, graceMs, usesPerDay, allowedAlgorithms }: SurfaceFacts) {
+export function presentConfig({ rotationDays, graceMs, usesPerDay, allowedAlgorithms }: ConfigFacts) {
   const schemes = registry
     .filter(({ name, kind, components }) => {
       const offered = kind === 'signature' || kind === 'aead';

@@ -44,7 +44,7 @@ export function publishedCode(failure: Failure): ReceiptErrorCode {
 const challenge = 'Bearer realm="kms"';
 
 /** The error envelope of this surface. `nested`: under `detail`, as FastAPI has it. */
-export function presentError(
+export function presentEnvelope(
   failure: Failure,
   { hint, ts, requestId }: FailureFacts,
   nested: boolean,

@@ -2,9 +2,14 @@ import type { Readiness } from '../../../observe/health.ts';
 import type { KmsV1Metrics, KmsV1Series } from '../../../observe/series/kms-v1-metrics.ts';
 import type * as asked from '../../../operations/lifecycle/requests.ts';
 import type { Operation } from '../../../operations/operation.ts';
+import type { createReceiptOperations } from '../../../operations/receipts/operations.ts';
+import type * as trusted from '../../../operations/trust/requests.ts';
+import type { TrustAnchor } from '../../../trust/anchor-records.ts';
+import type { EnrolledPage } from '../../../trust/enrolled.ts';
+import { bearerCredentials } from '../../credentials.ts';
 import type { AnyEndpoint, Dialect, OwnRequest, Presented } from '../../dialect.ts';
-import { presentConfig, type SurfaceFacts } from './config.ts';
-import { presentError, publishedCode } from './failures.ts';
+import { type ConfigFacts, presentConfig } from './config.ts';
+import { presentEnvelope, publishedCode } from './failures.ts';
 import { headersOf, preflight } from './headers.ts';
 import { healthOf } from './health.ts';
 import {
@@ -15,11 +20,28 @@ import {
   revokeKeyEndpoint,
   rotateKeyEndpoint,
 } from './keys.ts';
-import { findRoute, livenessPath, ownPaths, prefix, type RouteName } from './routes.ts';
+import { eventsEndpoint, listReceiptsEndpoint, readReceiptEndpoint } from './receipts.ts';
+import { livenessPath, ownPaths, pathPrefix, type RouteName, routeAt } from './routes.ts';
+import {
+  addAnchorEndpoint,
+  enrolEndpoint,
+  listAnchorsEndpoint,
+  listCertificatesEndpoint,
+  readAnchorEndpoint,
+  removeAnchorEndpoint,
+  revocationListEndpoint,
+  validateChainEndpoint,
+} from './trust.ts';
 import { decryptDataEndpoint, encryptDataEndpoint, signDataEndpoint, verifyDataEndpoint } from './uses.ts';
 
 /** The operations behind this surface. */
 export interface KmsV1Operations {
+  readonly lifecycle: LifecycleCalls;
+  readonly trust: TrustCalls;
+  readonly receipts: ReceiptCalls;
+}
+
+interface LifecycleCalls {
   readonly generate: Operation<asked.GenerateRequest, asked.KeyGenerated>;
   readonly list: Operation<asked.IdentifiedListRequest, asked.IdentifiedPage>;
   readonly read: Operation<asked.IdentifiedReadRequest, asked.KeyMetadata>;
@@ -32,7 +54,20 @@ export interface KmsV1Operations {
   readonly decrypt: Operation<asked.IdentifiedDecryptRequest, asked.IdentifiedDecryptAnswer>;
 }
 
-export interface KmsV1Parts extends SurfaceFacts {
+interface TrustCalls {
+  readonly add: Operation<trusted.AddAnchorRequest, trusted.AddedAnchor>;
+  readonly list: Operation<trusted.ListAnchorsRequest, trusted.ListedAnchors>;
+  readonly read: Operation<trusted.ReadAnchorRequest, TrustAnchor>;
+  readonly remove: Operation<trusted.RemoveAnchorRequest, TrustAnchor>;
+  readonly crl: Operation<trusted.RevocationListRequest, TrustAnchor>;
+  readonly validate: Operation<trusted.ValidateChainRequest, trusted.ChainVerdict>;
+  readonly enrol: Operation<trusted.EnrolRequest, trusted.EnrolAnswer>;
+  readonly certificates: Operation<trusted.ListEnrolledRequest, EnrolledPage>;
+}
+
+type ReceiptCalls = Pick<ReturnType<typeof createReceiptOperations>, 'read' | 'list' | 'events'>;
+
+export interface KmsV1Parts extends ConfigFacts {
   /** Origins of pages that may read answers; `*` for all. */
   readonly corsOrigins: readonly string[];
   /** True: the error envelope is nested under `detail`. */
@@ -52,8 +87,12 @@ export function kmsV1Dialect(operations: KmsV1Operations, parts: KmsV1Parts): Di
   );
   return {
     owns: (path) => path.startsWith(ownPaths) || path === livenessPath,
-    find: (method, path) => findRoute<AnyEndpoint>(endpoints, method, path),
-    presentFailure: (failure, facts) => presentError(failure, facts, parts.detailWrap),
+    find: (method, path) => routeAt<AnyEndpoint>(endpoints, method, path),
+    presentFailure: (failure, facts) => presentEnvelope(failure, facts, parts.detailWrap),
+    credentials: (exchange) => ({
+      ...bearerCredentials(exchange),
+      placed: { claimedCertificate: exchange.headers.claimedCertificate },
+    }),
     own: (request) => ownAnswer(request, parts),
     headers: (facts) => headersOf(facts, parts.corsOrigins),
     answered({ endpoint, failure, durationMs }) {
@@ -65,18 +104,29 @@ export function kmsV1Dialect(operations: KmsV1Operations, parts: KmsV1Parts): Di
   };
 }
 
-function endpointsOf(operations: KmsV1Operations) {
+function endpointsOf({ lifecycle, trust, receipts }: KmsV1Operations) {
   return {
-    generate_key: generateEndpoint(operations.generate),
-    list_keys: listKeysEndpoint(operations.list),
-    read_key: readKeyEndpoint(operations.read),
-    rotate_key: rotateKeyEndpoint(operations.rotate),
-    revoke_key: revokeKeyEndpoint(operations.revoke),
-    archive_key: archiveKeyEndpoint(operations.archive),
-    sign: signDataEndpoint(operations.sign),
-    verify: verifyDataEndpoint(operations.verify),
-    encrypt: encryptDataEndpoint(operations.encrypt),
-    decrypt: decryptDataEndpoint(operations.decrypt),
+    generate_key: generateEndpoint(lifecycle.generate),
+    list_keys: listKeysEndpoint(lifecycle.list),
+    read_key: readKeyEndpoint(lifecycle.read),
+    rotate_key: rotateKeyEndpoint(lifecycle.rotate),
+    revoke_key: revokeKeyEndpoint(lifecycle.revoke),
+    archive_key: archiveKeyEndpoint(lifecycle.archive),
+    sign: signDataEndpoint(lifecycle.sign),
+    verify: verifyDataEndpoint(lifecycle.verify),
+    encrypt: encryptDataEndpoint(lifecycle.encrypt),
+    decrypt: decryptDataEndpoint(lifecycle.decrypt),
+    add_trust_anchor: addAnchorEndpoint(trust.add),
+    list_trust_anchors: listAnchorsEndpoint(trust.list),
+    read_trust_anchor: readAnchorEndpoint(trust.read),
+    remove_trust_anchor: removeAnchorEndpoint(trust.remove),
+    set_revocation_list: revocationListEndpoint(trust.crl),
+    validate_chain: validateChainEndpoint(trust.validate),
+    enrol_certificate: enrolEndpoint(trust.enrol),
+    list_certificates: listCertificatesEndpoint(trust.certificates),
+    list_receipts: listReceiptsEndpoint(receipts.list),
+    read_receipt: readReceiptEndpoint(receipts.read),
+    listen_to_events: eventsEndpoint(receipts.events),
   } satisfies Readonly<Record<RouteName, AnyEndpoint>>;
 }
 
@@ -86,11 +136,11 @@ function ownAnswer(request: OwnRequest, parts: KmsV1Parts): Presented | Promise<
   if (method !== 'get' && method !== 'head') return preflight(request, parts.corsOrigins);
   switch (path) {
     case livenessPath:
-    case `${prefix}/health`:
+    case `${pathPrefix}/health`:
       return { status: 200, body: healthOf(parts.readiness()) };
-    case `${prefix}/config`:
+    case `${pathPrefix}/config`:
       return { status: 200, body: presentConfig(parts) };
-    case `${prefix}/metrics`:
+    case `${pathPrefix}/metrics`:
       return exposition(parts.metrics);
     default:
       return undefined;

@@ -20,17 +20,20 @@ import type {
 } from '../../../operations/lifecycle/requests.ts';
 import type { Operation } from '../../../operations/operation.ts';
 import type { Endpoint, WireRequest } from '../../dialect.ts';
-import { closed, shapeOf } from '../../json-requests.ts';
-import { approvalOf, requestSha256Of } from './approvals.ts';
+import { approvedRequestSha256, closed, shapeOf } from '../../json-requests.ts';
+import { approvalOf } from './approvals.ts';
 import {
   approvalText,
+  cursorText,
+  limitText,
   momentText,
+  namedPlace,
   opIdText,
+  pageOf,
   placed,
-  placeOf,
   read,
   readQuery,
-  timestamp,
+  timeText,
 } from './schemas.ts';
 
 const uses = ['sign', 'verify', 'encrypt', 'decrypt'] as const;
@@ -67,12 +70,12 @@ function generateRequestOf(body: Static<typeof generateBody>, request: WireReque
   const validUntilMs = until === undefined ? undefined : parseUtc(until);
   if (until !== undefined && validUntilMs === undefined) return badMoment;
   return ok({
-    ...placeOf(body),
+    ...namedPlace(body),
     ...{ keyType, alias, validUntilMs, approval: approval.value },
     usages: typeof usage === 'string' ? [usage] : usage,
     access: accessOf(body.access_policy),
     ...{ rotation: undefined, purpose: undefined },
-    requestSha256: requestSha256Of(body),
+    requestSha256: approvedRequestSha256(body),
     name: id === undefined ? undefined : { id },
   });
 }
@@ -116,7 +119,7 @@ export function rotateKeyEndpoint(
       const approval = approvalOf(body, request);
       if (!approval.ok) return approval;
       const name = body.op_id === undefined ? undefined : { id: body.op_id };
-      return ok({ ...placeOf(body), keyId: request.named ?? '', approval: approval.value, name });
+      return ok({ ...namedPlace(body), keyId: request.named ?? '', approval: approval.value, name });
     }),
     present: ({ oldKeyId, newKeyId, newPublicKeyPem }) => ({
       status: 200,
@@ -140,11 +143,11 @@ export function revokeKeyEndpoint(
       const approval = approvalOf(body, request);
       if (!approval.ok) return approval;
       const change = { keyId: request.named ?? '', approval: approval.value };
-      return ok({ ...placeOf(body), ...change, reason: body.revocation_reason });
+      return ok({ ...namedPlace(body), ...change, reason: body.revocation_reason });
     }),
     present: ({ keyId, revokedAtMs }) => ({
       status: 200,
-      body: { key_id: keyId, revoked_at: timestamp(revokedAtMs) },
+      body: { key_id: keyId, revoked_at: timeText(revokedAtMs) },
     }),
   };
 }
@@ -160,11 +163,11 @@ export function archiveKeyEndpoint(
     parse: read(shapeOf(archiveKeyBody), (body, request) => {
       const approval = approvalOf(body, request);
       if (!approval.ok) return approval;
-      return ok({ ...placeOf(body), keyId: request.named ?? '', approval: approval.value });
+      return ok({ ...namedPlace(body), keyId: request.named ?? '', approval: approval.value });
     }),
     present: ({ keyId, archivedAtMs }) => ({
       status: 200,
-      body: { key_id: keyId, archived_at: timestamp(archivedAtMs) },
+      body: { key_id: keyId, archived_at: timeText(archivedAtMs) },
     }),
   };
 }
@@ -177,7 +180,9 @@ export function readKeyEndpoint(
 ): Endpoint<IdentifiedReadRequest, KeyMetadata> {
   return {
     operation,
-    parse: readQuery(shapeOf(placeQuery), (query, { named = '' }) => ok({ ...placeOf(query), keyId: named })),
+    parse: readQuery(shapeOf(placeQuery), (query, { named = '' }) =>
+      ok({ ...namedPlace(query), keyId: named }),
+    ),
     present: (metadata) => ({ status: 200, body: presentMetadata(metadata) }),
   };
 }
@@ -192,8 +197,8 @@ export const listKeysQuery = placed({
       { description: 'versions in this state only' },
     ),
   ),
-  cursor: Type.Optional(Type.String({ maxLength: 1_024, description: '`next_cursor` of the page before' })),
-  limit: Type.Optional(Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', description: '1 to 1000 keys' })),
+  cursor: cursorText,
+  limit: limitText,
 });
 
 /** GET /keys */
@@ -203,9 +208,8 @@ export function listKeysEndpoint(
   return {
     operation,
     parse: readQuery(shapeOf(listKeysQuery), (query) => {
-      const { key_alias: alias, key_state: state, cursor, limit } = query;
-      const most = limit === undefined ? undefined : Number(limit);
-      return ok({ ...placeOf(query), alias, state, cursor, limit: most });
+      const { key_alias: alias, key_state: state } = query;
+      return ok({ ...namedPlace(query), ...pageOf(query), alias, state });
     }),
     present: ({ keys, nextCursor }) => ({
       status: 200,
@@ -223,15 +227,15 @@ function presentMetadata(key: KeyMetadata) {
     ...{ key_id: key.keyId, kid: key.kid, tenant_id: key.tenant, ...key.placement },
     ...{ key_type: typeOfAlgorithm(key.alg), key_size_bits: key.keySizeBits, key_usage: key.usages },
     ...{ key_alias: key.alias ?? null, key_state: key.state, public_key: key.publicKeyPem ?? null },
-    ...{ created_at: timestamp(key.createdAtMs), valid_from: timestamp(key.validFromMs) },
-    valid_until: validUntilMs === undefined ? null : timestamp(validUntilMs),
+    ...{ created_at: timeText(key.createdAtMs), valid_from: timeText(key.validFromMs) },
+    valid_until: validUntilMs === undefined ? null : timeText(validUntilMs),
     rotation_count: key.rotationCount,
     ...(rotation === undefined ? undefined : { rotate_after_days: rotation.afterDays }),
     access_policy: presentAccess(key.access),
-    ...(archivedAtMs === undefined ? undefined : { archived_at: timestamp(archivedAtMs) }),
+    ...(archivedAtMs === undefined ? undefined : { archived_at: timeText(archivedAtMs) }),
     ...(revoked === undefined
       ? undefined
-      : { revoked_at: timestamp(revoked.atMs), revocation_reason: revoked.reason }),
+      : { revoked_at: timeText(revoked.atMs), revocation_reason: revoked.reason }),
   };
 }
 

@@ -1,7 +1,7 @@
 import { ok, type Result } from '../../../core/result.ts';
 
-export const prefix = '/kms/v1';
-export const ownPaths = `${prefix}/`;
+export const pathPrefix = '/kms/v1';
+export const ownPaths = `${pathPrefix}/`;
 /** Liveness stands outside of the prefix. */
 export const livenessPath = '/health';
 
@@ -16,14 +16,22 @@ export const routes = {
   '/verify': { post: 'verify' },
   '/encrypt': { post: 'encrypt' },
   '/decrypt': { post: 'decrypt' },
+  '/trust-anchors': { post: 'add_trust_anchor', get: 'list_trust_anchors' },
+  '/trust-anchors/validate': { post: 'validate_chain' },
+  '/trust-anchors/{trust_anchor_id}': { get: 'read_trust_anchor', delete: 'remove_trust_anchor' },
+  '/trust-anchors/{trust_anchor_id}/crl': { post: 'set_revocation_list' },
+  '/certificates': { post: 'enrol_certificate', get: 'list_certificates' },
+  '/receipts': { get: 'list_receipts' },
+  '/receipts/{receipt_id}': { get: 'read_receipt' },
+  '/events': { get: 'listen_to_events' },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 /** Answered without a caller, by GET. */
 export const probes = {
   [livenessPath]: 'liveness',
-  [`${prefix}/health`]: 'health',
-  [`${prefix}/config`]: 'config',
-  [`${prefix}/metrics`]: 'metrics',
+  [`${pathPrefix}/health`]: 'health',
+  [`${pathPrefix}/config`]: 'config',
+  [`${pathPrefix}/metrics`]: 'metrics',
 } as const;
 
 type Routes = typeof routes;
@@ -46,7 +54,7 @@ interface Known {
 const table: ReadonlyMap<string, Known> = new Map(
   Object.entries(routes).map(([path, methods]) => [
     path.replace(/\{[^}]+\}/, '*'),
-    { template: `${prefix}${path}`, methods },
+    { template: `${pathPrefix}${path}`, methods },
   ]),
 );
 
@@ -60,14 +68,14 @@ const badPath: Result<never> = {
 };
 
 /** Method and path to an endpoint. Paths are taken as they are: `..`, `//` and a different case are other paths. */
-export function findRoute<Endpoint>(
+export function routeAt<Endpoint>(
   endpoints: Readonly<Record<RouteName, Endpoint>>,
   method: string,
   path: string,
 ): Result<FoundRoute<Endpoint>> {
   if (Object.hasOwn(probes, path)) return notAllowed(['get']);
   if (!path.startsWith(ownPaths)) return noSuchPath;
-  const rest = path.slice(prefix.length);
+  const rest = path.slice(pathPrefix.length);
   const fixed = table.get(rest);
   if (fixed !== undefined && !rest.includes('*')) return choose(endpoints, fixed, method, undefined);
   const [, folder = '', segment = '', ...more] = rest.split('/');
@@ -96,7 +104,7 @@ function notAllowed(methods: readonly string[]): Result<never> {
 
 /** The methods of a path, for a preflight; undefined where there is no such path. */
 export function methodsOf(path: string): string | undefined {
-  const found = findRoute({} as Record<RouteName, undefined>, '', path);
+  const found = routeAt({} as Record<RouteName, undefined>, '', path);
   return found.ok || found.failure.code !== 'MethodNotAllowed' ? undefined : found.failure.allow;
 }
 

@@ -23,7 +23,7 @@ export interface PlaceMembers {
   readonly plane: (typeof planes)[number];
 }
 
-export function placeOf({ tenant_id: tenant, environment, plane }: PlaceMembers) {
+export function namedPlace({ tenant_id: tenant, environment, plane }: PlaceMembers) {
   return { tenant, environment, plane };
 }
 
@@ -46,7 +46,7 @@ export const momentText = Type.String({
 });
 
 /** Bytes of a member, of which there may be so many. */
-export function bytesOf(text: string, name: string, maxBytes: number): Result<Uint8Array> {
+export function decodedBytes(text: string, name: string, maxBytes: number): Result<Uint8Array> {
   if (text.length > Math.ceil(maxBytes / 3) * 4)
     return refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
   const bytes = decodeBase64(text, maxBytes);
@@ -98,7 +98,19 @@ export function readQuery<Query, Request>(
 
 const noBody = refuse('BadRequest', 'send no body: a query says all');
 
+export const cursorText = Type.Optional(
+  Type.String({ minLength: 1, maxLength: 1_024, description: '`next_cursor` of the page before' }),
+);
+export const limitText = Type.Optional(
+  Type.String({ pattern: '^([1-9][0-9]{0,2}|1000)$', description: '1 to 1000; 100 where it is absent' }),
+);
+
+/** The page that a query asks for. */
+export function pageOf({ cursor, limit }: { readonly cursor?: string; readonly limit?: string }) {
+  return { cursor, limit: limit === undefined ? undefined : Number(limit) };
+}
+
 /** UTC in RFC 3339 with milliseconds. */
-export function timestamp(utcMs: number): string {
+export function timeText(utcMs: number): string {
   return new Date(utcMs).toISOString();
 }

@@ -21,10 +21,10 @@ import {
   algorithmName,
   approvalText,
   base64Text,
-  bytesOf,
+  decodedBytes,
   keyIdText,
+  namedPlace,
   placed,
-  placeOf,
   read,
 } from './schemas.ts';
 
@@ -47,12 +47,12 @@ export function signDataEndpoint(
   return {
     operation,
     parse: read(shapeOf(signBody), (body, request) => {
-      const data = bytesOf(body.data, 'data', maxMessageBytes);
+      const data = decodedBytes(body.data, 'data', maxMessageBytes);
       if (!data.ok) return data;
       const approval = approvalOf(body, request);
       if (!approval.ok) return approval;
       const { key_id: keyId, algorithm: alg } = body;
-      return ok({ ...placeOf(body), keyId, alg, data: data.value, approval: approval.value });
+      return ok({ ...namedPlace(body), keyId, alg, data: data.value, approval: approval.value });
     }),
     present: ({ keyId, signature }) => ({
       status: 200,
@@ -70,12 +70,12 @@ export function verifyDataEndpoint(
   return {
     operation,
     parse: read(shapeOf(verifyBody), (body) => {
-      const data = bytesOf(body.data, 'data', maxMessageBytes);
+      const data = decodedBytes(body.data, 'data', maxMessageBytes);
       if (!data.ok) return data;
-      const signature = bytesOf(body.signature, 'signature', maxSignatureBytes);
+      const signature = decodedBytes(body.signature, 'signature', maxSignatureBytes);
       if (!signature.ok) return signature;
       const { key_id: keyId, algorithm: alg } = body;
-      return ok({ ...placeOf(body), keyId, alg, data: data.value, signature: signature.value });
+      return ok({ ...namedPlace(body), keyId, alg, data: data.value, signature: signature.value });
     }),
     present: ({ valid, keyId, alg }) => ({
       status: 200,
@@ -87,7 +87,7 @@ export function verifyDataEndpoint(
 const aad = { aad: Type.Optional(base64Text) };
 
 function aadOf(body: { readonly aad?: string }): Result<Uint8Array> {
-  return bytesOf(body.aad ?? '', 'aad', maxAadBytes);
+  return decodedBytes(body.aad ?? '', 'aad', maxAadBytes);
 }
 
 export const encryptBody = placed({ ...named, plaintext: base64Text, ...aad, ...approvable });
@@ -99,7 +99,7 @@ export function encryptDataEndpoint(
   return {
     operation,
     parse: read(shapeOf(encryptBody), (body, request) => {
-      const plaintext = bytesOf(body.plaintext, 'plaintext', maxMessageBytes);
+      const plaintext = decodedBytes(body.plaintext, 'plaintext', maxMessageBytes);
       if (!plaintext.ok) return plaintext;
       const associated = aadOf(body);
       if (!associated.ok) return associated;
@@ -107,7 +107,7 @@ export function encryptDataEndpoint(
       if (!approval.ok) return approval;
       const { key_id: keyId, algorithm: alg } = body;
       const given = { plaintext: plaintext.value, aad: associated.value, approval: approval.value };
-      return ok({ ...placeOf(body), keyId, alg, ...given });
+      return ok({ ...namedPlace(body), keyId, alg, ...given });
     }),
     present: ({ keyId, alg, iv, ciphertext }) => ({
       status: 200,
@@ -134,9 +134,9 @@ export function decryptDataEndpoint(
   return {
     operation,
     parse: read(shapeOf(decryptBody), (body, request) => {
-      const ciphertext = bytesOf(body.ciphertext, 'ciphertext', maxMessageBytes + tagBytes);
+      const ciphertext = decodedBytes(body.ciphertext, 'ciphertext', maxMessageBytes + tagBytes);
       if (!ciphertext.ok) return ciphertext;
-      const iv = bytesOf(body.iv, 'iv', maxIvBytes);
+      const iv = decodedBytes(body.iv, 'iv', maxIvBytes);
       if (!iv.ok) return iv;
       const associated = aadOf(body);
       if (!associated.ok) return associated;
@@ -144,7 +144,7 @@ export function decryptDataEndpoint(
       if (!approval.ok) return approval;
       const { key_id: keyId, algorithm: alg } = body;
       const given = { ciphertext: ciphertext.value, iv: iv.value, aad: associated.value };
-      return ok({ ...placeOf(body), keyId, alg, ...given, approval: approval.value });
+      return ok({ ...namedPlace(body), keyId, alg, ...given, approval: approval.value });
     }),
     present: ({ keyId, plaintext }) => ({
       status: 200,
