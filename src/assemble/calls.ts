@@ -5,6 +5,7 @@ import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
 import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
+import type { Approvals } from '../core/approvals.ts';
 import { createCancellation } from '../core/cancellation.ts';
 import { systemClock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
@@ -63,6 +64,8 @@ export interface CallParts {
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
+  /** Undefined: nobody can agree to changes of keys with a placement, which are refused then. */
+  readonly approvals?: Approvals | undefined;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
@@ -162,7 +165,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey, approvals }: CallParts,
   {
     admission,
     ...shared
@@ -175,6 +178,11 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
+    lifecycle: {
+      approvals,
+      usesPerDay: config.placedKeyUsesPerDay === 0 ? Number.POSITIVE_INFINITY : config.placedKeyUsesPerDay,
+      graceMs: rotationGraceMs(config),
+    },
     ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
@@ -225,6 +233,11 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
       return settings.now.queueTargetMs;
     },
   });
+}
+
+/** How long a version that was replaced is expected to be in use. */
+export function rotationGraceMs({ rotationGraceDays }: Pick<Config, 'rotationGraceDays'>): number {
+  return rotationGraceDays * 86_400_000;
 }
 
 function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {
