@@ -5,7 +5,6 @@ import type { AuditRecorder } from '../audit/audit-log.ts';
 import type { Authenticator } from '../auth/auth.ts';
 import type { Config } from '../config/load.ts';
 import type { LiveConfig, Reloadable } from '../config/reload.ts';
-import type { Approvals } from '../core/approvals.ts';
 import { createCancellation } from '../core/cancellation.ts';
 import { systemClock } from '../core/clock.ts';
 import type { FailureCode } from '../core/failure.ts';
@@ -64,8 +63,6 @@ export interface CallParts {
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
   readonly capabilities: OpenedCapabilities;
-  /** Undefined: nobody can agree to changes of keys with a placement, which are refused then. */
-  readonly approvals?: Approvals | undefined;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
@@ -165,7 +162,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey, approvals }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
@@ -179,7 +176,7 @@ function operationsOf(
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
     lifecycle: {
-      approvals,
+      approvals: capabilities.approvals,
       usesPerDay: config.placedKeyUsesPerDay === 0 ? Number.POSITIVE_INFINITY : config.placedKeyUsesPerDay,
       graceMs: rotationGraceMs(config),
     },

@@ -1,4 +1,5 @@
 import { type Field, field } from './field.ts';
+import { identityFields } from './identity/fields.ts';
 import {
   type Address,
   address,
@@ -375,6 +376,7 @@ export const fields = {
   ...pqFields,
   ...backendFields,
   ...tokenFields,
+  ...identityFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

@@ -44,7 +44,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
   observe: { series: [] },
   operations: { formats: [], sealing: [], receipts: [], lifecycle: ['sealing'] },
   keys: { lifecycle: [] },
-  config: { tokens: [] },
+  config: { tokens: [], identity: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
