@@ -17,6 +17,7 @@ import {
   factsOf,
   type KeyOperation,
   type Operation,
+  type ResolvedKey,
   type Step,
   type Subjects,
   subjectsOf,
@@ -201,15 +202,31 @@ function goOn<Request, Answer>(
     return request;
   }
   if (call.notes !== undefined) call.notes.request = request.value;
+  if (operation.resolve === undefined) return goOnWith(parts, call, request.value, admitted, parsed);
+  const resolved = operation.resolve(request.value, admitted.caller);
+  const goOnFor = (found: ResolvedKey) =>
+    goOnWith(parts, call, { ...request.value, ...found }, admitted, parsed);
+  return resolved instanceof Promise ? resolved.then(goOnFor) : goOnFor(resolved);
+}
+
+/** The rest of the way, with the kids of the keys that the request names. */
+function goOnWith<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+  parsed: boolean,
+): Step<Answer> {
+  const { operation } = call;
+  if (call.notes !== undefined) call.notes.request = request;
   const forbidden =
-    refusalOfScopes(parts, call, request.value, admitted) ??
-    refusalOfConditions(parts, call, request.value, admitted);
+    refusalOfScopes(parts, call, request, admitted) ?? refusalOfConditions(parts, call, request, admitted);
   if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
     return parts.policy === undefined
-      ? carryOut(parts, operation, request.value, admitted, undefined)
-      : carryOutIfAllowed(parts, parts.policy, operation, request.value, admitted);
+      ? carryOut(parts, operation, request, admitted, undefined)
+      : carryOutIfAllowed(parts, parts.policy, operation, request, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
 }

@@ -1,6 +1,13 @@
 import { createHash, hash, timingSafeEqual } from 'node:crypto';
-import type { Approval, Approvals, ApprovedChange } from '../core/approvals.ts';
+import {
+  type ApprovableOperation,
+  type Approval,
+  type Approvals,
+  type ApprovedChange,
+  approvableOperations,
+} from '../core/approvals.ts';
 import type { Clock } from '../core/clock.ts';
+import { ownMember } from '../core/own-member.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
 
 /** A genuine agreement's own words. Nobody has compared them with a change. */
@@ -100,10 +107,15 @@ async function use(
 
 /** All that it names has to be the change's own, and it has to name its key, or where there is none the whole request. */
 function isFor(agreed: AgreedChange, { tenant, operation, keyId, requestSha256 }: ApprovedChange): boolean {
-  if (agreed.tenant !== tenant || agreed.operation !== operation) return false;
+  if (agreed.tenant !== tenant || nameOf(agreed.operation) !== nameOf(operation)) return false;
   if (agreed.keyId?.toLowerCase() !== keyId?.toLowerCase()) return false;
   if (agreed.requestSha256 !== undefined) return agreed.requestSha256 === requestSha256;
   return agreed.keyId !== undefined;
+}
+
+/** Of an operation in the audit log. */
+function nameOf(word: string): string {
+  return ownMember<ApprovableOperation>(approvableOperations, word)?.name ?? word;
 }
 
 function digestOf(text: string): Buffer {

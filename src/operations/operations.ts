@@ -15,6 +15,7 @@ import { attestOperation } from './formats/attest.ts';
 import { csrOperation } from './formats/csr.ts';
 import { jwksOperation } from './formats/jwks.ts';
 import { jwtOperation } from './formats/jwt.ts';
+import { createLifecycleOperations } from './lifecycle/operations.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
@@ -96,9 +97,10 @@ export function createOperations(parts: OperationParts & ReceiptParts & { readon
     token_keys: tokenKeysOperation(parts.tokens),
     token_rotate_key: rotateTokenKeyOperation(parts.tokens),
     /** Not of the surface that has all of the others. */
+    lifecycle: createLifecycleOperations(parts),
     receipts: createReceiptOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = Exclude<keyof Operations, 'receipts'>;
+export type OperationName = Exclude<keyof Operations, 'lifecycle' | 'receipts'>;

@@ -73,6 +73,7 @@ test('without any setting the documented defaults hold', () => {
     keysPerTenant: 1_000_000,
     rateLimits: [],
     keyUsesPerDay: 0,
+    placedKeyUsesPerDay: 10_000,
     rotation: {},
     rotationGraceDays: 7,
     tenantWeights: {},

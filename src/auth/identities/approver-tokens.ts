@@ -3,7 +3,7 @@ import { createLocalJWKSet, decodeJwt, type JSONWebKeySet, type JWTVerifyGetKey,
 import type { Clock } from '../../core/clock.ts';
 import { isName } from '../../core/name.ts';
 import type { AgreedChange, AgreementReader } from '../approvals.ts';
-import { repeatsMembers } from './jwt.ts';
+import { isWellFormed } from './jwt.ts';
 import { pseudonymOf } from './placed-identity.ts';
 
 export interface ApproverTokenParts {
@@ -26,7 +26,7 @@ const claimNames = new Set([
 export function createApproverTokenReader(parts: ApproverTokenParts): AgreementReader {
   const keys: JWTVerifyGetKey = createLocalJWKSet(parts.keys);
   return async (text) => {
-    if (!text.includes('.') || repeatsMembers(text)) return undefined;
+    if (!isWellFormed(text)) return undefined;
     try {
       const { payload } = await jwtVerify(text, keys, {
         algorithms: [...parts.algorithms],

@@ -58,7 +58,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   );
   return {
     async verify(token) {
-      if (token.length > maxTokenCharacters || repeatsMembers(token)) return invalid;
+      if (!isWellFormed(token)) return invalid;
       const known = issuers.get(issuerNamedIn(token));
       if (known === undefined) return invalid;
       const { issuer, keys } = known;
@@ -83,14 +83,21 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   };
 }
 
-/** JSON.parse keeps the last of two (RFC 8725 section 2.4 is about such confusion). What cannot be read is refused later. */
-export function repeatsMembers(token: string): boolean {
-  return token.split('.', 2).some((part) => {
+/** Base64url alone (RFC 7515 section 7.1): the library passes over blanks. */
+const compactForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+/**
+ * True of a signed token in its compact form, of whose members none is there twice: JSON.parse keeps the last of two, and others
+ * the first.
+ */
+export function isWellFormed(token: string): boolean {
+  if (token.length > maxTokenCharacters || !compactForm.test(token)) return false;
+  return token.split('.', 2).every((part) => {
     const text = Buffer.from(part, 'base64url').toString();
     try {
-      return hasRepeatedMember(text, JSON.parse(text));
+      return !hasRepeatedMember(text, JSON.parse(text));
     } catch {
-      return true;
+      return false;
     }
   });
 }

@@ -1,10 +1,10 @@
 import { type Static, Type } from '@sinclair/typebox';
 import type { MintedToken, RootKeyState } from '../../../auth/tokens.ts';
 import { parseUtc } from '../../../auth/utc.ts';
-import { approvableOperations } from '../../../core/approvals.ts';
+import { type ApprovableOperation, approvableOperations } from '../../../core/approvals.ts';
 import { ownMember } from '../../../core/own-member.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import { type Scope, scopes } from '../../../core/scope.ts';
+import { scopes } from '../../../core/scope.ts';
 import { factsOf } from '../../../operations/operation.ts';
 import type { Operations } from '../../../operations/operations.ts';
 import type { ExchangeRequest } from '../../../operations/token-exchange.ts';
@@ -158,12 +158,12 @@ function lifetimeOf({ ttl_s: ttlS }: Static<typeof dischargeBody>): number {
 /** To a change of one key, or to one whole request. */
 function approvalRequestOf(body: Static<typeof dischargeBody>): Result<DischargeTokenRequest> {
   const { operation, kid, key_id: keyId, request, request_sha256: digest } = body;
-  const scope = ownMember<Scope>(approvableOperations, operation);
+  const scope = ownMember<ApprovableOperation>(approvableOperations, operation)?.scope;
   if (scope === undefined) {
     return refuse('BadRequest', `operation: one of ${Object.keys(approvableOperations).join(', ')}`);
   }
-  const named = [keyId, request, digest].filter((one) => one !== undefined).length;
-  if (kid !== undefined || named !== 1) return notOneChange;
+  const named = [request, digest].filter((one) => one !== undefined).length;
+  if (kid !== undefined || named > 1 || (named === 0 && keyId === undefined)) return notOneChange;
   const requestSha256 = request === undefined ? digest : approvedRequestSha256(request);
   return ok({
     caveatId: undefined,
@@ -178,7 +178,7 @@ function approvalRequestOf(body: Static<typeof dischargeBody>): Result<Discharge
 
 const notOneChange = refuse(
   'BadRequest',
-  'an approval is for one key_id, or where there is no key yet for one request or request_sha256',
+  'an approval is for a key_id or, where there is none yet, for a request or its request_sha256',
 );
 const onlyOfApprovals = refuse('BadRequest', 'key_id and request_sha256 are of approvals, without caveat_id');
 const notAgreed = refuse('BadRequest', 'nobody agrees to this');
