@@ -9,6 +9,7 @@ import { type Caller, permits, type Scope } from './core/scope.ts';
 import { runTraced } from './observe/tracing.ts';
 import {
   type CallNotes,
+  type CallReceipts,
   type CryptoOperation,
   type CryptoWork,
   type Described,
@@ -21,6 +22,7 @@ import {
   subjectsOf,
   type WorkOutcome,
 } from './operations/operation.ts';
+import { withDrafts, withoutDenials, withReceipt } from './operations/receipts/receipted-calls.ts';
 import {
   countPlan,
   deniedByPolicy,
@@ -71,6 +73,8 @@ export interface RequestPathParts extends WorkParts {
   readonly policy: Policy | undefined;
   readonly clock: Clock;
   readonly observer: CallObserver;
+  /** Undefined where nothing is recorded: then no call has a receipt. */
+  readonly receipts?: CallReceipts | undefined;
 }
 
 /** A refusal for which no key is used comes at once, without a promise. */
@@ -88,6 +92,19 @@ interface Admitted {
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
 export function createRequestPath(parts: RequestPathParts): RequestPath {
+  const { receipts } = parts;
+  const way = wayOf(parts);
+  if (receipts === undefined) return way;
+  const receiptedWay = wayOf({ ...parts, audit: withoutDenials(parts.audit) });
+  return (call) => {
+    const { operation, notes } = call;
+    return operation.kind === 'entry' || operation.receipt === undefined || notes === undefined
+      ? way(call)
+      : withReceipt(receipts, operation, notes, receiptedWay(call));
+  };
+}
+
+function wayOf(parts: RequestPathParts): RequestPath {
   return <Request, Answer>(asked: CallRequest<Request, Answer>) => {
     if (asked.operation.kind === 'entry') return enter(parts, asked.operation, asked);
     const call = asked as KeyedCall<Request, Answer>;
@@ -307,7 +324,8 @@ async function useKeys<Request, Answer>(
   ruled: Consultation | undefined,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(request, caller, ruled);
-  let plan = planned instanceof Promise ? await planned : planned;
+  const found = planned instanceof Promise ? await planned : planned;
+  let plan = withDrafts(parts.receipts, operation, request, caller, found);
   if (caller.conditions !== undefined && plan.ok)
     plan = await countPlan(operation, request, caller.conditions, plan);
   if (!plan.ok) {

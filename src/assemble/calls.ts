@@ -20,8 +20,9 @@ import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/
 import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
 import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
 import { createDenials } from '../operations/denials.ts';
-import type { OperationParts } from '../operations/operation.ts';
+import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
+import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
 import {
   createTokenJournal,
   createUseRecorder,
@@ -29,6 +30,8 @@ import {
   type UseRecorder,
 } from '../operations/recording.ts';
 import { WrappingKeys } from '../operations/sealing/wrapping-keys.ts';
+import { createTrustJournal } from '../operations/trust/journal.ts';
+import type { TrustParts } from '../operations/trust/parts.ts';
 import { createRequestPath, type RequestPath } from '../request-path.ts';
 import type { DurableCounts } from '../store/durable-counts.ts';
 import { createAdmission } from './admission.ts';
@@ -61,6 +64,7 @@ export interface CallParts {
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
+  readonly trust: TrustParts['trust'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
@@ -73,6 +77,7 @@ interface Snapshot {
   readonly admission: Admission;
   readonly level: AuditDurability;
   readonly audit: UseRecorder;
+  readonly receipts: CallReceipts | undefined;
   readonly operations: Operations;
   /** The way of calls, with the policy that is in force now. */
   readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
@@ -109,15 +114,17 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const { auditDurability: level } = config;
     const admission = createAdmission(config, before?.admission);
     const keyUses = createKeyUses(config, parts.counts);
-    const audit = before?.level === level ? before.audit : useRecorder(level, parts);
+    const same = before?.level === level ? before : undefined;
+    const audit = same?.audit ?? useRecorder(level, parts);
+    const receipts = same === undefined ? callReceipts(level, parts) : same.receipts;
     return {
-      ...{ admission, audit, level },
+      ...{ admission, audit, receipts, level },
       operations: operationsOf(config, parts, {
         ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
       }),
       pathWith: (authenticator, floodGuard) =>
         createRequestPath({
-          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit, receipts },
           policy: policy.policy,
         }),
     };
@@ -158,7 +165,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
+  { cryptography, keyring, audit, recorder, evidence, trust, capabilities, policy, rootKey }: CallParts,
   {
     admission,
     ...shared
@@ -181,6 +188,7 @@ function operationsOf(
       clock: systemClock,
       identities: policy.identities,
     },
+    trust: { trust, approvals: undefined, journal: createTrustJournal(recorder) },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
     mayMake: (tenant) => admission.enter(tenant, 'kms:create', systemClock.monotonicMs()),
     runWork: (tenant, work) => runWork(cryptography, tenant, work),
@@ -206,6 +214,10 @@ function useRecorder(level: AuditDurability, { audit: { recorder }, keyring }: C
   if (recorder === undefined) return recordsNothing;
   const denials = createDenials(recorder, level, keyring, systemClock);
   return createUseRecorder(recorder, level, denials);
+}
+
+function callReceipts(level: AuditDurability, { audit: { recorder } }: CallParts): CallReceipts | undefined {
+  return recorder === undefined ? undefined : createCallReceipts(recorder, level, systemClock);
 }
 
 function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): FloodGuard {

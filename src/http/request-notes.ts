@@ -23,6 +23,7 @@ export class RequestNotes implements CallNotes {
   caller: Caller | undefined = undefined;
   request: unknown = undefined;
   works: readonly (CryptoWork | Failure)[] | undefined = undefined;
+  receiptId: string | undefined = undefined;
   #names: RequestNames | undefined = undefined;
 
   constructor(exchange: Exchange, startedAtMs: number, active: ActiveRequests | undefined) {

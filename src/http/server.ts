@@ -157,7 +157,12 @@ export class HttpServer implements ListenerHandlers {
     this.#send(notes, response, why.code);
   }
 
-  #send(notes: RequestNotes, response: Response, why?: FailureCode): void {
+  #send(notes: RequestNotes, made: Response, why?: FailureCode): void {
+    const { receiptId } = notes;
+    const response =
+      receiptId === undefined
+        ? made
+        : { ...made, headers: [...made.headers, ['x-receipt-id', receiptId] as const] };
     this.#parts.telemetry?.answered(notes, response, why, this.#now());
     notes.exchange.respond(response);
     this.#underWay--;

@@ -88,6 +88,39 @@ export interface CryptoWork extends LimitedWork {
    * record, so that the record says it too.
    */
   readonly refusal?: ((results: readonly BatchResult[]) => Refused | undefined) | undefined;
+  /** Where the call is to have a receipt: set by the request path, and filled in by the recorder. */
+  readonly receipt?: ReceiptDraft;
+}
+
+/** Facts of a call for its receipt, which its record in the audit log keeps. */
+export interface ReceiptFacts {
+  /** Of the key, or as the request says. */
+  readonly environment?: string | undefined;
+  readonly plane?: string | undefined;
+  /** The UUID of the version of a key; of the trust anchor, certificate or webhook where it is about one of these. */
+  readonly keyId?: string | undefined;
+  /** The algorithm's canonical name, where no use of a key says it. */
+  readonly alg?: string | undefined;
+}
+
+/** The facts that the records of a work are to keep, and the record that is the call's receipt once it is written. */
+export interface ReceiptDraft {
+  readonly data: Readonly<Record<string, string>>;
+  /** Of the record, see recordUuid. */
+  receiptId: string | undefined;
+}
+
+/** Makes the records of calls that are to have receipts. */
+export interface CallReceipts {
+  /** The facts of a call, as its record keeps them. */
+  data(facts: ReceiptFacts, caller: Caller): Readonly<Record<string, string>>;
+  /** A call that used no key. The id of its receipt; undefined where it has none: too many are refused, or the log takes no records. */
+  record(
+    operation: string,
+    caller: Caller,
+    facts: ReceiptFacts,
+    failure: Failure | undefined,
+  ): Promise<string | undefined>;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -159,6 +192,15 @@ export interface Described {
   readonly scope: Scope;
 }
 
+/** An operation whose every call has a receipt, whatever becomes of it. */
+interface Receipted<Request, Answer> {
+  /**
+   * Facts of a call for its receipt: asked before keys are used, and once more with the answer, of a call that used none. Absent:
+   * its calls have no receipts. `request` is undefined where it could not be read.
+   */
+  receipt?(request: Request | undefined, caller: Caller, answer: Answer | undefined): ReceiptFacts;
+}
+
 interface Asked<Request> extends Described {
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
@@ -186,7 +228,7 @@ export function factsOf<Request>(operation: Asked<Request>, request: Request): C
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
-export interface CryptoOperation<Request, Answer> extends Asked<Request> {
+export interface CryptoOperation<Request, Answer> extends Asked<Request>, Receipted<Request, Answer> {
   readonly kind: 'crypto';
   /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
@@ -195,7 +237,7 @@ export interface CryptoOperation<Request, Answer> extends Asked<Request> {
 }
 
 /** Reads or changes keys. */
-export interface KeyOperation<Request, Answer> extends Asked<Request> {
+export interface KeyOperation<Request, Answer> extends Asked<Request>, Receipted<Request, Answer> {
   readonly kind: 'keys';
   run(request: Request, caller: Caller): Step<Answer>;
 }
@@ -235,4 +277,6 @@ export interface CallNotes extends TracedRequest {
   /** The typed request, once it is parsed. */
   request: unknown;
   works: readonly (CryptoWork | Failure)[] | undefined;
+  /** Of an operation whose calls have receipts: the id of this call's, once its record is written. */
+  receiptId?: string | undefined;
 }

@@ -41,10 +41,14 @@ import {
   type TokenParts,
   tokenKeysOperation,
 } from './tokens.ts';
+import { createTrustOperations } from './trust/operations.ts';
+import type { TrustParts } from './trust/parts.ts';
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
-export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
+export function createOperations(
+  parts: OperationParts & { readonly tokens: TokenParts; readonly trust: TrustParts },
+) {
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -94,8 +98,10 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     token_revoke: revokeTokenOperation(parts.tokens),
     token_keys: tokenKeysOperation(parts.tokens),
     token_rotate_key: rotateTokenKeyOperation(parts.tokens),
+    /** Not of the surface that has all of the others. */
+    trust: createTrustOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = keyof Operations;
+export type OperationName = Exclude<keyof Operations, 'trust'>;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { workKinds } from '../algorithms/work-kinds.ts';
 import type { AuditEvent, AuditReceipt, AuditRecorder } from '../audit/audit-log.ts';
 import type { FailureCode } from '../core/failure.ts';
+import { recordUuid } from '../core/record-uuid.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
@@ -10,7 +11,7 @@ import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
 import { operatorTenant } from './admin.ts';
 import type { Denials } from './denials.ts';
-import type { CryptoWork, KeyUse, UseReceipt, WorkOutcome } from './operation.ts';
+import type { CryptoWork, KeyUse, ReceiptDraft, UseReceipt, WorkOutcome } from './operation.ts';
 
 /** Reserved places in the log, or none where the call goes on without a record. */
 export type Room = { readonly recorded: boolean };
@@ -129,10 +130,20 @@ function appendUses(
     work.receipts ? recorder.commitmentSalt(event.tenant, event.opId) : undefined;
   const [only] = events;
   return events.length === 1 && only !== undefined
-    ? recorder.append(only, atLeast).then((receipt) => recordedOutcome(outcome, events, [receipt], saltOf))
-    : Promise.all(events.map((event) => recorder.append(event, atLeast))).then((receipts) =>
-        recordedOutcome(outcome, events, receipts, saltOf),
-      );
+    ? recorder.append(only, atLeast).then((receipt) => {
+        if (work.receipt !== undefined && receipt.ok) draw(work.receipt, only, receipt.value);
+        return recordedOutcome(outcome, events, [receipt], saltOf);
+      })
+    : Promise.all(events.map((event) => recorder.append(event, atLeast))).then((receipts) => {
+        const [first] = receipts;
+        if (work.receipt !== undefined && first?.ok) draw(work.receipt, only as AuditEvent, first.value);
+        return recordedOutcome(outcome, events, receipts, saltOf);
+      });
+}
+
+/** Of several uses the first one's record is the call's receipt. */
+function draw(draft: ReceiptDraft, { opId }: AuditEvent, { index }: AuditReceipt): void {
+  draft.receiptId = recordUuid(index, opId);
 }
 
 /** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
@@ -199,6 +210,7 @@ function eventOf(
     result,
     tenant: caller.tenant,
     ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
+    ...(work.receipt === undefined ? undefined : { data: work.receipt.data }),
   };
 }
 

@@ -42,7 +42,7 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], trust: ['formats'] },
+  operations: { formats: [], sealing: [], receipts: [], trust: ['formats'] },
   config: { tokens: [] },
 };
 
