@@ -15,7 +15,7 @@ import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
-import { openRecords } from './assemble/records.ts';
+import { openRecords, openTrust } from './assemble/records.ts';
 import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -200,6 +200,7 @@ async function openParts(
   closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
     ...{ cryptography, evidence: evidence.parts, feeds },
+    trust: openTrust(log, { store, mac: records.mac, room: keyRoom.room }),
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },

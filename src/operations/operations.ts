@@ -43,10 +43,14 @@ import {
   type TokenParts,
   tokenKeysOperation,
 } from './tokens.ts';
+import { createTrustOperations } from './trust/operations.ts';
+import type { TrustParts } from './trust/parts.ts';
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
-export function createOperations(parts: OperationParts & ReceiptParts & { readonly tokens: TokenParts }) {
+export function createOperations(
+  parts: OperationParts & ReceiptParts & { readonly tokens: TokenParts; readonly trust: TrustParts },
+) {
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -99,8 +103,9 @@ export function createOperations(parts: OperationParts & ReceiptParts & { readon
     /** Not of the surface that has all of the others. */
     lifecycle: createLifecycleOperations(parts),
     receipts: createReceiptOperations(parts),
+    trust: createTrustOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = Exclude<keyof Operations, 'lifecycle' | 'receipts'>;
+export type OperationName = Exclude<keyof Operations, 'lifecycle' | 'receipts' | 'trust'>;

@@ -38,7 +38,7 @@ export interface CertificationRequest {
 }
 
 /** One of an ML-DSA-87 key with a hundred names has 15 KiB. */
-export const maxRequestBytes = 32 * 1024;
+const maxCsrBytes = 32 * 1024;
 /** As public authorities have it; a certificate with more is read by few. */
 const maxNames = 100;
 /** Of DNS (RFC 1035); other names are no longer. */
@@ -72,9 +72,9 @@ const pemBlock =
 
 /** Reads DER or PEM. BadRequest says which part of it is not taken. */
 export function readCertificationRequest(bytes: Uint8Array): Result<CertificationRequest> {
-  if (bytes.length > 2 * maxRequestBytes) return unreadable;
+  if (bytes.length > 2 * maxCsrBytes) return unreadable;
   const der = derOf(bytes);
-  if (der === undefined || der.length > maxRequestBytes) return unreadable;
+  if (der === undefined || der.length > maxCsrBytes) return unreadable;
   try {
     return requestIn(der);
   } catch {

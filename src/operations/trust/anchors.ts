@@ -5,7 +5,7 @@ import type { AnchorPlace, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { BeginAnchorChange } from '../../trust/trust-anchors.ts';
 import type { KeyOperation } from '../operation.ts';
 import { spkiSha256Of } from './certifying-key.ts';
-import { agreed, factsOfChange, isAmong, refusalOfPlace, type TrustParts } from './parts.ts';
+import { agreed, factsOfChange, isAmong, receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
 import type {
   AddAnchorRequest,
   AddedAnchor,
@@ -34,8 +34,9 @@ export function addAnchorOperation(parts: AnchorParts): KeyOperation<AddAnchorRe
   return {
     kind: 'keys',
     name: 'trust_anchor_add',
-    scope: 'kms:create',
+    scope: 'kms:admin',
     facts: factsOfChange,
+    receipt: (request, _, answer) => receiptOfTrust(request, answer?.anchor.id),
     async run(request, caller) {
       const refused = refusalOfPlace(caller, request, true);
       if (refused !== undefined) return refused;
@@ -59,8 +60,9 @@ export function removeAnchorOperation(parts: TrustParts): KeyOperation<RemoveAnc
   return {
     kind: 'keys',
     name: 'trust_anchor_remove',
-    scope: 'kms:destroy',
+    scope: 'kms:admin',
     facts: factsOfChange,
+    receipt: (request) => receiptOfTrust(request, request?.id),
     async run(request, caller) {
       const found = await anchorOf(parts, request, caller, true);
       if (!found.ok) return found;
@@ -78,8 +80,9 @@ export function setRevocationListOperation(
   return {
     kind: 'keys',
     name: 'trust_anchor_crl',
-    scope: 'kms:create',
+    scope: 'kms:admin',
     facts: factsOfChange,
+    receipt: (request) => receiptOfTrust(request, request?.id),
     async run(request, caller) {
       const found = await anchorOf(parts, request, caller, true);
       if (!found.ok) return found;
@@ -95,6 +98,7 @@ export function listAnchorsOperation(parts: TrustParts): KeyOperation<ListAnchor
     kind: 'keys',
     name: 'trust_anchor_list',
     scope: 'kms:read',
+    receipt: (request) => receiptOfTrust(request),
     async run(request, caller) {
       const refused = refusalOfPlace(caller, request, false);
       if (refused !== undefined) return refused;
@@ -111,6 +115,7 @@ export function readAnchorOperation(parts: TrustParts): KeyOperation<ReadAnchorR
     kind: 'keys',
     name: 'trust_anchor_read',
     scope: 'kms:read',
+    receipt: (request) => receiptOfTrust(request, request?.id),
     run: (request, caller) => anchorOf(parts, request, caller, false),
   };
 }
@@ -173,7 +178,7 @@ function beginning(
     if (!approval.ok) return approval as Refused;
     if (change.kind === 'known') return nothingChanges;
     return parts.journal.changing({
-      ...{ operation, change, caller, approval: approval.value, opId: request.opId },
+      ...{ operation, change, caller, approval: approval.value, opId: request.opId, place: request },
     });
   };
 }

@@ -12,7 +12,7 @@ import type { EnrolledCertificate, EnrolledPage } from '../../trust/enrolled.ts'
 import { planDocument, type SignedDocument } from '../formats/signed-document.ts';
 import type { CryptoOperation, CryptoPlan, KeyOperation, OperationParts } from '../operation.ts';
 import { sha256OfSpki, spkiSha256Of } from './certifying-key.ts';
-import { agreed, factsOfChange, refusalOfPlace, type TrustParts } from './parts.ts';
+import { agreed, factsOfChange, receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
 import type { EnrolAnswer, EnrolRequest, ListEnrolledRequest } from './requests.ts';
 
 export type EnrolParts = TrustParts & OperationParts;
@@ -50,7 +50,8 @@ export function enrolOperation(parts: EnrolParts): CryptoOperation<EnrolRequest,
     kind: 'crypto',
     batch: false,
     name: operation,
-    scope: 'kms:sign',
+    scope: 'kms:admin',
+    receipt: (request) => receiptOfTrust(request, request?.anchorId),
     subjects: ({ caKid }) => (caKid === undefined ? { alg: 'none' } : [caKid]),
     facts: factsOfChange,
     async plan(request, caller) {
@@ -199,7 +200,7 @@ function keeping(
 
 async function keep(
   { trust, journal, clock }: EnrolParts,
-  { opId }: EnrolRequest,
+  request: EnrolRequest,
   caller: Caller,
   { anchor, authority, notBeforeMs, notAfterMs }: Enrolment,
   { der, kid, approval }: Signed,
@@ -215,7 +216,18 @@ async function keep(
     ...{ id: serial, anchorId: anchor.id, kid, der, sha256, notBeforeMs, notAfterMs },
   };
   const unrecorded = await journal.issued({
-    ...{ operation, caller, approval, opId, anchorId: anchor.id, kid, serial, sha256, notAfterMs },
+    ...{
+      operation,
+      caller,
+      approval,
+      opId: request.opId,
+      place: request,
+      anchorId: anchor.id,
+      kid,
+      serial,
+      sha256,
+      notAfterMs,
+    },
   });
   if (unrecorded !== undefined) return unrecorded;
   const kept = await enrolled.add(caller.tenant, certificate);
@@ -228,6 +240,7 @@ export function listEnrolledOperation(parts: TrustParts): KeyOperation<ListEnrol
     kind: 'keys',
     name: 'certificate_list',
     scope: 'kms:read',
+    receipt: (request) => receiptOfTrust(request),
     async run(request, caller) {
       const refused = refusalOfPlace(caller, request, false);
       if (refused !== undefined) return refused;

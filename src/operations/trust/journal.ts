@@ -12,6 +12,7 @@ interface Agreed {
   readonly caller: Pick<Caller, 'actor' | 'tenant'>;
   readonly approval: Approval;
   readonly opId: string | undefined;
+  readonly place: { readonly environment: string; readonly plane: string };
 }
 
 export interface AnchorEvent extends Agreed {
@@ -75,7 +76,7 @@ function recordOfChange(event: AnchorEvent): AuditEvent {
     ...{ ...partsOf(event), keyId: `${tenant}/-`, type: 'trust_anchor.updated' },
     data: {
       ...{ change: kind, anchor_id: id, anchor_tenant: tenant, anchor_type: type },
-      ...{ certificate_sha256: certificate.sha256, ...approvalOf(event) },
+      ...{ certificate_sha256: certificate.sha256, ...factsOf(event) },
       places: places.map(({ environment, plane }) => `${environment}/${plane}`).join(','),
       ...(kind === 'list_set' && list !== undefined
         ? { list_sha256: list.sha256, revoked: list.entries }
@@ -90,7 +91,7 @@ function recordOfCertificate(event: CertificateEvent): AuditEvent {
     ...{ ...partsOf(event), keyId: `${caller.tenant}/-`, type: 'certificate.issued' },
     data: {
       ...{ anchor_id: anchorId, kid, serial, certificate_sha256: sha256 },
-      ...{ not_after: new Date(notAfterMs).toISOString(), ...approvalOf(event) },
+      ...{ not_after: new Date(notAfterMs).toISOString(), ...factsOf(event) },
     },
   };
 }
@@ -102,6 +103,6 @@ function partsOf({ operation, caller: { actor, tenant }, opId = randomUUID() }: 
   };
 }
 
-function approvalOf({ approval: { approver, id } }: Agreed) {
-  return { approver, approval_id: id };
+function factsOf({ approval: { approver, id }, place: { environment, plane } }: Agreed) {
+  return { approver, approval_id: id, environment, plane };
 }

@@ -4,13 +4,15 @@ import { type Caller, type CallFacts, permits } from '../../core/scope.ts';
 import type { EnrolledCertificates } from '../../trust/enrolled.ts';
 import type { TrustAnchors } from '../../trust/trust-anchors.ts';
 import { operatorTenant } from '../admin.ts';
+import type { ReceiptFacts } from '../operation.ts';
 import type { TrustJournal } from './journal.ts';
 import type { TrustCall, TrustChange } from './requests.ts';
 
 export interface TrustParts {
   /** Opened by the first call: reading the libraries takes as long as a tenth of a start. */
   readonly trust: () => Promise<OpenedTrust>;
-  readonly approvals: Approvals;
+  /** Undefined: nobody can agree to anything, so that changes are refused. */
+  readonly approvals: Approvals | undefined;
   readonly journal: TrustJournal;
 }
 
@@ -40,14 +42,17 @@ export function isAmong(own: readonly string[] | 'all' | undefined, name: string
   return own === 'all' || own?.includes(name) === true;
 }
 
+const noAgreement = refuse('NoCapability', 'this needs the agreement of a second principal');
+
 /** Uses up the agreement of another to a change. `keyId`: of the anchor that it is about. */
-export function agreed(
+export async function agreed(
   { approvals }: TrustParts,
   operation: string,
   { approval, requestSha256 }: TrustChange,
   { tenant, actor }: Caller,
   keyId?: string,
 ): Promise<Result<Approval>> {
+  if (approvals === undefined) return noAgreement;
   return approvals.check(approval, {
     ...{ tenant, operation, actor },
     ...(keyId === undefined ? undefined : { keyId }),
@@ -61,4 +66,11 @@ export function factsOfChange({ opId, requestSha256 }: TrustChange): Partial<Cal
     ...{ changes: true, opId },
     ...(requestSha256 === undefined ? undefined : { requestSha256: () => requestSha256 }),
   };
+}
+
+/** The facts of a call for its receipt; `id`: of the anchor or the certificate that it is about. */
+export function receiptOfTrust(call: TrustCall | undefined, id?: string): ReceiptFacts {
+  if (call === undefined) return {};
+  const { environment, plane } = call;
+  return { environment, plane, ...(id === undefined ? undefined : { keyId: id }) };
 }

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, refuse } from '../../core/result.ts';
 import type { Certificate } from '../../trust/certificate.ts';
 import type { KeyOperation } from '../operation.ts';
-import { refusalOfPlace, type TrustParts } from './parts.ts';
+import { receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
 import type { ChainVerdict, ValidateChainRequest } from './requests.ts';
 
 /** Chains have two to five; what else a server sends with them is a few more. */
@@ -21,6 +21,7 @@ export function validateChainOperation(
     kind: 'keys',
     name: 'trust_validate',
     scope: 'kms:verify',
+    receipt: (request, _, answer) => receiptOfTrust(request, answer?.anchorId),
     async run(request, caller) {
       const refused = refusalOfPlace(caller, request, false);
       if (refused !== undefined) return refused;
