@@ -147,7 +147,10 @@ function ownAnswer(request: OwnRequest, parts: KmsV1Parts): Presented | Promise<
   }
 }
 
+/** As clients of the module expect it, of format 0.0.4. */
+const expositionType = 'text/plain; charset=utf-8';
+
 async function exposition(metrics: KmsV1Metrics): Promise<Presented> {
   const bytes = Buffer.from(await metrics.exposition());
-  return { status: 200, raw: { contentType: metrics.contentType, bytes } };
+  return { status: 200, raw: { contentType: expositionType, bytes } };
 }
