@@ -1,6 +1,6 @@
 import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
-import { createCalls } from './assemble/calls.ts';
+import { createCalls, rotationGraceMs } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
 import {
   type ChosenEngine,
@@ -15,7 +15,7 @@ import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
-import { openRecords } from './assemble/records.ts';
+import { openRecords, openTrust } from './assemble/records.ts';
 import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
@@ -193,7 +193,14 @@ async function openParts(
   const pool = await openKeyPool(config, log, { store, mac: records.mac, cryptography, metrics });
   // The key that is being made is stored before the store closes.
   closes('closing the pool of keys', async () => pool?.close());
-  const keyring = openKeys(store, records.mac, cryptography, { recorder, keyRoom, schedule, pool }, log);
+  const graceMs = () => rotationGraceMs(settings.now);
+  const keyring = openKeys(
+    store,
+    records.mac,
+    cryptography,
+    { recorder, keyRoom, schedule, pool, graceMs },
+    log,
+  );
   root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
@@ -205,6 +212,7 @@ async function openParts(
   closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
     ...{ cryptography, evidence: evidence.parts, feeds },
+    trust: openTrust(log, { store, mac: records.mac, room: keyRoom.room }),
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },
@@ -318,6 +326,7 @@ function openKeys(
     readonly keyRoom: OpenedKeyRoom;
     readonly schedule: RotationSchedule;
     readonly pool: KeyPool | undefined;
+    readonly graceMs: () => number;
   },
   log: Logger,
 ): Keyring {
@@ -331,6 +340,7 @@ function openKeys(
     pool: around.pool,
     onForget: forget,
     onHead: (head) => around.schedule.heard(head),
+    graceMs: around.graceMs,
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

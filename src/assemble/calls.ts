@@ -31,6 +31,8 @@ import {
   type UseRecorder,
 } from '../operations/recording.ts';
 import { WrappingKeys } from '../operations/sealing/wrapping-keys.ts';
+import { createTrustJournal } from '../operations/trust/journal.ts';
+import type { TrustParts } from '../operations/trust/parts.ts';
 import { createRequestPath, type RequestPath } from '../request-path.ts';
 import type { DurableCounts } from '../store/durable-counts.ts';
 import { createAdmission } from './admission.ts';
@@ -64,6 +66,7 @@ export interface CallParts {
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
   readonly feeds: EventFeeds;
+  readonly trust: TrustParts['trust'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
   readonly policy: PolicyParts;
@@ -164,7 +167,18 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, feeds, capabilities, policy, rootKey }: CallParts,
+  {
+    cryptography,
+    keyring,
+    audit,
+    recorder,
+    evidence,
+    feeds,
+    trust,
+    capabilities,
+    policy,
+    rootKey,
+  }: CallParts,
   {
     admission,
     ...shared
@@ -177,6 +191,11 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
+    lifecycle: {
+      approvals: capabilities.approvals,
+      usesPerDay: config.placedKeyUsesPerDay === 0 ? Number.POSITIVE_INFINITY : config.placedKeyUsesPerDay,
+      graceMs: rotationGraceMs(config),
+    },
     ...{ audit: audit.parts, evidence, feeds },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
@@ -187,6 +206,7 @@ function operationsOf(
       clock: systemClock,
       identities: policy.identities,
     },
+    trust: { trust, approvals: capabilities.approvals, journal: createTrustJournal(recorder) },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
     mayMake: (tenant) => admission.enter(tenant, 'kms:create', systemClock.monotonicMs()),
     runWork: (tenant, work) => runWork(cryptography, tenant, work),
@@ -227,6 +247,11 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
       return settings.now.queueTargetMs;
     },
   });
+}
+
+/** How long a version that was replaced is expected to be in use. */
+export function rotationGraceMs({ rotationGraceDays }: Pick<Config, 'rotationGraceDays'>): number {
+  return rotationGraceDays * 86_400_000;
 }
 
 function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {

@@ -20,6 +20,20 @@ export interface RequestHeaders {
   /** X-Forwarded-For and Forwarded; several as one list. Nobody's word unless a trusted proxy sent them. */
   readonly xForwardedFor: string | undefined;
   readonly forwarded: string | undefined;
+  /** X-Approval-Token: the agreement of a second principal. */
+  readonly approval?: string | undefined;
+  /** X-Client-Certificate. Nobody's word: it counts in development alone. */
+  readonly claimedCertificate?: string | undefined;
+  /** Origin, of a page in a browser. */
+  readonly origin?: string | undefined;
+  /** Last-Event-ID, of a reader of events who comes back. */
+  readonly lastEventId?: string | undefined;
+}
+
+/** Ids of W3C Trace Context, in hex: 32 and 16 characters. */
+export interface TraceIds {
+  readonly traceId: string;
+  readonly spanId: string;
 }
 
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */

@@ -1,3 +1,4 @@
+import type { Refused } from '../core/result.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
 import { refusalOfNewKey } from '../policy/migration.ts';
@@ -19,12 +20,16 @@ export function rotateKeyOperation(parts: OperationParts): KeyOperation<RotateRe
     subjects: ({ kid }) => [kid],
     facts: ({ name }) => changeFacts(name, {}),
     run({ kid, name }, { tenant, actor }) {
-      const named = parseKid(kid);
-      if (named?.tenant === tenant && !parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;
-      const outOfTime =
-        named?.tenant === tenant ? refusalOfNewKey(parts, tenant, named.purpose, named.algorithm) : undefined;
-      if (outOfTime !== undefined) return outOfTime;
-      return parts.keyring.rotate({ tenant, actor, kid, ...operationIdOf(name, {}) });
+      const refused = refusalOfRotation(parts, tenant, kid);
+      return refused ?? parts.keyring.rotate({ tenant, actor, kid, ...operationIdOf(name, {}) });
     },
   };
+}
+
+/** The refusal of a new version of a key of which no new one may be made here. */
+export function refusalOfRotation(parts: OperationParts, tenant: string, kid: string): Refused | undefined {
+  const named = parseKid(kid);
+  if (named?.tenant !== tenant) return undefined;
+  if (!parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;
+  return refusalOfNewKey(parts, tenant, named.purpose, named.algorithm);
 }

@@ -42,9 +42,9 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], receipts: [], lifecycle: ['sealing'] },
+  operations: { formats: [], sealing: [], lifecycle: ['sealing'], receipts: [], trust: ['formats'] },
   keys: { lifecycle: [] },
-  config: { tokens: [] },
+  config: { tokens: [], identity: [], m33: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
@@ -53,6 +53,7 @@ export const wingListers: ReadonlySet<string> = new Set([
   'src/keys/open-keyring.ts',
   'src/keys/codec.ts',
   'src/config/fields.ts',
+  'src/config/load.ts',
   'src/config/rules.ts',
 ]);
 

@@ -198,6 +198,10 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
     deadlineMs: given.get('x-deadline-ms'),
     xForwardedFor: given.get('x-forwarded-for'),
     forwarded: given.get('forwarded'),
+    approval: given.get('x-approval-token'),
+    claimedCertificate: given.get('x-client-certificate'),
+    origin: given.get('origin'),
+    lastEventId: given.get('last-event-id'),
   };
 }
 

@@ -19,11 +19,8 @@ export function lifecycleOf(
 ): LifecycleState {
   const isCurrent = version.version === head.currentVersion;
   if (version.state === 'destroyed' || (isCurrent && head.state === 'destroyed')) return 'destroyed';
-  if (version.archivedAtMs !== undefined) return 'archived';
-  if (head.validUntilMs !== undefined && nowMs >= head.validUntilMs) return 'archived';
-  if (isCurrent) return 'active';
-  const { replacedAtMs = version.createdAtMs } = version;
-  return nowMs < replacedAtMs + graceMs ? 'pending_rotation' : 'archived';
+  if (nowMs >= archivalOf(head, version, graceMs)) return 'archived';
+  return isCurrent ? 'active' : 'pending_rotation';
 }
 
 /** The moment from which a version is archived; undefined while it is not. */
@@ -34,8 +31,18 @@ export function archivedSince(
   graceMs: number = usualGraceMs,
 ): number | undefined {
   if (lifecycleOf(head, version, nowMs, graceMs) !== 'archived') return undefined;
-  const { replacedAtMs } = version;
-  const graceEndedAtMs = replacedAtMs === undefined ? undefined : replacedAtMs + graceMs;
-  const moments = [version.archivedAtMs, head.validUntilMs, graceEndedAtMs];
-  return Math.min(...(moments.filter((atMs) => atMs !== undefined && atMs <= nowMs) as number[]));
+  return archivalOf(head, version, graceMs);
+}
+
+/** Infinity where nothing archives it. Who archives it now does so at once, whatever other clocks say. */
+function archivalOf(
+  head: Parameters<typeof lifecycleOf>[0],
+  version: Parameters<typeof lifecycleOf>[1],
+  graceMs: number,
+): number {
+  const { validUntilMs = Number.POSITIVE_INFINITY } = head;
+  const { replacedAtMs = version.createdAtMs } = version;
+  const graceEndsAtMs =
+    version.version === head.currentVersion ? Number.POSITIVE_INFINITY : replacedAtMs + graceMs;
+  return Math.min(version.archivedAtMs ?? Number.POSITIVE_INFINITY, validUntilMs, graceEndsAtMs);
 }

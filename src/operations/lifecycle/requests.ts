@@ -31,6 +31,8 @@ export interface PlacedCall {
 export interface IdentifiedCall extends PlacedCall {
   /** UUID, any case. */
   readonly keyId: string;
+  /** With its version: the request path finds it, and a dialect leaves it away. */
+  readonly kid?: string;
 }
 
 /** A call that may need the agreement of a second principal. */
