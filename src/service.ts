@@ -28,21 +28,25 @@ import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
+import { refuse } from './core/result.ts';
 import { StartError } from './core/start-error.ts';
 import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
+import { SoftwareKeyPool } from './custody/software/key-pool.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
-import type { Keyring, KeyringParts } from './keys/keyring.ts';
+import type { KeyPool, Keyring, KeyringParts } from './keys/keyring.ts';
 import type { StateCount } from './keys/lifecycle/state-counter.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { softwareBackend } from './keys/record.ts';
 import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
+import { createPoolMetrics } from './observe/series/pool-metrics.ts';
 import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { Operations } from './operations/operations.ts';
 import { EventFeeds } from './operations/receipts/event-feeds.ts';
@@ -189,8 +193,16 @@ async function openParts(
   // From here on whoever records also tells.
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
-  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log, () =>
-    rotationGraceMs(settings.now),
+  const pool = await openKeyPool(config, log, { store, mac: records.mac, cryptography, metrics });
+  // The key that is being made is stored before the store closes.
+  closes('closing the pool of keys', async () => pool?.close());
+  const graceMs = () => rotationGraceMs(settings.now);
+  const keyring = openKeys(
+    store,
+    records.mac,
+    cryptography,
+    { recorder, keyRoom, schedule, pool, graceMs },
+    log,
   );
   root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
@@ -281,26 +293,58 @@ function wipesWithLast(engine: Engine): () => Promise<void> {
   };
 }
 
+/** Undefined where none is wanted, or the store does not answer: keys are made one by one then. */
+async function openKeyPool(
+  { rsaPool }: Config,
+  log: Logger,
+  parts: {
+    readonly store: Store;
+    readonly mac: RecordMac;
+    readonly cryptography: Cryptography;
+    readonly metrics: Metrics;
+  },
+): Promise<SoftwareKeyPool | undefined> {
+  const { store, mac, cryptography, metrics } = parts;
+  if (rsaPool === 0) return undefined;
+  const custody = cryptography.custodies.get(softwareBackend);
+  const opened = await SoftwareKeyPool.open({
+    ...{ store, mac, clock: systemClock },
+    generate: async (...of) => custody?.generate(...of) ?? refuse('StoreUnavailable'),
+    idle: () => cryptography.restedSinceAsked(),
+    target: rsaPool,
+    observer: createPoolMetrics(metrics, () => (opened.ok ? opened.value.fill : 0)),
+    onCorruptEntry: (entry) =>
+      log.error({ key: entry }, 'an entry of the pool cannot be read or is not authentic'),
+  });
+  if (!opened.ok) return undefined;
+  opened.value.start();
+  return opened.value;
+}
+
 function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  recorder: AuditRecorder,
-  { room }: OpenedKeyRoom,
-  schedule: RotationSchedule,
+  around: {
+    readonly recorder: AuditRecorder;
+    readonly keyRoom: OpenedKeyRoom;
+    readonly schedule: RotationSchedule;
+    readonly pool: KeyPool | undefined;
+    readonly graceMs: () => number;
+  },
   log: Logger,
-  graceMs: () => number,
 ): Keyring {
   const parts: KeyringParts = {
     store,
     custodies,
     clock: systemClock,
     mac,
-    journal: createKeyJournal(recorder),
-    room,
+    journal: createKeyJournal(around.recorder),
+    room: around.keyRoom.room,
+    pool: around.pool,
     onForget: forget,
-    onHead: (head) => schedule.heard(head),
-    graceMs,
+    onHead: (head) => around.schedule.heard(head),
+    graceMs: around.graceMs,
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

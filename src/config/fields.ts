@@ -225,6 +225,12 @@ export const fields = {
     'Keys that one tenant may have, destroyed ones not counted; the next create is answered 409. After a start they are counted in the background, and until that is done there may be more. 1,000,000 keys are about 3 GiB.',
     'reload',
   ),
+  rsaPool: field(
+    'KMS_RSA_POOL',
+    integer(0, 100_000),
+    0,
+    'RSA-2048 keys that are made before anyone asks for them, one at a time and only while the workers are idle, so that creating one takes no longer than another key. They lie sealed in the store, 2 KiB each, over restarts too, and each becomes one key of one tenant. 0: none are made.',
+  ),
   rateLimits: field<readonly ScopeRate[]>(
     'KMS_RATE_LIMITS',
     scopeRates,

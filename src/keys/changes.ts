@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { Algorithm } from '../algorithms/descriptor.ts';
 import { ok, type Refused, type Result, refuse, refuseByState } from '../core/result.ts';
 import type { Change } from '../store/store.ts';
 import { publicKeySha256 } from './authenticity.ts';
@@ -8,6 +9,7 @@ import {
   asking,
   factsOfPlaced,
   type KeyCommits,
+  leavingPool,
   madeNothing,
   overtaken,
   privateVersion,
@@ -23,6 +25,7 @@ import type {
   KeyMade,
   KeyringOptions,
   KeyringParts,
+  PrivateParts,
   RotateKey,
 } from './keyring.ts';
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
@@ -196,7 +199,7 @@ export class KeyChanges {
     if (adopted !== undefined && (given !== undefined || custody.adopt === undefined)) return adoptsNone;
     const parts = await (given?.make(versionedKid) ??
       (adopted === undefined
-        ? custody.generate(algorithm, tenant, versionedKid)
+        ? this.#generate(custody, algorithm, tenant, versionedKid)
         : custody.adopt?.(algorithm, tenant, versionedKid, adopted)) ??
       adoptsNone);
     if (!parts.ok) return parts;
@@ -229,6 +232,7 @@ export class KeyChanges {
       this.#commits.headChange(head, 0),
       this.#commits.versionChange({ record: version, revision: 0 }),
       ...this.#ids.changeFor(kid, version),
+      ...leavingPool(parts.value),
       ...named.value,
       ...record({ id, version: 1 }),
     ]);
@@ -267,7 +271,7 @@ export class KeyChanges {
     if (disagreed !== undefined) return disagreed;
     const versionedKid = formatKid(id, number);
     const parts = await (given?.make(versionedKid) ??
-      custody.value.generate(algorithm, tenant, versionedKid));
+      this.#generate(custody.value, algorithm, tenant, versionedKid));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
     const version = {
@@ -288,6 +292,7 @@ export class KeyChanges {
       this.#commits.versionChange({ record: version, revision: 0 }),
       ...(replaced === undefined ? [] : [this.#commits.versionChange(replaced)]),
       ...this.#ids.changeFor(kid, version),
+      ...leavingPool(parts.value),
       ...record({ id, version: number }),
     ]);
     if (!committed.ok) return committed;
@@ -300,6 +305,17 @@ export class KeyChanges {
     this.#parts.onHead?.(head);
     this.#states.heard(head, version);
     return ok(made(kid, version, false));
+  }
+
+  /** A key that lies ready, or else a new one. */
+  async #generate(
+    custody: PrivateParts,
+    algorithm: Algorithm,
+    tenant: string,
+    versionedKid: string,
+  ): Promise<Result<readonly KeyPart[]>> {
+    const ready = custody.backend === softwareBackend ? await this.#parts.pool?.take(algorithm) : undefined;
+    return ready === undefined ? custody.generate(algorithm, tenant, versionedKid) : ok([ready]);
   }
 
   async #destroyKey(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyDestroyed>> {

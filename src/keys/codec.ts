@@ -102,6 +102,7 @@ const versionMembers = {
   created: time,
 };
 const maxParts = 8;
+const uuidForm = '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
 const source = Type.Union([
   Type.Object({ from: Type.String() }, { additionalProperties: false }),
   Type.Object(
@@ -114,6 +115,7 @@ const versionShape = record({
   ...versionMembers,
   source: Type.Optional(source),
   ...versionLifecycleMembers,
+  pooled: Type.Optional(Type.String({ pattern: uuidForm })),
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
 /** The part that is not authenticated with it: the sealed private parts of an active version. */
@@ -169,6 +171,9 @@ export const versionsPrefix = 'ver/';
 export function idInVersionKey(storeKey: string): string {
   return storeKey.slice(versionsPrefix.length, storeKey.lastIndexOf('#'));
 }
+
+/** Before the private parts that wait for a key to be made. */
+export const poolPrefix = 'pool/rsa-2048/';
 
 export const operationPrefix = 'op/';
 
@@ -273,6 +278,7 @@ export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Arra
     created: keyVersion.createdAtMs,
     pub: parts.map(({ publicKey }) => encodeBase64(publicKey)),
     ...(keyVersion.source && { source: encodeSource(keyVersion.source) }),
+    ...(parts[0]?.pooled && { pooled: parts[0].pooled.name }),
     ...(keyVersion.keyId === undefined ? undefined : encodeVersionLifecycle(keyVersion)),
   };
   const sealed = parts.flatMap(({ sealed }) => (sealed === undefined ? [] : [encodeBase64(sealed)]));
@@ -291,7 +297,7 @@ export function decodeVersion(
   const stored = opened && fromBytes(versionShape, opened.text);
   if (opened === undefined || stored === undefined) return undefined;
   const sealed = opened.rest.length === 0 ? [] : fromBytes(sealedShape, opened.rest);
-  const { pub, source: storedSource, ...members } = stored;
+  const { pub, source: storedSource, pooled, ...members } = stored;
   const source = storedSource && decodeSource(storedSource);
   if (source?.kind === 'derived' && parseKid(source.from)?.version === undefined) return undefined;
   const lifecycle = decodeVersionLifecycle(stored);
@@ -299,7 +305,9 @@ export function decodeVersion(
   // An active version has all its private parts, unless these were never here, and a destroyed one none.
   const sealedHere = stored.state === 'active' && !isPublicOnly(source);
   if (sealed?.length !== (sealedHere ? pub.length : 0)) return undefined;
-  const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index] }));
+  // A key of several parts is never from the pool.
+  if (pooled !== undefined && (!sealedHere || pub.length > 1)) return undefined;
+  const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index], pooled }));
   return versionIn(storeKey, kid, {
     ...members,
     ...decodeAuthentic(stored),
@@ -334,7 +342,11 @@ interface StoredVersion {
   readonly found?: true;
   readonly source?: KeySource;
   readonly lifecycle?: VersionLifecycle | undefined;
-  readonly parts: readonly { readonly pub: string; readonly sealed?: string | undefined }[];
+  readonly parts: readonly {
+    readonly pub: string;
+    readonly sealed?: string | undefined;
+    readonly pooled?: string | undefined;
+  }[];
 }
 
 function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersion | undefined {
@@ -348,7 +360,8 @@ function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersio
     if (publicKey === undefined || (part.sealed !== undefined) !== shouldBeSealed) return undefined;
     const sealed = part.sealed === undefined ? undefined : decodeBase64(part.sealed, maxPartBytes);
     if (part.sealed !== undefined && sealed === undefined) return undefined;
-    parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed });
+    const pooled = part.pooled === undefined ? undefined : { pooled: { name: part.pooled } };
+    parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed, ...pooled });
   }
   const more = { ...(found === undefined ? {} : { found }), ...(source && { source }), ...stored.lifecycle };
   return { id, version, state, createdAtMs, revision, ...more, parts };

@@ -1,11 +1,11 @@
 import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Change, CommitOutcome } from '../store/store.ts';
-import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
+import { encodeHead, encodeVersion, headKey, poolPrefix, versionKey } from './codec.ts';
 import type { ChangeKey, KeyChange, KeyringParts, PrivateVersion } from './keyring.ts';
 import { formatKid, type Kid } from './kid.ts';
 import type { KeyLookup } from './lookup.ts';
-import { isPublicOnly, type KeyHead, type KeyVersion } from './record.ts';
+import { isPublicOnly, type KeyHead, type KeyPart, type KeyVersion } from './record.ts';
 import type { KeyRecords, Revised } from './records.ts';
 import type { Serial } from './serial.ts';
 
@@ -119,6 +119,15 @@ export function withoutPrivate(version: KeyVersion): KeyVersion {
     revision: version.revision + 1,
     parts: version.parts.map(({ publicKey }) => ({ publicKey })),
   };
+}
+
+/** The part leaves the pool in the commit in which a key gets it, and so at most once: the entry has to be there as it was read. */
+export function leavingPool(parts: readonly KeyPart[]): Change[] {
+  return parts.flatMap(({ pooled }) =>
+    pooled?.revision === undefined
+      ? []
+      : [{ key: `${poolPrefix}${pooled.name}`, value: undefined, expectedRevision: pooled.revision }],
+  );
 }
 
 /** None where they are gone already. */

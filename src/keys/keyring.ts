@@ -377,6 +377,12 @@ export interface WrittenChange {
   end(failure: FailureCode | undefined): void;
 }
 
+/** Private parts of our own custody that lie ready, each of which becomes one version of one key. */
+export interface KeyPool {
+  /** One that nobody else is given until it is known that no key has it; undefined: there is none of this algorithm. */
+  take(algorithm: Algorithm): Promise<KeyPart | undefined>;
+}
+
 /** The room for new keys and versions. */
 export interface RoomForKeys {
   refusal(tenant: string): Refused | undefined;
@@ -390,6 +396,8 @@ export interface KeyringParts {
   readonly custodies: ReadonlyMap<string, PrivateParts>;
   readonly clock: Clock;
   readonly journal: KeyJournal;
+  /** Private parts that were made before anyone asked for them; absent: there are none. */
+  readonly pool?: KeyPool | undefined;
   /** There is always room where this is absent. */
   readonly room?: RoomForKeys | undefined;
   /** Authenticates the records of keys. */

@@ -146,4 +146,14 @@ export interface KeyPart {
   readonly publicKey: Uint8Array;
   /** The bytes by which custody uses the private part (software: the sealed blob); absent once destroyed. */
   readonly sealed?: Uint8Array;
+  /** Of a private part that was made before anyone asked for it: it is sealed under this name, and not under the kid's. */
+  readonly pooled?: PooledName;
+}
+
+/** A private part of a store's pool. */
+export interface PooledName {
+  /** UUID. */
+  readonly name: string;
+  /** Of its entry in the store, until that is gone. */
+  readonly revision?: number;
 }

@@ -71,6 +71,7 @@ test('without any setting the documented defaults hold', () => {
     createRateLimit: 100,
     destroyRateLimit: 100,
     keysPerTenant: 1_000_000,
+    rsaPool: 0,
     rateLimits: [],
     keyUsesPerDay: 0,
     placedKeyUsesPerDay: 10_000,
