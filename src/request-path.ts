@@ -1,6 +1,6 @@
 import { signedWithinMs } from './admission/admission.ts';
 import type { ThreadGuard } from './admission/flood-guard/flood-guard.ts';
-import type { Authenticator, Credentials } from './auth/auth.ts';
+import type { Authenticator, Credentials, RequestFacts } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
@@ -17,6 +17,7 @@ import {
   factsOf,
   type KeyOperation,
   type Operation,
+  type ResolvedKey,
   type Step,
   type Subjects,
   subjectsOf,
@@ -108,32 +109,60 @@ function wayOf(parts: RequestPathParts): RequestPath {
   return <Request, Answer>(asked: CallRequest<Request, Answer>) => {
     if (asked.operation.kind === 'entry') return enter(parts, asked.operation, asked);
     const call = asked as KeyedCall<Request, Answer>;
-    const { operation, cancellation } = call;
     const startedAtMs = parts.clock.monotonicMs();
-
-    const { notes } = call;
-    const caller = authenticate(parts, call);
-    if (!caller.ok) return caller;
-    if (notes !== undefined) notes.caller = caller.value;
-    if (!permitsSome(caller.value, operation)) {
-      // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
-      if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
-      return lacks(operation.scope);
-    }
-    const batch = operation.kind === 'crypto' && operation.batch;
-    const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
-    if (!deadlineMs.ok) return deadlineMs;
-
-    const signWithinMs = signedWithinMs(deadlineMs.value);
-    const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs, notes };
-    const { tenant } = caller.value;
-    const spent = parts.floodGuard.spent(tenant, startedAtMs);
-    // A key that is to be destroyed is a danger as long as it is there.
-    if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, false);
-    const refused = parts.floodGuard.refusal(tenant, startedAtMs);
-    if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
-    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
+    const facts = requestFactsOf(parts, call);
+    const later = parts.authenticator.authenticateLater?.(call.credentials, facts);
+    if (later !== undefined) return admitLater(parts, call, later, startedAtMs);
+    const caller = parts.authenticator.authenticate(call.credentials, facts);
+    return caller.ok ? admitCaller(parts, call, caller.value, startedAtMs, false) : caller;
   };
+}
+
+/** `parsed`: as in `goOn`. */
+function admitCaller<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  caller: Caller,
+  startedAtMs: number,
+  parsed: boolean,
+): Step<Answer> {
+  const { operation, cancellation, notes } = call;
+  if (notes !== undefined) notes.caller = caller;
+  if (!permitsSome(caller, operation)) {
+    // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
+    if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller, () => namedIn(call));
+    return lacks(operation.scope);
+  }
+  const batch = operation.kind === 'crypto' && operation.batch;
+  const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
+  if (!deadlineMs.ok) return deadlineMs;
+
+  const signWithinMs = signedWithinMs(deadlineMs.value);
+  const admitted = { caller, cancellation, startedAtMs, signWithinMs, notes };
+  const { tenant } = caller;
+  const spent = parts.floodGuard.spent(tenant, startedAtMs);
+  // A key that is to be destroyed is a danger as long as it is there.
+  if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, parsed);
+  const refused = parts.floodGuard.refusal(tenant, startedAtMs);
+  if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
+  return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, parsed);
+}
+
+/** The way of a call whose caller is not known at once. */
+async function admitLater<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  later: Promise<Result<Caller>>,
+  startedAtMs: number,
+): Promise<Result<Answer>> {
+  const kept = withOwnBody(call);
+  const caller = await later;
+  return caller.ok ? admitCaller(parts, kept, caller.value, startedAtMs, true) : caller;
+}
+
+/** The listener's memory is another request's as soon as the request path returns. */
+function withOwnBody<Request, Answer>(call: KeyedCall<Request, Answer>): KeyedCall<Request, Answer> {
+  return { ...call, body: Uint8Array.from(call.body) };
 }
 
 /** The way to a first capability. Evidence costs as much to verify as a token that was never seen. */
@@ -173,15 +202,31 @@ function goOn<Request, Answer>(
     return request;
   }
   if (call.notes !== undefined) call.notes.request = request.value;
+  if (operation.resolve === undefined) return goOnWith(parts, call, request.value, admitted, parsed);
+  const resolved = operation.resolve(request.value, admitted.caller);
+  const goOnFor = (found: ResolvedKey) =>
+    goOnWith(parts, call, { ...request.value, ...found }, admitted, parsed);
+  return resolved instanceof Promise ? resolved.then(goOnFor) : goOnFor(resolved);
+}
+
+/** The rest of the way, with the kids of the keys that the request names. */
+function goOnWith<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+  parsed: boolean,
+): Step<Answer> {
+  const { operation } = call;
+  if (call.notes !== undefined) call.notes.request = request;
   const forbidden =
-    refusalOfScopes(parts, call, request.value, admitted) ??
-    refusalOfConditions(parts, call, request.value, admitted);
+    refusalOfScopes(parts, call, request, admitted) ?? refusalOfConditions(parts, call, request, admitted);
   if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
     return parts.policy === undefined
-      ? carryOut(parts, operation, request.value, admitted, undefined)
-      : carryOutIfAllowed(parts, parts.policy, operation, request.value, admitted);
+      ? carryOut(parts, operation, request, admitted, undefined)
+      : carryOutIfAllowed(parts, parts.policy, operation, request, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
 }
@@ -279,8 +324,7 @@ function goOnLater<Request, Answer>(
   call: KeyedCall<Request, Answer>,
   admitted: Admitted,
 ): Promise<Result<Answer>> {
-  // The listener's memory is another request's as soon as this returns.
-  const kept = { ...call, body: Uint8Array.from(call.body) };
+  const kept = withOwnBody(call);
   return parts.floodGuard.putOff(
     // Everything that was read with it is parsed by then.
     () => goOn(parts, kept, admitted, true),
@@ -304,15 +348,15 @@ function namedIn<Request, Answer>({ operation, parse, body }: KeyedCall<Request,
   return request.ok ? subjectsOf(operation, request.value) : [];
 }
 
-function authenticate(
-  { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'body' | 'credentials' | 'withinAllowance'>,
-): Result<Caller> {
-  return authenticator.authenticate(call.credentials, {
+function requestFactsOf(
+  { clock }: RequestPathParts,
+  call: Pick<CallRequest<never, never>, 'body' | 'withinAllowance'>,
+): RequestFacts {
+  return {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
     bodyBytes: call.body.length,
-  });
+  };
 }
 
 /** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */

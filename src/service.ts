@@ -1,6 +1,6 @@
 import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
-import { createCalls } from './assemble/calls.ts';
+import { createCalls, rotationGraceMs } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
 import {
   type ChosenEngine,
@@ -181,7 +181,9 @@ async function openParts(
   // From here on whoever records also tells.
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
   const schedule = new RotationSchedule();
-  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
+  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log, () =>
+    rotationGraceMs(settings.now),
+  );
   root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
@@ -278,6 +280,7 @@ function openKeys(
   { room }: OpenedKeyRoom,
   schedule: RotationSchedule,
   log: Logger,
+  graceMs: () => number,
 ): Keyring {
   const parts: KeyringParts = {
     store,
@@ -288,6 +291,7 @@ function openKeys(
     room,
     onForget: forget,
     onHead: (head) => schedule.heard(head),
+    graceMs,
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

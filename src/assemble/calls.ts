@@ -178,6 +178,11 @@ function operationsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
+    lifecycle: {
+      approvals: capabilities.approvals,
+      usesPerDay: config.placedKeyUsesPerDay === 0 ? Number.POSITIVE_INFINITY : config.placedKeyUsesPerDay,
+      graceMs: rotationGraceMs(config),
+    },
     ...{ audit: audit.parts, evidence },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
@@ -229,6 +234,11 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
       return settings.now.queueTargetMs;
     },
   });
+}
+
+/** How long a version that was replaced is expected to be in use. */
+export function rotationGraceMs({ rotationGraceDays }: Pick<Config, 'rotationGraceDays'>): number {
+  return rotationGraceDays * 86_400_000;
 }
 
 function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {

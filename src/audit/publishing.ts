@@ -57,6 +57,7 @@ const kindOfChange: Readonly<Record<string, string>> = {
   'key.create': 'key.created',
   'key.rotate': 'key.rotated',
   'key.destroy': 'key.destroyed',
+  'key.archive': 'key.archived',
 };
 
 const kindOfSource: Readonly<Record<string, string>> = {

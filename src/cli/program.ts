@@ -10,6 +10,7 @@ import { healthCommand } from './health.ts';
 import { rootCommand } from './root.ts';
 import { serveCommand } from './serve.ts';
 import { storeCommand } from './store.ts';
+import { approveCommand } from './token/approve.ts';
 import { tokenCommand } from './token.ts';
 import { versionCommand } from './version.ts';
 import { witnessCommand } from './witness.ts';
@@ -22,6 +23,7 @@ const program = new Command('intaglio')
   .addCommand(serveCommand())
   .addCommand(healthCommand())
   .addCommand(tokenCommand())
+  .addCommand(approveCommand())
   .addCommand(configCommand())
   .addCommand(auditCommand())
   .addCommand(rootCommand())

@@ -1,4 +1,5 @@
 import { type Field, field } from './field.ts';
+import { identityFields } from './identity/fields.ts';
 import {
   type Address,
   address,
@@ -237,6 +238,13 @@ export const fields = {
     'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
     'reload',
   ),
+  placedKeyUsesPerDay: field(
+    'KMS_M33_KEY_USES_PER_DAY',
+    integer(0, 1_000_000_000),
+    10_000,
+    'Signatures and encryptions by one key of an environment and plane in a day of UTC, over all of its versions, where its access policy has no number of its own (`max_usage_per_day`); 0 is no limit. Verifications and decryptions do not count. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to 100 uses too many.',
+    'reload',
+  ),
   rotation: field<Readonly<Record<string, number>>>(
     'KMS_ROTATION',
     algorithmDays,
@@ -368,6 +376,7 @@ export const fields = {
   ...pqFields,
   ...backendFields,
   ...tokenFields,
+  ...identityFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

@@ -1,4 +1,5 @@
 import type { Config, FieldName } from './fields.ts';
+import { findIdentityContradictions } from './identity/rules.ts';
 import { findListenContradictions } from './listen-rules.ts';
 import { findPqContradictions } from './pq-rules.ts';
 import { didYouMean } from './spellings.ts';
@@ -59,6 +60,7 @@ export function contradictionsIn(
   }
   findListenContradictions(config, isGiven, problems);
   findPqContradictions(config, problems);
+  findIdentityContradictions(config, problems);
   findTokenContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');

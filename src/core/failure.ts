@@ -65,6 +65,8 @@ export interface Failure {
   readonly allow?: string;
   /** The reason under which metrics count it, also as one item of a batch; otherwise its kind's. */
   readonly countedAs?: 'pq_policy' | 'clock_skew';
+  /** For Conflict: the state of the key that stands against the call. `inactive`: archived, replaced or past its end. */
+  readonly keyState?: 'destroyed' | 'inactive';
 }
 
 export function failure(code: FailureCode, hint?: string, retryAfterMs?: number): Failure {

@@ -6,6 +6,14 @@ import { isName } from '../core/name.ts';
 import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
 import {
+  decodePlaced,
+  decodeVersionLifecycle,
+  encodePlaced,
+  encodeVersionLifecycle,
+  placedMembers,
+  versionLifecycleMembers,
+} from './lifecycle/codec.ts';
+import {
   auditDurabilities,
   isPublicOnly,
   type KeyHead,
@@ -15,6 +23,7 @@ import {
   type KeyVersion,
   type RotationPlan,
   softwareBackend,
+  type VersionLifecycle,
 } from './record.ts';
 
 /**
@@ -83,7 +92,7 @@ const headMembers = {
   ),
   policy: Type.Optional(storedPolicy),
 };
-const headShape = record({ ...authentic, ...headMembers });
+const headShape = record({ ...authentic, ...headMembers, ...placedMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
 
 const versionMembers = {
@@ -104,6 +113,7 @@ const versionShape = record({
   ...authentic,
   ...versionMembers,
   source: Type.Optional(source),
+  ...versionLifecycleMembers,
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
 /** The part that is not authenticated with it: the sealed private parts of an active version. */
@@ -178,6 +188,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
     ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
     ...(head.policy === undefined ? undefined : { policy: encodePolicy(head.policy) }),
+    ...(head.placement === undefined ? undefined : encodePlaced(head)),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -198,7 +209,9 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
   if (stored === undefined || headKey(stored.id) !== storeKey) return undefined;
   const kid = parseKid(stored.id);
   const { backend = softwareBackend } = stored;
-  if (kid === undefined || kid.version !== undefined || !isName(backend)) return undefined;
+  const placed = decodePlaced(stored);
+  if (kid === undefined || kid.version !== undefined || !isName(backend) || placed === undefined)
+    return undefined;
   return {
     id: kid.id,
     tenant: kid.tenant,
@@ -213,6 +226,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
     ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
     ...(stored.policy === undefined ? undefined : { policy: decodePolicy(stored.policy) }),
+    ...placed,
   };
 }
 
@@ -259,6 +273,7 @@ export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Arra
     created: keyVersion.createdAtMs,
     pub: parts.map(({ publicKey }) => encodeBase64(publicKey)),
     ...(keyVersion.source && { source: encodeSource(keyVersion.source) }),
+    ...(keyVersion.keyId === undefined ? undefined : encodeVersionLifecycle(keyVersion)),
   };
   const sealed = parts.flatMap(({ sealed }) => (sealed === undefined ? [] : [encodeBase64(sealed)]));
   const rest = sealed.length === 0 ? '' : JSON.stringify(sealed);
@@ -279,6 +294,8 @@ export function decodeVersion(
   const { pub, source: storedSource, ...members } = stored;
   const source = storedSource && decodeSource(storedSource);
   if (source?.kind === 'derived' && parseKid(source.from)?.version === undefined) return undefined;
+  const lifecycle = decodeVersionLifecycle(stored);
+  if (lifecycle === undefined) return undefined;
   // An active version has all its private parts, unless these were never here, and a destroyed one none.
   const sealedHere = stored.state === 'active' && !isPublicOnly(source);
   if (sealed?.length !== (sealedHere ? pub.length : 0)) return undefined;
@@ -287,6 +304,7 @@ export function decodeVersion(
     ...members,
     ...decodeAuthentic(stored),
     ...(source && { source }),
+    lifecycle,
     parts,
   });
 }
@@ -315,6 +333,7 @@ interface StoredVersion {
   readonly revision: number;
   readonly found?: true;
   readonly source?: KeySource;
+  readonly lifecycle?: VersionLifecycle | undefined;
   readonly parts: readonly { readonly pub: string; readonly sealed?: string | undefined }[];
 }
 
@@ -331,7 +350,7 @@ function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersio
     if (part.sealed !== undefined && sealed === undefined) return undefined;
     parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed });
   }
-  const more = { ...(found === undefined ? {} : { found }), ...(source && { source }) };
+  const more = { ...(found === undefined ? {} : { found }), ...(source && { source }), ...stored.lifecycle };
   return { id, version, state, createdAtMs, revision, ...more, parts };
 }
 

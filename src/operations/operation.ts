@@ -21,6 +21,7 @@ import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
 import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
+import type { LifecycleParts } from './lifecycle/parts.ts';
 import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 
 /** The parts of the service that operations work with. */
@@ -51,6 +52,8 @@ export interface OperationParts {
   /** Told of each derivation, for metrics. */
   readonly derived: (tenant: string, origin: string) => void;
   readonly rootKey: RootKeyView;
+  /** Absent: what usually holds for keys with a placement. */
+  readonly lifecycle?: LifecycleParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }
@@ -202,12 +205,22 @@ interface Receipted<Request, Answer> {
 }
 
 interface Asked<Request> extends Described {
+  /**
+   * Members for the request, of what the caller named in another way: found before anything is judged, so that capabilities and
+   * policy are asked about kids. What is not found stays away. Without a promise where it is in memory.
+   */
+  resolve?(request: Request, caller: Caller): ResolvedKey | Promise<ResolvedKey>;
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
   /** Further facts for capabilities that ask about them. */
   facts?(request: Request): Particulars;
   /** Where the scopes that are needed are several, or depend on the request. */
   readonly scopes?: SeveralScopes<Request>;
+}
+
+export interface ResolvedKey {
+  /** With its version. */
+  readonly kid?: string;
 }
 
 export interface SeveralScopes<Request> {

@@ -15,6 +15,7 @@ import { attestOperation } from './formats/attest.ts';
 import { csrOperation } from './formats/csr.ts';
 import { jwksOperation } from './formats/jwks.ts';
 import { jwtOperation } from './formats/jwt.ts';
+import { createLifecycleOperations } from './lifecycle/operations.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
@@ -99,9 +100,10 @@ export function createOperations(
     token_keys: tokenKeysOperation(parts.tokens),
     token_rotate_key: rotateTokenKeyOperation(parts.tokens),
     /** Not of the surface that has all of the others. */
+    lifecycle: createLifecycleOperations(parts),
     trust: createTrustOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = Exclude<keyof Operations, 'trust'>;
+export type OperationName = Exclude<keyof Operations, 'lifecycle' | 'trust'>;

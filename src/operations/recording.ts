@@ -267,15 +267,15 @@ export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
 /** The operation as its records name it. */
 const operationOfSource = { derived: 'derive', imported: 'import' } as const;
 
-function dataOf({ publicKeySha256, source }: KeyChange): Pick<AuditEvent, 'data'> | undefined {
-  if (publicKeySha256 === undefined) return undefined;
+function dataOf({ publicKeySha256, source, facts }: KeyChange): Pick<AuditEvent, 'data'> | undefined {
+  if (publicKeySha256 === undefined) return facts && { data: facts };
   const of =
     source === undefined
       ? undefined
       : source.kind === 'derived'
         ? { source: 'derived', derived_from: source.from }
         : { source: source.publicOnly ? 'imported_public' : 'imported' };
-  return { data: { public_key_sha256: publicKeySha256, ...of } };
+  return { data: { public_key_sha256: publicKeySha256, ...of, ...facts } };
 }
 
 /** One making or revoking of capabilities, for its record. */

@@ -42,13 +42,22 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], receipts: [], trust: ['formats'] },
-  config: { tokens: [] },
+  operations: {
+    formats: [],
+    sealing: [],
+    receipts: [],
+    lifecycle: ['sealing'],
+    trust: ['formats', 'lifecycle'],
+  },
+  keys: { lifecycle: [] },
+  config: { tokens: [], identity: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
 export const wingListers: ReadonlySet<string> = new Set([
   'src/operations/operations.ts',
+  'src/keys/open-keyring.ts',
+  'src/keys/codec.ts',
   'src/config/fields.ts',
   'src/config/rules.ts',
 ]);
