@@ -44,7 +44,13 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], lifecycle: ['sealing'], receipts: [], trust: ['formats'] },
+  operations: {
+    formats: [],
+    sealing: [],
+    receipts: [],
+    lifecycle: ['sealing'],
+    trust: ['formats', 'lifecycle'],
+  },
   keys: { lifecycle: [] },
   config: { tokens: [], identity: [], m33: [] },
 };

@@ -17,12 +17,13 @@ import {
   SubjectAlternativeNameExtension,
 } from '@peculiar/x509';
 import { pemOf } from '../../src/algorithms/public-formats.ts';
+import type { CallerPlacement } from '../../src/core/scope.ts';
 import type { EnrolRequest } from '../../src/operations/trust/requests.ts';
 import { readCertificate } from '../../src/trust/certificate.ts';
 import { chainTimes, makeCertificate, makeKeys } from '../support/chains.ts';
 import { codeOf, unwrap } from '../support/keyring.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
-import { agreedTo, here, openTrustOperations, placed } from '../support/trust.ts';
+import { agreedTo, here, openTrustOperations, type PlacedKey, placed } from '../support/trust.ts';
 
 const dayMs = 86_400_000;
 const web: readonly JsonGeneralName[] = [{ type: 'dns', value: 'web.example' }];
@@ -49,12 +50,18 @@ async function makeCsr({ subject = 'CN=web.example', names, extensions = [], alg
 /** A managed key, whose certificate another authority has made, as an anchor; and one of the name only. */
 async function openAuthority(
   t: Parameters<typeof openTrustOperations>[0],
-  more: { alg?: string; to?: Date; extensions?: readonly Extension[]; joined?: boolean } = {},
+  more: {
+    alg?: string;
+    to?: Date;
+    extensions?: readonly Extension[];
+    joined?: boolean;
+    placed?: PlacedKey;
+  } = {},
 ) {
   const opened = openTrustOperations(t);
-  const { kid, keys } = await opened.makeKey(more.alg);
+  const { kid, keys } = await opened.makeKey(more.alg, more.placed);
   const root = await makeCertificate({ subject: 'CN=Offline root', ca: true });
-  const { alg: _, joined = true, ...wanted } = more;
+  const { alg: _, placed: _placed, joined = true, ...wanted } = more;
   const authority = await makeCertificate({
     ...{ subject: 'CN=Issuing,O=Acme', ca: true, by: root, keys, basic: { pathLength: 0 } },
     ...wanted,
@@ -148,6 +155,28 @@ describe('enrolment', () => {
     assert.equal(unwrap(await run(trust.enrol, asking(csr.der, { caKid: kid }))).certificate.kid, kid);
     const other = await makeKey();
     assert.equal(codeOf(await run(trust.enrol, asking(csr.der, { caKid: other.kid }))), 'BadRequest');
+  });
+
+  test('a key with a placement certifies in its place, for its modules, and so often in a day', async (t) => {
+    const place = { environment: 'prod', plane: 'laptop' } as const;
+    const access = { allowedModules: ['m1'], maxUsagePerDay: 7 };
+    const { trust, run, asking, kid, keyring } = await openAuthority(t, {
+      placed: { placement: place, access },
+    });
+    const csr = await makeCsr();
+    const { keyId = '' } = unwrap(await keyring.find('acme', kid)).version;
+    const asked = asking(csr.der, { caKid: keyId.toUpperCase() });
+    assert.equal(unwrap(await run(trust.enrol, asked)).certificate.kid, kid);
+    const plan = unwrap(await trust.enrol.plan(asked, placed));
+    const [work] = plan.works;
+    assert.deepEqual(work !== undefined && 'daily' in work && work.daily, {
+      keyId: kid.split('#')[0],
+      most: 7,
+    });
+    const placement = { ...placed.placement, module: 'm2' } as CallerPlacement;
+    assert.equal(codeOf(await run(trust.enrol, asked, { ...placed, placement })), 'PolicyViolation');
+    for (const caKid of ['nonsense', crypto.randomUUID(), 'other/p/ed25519/x'])
+      assert.match(codeOf(await run(trust.enrol, asking(csr.der, { caKid }))), /NotFound|BadRequest/);
   });
 
   test('an anchor whose key is not managed here enrols nobody, and joins no key of another public key', async (t) => {

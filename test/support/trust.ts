@@ -3,17 +3,20 @@ import 'reflect-metadata';
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject, type KeyPairKeyObjectResult, sign } from 'node:crypto';
 import { PublicKey } from '@peculiar/x509';
+import type { Algorithm } from '../../src/algorithms/descriptor.ts';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import type { AuditEvent, AuditRecorder } from '../../src/audit/audit-log.ts';
 import type { ApprovedChange } from '../../src/core/approvals.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
 import { batchStatuses } from '../../src/engine/batch.ts';
+import type { CreateKey } from '../../src/keys/keyring.ts';
 import type { CryptoOperation, CryptoWork, WorkOutcome } from '../../src/operations/operation.ts';
 import { createTrustJournal } from '../../src/operations/trust/journal.ts';
 import { openEnrolledCertificates } from '../../src/trust/enrolled.ts';
 import { openTrustAnchors } from '../../src/trust/trust-anchors.ts';
 import { type CryptoKeyPair, chainTimes } from './chains.ts';
-import { SetClock, testMac } from './keyring.ts';
+import { SetClock, testMac, unwrap } from './keyring.ts';
 import { openOperations } from './operations.ts';
 
 /** As an identity of the surface says of a service on laptops in production. */
@@ -29,6 +32,9 @@ export const agreedTo = {
   requestSha256: 'ab'.repeat(32),
   opId: undefined,
 } as const;
+
+/** Further properties of a key. */
+export type PlacedKey = Pick<CreateKey, 'placement' | 'access'>;
 
 type Opened = ReturnType<typeof openOperations>;
 
@@ -87,8 +93,10 @@ export function openTrustOperations(t: Parameters<typeof openOperations>[0]) {
   return {
     ...{ trust: operations.trust, clock, recorded, committed, asked, log, keyring, store: opened.store },
     /** A managed key, and the same for those who make certificates. */
-    async makeKey(alg = 'ecdsa-p256') {
-      const { kid } = await opened.makeKey(alg);
+    async makeKey(alg = 'ecdsa-p256', more: PlacedKey = {}) {
+      const algorithm = findAlgorithm(alg) as Algorithm;
+      const made = { tenant: 'acme', actor: 'tester', purpose: 'p', algorithm, ...more };
+      const { kid } = unwrap(await keyring.create(made));
       const { publicKey } = pairs.get(kid) as KeyPairKeyObjectResult;
       const spki = publicKey.export({ type: 'spki', format: 'der' });
       // Who makes certificates asks for nothing else of the key that is certified.
