@@ -11,13 +11,13 @@ import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
-import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { openDoor } from './http/door.ts';
 import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { flushSpans } from './observe/tracing.ts';
 import { openService } from './service.ts';
+import { surfacesOf } from './surfaces.ts';
 
 /** The service as a process of its own. */
 export interface Server {
@@ -52,7 +52,7 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(log, service, (operations, now) => [intaglioDialect(operations, now)]);
+    const door = openDoor(log, service, surfacesOf(service));
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
     const { listeners, reloadable } = await configuredListeners(config, {

@@ -39,6 +39,7 @@ import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
 import type { KeyPool, Keyring, KeyringParts } from './keys/keyring.ts';
+import type { StateCount } from './keys/lifecycle/state-counter.ts';
 import { openKeyring } from './keys/open-keyring.ts';
 import { softwareBackend } from './keys/record.ts';
 import { RotationSchedule } from './keys/rotation-schedule.ts';
@@ -73,6 +74,8 @@ export interface Service {
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** Versions of keys with a placement, by algorithm and state; a walk over all of them. */
+  readonly keyStates: () => readonly StateCount[];
   /** What happens in this service, for whoever wants to know. */
   readonly events: EventSource;
   /** All of the service that a reload changes. */
@@ -252,6 +255,7 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
+    keyStates: () => keyring.stateCounts(),
     reloadable: {
       prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
     },

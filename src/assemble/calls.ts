@@ -196,7 +196,7 @@ function operationsOf(
     rotationOf: scheduleByAlgorithm(config),
     lifecycle: {
       approvals: capabilities.approvals,
-      usesPerDay: config.placedKeyUsesPerDay === 0 ? Number.POSITIVE_INFINITY : config.placedKeyUsesPerDay,
+      usesPerDay: placedUsesPerDay(config),
       graceMs: rotationGraceMs(config),
     },
     ...{ audit: audit.parts, evidence, feeds, webhooks },
@@ -257,17 +257,28 @@ export function rotationGraceMs({ rotationGraceDays }: Pick<Config, 'rotationGra
   return rotationGraceDays * 86_400_000;
 }
 
-function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {
-  const days = new Map(
+/** Signatures and encryptions by one key with a placement in a day of UTC; Infinity is no limit. */
+export function placedUsesPerDay({ placedKeyUsesPerDay: uses }: Config): number {
+  return uses === 0 ? Number.POSITIVE_INFINITY : uses;
+}
+
+/** The schedules that are configured for new keys, by the canonical names of their algorithms. */
+export function configuredRotationDays({ rotation }: Config): Readonly<Record<string, number>> {
+  return Object.fromEntries(
     Object.entries(rotation).map(([name, count]) => [findAlgorithm(name)?.name ?? name, count]),
   );
+}
+
+function scheduleByAlgorithm(config: Config): OperationParts['rotationOf'] {
+  const days = new Map(Object.entries(configuredRotationDays(config)));
   return (algorithm) => {
     const afterDays = days.get(algorithm);
     return afterDays === undefined ? undefined : { afterDays };
   };
 }
 
-function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
+/** Canonical names of the algorithms that may be created and used. */
+export function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
   if (allowedAlgs === 'all') return new Set(algorithmNames);
   return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
 }

@@ -61,7 +61,7 @@ export function contradictionsIn(
   }
   findListenContradictions(config, isGiven, problems);
   findPqContradictions(config, problems);
-  findM33Contradictions(config, isGiven, problems);
+  findM33Contradictions(config, problems);
   findIdentityContradictions(config, problems);
   findTokenContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {

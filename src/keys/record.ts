@@ -1,4 +1,5 @@
 import type { Usage } from '../algorithms/work-kinds.ts';
+import type { environments, planes } from '../core/scope.ts';
 
 /**
  * A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. `revision` counts the
@@ -37,9 +38,7 @@ export interface KeyHead {
   readonly access?: KeyAccess;
 }
 
-export const environments = ['dev', 'staging', 'prod'] as const;
 export type KeyEnvironment = (typeof environments)[number];
-export const planes = ['laptop', 'tenant', 'product', 'shared'] as const;
 export type KeyPlane = (typeof planes)[number];
 
 /** The part of an organization that a key is for. */

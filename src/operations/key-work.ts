@@ -91,18 +91,29 @@ export function planWork(kind: PlannedKind): PlannedWork {
   };
 }
 
-/** Plans with the keys that these kids name, in their order: at once where all of them are in memory. */
+/** Plans with the keys that these kids name, in their order: at once where all of them are in memory. A key that is not for the caller is refused. */
 export function withKeys<Plan>(
   keyring: Pick<Keyring, 'find'>,
-  { tenant }: Caller,
+  caller: Caller,
   kids: readonly string[],
   plan: (found: readonly Result<KeyHandle>[]) => Step<Plan>,
 ): Step<Plan> {
-  const found = kids.map((kid) => keyring.find(tenant, kid));
+  const found = kids.map((kid) => {
+    const one = keyring.find(caller.tenant, kid);
+    return one instanceof Promise ? one.then((later) => forCaller(later, caller)) : forCaller(one, caller);
+  });
   return found.some((handle) => handle instanceof Promise)
     ? Promise.all(found).then(plan)
     : plan(found as Result<KeyHandle>[]);
 }
+
+/** Keys with a placement are for callers that have one; the operations on such keys judge which. */
+export function forCaller(found: Result<KeyHandle>, { placement }: Caller): Result<KeyHandle> {
+  const isPlaced = found.ok && found.value.head.placement !== undefined;
+  return isPlaced && placement === undefined ? otherPlacement : found;
+}
+
+const otherPlacement = refuse('NoCapability', 'the key is for callers of its environment and plane');
 
 type KeyParts = Pick<OperationParts, 'allowedAlgorithms' | 'backends' | 'evidence'>;
 

@@ -1,9 +1,10 @@
 import type { Refused } from '../core/result.ts';
+import type { Caller } from '../core/scope.ts';
 import type { KeyMade } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
 import { refusalOfNewKey } from '../policy/migration.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
-import { notAllowed } from './key-work.ts';
+import { forCaller, notAllowed } from './key-work.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
 
 export interface RotateRequest {
@@ -19,11 +20,24 @@ export function rotateKeyOperation(parts: OperationParts): KeyOperation<RotateRe
     scope: 'kms:rotate',
     subjects: ({ kid }) => [kid],
     facts: ({ name }) => changeFacts(name, {}),
-    run({ kid, name }, { tenant, actor }) {
-      const refused = refusalOfRotation(parts, tenant, kid);
+    async run({ kid, name }, caller) {
+      const { tenant, actor } = caller;
+      const refused = refusalOfRotation(parts, tenant, kid) ?? (await refusalOfChange(parts, caller, kid));
       return refused ?? parts.keyring.rotate({ tenant, actor, kid, ...operationIdOf(name, {}) });
     },
   };
+}
+
+/** The refusal of a change of a key with a placement, by a caller without. What is not there, the keyring says itself. */
+export async function refusalOfChange(
+  { keyring }: Pick<OperationParts, 'keyring'>,
+  caller: Caller,
+  kid: string,
+): Promise<Refused | undefined> {
+  if (caller.placement !== undefined) return undefined;
+  const found = await keyring.find(caller.tenant, kid);
+  const forIt = found.ok ? forCaller(found, caller) : found;
+  return found.ok && !forIt.ok ? forIt : undefined;
 }
 
 /** The refusal of a new version of a key of which no new one may be made here. */

@@ -21,6 +21,8 @@ export const levels: readonly (readonly string[])[] = [
   // The same without HTTP, for the process that imports it.
   ['library'],
   ['http'],
+  // Chooses wire formats.
+  ['surfaces'],
   ['main'],
   ['index'],
   ['cli'],
@@ -42,7 +44,13 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     witness: ['format', 'reading'],
   },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], lifecycle: ['sealing'], receipts: [], trust: ['formats'] },
+  operations: {
+    formats: [],
+    sealing: [],
+    receipts: [],
+    lifecycle: ['sealing'],
+    trust: ['formats', 'lifecycle'],
+  },
   keys: { lifecycle: [] },
   config: { tokens: [], identity: [], m33: [] },
 };
@@ -85,7 +93,9 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 };
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
-export const mayNameImplementations = new Set(['assemble', 'backup', 'service', 'main', 'cli', 'workers']);
+export const mayNameImplementations = new Set([
+  ...['assemble', 'backup', 'service', 'surfaces', 'main', 'cli', 'workers'],
+]);
 
 /** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */
 export const soleListers: Readonly<Record<string, string>> = {

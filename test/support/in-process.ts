@@ -13,7 +13,6 @@ import { peerAt } from '../../src/core/peer.ts';
 import type { Home } from '../../src/custody/custody.ts';
 import { countConnections } from '../../src/http/connections.ts';
 import type { Dialect } from '../../src/http/dialect.ts';
-import { intaglioDialect } from '../../src/http/dialects/intaglio/index.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import type { UwsOptions } from '../../src/http/listeners/uws.ts';
@@ -21,6 +20,7 @@ import { createLog, setLogging } from '../../src/observe/log.ts';
 import { registerProcessMetrics } from '../../src/observe/metrics.ts';
 import type { Operations } from '../../src/operations/operations.ts';
 import { openService } from '../../src/service.ts';
+import { surfacesOf } from '../../src/surfaces.ts';
 import { testEngineOptions } from './engines.ts';
 import type { RawAnswer, RawRequest } from './requests.ts';
 import {
@@ -86,8 +86,9 @@ export async function startInProcess(
     homes: options.homes ?? [],
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
+  const surfaces = surfacesOf(service);
   const door = openDoor(log, service, (operations, now) => [
-    intaglioDialect(operations, now),
+    ...surfaces(operations, now),
     ...(options.dialects?.(operations, now) ?? []),
   ]);
   const listening =

@@ -1,18 +1,22 @@
 // The x509 library's container wants it.
 import 'reflect-metadata';
 import assert from 'node:assert/strict';
-import { createPrivateKey, KeyObject, sign, type webcrypto } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, type KeyPairKeyObjectResult, sign } from 'node:crypto';
+import { PublicKey } from '@peculiar/x509';
+import type { Algorithm } from '../../src/algorithms/descriptor.ts';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import type { AuditEvent, AuditRecorder } from '../../src/audit/audit-log.ts';
 import type { ApprovedChange } from '../../src/core/approvals.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
 import { batchStatuses } from '../../src/engine/batch.ts';
+import type { CreateKey } from '../../src/keys/keyring.ts';
 import type { CryptoOperation, CryptoWork, WorkOutcome } from '../../src/operations/operation.ts';
 import { createTrustJournal } from '../../src/operations/trust/journal.ts';
 import { openEnrolledCertificates } from '../../src/trust/enrolled.ts';
 import { openTrustAnchors } from '../../src/trust/trust-anchors.ts';
-import { type CryptoKeyPair, chainTimes, makeKeys } from './chains.ts';
-import { SetClock, testMac } from './keyring.ts';
+import { type CryptoKeyPair, chainTimes } from './chains.ts';
+import { SetClock, testMac, unwrap } from './keyring.ts';
 import { openOperations } from './operations.ts';
 
 /** As an identity of the surface says of a service on laptops in production. */
@@ -29,11 +33,14 @@ export const agreedTo = {
   opId: undefined,
 } as const;
 
+/** Further properties of a key. */
+export type PlacedKey = Pick<CreateKey, 'placement' | 'access'>;
+
 type Opened = ReturnType<typeof openOperations>;
 
 /** The operations on what is trusted, with keys of node:crypto in the place of an engine, somebody who agrees, and a log. */
 export function openTrustOperations(t: Parameters<typeof openOperations>[0]) {
-  const pairs = new Map<string, CryptoKeyPair>();
+  const pairs = new Map<string, KeyPairKeyObjectResult>();
   const recorded: AuditEvent[] = [];
   const committed: string[] = [];
   const asked: ApprovedChange[] = [];
@@ -77,18 +84,23 @@ export function openTrustOperations(t: Parameters<typeof openOperations>[0]) {
   });
   const { custody, keyring, operations } = opened;
   custody.generate = async (algorithm, _tenant, kid) => {
-    const pair = await makeKeys(algorithm.name === 'ed25519' ? 'ed25519' : 'ec');
+    const pair = makePair(algorithm.name);
     pairs.set(kid, pair);
-    const spki = KeyObject.from(pair.publicKey).export({ type: 'spki', format: 'der' });
+    const spki = pair.publicKey.export({ type: 'spki', format: 'der' });
     const prefix = algorithm.components[0].spkiPrefix?.length ?? 0;
     return ok([{ publicKey: spki.subarray(prefix), sealed: Buffer.from(`sealed ${kid}`) }]);
   };
   return {
     ...{ trust: operations.trust, clock, recorded, committed, asked, log, keyring, store: opened.store },
     /** A managed key, and the same for those who make certificates. */
-    async makeKey(alg = 'ecdsa-p256') {
-      const { kid } = await opened.makeKey(alg);
-      return { kid, keys: pairs.get(kid) as CryptoKeyPair };
+    async makeKey(alg = 'ecdsa-p256', more: PlacedKey = {}) {
+      const algorithm = findAlgorithm(alg) as Algorithm;
+      const made = { tenant: 'acme', actor: 'tester', purpose: 'p', algorithm, ...more };
+      const { kid } = unwrap(await keyring.create(made));
+      const { publicKey } = pairs.get(kid) as KeyPairKeyObjectResult;
+      const spki = publicKey.export({ type: 'spki', format: 'der' });
+      // Who makes certificates asks for nothing else of the key that is certified.
+      return { kid, keys: { publicKey: new PublicKey(spki) } as unknown as CryptoKeyPair };
     },
     /** As the request path runs it. */
     async run<Request, Answer>(
@@ -104,7 +116,10 @@ export function openTrustOperations(t: Parameters<typeof openOperations>[0]) {
   };
 }
 
-function outcomeOf({ uses, items }: CryptoWork, pairs: ReadonlyMap<string, CryptoKeyPair>): WorkOutcome {
+function outcomeOf(
+  { uses, items }: CryptoWork,
+  pairs: ReadonlyMap<string, KeyPairKeyObjectResult>,
+): WorkOutcome {
   const [{ keyId, version }] = uses as [CryptoWork['uses'][number]];
   const pair = pairs.get(`${keyId}#v${version}`);
   assert.ok(pair);
@@ -116,8 +131,21 @@ function outcomeOf({ uses, items }: CryptoWork, pairs: ReadonlyMap<string, Crypt
   return ok({ results, receipts: [] });
 }
 
-function signatureOf(key: webcrypto.CryptoKey, message: Uint8Array): Uint8Array {
-  const pkcs8 = KeyObject.from(key).export({ type: 'pkcs8', format: 'der' });
-  const privateKey = createPrivateKey({ key: pkcs8, type: 'pkcs8', format: 'der' });
-  return sign(privateKey.asymmetricKeyType === 'ed25519' ? null : 'sha256', message, privateKey);
+/** Of keys that have their own digest, and of those that are used with SHA-256. */
+function signatureOf(key: KeyObject, message: Uint8Array): Uint8Array {
+  const { asymmetricKeyType: type } = key;
+  return sign(type === 'rsa' || type === 'ec' ? 'sha256' : null, message, key);
+}
+
+function makePair(alg: string): KeyPairKeyObjectResult {
+  switch (alg) {
+    case 'ecdsa-p256':
+      return generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    case 'rsa-2048':
+      return generateKeyPairSync('rsa', { modulusLength: 2048 });
+    case 'ml-dsa-65':
+      return generateKeyPairSync(alg);
+    default:
+      return generateKeyPairSync('ed25519');
+  }
 }

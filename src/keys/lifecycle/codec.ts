@@ -1,13 +1,7 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
+import { environments, planes } from '../../core/scope.ts';
 import { isUuid } from '../kid.ts';
-import {
-  environments,
-  type KeyAccess,
-  type KeyHead,
-  planes,
-  revocationReasons,
-  type VersionLifecycle,
-} from '../record.ts';
+import { type KeyAccess, type KeyHead, revocationReasons, type VersionLifecycle } from '../record.ts';
 import { isAlias, isModule } from './names.ts';
 
 /** The members of stored heads and versions that only keys with a placement have. */

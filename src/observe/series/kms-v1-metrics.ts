@@ -105,10 +105,6 @@ export class KmsV1Metrics {
     this.#errors.set(code, (this.#errors.get(code) ?? 0) + 1);
   }
 
-  get contentType(): string {
-    return this.#registry.contentType;
-  }
-
   /** Prometheus text format 0.0.4. */
   exposition(): Promise<string> {
     return this.#registry.metrics();

@@ -77,7 +77,7 @@ export function lifecycleArchiveOperation(
 ): KeyOperation<ArchiveRequest, ArchiveAnswer> {
   const name = 'lifecycle_archive';
   return {
-    ...{ kind: 'keys', name, scope: 'kms:rotate', ...askedOf(parts) },
+    ...{ kind: 'keys', name, scope: 'kms:destroy', ...askedOf(parts) },
     facts: () => changeFacts(undefined, {}),
     async run(request, caller) {
       const change = await changeOf(parts, request, caller, name);

@@ -1,11 +1,17 @@
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { Keyring } from '../../keys/keyring.ts';
 import type { AnchorPlace, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { BeginAnchorChange } from '../../trust/trust-anchors.ts';
-import type { KeyOperation } from '../operation.ts';
-import { spkiSha256Of } from './certifying-key.ts';
-import { agreed, factsOfChange, isAmong, receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
+import type { KeyOperation, OperationParts } from '../operation.ts';
+import { certifyingKey, refusalOfCertifying, spkiSha256Of } from './certifying-key.ts';
+import {
+  agreementOf,
+  factsOfChange,
+  isAmong,
+  receiptOfTrust,
+  refusalOfTrustPlace,
+  type TrustParts,
+} from './parts.ts';
 import type {
   AddAnchorRequest,
   AddedAnchor,
@@ -17,9 +23,7 @@ import type {
   TrustChange,
 } from './requests.ts';
 
-export interface AnchorParts extends TrustParts {
-  readonly keyring: Pick<Keyring, 'find'>;
-}
+export type AnchorParts = TrustParts & OperationParts;
 
 const usualLimit = 100;
 const ofAll = 'GLOBAL';
@@ -38,12 +42,12 @@ export function addAnchorOperation(parts: AnchorParts): KeyOperation<AddAnchorRe
     facts: factsOfChange,
     receipt: (request, _, answer) => receiptOfTrust(request, answer?.anchor.id),
     async run(request, caller) {
-      const refused = refusalOfPlace(caller, request, true);
+      const refused = refusalOfTrustPlace(caller, request, true);
       if (refused !== undefined) return refused;
       const places = placesOf(request, caller);
       if (!places.ok) return places;
-      const { tenant, certificate, type, caKid } = request;
-      const ca = caKid === undefined ? ok(undefined) : await certifyingKey(parts, caller, tenant, caKid);
+      const { tenant, certificate, type } = request;
+      const ca = await joinedKey(parts, request, caller);
       if (!ca.ok) return ca;
       const { anchors } = await parts.trust();
       const joined = ca.value === undefined ? {} : { ca: ca.value };
@@ -100,7 +104,7 @@ export function listAnchorsOperation(parts: TrustParts): KeyOperation<ListAnchor
     scope: 'kms:read',
     receipt: (request) => receiptOfTrust(request),
     async run(request, caller) {
-      const refused = refusalOfPlace(caller, request, false);
+      const refused = refusalOfTrustPlace(caller, request, false);
       if (refused !== undefined) return refused;
       const { anchors } = await parts.trust();
       const { tenant, environment, plane, cursor, limit = usualLimit } = request;
@@ -127,7 +131,7 @@ async function anchorOf(
   caller: Caller,
   changes: boolean,
 ): Promise<Result<TrustAnchor>> {
-  const refused = refusalOfPlace(caller, request, changes);
+  const refused = refusalOfTrustPlace(caller, request, changes);
   if (refused !== undefined) return refused;
   const [{ anchors }, { holdsAt }] = await Promise.all([trust(), import('../../trust/anchor-records.ts')]);
   const found = await anchors.get(request.tenant, request.id);
@@ -152,15 +156,17 @@ function placesOf(
   return ok(wished.map((each) => ({ environment: everywhere, plane: each })));
 }
 
-async function certifyingKey(
-  { keyring }: AnchorParts,
+async function joinedKey(
+  parts: AnchorParts,
+  request: AddAnchorRequest,
   caller: Caller,
-  tenant: string,
-  kid: string,
-): Promise<Result<{ readonly kid: string; readonly spkiSha256: string }>> {
-  if (tenant === ofAll) return keyOfAll;
-  const found = await keyring.find(caller.tenant, kid);
+): Promise<Result<{ readonly kid: string; readonly spkiSha256: string } | undefined>> {
+  if (request.caKid === undefined) return ok(undefined);
+  if (request.tenant === ofAll) return keyOfAll;
+  const found = await certifyingKey(parts.keyring, caller, request.caKid);
   if (!found.ok) return found;
+  const refused = refusalOfCertifying(parts, found.value, request, caller);
+  if (refused !== undefined) return refused;
   const spkiSha256 = spkiSha256Of(found.value);
   return spkiSha256 === undefined ? doesNotSign : ok({ kid: found.value.version.kid, spkiSha256 });
 }
@@ -174,7 +180,7 @@ function beginning(
   anchorId?: string,
 ): BeginAnchorChange {
   return async (change) => {
-    const approval = await agreed(parts, operation, request, caller, anchorId);
+    const approval = await agreementOf(parts, operation, request, caller, anchorId);
     if (!approval.ok) return approval as Refused;
     if (change.kind === 'known') return nothingChanges;
     return parts.journal.changing({

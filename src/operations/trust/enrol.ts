@@ -10,9 +10,15 @@ import type { Certificate } from '../../trust/certificate.ts';
 import type { CertificationRequest } from '../../trust/certification-request.ts';
 import type { EnrolledCertificate, EnrolledPage } from '../../trust/enrolled.ts';
 import { planDocument, type SignedDocument } from '../formats/signed-document.ts';
-import type { CryptoOperation, CryptoPlan, KeyOperation, OperationParts } from '../operation.ts';
-import { sha256OfSpki, spkiSha256Of } from './certifying-key.ts';
-import { agreed, factsOfChange, receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
+import type { CryptoOperation, CryptoPlan, CryptoWork, KeyOperation, OperationParts } from '../operation.ts';
+import {
+  certifyingKey,
+  dailyOfCertifying,
+  refusalOfCertifying,
+  sha256OfSpki,
+  spkiSha256Of,
+} from './certifying-key.ts';
+import { agreementOf, factsOfChange, receiptOfTrust, refusalOfTrustPlace, type TrustParts } from './parts.ts';
 import type { EnrolAnswer, EnrolRequest, ListEnrolledRequest } from './requests.ts';
 
 export type EnrolParts = TrustParts & OperationParts;
@@ -55,20 +61,29 @@ export function enrolOperation(parts: EnrolParts): CryptoOperation<EnrolRequest,
     subjects: ({ caKid }) => (caKid === undefined ? { alg: 'none' } : [caKid]),
     facts: factsOfChange,
     async plan(request, caller) {
-      const refused = refusalOfPlace(caller, request, false);
+      const refused = refusalOfTrustPlace(caller, request, false);
       if (refused !== undefined) return refused;
       if (request.tenant !== caller.tenant) return ofOthers;
       const begun = await beginEnrolment(parts, request, caller);
       if (!begun.ok) return begun;
-      const kid = await certifyingKid(parts, request, begun.value.anchor, caller, foundKeys);
-      if (!kid.ok) return kid;
-      const of = { kid: kid.value, opId: request.opId };
+      const name = await nameOfKey(parts, request, begun.value.anchor, caller, foundKeys);
+      if (!name.ok) return name;
+      const key = await certifyingKey(parts.keyring, caller, name.value);
+      if (!key.ok) return key;
+      const of = { kid: key.value.version.kid, opId: request.opId };
       const planned = await planDocument(parts, of, caller, (handle) =>
         documentOf(parts, request, caller, begun.value, handle),
       );
-      return planned.ok ? ok(keeping(parts, request, caller, begun.value, planned.value)) : planned;
+      if (!planned.ok) return planned;
+      const limited = withDaily(planned.value, dailyOfCertifying(parts, key.value));
+      return ok(keeping(parts, request, caller, begun.value, limited));
     },
   };
+}
+
+function withDaily<Answer>(plan: CryptoPlan<Answer>, daily: CryptoWork['daily']): CryptoPlan<Answer> {
+  if (daily === undefined) return plan;
+  return { ...plan, works: plan.works.map((work) => ('code' in work ? work : { ...work, daily })) };
 }
 
 /** What is known before a key is looked up. */
@@ -126,7 +141,7 @@ function validityOf(
 }
 
 /** The key that the call or the anchor names, or else the one of this tenant that has the anchor's public key. */
-async function certifyingKid(
+async function nameOfKey(
   { keyring }: EnrolParts,
   { caKid }: EnrolRequest,
   { id, caKid: joined, certificate: { spkiSha256 } }: TrustAnchor,
@@ -160,8 +175,9 @@ async function documentOf(
   if (spkiSha256 === undefined || scheme === undefined) return doesNotSign;
   if (spkiSha256 !== anchor.certificate.spkiSha256) return otherKey;
   // An agreement serves once: what would be refused anyhow does not use it up.
-  if (!handle.current) return refuse('Conflict', 'only the current version of a key signs');
-  const approval = await agreed(parts, operation, request, caller);
+  const refused = refusalOfCertifying(parts, handle, request, caller);
+  if (refused !== undefined) return refused;
+  const approval = await agreementOf(parts, operation, request, caller);
   if (!approval.ok) return approval;
   const { beginCertificate } = await import('../../trust/issue.ts');
   const signatureAlgorithm = x509Signatures.get(scheme.scheme) as string;
@@ -242,7 +258,7 @@ export function listEnrolledOperation(parts: TrustParts): KeyOperation<ListEnrol
     scope: 'kms:read',
     receipt: (request) => receiptOfTrust(request),
     async run(request, caller) {
-      const refused = refusalOfPlace(caller, request, false);
+      const refused = refusalOfTrustPlace(caller, request, false);
       if (refused !== undefined) return refused;
       if (request.tenant !== caller.tenant) return ofOthers;
       const { enrolled } = await parts.trust();

@@ -12,9 +12,9 @@ import { validateChainOperation } from './validate.ts';
 
 /** What can be asked of trust anchors and certificates. A surface that has these has them under its own names. */
 export function createTrustOperations(parts: OperationParts & { readonly trust: TrustParts }) {
-  const { trust, keyring, clock } = parts;
+  const { trust, clock } = parts;
   return {
-    add: addAnchorOperation({ ...trust, keyring }),
+    add: addAnchorOperation({ ...parts, ...trust }),
     list: listAnchorsOperation(trust),
     read: readAnchorOperation(trust),
     remove: removeAnchorOperation(trust),

@@ -29,7 +29,7 @@ const otherPlace = refuse('NoCapability', 'the caller is of another environment 
 const operatorsOnly = refuse('NoCapability', 'what all tenants trust is changed by the operator alone');
 
 /** The reason why this caller may not ask there; `changes`: it asks for a change of what is trusted. */
-export function refusalOfPlace(caller: Caller, call: TrustCall, changes: boolean): Refused | undefined {
+export function refusalOfTrustPlace(caller: Caller, call: TrustCall, changes: boolean): Refused | undefined {
   const { tenant, environment, plane } = call;
   if (tenant !== caller.tenant && tenant !== ofAll) return otherTenant;
   if (!isAmong(caller.placement?.environments, environment)) return otherPlace;
@@ -45,7 +45,7 @@ export function isAmong(own: readonly string[] | 'all' | undefined, name: string
 const noAgreement = refuse('NoCapability', 'this needs the agreement of a second principal');
 
 /** Uses up the agreement of another to a change. `keyId`: of the anchor that it is about. */
-export async function agreed(
+export async function agreementOf(
   { approvals }: TrustParts,
   operation: string,
   { approval, requestSha256 }: TrustChange,

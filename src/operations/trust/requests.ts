@@ -37,7 +37,7 @@ export interface AddAnchorRequest extends TrustChange {
    * these too.
    */
   readonly planes: readonly string[] | 'all' | undefined;
-  /** A key of the caller's tenant, whose public key the certificate must have: it enrols. */
+  /** The kid or key_id of a key of the caller's tenant, whose public key the certificate must have: it enrols. */
   readonly caKid: string | undefined;
 }
 
@@ -100,7 +100,7 @@ export interface EnrolRequest extends TrustChange {
   readonly csr: Uint8Array;
   /** An anchor of the caller's tenant whose private key is managed here. */
   readonly anchorId: string;
-  /** Undefined: the key that the anchor was joined to, or the one of this tenant that has its public key. */
+  /** A kid or key_id. Undefined: the key that the anchor was joined to, or the one of this tenant that has its public key. */
   readonly caKid: string | undefined;
   /** 1 to 397; 90 where it is undefined, and then not beyond the anchor's own end. */
   readonly validDays: number | undefined;

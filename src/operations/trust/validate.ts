@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, refuse } from '../../core/result.ts';
 import type { Certificate } from '../../trust/certificate.ts';
 import type { KeyOperation } from '../operation.ts';
-import { receiptOfTrust, refusalOfPlace, type TrustParts } from './parts.ts';
+import { receiptOfTrust, refusalOfTrustPlace, type TrustParts } from './parts.ts';
 import type { ChainVerdict, ValidateChainRequest } from './requests.ts';
 
 /** Chains have two to five; what else a server sends with them is a few more. */
@@ -23,7 +23,7 @@ export function validateChainOperation(
     scope: 'kms:verify',
     receipt: (request, _, answer) => receiptOfTrust(request, answer?.anchorId),
     async run(request, caller) {
-      const refused = refusalOfPlace(caller, request, false);
+      const refused = refusalOfTrustPlace(caller, request, false);
       if (refused !== undefined) return refused;
       const [{ anchors }, { readCertificates }] = await Promise.all([
         parts.trust(),

@@ -1,4 +1,5 @@
 import { registry } from '../../../algorithms/registry.ts';
+import { approvableOperations } from '../../../core/approvals.ts';
 import { standardSchemeName, typeOfAlgorithm } from '../../../operations/lifecycle/names.ts';
 
 /** What holds on this surface, as GET /kms/v1/config shows it. */
@@ -12,14 +13,15 @@ export interface ConfigFacts {
   readonly allowedAlgorithms: ReadonlySet<string>;
 }
 
+/** These need one where the access policy of their key says so. */
+const usesOfKeys: ReadonlySet<string> = new Set(['lifecycle_sign', 'lifecycle_encrypt', 'lifecycle_decrypt']);
+
 const dayMs = 86_400_000;
 
-/** Changes that need the agreement of a second principal, whatever the policy of a key. */
-const dualAuthorization = [
-  ...['generate_key', 'rotate_key', 'revoke_key', 'archive_key'],
-  ...['add_trust_anchor', 'remove_trust_anchor', 'set_revocation_list', 'enrol_certificate'],
-  ...['create_webhook', 'delete_webhook'],
-];
+/** In the words of approvals: changes that need one, whatever the access policy of a key. */
+const dualAuthorization = Object.entries(approvableOperations)
+  .filter(([, { name }]) => !usesOfKeys.has(name))
+  .map(([word]) => word);
 
 /** GET /kms/v1/config. Days are durations of ISO 8601. */
 export function presentConfig({ rotationDays, graceMs, usesPerDay, allowedAlgorithms }: ConfigFacts) {

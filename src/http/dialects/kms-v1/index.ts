@@ -20,6 +20,7 @@ import {
   revokeKeyEndpoint,
   rotateKeyEndpoint,
 } from './keys.ts';
+import { describeKmsV1 } from './openapi.ts';
 import { eventsEndpoint, listReceiptsEndpoint, readReceiptEndpoint } from './receipts.ts';
 import { livenessPath, ownPaths, pathPrefix, type RouteName, routeAt } from './routes.ts';
 import {
@@ -100,6 +101,7 @@ export function kmsV1Dialect(operations: KmsV1Operations, parts: KmsV1Parts): Di
       const code = failure === undefined ? undefined : publishedCode(failure);
       metrics.answered((endpoint && series.get(endpoint)) ?? none, { code, durationMs });
     },
+    openapi: describeKmsV1,
     lines: { begin: 'request.start', end: 'request.end' },
   };
 }
@@ -142,12 +144,17 @@ function ownAnswer(request: OwnRequest, parts: KmsV1Parts): Presented | Promise<
       return { status: 200, body: presentConfig(parts) };
     case `${pathPrefix}/metrics`:
       return exposition(parts.metrics);
+    case `${pathPrefix}/openapi.json`:
+      return { status: 200, body: describeKmsV1() };
     default:
       return undefined;
   }
 }
 
+/** As clients of the module expect it, of format 0.0.4. */
+const expositionType = 'text/plain; charset=utf-8';
+
 async function exposition(metrics: KmsV1Metrics): Promise<Presented> {
   const bytes = Buffer.from(await metrics.exposition());
-  return { status: 200, raw: { contentType: metrics.contentType, bytes } };
+  return { status: 200, raw: { contentType: expositionType, bytes } };
 }

@@ -32,6 +32,7 @@ export const probes = {
   [`${pathPrefix}/health`]: 'health',
   [`${pathPrefix}/config`]: 'config',
   [`${pathPrefix}/metrics`]: 'metrics',
+  [`${pathPrefix}/openapi.json`]: 'openapi',
 } as const;
 
 type Routes = typeof routes;
