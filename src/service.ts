@@ -13,6 +13,7 @@ import {
 import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { openWebhooks } from './assemble/kms-v1/webhooks.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { openRecords, openTrust } from './assemble/records.ts';
@@ -192,6 +193,11 @@ async function openParts(
   closes('ending the feeds of events', async () => feeds.close());
   // From here on whoever records also tells.
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
+  const webhooks = await openWebhooks(config, log, {
+    ...{ store, mac: records.mac, cryptography, metrics, auditLog: audit.log, history, recorder },
+    approvals: capabilities.approvals,
+  });
+  closes('ending the webhooks', () => webhooks.close());
   const schedule = new RotationSchedule();
   const pool = await openKeyPool(config, log, { store, mac: records.mac, cryptography, metrics });
   // The key that is being made is stored before the store closes.
@@ -214,7 +220,7 @@ async function openParts(
   });
   closes('ending the watch over evidence', async () => evidence.close());
   const callParts = {
-    ...{ cryptography, evidence: evidence.parts, feeds },
+    ...{ cryptography, evidence: evidence.parts, feeds, webhooks: webhooks.parts },
     trust: openTrust(log, { store, mac: records.mac, room: keyRoom.room }),
     keyring,
     counts,

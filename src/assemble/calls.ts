@@ -24,6 +24,7 @@ import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
 import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
 import type { EventFeeds } from '../operations/receipts/event-feeds.ts';
+import type { WebhookParts } from '../operations/receipts/webhooks.ts';
 import {
   createTokenJournal,
   createUseRecorder,
@@ -66,6 +67,7 @@ export interface CallParts {
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
   readonly feeds: EventFeeds;
+  readonly webhooks: WebhookParts | undefined;
   readonly trust: TrustParts['trust'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
@@ -174,6 +176,7 @@ function operationsOf(
     recorder,
     evidence,
     feeds,
+    webhooks,
     trust,
     capabilities,
     policy,
@@ -196,7 +199,7 @@ function operationsOf(
       usesPerDay: placedUsesPerDay(config),
       graceMs: rotationGraceMs(config),
     },
-    ...{ audit: audit.parts, evidence, feeds },
+    ...{ audit: audit.parts, evidence, feeds, webhooks },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,

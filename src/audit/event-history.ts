@@ -2,7 +2,7 @@ import { ok, type Result, refuse } from '../core/result.ts';
 import { type PublishedEvent, publishedEventOf } from '../events/published-events.ts';
 import type { AuditEvent, AuditLog } from './audit-log.ts';
 import type { AuditRecord } from './format/record.ts';
-import { isKeyChange, toldEvent } from './publishing.ts';
+import { toldEvent } from './publishing.ts';
 import type { AuditReading } from './reading/read-thread.ts';
 
 /** Events of a tenant, as the log tells them. */
@@ -62,7 +62,7 @@ export function createEventHistory(
       const records = first.value.records.filter(({ index }) => index < end);
       const next = Math.min(end, first.value.next ?? end);
       // A change that failed says so soon afterwards, which may be on the next page.
-      const cut = next < end && records.some(({ record }) => isKeyChange(auditEventOf(record)));
+      const cut = next < end && records.some(({ record }) => record.type !== undefined);
       const later = cut ? await recordsFrom(next, tenant) : undefined;
       if (later?.ok === false) return later;
       const among = [...records, ...(later?.value.records ?? [])];
@@ -83,7 +83,7 @@ function toldOf(index: number, record: AuditRecord, among: readonly Found[]): Pu
     later.record.type === record.type &&
     later.record.op_id === record.op_id &&
     later.record.result !== 'ok';
-  if (isKeyChange(event) && among.some(failedLater)) return undefined;
+  if (event.type !== undefined && among.some(failedLater)) return undefined;
   const told = { ...toldEvent(event, { index, seq: record.seq }), atMs: Math.floor(record.ts / 1_000) };
   return publishedEventOf(told, index);
 }

@@ -26,6 +26,13 @@ export function pooledName(uuid: string): string {
   return `pool/${uuid}`;
 }
 
+/** No tenant may have this name. Keys of the service's own are sealed for it. */
+export const serviceTenant = '/service';
+
+export function serviceKeyPartName(name: string): string {
+  return partName(`service-key/${name}`, 0);
+}
+
 const lengthBytes = 2;
 const maxFieldBytes = 0xffff;
 

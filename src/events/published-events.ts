@@ -1,5 +1,5 @@
-import { recordUuid } from '../core/record-uuid.ts';
 import { keyUsed, type ServiceEvent } from './event-source.ts';
+import { recordUuid } from './record-uuid.ts';
 
 /** What others are told of, by the names that it has for them. */
 export const publishedTypes = [

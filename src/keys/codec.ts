@@ -175,6 +175,9 @@ export function idInVersionKey(storeKey: string): string {
 /** Before the private parts that wait for a key to be made. */
 export const poolPrefix = 'pool/rsa-2048/';
 
+/** Before keys of the service's own. */
+export const serviceKeyPrefix = 'meta/service-key/';
+
 export const operationPrefix = 'op/';
 
 export function operationKey(tenant: string, operationId: string): string {

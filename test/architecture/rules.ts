@@ -9,7 +9,7 @@ export const levels: readonly (readonly string[])[] = [
   ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys', 'events'],
   ['engine', 'policy', 'trust', 'audit', 'custody', 'dispatch'],
   // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
-  ['workers'],
+  ['workers', 'webhooks'],
   ['operations'],
   ['request-path'],
   // Chooses implementations.

@@ -121,6 +121,7 @@ test('without any setting the documented defaults hold', () => {
     m33DevApprovals: [],
     m33: false,
     m33DetailWrap: false,
+    webhookTargets: 'public',
     environment: 'production',
     corsOrigins: [],
     pqCutover: 'none',

@@ -1,6 +1,8 @@
 import { field } from '../field.ts';
-import { boolean, label } from '../kinds.ts';
+import { boolean, label, oneOf } from '../kinds.ts';
 import { corsOrigins } from '../listen-kinds.ts';
+
+type TargetRule = 'public' | 'private' | 'development';
 
 /** Settings of the surface under /kms/v1; docs/kms-v1.md. */
 export const m33Fields = {
@@ -22,6 +24,12 @@ export const m33Fields = {
     label,
     'production',
     'The name of the environment that this service runs in, for its log and `kms_service_info` of `/kms/v1/metrics`. `development` permits KMS_CORS_ORIGINS=*; no other name permits anything. It is not the environment of a key.',
+  ),
+  webhookTargets: field<TargetRule>(
+    'KMS_WEBHOOK_TARGETS',
+    oneOf<TargetRule>('public', 'private', 'development'),
+    'public',
+    'Where webhooks may go: https to addresses of the `public` network only, which are judged when the name is looked up and connected to; https to any address, also `private` and link-local ones; or `development`: http and this machine too, refused unless KMS_ENVIRONMENT is development.',
   ),
   corsOrigins: field<readonly string[]>(
     'KMS_CORS_ORIGINS',

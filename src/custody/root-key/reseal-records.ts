@@ -5,9 +5,11 @@ import {
   partName,
   pooledPartName,
   poolTenant,
+  serviceKeyPartName,
+  serviceTenant,
 } from '../../engine/key-reference.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
-import { idInVersionKey, poolPrefix, versionsPrefix } from '../../keys/codec.ts';
+import { idInVersionKey, poolPrefix, serviceKeyPrefix, versionsPrefix } from '../../keys/codec.ts';
 import { formatKid, parseKid } from '../../keys/kid.ts';
 import { attestationKeysEntry, resealAttestationKeys } from '../attestation-keys.ts';
 
@@ -66,6 +68,10 @@ function namerOf(
 ): ((index: number) => { readonly tenant: string; readonly aad: string }) | undefined {
   const ofPool = (uuid: string) => () => ({ tenant: poolTenant, aad: pooledPartName(uuid) });
   if (storeKey.startsWith(poolPrefix)) return ofPool(storeKey.slice(poolPrefix.length));
+  if (storeKey.startsWith(serviceKeyPrefix)) {
+    const aad = serviceKeyPartName(storeKey.slice(serviceKeyPrefix.length));
+    return () => ({ tenant: serviceTenant, aad });
+  }
   if (!storeKey.startsWith(versionsPrefix)) return undefined;
   const { pooled } = JSON.parse(text) as { readonly pooled?: string };
   if (pooled !== undefined) return ofPool(pooled);

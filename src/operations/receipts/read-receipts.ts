@@ -1,9 +1,9 @@
 import type { AuditRecord } from '../../audit/format/record.ts';
 import type { CallsQuestion, RecordsPage } from '../../audit/reading/read-thread.ts';
 import type { AuditParts } from '../../audit/service/parts.ts';
-import { indexInRecordUuid } from '../../core/record-uuid.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
+import { indexInRecordUuid } from '../../events/record-uuid.ts';
 import type { KeyOperation, ReceiptFacts } from '../operation.ts';
 import { receiptOf, type SignedReceipt, signReceipt } from './receipt.ts';
 

@@ -1,8 +1,8 @@
 import { type NoteSigner, parseVkey, signatureTypes } from '../../audit/format/note.ts';
 import type { AuditRecord } from '../../audit/format/record.ts';
 import { encodeBase64 } from '../../core/bytes.ts';
-import { recordUuid } from '../../core/record-uuid.ts';
 import { type Result, refuse } from '../../core/result.ts';
+import { recordUuid } from '../../events/record-uuid.ts';
 import { canonicalJson } from '../../keys/canonical-json.ts';
 import { errorCodeOfResult, type ReceiptErrorCode } from './facts.ts';
 
