@@ -7,7 +7,6 @@ import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
 import { refuseInspection, refuseInspectorBySignal } from './core/process/inspection.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
-import { mountedDialects } from './dialects.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
@@ -18,6 +17,7 @@ import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { flushSpans } from './observe/tracing.ts';
 import { openService, type Service, type ServiceOptions } from './service.ts';
+import { surfacesOf } from './surfaces.ts';
 
 /** The service as a process of its own. */
 export interface Server {
@@ -38,7 +38,7 @@ export interface StartOptions {
   readonly tuning?: Tuning;
   readonly rootKey?: ServiceOptions['rootKey'];
   /** The surfaces; those of the configuration where it is absent. */
-  readonly dialects?: typeof mountedDialects;
+  readonly surfaces?: typeof surfacesOf;
   /** Whoever says who is calling; capabilities where it is absent. */
   readonly authenticator?: Authenticator;
 }
@@ -47,7 +47,7 @@ export interface StartOptions {
 export async function start(
   config: Config,
   log: Logger,
-  { tuning = defaultTuning, rootKey, dialects = mountedDialects, authenticator }: StartOptions = {},
+  { tuning = defaultTuning, rootKey, surfaces = surfacesOf, authenticator }: StartOptions = {},
 ): Promise<Server> {
   process.umask(0o077);
   const forbidden = forbidCoreDumps(config, log);
@@ -65,7 +65,8 @@ export async function start(
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(log, calledBy(service, authenticator), dialects);
+    const called = calledBy(service, authenticator);
+    const door = openDoor(log, called, surfaces(called));
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
     const { listeners, reloadable } = await configuredListeners(config, {

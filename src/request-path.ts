@@ -1,6 +1,6 @@
 import { signedWithinMs } from './admission/admission.ts';
 import type { ThreadGuard } from './admission/flood-guard/flood-guard.ts';
-import type { Authenticator, Credentials } from './auth/auth.ts';
+import type { Authenticator, Credentials, RequestFacts } from './auth/auth.ts';
 import type { Cancellation } from './core/cancellation.ts';
 import type { Clock } from './core/clock.ts';
 import { type Failure, type FailureCode, isPerhapsDone } from './core/failure.ts';
@@ -9,6 +9,7 @@ import { type Caller, permits, type Scope } from './core/scope.ts';
 import { runTraced } from './observe/tracing.ts';
 import {
   type CallNotes,
+  type CallReceipts,
   type CryptoOperation,
   type CryptoWork,
   type Described,
@@ -16,11 +17,13 @@ import {
   factsOf,
   type KeyOperation,
   type Operation,
+  type ResolvedKey,
   type Step,
   type Subjects,
   subjectsOf,
   type WorkOutcome,
 } from './operations/operation.ts';
+import { withDrafts, withoutDenials, withReceipt } from './operations/receipts/receipted-calls.ts';
 import {
   countPlan,
   deniedByPolicy,
@@ -71,6 +74,8 @@ export interface RequestPathParts extends WorkParts {
   readonly policy: Policy | undefined;
   readonly clock: Clock;
   readonly observer: CallObserver;
+  /** Undefined where nothing is recorded: then no call has a receipt. */
+  readonly receipts?: CallReceipts | undefined;
 }
 
 /** A refusal for which no key is used comes at once, without a promise. */
@@ -88,35 +93,76 @@ interface Admitted {
 
 /** The way of every call. Each step either hands on or says why not; nothing is skipped. */
 export function createRequestPath(parts: RequestPathParts): RequestPath {
+  const { receipts } = parts;
+  const way = wayOf(parts);
+  if (receipts === undefined) return way;
+  const receiptedWay = wayOf({ ...parts, audit: withoutDenials(parts.audit) });
+  return (call) => {
+    const { operation, notes } = call;
+    return operation.kind === 'entry' || operation.receipt === undefined || notes === undefined
+      ? way(call)
+      : withReceipt(receipts, operation, notes, receiptedWay(call));
+  };
+}
+
+function wayOf(parts: RequestPathParts): RequestPath {
   return <Request, Answer>(asked: CallRequest<Request, Answer>) => {
     if (asked.operation.kind === 'entry') return enter(parts, asked.operation, asked);
     const call = asked as KeyedCall<Request, Answer>;
-    const { operation, cancellation } = call;
     const startedAtMs = parts.clock.monotonicMs();
-
-    const { notes } = call;
-    const caller = authenticate(parts, call);
-    if (!caller.ok) return caller;
-    if (notes !== undefined) notes.caller = caller.value;
-    if (!permitsSome(caller.value, operation)) {
-      // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
-      if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller.value, () => namedIn(call));
-      return caller.value.stranger === true ? unknownCaller : lacks(operation.scope);
-    }
-    const batch = operation.kind === 'crypto' && operation.batch;
-    const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
-    if (!deadlineMs.ok) return deadlineMs;
-
-    const signWithinMs = signedWithinMs(deadlineMs.value);
-    const admitted = { caller: caller.value, cancellation, startedAtMs, signWithinMs, notes };
-    const { tenant } = caller.value;
-    const spent = parts.floodGuard.spent(tenant, startedAtMs);
-    // A key that is to be destroyed is a danger as long as it is there.
-    if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, false);
-    const refused = parts.floodGuard.refusal(tenant, startedAtMs);
-    if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
-    return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, false);
+    const facts = requestFactsOf(parts, call);
+    const later = parts.authenticator.authenticateLater?.(call.credentials, facts);
+    if (later !== undefined) return admitLater(parts, call, later, startedAtMs);
+    const caller = parts.authenticator.authenticate(call.credentials, facts);
+    return caller.ok ? admitCaller(parts, call, caller.value, startedAtMs, false) : caller;
   };
+}
+
+/** `parsed`: as in `goOn`. */
+function admitCaller<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  caller: Caller,
+  startedAtMs: number,
+  parsed: boolean,
+): Step<Answer> {
+  const { operation, cancellation, notes } = call;
+  if (notes !== undefined) notes.caller = caller;
+  if (!permitsSome(caller, operation)) {
+    // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
+    if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller, () => namedIn(call));
+    return caller.stranger === true ? unknownCaller : lacks(operation.scope);
+  }
+  const batch = operation.kind === 'crypto' && operation.batch;
+  const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
+  if (!deadlineMs.ok) return deadlineMs;
+
+  const signWithinMs = signedWithinMs(deadlineMs.value);
+  const admitted = { caller, cancellation, startedAtMs, signWithinMs, notes };
+  const { tenant } = caller;
+  const spent = parts.floodGuard.spent(tenant, startedAtMs);
+  // A key that is to be destroyed is a danger as long as it is there.
+  if (operation.scope === 'kms:destroy') return goOn(parts, call, admitted, parsed);
+  const refused = parts.floodGuard.refusal(tenant, startedAtMs);
+  if (refused !== undefined) return parts.floodGuard.answerTo(refused, signWithinMs, cancellation);
+  return spent ? goOnLater(parts, call, admitted) : goOn(parts, call, admitted, parsed);
+}
+
+/** The way of a call whose caller is not known at once. */
+async function admitLater<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  later: Promise<Result<Caller>>,
+  startedAtMs: number,
+): Promise<Result<Answer>> {
+  const kept = withOwnBody(call);
+  const caller = await later;
+  return caller.ok ? admitCaller(parts, kept, caller.value, startedAtMs, true) : caller;
+}
+
+/** The listener's memory is another request's as soon as the request path returns. */
+function withOwnBody<Request, Answer>(call: KeyedCall<Request, Answer>): KeyedCall<Request, Answer> {
+  return { ...call, body: Uint8Array.from(call.body) };
 }
 
 const unknownCaller = refuse('Unauthenticated', 'whoever is at the other end is not allowed');
@@ -158,15 +204,31 @@ function goOn<Request, Answer>(
     return request;
   }
   if (call.notes !== undefined) call.notes.request = request.value;
+  if (operation.resolve === undefined) return goOnWith(parts, call, request.value, admitted, parsed);
+  const resolved = operation.resolve(request.value, admitted.caller);
+  const goOnFor = (found: ResolvedKey) =>
+    goOnWith(parts, call, { ...request.value, ...found }, admitted, parsed);
+  return resolved instanceof Promise ? resolved.then(goOnFor) : goOnFor(resolved);
+}
+
+/** The rest of the way, with the kids of the keys that the request names. */
+function goOnWith<Request, Answer>(
+  parts: RequestPathParts,
+  call: KeyedCall<Request, Answer>,
+  request: Request,
+  admitted: Admitted,
+  parsed: boolean,
+): Step<Answer> {
+  const { operation } = call;
+  if (call.notes !== undefined) call.notes.request = request;
   const forbidden =
-    refusalOfScopes(parts, call, request.value, admitted) ??
-    refusalOfConditions(parts, call, request.value, admitted);
+    refusalOfScopes(parts, call, request, admitted) ?? refusalOfConditions(parts, call, request, admitted);
   if (forbidden !== undefined) return forbidden;
   const begin = () => {
     if (admitted.cancellation.cancelled) return callerHasGone(parts, operation, admitted);
     return parts.policy === undefined
-      ? carryOut(parts, operation, request.value, admitted, undefined)
-      : carryOutIfAllowed(parts, parts.policy, operation, request.value, admitted);
+      ? carryOut(parts, operation, request, admitted, undefined)
+      : carryOutIfAllowed(parts, parts.policy, operation, request, admitted);
   };
   return parsed ? begin() : parts.floodGuard.afterParsing(admitted.caller.tenant, begin);
 }
@@ -264,8 +326,7 @@ function goOnLater<Request, Answer>(
   call: KeyedCall<Request, Answer>,
   admitted: Admitted,
 ): Promise<Result<Answer>> {
-  // The listener's memory is another request's as soon as this returns.
-  const kept = { ...call, body: Uint8Array.from(call.body) };
+  const kept = withOwnBody(call);
   return parts.floodGuard.putOff(
     // Everything that was read with it is parsed by then.
     () => goOn(parts, kept, admitted, true),
@@ -289,15 +350,15 @@ function namedIn<Request, Answer>({ operation, parse, body }: KeyedCall<Request,
   return request.ok ? subjectsOf(operation, request.value) : [];
 }
 
-function authenticate(
-  { authenticator, clock }: RequestPathParts,
-  call: Pick<CallRequest<never, never>, 'body' | 'credentials' | 'withinAllowance'>,
-): Result<Caller> {
-  return authenticator.authenticate(call.credentials, {
+function requestFactsOf(
+  { clock }: RequestPathParts,
+  call: Pick<CallRequest<never, never>, 'body' | 'withinAllowance'>,
+): RequestFacts {
+  return {
     utcMs: clock.utcMs(),
     mayVerify: () => call.withinAllowance(),
     bodyBytes: call.body.length,
-  });
+  };
 }
 
 /** Plan, queue, let workers run it, make the answer. One failed item of a batch is its own affair. */
@@ -309,7 +370,8 @@ async function useKeys<Request, Answer>(
   ruled: Consultation | undefined,
 ): Promise<Result<Answer>> {
   const planned = operation.plan(request, caller, ruled);
-  let plan = planned instanceof Promise ? await planned : planned;
+  const found = planned instanceof Promise ? await planned : planned;
+  let plan = withDrafts(parts.receipts, operation, request, caller, found);
   if (caller.conditions !== undefined && plan.ok)
     plan = await countPlan(operation, request, caller.conditions, plan);
   if (!plan.ok) {

@@ -1,6 +1,6 @@
 import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
-import { createCalls } from './assemble/calls.ts';
+import { createCalls, rotationGraceMs } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
 import {
   type ChosenEngine,
@@ -14,38 +14,46 @@ import { openDeks } from './assemble/deks.ts';
 import { openHomes } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
+import { openWebhooks } from './assemble/kms-v1/webhooks.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
-import { openRecords } from './assemble/store/records.ts';
+import { openRecords, openTrust } from './assemble/store/records.ts';
 import { openRootKey } from './assemble/store/root-key.ts';
 import { openStore } from './assemble/store/store.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
+import { createEventHistory } from './audit/event-history.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
 import type { Config } from './config/load.ts';
 import { type LiveConfig, prepareAll, type Reloadable } from './config/reload.ts';
 import { type Clock, systemClock } from './core/clock.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
+import { refuse } from './core/result.ts';
 import { StartError } from './core/start-error.ts';
 import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
 import type { RootKeySource } from './custody/root-key/source.ts';
+import { SoftwareKeyPool } from './custody/software/key-pool.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type EventSource, ServiceEvents } from './events/event-source.ts';
 import type { RecordMac } from './keys/authenticity.ts';
-import type { Keyring, KeyringParts } from './keys/keyring.ts';
+import type { KeyPool, Keyring, KeyringParts } from './keys/keyring.ts';
+import type { StateCount } from './keys/lifecycle/state-counter.ts';
 import { openKeyring } from './keys/open-keyring.ts';
+import { softwareBackend } from './keys/record.ts';
 import { RotationSchedule } from './keys/rotation-schedule.ts';
 import { createHealth, type Health } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
+import { createPoolMetrics } from './observe/series/pool-metrics.ts';
 import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { DekOperations } from './operations/deks/operations.ts';
 import type { Operations } from './operations/operations.ts';
+import { EventFeeds } from './operations/receipts/event-feeds.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
@@ -71,6 +79,8 @@ export interface Service {
   /** Of this service alone; whoever opens a door adds conditions and metrics of their own. */
   readonly health: Health;
   readonly metrics: Metrics;
+  /** Versions of keys with a placement, by algorithm and state; a walk over all of them. */
+  readonly keyStates: () => readonly StateCount[];
   /** What happens in this service, for whoever wants to know. */
   readonly events: EventSource;
   /** All of the service that a reload changes. */
@@ -193,10 +203,28 @@ async function openParts(
   closes('closing the room for keys', async () => keyRoom.close());
   const events = new ServiceEvents(systemClock);
   closes('ending the subscriptions', async () => events.close());
+  const history = audit.log && audit.parts ? createEventHistory(audit.log, audit.parts.reading) : undefined;
+  const feeds = new EventFeeds({ events, history });
+  closes('ending the feeds of events', async () => feeds.close());
   // From here on whoever records also tells.
   const recorder = publishing(audit.recorder ?? keepsNothing, events);
+  const webhooks = await openWebhooks(config, log, {
+    ...{ store, mac: records.mac, cryptography, metrics, auditLog: audit.log, history, recorder },
+    approvals: capabilities.approvals,
+  });
+  closes('ending the webhooks', () => webhooks.close());
   const schedule = new RotationSchedule();
-  const keyring = openKeys(store, records.mac, cryptography, recorder, keyRoom, schedule, log);
+  const pool = await openKeyPool(config, log, { store, mac: records.mac, cryptography, metrics });
+  // The key that is being made is stored before the store closes.
+  closes('closing the pool of keys', async () => pool?.close());
+  const graceMs = () => rotationGraceMs(settings.now);
+  const keyring = openKeys(
+    store,
+    records.mac,
+    cryptography,
+    { recorder, keyRoom, schedule, pool, graceMs },
+    log,
+  );
   root.onRefresh(() => keyring.refresh());
   closes('closing the keys', () => keyring.close());
   const counts = openCounts(log, { store, mac: records.mac });
@@ -212,7 +240,8 @@ async function openParts(
   closes('ending a rotation of the KEK', async () => deks?.close());
   const callParts = {
     deks,
-    ...{ cryptography, evidence: evidence.parts },
+    ...{ cryptography, evidence: evidence.parts, feeds, webhooks: webhooks.parts },
+    trust: openTrust(log, { store, mac: records.mac, room: keyRoom.room }),
     keyring,
     counts,
     audit: { ...audit, recorder: audit.recorder && recorder },
@@ -249,6 +278,7 @@ async function openParts(
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,
     ...{ clock: systemClock, settings, health, metrics, events },
+    keyStates: () => keyring.stateCounts(),
     reloadable: {
       prepare: (next) => prepareAll([held(settings), policy, capabilities, tokens, calls], next),
     },
@@ -292,13 +322,45 @@ function wipesWithLast(engine: Engine): () => Promise<void> {
   };
 }
 
+/** Undefined where none is wanted, or the store does not answer: keys are made one by one then. */
+async function openKeyPool(
+  { rsaPool }: Config,
+  log: Logger,
+  parts: {
+    readonly store: Store;
+    readonly mac: RecordMac;
+    readonly cryptography: Cryptography;
+    readonly metrics: Metrics;
+  },
+): Promise<SoftwareKeyPool | undefined> {
+  const { store, mac, cryptography, metrics } = parts;
+  if (rsaPool === 0) return undefined;
+  const custody = cryptography.custodies.get(softwareBackend);
+  const opened = await SoftwareKeyPool.open({
+    ...{ store, mac, clock: systemClock },
+    generate: async (...of) => custody?.generate(...of) ?? refuse('StoreUnavailable'),
+    idle: () => cryptography.restedSinceAsked(),
+    target: rsaPool,
+    observer: createPoolMetrics(metrics, () => (opened.ok ? opened.value.fill : 0)),
+    onCorruptEntry: (entry) =>
+      log.error({ key: entry }, 'an entry of the pool cannot be read or is not authentic'),
+  });
+  if (!opened.ok) return undefined;
+  opened.value.start();
+  return opened.value;
+}
+
 function openKeys(
   store: Store,
   mac: RecordMac,
   { custodies, forget }: Cryptography,
-  recorder: AuditRecorder,
-  { room }: OpenedKeyRoom,
-  schedule: RotationSchedule,
+  around: {
+    readonly recorder: AuditRecorder;
+    readonly keyRoom: OpenedKeyRoom;
+    readonly schedule: RotationSchedule;
+    readonly pool: KeyPool | undefined;
+    readonly graceMs: () => number;
+  },
   log: Logger,
 ): Keyring {
   const parts: KeyringParts = {
@@ -306,10 +368,12 @@ function openKeys(
     custodies,
     clock: systemClock,
     mac,
-    journal: createKeyJournal(recorder),
-    room,
+    journal: createKeyJournal(around.recorder),
+    room: around.keyRoom.room,
+    pool: around.pool,
     onForget: forget,
-    onHead: (head) => schedule.heard(head),
+    onHead: (head) => around.schedule.heard(head),
+    graceMs: around.graceMs,
     onUnknownBackend: (key, backend) =>
       log.error(
         { key, backend },

@@ -7,6 +7,8 @@ export interface LimitedWork {
   readonly uses: readonly { readonly keyId: string }[];
   /** The version that encrypts, and how often one may: where its nonces are random and would repeat. */
   readonly encryption?: { readonly kid: string; readonly most: number } | undefined;
+  /** A limit of the key's own on what is made with it: uses in a day of UTC, counted apart from all others. */
+  readonly daily?: { readonly keyId: string; readonly most: number } | undefined;
   /** Set here: what was counted of a day, and can be given back. */
   counted?: readonly Counted[] | undefined;
 }
@@ -49,6 +51,7 @@ export class KeyUses {
         if (most !== Number.POSITIVE_INFINITY) days.push({ name: `day/${keyId}`, period, most });
       }
     }
+    if (work.daily !== undefined) days.push(dailyOf(work.daily, Math.floor(clock.utcMs() / dayMs)));
     if (days.length === 0 && encryption === undefined) return undefined;
     work.counted = days;
     const wanted = encryption === undefined ? days : [...days, encryptionOf(encryption)];
@@ -83,6 +86,13 @@ export class KeyUses {
     const waitMs = Math.max(1, (period + 1) * dayMs - clock.utcMs());
     return refuse('RateLimited', 'the usage limit of this key is reached', waitMs);
   }
+}
+
+/** A process that is killed has counted so many too many, at most. */
+const maxDailyBlock = 100;
+
+function dailyOf({ keyId, most }: NonNullable<LimitedWork['daily']>, period: number): Counted {
+  return { name: `made/${keyId}`, period, most, maxBlock: maxDailyBlock };
 }
 
 function encryptionOf({ kid, most }: { readonly kid: string; readonly most: number }): Counted {

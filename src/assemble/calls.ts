@@ -22,8 +22,11 @@ import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
 import { createDekOperations, type DekOperations } from '../operations/deks/operations.ts';
 import type { DekParts } from '../operations/deks/parts.ts';
 import { createDenials } from '../operations/denials.ts';
-import type { OperationParts } from '../operations/operation.ts';
+import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
+import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
+import type { EventFeeds } from '../operations/receipts/event-feeds.ts';
+import type { WebhookParts } from '../operations/receipts/webhooks.ts';
 import {
   createTokenJournal,
   createUseRecorder,
@@ -31,6 +34,8 @@ import {
   type UseRecorder,
 } from '../operations/recording.ts';
 import { WrappingKeys } from '../operations/sealing/wrapping-keys.ts';
+import { createTrustJournal } from '../operations/trust/journal.ts';
+import type { TrustParts } from '../operations/trust/parts.ts';
 import { createRequestPath, type RequestPath } from '../request-path.ts';
 import type { DurableCounts } from '../store/durable-counts.ts';
 import { createAdmission } from './admission.ts';
@@ -65,6 +70,9 @@ export interface CallParts {
   /** Takes what happens, whether or not a log is kept. */
   readonly recorder: AuditRecorder;
   readonly evidence: OperationParts['evidence'];
+  readonly feeds: EventFeeds;
+  readonly webhooks: WebhookParts | undefined;
+  readonly trust: TrustParts['trust'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
   readonly deks: DekParts | undefined;
@@ -78,6 +86,7 @@ interface Snapshot {
   readonly admission: Admission;
   readonly level: AuditDurability;
   readonly audit: UseRecorder;
+  readonly receipts: CallReceipts | undefined;
   readonly operations: Operations;
   readonly dekOperations: DekOperations | undefined;
   /** The way of calls, with the policy that is in force now. */
@@ -115,17 +124,19 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const { auditDurability: level } = config;
     const admission = createAdmission(config, before?.admission);
     const keyUses = createKeyUses(config, parts.counts);
-    const audit = before?.level === level ? before.audit : useRecorder(level, parts);
+    const same = before?.level === level ? before : undefined;
+    const audit = same?.audit ?? useRecorder(level, parts);
+    const receipts = same === undefined ? callReceipts(level, parts) : same.receipts;
     const operationParts = operationPartsOf(config, parts, {
       ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
     });
     return {
-      ...{ admission, audit, level },
+      ...{ admission, audit, receipts, level },
       operations: createOperations(operationParts),
       dekOperations: parts.deks && createDekOperations(operationParts, parts.deks),
       pathWith: (authenticator, floodGuard) =>
         createRequestPath({
-          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit },
+          ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit, receipts },
           policy: policy.policy,
         }),
     };
@@ -169,7 +180,19 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
 
 function operationPartsOf(
   config: Config,
-  { cryptography, keyring, audit, recorder, evidence, capabilities, policy, rootKey }: CallParts,
+  {
+    cryptography,
+    keyring,
+    audit,
+    recorder,
+    evidence,
+    feeds,
+    webhooks,
+    trust,
+    capabilities,
+    policy,
+    rootKey,
+  }: CallParts,
   {
     admission,
     ...shared
@@ -182,7 +205,12 @@ function operationPartsOf(
     lacking: new Set(cryptography.description.lacks),
     maxKeysPerTenant: config.keysPerTenant,
     rotationOf: scheduleByAlgorithm(config),
-    ...{ audit: audit.parts, evidence },
+    lifecycle: {
+      approvals: capabilities.approvals,
+      usesPerDay: placedUsesPerDay(config),
+      graceMs: rotationGraceMs(config),
+    },
+    ...{ audit: audit.parts, evidence, feeds, webhooks },
     pqPolicy: pqPolicyOf(config),
     clock: systemClock,
     timeSkewToleranceMs: config.timeSkewToleranceMs,
@@ -192,6 +220,7 @@ function operationPartsOf(
       clock: systemClock,
       identities: policy.identities,
     },
+    trust: { trust, approvals: capabilities.approvals, journal: createTrustJournal(recorder) },
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
     mayMake: (tenant) => admission.enter(tenant, 'kms:create', systemClock.monotonicMs()),
     runWork: (tenant, work) => runWork(cryptography, tenant, work),
@@ -219,6 +248,10 @@ function useRecorder(level: AuditDurability, { audit: { recorder }, keyring }: C
   return createUseRecorder(recorder, level, denials);
 }
 
+function callReceipts(level: AuditDurability, { audit: { recorder } }: CallParts): CallReceipts | undefined {
+  return recorder === undefined ? undefined : createCallReceipts(recorder, level, systemClock);
+}
+
 function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): FloodGuard {
   return new FloodGuard({
     ...{ clock: systemClock, queueOf, utilization: eventLoopUse() },
@@ -230,17 +263,33 @@ function createFloodGuard(settings: LiveConfig, queueOf: Tuning['queueOf']): Flo
   });
 }
 
-function scheduleByAlgorithm({ rotation }: Config): OperationParts['rotationOf'] {
-  const days = new Map(
+/** How long a version that was replaced is expected to be in use. */
+export function rotationGraceMs({ rotationGraceDays }: Pick<Config, 'rotationGraceDays'>): number {
+  return rotationGraceDays * 86_400_000;
+}
+
+/** Signatures and encryptions by one key with a placement in a day of UTC; Infinity is no limit. */
+export function placedUsesPerDay({ placedKeyUsesPerDay: uses }: Config): number {
+  return uses === 0 ? Number.POSITIVE_INFINITY : uses;
+}
+
+/** The schedules that are configured for new keys, by the canonical names of their algorithms. */
+export function configuredRotationDays({ rotation }: Config): Readonly<Record<string, number>> {
+  return Object.fromEntries(
     Object.entries(rotation).map(([name, count]) => [findAlgorithm(name)?.name ?? name, count]),
   );
+}
+
+function scheduleByAlgorithm(config: Config): OperationParts['rotationOf'] {
+  const days = new Map(Object.entries(configuredRotationDays(config)));
   return (algorithm) => {
     const afterDays = days.get(algorithm);
     return afterDays === undefined ? undefined : { afterDays };
   };
 }
 
-function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
+/** Canonical names of the algorithms that may be created and used. */
+export function allowedAlgorithms({ allowedAlgs }: Config): ReadonlySet<string> {
   if (allowedAlgs === 'all') return new Set(algorithmNames);
   return new Set(allowedAlgs.flatMap((name) => findAlgorithm(name)?.name ?? []));
 }

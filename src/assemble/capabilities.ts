@@ -1,4 +1,5 @@
 import type { Authenticator } from '../auth/auth.ts';
+import { createDischargeReader } from '../auth/macaroon/approval.ts';
 import { createMacaroonAuthenticator } from '../auth/macaroon/authenticator.ts';
 import { createTokenAuthority } from '../auth/macaroon/authority.ts';
 import { StoreLedger } from '../auth/macaroon/ledger.ts';
@@ -7,16 +8,20 @@ import type { Reload, ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import { whereClockIsSteady } from '../auth/steady-clock.ts';
 import type { TokenAuthority } from '../auth/tokens.ts';
 import type { Config } from '../config/load.ts';
-import type { Reloadable } from '../config/reload.ts';
+import { prepareAll, type Reloadable } from '../config/reload.ts';
+import type { Approvals } from '../core/approvals.ts';
 import { systemClock } from '../core/clock.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Store } from '../store/store.ts';
+import { openPlacedCallers } from './kms-v1/callers.ts';
 
 /** Its keys are read again by a reload, and when their files change. */
 export interface OpenedCapabilities extends Reloadable {
   readonly authenticator: Authenticator;
   readonly authority: TokenAuthority;
+  /** Agreements of second principals to changes that ask for one. */
+  readonly approvals: Approvals;
   /** Idempotent. */
   close(): void;
 }
@@ -49,18 +54,32 @@ export async function openCapabilities(
   const timers = [setInterval(reload, reloadMs), setInterval(prune, pruneMs)];
   for (const timer of timers) timer.unref();
   prune();
-  return {
-    authenticator: createMacaroonAuthenticator({
+  const callers = openPlacedCallers(config, log, {
+    capabilities: createMacaroonAuthenticator({
       rootKey: rootKeys,
       timeSkewToleranceMs: config.timeSkewToleranceMs,
       audience: config.audience === '' ? undefined : config.audience,
       revocations: revocations.value,
       ledger,
     }),
+    ...{ discharges: createDischargeReader(rootKeys, revocations.value), ledger },
+  });
+  return {
+    ...{ authenticator: callers.authenticator, approvals: callers.approvals },
     authority: createTokenAuthority({
       ...{ rootKeys, revocations: revocations.value, clock: systemClock },
       onProblem: (problem) => log.error({ problem }, 'no macaroon key was made'),
     }),
+    prepare: (next) => prepareAll([callers, reloadableKeys(rootKeys, log)], next),
+    close() {
+      for (const timer of timers) clearInterval(timer);
+      revocations.value.close();
+    },
+  };
+}
+
+function reloadableKeys(rootKeys: ServiceRootKeys, log: Logger): Reloadable {
+  return {
     prepare() {
       const read = rootKeys.read();
       if (!read.ok) return { problems: [read.problem] };
@@ -73,10 +92,6 @@ export async function openCapabilities(
         },
         ...(differ ? { contents: { macaroon_keys: `added ${added}, removed ${removed}` } } : undefined),
       };
-    },
-    close() {
-      for (const timer of timers) clearInterval(timer);
-      revocations.value.close();
     },
   };
 }

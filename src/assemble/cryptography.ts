@@ -146,9 +146,13 @@ export async function startCryptography(
   const threads = () => (inline ? 1 : settings.now.workers);
   const limits = queueLimits(settings, threads, jobBudgetUs);
   const weightNow = (tenant: string) => weightOf(settings.now, tenant);
+  let [servedCalls, servedWhenAsked] = [0, 0];
   const observer: LaneObserver = {
     waited: (tenant, costUs, waitMs) => load.waited(tenant, costUs, waitMs),
-    served: (calls, serviceMs, waitingCalls) => load.served(calls, serviceMs, waitingCalls),
+    served(calls, serviceMs, waitingCalls) {
+      servedCalls += calls;
+      load.served(calls, serviceMs, waitingCalls);
+    },
   };
   const runBatch = (request: Uint8Array, response: Uint8Array) => engine.run(root, request, response);
   const signatureLane = (pool: WorkerPool): CryptoLane =>
@@ -254,6 +258,12 @@ export async function startCryptography(
       },
     }),
     waitingCalls: () => sum(allLanes, (lane) => lane.waitingCalls),
+    /** True if nothing was done since it was asked last, nothing waits, and no worker has anything to do. */
+    restedSinceAsked() {
+      const rested = servedCalls === servedWhenAsked && allLanes.every((lane) => lane.waitingCalls === 0);
+      servedWhenAsked = servedCalls;
+      return rested && pools.every((pool) => pool.idleThreads >= pool.threads);
+    },
     forget(keyNumber: number) {
       engine.forget(keyNumber);
       announceForgotten(forgotten, keyNumber);

@@ -140,5 +140,6 @@ function oldOf({ versions }: KeyDescription, last: number): readonly number[] {
 }
 
 function callerFor(tenant: string): Caller {
-  return { tenant, actor: scheduleActor, scopes: new Set(['kms:rotate', 'kms:destroy']) };
+  const placement = { environments: 'all', planes: 'all', module: scheduleActor } as const;
+  return { tenant, actor: scheduleActor, scopes: new Set(['kms:rotate', 'kms:destroy']), placement };
 }

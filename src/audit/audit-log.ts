@@ -31,7 +31,7 @@ export interface AuditEvent {
   readonly type?: string;
   /** Class of the key's attestation evidence and its SHA-256 in hex; the evidence itself lives elsewhere. */
   readonly attestation?: { readonly class: string; readonly sha256: string };
-  /** Facts of a record that has a type. Integers below 2^53 and texts. */
+  /** Facts of a record that has a type, and of a use or a call that has a receipt. Integers below 2^53 and texts. */
   readonly data?: Readonly<Record<string, string | number>>;
 }
 

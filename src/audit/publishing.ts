@@ -4,13 +4,13 @@ import type { AuditEvent, AuditReceipt, AuditRecorder } from './audit-log.ts';
 
 /** Whoever is subscribed learns of a record when it is on the log; of a change of a key when it is in the store. */
 export function publishing(recorder: AuditRecorder, events: ServiceEvents): AuditRecorder {
-  /** Changes that are on the log and not in the store yet, by key. Changes of one key come one after the other. */
+  /** Changes that are on the log and not in the store yet, by key. Changes of one key, or of one owner's trust anchors, come one after the other. */
   const begun = new Map<string, NewEvent>();
   const appendAndTell: AuditRecorder['append'] = async (event, level) => {
     const receipt = await recorder.append(event, level);
     if (!receipt.ok) return receipt;
-    const told = eventOf(event, receipt.value);
-    if (!isKeyChange(event)) events.publish(told);
+    const told = toldEvent(event, receipt.value);
+    if (!isKeyChange(event) && event.type !== anchorChange) events.publish(told);
     else if (event.result === 'ok') begun.set(event.keyId, told);
     else begun.delete(event.keyId);
     return receipt;
@@ -50,10 +50,14 @@ export const keepsNothing: AuditRecorder = {
 
 const noReceipt: AuditReceipt = { index: -1, seq: 0 };
 
+/** Of a trust anchor: known to listeners once it is in the store, too. */
+const anchorChange = 'trust_anchor.updated';
+
 const kindOfChange: Readonly<Record<string, string>> = {
   'key.create': 'key.created',
   'key.rotate': 'key.rotated',
   'key.destroy': 'key.destroyed',
+  'key.archive': 'key.archived',
 };
 
 const kindOfSource: Readonly<Record<string, string>> = {
@@ -62,11 +66,11 @@ const kindOfSource: Readonly<Record<string, string>> = {
   imported_public: 'key.imported',
 };
 
-function isKeyChange({ type }: AuditEvent): boolean {
+export function isKeyChange({ type }: AuditEvent): boolean {
   return type !== undefined && Object.hasOwn(kindOfChange, type);
 }
 
-function eventOf(event: AuditEvent, { index }: AuditReceipt): NewEvent {
+export function toldEvent(event: AuditEvent, { index }: AuditReceipt): NewEvent {
   const {
     tenant,
     keyId,

@@ -10,8 +10,15 @@ export interface Credentials {
   readonly discharges?: string | undefined;
   /** Somebody asks for another one, so that a certificate or a user of the connection is not that of whom it is for. */
   readonly forwarded?: boolean;
+  /** Of a surface that holds callers to the placements of keys. Absent: the surface knows none. */
+  readonly placed?: PlacedCredentials;
   /** Costs a copy of the address: asked only by capabilities that are bound to a connection. */
   peer(): Peer;
+}
+
+export interface PlacedCredentials {
+  /** X-Client-Certificate as it came: anybody can send one, so it counts in development alone. */
+  readonly claimedCertificate: string | undefined;
 }
 
 /** Further facts of one request that a capability's conditions may depend on. An absent fact refuses who asks for it. */
@@ -33,6 +40,12 @@ export interface RequestFacts {
  */
 export interface Authenticator {
   authenticate(credentials: Credentials, request: RequestFacts): Result<Caller>;
+
+  /**
+   * The answer for credentials that cannot be judged in this turn of the event loop, such as a JSON Web Token that was never
+   * seen. Undefined, as mostly: `authenticate` has the answer at once. Never rejects.
+   */
+  authenticateLater?(credentials: Credentials, request: RequestFacts): Promise<Result<Caller>> | undefined;
 }
 
 /** The token of an `Authorization: Bearer <token>` header (RFC 6750 section 2.1), or undefined. */

@@ -24,12 +24,12 @@ export interface MintedToken {
 
 /** The agreement of a second principal to one call. */
 export interface DischargeWish {
-  /** The id of the caveat that asks for it. */
-  readonly caveatId: Uint8Array;
+  /** The id of the caveat that asks for it. Undefined: no capability asks, and it is an approval. */
+  readonly caveatId: Uint8Array | undefined;
   readonly tenant: string;
   /** The pseudonym of the second principal. */
   readonly approver: string;
-  /** Has an op_id. */
+  /** Has an op_id where a caveat asks. */
   readonly call: CallFacts;
   readonly expiresAtMs: number;
 }
@@ -60,8 +60,8 @@ export interface TokenAuthority {
   mint(wish: TokenWish): Result<MintedToken>;
 
   /**
-   * A discharge, not bound yet. BadRequest where the caveat is not of this service; NoCapability where the approver has the
-   * capability that asks for it.
+   * A discharge, not bound yet, or an approval, which never is. BadRequest where the caveat is not of this service; NoCapability
+   * where the approver has the capability that asks for it; Conflict where every root key is revoked.
    */
   discharge(wish: DischargeWish): Result<string>;
 

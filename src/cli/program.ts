@@ -17,8 +17,16 @@ const groups: readonly Group[] = [
   },
   { names: ['health'], load: async () => [(await import('./health.ts')).healthCommand()] },
   { names: ['token'], load: async () => [(await import('./token.ts')).tokenCommand()] },
+  {
+    names: ['approve'],
+    load: async () => [(await import('./token/approve.ts')).approveCommand()],
+  },
   { names: ['config'], load: async () => [(await import('./config.ts')).configCommand()] },
   { names: ['audit'], load: async () => [(await import('./audit.ts')).auditCommand()] },
+  {
+    names: ['receipt'],
+    load: async () => [(await import('./client/receipt.ts')).receiptCommand()],
+  },
   { names: ['root'], load: async () => [(await import('./root.ts')).rootCommand()] },
   { names: ['store'], load: async () => [(await import('./store.ts')).storeCommand()] },
   { names: ['backup'], load: async () => [(await import('./backup.ts')).backupCommand()] },

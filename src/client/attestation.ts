@@ -136,7 +136,7 @@ function fault(reason: AttestationFault): VerifiedAttestation {
   return { ok: false, reason };
 }
 
-interface VerifierKey {
+export interface VerifierKey {
   /** Name and id, as headers have it. */
   readonly kid: string;
   readonly name: string;
@@ -145,7 +145,7 @@ interface VerifierKey {
 }
 
 /** C2SP signed-note verifier keys: name, 8 hex digits of the id, and type and key in base64. */
-function parseVkey(vkey: string): VerifierKey[] | undefined {
+export function parseVkey(vkey: string): VerifierKey[] | undefined {
   const [, name = '', id = '', encoded = ''] =
     /^([^+\s]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/.exec(vkey) ?? [];
   const typed = encoded === '' ? new Uint8Array(0) : fromBase64(encoded);

@@ -14,5 +14,12 @@ export {
   type SignRequest,
   type VerifyRequest,
 } from './kms-client.ts';
+export {
+  type CallReceipt,
+  type ReceiptExpectations,
+  type ReceiptFault,
+  type VerifiedReceipt,
+  verifyReceipt,
+} from './receipts.ts';
 export type { Input, SignedInput } from './signed-input.ts';
 export { Transport, type TransportOptions } from './transport.ts';

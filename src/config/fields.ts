@@ -1,5 +1,6 @@
 import { dekFields } from './deks/fields.ts';
 import { type Field, field } from './field.ts';
+import { identityFields } from './identity/fields.ts';
 import {
   type Address,
   address,
@@ -17,6 +18,7 @@ import {
 } from './kinds.ts';
 import { algorithmDays, type ScopeRate, scopeRates, tenantWeights } from './limit-kinds.ts';
 import { isLoopback, type ListenAddress, listenAddresses, trustedProxies, userIds } from './listen-kinds.ts';
+import { m33Fields } from './m33/fields.ts';
 import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
 import { backendFields } from './tokens/backend-fields.ts';
@@ -224,6 +226,12 @@ export const fields = {
     'Keys that one tenant may have, destroyed ones not counted; the next create is answered 409. After a start they are counted in the background, and until that is done there may be more. 1,000,000 keys are about 3 GiB.',
     'reload',
   ),
+  rsaPool: field(
+    'KMS_RSA_POOL',
+    integer(0, 100_000),
+    0,
+    'RSA-2048 keys that are made before anyone asks for them, one at a time and only while the workers are idle, so that creating one takes no longer than another key. They lie sealed in the store, 2 KiB each, over restarts too, and each becomes one key of one tenant. 0: none are made.',
+  ),
   rateLimits: field<readonly ScopeRate[]>(
     'KMS_RATE_LIMITS',
     scopeRates,
@@ -236,6 +244,13 @@ export const fields = {
     integer(0, 1_000_000_000),
     0,
     'Uses of the private or secret key of one key in a day of UTC: signatures, tags and their verifications, encryptions, decryptions, wraps and unwraps; 0 is no limit. More is answered 429 RateLimited until midnight UTC. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to a thirty-second of the limit too many.',
+    'reload',
+  ),
+  placedKeyUsesPerDay: field(
+    'KMS_M33_KEY_USES_PER_DAY',
+    integer(0, 1_000_000_000),
+    10_000,
+    'Signatures and encryptions by one key of an environment and plane in a day of UTC, over all of its versions, where its access policy has no number of its own (`max_usage_per_day`); 0 is no limit. Verifications and decryptions do not count. The count is durable and never exceeds the limit, over restarts and kill -9 too; a process that is killed may have counted up to 100 uses too many.',
     'reload',
   ),
   rotation: field<Readonly<Record<string, number>>>(
@@ -370,6 +385,8 @@ export const fields = {
   ...backendFields,
   ...dekFields,
   ...tokenFields,
+  ...m33Fields,
+  ...identityFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

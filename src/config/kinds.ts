@@ -144,3 +144,9 @@ export const algorithms: Kind<AllowedAlgorithms> = {
   },
   format: (value) => (typeof value === 'string' ? value : value.join(',')),
 };
+
+/** Signature algorithms of RFC 7518, RFC 8037 and RFC 9964 that prove who made a token; none is symmetric. */
+export const tokenAlgorithms = [
+  ...['EdDSA', 'Ed25519', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'],
+  ...['ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'],
+] as const;

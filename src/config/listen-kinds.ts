@@ -117,3 +117,20 @@ function isNetwork(text: string): boolean {
   const version = isIP(host);
   return version !== 0 && !host.includes('%') && Number(bits ?? 0) <= (version === 6 ? 128 : 32);
 }
+
+/** Origins (RFC 6454), as browsers send them, or `*`. */
+export const corsOrigins: Kind<readonly string[]> = {
+  accepts: 'origins such as https://app.example.com separated by commas, or *; at most 64',
+  parse(given) {
+    if (given === '') return [];
+    const list = typeof given === 'string' ? given.split(',').map((each) => each.trim()) : given;
+    if (!Array.isArray(list) || list.length > 64) return undefined;
+    return list.every((each) => each === '*' || isOrigin(each)) ? [...new Set<string>(list)] : undefined;
+  },
+  format: (origins) => origins.join(','),
+};
+
+function isOrigin(text: unknown): boolean {
+  if (typeof text !== 'string' || !/^https?:\/\//.test(text) || !URL.canParse(text)) return false;
+  return new URL(text).origin === text;
+}

@@ -1,5 +1,6 @@
 import type { DefaultFacts } from './field.ts';
 import { type Config, type FieldName, fieldNames, fields } from './fields.ts';
+import { takeOtherNames } from './m33/other-names.ts';
 import { renamed } from './renamed.ts';
 import { contradictionsIn } from './rules.ts';
 import {
@@ -66,6 +67,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     settled[name] = value ?? fields[name].standard(facts);
     return settled[name];
   };
+  // Names as general as these are somebody else's where that surface is not served.
+  if (settle('m33') === true) takeOtherNames(sources.env, variables.layer, notes);
   layers.push(readProfile(settle('profile') as string, layers, notes));
   // Other defaults depend on these.
   facts.dataDir = settle('dataDir') as string;

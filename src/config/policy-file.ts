@@ -4,6 +4,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import { hybridModes } from '../core/hybrid-mode.ts';
 import { isName } from '../core/name.ts';
 import { type Scope, scopes } from '../core/scope.ts';
+import { tokenAlgorithms } from './kinds.ts';
 import { isLoopback } from './listen-kinds.ts';
 
 /**
@@ -45,12 +46,6 @@ const ruleSchema = Type.Object(
   },
   closed,
 );
-
-/** Signature algorithms of RFC 7518, RFC 8037 and RFC 9964 that prove who made a token; none is symmetric. */
-const tokenAlgorithms = [
-  ...['EdDSA', 'Ed25519', 'ES256', 'ES384', 'ES512', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'],
-  ...['ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'],
-] as const;
 
 const issuerSchema = Type.Object(
   {

@@ -1,5 +1,7 @@
 import type { Config, FieldName } from './fields.ts';
+import { findIdentityContradictions } from './identity/rules.ts';
 import { findListenContradictions } from './listen-rules.ts';
+import { findM33Contradictions } from './m33/rules.ts';
 import { findPqContradictions } from './pq-rules.ts';
 import { didYouMean } from './spellings.ts';
 import { tokensOf } from './tokens/fields.ts';
@@ -59,6 +61,8 @@ export function contradictionsIn(
   }
   findListenContradictions(config, isGiven, problems);
   findPqContradictions(config, problems);
+  findM33Contradictions(config, problems);
+  findIdentityContradictions(config, problems);
   findTokenContradictions(config, problems);
   if (config.queuePerTenant > config.queueTotal) {
     problems.push('KMS_QUEUE_PER_TENANT must not be more than KMS_QUEUE_TOTAL');

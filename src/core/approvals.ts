@@ -1,4 +1,30 @@
 import type { Result } from './result.ts';
+import type { Scope } from './scope.ts';
+
+/** What a second principal can agree to, by the words of approvals. */
+export const approvableOperations = {
+  generate: { name: 'lifecycle_generate', scope: 'kms:create' },
+  rotate: { name: 'lifecycle_rotate', scope: 'kms:rotate' },
+  revoke: { name: 'lifecycle_revoke', scope: 'kms:destroy' },
+  archive: { name: 'lifecycle_archive', scope: 'kms:destroy' },
+  // Of keys whose own access asks for it.
+  sign: { name: 'lifecycle_sign', scope: 'kms:sign' },
+  encrypt: { name: 'lifecycle_encrypt', scope: 'kms:encrypt' },
+  decrypt: { name: 'lifecycle_decrypt', scope: 'kms:decrypt' },
+  trust_anchor: { name: 'trust_anchor_add', scope: 'kms:admin' },
+  trust_anchor_remove: { name: 'trust_anchor_remove', scope: 'kms:admin' },
+  trust_anchor_crl: { name: 'trust_anchor_crl', scope: 'kms:admin' },
+  certificate: { name: 'certificate_enrol', scope: 'kms:admin' },
+  webhook: { name: 'webhook_add', scope: 'kms:admin' },
+  webhook_remove: { name: 'webhook_remove', scope: 'kms:admin' },
+} as const satisfies Readonly<Record<string, ApprovableOperation>>;
+
+export interface ApprovableOperation {
+  /** In the audit log. */
+  readonly name: string;
+  /** The scope that the change needs, and its approver too. */
+  readonly scope: Scope;
+}
 
 /** The agreement of a second principal to one change, as it was used. */
 export interface Approval {
@@ -11,7 +37,7 @@ export interface Approval {
 /** One change that asks for an agreement. An agreement for another one does not serve. */
 export interface ApprovedChange {
   readonly tenant: string;
-  /** Its name in the audit log. */
+  /** Its name in the audit log, or its word above. */
   readonly operation: string;
   /** The one who asks for the change, who cannot agree to it. */
   readonly actor: string;

@@ -65,6 +65,10 @@ export interface Failure {
   readonly allow?: string;
   /** The reason under which metrics count it, also as one item of a batch; otherwise its kind's. */
   readonly countedAs?: 'pq_policy' | 'clock_skew';
+  /** The part of the request that is at fault, for surfaces that tell these apart: nothing is at its path, or its body has another shape. */
+  readonly fault?: 'path' | 'shape';
+  /** For Conflict: the state of the key that stands against the call. `inactive`: archived, replaced or past its end. */
+  readonly keyState?: 'destroyed' | 'inactive';
 }
 
 export function failure(code: FailureCode, hint?: string, retryAfterMs?: number): Failure {

@@ -19,6 +19,8 @@ export interface PeerCertificate {
   readonly sha256: string;
   readonly subject: string;
   readonly dns: readonly string[];
+  /** All of them, whatever their scheme. */
+  readonly uris: readonly string[];
   /** The URI name with the scheme spiffe, where there is exactly one. */
   readonly spiffe: string | undefined;
 }

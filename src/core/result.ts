@@ -15,3 +15,8 @@ export function ok<T>(value: T): Result<T> {
 export function refuse(code: FailureCode, hint?: string, retryAfterMs?: number): Refused {
   return { ok: false, failure: failure(code, hint, retryAfterMs) };
 }
+
+/** A Conflict with the state of a key. */
+export function refuseByState(keyState: NonNullable<Failure['keyState']>, hint: string): Refused {
+  return { ok: false, failure: { code: 'Conflict', hint, keyState } };
+}

@@ -19,6 +19,10 @@ export const scopes = [
 
 export type Scope = (typeof scopes)[number];
 
+/** The stages and places that a key can be kept apart for, and a caller be of; the closed lists of the surface that has them. */
+export const environments = ['dev', 'staging', 'prod'] as const;
+export const planes = ['laptop', 'tenant', 'product', 'shared'] as const;
+
 /** The part of an organization that a caller is of, where its identity says so. */
 export interface CallerPlacement {
   /** dev, staging, prod. */

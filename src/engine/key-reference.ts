@@ -13,6 +13,26 @@ export function partName(versionedKid: string, partIndex: number): string {
   return `${versionedKid}/${partIndex}`;
 }
 
+/** No tenant may have this name. What lies ready for any tenant is sealed for it. */
+export const poolTenant = '/pool';
+
+/** The aad of a private part that was made before there was a kid. No kid has this form. */
+export function pooledPartName(uuid: string): string {
+  return partName(pooledName(uuid), 0);
+}
+
+/** In the place of a versioned kid. */
+export function pooledName(uuid: string): string {
+  return `pool/${uuid}`;
+}
+
+/** No tenant may have this name. Keys of the service's own are sealed for it. */
+export const serviceTenant = '/service';
+
+export function serviceKeyPartName(name: string): string {
+  return partName(`service-key/${name}`, 0);
+}
+
 const lengthBytes = 2;
 const maxFieldBytes = 0xffff;
 

@@ -2,7 +2,7 @@ import type { Credentials } from '../auth/auth.ts';
 import type { Failure, FailureCode } from '../core/failure.ts';
 import type { Result } from '../core/result.ts';
 import type { EntryOperation, Operation } from '../operations/operation.ts';
-import type { Exchange } from './exchange.ts';
+import type { AnswerStream, Exchange, RequestHeaders, TraceIds } from './exchange.ts';
 
 /**
  * A wire format over the operations, one folder of dialects/: its paths, how it reads requests and writes answers, and its
@@ -18,6 +18,37 @@ export interface Dialect {
   openapi?(): unknown;
   /** The credentials of a request, where the token is not that of `Authorization: Bearer`. */
   credentials?(exchange: Exchange): Credentials;
+  /** An answer for which nobody is asked who he is, such as a probe's; given while the service stops as well. Undefined: it is a call. */
+  own?(request: OwnRequest): Presented | Promise<Presented> | undefined;
+  /** Further headers of every answer on its paths, of a listener's refusals too. */
+  headers?(facts: AnswerFacts): readonly (readonly [name: string, value: string])[];
+  /** Told of every answer, its own and those to calls. */
+  answered?(answer: DialectAnswer): void;
+  /** The messages of its lines in the log, where they are not those of all. */
+  readonly lines?: RequestLines;
+}
+
+/** `/path` and so on of a request that may have an answer of the dialect's own. */
+export type OwnRequest = Pick<Exchange, 'method' | 'path' | 'query' | 'headers'>;
+
+export interface AnswerFacts {
+  readonly headers: RequestHeaders;
+  readonly trace: TraceIds;
+}
+
+export interface DialectAnswer {
+  /** Undefined where the path is no route's, or has an answer of the dialect's own. */
+  readonly endpoint: AnyEndpoint | undefined;
+  readonly status: number;
+  /** Undefined where it was not refused. */
+  readonly failure: Failure | undefined;
+  readonly durationMs: number;
+}
+
+/** Messages of lines: at the begin of a call, and at its end. */
+export interface RequestLines {
+  readonly begin: string;
+  readonly end: string;
 }
 
 export interface Route {
@@ -46,6 +77,8 @@ export interface WireRequest extends Pick<Route, 'named'> {
   readonly query: string;
   /** Only valid until `parse` returns. */
   readonly body: Uint8Array;
+  /** Those that a request may hold a part of itself in. */
+  readonly headers?: Pick<RequestHeaders, 'approval' | 'lastEventId'>;
 }
 
 export type Presented =
@@ -60,7 +93,9 @@ export type Presented =
       readonly status: number;
       readonly raw: { readonly contentType: string; readonly bytes: Uint8Array };
       readonly cache?: CacheTerms;
-    };
+    }
+  /** An answer that goes on until one side ends it. */
+  | { readonly status: number; readonly contentType: string; readonly stream: (to: AnswerStream) => void };
 
 /** Terms on which a client keeps an answer (RFC 9111), and asks whether it is still the same. */
 export interface CacheTerms {

@@ -9,6 +9,7 @@ import { countRefusal } from '../observe/refusals.ts';
 import { HttpMetrics } from '../observe/series/http-metrics.ts';
 import { findTracer } from '../observe/tracing.ts';
 import { mayKnowOf } from '../operations/admin.ts';
+import type { Operations } from '../operations/operations.ts';
 import type { Service } from '../service.ts';
 import { behindProxies } from './behind-proxies.ts';
 import { withCorrelationIds } from './correlation.ts';
@@ -30,10 +31,10 @@ const maxAddresses = 16_384;
 export function openDoor(
   log: Logger,
   service: Service,
-  dialectsOf: (service: Service, config: Config) => ServerParts['dialects'],
+  dialectsOf: (operations: Operations, config: Config) => ServerParts['dialects'],
 ): Door {
   const { settings } = service;
-  let dialects = dialectsOf(service, settings.now);
+  let dialects = dialectsOf(service.operations, settings.now);
   let refusals = refusalsOf(settings.now);
   const { requestPath, health, authenticator, metrics, clock } = service;
   const shownTo = (caller: Caller | undefined) => (tenant: string) =>
@@ -71,7 +72,7 @@ export function openDoor(
       return {
         // After the service's own, so that these are its new operations.
         commit() {
-          dialects = dialectsOf(service, config);
+          dialects = dialectsOf(service.operations, config);
           refusals = next;
         },
       };

@@ -20,6 +20,20 @@ export interface RequestHeaders {
   /** X-Forwarded-For and Forwarded; several as one list. Nobody's word unless a trusted proxy sent them. */
   readonly xForwardedFor: string | undefined;
   readonly forwarded: string | undefined;
+  /** X-Approval-Token: the agreement of a second principal. */
+  readonly approval?: string | undefined;
+  /** X-Client-Certificate. Nobody's word: it counts in development alone. */
+  readonly claimedCertificate?: string | undefined;
+  /** Origin, of a page in a browser. */
+  readonly origin?: string | undefined;
+  /** Last-Event-ID, of a reader of events who comes back. */
+  readonly lastEventId?: string | undefined;
+}
+
+/** Ids of W3C Trace Context, in hex: 32 and 16 characters. */
+export interface TraceIds {
+  readonly traceId: string;
+  readonly spanId: string;
 }
 
 /** One request and the way to answer it. Nothing above this interface knows which listener it came from. */
@@ -49,6 +63,24 @@ export interface Response {
   readonly body: string | Uint8Array;
   /** Ends the connection after the answer. */
   readonly close?: boolean;
+  /**
+   * In the place of a body, which is then empty: the answer goes on, in chunks, until one side ends it. Called once the head is on its
+   * way; not where the connection is gone. No stop of the service waits for it.
+   */
+  readonly stream?: (to: AnswerStream) => void;
+}
+
+/** An answer that goes on. */
+export interface AnswerStream {
+  /**
+   * Undefined: the system has it. A promise: the client is behind; it is settled when there is room again, or the client has gone. Nothing
+   * is sent, and no promise given, once it has ended. Not to be called before an earlier promise is settled.
+   */
+  send(text: string): Promise<void> | undefined;
+  /** Idempotent. Drops the connection of a client that is behind. */
+  end(): void;
+  /** Calls `listener` once it has ended, by whichever side; at once where it has. Called once. */
+  onEnd(listener: () => void): void;
 }
 
 /**

@@ -1,8 +1,10 @@
+import { hash } from 'node:crypto';
 import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 import { type TypeCheck, TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
+import { hasRepeatedMember } from '../core/repeated-members.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import { canonicalJson } from '../keys/canonical-json.ts';
 import type { WireRequest } from './dialect.ts';
-import { hasRepeatedMember } from './repeated-members.ts';
 
 /** A compiled validator: refuses unknown members, says where a value is wrong but never what it held. */
 export interface Shape<T> {
@@ -86,6 +88,12 @@ function refuseShape(check: TypeCheck<TSchema>, value: unknown): Refused {
 
 function placeName(path: string): string {
   return path === '' ? 'the body' : path.slice(1).replaceAll('/', '.');
+}
+
+/** SHA-256 in hex of the RFC 8785 JSON of a body without its `approval_token`: how an approval names a request without a key. */
+export function approvedRequestSha256(body: Readonly<Record<string, unknown>>): string {
+  const { approval_token: _, ...approved } = body;
+  return hash('sha256', canonicalJson(approved));
 }
 
 /** For requests that have neither query parameters nor a body. */

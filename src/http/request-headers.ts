@@ -35,6 +35,10 @@ export function readHeaders(
   let deadlineMs: string | undefined;
   let xForwardedFor: string | undefined;
   let forwarded: string | undefined;
+  let approval: string | undefined;
+  let claimedCertificate: string | undefined;
+  let origin: string | undefined;
+  let lastEventId: string | undefined;
   let authorizations = 0;
   let hosts = 0;
   let lengths = 0;
@@ -89,6 +93,18 @@ export function readHeaders(
       case 'forwarded':
         forwarded = forwarded === undefined ? value : `${forwarded},${value}`;
         break;
+      case 'x-approval-token':
+        approval = approval === undefined ? value : `${approval},${value}`;
+        break;
+      case 'x-client-certificate':
+        claimedCertificate = value;
+        break;
+      case 'origin':
+        origin = value;
+        break;
+      case 'last-event-id':
+        lastEventId = value;
+        break;
     }
   });
   const doubtful = lengths > 1 || (lengths === 1 && !/^[0-9]{1,15}$/.test(lengthText));
@@ -111,6 +127,10 @@ export function readHeaders(
       deadlineMs,
       xForwardedFor,
       forwarded,
+      approval,
+      claimedCertificate,
+      origin,
+      lastEventId,
     },
     contentLength: lengths === 0 || doubtful ? undefined : Number(lengthText),
     chunked,

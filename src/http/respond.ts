@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
+import { randomFillSync, randomUUID } from 'node:crypto';
 import { type Failure, retryAfterMsOf } from '../core/failure.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import type { CacheTerms, Dialect, Presented } from './dialect.ts';
-import type { RequestHeaders, Response } from './exchange.ts';
+import type { RequestHeaders, Response, TraceIds } from './exchange.ts';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -22,6 +22,11 @@ export function respondAnswer(answer: Presented, headers: RequestHeaders): Respo
     const { status, raw, cache } = answer;
     const response = respondPlain(status, raw.contentType, raw.bytes, headers);
     return cache === undefined ? response : cached(response, cache, headers);
+  }
+  if ('stream' in answer) {
+    const { status, contentType, stream } = answer;
+    const response = respondPlain(status, contentType, '', headers);
+    return { ...response, headers: [...response.headers, notStored], stream };
   }
   const own = responseHeaders(headers, requestIdOf(headers));
   return {
@@ -94,12 +99,42 @@ function requestIdOf({ requestId }: RequestHeaders): string {
 
 /** The names under which a request is answered, with an id that is made where the caller gave none. */
 export function requestNamesOf(headers: RequestHeaders): RequestNames {
-  const { correlationId, traceparent } = headers;
+  const { correlationId } = headers;
   return {
     requestId: requestIdOf(headers),
     correlationId: isCorrelationId(correlationId) ? correlationId : undefined,
-    traceparent: traceparent !== undefined && traceparentForm.test(traceparent) ? traceparent : undefined,
+    traceparent: traceparentOf(headers),
   };
+}
+
+/** As the caller sent it; undefined where it has not the form. */
+export function traceparentOf({ traceparent }: RequestHeaders): string | undefined {
+  return traceparent !== undefined && traceparentForm.test(traceparent) ? traceparent : undefined;
+}
+
+/**
+ * The ids under which a request is known. `own`: the traceparent of the span that the service records, whose ids they are. Without
+ * one the trace is the caller's, or a new one, and the span's id is new.
+ */
+export function traceIdsOf(headers: RequestHeaders, own: string | undefined): TraceIds {
+  const [, ownTrace, ownSpan] = own?.split('-') ?? [];
+  if (ownTrace !== undefined && ownSpan !== undefined) return { traceId: ownTrace, spanId: ownSpan };
+  const [, traceId = randomHex(16)] = traceparentOf(headers)?.split('-') ?? [];
+  return { traceId, spanId: randomHex(8) };
+}
+
+/** Filled at once for 170 requests: a call for random bytes costs a microsecond. */
+const pool = Buffer.alloc(4_096);
+let used = pool.length;
+
+/** Ids that are all zero are not valid; of 8 bytes nobody will see that. */
+function randomHex(bytes: number): string {
+  if (used + bytes > pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += bytes;
+  return pool.toString('hex', used - bytes, used);
 }
 
 function responseHeaders(
@@ -112,6 +147,9 @@ function responseHeaders(
     headers.push(['traceparent', traceparent]);
   return headers;
 }
+
+/** A proxy that keeps what it is sent would hand on nothing. */
+const notStored = ['cache-control', 'no-store'] as const;
 
 const jsonType = ['content-type', 'application/json'] as const;
 

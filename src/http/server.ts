@@ -1,5 +1,5 @@
 import type { RateLimits } from '../admission/rate-limits.ts';
-import { type Authenticator, bearerToken, type Credentials } from '../auth/auth.ts';
+import type { Authenticator } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Failure, type FailureCode, failure } from '../core/failure.ts';
 import { type Result, refuse } from '../core/result.ts';
@@ -7,10 +7,11 @@ import type { Caller } from '../core/scope.ts';
 import type { Health } from '../observe/health.ts';
 import type { CountedReason, ListenerRefusal } from '../observe/refusals.ts';
 import type { RequestPath } from '../request-path.ts';
+import { bearerCredentials } from './credentials.ts';
 import type { AnyEndpoint, Dialect, Route } from './dialect.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, Response } from './exchange.ts';
 import { RequestNotes } from './request-notes.ts';
-import { respondAnswer, respondFailure, respondPlain } from './respond.ts';
+import { respondAnswer, respondFailure, respondPlain, traceIdsOf } from './respond.ts';
 import type { Telemetry } from './telemetry.ts';
 
 export interface ServerParts {
@@ -66,9 +67,10 @@ export class HttpServer implements ListenerHandlers {
 
   onExchange(exchange: Exchange): void {
     this.#underWay++;
-    const notes = new RequestNotes(exchange, this.#now(), this.#parts.telemetry?.active(exchange));
+    const dialect = this.#dialectOf(exchange.path);
+    const notes = new RequestNotes(exchange, dialect, this.#now(), this.#parts.telemetry?.active(exchange));
     try {
-      const own = exchange.headers.severalAuthorizations ? undefined : this.#ownAnswer(exchange);
+      const own = exchange.headers.severalAuthorizations ? undefined : this.#ownAnswer(exchange, dialect);
       if (own === undefined) {
         this.#call(notes);
         return;
@@ -87,23 +89,22 @@ export class HttpServer implements ListenerHandlers {
 
   /** A call that a dialect understands goes through the request path; its answer is presented as it was asked for. */
   #call(notes: RequestNotes): void {
-    const { exchange } = notes;
-    const dialect = this.#dialectOf(exchange.path);
+    const { exchange, dialect } = notes;
     const route = this.#route(exchange, dialect);
     if (route.ok) {
       notes.template = route.value.template ?? '';
-      notes.operation = route.value.endpoint.operation;
+      notes.endpoint = route.value.endpoint;
     }
     this.#parts.telemetry?.begin(notes);
     if (!route.ok) {
-      this.#refuse(notes, dialect, route.failure);
+      this.#refuse(notes, route.failure);
       return;
     }
     const { endpoint, named } = route.value;
     const { headers, query } = exchange;
     const answer = this.#parts.requestPath({
       operation: endpoint.operation,
-      parse: (body) => endpoint.parse({ named, query, body }),
+      parse: (body) => endpoint.parse({ named, query, body, headers }),
       body: exchange.body,
       credentials: dialect.credentials?.(exchange) ?? bearerCredentials(exchange),
       deadlineWish: headers.deadlineMs,
@@ -113,11 +114,11 @@ export class HttpServer implements ListenerHandlers {
     });
     if (answer instanceof Promise) {
       answer.then(
-        (answered) => this.#finish(notes, dialect, endpoint, answered),
+        (answered) => this.#finish(notes, endpoint, answered),
         (cause: unknown) => this.#fail(notes, cause),
       );
     } else {
-      this.#finish(notes, dialect, endpoint, answer);
+      this.#finish(notes, endpoint, answer);
     }
   }
 
@@ -135,9 +136,9 @@ export class HttpServer implements ListenerHandlers {
     return route;
   }
 
-  #finish(notes: RequestNotes, dialect: Dialect, endpoint: AnyEndpoint, answer: Result<unknown>): void {
+  #finish(notes: RequestNotes, endpoint: AnyEndpoint, answer: Result<unknown>): void {
     if (!answer.ok) {
-      this.#refuse(notes, dialect, answer.failure, endpoint.hints?.[answer.failure.code]);
+      this.#refuse(notes, answer.failure, endpoint.hints?.[answer.failure.code]);
       return;
     }
     let response: Response;
@@ -150,16 +151,23 @@ export class HttpServer implements ListenerHandlers {
     this.#send(notes, response);
   }
 
-  #refuse(notes: RequestNotes, dialect: Dialect, why: Failure, hint?: string): void {
+  #refuse(notes: RequestNotes, why: Failure, hint?: string): void {
     const abusive = this.#refused(notes.exchange, why);
     if (why.code === 'Internal') this.#parts.onInternal(notes.names().requestId);
-    const response = respondFailure(dialect, why, notes.headers, abusive || this.#draining, hint);
-    this.#send(notes, response, why.code);
+    const close = abusive || this.#draining;
+    this.#send(notes, respondFailure(notes.dialect, why, notes.headers, close, hint), why);
   }
 
-  #send(notes: RequestNotes, response: Response, why?: FailureCode): void {
-    this.#parts.telemetry?.answered(notes, response, why, this.#now());
-    notes.exchange.respond(response);
+  #send(notes: RequestNotes, answer: Response, failure?: Failure): void {
+    const { dialect, endpoint, exchange } = notes;
+    const nowMs = this.#now();
+    const own = dialect.headers === undefined ? answer : withHeaders(answer, dialect.headers(notes.facts()));
+    const response =
+      notes.receiptId === undefined ? own : withHeaders(own, [['x-receipt-id', notes.receiptId]]);
+    this.#parts.telemetry?.answered(notes, response, failure?.code, nowMs);
+    exchange.respond(response);
+    const { status } = response;
+    dialect.answered?.({ endpoint, status, failure, durationMs: nowMs - notes.startedAtMs });
     this.#underWay--;
     if (this.#underWay === 0) this.#idle?.();
   }
@@ -181,7 +189,7 @@ export class HttpServer implements ListenerHandlers {
 
   #fail(notes: RequestNotes, cause: unknown): void {
     this.#parts.onBug(cause, notes.names().requestId);
-    this.#refuse(notes, this.#dialectOf(notes.exchange.path), failure('Internal'));
+    this.#refuse(notes, failure('Internal'));
   }
 
   refused(code: ListenerFailure, headers: Exchange['headers'], path: string): Response {
@@ -189,8 +197,13 @@ export class HttpServer implements ListenerHandlers {
     this.#parts.onRefused(counted);
     const why =
       code in hints ? failure('BadRequest', hints[code as keyof typeof hints]) : failure(code as FailureCode);
-    const response = respondFailure(this.#dialectOf(path), why, headers, true);
+    const dialect = this.#dialectOf(path);
+    const answer = respondFailure(dialect, why, headers, true);
+    const trace = traceIdsOf(headers, undefined);
+    const response =
+      dialect.headers === undefined ? answer : withHeaders(answer, dialect.headers({ headers, trace }));
     this.#parts.telemetry?.refusedByListener(counted, response, this.#now());
+    dialect.answered?.({ endpoint: undefined, status: response.status, failure: why, durationMs: 0 });
     return response;
   }
 
@@ -234,8 +247,11 @@ export class HttpServer implements ListenerHandlers {
   }
 
   /** Health, metrics and version: no capability needed, and answered while draining. */
-  #ownAnswer(exchange: Exchange): Response | Promise<Response> | undefined {
+  #ownAnswer(exchange: Exchange, dialect: Dialect): Response | Promise<Response> | undefined {
     const { method, path, headers } = exchange;
+    const own = dialect.own?.(exchange);
+    if (own instanceof Promise) return own.then((presented) => respondAnswer(presented, headers));
+    if (own !== undefined) return respondAnswer(own, headers);
     if (method !== 'get' && method !== 'head') return undefined;
     switch (path) {
       case '/healthz': {
@@ -258,14 +274,8 @@ export class HttpServer implements ListenerHandlers {
   }
 }
 
-function bearerCredentials(exchange: Exchange): Credentials {
-  const { authorization, discharges, xForwardedFor, forwarded } = exchange.headers;
-  return {
-    token: bearerToken(authorization),
-    discharges,
-    forwarded: xForwardedFor !== undefined || forwarded !== undefined,
-    peer: () => exchange.peer(),
-  };
+function withHeaders(response: Response, headers: Response['headers']): Response {
+  return { ...response, headers: [...response.headers, ...headers] };
 }
 
 const hints = {

@@ -14,6 +14,7 @@ export const statusLines: Readonly<Record<number, string>> = {
   411: '411 Length Required',
   413: '413 Content Too Large',
   415: '415 Unsupported Media Type',
+  422: '422 Unprocessable Content',
   431: '431 Request Header Fields Too Large',
   429: '429 Too Many Requests',
   500: '500 Internal Server Error',

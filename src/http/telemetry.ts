@@ -55,7 +55,11 @@ export class Telemetry {
     };
     notes.trace = new RequestTrace(this.#tracer, beginning, everyCall);
     // From here on the answer has the id that lines and workers are told.
-    notes.names();
+    const { requestId, correlationId } = notes.names();
+    const { lines } = notes.dialect;
+    if (lines === undefined || !everyCall) return;
+    const facts = { requestId, correlationId, ...notes.traceIds(), route: template || undefined };
+    this.#log.debug(accessLine({ ...facts, method }), lines.begin);
   }
 
   /** `why`: the refusal's kind, where it was refused. Called before the answer is handed over. */
@@ -67,7 +71,10 @@ export class Telemetry {
     this.#metrics.answered({ method, scheme, route, status }, (nowMs - notes.startedAtMs) / 1_000);
     if (why !== undefined) this.#refused(notes, response, why, nowMs);
     else if (notes.trace !== undefined && this.#log.isLevelEnabled('debug'))
-      this.#log.debug(accessLine(factsOfLine(notes, response, why, nowMs)), 'answered');
+      this.#log.debug(
+        accessLine(factsOfLine(notes, response, why, nowMs)),
+        notes.dialect.lines?.end ?? 'answered',
+      );
     if (notes.trace?.records === true)
       notes.trace.end(attributesAtEnd(notes, response, why), errorTypeOf(status));
   }
@@ -77,8 +84,9 @@ export class Telemetry {
     const leftOut = this.#leftOut(kind, nowMs);
     if (leftOut === undefined && !this.#log.isLevelEnabled('debug')) return;
     const line = accessLine({ ...factsOfLine(notes, response, why, nowMs), leftOut: leftOut || undefined });
-    if (leftOut === undefined) this.#log.debug(line, 'refused');
-    else this.#log.info(line, 'refused');
+    const message = notes.dialect.lines?.end ?? 'refused';
+    if (leftOut === undefined) this.#log.debug(line, message);
+    else this.#log.info(line, message);
   }
 
   /** Refusals of this kind that have had no line since the last one; undefined where this one is to have none. */
@@ -141,13 +149,13 @@ function factsOfLine(
   why: FailureCode | undefined,
   nowMs: number,
 ): AccessFacts {
-  const { exchange, template, startedAtMs, trace } = notes;
+  const { exchange, dialect, template, startedAtMs, trace } = notes;
   const { listener, address: peer } = exchange.peer();
   const gone = exchange.cancellation.cancelled;
   const [, traceId, spanId] = trace === undefined ? [] : (notes.names().traceparent?.split('-') ?? []);
   return {
     ...idsOf(response),
-    ...{ traceId, spanId },
+    ...(dialect.headers === undefined ? { traceId, spanId } : notes.traceIds()),
     ...{ method: methodName(exchange.method), route: template || undefined },
     ...{ status: gone ? undefined : response.status, result: why ?? 'ok' },
     reason: gone ? reasonOf('unanswered') : why && reasonOf(why),

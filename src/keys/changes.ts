@@ -1,25 +1,36 @@
 import { randomUUID } from 'node:crypto';
-import type { FailureCode } from '../core/failure.ts';
-import { ok, type Refused, type Result, refuse } from '../core/result.ts';
-import type { Change, CommitOutcome } from '../store/store.ts';
+import type { Algorithm } from '../algorithms/descriptor.ts';
+import { ok, type Refused, type Result, refuse, refuseByState } from '../core/result.ts';
+import type { Change } from '../store/store.ts';
 import { publicKeySha256 } from './authenticity.ts';
-import { encodeHead, encodeVersion, headKey, versionKey } from './codec.ts';
+import { headKey, versionKey } from './codec.ts';
+import {
+  type Asking,
+  asking,
+  factsOfPlaced,
+  type KeyCommits,
+  leavingPool,
+  madeNothing,
+  overtaken,
+  privateVersion,
+  replacedBy,
+  withoutPrivate,
+} from './commits.ts';
 import type { KeyCounter } from './counter.ts';
 import type { Done, Idempotency } from './idempotency.ts';
 import type {
-  ChangeKey,
   CreateKey,
   DestroyKey,
-  KeyChange,
   KeyDestroyed,
   KeyMade,
   KeyringOptions,
   KeyringParts,
   PrivateParts,
-  PrivateVersion,
   RotateKey,
 } from './keyring.ts';
 import { formatId, formatKid, isPurpose, isTenant, type Kid } from './kid.ts';
+import type { KeyIds } from './lifecycle/key-ids.ts';
+import type { StateCounter } from './lifecycle/state-counter.ts';
 import { custodyOf, type KeyLookup, ownKid } from './lookup.ts';
 import {
   isPublicOnly,
@@ -29,23 +40,13 @@ import {
   type KeyVersion,
   softwareBackend,
 } from './record.ts';
-import type { KeyRecords, Revised } from './records.ts';
-import { Serial } from './serial.ts';
+import type { KeyRecords } from './records.ts';
 
 type RecordDone = (done: Done) => readonly Change[];
 
-/** The caller that asks for a change, and the name of the request. */
-interface Asking {
-  readonly actor: string;
-  readonly opId: string | undefined;
-}
-
-function asking({ actor, operation }: Pick<ChangeKey, 'actor' | 'operation'>): Asking {
-  return { actor, opId: operation?.id };
-}
-
-const destroyed = refuse('Conflict', 'the key is destroyed');
-const stale = refuse('Conflict', 'this is not the current version');
+const destroyed = refuseByState('destroyed', 'the key is destroyed');
+const stale = refuseByState('inactive', 'this is not the current version');
+const archived = refuseByState('inactive', 'the key is archived, or past its end');
 const stillCurrent = refuse('Conflict', 'rotate first, or destroy the whole key');
 const tooManyVersions = refuse(
   'Conflict',
@@ -59,7 +60,6 @@ const noSuchBackend = refuse(
 const notHeld = refuse('Unsupported', 'this backend holds no keys of this alg');
 const notTaken = refuse('Unsupported', 'the backend of this key takes none that were made elsewhere');
 const adoptsNone = refuse('Unsupported', 'this backend adopts no keys');
-const overtaken = refuse('Conflict', 'the key was changed at the same time; try again');
 
 /**
  * Create, rotate, destroy. Changes of one key run one after the other here, and each is one commit that expects the
@@ -73,12 +73,22 @@ export class KeyChanges {
   readonly #lookup: KeyLookup;
   readonly #operations: Idempotency;
   readonly #counter: KeyCounter;
-  readonly #serial: Serial;
+  readonly #commits: KeyCommits;
+  readonly #ids: KeyIds;
+  readonly #states: StateCounter;
 
   constructor(
     parts: KeyringParts,
     options: KeyringOptions,
-    rooms: { records: KeyRecords; lookup: KeyLookup; operations: Idempotency; counter: KeyCounter },
+    rooms: {
+      records: KeyRecords;
+      lookup: KeyLookup;
+      operations: Idempotency;
+      counter: KeyCounter;
+      commits: KeyCommits;
+      ids: KeyIds;
+      states: StateCounter;
+    },
   ) {
     this.#parts = parts;
     this.#options = options;
@@ -86,7 +96,9 @@ export class KeyChanges {
     this.#lookup = rooms.lookup;
     this.#operations = rooms.operations;
     this.#counter = rooms.counter;
-    this.#serial = new Serial(options.maxWaitingChangesPerKey);
+    this.#commits = rooms.commits;
+    this.#ids = rooms.ids;
+    this.#states = rooms.states;
   }
 
   async create(request: CreateKey): Promise<Result<KeyMade>> {
@@ -103,8 +115,8 @@ export class KeyChanges {
         const id = formatId(tenant, purpose, algorithm, uuid);
         const kid = { id, tenant, purpose, algorithm, uuid };
         return request.uuid === undefined
-          ? this.#createWithin(kid, request, record)
-          : this.#serial.run(id, () => this.#createUnlessThere(kid, request, record));
+          ? this.#createAlone(kid, request, record)
+          : this.#commits.serial.run(id, () => this.#createUnlessThere(kid, request, record));
       },
       repeat: (done) => this.#madeBefore(tenant, done),
     });
@@ -114,7 +126,8 @@ export class KeyChanges {
     const kid = ownKid(request.tenant, request.kid);
     if (!kid.ok) return kid;
     return this.#operations.once(request.tenant, request.operation, ['rotate', request.kid], {
-      perform: (record) => this.#serial.run(kid.value.id, () => this.#rotate(kid.value, request, record)),
+      perform: (record) =>
+        this.#commits.serial.run(kid.value.id, () => this.#rotate(kid.value, request, record)),
       repeat: (done) => this.#madeBefore(request.tenant, done),
     });
   }
@@ -129,13 +142,22 @@ export class KeyChanges {
     const { id } = kid.value;
     return this.#operations.once(request.tenant, request.operation, ['destroy', id, version ?? 0], {
       perform: (record) =>
-        this.#serial.run(id, () =>
+        this.#commits.serial.run(id, () =>
           version === undefined
             ? this.#destroyKey(kid.value, asking(request), record)
             : this.#destroyVersion(kid.value, version, asking(request), record),
         ),
       repeat: async (done) => ok({ kid: kidOf(done), replayed: true }),
     });
+  }
+
+  /** Those that want one alias come one after the other. */
+  #createAlone(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
+    const { placement, alias } = request;
+    if (placement === undefined || alias === undefined) return this.#createWithin(kid, request, record);
+    return this.#commits.serial.run(this.#ids.aliasNamed(kid, placement, alias), () =>
+      this.#createWithin(kid, request, record),
+    );
   }
 
   async #createUnlessThere(kid: Kid, request: CreateKey, record: RecordDone): Promise<Result<KeyMade>> {
@@ -169,15 +191,23 @@ export class KeyChanges {
     const { given, policy } = request;
     if (given !== undefined && backend !== softwareBackend) return notTaken;
     const versionedKid = formatKid(id, 1);
+    const named = await this.#ids.changeForAlias(kid, request.placement, request.alias);
+    if (!named.ok) return named;
+    const disagreed = await request.agreed?.();
+    if (disagreed !== undefined) return disagreed;
     const adopted = policy?.adopt;
     if (adopted !== undefined && (given !== undefined || custody.adopt === undefined)) return adoptsNone;
     const parts = await (given?.make(versionedKid) ??
       (adopted === undefined
-        ? custody.generate(algorithm, tenant, versionedKid)
+        ? this.#generate(custody, algorithm, tenant, versionedKid)
         : custody.adopt?.(algorithm, tenant, versionedKid, adopted)) ??
       adoptsNone);
     if (!parts.ok) return parts;
-    const version = firstWriting(id, 1, createdAtMs, parts.value, given?.source);
+    const placed = placedIn(request);
+    const version = {
+      ...firstWriting(id, 1, createdAtMs, parts.value, given?.source),
+      ...(placed && { keyId: kid.uuid }),
+    };
     const head: KeyHead = {
       id,
       tenant,
@@ -194,12 +224,16 @@ export class KeyChanges {
         ? undefined
         : { rotation: { ...request.rotation, sinceMs: createdAtMs } }),
       ...(policy === undefined ? undefined : { policy }),
+      ...placed,
     };
     const change = this.#counter.begin(head, 'created');
-    const what = { kind: 'create', ...madeIn(version) } as const;
-    const committed = await this.#commit(head, { ...what, ...asking(request) }, [
-      this.#headChange(head, 0),
-      this.#versionChange({ record: version, revision: 0 }),
+    const what = { kind: 'create', ...madeIn(version), facts: factsOfPlaced(head, version) } as const;
+    const committed = await this.#commits.commit(head, { ...what, ...asking(request) }, [
+      this.#commits.headChange(head, 0),
+      this.#commits.versionChange({ record: version, revision: 0 }),
+      ...this.#ids.changeFor(kid, version),
+      ...leavingPool(parts.value),
+      ...named.value,
       ...record({ id, version: 1 }),
     ]);
     change.end(committed.ok);
@@ -210,12 +244,13 @@ export class KeyChanges {
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     this.#parts.onHead?.(head);
+    this.#states.heard(head, version);
     return ok(made(kid, version, false));
   }
 
   async #rotate(kid: Kid, request: RotateKey, record: RecordDone): Promise<Result<KeyMade>> {
     const { given } = request;
-    const read = await this.#readHead(kid);
+    const read = await this.#commits.readHead(kid);
     if (!read.ok) return read;
     const { record: before, revision } = read.value;
     if (before.state === 'destroyed') return destroyed;
@@ -232,12 +267,21 @@ export class KeyChanges {
     if (!current.ok) return current;
     const refusal = refusalOfNext(current.value?.record.source, given?.source);
     if (refusal !== undefined) return refusal;
+    const { validUntilMs = Number.POSITIVE_INFINITY } = before;
+    const isOver = this.#parts.clock.utcMs() >= validUntilMs;
+    if (isOver || current.value?.record.archivedAtMs !== undefined) return archived;
+    const disagreed = await request.agreed?.();
+    if (disagreed !== undefined) return disagreed;
     const versionedKid = formatKid(id, number);
     const parts = await (given?.make(versionedKid) ??
-      custody.value.generate(algorithm, tenant, versionedKid));
+      this.#generate(custody.value, algorithm, tenant, versionedKid));
     if (!parts.ok) return parts;
     const createdAtMs = this.#parts.clock.utcMs();
-    const version = firstWriting(id, number, createdAtMs, parts.value, given?.source);
+    const version = {
+      ...firstWriting(id, number, createdAtMs, parts.value, given?.source),
+      ...(before.placement && { keyId: randomUUID() }),
+    };
+    const replaced = before.placement && current.value && replacedBy(current.value, createdAtMs);
     const head: KeyHead = {
       ...before,
       ...{ currentVersion: number, revision: before.revision + 1 },
@@ -245,10 +289,13 @@ export class KeyChanges {
         ? undefined
         : { rotation: { ...before.rotation, sinceMs: createdAtMs } }),
     };
-    const what = { kind: 'rotate', ...madeIn(version) } as const;
-    const committed = await this.#commit(before, { ...what, ...asking(request) }, [
-      this.#headChange(head, revision),
-      this.#versionChange({ record: version, revision: 0 }),
+    const what = { kind: 'rotate', ...madeIn(version), facts: factsOfPlaced(head, version) } as const;
+    const committed = await this.#commits.commit(before, { ...what, ...asking(request) }, [
+      this.#commits.headChange(head, revision),
+      this.#commits.versionChange({ record: version, revision: 0 }),
+      ...(replaced === undefined ? [] : [this.#commits.versionChange(replaced)]),
+      ...this.#ids.changeFor(kid, version),
+      ...leavingPool(parts.value),
       ...record({ id, version: number }),
     ]);
     if (!committed.ok) {
@@ -256,21 +303,42 @@ export class KeyChanges {
       return committed;
     }
     this.#parts.room?.made(tenant);
+    if (replaced !== undefined) {
+      this.#lookup.forgetVersions(id, [before.currentVersion]);
+      this.#states.heard(head, replaced.record);
+    }
     this.#lookup.changed(kid, head, version);
     this.#parts.onHead?.(head);
+    this.#states.heard(head, version);
     return ok(made(kid, version, false));
+  }
+
+  /** A key that lies ready, or else a new one. */
+  async #generate(
+    custody: PrivateParts,
+    algorithm: Algorithm,
+    tenant: string,
+    versionedKid: string,
+  ): Promise<Result<readonly KeyPart[]>> {
+    const ready = custody.backend === softwareBackend ? await this.#parts.pool?.take(algorithm) : undefined;
+    return ready === undefined ? custody.generate(algorithm, tenant, versionedKid) : ok([ready]);
   }
 
   async #destroyKey(kid: Kid, by: Asking, record: RecordDone): Promise<Result<KeyDestroyed>> {
     const { id } = kid;
-    const read = await this.#readHead(kid);
+    const read = await this.#commits.readHead(kid);
     if (!read.ok) return read;
     const { record: before, revision } = read.value;
-    if (before.state === 'destroyed') return this.#alreadyDone({ id }, record);
+    // Of a key with a placement the current version can be destroyed alone.
+    if (before.state === 'destroyed' && before.placement === undefined)
+      return this.#alreadyDone({ id }, record);
     const versions = await this.#records.versions(kid);
     if (!versions.ok) return versions;
+    if (before.state === 'destroyed' && versions.value.every(({ record }) => record.state === 'destroyed'))
+      return this.#alreadyDone({ id }, record);
     const head: KeyHead = { ...before, state: 'destroyed', revision: before.revision + 1 };
     const shredded = versions.value.map(({ record, revision }) => ({
+      // A version that is destroyed already is as it was; the commit expects it to be so.
       record: withoutPrivate(record),
       revision,
     }));
@@ -284,21 +352,22 @@ export class KeyChanges {
     }
     const custody = custodyOf(this.#parts, before.backend);
     if (!custody.ok) return custody;
-    const change = this.#counter.begin(before, 'destroyed');
-    const what = { kind: 'destroy', version: 0, ...madeNothing } as const;
+    const change = before.state === 'active' ? this.#counter.begin(before, 'destroyed') : undefined;
+    const what = { kind: 'destroy', version: 0, ...madeNothing, facts: factsOfPlaced(before) } as const;
     const changes = [
-      this.#headChange(head, revision),
-      ...shredded.map((version) => this.#versionChange(version)),
+      this.#commits.headChange(head, revision),
+      ...shredded.map((version) => this.#commits.versionChange(version)),
       ...record({ id }),
     ];
-    const committed = await this.#commit(before, { ...what, ...by }, changes, () =>
+    const committed = await this.#commits.commit(before, { ...what, ...by }, changes, () =>
       custody.value.destroy(kid.tenant, versions.value.flatMap(privateVersion)),
     );
-    change.end(committed.ok);
+    change?.end(committed.ok);
     if (!committed.ok) return committed;
     this.#lookup.forgetKey(before);
     this.#lookup.changed(kid, head, current.record);
     this.#parts.onHead?.(head);
+    for (const { record } of shredded) this.#states.heard(head, record);
     return ok({ kid: id, replayed: false });
   }
 
@@ -309,7 +378,7 @@ export class KeyChanges {
     record: RecordDone,
   ): Promise<Result<KeyDestroyed>> {
     const { id } = kid;
-    const head = await this.#readHead(kid);
+    const head = await this.#commits.readHead(kid);
     if (!head.ok) return head;
     if (number > head.value.record.currentVersion) return refuse('NotFound');
     const version = await this.#records.version(kid, number);
@@ -322,13 +391,15 @@ export class KeyChanges {
     const custody = custodyOf(this.#parts, head.value.record.backend);
     if (!custody.ok) return custody;
     const shredded = { record: withoutPrivate(found), revision };
-    const what = { kind: 'destroy', version: number, ...madeNothing } as const;
-    const changes = [this.#versionChange(shredded), ...record(done)];
-    const committed = await this.#commit(head.value.record, { ...what, ...by }, changes, () =>
+    const facts = factsOfPlaced(head.value.record, found);
+    const what = { kind: 'destroy', version: number, ...madeNothing, facts } as const;
+    const changes = [this.#commits.versionChange(shredded), ...record(done)];
+    const committed = await this.#commits.commit(head.value.record, { ...what, ...by }, changes, () =>
       custody.value.destroy(kid.tenant, privateVersion({ record: found })),
     );
     if (!committed.ok) return committed;
     this.#lookup.forgetVersions(id, [number]);
+    this.#states.heard(head.value.record, shredded.record);
     return ok({ kid: kidOf(done), replayed: false });
   }
 
@@ -351,41 +422,6 @@ export class KeyChanges {
     if (version.value === undefined) return this.#records.corrupt(headKey(done.id));
     return ok(made(kid.value, version.value.record, true));
   }
-
-  async #readHead(kid: Kid): Promise<Result<Revised<KeyHead>>> {
-    const head = await this.#records.head(kid.id);
-    if (!head.ok) return head;
-    return head.value === undefined ? refuse('NotFound') : ok(head.value);
-  }
-
-  /**
-   * Written down first, then done. `atHome`: what the custody does before the records follow, so that a call that is cut off
-   * between the two can be made again.
-   */
-  async #commit(
-    before: KeyHead,
-    change: Pick<KeyChange, 'kind' | 'version' | 'publicKeySha256' | 'source'> & Asking,
-    changes: readonly Change[],
-    atHome?: () => Promise<Result<void>>,
-  ): Promise<Result<void>> {
-    const { tenant, id: keyId, alg } = before;
-    const recorded = await this.#parts.journal.record({ tenant, keyId, alg, ...change });
-    if (!recorded.ok) return recorded;
-    let failure: FailureCode | undefined = 'Internal';
-    let outcome: Result<CommitOutcome>;
-    try {
-      const prepared = await atHome?.();
-      outcome = prepared?.ok === false ? prepared : await this.#parts.store.commit(changes);
-      failure = outcome.ok ? (outcome.value.committed ? undefined : 'Conflict') : outcome.failure.code;
-    } finally {
-      recorded.value.end(failure);
-    }
-    if (failure === undefined) return ok(undefined);
-    // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.
-    this.#lookup.forgetKey(before);
-    return outcome.ok ? overtaken : outcome;
-  }
-
   /** A key that came into no record is nowhere. A commit whose end nobody knows is looked up, as it may have happened. */
   async #discard(kid: Kid, made: KeyVersion, custody: PrivateParts): Promise<void> {
     if (custody.discard === undefined) return;
@@ -400,18 +436,6 @@ export class KeyChanges {
     if (kept !== undefined && sealed !== undefined && Buffer.compare(kept, sealed) === 0) return;
     await custody.discard(kid.tenant, [{ kid: name, parts: made.parts }]);
   }
-
-  #headChange(head: KeyHead, expectedRevision: number): Change {
-    return { key: headKey(head.id), value: encodeHead(head, this.#parts.mac), expectedRevision };
-  }
-
-  #versionChange({ record, revision }: Revised<KeyVersion>): Change {
-    return {
-      key: versionKey(record.id, record.version),
-      value: encodeVersion(record, this.#parts.mac),
-      expectedRevision: revision,
-    };
-  }
 }
 
 function firstWriting(
@@ -424,7 +448,16 @@ function firstWriting(
   return { id, version, state: 'active', createdAtMs, revision: 1, ...(source && { source }), parts };
 }
 
-const madeNothing = { publicKeySha256: undefined, source: undefined } as const;
+/** What only keys with a placement have; undefined of others. */
+function placedIn({ placement, alias, validUntilMs, access }: CreateKey) {
+  if (placement === undefined) return undefined;
+  return {
+    placement,
+    ...(alias === undefined ? undefined : { alias }),
+    ...(validUntilMs === undefined ? undefined : { validUntilMs }),
+    ...(access === undefined ? undefined : { access }),
+  };
+}
 
 function madeIn({ version, parts, source }: KeyVersion) {
   return { version, publicKeySha256: publicKeySha256(parts), source } as const;
@@ -444,25 +477,6 @@ function refusalOfNext(current: KeySource | undefined, next: KeySource | undefin
   return isPublicOnly(current) ? isPublic : isPrivate;
 }
 
-/**
- * Shreds the private parts: what custody sealed is in no record any more. A store may keep the old bytes in free pages
- * until it uses them again or is compacted; there they are sealed under the root key.
- */
-function withoutPrivate(version: KeyVersion): KeyVersion {
-  return {
-    ...version,
-    state: 'destroyed',
-    revision: version.revision + 1,
-    parts: version.parts.map(({ publicKey }) => ({ publicKey })),
-  };
-}
-
-/** None where they are gone already. */
-function privateVersion({ record }: Pick<Revised<KeyVersion>, 'record'>): PrivateVersion[] {
-  const { id, version, state, parts, source } = record;
-  return state === 'destroyed' || isPublicOnly(source) ? [] : [{ kid: formatKid(id, version), parts }];
-}
-
 function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {
   return {
     kid: formatKid(kid.id, version.version),
@@ -470,6 +484,7 @@ function made(kid: Kid, version: KeyVersion, replayed: boolean): KeyMade {
     algorithm: kid.algorithm,
     createdAtMs: version.createdAtMs,
     publicKeys: version.parts.map((part) => part.publicKey),
+    ...(version.keyId === undefined ? undefined : { keyId: version.keyId }),
     replayed,
   };
 }

@@ -6,6 +6,14 @@ import { isName } from '../core/name.ts';
 import { authenticated, openAuthenticated, type RecordMac } from './authenticity.ts';
 import { type Kid, maxVersion, parseKid } from './kid.ts';
 import {
+  decodePlaced,
+  decodeVersionLifecycle,
+  encodePlaced,
+  encodeVersionLifecycle,
+  placedMembers,
+  versionLifecycleMembers,
+} from './lifecycle/codec.ts';
+import {
   auditDurabilities,
   isPublicOnly,
   type KeyHead,
@@ -15,6 +23,7 @@ import {
   type KeyVersion,
   type RotationPlan,
   softwareBackend,
+  type VersionLifecycle,
 } from './record.ts';
 
 /**
@@ -83,7 +92,7 @@ const headMembers = {
   ),
   policy: Type.Optional(storedPolicy),
 };
-const headShape = record({ ...authentic, ...headMembers });
+const headShape = record({ ...authentic, ...headMembers, ...placedMembers });
 const foundHeadShape = record({ ...unauthentic, ...headMembers });
 
 const versionMembers = {
@@ -93,6 +102,7 @@ const versionMembers = {
   created: time,
 };
 const maxParts = 8;
+const uuidForm = '^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
 const source = Type.Union([
   Type.Object({ from: Type.String() }, { additionalProperties: false }),
   Type.Object(
@@ -104,6 +114,8 @@ const versionShape = record({
   ...authentic,
   ...versionMembers,
   source: Type.Optional(source),
+  ...versionLifecycleMembers,
+  pooled: Type.Optional(Type.String({ pattern: uuidForm })),
   pub: Type.Array(Type.String(), { minItems: 1, maxItems: maxParts }),
 });
 /** The part that is not authenticated with it: the sealed private parts of an active version. */
@@ -160,6 +172,12 @@ export function idInVersionKey(storeKey: string): string {
   return storeKey.slice(versionsPrefix.length, storeKey.lastIndexOf('#'));
 }
 
+/** Before the private parts that wait for a key to be made. */
+export const poolPrefix = 'pool/rsa-2048/';
+
+/** Before keys of the service's own. */
+export const serviceKeyPrefix = 'meta/service-key/';
+
 export const operationPrefix = 'op/';
 
 export function operationKey(tenant: string, operationId: string): string {
@@ -178,6 +196,7 @@ export function encodeHead(head: KeyHead, mac: RecordMac): Uint8Array {
     ...(head.usages === undefined ? undefined : { usages: [...head.usages] }),
     ...(head.rotation === undefined ? undefined : { rotation: encodeRotation(head.rotation) }),
     ...(head.policy === undefined ? undefined : { policy: encodePolicy(head.policy) }),
+    ...(head.placement === undefined ? undefined : encodePlaced(head)),
   };
   return authenticated(headKey(head.id), JSON.stringify(stored), mac);
 }
@@ -198,7 +217,9 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
   if (stored === undefined || headKey(stored.id) !== storeKey) return undefined;
   const kid = parseKid(stored.id);
   const { backend = softwareBackend } = stored;
-  if (kid === undefined || kid.version !== undefined || !isName(backend)) return undefined;
+  const placed = decodePlaced(stored);
+  if (kid === undefined || kid.version !== undefined || !isName(backend) || placed === undefined)
+    return undefined;
   return {
     id: kid.id,
     tenant: kid.tenant,
@@ -213,6 +234,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
     ...(stored.usages === undefined ? undefined : { usages: stored.usages }),
     ...(stored.rotation === undefined ? undefined : { rotation: decodeRotation(stored.rotation) }),
     ...(stored.policy === undefined ? undefined : { policy: decodePolicy(stored.policy) }),
+    ...placed,
   };
 }
 
@@ -259,6 +281,8 @@ export function encodeVersion(keyVersion: KeyVersion, mac: RecordMac): Uint8Arra
     created: keyVersion.createdAtMs,
     pub: parts.map(({ publicKey }) => encodeBase64(publicKey)),
     ...(keyVersion.source && { source: encodeSource(keyVersion.source) }),
+    ...(parts[0]?.pooled && { pooled: parts[0].pooled.name }),
+    ...(keyVersion.keyId === undefined ? undefined : encodeVersionLifecycle(keyVersion)),
   };
   const sealed = parts.flatMap(({ sealed }) => (sealed === undefined ? [] : [encodeBase64(sealed)]));
   const rest = sealed.length === 0 ? '' : JSON.stringify(sealed);
@@ -276,17 +300,22 @@ export function decodeVersion(
   const stored = opened && fromBytes(versionShape, opened.text);
   if (opened === undefined || stored === undefined) return undefined;
   const sealed = opened.rest.length === 0 ? [] : fromBytes(sealedShape, opened.rest);
-  const { pub, source: storedSource, ...members } = stored;
+  const { pub, source: storedSource, pooled, ...members } = stored;
   const source = storedSource && decodeSource(storedSource);
   if (source?.kind === 'derived' && parseKid(source.from)?.version === undefined) return undefined;
+  const lifecycle = decodeVersionLifecycle(stored);
+  if (lifecycle === undefined) return undefined;
   // An active version has all its private parts, unless these were never here, and a destroyed one none.
   const sealedHere = stored.state === 'active' && !isPublicOnly(source);
   if (sealed?.length !== (sealedHere ? pub.length : 0)) return undefined;
-  const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index] }));
+  // A key of several parts is never from the pool.
+  if (pooled !== undefined && (!sealedHere || pub.length > 1)) return undefined;
+  const parts = pub.map((text, index) => ({ pub: text, sealed: sealed[index], pooled }));
   return versionIn(storeKey, kid, {
     ...members,
     ...decodeAuthentic(stored),
     ...(source && { source }),
+    lifecycle,
     parts,
   });
 }
@@ -315,7 +344,12 @@ interface StoredVersion {
   readonly revision: number;
   readonly found?: true;
   readonly source?: KeySource;
-  readonly parts: readonly { readonly pub: string; readonly sealed?: string | undefined }[];
+  readonly lifecycle?: VersionLifecycle | undefined;
+  readonly parts: readonly {
+    readonly pub: string;
+    readonly sealed?: string | undefined;
+    readonly pooled?: string | undefined;
+  }[];
 }
 
 function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersion | undefined {
@@ -329,9 +363,10 @@ function versionIn(storeKey: string, kid: Kid, stored: StoredVersion): KeyVersio
     if (publicKey === undefined || (part.sealed !== undefined) !== shouldBeSealed) return undefined;
     const sealed = part.sealed === undefined ? undefined : decodeBase64(part.sealed, maxPartBytes);
     if (part.sealed !== undefined && sealed === undefined) return undefined;
-    parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed });
+    const pooled = part.pooled === undefined ? undefined : { pooled: { name: part.pooled } };
+    parts.push(sealed === undefined ? { publicKey } : { publicKey, sealed, ...pooled });
   }
-  const more = { ...(found === undefined ? {} : { found }), ...(source && { source }) };
+  const more = { ...(found === undefined ? {} : { found }), ...(source && { source }), ...stored.lifecycle };
   return { id, version, state, createdAtMs, revision, ...more, parts };
 }
 

@@ -5,14 +5,19 @@ import type { FailureCode } from '../core/failure.ts';
 import type { Refused, Result } from '../core/result.ts';
 import type { Store } from '../store/store.ts';
 import type { RecordMac } from './authenticity.ts';
+import type { StateCount } from './lifecycle/state-counter.ts';
 import type {
   AuditDurability,
+  KeyAccess,
   KeyHead,
   KeyPart,
+  KeyPlacement,
   KeyPolicy,
   KeySource,
+  RevocationReason,
   RotationPlan,
   TokenKeyName,
+  VersionLifecycle,
 } from './record.ts';
 
 /**
@@ -48,6 +53,30 @@ export interface Keyring {
    */
   destroy(request: DestroyKey): Promise<Result<KeyDestroyed>>;
 
+  /**
+   * The version that this key_id names, of a key with a placement, with the promises of `find`: at once when the name and the key
+   * are in memory. NotFound: the tenant has none, which a text that is no UUID says too.
+   */
+  findByKeyId(tenant: string, keyId: string): Result<KeyHandle> | Promise<Result<KeyHandle>>;
+
+  /** The current version of the key that has this alias there. NotFound: none has had it. It may be destroyed. */
+  findByAlias(tenant: string, placement: KeyPlacement, alias: string): Promise<Result<KeyHandle>>;
+
+  /** The names of versions of keys with a placement, of all states, in the order of their key_ids. */
+  keyIds(request: ListKeyIds): Promise<Result<readonly NamedVersion[]>>;
+
+  /**
+   * The version that the kid names makes nothing new from then on; where it is the current one, the key has no schedule any more.
+   * Doing it twice gives the same answer. Conflict: it is destroyed. Only of keys with a placement, as `revoke`; others are BadRequest.
+   */
+  archive(request: ChangeKey): Promise<Result<KeyArchived>>;
+
+  /**
+   * The private part of the version that the kid names is gone for good, and of the current one the key's state is `destroyed`;
+   * other versions stay. Doing it twice gives the answer of the first time, also with another reason.
+   */
+  revoke(request: RevokeKey): Promise<Result<KeyRevoked>>;
+
   /** Heads in the order of their ids, destroyed ones too; a page may be shorter than the limit and still have a successor. */
   list(request: ListKeys): Promise<Result<KeyPage>>;
 
@@ -61,6 +90,8 @@ export interface Keyring {
   /** Everything is read from the store again: it was sealed anew. Handles that were given out before stay as they are. */
   refresh(): void;
   counts(): readonly KeyCount[];
+  /** Versions of keys with a placement by algorithm and state now; grows to the truth as `counts` does. */
+  stateCounts(): readonly StateCount[];
 
   /** Stops background work and forgets every key number. Waits for changes under way. Idempotent. */
   close(): Promise<void>;
@@ -74,7 +105,7 @@ export interface KeyHandle {
   readonly current: boolean;
 }
 
-export interface LoadedVersion {
+export interface LoadedVersion extends VersionLifecycle {
   /** `<id>#v<version>`. */
   readonly kid: string;
   readonly version: number;
@@ -125,14 +156,31 @@ export interface CreateKey {
   readonly given?: GivenVersion;
   /** In place of the keyring's own bound. */
   readonly maxKeysPerTenant?: number;
+  /** See KeyHead, as of the three that follow, which only keys with a placement have. Conflict: the alias is another key's. */
+  readonly placement?: KeyPlacement;
+  readonly alias?: string;
+  readonly validUntilMs?: number;
+  readonly access?: KeyAccess;
   readonly operation?: OperationId;
+  readonly agreed?: Agreed;
 }
+
+/**
+ * The agreement of a second principal to a change: asked once, when nothing else stands against it, so that neither a refusal nor
+ * a repetition uses one up. A refusal stops the change.
+ */
+export type Agreed = () => Promise<Refused | undefined>;
 
 export interface ChangeKey {
   readonly tenant: string;
   readonly actor: string;
   readonly kid: string;
   readonly operation?: OperationId;
+  readonly agreed?: Agreed;
+}
+
+export interface RevokeKey extends ChangeKey {
+  readonly reason: RevocationReason;
 }
 
 export interface RotateKey extends ChangeKey {
@@ -161,8 +209,41 @@ export interface KeyMade {
   readonly createdAtMs: number;
   /** One for each component of the algorithm, in its order. */
   readonly publicKeys: readonly Uint8Array[];
+  /** Of a key with a placement. */
+  readonly keyId?: string;
   /** True when an earlier call with the same op_id did the work. */
   readonly replayed: boolean;
+}
+
+export interface KeyArchived {
+  /** With its version. */
+  readonly kid: string;
+  readonly archivedAtMs: number;
+  /** True when there was nothing left to do. */
+  readonly replayed: boolean;
+}
+
+export interface KeyRevoked {
+  /** With its version. */
+  readonly kid: string;
+  /** Of the first time. */
+  readonly revokedAtMs: number;
+  readonly reason: RevocationReason;
+  readonly replayed: boolean;
+}
+
+export interface ListKeyIds {
+  readonly tenant: string;
+  /** Only those after this key_id. */
+  readonly after?: string;
+  /** 1 to 1,000. */
+  readonly limit: number;
+}
+
+export interface NamedVersion {
+  readonly keyId: string;
+  /** With its version. */
+  readonly kid: string;
 }
 
 export interface KeyDestroyed {
@@ -193,7 +274,7 @@ export interface KeyDescription {
   readonly versions: readonly DescribedVersion[];
 }
 
-export interface DescribedVersion {
+export interface DescribedVersion extends VersionLifecycle {
   readonly kid: string;
   readonly version: number;
   readonly state: 'active' | 'destroyed';
@@ -270,7 +351,7 @@ export interface PrivateVersion {
 
 /** One change of a key that is about to be committed. */
 export interface KeyChange {
-  readonly kind: 'create' | 'rotate' | 'destroy';
+  readonly kind: 'create' | 'rotate' | 'destroy' | 'archive';
   readonly tenant: string;
   readonly actor: string;
   readonly keyId: string;
@@ -283,6 +364,8 @@ export interface KeyChange {
   readonly source: KeySource | undefined;
   /** The client's op_id, where there is one. */
   readonly opId: string | undefined;
+  /** Of keys with a placement: further members of its record. */
+  readonly facts?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -299,6 +382,12 @@ export interface WrittenChange {
   end(failure: FailureCode | undefined): void;
 }
 
+/** Private parts of our own custody that lie ready, each of which becomes one version of one key. */
+export interface KeyPool {
+  /** One that nobody else is given until it is known that no key has it; undefined: there is none of this algorithm. */
+  take(algorithm: Algorithm): Promise<KeyPart | undefined>;
+}
+
 /** The room for new keys and versions. */
 export interface RoomForKeys {
   refusal(tenant: string): Refused | undefined;
@@ -312,6 +401,8 @@ export interface KeyringParts {
   readonly custodies: ReadonlyMap<string, PrivateParts>;
   readonly clock: Clock;
   readonly journal: KeyJournal;
+  /** Private parts that were made before anyone asked for them; absent: there are none. */
+  readonly pool?: KeyPool | undefined;
   /** There is always room where this is absent. */
   readonly room?: RoomForKeys | undefined;
   /** Authenticates the records of keys. */
@@ -326,6 +417,8 @@ export interface KeyringParts {
   readonly onUnknownBackend: (storeKey: string, backend: string) => void;
   /** For the operator's log: nobody knows whether this version came into the store, and its key stays in its home. Must not throw. */
   readonly onLeftInHome?: (versionedKid: string, backend: string) => void;
+  /** For states that follow from it: how long a replaced version is expected to be in use. Asked each time; 7 days where it is absent. */
+  readonly graceMs?: (() => number) | undefined;
 }
 
 export interface KeyringOptions {

@@ -5,7 +5,7 @@ import { headKey, versionKey } from './codec.ts';
 import type { DescribedVersion, KeyDescription, KeyPage, ListKeys } from './keyring.ts';
 import { formatKid, isPurpose, isTenant, parseKid } from './kid.ts';
 import { ownKid } from './lookup.ts';
-import type { KeyHead, KeyVersion } from './record.ts';
+import { type KeyHead, type KeyVersion, lifecycleIn } from './record.ts';
 import type { KeyRecords } from './records.ts';
 
 const defaultLimit = 100;
@@ -111,5 +111,6 @@ function described(record: KeyVersion): DescribedVersion {
     createdAtMs,
     source,
     publicKeys: parts.map((part) => part.publicKey),
+    ...lifecycleIn(record),
   };
 }

@@ -12,7 +12,7 @@ import type {
   PrivateParts,
 } from './keyring.ts';
 import { formatKid, type Kid, parseKid } from './kid.ts';
-import type { KeyHead, KeyVersion } from './record.ts';
+import { type KeyHead, type KeyVersion, lifecycleIn } from './record.ts';
 import type { KeyRecords } from './records.ts';
 
 /** The known state of a key: its head, and its current version ready for use. */
@@ -237,7 +237,13 @@ export class KeyLookup {
     return {
       kid,
       head,
-      found: { ok: true, value: { head, algorithm: kid.algorithm, version, current: active } },
+      found: {
+        ok: true,
+        value: {
+          ...{ head, algorithm: kid.algorithm, version },
+          current: active && current.archivedAtMs === undefined,
+        },
+      },
     };
   }
 
@@ -254,7 +260,8 @@ export class KeyLookup {
       }),
     );
     const { version, state, createdAtMs, source } = record;
-    return { kid: versionedKid, version, state, createdAtMs, source, parts };
+    const loaded = { kid: versionedKid, version, state, createdAtMs, source, parts };
+    return record.keyId === undefined ? loaded : { ...loaded, ...lifecycleIn(record) };
   }
 
   #forget(version: LoadedVersion): void {

@@ -2,13 +2,20 @@ import { type Result, refuse } from '../core/result.ts';
 import { pause, walk } from './background.ts';
 import { KeyChanges } from './changes.ts';
 import { decodeHead, decodeOperation, headKey, operationPrefix } from './codec.ts';
+import { KeyCommits } from './commits.ts';
 import { KeyCounter } from './counter.ts';
 import { Idempotency } from './idempotency.ts';
 import { type Keyring, type KeyringOptions, type KeyringParts, keyringDefaults } from './keyring.ts';
+import { VersionEndings } from './lifecycle/endings.ts';
+import { KeyIds } from './lifecycle/key-ids.ts';
+import { countStates } from './lifecycle/scan.ts';
+import { StateCounter } from './lifecycle/state-counter.ts';
+import { usualGraceMs } from './lifecycle/states.ts';
 import { KeyListing } from './listing.ts';
 import { KeyLookup } from './lookup.ts';
 import { newestPublicVersions } from './public-versions.ts';
 import { KeyRecords } from './records.ts';
+import { Serial } from './serial.ts';
 
 /** Expired records are ignored when they are met, so it does not matter much when they go. */
 const purgeEveryMs = 3_600_000;
@@ -21,11 +28,18 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
   const lookup = new KeyLookup(parts, records, settings);
   const operations = new Idempotency(store, clock, records, settings.operationKeptMs);
   const counter = new KeyCounter();
-  const changes = new KeyChanges(parts, settings, { records, lookup, operations, counter });
+  const ids = new KeyIds(store, records, lookup);
+  const states = new StateCounter();
+  const serial = new Serial(settings.maxWaitingChangesPerKey);
+  const commits = new KeyCommits(parts, { records, lookup, serial });
+  const rooms = { records, lookup, operations, counter, commits, ids, states };
+  const changes = new KeyChanges(parts, settings, rooms);
+  const endings = new VersionEndings(parts, rooms);
   const listing = new KeyListing(store, records);
   const stop = new AbortController();
   const background = Promise.all([
     countKeys(parts, counter, stop.signal),
+    countStates(parts, states, stop.signal),
     purgeForever(parts, operations, stop.signal),
   ]);
   const underWay = new Set<Promise<unknown>>();
@@ -47,17 +61,24 @@ export function openKeyring(parts: KeyringParts, options: Partial<KeyringOptions
     create: (request) => whileOpen(() => changes.create(request)),
     rotate: (request) => whileOpen(() => changes.rotate(request)),
     destroy: (request) => whileOpen(() => changes.destroy(request)),
+    findByKeyId: (tenant, keyId) => ids.find(tenant, keyId),
+    findByAlias: (tenant, placement, alias) => ids.findByAlias(tenant, placement, alias),
+    keyIds: (request) => ids.list(request),
+    archive: (request) => whileOpen(() => endings.archive(request)),
+    revoke: (request) => whileOpen(() => endings.revoke(request)),
     list: (request) => listing.list(request),
     describe: (tenant, kid) => listing.describe(tenant, kid),
     publicVersions: (filter) => newestPublicVersions(parts.store, records, parts.mac, filter),
     refresh: () => lookup.refresh(),
     counts: () => counter.counts(),
+    stateCounts: () => states.counts(clock.utcMs(), parts.graceMs?.() ?? usualGraceMs),
     close() {
       closing ??= (async () => {
         stop.abort();
         await Promise.allSettled(underWay);
         await background;
         lookup.clear();
+        ids.clear();
       })();
       return closing;
     },

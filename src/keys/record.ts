@@ -1,4 +1,5 @@
 import type { Usage } from '../algorithms/work-kinds.ts';
+import type { environments, planes } from '../core/scope.ts';
 
 /**
  * A key as it is stored: one head, and one record for each version. Times are UTC milliseconds. `revision` counts the
@@ -27,6 +28,48 @@ export interface KeyHead {
   readonly rotation?: RotationPlan;
   /** Absent: nothing of it was asked for, and the record has no bytes for it. */
   readonly policy?: KeyPolicy;
+  /** Absent: the key is of the tenant as a whole. One with a placement is for callers of that place alone. */
+  readonly placement?: KeyPlacement;
+  /** A name for people, see isAlias. One key of its tenant and placement has it, and keeps it over rotations. */
+  readonly alias?: string;
+  /** From then on no version of it makes anything new. */
+  readonly validUntilMs?: number;
+  /** Absent: the placement alone says who may use it. */
+  readonly access?: KeyAccess;
+}
+
+export type KeyEnvironment = (typeof environments)[number];
+export type KeyPlane = (typeof planes)[number];
+
+/** The part of an organization that a key is for. */
+export interface KeyPlacement {
+  readonly environment: KeyEnvironment;
+  readonly plane: KeyPlane;
+}
+
+/** The callers of its place that may use a key, and how. Each member is absent where it was not asked for. */
+export interface KeyAccess {
+  /** Names of the services that may use it; at least one, without repetition. */
+  readonly allowedModules?: readonly string[];
+  /** Each use of its private or secret part needs the agreement of a second principal. */
+  readonly requiresApproval?: true;
+  /** Signatures and encryptions in a day of UTC, by all versions together. */
+  readonly maxUsagePerDay?: number;
+}
+
+export const revocationReasons = ['compromised', 'retired', 'policy_violation'] as const;
+export type RevocationReason = (typeof revocationReasons)[number];
+
+/** The facts of one version of a key that has a placement; other keys have none of them. Each is absent until it is so. */
+export interface VersionLifecycle {
+  /** UUID (RFC 9562), lower case: of version 1 that of the kid, of others their own. One version of the tenant has it. */
+  readonly keyId?: string;
+  /** The next version became the current one then. */
+  readonly replacedAtMs?: number;
+  /** It makes nothing new from then on, and still opens and verifies. */
+  readonly archivedAtMs?: number;
+  /** Its private part is gone since then. Signatures of a compromised one are never valid; those of others stay so. */
+  readonly revoked?: { readonly reason: RevocationReason; readonly atMs: number };
 }
 
 /** The schedule by which a key gets new versions. */
@@ -59,7 +102,22 @@ export const softwareBackend = 'software';
 export const auditDurabilities = ['written', 'synced', 'witnessed'] as const;
 export type AuditDurability = (typeof auditDurabilities)[number];
 
-export interface KeyVersion {
+/** Nothing but these facts of a version, without those that it does not have. */
+export function lifecycleIn({
+  keyId,
+  replacedAtMs,
+  archivedAtMs,
+  revoked,
+}: VersionLifecycle): VersionLifecycle {
+  return {
+    ...(keyId === undefined ? undefined : { keyId }),
+    ...(replacedAtMs === undefined ? undefined : { replacedAtMs }),
+    ...(archivedAtMs === undefined ? undefined : { archivedAtMs }),
+    ...(revoked && { revoked }),
+  };
+}
+
+export interface KeyVersion extends VersionLifecycle {
   readonly id: string;
   readonly version: number;
   readonly state: 'active' | 'destroyed';
@@ -87,4 +145,14 @@ export interface KeyPart {
   readonly publicKey: Uint8Array;
   /** The bytes by which custody uses the private part (software: the sealed blob); absent once destroyed. */
   readonly sealed?: Uint8Array;
+  /** Of a private part that was made before anyone asked for it: it is sealed under this name, and not under the kid's. */
+  readonly pooled?: PooledName;
+}
+
+/** A private part of a store's pool. */
+export interface PooledName {
+  /** UUID. */
+  readonly name: string;
+  /** Of its entry in the store, until that is gone. */
+  readonly revision?: number;
 }

@@ -15,6 +15,8 @@ interface Scheduled extends DueKey {
   readonly dueAtMs: number;
   readonly keep: number | undefined;
   readonly sinceMs: number;
+  /** A key that is past its end gets no new versions. */
+  readonly validUntilMs: number | undefined;
   /** The version that was current when its old ones were last destroyed. */
   readonly prunedAt?: number;
 }
@@ -28,7 +30,7 @@ export class RotationSchedule {
 
   /** The newest state of a key. An older one that comes later, from a scan, changes nothing. */
   heard(head: KeyHead): void {
-    const { id, tenant, rotation, state, currentVersion: version } = head;
+    const { id, tenant, rotation, state, currentVersion: version, validUntilMs } = head;
     const known = this.#keys.get(id);
     if (known !== undefined && known.version > version) return;
     const prunedAt = known?.version === version ? known.prunedAt : undefined;
@@ -38,7 +40,7 @@ export class RotationSchedule {
     }
     const { keepVersions: keep, sinceMs } = rotation;
     this.#keys.set(id, {
-      ...{ id, tenant, version, keep, sinceMs, dueAtMs: dueAtMs(id, rotation) },
+      ...{ id, tenant, version, keep, sinceMs, dueAtMs: dueAtMs(id, rotation), validUntilMs },
       ...(prunedAt === undefined ? undefined : { prunedAt }),
     });
   }
@@ -50,7 +52,7 @@ export class RotationSchedule {
   /** Keys whose current version is to be replaced, the longest due first. */
   due(nowMs: number): readonly DueKey[] {
     return [...this.#keys.values()]
-      .filter((key) => key.dueAtMs <= nowMs)
+      .filter((key) => key.dueAtMs <= nowMs && (key.validUntilMs === undefined || nowMs < key.validUntilMs))
       .sort((a, b) => a.dueAtMs - b.dueAtMs);
   }
 

@@ -13,8 +13,8 @@ export interface AccessFacts {
   readonly route?: string | undefined;
   /** Undefined where the client had gone. */
   readonly status?: number | undefined;
-  /** `ok`, or the kind of the refusal. */
-  readonly result: string;
+  /** `ok`, or the kind of the refusal. Undefined in the line of a begin. */
+  readonly result?: string | undefined;
   /** As in kms_reject_total. */
   readonly reason?: string | undefined;
   readonly tenant?: string | undefined;

@@ -1,6 +1,7 @@
 import type { KeyDestroyed } from '../keys/keyring.ts';
 import { type ChangeName, changeFacts, operationIdOf } from './idempotency.ts';
 import type { KeyOperation, OperationParts } from './operation.ts';
+import { refusalOfChange } from './rotate-key.ts';
 
 export interface DestroyRequest {
   readonly kid: string;
@@ -21,12 +22,16 @@ export function destroyKeyOperation(parts: OperationParts): KeyOperation<Destroy
       // The version may stand in either place.
       ...(version === undefined || kid.includes('#') ? undefined : { kids: [`${kid}#v${version}`] }),
     }),
-    run: ({ kid, version, name }, { tenant, actor }) =>
-      parts.keyring.destroy({
+    async run({ kid, version, name }, caller) {
+      const { tenant, actor } = caller;
+      const refused = await refusalOfChange(parts, caller, kid);
+      if (refused !== undefined) return refused;
+      return parts.keyring.destroy({
         ...{ tenant, actor, kid },
         ...(version === undefined ? undefined : { version }),
         // The keyring knows the version from the request or from the kid, and compares it itself.
         ...operationIdOf(name, {}),
-      }),
+      });
+    },
   };
 }

@@ -1,7 +1,7 @@
 import type { SchemeEntry } from '../algorithms/descriptor.ts';
 import { type GivenInput, pricedAs } from '../algorithms/signed-input.ts';
 import { permitsUse, usagesOf, type WorkKind, workKinds } from '../algorithms/work-kinds.ts';
-import { ok, type Refused, type Result, refuse } from '../core/result.ts';
+import { ok, type Refused, type Result, refuse, refuseByState } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { SignedEvidence } from '../custody/key-evidence.ts';
 import type { StandIn, WorkItem } from '../dispatch/work.ts';
@@ -22,26 +22,26 @@ interface AskedOfKeys {
 const keyMakesNoTags = refuse('Unsupported', 'this key makes no tags');
 const keyDoesNotEncrypt = refuse('Unsupported', 'this key does not encrypt');
 const keyDoesNotWrap = refuse('Unsupported', 'this key does not wrap');
-const onlyCurrentWraps = refuse('Conflict', 'only the current version wraps');
+const onlyCurrentWraps = refuseByState('inactive', 'only the current version wraps');
 
 /** The kinds of work that operations plan: how an engine is asked, and what callers hear of keys that do not do it. */
 const askedOfKeys = {
   sign: {
     op: batchOps.sign,
     otherKey: refuse('Unsupported', 'this key does not sign'),
-    notCurrent: refuse('Conflict', 'only the current version signs'),
+    notCurrent: refuseByState('inactive', 'only the current version signs'),
   },
   verify: { op: batchOps.verify, otherKey: refuse('Unsupported', 'this key verifies no signatures') },
   mac: {
     op: batchOps.mac,
     otherKey: keyMakesNoTags,
-    notCurrent: refuse('Conflict', 'only the current version makes tags'),
+    notCurrent: refuseByState('inactive', 'only the current version makes tags'),
   },
   verify_mac: { op: batchOps.verifyMac, otherKey: keyMakesNoTags },
   encrypt: {
     op: batchOps.encrypt,
     otherKey: keyDoesNotEncrypt,
-    notCurrent: refuse('Conflict', 'only the current version encrypts'),
+    notCurrent: refuseByState('inactive', 'only the current version encrypts'),
   },
   decrypt: { op: batchOps.decrypt, otherKey: keyDoesNotEncrypt },
   reencrypt: { op: batchOps.reencrypt, otherKey: keyDoesNotEncrypt },
@@ -73,6 +73,7 @@ export interface PlannedWork extends CryptoWork {
   refusal: CryptoWork['refusal'];
   encryption: CryptoWork['encryption'];
   about: CryptoWork['about'];
+  daily: CryptoWork['daily'];
 }
 
 export function planWork(kind: PlannedKind): PlannedWork {
@@ -89,22 +90,34 @@ export function planWork(kind: PlannedKind): PlannedWork {
     refusal: undefined,
     encryption: undefined,
     about: undefined,
+    daily: undefined,
     counted: undefined,
   };
 }
 
-/** Plans with the keys that these kids name, in their order: at once where all of them are in memory. */
+/** Plans with the keys that these kids name, in their order: at once where all of them are in memory. A key that is not for the caller is refused. */
 export function withKeys<Plan>(
   keyring: Pick<Keyring, 'find'>,
-  { tenant }: Caller,
+  caller: Caller,
   kids: readonly string[],
   plan: (found: readonly Result<KeyHandle>[]) => Step<Plan>,
 ): Step<Plan> {
-  const found = kids.map((kid) => keyring.find(tenant, kid));
+  const found = kids.map((kid) => {
+    const one = keyring.find(caller.tenant, kid);
+    return one instanceof Promise ? one.then((later) => forCaller(later, caller)) : forCaller(one, caller);
+  });
   return found.some((handle) => handle instanceof Promise)
     ? Promise.all(found).then(plan)
     : plan(found as Result<KeyHandle>[]);
 }
+
+/** Keys with a placement are for callers that have one; the operations on such keys judge which. */
+export function forCaller(found: Result<KeyHandle>, { placement }: Caller): Result<KeyHandle> {
+  const isPlaced = found.ok && found.value.head.placement !== undefined;
+  return isPlaced && placement === undefined ? otherPlacement : found;
+}
+
+const otherPlacement = refuse('NoCapability', 'the key is for callers of its environment and plane');
 
 type KeyParts = Pick<OperationParts, 'allowedAlgorithms' | 'backends' | 'evidence'>;
 
@@ -200,7 +213,7 @@ export function refusalOfVersion({ kind }: PlannedWork, handle: KeyHandle): Refu
   return handle.current ? undefined : asked.notCurrent;
 }
 
-const destroyed = refuse('Conflict', 'the key is destroyed');
+const destroyed = refuseByState('destroyed', 'the key is destroyed');
 
 /** An item that is not as most of its kind. */
 interface UnusualItem {

@@ -22,6 +22,7 @@ import type { TracedRequest } from '../observe/tracing.ts';
 import type { Consultation } from '../policy/consult.ts';
 import type { PqPolicy } from '../policy/phases.ts';
 import type { CostMeter } from '../queue/cost-meter.ts';
+import type { LifecycleParts } from './lifecycle/parts.ts';
 import type { WrappingKeys } from './sealing/wrapping-keys.ts';
 
 /** The parts of the service that operations work with. */
@@ -52,6 +53,8 @@ export interface OperationParts {
   /** Told of each derivation, for metrics. */
   readonly derived: (tenant: string, origin: string) => void;
   readonly rootKey: RootKeyView;
+  /** Absent: what usually holds for keys with a placement. */
+  readonly lifecycle?: LifecycleParts | undefined;
   /** The load report: of all tenants, or of one. */
   readonly load: (onlyTenant?: string) => LoadReport;
 }
@@ -91,6 +94,39 @@ export interface CryptoWork extends LimitedWork {
   readonly refusal?: ((results: readonly BatchResult[]) => Refused | undefined) | undefined;
   /** Further facts for the records of its uses, which then have a type of their own. */
   readonly about?: Required<Pick<AuditEvent, 'type' | 'data'>> | undefined;
+  /** Where the call is to have a receipt: set by the request path, and filled in by the recorder. */
+  readonly receipt?: ReceiptDraft;
+}
+
+/** Facts of a call for its receipt, which its record in the audit log keeps. */
+export interface ReceiptFacts {
+  /** Of the key, or as the request says. */
+  readonly environment?: string | undefined;
+  readonly plane?: string | undefined;
+  /** The UUID of the version of a key; of the trust anchor, certificate or webhook where it is about one of these. */
+  readonly keyId?: string | undefined;
+  /** The algorithm's canonical name, where no use of a key says it. */
+  readonly alg?: string | undefined;
+}
+
+/** The facts that the records of a work are to keep, and the record that is the call's receipt once it is written. */
+export interface ReceiptDraft {
+  readonly data: Readonly<Record<string, string>>;
+  /** Of the record, see recordUuid. */
+  receiptId: string | undefined;
+}
+
+/** Makes the records of calls that are to have receipts. */
+export interface CallReceipts {
+  /** The facts of a call, as its record keeps them. */
+  data(facts: ReceiptFacts, caller: Caller): Readonly<Record<string, string>>;
+  /** A call that used no key. The id of its receipt; undefined where it has none: too many are refused, or the log takes no records. */
+  record(
+    operation: string,
+    caller: Caller,
+    facts: ReceiptFacts,
+    failure: Failure | undefined,
+  ): Promise<string | undefined>;
 }
 
 /** Of a verification, by one key: its signatures are valid, are not, or could not be checked. */
@@ -162,13 +198,32 @@ export interface Described {
   readonly scope: Scope;
 }
 
+/** An operation whose every call has a receipt, whatever becomes of it. */
+interface Receipted<Request, Answer> {
+  /**
+   * Facts of a call for its receipt: asked before keys are used, and once more with the answer, of a call that used none. Absent:
+   * its calls have no receipts. `request` is undefined where it could not be read.
+   */
+  receipt?(request: Request | undefined, caller: Caller, answer: Answer | undefined): ReceiptFacts;
+}
+
 interface Asked<Request> extends Described {
+  /**
+   * Members for the request, of what the caller named in another way: found before anything is judged, so that capabilities and
+   * policy are asked about kids. What is not found stays away. Without a promise where it is in memory.
+   */
+  resolve?(request: Request, caller: Caller): ResolvedKey | Promise<ResolvedKey>;
   /** Absent where a call names neither a key nor an algorithm. */
   subjects?(request: Request): Subjects;
   /** Further facts for capabilities that ask about them. */
   facts?(request: Request): Particulars;
   /** Where the scopes that are needed are several, or depend on the request. */
   readonly scopes?: SeveralScopes<Request>;
+}
+
+export interface ResolvedKey {
+  /** With its version. */
+  readonly kid?: string;
 }
 
 export interface SeveralScopes<Request> {
@@ -189,7 +244,7 @@ export function factsOf<Request>(operation: Asked<Request>, request: Request): C
 }
 
 /** Uses keys: planned here, queued and run by the request path. */
-export interface CryptoOperation<Request, Answer> extends Asked<Request> {
+export interface CryptoOperation<Request, Answer> extends Asked<Request>, Receipted<Request, Answer> {
   readonly kind: 'crypto';
   /** True if one request may hold many calls; it then has longer by default. */
   readonly batch: boolean;
@@ -198,7 +253,7 @@ export interface CryptoOperation<Request, Answer> extends Asked<Request> {
 }
 
 /** Reads or changes keys. */
-export interface KeyOperation<Request, Answer> extends Asked<Request> {
+export interface KeyOperation<Request, Answer> extends Asked<Request>, Receipted<Request, Answer> {
   readonly kind: 'keys';
   run(request: Request, caller: Caller): Step<Answer>;
 }
@@ -238,4 +293,6 @@ export interface CallNotes extends TracedRequest {
   /** The typed request, once it is parsed. */
   request: unknown;
   works: readonly (CryptoWork | Failure)[] | undefined;
+  /** Of an operation whose calls have receipts: the id of this call's, once its record is written. */
+  receiptId?: string | undefined;
 }

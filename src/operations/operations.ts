@@ -15,9 +15,11 @@ import { attestOperation } from './formats/attest.ts';
 import { csrOperation } from './formats/csr.ts';
 import { jwksOperation } from './formats/jwks.ts';
 import { jwtOperation } from './formats/jwt.ts';
+import { createLifecycleOperations } from './lifecycle/operations.ts';
 import { macOperation, macVerifyOperation } from './mac.ts';
 import type { OperationParts } from './operation.ts';
 import { exportKeyOperation, listKeysOperation, readKeyOperation } from './read-keys.ts';
+import { createReceiptOperations, type ReceiptParts } from './receipts/operations.ts';
 import { rotateKeyOperation } from './rotate-key.ts';
 import { deriveOperation } from './sealing/derive.ts';
 import {
@@ -41,10 +43,14 @@ import {
   type TokenParts,
   tokenKeysOperation,
 } from './tokens.ts';
+import { createTrustOperations } from './trust/operations.ts';
+import type { TrustParts } from './trust/parts.ts';
 import { verifyOperation } from './verify.ts';
 
 /** Everything that can be asked, by name. */
-export function createOperations(parts: OperationParts & { readonly tokens: TokenParts }) {
+export function createOperations(
+  parts: OperationParts & ReceiptParts & { readonly tokens: TokenParts; readonly trust: TrustParts },
+) {
   return {
     create: createKeyOperation(parts),
     list: listKeysOperation(parts),
@@ -94,8 +100,12 @@ export function createOperations(parts: OperationParts & { readonly tokens: Toke
     token_revoke: revokeTokenOperation(parts.tokens),
     token_keys: tokenKeysOperation(parts.tokens),
     token_rotate_key: rotateTokenKeyOperation(parts.tokens),
+    /** Not of the surface that has all of the others. */
+    lifecycle: createLifecycleOperations(parts),
+    receipts: createReceiptOperations(parts),
+    trust: createTrustOperations(parts),
   };
 }
 
 export type Operations = ReturnType<typeof createOperations>;
-export type OperationName = keyof Operations;
+export type OperationName = Exclude<keyof Operations, 'lifecycle' | 'receipts' | 'trust'>;

@@ -5,12 +5,13 @@ import type { FailureCode } from '../core/failure.ts';
 import { ok, type Refused, type Result } from '../core/result.ts';
 import type { Caller } from '../core/scope.ts';
 import type { BatchResult } from '../engine/batch.ts';
+import { recordUuid } from '../events/record-uuid.ts';
 import type { KeyChange, KeyJournal } from '../keys/keyring.ts';
 import { parseKid } from '../keys/kid.ts';
 import { type AuditDurability, auditDurabilities } from '../keys/record.ts';
 import { operatorTenant } from './admin.ts';
 import type { Denials } from './denials.ts';
-import type { CryptoWork, KeyUse, UseReceipt, WorkOutcome } from './operation.ts';
+import type { CryptoWork, KeyUse, ReceiptDraft, UseReceipt, WorkOutcome } from './operation.ts';
 
 /** Reserved places in the log, or none where the call goes on without a record. */
 export type Room = { readonly recorded: boolean };
@@ -129,10 +130,20 @@ function appendUses(
     work.receipts ? recorder.commitmentSalt(event.tenant, event.opId) : undefined;
   const [only] = events;
   return events.length === 1 && only !== undefined
-    ? recorder.append(only, atLeast).then((receipt) => recordedOutcome(outcome, events, [receipt], saltOf))
-    : Promise.all(events.map((event) => recorder.append(event, atLeast))).then((receipts) =>
-        recordedOutcome(outcome, events, receipts, saltOf),
-      );
+    ? recorder.append(only, atLeast).then((receipt) => {
+        if (work.receipt !== undefined && receipt.ok) draw(work.receipt, only, receipt.value);
+        return recordedOutcome(outcome, events, [receipt], saltOf);
+      })
+    : Promise.all(events.map((event) => recorder.append(event, atLeast))).then((receipts) => {
+        const [first] = receipts;
+        if (work.receipt !== undefined && first?.ok) draw(work.receipt, only as AuditEvent, first.value);
+        return recordedOutcome(outcome, events, receipts, saltOf);
+      });
+}
+
+/** Of several uses the first one's record is the call's receipt. */
+function draw(draft: ReceiptDraft, { opId }: AuditEvent, { index }: AuditReceipt): void {
+  draft.receiptId = recordUuid(index, opId);
 }
 
 /** `ok` is that the key did what was asked, and of a verification that the signatures by it are valid. */
@@ -200,6 +211,7 @@ function eventOf(
     tenant: caller.tenant,
     ...work.about,
     ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
+    ...(work.receipt === undefined ? undefined : { data: work.receipt.data }),
   };
 }
 
@@ -256,15 +268,15 @@ export function createKeyJournal(recorder: AuditRecorder): KeyJournal {
 /** The operation as its records name it. */
 const operationOfSource = { derived: 'derive', imported: 'import' } as const;
 
-function dataOf({ publicKeySha256, source }: KeyChange): Pick<AuditEvent, 'data'> | undefined {
-  if (publicKeySha256 === undefined) return undefined;
+function dataOf({ publicKeySha256, source, facts }: KeyChange): Pick<AuditEvent, 'data'> | undefined {
+  if (publicKeySha256 === undefined) return facts && { data: facts };
   const of =
     source === undefined
       ? undefined
       : source.kind === 'derived'
         ? { source: 'derived', derived_from: source.from }
         : { source: source.publicOnly ? 'imported_public' : 'imported' };
-  return { data: { public_key_sha256: publicKeySha256, ...of } };
+  return { data: { public_key_sha256: publicKeySha256, ...of, ...facts } };
 }
 
 /** One making or revoking of capabilities, for its record. */

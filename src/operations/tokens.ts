@@ -3,7 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
 import type { PeerCertificate } from '../core/peer.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
-import { type Caller, permits, type Scope } from '../core/scope.ts';
+import { type Caller, type CallFacts, permits, type Scope } from '../core/scope.ts';
 import { parseKid } from '../keys/kid.ts';
 import { operatorTenant } from './admin.ts';
 import { changeFacts } from './idempotency.ts';
@@ -107,19 +107,20 @@ export interface Discharge {
   readonly expiresAtMs: number;
 }
 
-/** The agreement of a second principal to one call of somebody else, which is done once. */
+/** The agreement of a second principal to one call of somebody else, which is done once; or to a change that asks for an approval. */
 export function dischargeTokenOperation(parts: TokenParts): KeyOperation<DischargeTokenRequest, Discharge> {
   return {
     kind: 'keys',
     name: 'token_discharge',
     scope: 'kms:read',
-    subjects: ({ call }) => (call.kids.length > 0 ? call.kids : { alg: call.alg ?? 'none' }),
+    subjects: ({ call, caveatId }) =>
+      caveatId !== undefined && call.kids.length > 0 ? call.kids : { alg: call.alg ?? 'none' },
     facts: ({ call: { operation: _, ...call } }) => ({ ...call, changes: true }),
     async run({ call, caveatId, scope, lifetimeMs }, caller) {
       const { tenant, actor: approver, expiresAtMs: ownEndMs = Number.POSITIVE_INFINITY } = caller;
       if (!permits(caller, scope)) return refuse('NoCapability', `the capability lacks the scope ${scope}`);
-      if (call.opId === undefined) return refuse('BadRequest', 'the call that is agreed to needs an op_id');
-      const strange = strangeKid(tenant, call.kids);
+      // An approval names a key_id, of which only the change itself knows whose it is.
+      const strange = caveatId === undefined ? undefined : strangeCall(tenant, call);
       if (strange !== undefined) return strange;
       const expiresAtMs = Math.min(parts.clock.utcMs() + lifetimeMs, ownEndMs);
       const made = parts.authority.discharge({ tenant, approver, caveatId, call, expiresAtMs });
@@ -135,7 +136,8 @@ export function dischargeTokenOperation(parts: TokenParts): KeyOperation<Dischar
   };
 }
 
-function strangeKid(tenant: string, kids: readonly string[]): Refused | undefined {
+function strangeCall(tenant: string, { kids, opId }: CallFacts): Refused | undefined {
+  if (opId === undefined) return refuse('BadRequest', 'the call that is agreed to needs an op_id');
   for (const text of kids) {
     const kid = parseKid(text);
     if (kid === undefined)

@@ -48,6 +48,8 @@ export interface VerifyRequest {
   readonly mode: HybridMode | undefined;
   /** When the signatures are valid, in UTC milliseconds; outside of it they are not looked at. */
   readonly window: ValidityWindow | undefined;
+  /** Signatures by revoked versions count too, unless they were compromised. */
+  readonly revokedToo?: true;
 }
 
 export interface GivenSignature {
@@ -137,7 +139,7 @@ export function planVerify(
 
 function planWith(
   parts: OperationParts,
-  { input, signatures, mode: asked }: VerifyRequest,
+  { input, signatures, mode: asked, revokedToo }: VerifyRequest,
   ruled: HybridMode | undefined,
   handles: readonly Result<KeyHandle>[],
 ): Result<VerifyPlan> {
@@ -158,8 +160,8 @@ function planWith(
     const way = wayFor(handle, signed.alg, signed.signature.length, given);
     const lacks = way === undefined ? undefined : refusalOfWay(parts, way.scheme, given);
     if (lacks !== undefined) return lacks;
-    const reason =
-      handle.version.state === 'destroyed' ? 'destroyed' : way === undefined ? 'alg_mismatch' : undefined;
+    const gone = handle.version.state === 'destroyed' && !(revokedToo === true && isTrusted(handle));
+    const reason = gone ? 'destroyed' : way === undefined ? 'alg_mismatch' : undefined;
     candidates.push({
       handle,
       alg: way?.scheme.alg ?? handle.algorithm.name,
@@ -181,6 +183,11 @@ function planWith(
   for (const n of excused) (candidates[n] as Candidate).excused = true;
   work.verdict = (use, results) => verdictOn(candidates, mode, use, results);
   return ok({ work, candidates, mode, cache });
+}
+
+/** Whoever has the private part of a compromised key signs by it. */
+function isTrusted({ version: { revoked } }: KeyHandle): boolean {
+  return revoked !== undefined && revoked.reason !== 'compromised';
 }
 
 function older(one: CacheAge | undefined, other: CacheAge | undefined): CacheAge | undefined {

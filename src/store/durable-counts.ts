@@ -24,6 +24,8 @@ export interface Counted {
   readonly period: number;
   /** Nothing is counted beyond. */
   readonly most: number;
+  /** The most that is lost where the process is killed, if that has to be less than usual. */
+  readonly maxBlock?: number;
 }
 
 /** `full`: with these it would be more than the most. A refusal is of the store: nothing was counted. */
@@ -107,7 +109,7 @@ export class DurableCounts {
     if (taken === undefined) return this.#takeLater(held, counted, count);
     // The next block is on its way before this one is used up.
     const { free, total, reserving } = held;
-    if (free < blockOf(counted.most) / 2 && total < counted.most && reserving === undefined)
+    if (free < blockOf(counted) / 2 && total < counted.most && reserving === undefined)
       void this.#extend(held, counted);
     return taken;
   }
@@ -154,7 +156,8 @@ export class DurableCounts {
     return held.reserving;
   }
 
-  async #reserve(held: Held, { name, period: asked, most }: Counted): Promise<Refused | undefined> {
+  async #reserve(held: Held, counted: Counted): Promise<Refused | undefined> {
+    const { name, period: asked, most } = counted;
     // Those who ask in the same turn are counted with it.
     await undefined;
     for (let turn = 0; turn < maxTurns; turn++) {
@@ -164,7 +167,7 @@ export class DurableCounts {
       const period = periodAt(read.value.period, asked);
       const before = period > read.value.period ? 0 : read.value.total;
       const free = held.period === period ? held.free : 0;
-      const more = Math.max(0, Math.min(Math.max(blockOf(most), held.wanted) - free, most - before));
+      const more = Math.max(0, Math.min(Math.max(blockOf(counted), held.wanted) - free, most - before));
       if (more === 0 && period === read.value.period) {
         Object.assign(held, { revision, period, total: before, free });
         return undefined;
@@ -237,8 +240,8 @@ function periodAt(stored: number, asked: number): number {
   return stored === asked + 1 ? stored : asked;
 }
 
-function blockOf(most: number): number {
-  return Math.min(maxBlock, Math.max(1, Math.floor(most / blocksOfLimit)));
+function blockOf({ most, maxBlock: own = maxBlock }: Counted): number {
+  return Math.min(own, maxBlock, Math.max(1, Math.floor(most / blocksOfLimit)));
 }
 
 function parse(text: string): Pick<Stored, 'period' | 'total'> | undefined {

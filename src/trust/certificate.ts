@@ -1,9 +1,10 @@
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import {
   AuthorityKeyIdentifier,
   BasicConstraints,
   Certificate as CertificateSyntax,
+  ExtendedKeyUsage,
   type Extension,
   id_ce_authorityKeyIdentifier,
   id_ce_basicConstraints,
@@ -46,7 +47,18 @@ export interface Certificate {
   readonly notAfterMs: number;
   /** Absent: the extension is not there. */
   readonly basic?: { readonly ca: boolean; readonly pathLength?: number; readonly critical: boolean };
-  readonly keyUsage?: { readonly keyCertSign: boolean; readonly crlSign: boolean };
+  readonly keyUsage?: {
+    readonly keyCertSign: boolean;
+    readonly crlSign: boolean;
+    readonly digitalSignature: boolean;
+    readonly nonRepudiation: boolean;
+    readonly keyEncipherment: boolean;
+    readonly keyAgreement: boolean;
+  };
+  /** Object identifiers; absent: for whatever the key is good for. */
+  readonly extendedKeyUsage?: readonly string[];
+  /** SHA-256 of SubjectPublicKeyInfo, in hex. */
+  readonly spkiSha256: string;
   /** Lowercase hex. */
   readonly subjectKeyId?: { readonly id: string; readonly critical: boolean };
   readonly authorityKeyId?: {
@@ -69,18 +81,32 @@ export interface Certificate {
 
 /** More is no certificate: a chain of ML-DSA-87 with many names has 20 KiB. */
 export const maxCertificateBytes = 64 * 1024;
+/** Base64 of it, in lines, with what tools write before and after. */
+const maxPemBytes = 2 * maxCertificateBytes;
 
-const pemBlock =
-  /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END (?:TRUSTED |X509 )?CERTIFICATE-----/;
+const pemBlocks = /-----BEGIN (X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END \1CERTIFICATE-----/g;
 
 /**
- * Reads DER, or the first certificate of a PEM text (RFC 7468). Undefined where it is neither, has bytes behind its end, or
+ * Reads DER, or the only certificate of a PEM text (RFC 7468). Undefined where it is neither, has bytes behind its end, or
  * holds an extension that cannot be read.
  */
 export function readCertificate(bytes: Uint8Array): Certificate | undefined {
-  if (bytes.length === 0 || bytes.length > maxCertificateBytes) return undefined;
-  const der = derOf(bytes);
-  if (der === undefined) return undefined;
+  if (bytes.length > maxPemBytes) return undefined;
+  const [der, ...others] = dersOf(bytes);
+  return der === undefined || others.length > 0 ? undefined : readDer(der);
+}
+
+/** Reads DER, or all certificates of a PEM text, at most `most`; undefined where there is none, or one cannot be read. */
+export function readCertificates(bytes: Uint8Array, most: number): readonly Certificate[] | undefined {
+  if (bytes.length > most * maxPemBytes) return undefined;
+  const ders = dersOf(bytes);
+  if (ders.length === 0 || ders.length > most) return undefined;
+  const read = ders.map(readDer);
+  return read.every((certificate) => certificate !== undefined) ? read : undefined;
+}
+
+function readDer(der: Uint8Array): Certificate | undefined {
+  if (der.length > maxCertificateBytes) return undefined;
   try {
     const library = new X509Certificate(der);
     // What follows the certificate is nobody's.
@@ -91,11 +117,13 @@ export function readCertificate(bytes: Uint8Array): Certificate | undefined {
   }
 }
 
-function derOf(bytes: Uint8Array): Uint8Array | undefined {
+function dersOf(bytes: Uint8Array): readonly Uint8Array[] {
   // A SEQUENCE begins every certificate.
-  if (bytes[0] === 0x30) return Uint8Array.from(bytes);
-  const [, text] = pemBlock.exec(Buffer.from(bytes).toString('latin1')) ?? [];
-  return text === undefined ? undefined : Uint8Array.from(Buffer.from(text, 'base64'));
+  if (bytes[0] === 0x30) return [Uint8Array.from(bytes)];
+  const text = Buffer.from(bytes).toString('latin1');
+  return [...text.matchAll(pemBlocks)].map(([, , base64 = '']) =>
+    Uint8Array.from(Buffer.from(base64, 'base64')),
+  );
 }
 
 /** Processed below, or without meaning for a path here: usages of the leaf, and places of lists that are given to us. */
@@ -127,8 +155,20 @@ function factsOf(der: Uint8Array, library: X509Certificate): Certificate {
     ...present('keyUsage', find(id_ce_keyUsage), (each) => {
       const flags = AsnConvert.parse(each.extnValue, KeyUsage).toNumber();
       const has = (flag: number) => (flags & flag) !== 0;
-      return { keyCertSign: has(KeyUsageFlags.keyCertSign), crlSign: has(KeyUsageFlags.cRLSign) };
+      return {
+        ...{ keyCertSign: has(KeyUsageFlags.keyCertSign), crlSign: has(KeyUsageFlags.cRLSign) },
+        digitalSignature: has(KeyUsageFlags.digitalSignature),
+        nonRepudiation: has(KeyUsageFlags.nonRepudiation),
+        keyEncipherment: has(KeyUsageFlags.keyEncipherment),
+        keyAgreement: has(KeyUsageFlags.keyAgreement),
+      };
     }),
+    ...present('extendedKeyUsage', find(id_ce_extKeyUsage), (each) => [
+      ...AsnConvert.parse(each.extnValue, ExtendedKeyUsage),
+    ]),
+    spkiSha256: createHash('sha256')
+      .update(library.publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('hex'),
     ...present('subjectKeyId', find(id_ce_subjectKeyIdentifier), (each) => ({
       id: hexOf(AsnConvert.parse(each.extnValue, SubjectKeyIdentifier).buffer),
       critical: each.critical === true,

@@ -13,6 +13,7 @@ export type PathProblem =
   | 'not_an_authority'
   | 'path_too_long'
   | 'outside_name_constraints'
+  | 'wrong_purpose'
   | 'malformed'
   | 'revoked'
   | 'revocation_unknown';
@@ -22,7 +23,13 @@ export type PathVerdict =
   /** `depth`: the place of the certificate that is at fault, 0 for the one that was asked about. */
   | { readonly valid: false; readonly problem: PathProblem; readonly depth: number };
 
+/** What a key is used for, as TLS, S/MIME and signed code ask for it. */
+export const chainPurposes = ['server_auth', 'client_auth', 'email_protection', 'code_signing'] as const;
+export type ChainPurpose = (typeof chainPurposes)[number];
+
 export interface PathTerms {
+  /** Undefined: any. */
+  readonly purpose?: ChainPurpose | undefined;
   /** UTC, milliseconds since 1970. */
   readonly atMs: number;
   /** The reason against a certificate that an authority has issued; undefined where it is not revoked. */
@@ -35,7 +42,9 @@ export interface PathTerms {
 /** Chains in use have two to five certificates. */
 const maxDepth = 10;
 /** Of cross-signed authorities there are a few; a search that takes more is somebody's attack. */
-const maxSteps = 100;
+const maxSteps = 1_000;
+/** Each takes some 0.1 ms of the thread that reads requests, of RSA-16384 ten times that. */
+const maxSignatures = 64;
 
 /**
  * Finds a path from a certificate to an anchor and validates it (RFC 5280 section 6, with what `openssl verify -x509_strict` asks
@@ -49,14 +58,15 @@ export function validatePath(
   terms: PathTerms,
 ): PathVerdict {
   const trusted = new Set(anchors.map(({ sha256 }) => sha256));
+  const judging: Judging = { ...terms, signatures: new Map() };
   let steps = 0;
   let first: PathVerdict & { valid: false } = { valid: false, problem: 'no_path', depth: 0 };
   let found = false;
   const search = (path: readonly Certificate[]): PathVerdict | undefined => {
     const last = path.at(-1) as Certificate;
     if (trusted.has(last.sha256)) {
-      const verdict = judge(path, terms);
-      if (verdict.valid) return verdict;
+      const verdict = judge(path, judging);
+      if (verdict.valid || verdict.problem === 'too_complicated') return verdict;
       if (!found) first = verdict;
       found = true;
       return undefined;
@@ -64,8 +74,7 @@ export function validatePath(
     if (!found && path.length - 1 > first.depth) first = { ...first, depth: path.length - 1 };
     if (path.length >= maxDepth) return undefined;
     for (const issuer of [...anchors, ...given]) {
-      if (++steps > maxSteps * maxDepth)
-        return { valid: false, problem: 'too_complicated', depth: path.length - 1 };
+      if (++steps > maxSteps) return { valid: false, problem: 'too_complicated', depth: path.length - 1 };
       if (!mayHaveIssued(issuer, last) || path.some(({ sha256 }) => sha256 === issuer.sha256)) continue;
       const verdict = search([...path, issuer]);
       if (verdict !== undefined) return verdict;
@@ -73,6 +82,15 @@ export function validatePath(
     return undefined;
   };
   return search([certificate]) ?? first;
+}
+
+/** The reason against an authority by itself, as whose subject certificates are about to be issued. */
+export function problemOfIssuer(authority: Certificate, atMs: number): PathProblem | undefined {
+  return (
+    problemOfAuthority(authority, 1, 0) ??
+    problemOfForm(authority, true, !authority.selfIssued) ??
+    problemOfTime(authority, atMs)
+  );
 }
 
 /** By names and key identifiers, before any signature is tried. */
@@ -84,7 +102,14 @@ function mayHaveIssued(issuer: Certificate, { issuer: name, authorityKeyId }: Ce
   return ofIssuer === undefined || ofIssuer.compared === issuer.issuer.compared;
 }
 
-function judge(path: readonly Certificate[], { atMs, revocation }: PathTerms): PathVerdict {
+/** One validation, whose paths have most of their signatures in common. */
+interface Judging extends PathTerms {
+  /** By the digests of a certificate and its issuer. */
+  readonly signatures: Map<string, PathProblem | undefined>;
+}
+
+function judge(path: readonly Certificate[], judging: Judging): PathVerdict {
+  const { atMs, purpose, revocation } = judging;
   let authorities = 0;
   for (const [depth, certificate] of path.entries()) {
     const issuer = path[depth + 1];
@@ -92,7 +117,8 @@ function judge(path: readonly Certificate[], { atMs, revocation }: PathTerms): P
       problemOfAuthority(certificate, depth, authorities) ??
       problemOfForm(certificate, path.length > 1, issuer !== undefined) ??
       problemOfTime(certificate, atMs) ??
-      (issuer === undefined ? undefined : problemOfSignature(certificate, issuer)) ??
+      problemOfPurpose(certificate, purpose, depth) ??
+      (issuer === undefined ? undefined : knownProblemOfSignature(certificate, issuer, judging)) ??
       problemOfNames(certificate, depth, path.slice(depth + 1)) ??
       (issuer === undefined ? undefined : revocation?.(certificate, issuer));
     if (problem !== undefined) return { valid: false, problem, depth };
@@ -156,11 +182,57 @@ function problemOfTime({ notBeforeMs, notAfterMs }: Certificate, atMs: number): 
   return atMs > notAfterMs ? 'expired' : undefined;
 }
 
+interface PurposeTerms {
+  readonly extended: string;
+  /** Bits of the leaf's key usage, one of which has to be there. */
+  readonly usages: readonly (keyof NonNullable<Certificate['keyUsage']>)[];
+  /** Code is signed only by whoever was certified for that. */
+  readonly explicit?: true;
+}
+
+/** As OpenSSL asks for the purposes sslserver, sslclient, smimesign and codesign. */
+const purposeTerms: Readonly<Record<ChainPurpose, PurposeTerms>> = {
+  server_auth: {
+    extended: '1.3.6.1.5.5.7.3.1',
+    usages: ['digitalSignature', 'keyEncipherment', 'keyAgreement'],
+  },
+  client_auth: { extended: '1.3.6.1.5.5.7.3.2', usages: ['digitalSignature', 'keyAgreement'] },
+  email_protection: { extended: '1.3.6.1.5.5.7.3.4', usages: ['digitalSignature', 'nonRepudiation'] },
+  code_signing: { extended: '1.3.6.1.5.5.7.3.3', usages: ['digitalSignature'], explicit: true },
+};
+
+/** An authority whose extended key usage leaves a purpose out certifies nobody for it. */
+function problemOfPurpose(
+  { extendedKeyUsage, keyUsage }: Certificate,
+  purpose: ChainPurpose | undefined,
+  depth: number,
+): PathProblem | undefined {
+  if (purpose === undefined) return undefined;
+  const { extended, usages, explicit } = purposeTerms[purpose];
+  const lacksExtended =
+    extendedKeyUsage === undefined ? explicit === true && depth === 0 : !extendedKeyUsage.includes(extended);
+  const lacksUsage = depth === 0 && keyUsage !== undefined && !usages.some((usage) => keyUsage[usage]);
+  return lacksExtended || lacksUsage ? 'wrong_purpose' : undefined;
+}
+
 /** MD5 and SHA-1 with RSA, SHA-1 with DSA and ECDSA: others can make a second certificate with the same signature. */
 const weakAlgorithms = new Set([
   ...['1.2.840.113549.1.1.2', '1.2.840.113549.1.1.4', '1.2.840.113549.1.1.5'],
   ...['1.2.840.10040.4.3', '1.2.840.10045.4.1', '1.3.14.3.2.29'],
 ]);
+
+function knownProblemOfSignature(
+  certificate: Certificate,
+  issuer: Certificate,
+  { signatures }: Judging,
+): PathProblem | undefined {
+  const pair = `${certificate.sha256}${issuer.sha256}`;
+  if (signatures.has(pair)) return signatures.get(pair);
+  if (signatures.size >= maxSignatures) return 'too_complicated';
+  const problem = problemOfSignature(certificate, issuer);
+  signatures.set(pair, problem);
+  return problem;
+}
 
 function problemOfSignature(
   { library, signatureAlgorithm }: Certificate,

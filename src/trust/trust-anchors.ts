@@ -1,164 +1,166 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { BoundedCache } from '../core/bounded-cache.ts';
 import type { Clock } from '../core/clock.ts';
-import { isName } from '../core/name.ts';
+import type { FailureCode } from '../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../core/result.ts';
-import { authenticated, openAuthenticated, type RecordMac } from '../keys/authenticity.ts';
+import type { RecordMac } from '../keys/authenticity.ts';
+import type { RoomForKeys } from '../keys/keyring.ts';
+import { Serial } from '../keys/serial.ts';
 import type { Change, Store, StoreEntry } from '../store/store.ts';
+import {
+  type AnchorPlace,
+  type AnchorType,
+  anchorDigestKey,
+  anchorRecordKey,
+  anchorSubjectPrefix,
+  certificateFacts,
+  globalTenant,
+  holdsAt,
+  isAnchorId,
+  isOwnerOfAnchors,
+  listRecordKey,
+  openAnchor,
+  revocationFacts,
+  sealAnchor,
+  type TrustAnchor,
+} from './anchor-records.ts';
+import { refusalOfAnchor, refusalOfList } from './anchor-rules.ts';
 import { type Certificate, readCertificate } from './certificate.ts';
-import { isListOf, type RevocationList, readRevocationList, revocationIn } from './crl.ts';
-import { type PathVerdict, validatePath } from './path.ts';
-
-export const anchorTypes = ['internal_ca', 'external_ca', 'root'] as const;
-export type AnchorType = (typeof anchorTypes)[number];
-
-/** Its anchors hold for every tenant. No tenant can have this name, which has capitals. */
-export const globalTenant = 'GLOBAL';
-
-export interface TrustAnchor {
-  /** UUID. */
-  readonly id: string;
-  readonly tenant: string;
-  readonly type: AnchorType;
-  /** The planes on which it is trusted; empty: all. */
-  readonly planes: readonly string[];
-  /** UTC, milliseconds since 1970. */
-  readonly addedAtMs: number;
-  readonly certificate: Certificate;
-  /** Facts of the newest list of what the authority has revoked; absent where none was given. */
-  readonly list?: RevocationFacts;
-}
-
-export interface RevocationFacts {
-  /** Decimal: a list with a smaller number is older. */
-  readonly number?: string;
-  readonly thisUpdateMs: number;
-  readonly nextUpdateMs: number;
-  readonly entries: number;
-  /** Of its DER, in hex. */
-  readonly sha256: string;
-}
+import { type CheckedChain, type CheckedPath, checkChain } from './chain-check.ts';
+import { readRevocationList } from './crl.ts';
 
 export interface AddAnchor {
   readonly tenant: string;
   /** DER or PEM. */
   readonly certificate: Uint8Array;
   readonly type: AnchorType;
-  readonly planes: readonly string[];
+  /** At least one. */
+  readonly places: readonly AnchorPlace[];
+  /** The version whose public key this is, SHA-256 of its SubjectPublicKeyInfo in hex. BadRequest where it is another. */
+  readonly ca?: { readonly kid: string; readonly spkiSha256: string };
 }
+
+/** `known`: nothing changes. `extended`: it is trusted in more places, or joined to a key, from then on. */
+export interface AnchorChange {
+  readonly kind: 'added' | 'extended' | 'known' | 'removed' | 'list_set';
+  /** As it is afterwards, or was before it is removed. */
+  readonly anchor: TrustAnchor;
+}
+
+/**
+ * Called once nothing stands against a change, before it is committed: for the agreement of another, and for its record. A refusal
+ * stops the change. `end` is told how it went.
+ */
+export type BeginAnchorChange = (
+  change: AnchorChange,
+) => Promise<Result<{ end(failure?: FailureCode): void }>>;
 
 export interface AnchorPage {
   readonly anchors: readonly TrustAnchor[];
-  /** The last id of the page, where there may be more. */
+  /** Where there may be more. */
   readonly nextCursor?: string;
 }
 
-export interface CheckedChain {
-  readonly tenant: string;
-  readonly plane: string | undefined;
-  readonly certificate: Certificate;
-  /** Authorities between, in any order. */
-  readonly given: readonly Certificate[];
+export interface AnchorRange {
+  /** Only those that are trusted there. */
+  readonly place?: AnchorPlace;
+  readonly after?: string;
+  /** 1 to 1,000. */
+  readonly limit: number;
 }
 
 /** The trust anchors of all tenants, in the store. */
 export interface TrustAnchors {
   /** The same certificate again is the anchor that is there. Refuses with BadRequest, Conflict or TooLarge. */
-  add(wish: AddAnchor): Promise<Result<TrustAnchor>>;
+  add(wish: AddAnchor, begin: BeginAnchorChange): Promise<Result<{ anchor: TrustAnchor; known: boolean }>>;
   /** Of the tenant or of all; NotFound where there is none. */
   get(tenant: string, id: string): Promise<Result<TrustAnchor>>;
-  list(
-    tenant: string,
-    page: { readonly after?: string; readonly limit: number },
-  ): Promise<Result<AnchorPage>>;
-  remove(tenant: string, id: string): Promise<Result<void>>;
-  /** Takes a list of what the anchor has revoked: signed by it, in force, and no older than the one before. */
-  setRevocationList(tenant: string, id: string, bytes: Uint8Array): Promise<Result<TrustAnchor>>;
+  /** The tenant's own, then those of all. */
+  list(tenant: string, range: AnchorRange): Promise<Result<AnchorPage>>;
+  /** Of the tenant alone. */
+  remove(tenant: string, id: string, begin: BeginAnchorChange): Promise<Result<TrustAnchor>>;
+  /**
+   * Takes a list of what the anchor has revoked: signed by it, in force, and newer than the one before. The same list again
+   * changes nothing.
+   */
+  setRevocationList(
+    ...of: [tenant: string, id: string, bytes: Uint8Array, begin: BeginAnchorChange]
+  ): Promise<Result<TrustAnchor>>;
   /** The verdict about a chain under the anchors of this tenant and of all. */
-  check(chain: CheckedChain): Promise<Result<PathVerdict>>;
+  check(chain: CheckedChain): Promise<Result<CheckedPath>>;
+  /** Refused where anchors cannot be read now. */
+  probe(): Promise<Result<void>>;
 }
 
 export interface TrustAnchorParts {
   readonly store: Store;
   readonly mac: RecordMac;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  readonly room?: RoomForKeys | undefined;
   /** For the operator's log: the name of a record that is not authentic. Must not throw. */
   readonly onCorruptRecord: (storeKey: string) => void;
 }
 
-/** 30 MB of records; companies have a few dozen. */
-const maxAnchorsPerTenant = 10_000;
+/** What the service promises to hold. They cost a start and a call nothing, and some 150 MB of the disk. */
+export const maxAnchorsPerTenant = 50_000;
 /** Authorities of one name: each is tried, and each costs a signature. */
-const maxSameName = 32;
-/** Bits; NIST SP 800-131A refuses less. */
-const minRsaBits = 2048;
-
-const anchorKey = (tenant: string, id: string) => `trust/anchor/${tenant}/${id}`;
-const listKey = (tenant: string, id: string) => `trust/list/${tenant}/${id}`;
-const digestKey = (tenant: string, sha256: string) => `trust/digest/${tenant}/${sha256}`;
-const subjectPrefix = (tenant: string, { subject }: { subject: { compared: string } }) =>
-  `trust/subject/${tenant}/${sha256Hex(Buffer.from(subject.compared)).slice(0, 32)}/`;
-
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+export const maxAnchorsOfName = 32;
+/** A page of records is read in one go on the main thread: about 2 ms. */
+const recordsPerPage = 64;
+/** Records that one call looks at where a place passes few of them. */
+const maxScanned = 4_096;
+const maxLimit = 1_000;
+/** Changes of one tenant that wait for each other. */
+const maxWaiting = 64;
+/** Tenants whose anchors are counted. */
+const maxCounted = 4_096;
 
 const notThere = refuse('NotFound', 'there is no such trust anchor');
 const notReadable = refuse('BadRequest', 'this is no X.509 certificate in DER or PEM');
+const noList = refuse('BadRequest', 'this is no complete revocation list in DER or PEM, or it has no end');
 const changedMeanwhile = refuse('Conflict', 'another change came between: try again');
 const tooMany = refuse('TooLarge', `a tenant has at most ${maxAnchorsPerTenant} trust anchors`);
+const tooManyOfName = refuse('TooLarge', `at most ${maxAnchorsOfName} trust anchors have one name`);
+const otherType = refuse('Conflict', 'this certificate is an anchor of another type');
+const otherKey = refuse('BadRequest', 'the certificate has another public key than this key');
+const badCursor = refuse('BadRequest', 'cursor is not one of ours');
+const badLimit = refuse('BadRequest', `limit is 1 to ${maxLimit}`);
 
-interface StoredAnchor {
-  readonly v: 1;
-  readonly type: AnchorType;
-  readonly planes: readonly string[];
-  readonly added_at_ms: number;
-  readonly der: string;
-  readonly list?: RevocationFacts;
-}
+/** Before the id in a cursor among the anchors of all. */
+const globalMark = `${globalTenant}:`;
 
 export function openTrustAnchors(parts: TrustAnchorParts): TrustAnchors {
   return new StoredAnchors(parts);
 }
 
+interface Found {
+  readonly anchor: TrustAnchor;
+  readonly revision: number;
+}
+
 class StoredAnchors implements TrustAnchors {
   readonly #parts: TrustAnchorParts;
-  /** Anchors by tenant, counted once. */
-  readonly #counts = new Map<string, number>();
+  readonly #changes = new Serial(maxWaiting);
+  readonly #counts = new BoundedCache<string, number>(maxCounted);
 
   constructor(parts: TrustAnchorParts) {
     this.#parts = parts;
   }
 
-  async add({ tenant, certificate: bytes, type, planes }: AddAnchor): Promise<Result<TrustAnchor>> {
-    const { store, clock } = this.#parts;
-    const certificate = readCertificate(bytes);
+  async add(wish: AddAnchor, begin: BeginAnchorChange) {
+    const certificate = readCertificate(wish.certificate);
     if (certificate === undefined) return notReadable;
-    const refused = refusalOf(certificate, type, clock.utcMs());
+    const refused = refusalOfAnchor(certificate, wish.type, this.#parts.clock.utcMs());
     if (refused !== undefined) return refused;
-    const known = await store.get(digestKey(tenant, certificate.sha256));
-    if (!known.ok) return known;
-    if (known.value !== undefined)
-      return this.#known(tenant, Buffer.from(known.value.value).toString(), type);
-    const count = await this.#countOf(tenant);
-    if (!count.ok) return count;
-    if (count.value >= maxAnchorsPerTenant) return tooMany;
-    const anchor: TrustAnchor = {
-      ...{
-        id: randomUUID(),
-        tenant,
-        type,
-        planes: [...planes].sort(),
-        addedAtMs: clock.utcMs(),
-        certificate,
-      },
-    };
-    const { id } = anchor;
-    const committed = await this.#commit([
-      { key: anchorKey(tenant, id), value: this.#sealed(anchor), expectedRevision: 0 },
-      { key: digestKey(tenant, certificate.sha256), value: Buffer.from(id), expectedRevision: 0 },
-      { key: `${subjectPrefix(tenant, certificate)}${id}`, value: Buffer.from(id), expectedRevision: 0 },
-    ]);
-    if (committed !== undefined) return committed;
-    this.#counts.set(tenant, (this.#counts.get(tenant) ?? count.value) + 1);
-    return ok(anchor);
+    if (wish.ca !== undefined && wish.ca.spkiSha256 !== certificate.spkiSha256) return otherKey;
+    return this.#changes.run(wish.tenant, async () => {
+      const known = await this.#parts.store.get(anchorDigestKey(wish.tenant, certificate.sha256));
+      if (!known.ok) return known;
+      return known.value === undefined
+        ? this.#addNew(wish, certificate, begin)
+        : this.#extend(wish, Buffer.from(known.value.value).toString(), begin);
+    });
   }
 
   async get(tenant: string, id: string): Promise<Result<TrustAnchor>> {
@@ -167,246 +169,225 @@ class StoredAnchors implements TrustAnchors {
     return pick(await this.#read(globalTenant, id));
   }
 
-  async list(
-    tenant: string,
-    { after, limit }: { readonly after?: string; readonly limit: number },
-  ): Promise<Result<AnchorPage>> {
-    if (after !== undefined && !uuid.test(after)) return refuse('BadRequest', 'cursor is not one of ours');
-    const prefix = anchorKey(tenant, '');
-    const found = await this.#parts.store.list({
-      ...{ prefix, limit },
-      ...(after === undefined ? {} : { after: `${prefix}${after}` }),
-    });
-    if (!found.ok) return found;
-    const anchors = found.value
-      .map((entry) => this.#opened(tenant, entry.key.slice(prefix.length), entry))
-      .filter((anchor) => anchor !== undefined);
-    const last = found.value.length < limit ? undefined : found.value.at(-1)?.key.slice(prefix.length);
-    return ok({ anchors, ...(last === undefined ? {} : { nextCursor: last }) });
-  }
-
-  async remove(tenant: string, id: string): Promise<Result<void>> {
-    const found = await this.#read(tenant, id);
-    if (!found.ok) return found;
-    const { anchor, revision } = found.value;
-    const refused = await this.#commit([
-      { key: anchorKey(tenant, id), value: undefined, expectedRevision: revision },
-      { key: digestKey(tenant, anchor.certificate.sha256), value: undefined },
-      { key: `${subjectPrefix(tenant, anchor.certificate)}${id}`, value: undefined },
-      { key: listKey(tenant, id), value: undefined },
-    ]);
-    if (refused !== undefined) return refused;
-    const count = this.#counts.get(tenant);
-    if (count !== undefined) this.#counts.set(tenant, count - 1);
-    return ok(undefined);
-  }
-
-  async setRevocationList(tenant: string, id: string, bytes: Uint8Array): Promise<Result<TrustAnchor>> {
-    const found = await this.#read(tenant, id);
-    if (!found.ok) return found;
-    const { anchor, revision } = found.value;
-    const list = readRevocationList(bytes);
-    if (list === undefined)
-      return refuse('BadRequest', 'this is no complete revocation list in DER or PEM, or it has no end');
-    const refused = refusalOfList(list, anchor, this.#parts.clock.utcMs());
-    if (refused !== undefined) return refused;
-    const changed: TrustAnchor = { ...anchor, list: factsOf(list) };
-    const committed = await this.#commit([
-      { key: anchorKey(tenant, id), value: this.#sealed(changed), expectedRevision: revision },
-      { key: listKey(tenant, id), value: list.der },
-    ]);
-    return committed ?? ok(changed);
-  }
-
-  async check({ tenant, plane, certificate, given }: CheckedChain): Promise<Result<PathVerdict>> {
+  async list(tenant: string, { place, after, limit }: AnchorRange): Promise<Result<AnchorPage>> {
+    if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit) return badLimit;
+    const ofAll = after?.startsWith(globalMark) === true;
+    let owner = ofAll ? globalTenant : tenant;
+    let id = ofAll ? after.slice(globalMark.length) : (after ?? '');
+    if (id !== '' && !isAnchorId(id)) return badCursor;
     const anchors: TrustAnchor[] = [];
-    const names = new Set<string>();
-    for (const each of [certificate, ...given]) {
-      for (const subject of [each.subject, each.issuer]) {
-        if (names.has(subject.compared)) continue;
-        names.add(subject.compared);
-        for (const owner of [tenant, globalTenant]) {
-          const named = await this.#named(owner, { subject });
-          if (!named.ok) return named;
-          anchors.push(...named.value);
-        }
+    for (let scanned = 0; scanned < maxScanned; scanned += recordsPerPage) {
+      const prefix = anchorRecordKey(owner, '');
+      const most = Math.min(recordsPerPage, limit - anchors.length);
+      const page = await this.#parts.store.list({
+        ...{ prefix, limit: most },
+        ...(id === '' ? {} : { after: `${prefix}${id}` }),
+      });
+      if (!page.ok) return page;
+      for (const entry of page.value) {
+        id = entry.key.slice(prefix.length);
+        const anchor = this.#opened(owner, id, entry);
+        if (anchor !== undefined && (place === undefined || holdsAt(anchor.places, place)))
+          anchors.push(anchor);
       }
+      const end = page.value.length < most;
+      if (end && owner === globalTenant) return ok({ anchors });
+      if (end) [owner, id] = [globalTenant, ''];
+      if (anchors.length === limit) break;
+      await setImmediate();
     }
-    const trusted = anchors.filter(
-      ({ planes }) => planes.length === 0 || (plane !== undefined && planes.includes(plane)),
-    );
-    const lists = new Map<string, RevocationList | 'unknown'>();
-    for (const anchor of trusted) {
-      const list = await this.#listOf(anchor);
-      if (!list.ok) return list;
-      if (list.value !== undefined) lists.set(anchor.certificate.sha256, list.value);
-    }
-    const atMs = this.#parts.clock.utcMs();
-    return ok(
-      validatePath(
-        certificate,
-        given,
-        trusted.map((anchor) => anchor.certificate),
-        {
-          atMs,
-          revocation(each, issuer) {
-            const list = lists.get(issuer.sha256);
-            return list === 'unknown' ? 'revocation_unknown' : revocationIn(list, each, atMs);
-          },
-        },
-      ),
-    );
+    return ok({ anchors, nextCursor: owner === tenant ? id : `${globalMark}${id}` });
   }
 
-  async #known(tenant: string, id: string, type: AnchorType): Promise<Result<TrustAnchor>> {
+  remove(tenant: string, id: string, begin: BeginAnchorChange): Promise<Result<TrustAnchor>> {
+    return this.#changes.run(tenant, async () => {
+      const found = await this.#read(tenant, id);
+      if (!found.ok) return found;
+      const { anchor, revision } = found.value;
+      const certificate = readCertificate(anchor.der);
+      const named =
+        certificate === undefined
+          ? []
+          : [`${anchorSubjectPrefix(tenant, certificate.subject.compared)}${id}`];
+      const removed = await this.#commit({ kind: 'removed', anchor }, begin, [
+        { key: anchorRecordKey(tenant, id), value: undefined, expectedRevision: revision },
+        { key: anchorDigestKey(tenant, anchor.certificate.sha256), value: undefined },
+        ...named.map((key) => ({ key, value: undefined })),
+        { key: listRecordKey(tenant, id), value: undefined },
+      ]);
+      const count = this.#counts.get(tenant);
+      if (removed.ok && count !== undefined) this.#counts.set(tenant, count - 1);
+      return removed;
+    });
+  }
+
+  async setRevocationList(
+    ...[tenant, id, bytes, begin]: Parameters<TrustAnchors['setRevocationList']>
+  ): Promise<Result<TrustAnchor>> {
+    const list = readRevocationList(bytes);
+    return this.#changes.run(tenant, async () => {
+      const found = await this.#read(tenant, id);
+      if (!found.ok) return found;
+      const { anchor, revision } = found.value;
+      const authority = readCertificate(anchor.der);
+      if (authority === undefined) return refuse('Internal');
+      if (list === undefined) return noList;
+      const facts = revocationFacts(list);
+      if (facts.sha256 === anchor.list?.sha256) return this.#commit({ kind: 'known', anchor }, begin, []);
+      const refused = refusalOfList(list, authority, anchor.list, this.#parts.clock.utcMs());
+      if (refused !== undefined) return refused;
+      const changed: TrustAnchor = { ...anchor, list: facts };
+      return this.#commit({ kind: 'list_set', anchor: changed }, begin, [
+        { key: anchorRecordKey(tenant, id), value: this.#sealed(changed), expectedRevision: revision },
+        { key: listRecordKey(tenant, id), value: list.der },
+      ]);
+    });
+  }
+
+  check(chain: CheckedChain): Promise<Result<CheckedPath>> {
+    return checkChain(chain, {
+      named: (tenant, subject) => this.#named(tenant, subject),
+      listOf: ({ tenant, id }) => this.#parts.store.get(listRecordKey(tenant, id)),
+    });
+  }
+
+  async probe(): Promise<Result<void>> {
+    const found = await this.#parts.store.list({ prefix: anchorRecordKey(globalTenant, ''), limit: 1 });
+    return found.ok ? ok(undefined) : found;
+  }
+
+  async #addNew(
+    { tenant, type, places, ca }: AddAnchor,
+    certificate: Certificate,
+    begin: BeginAnchorChange,
+  ): Promise<Result<{ anchor: TrustAnchor; known: boolean }>> {
+    const { clock, room } = this.#parts;
+    const refused = room?.refusal(tenant) ?? (await this.#refusalOfMore(tenant, certificate));
+    if (refused !== undefined) return refused;
+    const id = randomUUID();
+    const anchor: TrustAnchor = {
+      ...{ id, tenant, type, places, addedAtMs: clock.utcMs() },
+      ...{ certificate: certificateFacts(certificate), der: certificate.der },
+      ...(ca === undefined ? {} : { caKid: ca.kid }),
+    };
+    const named = `${anchorSubjectPrefix(tenant, certificate.subject.compared)}${id}`;
+    const added = await this.#commit({ kind: 'added', anchor }, begin, [
+      { key: anchorRecordKey(tenant, id), value: this.#sealed(anchor), expectedRevision: 0 },
+      { key: anchorDigestKey(tenant, certificate.sha256), value: Buffer.from(id), expectedRevision: 0 },
+      { key: named, value: Buffer.from(id), expectedRevision: 0 },
+    ]);
+    if (!added.ok) return added;
+    room?.made(tenant);
+    this.#counts.set(tenant, (this.#counts.get(tenant) ?? 0) + 1);
+    return ok({ anchor, known: false });
+  }
+
+  /** The same certificate again: in further places, or with its key. */
+  async #extend(
+    { tenant, type, places, ca }: AddAnchor,
+    id: string,
+    begin: BeginAnchorChange,
+  ): Promise<Result<{ anchor: TrustAnchor; known: boolean }>> {
     const found = await this.#read(tenant, id);
     if (!found.ok) return found;
-    return found.value.anchor.type === type
-      ? ok(found.value.anchor)
-      : refuse('Conflict', 'this certificate is an anchor of another type');
+    const { anchor, revision } = found.value;
+    if (anchor.type !== type) return otherType;
+    const more = places.filter((place) => !holdsAt(anchor.places, place));
+    const caKid = ca?.kid ?? anchor.caKid;
+    const changes = more.length > 0 || caKid !== anchor.caKid;
+    const extended: TrustAnchor = {
+      ...{ ...anchor, places: [...anchor.places, ...more] },
+      ...(caKid === undefined ? {} : { caKid }),
+    };
+    const outcome = changes
+      ? await this.#commit({ kind: 'extended', anchor: extended }, begin, [
+          { key: anchorRecordKey(tenant, id), value: this.#sealed(extended), expectedRevision: revision },
+        ])
+      : await this.#commit({ kind: 'known', anchor }, begin, []);
+    return outcome.ok ? ok({ anchor: outcome.value, known: true }) : outcome;
   }
 
+  async #refusalOfMore(tenant: string, { subject }: Certificate): Promise<Refused | undefined> {
+    const prefix = anchorSubjectPrefix(tenant, subject.compared);
+    const named = await this.#parts.store.list({ prefix, limit: maxAnchorsOfName });
+    if (!named.ok) return named;
+    if (named.value.length >= maxAnchorsOfName) return tooManyOfName;
+    const count = await this.#countOf(tenant);
+    if (!count.ok) return count;
+    return count.value >= maxAnchorsPerTenant ? tooMany : undefined;
+  }
+
+  /** Counted once, by the index, whose entries are small. */
   async #countOf(tenant: string): Promise<Result<number>> {
     const known = this.#counts.get(tenant);
     if (known !== undefined) return ok(known);
-    const prefix = anchorKey(tenant, '');
+    const [prefix, limit] = [anchorDigestKey(tenant, ''), 1_000];
     let count = 0;
     for (let after: string | undefined; ; ) {
-      const page = await this.#parts.store.list({
-        prefix,
-        limit: 1_000,
-        ...(after === undefined ? {} : { after }),
-      });
+      const page = await this.#parts.store.list({ prefix, limit, ...(after === undefined ? {} : { after }) });
       if (!page.ok) return page;
       count += page.value.length;
       after = page.value.at(-1)?.key;
-      if (page.value.length < 1_000) break;
+      if (page.value.length < limit) break;
+      await setImmediate();
     }
     this.#counts.set(tenant, count);
     return ok(count);
   }
 
-  async #named(
-    tenant: string,
-    name: { readonly subject: { readonly compared: string } },
-  ): Promise<Result<readonly TrustAnchor[]>> {
-    const found = await this.#parts.store.list({ prefix: subjectPrefix(tenant, name), limit: maxSameName });
+  async #named(tenant: string, comparedSubject: string): Promise<Result<readonly TrustAnchor[]>> {
+    const prefix = anchorSubjectPrefix(tenant, comparedSubject);
+    const found = await this.#parts.store.list({ prefix, limit: maxAnchorsOfName });
     if (!found.ok) return found;
     const anchors: TrustAnchor[] = [];
     for (const { value } of found.value) {
       const anchor = await this.#read(tenant, Buffer.from(value).toString());
-      // The index is not authenticated, so that only the record says what is trusted.
+      // A record that is not authentic trusts nobody, and hides no other.
       if (anchor.ok) anchors.push(anchor.value.anchor);
       else if (anchor.failure.code === 'StoreUnavailable') return anchor;
     }
     return ok(anchors);
   }
 
-  /** `unknown`: there was a list, and what is stored is not it. */
-  async #listOf({ tenant, id, list }: TrustAnchor): Promise<Result<RevocationList | 'unknown' | undefined>> {
-    if (list === undefined) return ok(undefined);
-    const found = await this.#parts.store.get(listKey(tenant, id));
-    if (!found.ok) return found;
-    const bytes = found.value?.value;
-    if (bytes === undefined || sha256Hex(bytes) !== list.sha256) return ok('unknown');
-    return ok(readRevocationList(bytes) ?? 'unknown');
-  }
-
-  async #read(
-    tenant: string,
-    id: string,
-  ): Promise<Result<{ readonly anchor: TrustAnchor; readonly revision: number }>> {
-    if (!uuid.test(id) || !(tenant === globalTenant || isName(tenant))) return notThere;
-    const found = await this.#parts.store.get(anchorKey(tenant, id));
+  async #read(tenant: string, id: string): Promise<Result<Found>> {
+    if (!isAnchorId(id) || !isOwnerOfAnchors(tenant)) return notThere;
+    const found = await this.#parts.store.get(anchorRecordKey(tenant, id));
     if (!found.ok) return found;
     if (found.value === undefined) return notThere;
     const anchor = this.#opened(tenant, id, found.value);
     return anchor === undefined ? refuse('Internal') : ok({ anchor, revision: found.value.revision });
   }
 
-  #opened(tenant: string, id: string, { key, value }: StoreEntry): TrustAnchor | undefined {
-    const opened = openAuthenticated(key, value, this.#parts.mac);
-    const stored =
-      opened === undefined ? undefined : (JSON.parse(Buffer.from(opened.text).toString()) as StoredAnchor);
-    const certificate = stored === undefined ? undefined : readCertificate(Buffer.from(stored.der, 'base64'));
-    if (stored === undefined || certificate === undefined) {
-      this.#parts.onCorruptRecord(key);
-      return undefined;
-    }
-    const { type, planes, added_at_ms: addedAtMs, list } = stored;
-    return { id, tenant, type, planes, addedAtMs, certificate, ...(list === undefined ? {} : { list }) };
+  #opened(tenant: string, id: string, entry: StoreEntry): TrustAnchor | undefined {
+    const anchor = openAnchor(tenant, id, entry, this.#parts.mac);
+    if (anchor === undefined) this.#parts.onCorruptRecord(entry.key);
+    return anchor;
   }
 
-  #sealed({ tenant, id, type, planes, addedAtMs, certificate, list }: TrustAnchor): Uint8Array {
-    const stored: StoredAnchor = {
-      ...{ v: 1, type, planes, added_at_ms: addedAtMs },
-      der: Buffer.from(certificate.der).toString('base64'),
-      ...(list === undefined ? {} : { list }),
-    };
-    return authenticated(anchorKey(tenant, id), JSON.stringify(stored), this.#parts.mac);
+  #sealed(anchor: TrustAnchor): Uint8Array {
+    return sealAnchor(anchor, this.#parts.mac);
   }
 
-  async #commit(changes: readonly Change[]): Promise<Refused | undefined> {
-    const outcome = await this.#parts.store.commit(changes);
-    if (!outcome.ok) return outcome;
-    return outcome.value.committed ? undefined : changedMeanwhile;
+  /** Of no changes, the agreement alone. */
+  async #commit(
+    change: AnchorChange,
+    begin: BeginAnchorChange,
+    changes: readonly Change[],
+  ): Promise<Result<TrustAnchor>> {
+    const begun = await begin(change);
+    if (!begun.ok) return begun;
+    const outcome = changes.length === 0 ? undefined : await this.#parts.store.commit(changes);
+    const refused =
+      outcome === undefined || (outcome.ok && outcome.value.committed)
+        ? undefined
+        : outcome.ok
+          ? changedMeanwhile
+          : outcome;
+    begun.value.end(refused?.failure.code);
+    return refused ?? ok(change.anchor);
   }
 }
 
-function pick(found: Result<{ readonly anchor: TrustAnchor }>): Result<TrustAnchor> {
+function pick(found: Result<Found>): Result<TrustAnchor> {
   return found.ok ? ok(found.value.anchor) : found;
-}
-
-function refusalOf(certificate: Certificate, type: AnchorType, nowMs: number): Refused | undefined {
-  const { basic, keyUsage, notBeforeMs, notAfterMs, selfIssued, library, unknownCritical } = certificate;
-  if (nowMs > notAfterMs) return refuse('BadRequest', 'the certificate has expired');
-  if (nowMs < notBeforeMs) return refuse('BadRequest', 'the certificate is not valid yet');
-  if (basic?.ca !== true || keyUsage?.keyCertSign === false)
-    return refuse('BadRequest', 'the certificate is not that of an authority');
-  if (unknownCritical.length > 0 || certificate.duplicateExtension)
-    return refuse('BadRequest', 'the certificate has an extension that cannot be honoured');
-  if (type === 'root' && !selfIssued)
-    return refuse('BadRequest', 'the certificate of a root is signed by itself');
-  const { publicKey } = library;
-  if ((publicKey.asymmetricKeyDetails?.modulusLength ?? minRsaBits) < minRsaBits)
-    return refuse('BadRequest', `an RSA key has at least ${minRsaBits} bits`);
-  if (selfIssued && !signsItself(certificate))
-    return refuse('BadRequest', 'the signature of the certificate is not valid');
-  return undefined;
-}
-
-function signsItself({ library }: Certificate): boolean {
-  try {
-    return library.verify(library.publicKey);
-  } catch {
-    return false;
-  }
-}
-
-function refusalOfList(
-  list: RevocationList,
-  { certificate, list: before }: TrustAnchor,
-  nowMs: number,
-): Refused | undefined {
-  if (!isListOf(list, certificate))
-    return refuse('BadRequest', 'the revocation list is not signed by this authority');
-  if (nowMs < list.thisUpdateMs || nowMs > list.nextUpdateMs)
-    return refuse('BadRequest', 'the revocation list is not in force now');
-  if (before === undefined) return undefined;
-  const older =
-    before.number !== undefined && list.number !== undefined
-      ? list.number < BigInt(before.number)
-      : list.thisUpdateMs < before.thisUpdateMs;
-  return older ? refuse('Conflict', 'a newer revocation list is there already') : undefined;
-}
-
-function factsOf({ number, thisUpdateMs, nextUpdateMs, serials, der }: RevocationList): RevocationFacts {
-  return {
-    ...(number === undefined ? {} : { number: number.toString() }),
-    ...{ thisUpdateMs, nextUpdateMs, entries: serials.size, sha256: sha256Hex(der) },
-  };
-}
-
-function sha256Hex(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

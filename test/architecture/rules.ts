@@ -9,7 +9,7 @@ export const levels: readonly (readonly string[])[] = [
   ['algorithms', 'store', 'auth', 'admission', 'queue', 'observe', 'config', 'keys', 'events'],
   ['engine', 'policy', 'trust', 'audit', 'custody', 'dispatch'],
   // Threads of their own: they run engines and own sessions, and know nothing of operations or HTTP.
-  ['workers'],
+  ['workers', 'webhooks'],
   ['operations'],
   ['request-path'],
   // Chooses implementations.
@@ -21,8 +21,8 @@ export const levels: readonly (readonly string[])[] = [
   // The same without HTTP, for the process that imports it.
   ['library'],
   ['http'],
-  // The list of dialects.
-  ['dialects'],
+  // Chooses wire formats.
+  ['surfaces'],
   ['main'],
   ['index'],
   ['cli'],
@@ -46,16 +46,27 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
   },
   client: { dek: [] },
   observe: { series: [] },
-  operations: { formats: [], sealing: [], deks: ['sealing'] },
-  assemble: { store: [] },
-  config: { tokens: [], deks: [] },
+  operations: {
+    formats: [],
+    sealing: [],
+    receipts: [],
+    lifecycle: ['sealing'],
+    trust: ['formats', 'lifecycle'],
+    deks: ['sealing'],
+  },
+  keys: { lifecycle: [] },
+  assemble: { store: [], 'kms-v1': [] },
+  config: { tokens: [], identity: [], m33: [], deks: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
 export const wingListers: ReadonlySet<string> = new Set([
   'src/operations/operations.ts',
   'src/client/index.ts',
+  'src/keys/open-keyring.ts',
+  'src/keys/codec.ts',
   'src/config/fields.ts',
+  'src/config/load.ts',
   'src/config/rules.ts',
 ]);
 
@@ -88,13 +99,7 @@ export const neighbours: Readonly<Record<string, Readonly<Record<string, 'any' |
 
 /** Who may name an implementation, src/<room>/<way>/…: those who choose one. */
 export const mayNameImplementations = new Set([
-  'assemble',
-  'backup',
-  'service',
-  'dialects',
-  'main',
-  'cli',
-  'workers',
+  ...['assemble', 'backup', 'service', 'surfaces', 'main', 'cli', 'workers'],
 ]);
 
 /** Folders whose files only one place lists, so that adding one of a kind touches it and nothing else. */

@@ -37,6 +37,7 @@ function subject(options: Partial<MacaroonOptions> = {}) {
 const certificate = {
   spiffe: 'spiffe://corp.example/payments',
   dns: ['payments.corp.example', 'Second.corp.example'],
+  uris: ['spiffe://corp.example/payments'],
   subject: 'CN=payments,O=Corp\\, Inc.',
   sha256: digest,
 };
@@ -399,6 +400,9 @@ test('values that are not exactly of their form are refused, each where a good o
     cert_sha256: [digest, digest.toUpperCase(), digest.slice(1), `${digest},`],
     peer_uid: ['0', '01', '-1', 'root', '1.0'],
     max_body_bytes: ['1', '0', '01', '1e3', '1000000000'],
+    environment: ['dev,prod', 'prod,prod', 'production', 'Prod', 'all', ''],
+    plane: ['laptop,tenant,product,shared', 'cloud', 'laptop, tenant', '*'],
+    module: ['m21', 'M21', 'm21,m23', ''],
     operation: ['sign', 'Sign', 'sign verify', 'sign,,verify'],
     payload_b3: [digest, digest.slice(1)],
     op_id: ['11111111-2222-4333-8444-5555555555aa', '11111111-2222-4333-8444-5555555555AA', '1'],
@@ -429,6 +433,44 @@ function assertRefused(
   assert.ok(result !== undefined && !result.ok, `${code} expected ${JSON.stringify(about) ?? ''}`);
   assert.equal((result as Refused).failure.code, code);
 }
+
+const placedOnes: readonly (readonly [
+  caveats: readonly string[],
+  environments: readonly string[] | 'all',
+  planes: readonly string[] | 'all',
+  module?: string,
+])[] = [
+  [['environment = dev'], ['dev'], 'all'],
+  [['plane = tenant,laptop', 'module = m21'], 'all', ['tenant', 'laptop'], 'm21'],
+  [
+    ['environment = dev,prod', 'environment = prod,staging', 'module = m21', 'module = m21'],
+    ['prod'],
+    'all',
+    'm21',
+  ],
+  [['environment = dev', 'environment = prod'], [], 'all'],
+];
+for (const [caveats, environments, planes, module] of placedOnes)
+  test(`${caveats.join(' and ')}: the caller's placement, where placements are known, and nothing elsewhere`, () => {
+    const authenticator = subject();
+    const token = mint(...caveats);
+    const placed = { ...bearing(token), placed: { claimedCertificate: undefined } };
+    for (let round = 0; round < 2; round++) {
+      const answer = authenticator.authenticate(placed, { utcMs });
+      assert.ok(answer.ok);
+      const { actor, placement } = answer.value;
+      assert.deepEqual(placement, { environments, planes, module: module ?? actor });
+      assertRefused(authenticator.authenticate(bearing(token), { utcMs }), 'Unauthenticated');
+    }
+  });
+
+test('a capability of two modules holds nowhere, and one without such caveats says nothing of placements', () => {
+  const both = { ...bearing(mint('module = a', 'module = b')), placed: { claimedCertificate: undefined } };
+  assertRefused(subject().authenticate(both, { utcMs }), 'Unauthenticated');
+  const answer = subject().authenticate(bearing(mint()), { utcMs });
+  assert.ok(answer.ok);
+  assert.equal(answer.value.placement, undefined);
+});
 
 test('docs/capabilities.md has a row for every caveat, and for no other', () => {
   const text = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'capabilities.md'), 'utf8');

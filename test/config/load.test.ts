@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { type Config, fieldNames, fields, flagOf, memberOf } from '../../src/config/fields.ts';
+import { certificateMappings } from '../../src/config/identity/kinds.ts';
 import type { Kind } from '../../src/config/kinds.ts';
 import { type ConfigSources, loadConfig } from '../../src/config/load.ts';
 
@@ -33,6 +34,10 @@ function problems(given: Given): readonly string[] {
   assert.ok(!loaded.ok);
   return loaded.problems;
 }
+
+const usualMapping = certificateMappings.parse(
+  'uri:spiffe://*/tenant/{tenant}/environment/{environment}/plane/{plane}/module/{module}',
+);
 
 test('without any setting the documented defaults hold', () => {
   assert.deepEqual(config({}), {
@@ -70,8 +75,10 @@ test('without any setting the documented defaults hold', () => {
     createRateLimit: 100,
     destroyRateLimit: 100,
     keysPerTenant: 1_000_000,
+    rsaPool: 0,
     rateLimits: [],
     keyUsesPerDay: 0,
+    placedKeyUsesPerDay: 10_000,
     rotation: {},
     rotationGraceDays: 7,
     tenantWeights: {},
@@ -108,6 +115,19 @@ test('without any setting the documented defaults hold', () => {
     pkcs11PinFile: 'none',
     pkcs11Sessions: 8,
     pkcs11: {},
+    m33CertificateIdentity: usualMapping,
+    m33Jwks: 'none',
+    m33JwtIssuer: '',
+    m33JwtAudience: '',
+    m33JwtAlgs: ['EdDSA', 'Ed25519', 'ES256', 'PS256', 'RS256'],
+    approverJwks: 'none',
+    m33DevIdentity: false,
+    m33DevApprovals: [],
+    m33: false,
+    m33DetailWrap: false,
+    webhookTargets: 'public',
+    environment: 'production',
+    corsOrigins: [],
     pqCutover: 'none',
     pqGraceDays: 90,
     shutdownTimeoutMs: 5_000,

@@ -151,6 +151,15 @@ const taken: readonly [
     json('{"correlation_id_mode":"uuidv7"}'),
     [['correlation_id_mode', 'passthrough', 'uuidv7']],
   ],
+  [
+    'pages that may call, and the envelope of errors',
+    json('{"m33":true}'),
+    json('{"m33":true,"m33_detail_wrap":true,"cors_origins":["https://app.test"]}'),
+    [
+      ['m33_detail_wrap', 'false', 'true'],
+      ['cors_origins', '', 'https://app.test'],
+    ],
+  ],
   ['names in metrics', json('{}'), json('{"metrics_names":"open"}'), [['metrics_names', 'admin', 'open']]],
   ['a YAML file', yaml('log_level: info\n'), yaml('log_level: warn\n'), [['log_level', 'info', 'warn']]],
   [

@@ -14,6 +14,7 @@ import {
   maxBodyBytes,
   text,
 } from './listener-harness.ts';
+import { streamsContract } from './listener-streams.ts';
 
 /** The promises of every listener; run for each kind. */
 export function listenerContract(kind: ListenerKindUnderTest): void {
@@ -21,12 +22,13 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
   const { check, open } = contract;
 
   framingContract(contract);
+  streamsContract(contract);
 
   check('hands on method, path, query, the headers that matter, body and peer', async (t) => {
     const { exchanges, bodies, connect, listener } = await open(t);
     const connection = connect();
     connection.send(
-      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'If-None-Match: "a"', 'if-none-match: "b"', 'CONTENT-ENCODING: gzip', 'X-Forwarded-For: 192.0.2.1', 'Forwarded: for=192.0.2.3', 'X-Forwarded-For: 192.0.2.2', 'X-KMS-Discharge: d', 'x-kms-discharge: e', 'Content-Length: 4')}\0\xffab`,
+      `${head('POST /a%2Fb/..//C?x=%20&y=?z', 'Authorization: Bearer t', 'X-Request-Id: r', 'X-Corr-Id: c', 'traceparent: p', 'x-deadline-ms: 5', 'If-None-Match: "a"', 'if-none-match: "b"', 'CONTENT-ENCODING: gzip', 'X-Forwarded-For: 192.0.2.1', 'Forwarded: for=192.0.2.3', 'X-Forwarded-For: 192.0.2.2', 'X-KMS-Discharge: d', 'x-kms-discharge: e', 'X-Approval-Token: f', 'X-Client-Certificate: g', 'Origin: https://h.test', 'Last-Event-ID: 7', 'Content-Length: 4')}\0\xffab`,
     );
     await connection.answers(1);
     const [exchange] = exchanges as [Exchange];
@@ -37,6 +39,7 @@ export function listenerContract(kind: ListenerKindUnderTest): void {
       ...{ authorization: 'Bearer t', severalAuthorizations: false, contentEncoding: 'gzip', requestId: 'r' },
       ...{ correlationId: 'c', traceparent: 'p', deadlineMs: '5', discharges: 'd,e', ifNoneMatch: '"a","b"' },
       ...{ xForwardedFor: '192.0.2.1,192.0.2.2', forwarded: 'for=192.0.2.3' },
+      ...{ approval: 'f', claimedCertificate: 'g', origin: 'https://h.test', lastEventId: '7' },
     });
     assert.deepEqual(bodies[0], Buffer.from('\0\xffab', 'latin1'));
     assert.equal(listener.kind, kind.listener);

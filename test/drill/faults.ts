@@ -31,7 +31,7 @@ const faults: readonly Fault[] = [
   },
   {
     what: 'chunked bodies, doubtful lengths, doubled headers and members',
-    shownBy: [['http/framing.test.ts'], ['http/repeated-members.test.ts']],
+    shownBy: [['http/framing.test.ts'], ['core/repeated-members.test.ts']],
   },
   {
     what: 'a damaged data.mdb ends the process with a signal',

@@ -5,7 +5,7 @@ import { type Peer, peerAt } from '../../src/core/peer.ts';
 import { behindProxies } from '../../src/http/behind-proxies.ts';
 import type { Exchange, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 
-const certificate = { sha256: '0'.repeat(64), subject: 'CN=proxy', dns: [], spiffe: undefined };
+const certificate = { sha256: '0'.repeat(64), subject: 'CN=proxy', dns: [], uris: [], spiffe: undefined };
 const proxy: Peer = { ...peerAt('tls', '10.0.0.1', 4_711), certificate };
 const none: RequestHeaders = {
   ...{ authorization: undefined, severalAuthorizations: false, contentEncoding: undefined },

@@ -104,7 +104,8 @@ function wordsOf({ status, body }: JsonAnswer) {
 
 test('the table has every operation for which a capability is needed', (t) => {
   const { operations } = openOperations(t);
-  const named = Object.values(operations).filter(({ kind }) => kind !== 'entry');
+  const { lifecycle, receipts, trust, ...own } = operations;
+  const named = Object.values(own).filter(({ kind }) => kind !== 'entry');
   assert.deepEqual(routes.map(([operation]) => operation).sort(), named.map(({ name }) => name).sort());
   for (const { name, ...operation } of named) {
     assert.equal(

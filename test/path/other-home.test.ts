@@ -20,7 +20,7 @@ import { noPqPolicy } from '../../src/policy/phases.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { codeOf, testMac, unwrap } from '../support/keyring.ts';
 import { MemoryHome } from '../support/memory-home.ts';
-import { noRootKey, noTokens } from '../support/operations.ts';
+import { noRootKey, noTokens, noTrust } from '../support/operations.ts';
 
 const tenant = 'acme';
 const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24';
@@ -71,13 +71,14 @@ test('a key of another home is made, used and destroyed there; what needs its pu
     clock: systemClock,
     timeSkewToleranceMs: 0,
     tokens: noTokens,
+    trust: noTrust,
     rootKey: noRootKey,
     load: () => assert.fail(),
     mayMake: () => undefined,
     derived: () => {},
     runWork: async () => assert.fail(),
     wrappingKeys: new WrappingKeys(cryptography.custodies.get('software')!, systemClock),
-  } satisfies OperationParts & { readonly tokens: unknown });
+  } satisfies OperationParts & { readonly tokens: unknown; readonly trust: unknown });
 
   async function use<Request, Answer>(operation: CryptoOperation<Request, Answer>, request: Request) {
     const { works, finish } = unwrap(await operation.plan(request, caller));

@@ -11,14 +11,16 @@ import { type Config, type LoadedConfig, loadConfig } from '../../src/config/loa
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
 import type { Home } from '../../src/custody/custody.ts';
-import { mountedDialects } from '../../src/dialects.ts';
 import { countConnections } from '../../src/http/connections.ts';
+import type { Dialect } from '../../src/http/dialect.ts';
 import { openDoor } from '../../src/http/door.ts';
 import type { Listener, ListenerHandlers, RequestHeaders, Response } from '../../src/http/exchange.ts';
 import type { UwsOptions } from '../../src/http/listeners/uws.ts';
 import { createLog, setLogging } from '../../src/observe/log.ts';
 import { registerProcessMetrics } from '../../src/observe/metrics.ts';
+import type { Operations } from '../../src/operations/operations.ts';
 import { openService } from '../../src/service.ts';
+import { surfacesOf } from '../../src/surfaces.ts';
 import { testEngineOptions } from './engines.ts';
 import type { RawAnswer, RawRequest } from './requests.ts';
 import {
@@ -38,6 +40,8 @@ export interface InProcessOptions {
   readonly tuning?: Partial<Tuning>;
   /** Beside those that the settings name. */
   readonly homes?: readonly Home[];
+  /** Dialects beside that of Intaglio. */
+  readonly dialects?: (operations: Operations, config: Config) => readonly Dialect[];
   /** On a free port of loopback: for tests that need the bytes of HTTP or an address. */
   readonly listen?: boolean;
   /** With `listen`, another listener than that of uWebSockets.js. */
@@ -82,7 +86,11 @@ export async function startInProcess(
     homes: options.homes ?? [],
     onAuditDeath: (cause) => log.fatal({ err: cause }, 'the audit thread ended'),
   });
-  const door = openDoor(log, service, mountedDialects);
+  const surfaces = surfacesOf(service);
+  const door = openDoor(log, service, (operations, now) => [
+    ...surfaces(operations, now),
+    ...(options.dialects?.(operations, now) ?? []),
+  ]);
   const listening =
     options.listen === true ? await listen(config, door.handlers, options.makeListener) : undefined;
   if (listening !== undefined) registerProcessMetrics(service.metrics);
@@ -191,6 +199,10 @@ function headersOf({ token, headers = {} }: RawRequest): RequestHeaders {
     deadlineMs: given.get('x-deadline-ms'),
     xForwardedFor: given.get('x-forwarded-for'),
     forwarded: given.get('forwarded'),
+    approval: given.get('x-approval-token'),
+    claimedCertificate: given.get('x-client-certificate'),
+    origin: given.get('origin'),
+    lastEventId: given.get('last-event-id'),
   };
 }
 

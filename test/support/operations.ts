@@ -16,6 +16,7 @@ import type {
 import { createOperations } from '../../src/operations/operations.ts';
 import { WrappingKeys } from '../../src/operations/sealing/wrapping-keys.ts';
 import type { TokenParts } from '../../src/operations/tokens.ts';
+import type { TrustParts } from '../../src/operations/trust/parts.ts';
 import { noPqPolicy } from '../../src/policy/phases.ts';
 import { makeKeyring, unwrap } from './keyring.ts';
 
@@ -26,6 +27,9 @@ export const payloadBlake3 = 'd74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5
 
 /** For tests that make no capabilities. */
 export const noTokens = {} as TokenParts;
+
+/** For tests that trust nobody. */
+export const noTrust = {} as TrustParts;
 
 /** For tests that have no root key. */
 export const noRootKey: OperationParts['rootKey'] = {
@@ -44,10 +48,10 @@ export const alwaysThere = createBackends({
 /** The operations over keys in memory, without engine, log or process. */
 export function openOperations(
   t: { after(undo: () => Promise<void>): void },
-  more: Partial<OperationParts> = {},
+  more: Partial<OperationParts & { readonly trust: TrustParts }> = {},
 ) {
   const bench = makeKeyring(t);
-  const parts: OperationParts & { readonly tokens: TokenParts } = {
+  const parts: OperationParts & { readonly tokens: TokenParts; readonly trust: TrustParts } = {
     keyring: bench.keyring,
     custodies: new Map([
       [bench.custody.backend, Object.assign(bench.custody, { attestationClass: 'none' as const })],
@@ -63,6 +67,7 @@ export function openOperations(
     clock: bench.clock,
     timeSkewToleranceMs: 2_000,
     tokens: noTokens,
+    trust: noTrust,
     rootKey: noRootKey,
     load: () => assert.fail('nobody asks for the load'),
     mayMake: () => undefined,

@@ -2,12 +2,15 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AuditRecorder } from '../../audit/audit-log.ts';
 import type { Config } from '../../config/load.ts';
+import { systemClock } from '../../core/clock.ts';
 import { errorCode, writePrivateFile } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import { adoptRecords, foundAreRecorded } from '../../custody/software/adoption.ts';
 import type { Engine, RootRef } from '../../engine/engine.ts';
 import type { RecordMac } from '../../keys/authenticity.ts';
+import type { RoomForKeys } from '../../keys/keyring.ts';
 import type { Logger } from '../../observe/log.ts';
+import type { OpenedTrust, TrustParts } from '../../operations/trust/parts.ts';
 import type { Store } from '../../store/store.ts';
 import { recordFoundKeys } from './found-keys.ts';
 
@@ -64,4 +67,26 @@ function writeMark(path: string): void {
   } catch (cause) {
     throw new StartError(`${path} cannot be made (${errorCode(cause)})`, { cause });
   }
+}
+
+/** Trust anchors and enrolled certificates. The libraries that read certificates are loaded by the first call that needs them. */
+export function openTrust(
+  log: Logger,
+  { store, mac, room }: { store: Store; mac: RecordMac; room: RoomForKeys | undefined },
+): TrustParts['trust'] {
+  const parts = {
+    ...{ store, mac, room, clock: systemClock },
+    onCorruptRecord: (key: string) =>
+      log.error({ key }, 'a record in the store cannot be read or is not authentic'),
+  };
+  let opened: Promise<OpenedTrust> | undefined;
+  return () => {
+    opened ??= Promise.all([import('../../trust/trust-anchors.ts'), import('../../trust/enrolled.ts')]).then(
+      ([{ openTrustAnchors }, { openEnrolledCertificates }]) => ({
+        anchors: openTrustAnchors(parts),
+        enrolled: openEnrolledCertificates(parts),
+      }),
+    );
+    return opened;
+  };
 }

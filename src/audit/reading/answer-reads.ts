@@ -1,6 +1,7 @@
 import { chunkLeaves } from '../disk/layout.ts';
 import { consistencyFromTiles, inclusionFromTiles } from '../format/tiles.ts';
 import { formatTlogProof } from '../format/tlog-proof.ts';
+import { findCalls } from './find-calls.ts';
 import { type LogReader, openLogReader } from './log-reader.ts';
 import type { ReadAnswer, ReadQuestion, RecordsPage } from './read-thread.ts';
 
@@ -43,6 +44,10 @@ function answer(reader: LogReader, question: ReadQuestion, nowMs: () => number):
       return proof(reader, question.index, question.tenant);
     case 'records':
       return { found: true, page: records(reader, question, nowMs) };
+    case 'calls': {
+      const until = nowMs() + maxScanMs;
+      return { found: true, page: findCalls(reader, question, () => nowMs() >= until) };
+    }
   }
 }
 

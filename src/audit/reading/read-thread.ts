@@ -18,11 +18,30 @@ export type ReadQuestion =
       readonly limit: number;
       readonly tenant: string | undefined;
       readonly opId: string | undefined;
-    };
+    }
+  | CallsQuestion;
+
+/** Records of calls that have receipts, the newest first: uses of keys and others, whose `data` says for which module they were. */
+export interface CallsQuestion {
+  readonly of: 'calls';
+  readonly tenant: string;
+  /** Indexes: only those below `before`, which is where an earlier page ended, and not below `from`. */
+  readonly before?: number | undefined;
+  readonly from?: number | undefined;
+  readonly limit: number;
+  readonly keyId?: string | undefined;
+  readonly operation?: string | undefined;
+  /** Microseconds since 1970, both included. */
+  readonly sinceUs?: number | undefined;
+  readonly untilUs?: number | undefined;
+  /** Only of calls for one of these, and of calls that name none; of all where it is absent. */
+  readonly environments?: readonly string[] | undefined;
+  readonly planes?: readonly string[] | undefined;
+}
 
 export interface RecordsPage {
   readonly records: readonly { readonly index: number; readonly record: unknown }[];
-  /** The beginning of the next page; undefined at the end of the log. */
+  /** The beginning of the next page, or, the newest first, its end; undefined where there is none. */
   readonly next: number | undefined;
 }
 

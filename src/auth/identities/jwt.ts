@@ -9,12 +9,16 @@ import {
 import type { TokenIssuer } from '../../config/policy-file.ts';
 import type { Clock } from '../../core/clock.ts';
 import { limitedText } from '../../core/limited-text.ts';
+import { hasRepeatedMember } from '../../core/repeated-members.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 
 /** The claims of a token that holds. */
 export interface TokenClaims {
   readonly issuer: string;
   readonly subject: string;
+  /** UTC, milliseconds since 1970; -Infinity where it has no `nbf`. */
+  readonly notBeforeMs: number;
+  readonly expiresAtMs: number;
   readonly all: Readonly<Record<string, unknown>>;
 }
 
@@ -54,7 +58,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   );
   return {
     async verify(token) {
-      if (token.length > maxTokenCharacters) return invalid;
+      if (!isWellFormed(token)) return invalid;
       const known = issuers.get(issuerNamedIn(token));
       if (known === undefined) return invalid;
       const { issuer, keys } = known;
@@ -67,15 +71,35 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
           clockTolerance: options.timeSkewToleranceMs / 1_000,
           currentDate: new Date(options.clock.utcMs()),
         });
-        const { sub: subject } = payload;
+        const { sub: subject, exp = 0, nbf = Number.NEGATIVE_INFINITY } = payload;
         // The library asks only that there is one.
         if (typeof subject !== 'string') return invalid;
-        return ok({ issuer: issuer.issuer, subject, all: payload });
+        const times = { notBeforeMs: nbf * 1_000, expiresAtMs: exp * 1_000 };
+        return ok({ issuer: issuer.issuer, subject, ...times, all: payload });
       } catch (error) {
         return error instanceof KeysUnavailable ? noKeys : invalid;
       }
     },
   };
+}
+
+/** Base64url alone (RFC 7515 section 7.1): the library passes over blanks. */
+const compactForm = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+/**
+ * True of a signed token in its compact form, of whose members none is there twice: JSON.parse keeps the last of two, and others
+ * the first.
+ */
+export function isWellFormed(token: string): boolean {
+  if (token.length > maxTokenCharacters || !compactForm.test(token)) return false;
+  return token.split('.', 2).every((part) => {
+    const text = Buffer.from(part, 'base64url').toString();
+    try {
+      return !hasRepeatedMember(text, JSON.parse(text));
+    } catch {
+      return false;
+    }
+  });
 }
 
 function issuerNamedIn(token: string): string {

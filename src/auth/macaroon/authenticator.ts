@@ -3,7 +3,7 @@ import { BoundedCache } from '../../core/bounded-cache.ts';
 import { type Clock, systemClock } from '../../core/clock.ts';
 import type { MacKey } from '../../core/mac-key.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import type { Caller, CallerPlacement } from '../../core/scope.ts';
 import type { Authenticator, Credentials, RequestFacts } from '../auth.ts';
 import type { RequestCondition } from './caveats.ts';
 import { type Accounts, conditionsOf } from './conditions.ts';
@@ -66,6 +66,10 @@ const tooMany = refuse('AddressLimited', 'use a capability that was accepted bef
 const expired = refuse('Unauthenticated', 'the capability has expired; ask for a new one');
 const notYetValid = refuse('Unauthenticated', 'the capability is not valid yet');
 const revoked = refuse('Unauthenticated', 'the capability was revoked; ask for a new one');
+const onlyPlaced = refuse(
+  'Unauthenticated',
+  'the capability is for environments, planes or a module, of which this surface knows nothing',
+);
 const notDischarged = refuse(
   'Unauthenticated',
   'the capability needs valid discharges, bound to it, in X-KMS-Discharge',
@@ -206,7 +210,7 @@ class MacaroonAuthenticator implements Authenticator {
   }
 
   #entry({ presented, read, rootKey }: Signed, grant: Grant, used: readonly Source[]): Verified {
-    const { tenant, scopes, request, notBeforeMs } = grant;
+    const { tenant, scopes, notBeforeMs, placement } = grant;
     const { rootKeyId, issuedAtMs } = read;
     const actor = actorOf(presented.identifier);
     const agreed = used.flatMap(({ identifier }) =>
@@ -216,7 +220,8 @@ class MacaroonAuthenticator implements Authenticator {
     const conditions = conditionsOf({ ...grant, expiresAtMs }, read.expiresAtMs, agreed, this.#accounts);
     const rates = grant.limits.filter(({ kind }) => kind === 'rate');
     const end = Number.isFinite(expiresAtMs) ? { expiresAtMs } : undefined;
-    const caller = { tenant, scopes, actor, ...end };
+    const caller = { tenant, scopes, actor, ...end, ...placedAs(placement, actor) };
+    const request = placement === undefined ? grant.request : [...grant.request, knowsPlacements];
     return {
       answer: ok(Object.freeze(conditions === undefined ? caller : { ...caller, conditions })),
       notBeforeMs,
@@ -228,6 +233,19 @@ class MacaroonAuthenticator implements Authenticator {
     };
   }
 }
+
+/** One that names no module is its own. */
+function placedAs(
+  placement: Grant['placement'],
+  actor: string,
+): { readonly placement: CallerPlacement } | undefined {
+  if (placement === undefined) return undefined;
+  return { placement: Object.freeze({ ...placement, module: placement.module ?? actor }) };
+}
+
+/** Where nobody looks at them, they would restrict nothing. */
+const knowsPlacements: RequestCondition = (_facts, _audience, { placed }) =>
+  placed === undefined ? onlyPlaced : undefined;
 
 /** A macaroon with the right signature, whose caveats nobody has judged. */
 export interface Signed {

@@ -8,6 +8,7 @@ import type {
   TokenAuthority,
   TokenWish,
 } from '../tokens.ts';
+import { approvalId, approvalKey } from './approval.ts';
 import { verifySignature } from './authenticator.ts';
 import { caveatsOf } from './caveats.ts';
 import { dischargeKey, readDualControlId } from './dual-control.ts';
@@ -33,6 +34,13 @@ const sameActor = refuse('NoCapability', 'a second principal has to agree, with 
 export function createTokenAuthority(parts: AuthorityParts): TokenAuthority {
   const { rootKeys, revocations, clock } = parts;
   const newest = () => rootKeys.ids.findLast((id) => !revocations.revokesRootKey(id));
+  const approval = (wish: DischargeWish): Result<string> => {
+    const rootKeyId = newest();
+    const rootKey = rootKeyId === undefined ? undefined : rootKeys.get(rootKeyId);
+    if (rootKeyId === undefined || rootKey === undefined) return noKey;
+    const id = approvalId(rootKeyId);
+    return dischargeWith(approvalKey(rootKey, id), id, wish);
+  };
   return {
     mint(wish: TokenWish): Result<MintedToken> {
       const id = newest();
@@ -51,17 +59,14 @@ export function createTokenAuthority(parts: AuthorityParts): TokenAuthority {
     },
 
     discharge(wish) {
-      const asked = readDualControlId(wish.caveatId);
+      const { caveatId } = wish;
+      if (caveatId === undefined) return approval(wish);
+      const asked = readDualControlId(caveatId);
       const rootKey = asked === undefined ? undefined : rootKeys.get(asked.rootKeyId);
       if (asked === undefined || rootKey === undefined) return notOurs;
       if (revocations.revokesRootKey(asked.rootKeyId)) return notOurs;
       if (asked.actor === wish.approver) return sameActor;
-      const caveats = caveatsOf({ caveats: agreement(wish), expiresAtMs: wish.expiresAtMs });
-      if (caveats === undefined) return refuse('BadRequest', 'the call cannot be said in caveats');
-      const key = dischargeKey(rootKey, wish.caveatId);
-      const discharge = makeDischarge(key, wish.caveatId, caveats);
-      key.fill(0);
-      return ok(discharge);
+      return dischargeWith(dischargeKey(rootKey, caveatId), caveatId, wish);
     },
 
     describe(token) {
@@ -104,16 +109,24 @@ const tooMany = refuse(
 );
 const notMade = refuse('StoreUnavailable', 'the macaroon key could not be made; the log says why');
 
+/** Wipes the key. */
+function dischargeWith(key: Uint8Array, id: Uint8Array, wish: DischargeWish): Result<string> {
+  const caveats = caveatsOf({ caveats: agreement(wish), expiresAtMs: wish.expiresAtMs });
+  const discharge = caveats === undefined ? undefined : makeDischarge(key, id, caveats);
+  key.fill(0);
+  return discharge === undefined ? refuse('BadRequest', 'the call cannot be said in caveats') : ok(discharge);
+}
+
 /** The caveats of a discharge: they bind it to the one call. */
 function agreement({ tenant, approver, call }: DischargeWish): readonly string[] {
-  const { kids, payloadB3, requestSha256, opId = '' } = call;
+  const { kids, payloadB3, requestSha256, opId } = call;
   return [
     `tenant = ${tenant}`,
     `operation = ${call.operation}`,
     ...(kids.length === 0 ? [] : [`kid = ${[...new Set(kids)].join(',')}`]),
     ...(payloadB3 === undefined ? [] : [`payload_b3 = ${payloadB3}`]),
     ...(requestSha256 === undefined ? [] : [`request_sha256 = ${requestSha256()}`]),
-    `op_id = ${opId.toLowerCase()}`,
+    ...(opId === undefined ? [] : [`op_id = ${opId.toLowerCase()}`]),
     `approver = ${approver}`,
   ];
 }

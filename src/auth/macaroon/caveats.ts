@@ -2,7 +2,7 @@ import { isName } from '../../core/name.ts';
 import { ownMember } from '../../core/own-member.ts';
 import type { Peer } from '../../core/peer.ts';
 import { type Refused, refuse } from '../../core/result.ts';
-import { type CallFacts, type Scope, scopes } from '../../core/scope.ts';
+import { type CallFacts, environments, planes, type Scope, scopes } from '../../core/scope.ts';
 import type { Credentials, RequestFacts } from '../auth.ts';
 import { formatUtc, parseUtc } from '../utc.ts';
 import { count, isWithin, list, networks, perSecond } from './values.ts';
@@ -21,6 +21,13 @@ export type Restriction =
   | { readonly on: 'request'; readonly judge: RequestCondition }
   /** The operation, its keys and its payload. */
   | { readonly on: 'call'; readonly judge: CallCondition }
+  /** The part of an organization that it is for: keys of others are not for it. */
+  | {
+      readonly on: 'placement';
+      readonly environments?: readonly string[];
+      readonly planes?: readonly string[];
+      readonly module?: string;
+    }
   /** The calls before. */
   | { readonly on: 'limit'; readonly kind: LimitKind; readonly count: number }
   /** No fact: it names the principal who confirmed a discharge. */
@@ -84,6 +91,16 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
     return most === undefined ? undefined : { on: 'request', judge };
   },
 
+  environment(value) {
+    const wanted = list(value, oneOf(environments));
+    return wanted === undefined ? undefined : { on: 'placement', environments: [...wanted] };
+  },
+  plane(value) {
+    const wanted = list(value, oneOf(planes));
+    return wanted === undefined ? undefined : { on: 'placement', planes: [...wanted] };
+  },
+  module: (value) => (isName(value) ? { on: 'placement', module: value } : undefined),
+
   operation: ofCall(
     operations,
     (wanted) =>
@@ -137,6 +154,9 @@ const grammar: Readonly<Record<string, (value: string) => Restriction | undefine
 /** Names of all caveats, for help and documentation. */
 export const caveatNames: readonly string[] = Object.keys(grammar);
 
+function oneOf(names: readonly string[]): (entry: string) => boolean {
+  return (entry) => names.includes(entry);
+}
 function text(value: string) {
   return list(value, (entry) => /^[\x21-\x7e]{1,256}$/.test(entry));
 }

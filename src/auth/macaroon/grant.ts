@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { grants, type Scope, scopes } from '../../core/scope.ts';
+import { type CallerPlacement, grants, type Scope, scopes } from '../../core/scope.ts';
 import {
   type CallCondition,
   type LimitKind,
@@ -20,9 +20,13 @@ export interface Grant {
   readonly request: readonly RequestCondition[];
   readonly call: readonly CallCondition[];
   readonly limits: readonly Limit[];
+  /** Undefined where no caveat speaks of it; a capability whose caveats name no module is of none. */
+  readonly placement: GrantedPlacement | undefined;
   /** Pseudonyms of the principals who made discharges. */
   readonly approvers: readonly string[];
 }
+
+export type GrantedPlacement = Omit<CallerPlacement, 'module'> & { readonly module: string | undefined };
 
 /** A limit, and the name under which its uses are counted: one for a caveat and all that is attenuated behind it. */
 export interface Limit {
@@ -49,12 +53,14 @@ export function grantOf(sources: readonly Source[]): Grant | undefined {
   const limits: Limit[] = [];
   const approvers: string[] = [];
   const own: Extract<Restriction, { on: 'capability' }>[] = [];
+  const places: Extract<Restriction, { on: 'placement' }>[] = [];
   for (const source of sources) {
     for (const [index, caveat] of source.caveats.entries()) {
       if (typeof caveat !== 'string') continue;
       const restriction = parseCaveat(caveat);
       if (restriction === undefined) return undefined;
       if (restriction.on === 'capability') own.push(restriction);
+      if (restriction.on === 'placement') places.push(restriction);
       if (restriction.on === 'request') request.push(restriction.judge);
       if (restriction.on === 'call') call.push(restriction.judge);
       if (restriction.on === 'record') approvers.push(restriction.approver);
@@ -62,7 +68,23 @@ export function grantOf(sources: readonly Source[]): Grant | undefined {
     }
   }
   const ownGrant = combine(own);
-  return ownGrant === undefined ? undefined : { ...ownGrant, request, call, limits, approvers };
+  if (ownGrant === undefined || new Set(places.flatMap(({ module = [] }) => module)).size > 1)
+    return undefined;
+  return { ...ownGrant, placement: placementOf(places), request, call, limits, approvers };
+}
+
+/** Each list leaves at most what the others do, perhaps nothing. */
+function placementOf(
+  places: readonly Extract<Restriction, { on: 'placement' }>[],
+): GrantedPlacement | undefined {
+  if (places.length === 0) return undefined;
+  const common = (lists: readonly (readonly string[])[]) =>
+    lists.length === 0 ? 'all' : lists.reduce((left, list) => left.filter((name) => list.includes(name)));
+  return {
+    environments: common(places.flatMap(({ environments: list }) => (list === undefined ? [] : [list]))),
+    planes: common(places.flatMap(({ planes: list }) => (list === undefined ? [] : [list]))),
+    module: places.find(({ module }) => module !== undefined)?.module,
+  };
 }
 
 function combine(

@@ -6,7 +6,7 @@ import { failWith } from '../fail.ts';
 import { fileBytes, line, put } from './files.ts';
 import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wrongUse } from './service.ts';
 
-interface Trusting {
+export interface Trusting {
   readonly keys?: string;
   readonly log?: string;
 }
@@ -53,7 +53,7 @@ Examples:
           put(out, line(given));
           if (options.verify !== true) return;
           const trust =
-            options.keys === undefined ? { keys: await namedKeys(client) } : await trusted(options);
+            options.keys === undefined ? { keys: await namedKeys(client) } : await trustedBy(options);
           verdict = await verdictOf(given, { ...trust, kid, nonce });
         });
         if (verdict !== undefined) tell(verdict);
@@ -97,12 +97,17 @@ function verifyEvidenceCommand(): Command {
       if (options.keys === undefined) return wrongUse('--keys is required');
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
-      const expected = { ...(await trusted(options)), kid, nowMs, ...(nonce === undefined ? {} : { nonce }) };
+      const expected = {
+        ...(await trustedBy(options)),
+        kid,
+        nowMs,
+        ...(nonce === undefined ? {} : { nonce }),
+      };
       tell(await verdictOf(await evidenceIn(file), expected), json);
     });
 }
 
-function trusting(command: Command): Command {
+export function trusting(command: Command): Command {
   return command
     .option(
       '--keys <file>',
@@ -115,7 +120,7 @@ function trusting(command: Command): Command {
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
-async function trusted({ keys: file, log }: Trusting) {
+export async function trustedBy({ keys: file, log }: Trusting) {
   const [{ readVkeys }, { openLog }, { attestationKeys }] = await Promise.all([
     import('../vkeys.ts'),
     import('../audit/open-log.ts'),

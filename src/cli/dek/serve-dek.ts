@@ -54,7 +54,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     const { start, stopOnSignals } = await import('../../main.ts');
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
-      dialects: ({ dekOperations }) => [dekDialect(dekOperations as DekOperations)],
+      surfaces: (service) => () => [dekDialect(service.dekOperations as DekOperations)],
       authenticator: peerUserAuthenticator(config.dekTenant, file?.users, everyRole),
     });
     file?.masterKey.fill(0);

@@ -1,7 +1,15 @@
 import type { Engine, RootRef } from '../../engine/engine.ts';
-import { buildKeyReference, parseKeyReference, partName } from '../../engine/key-reference.ts';
+import {
+  buildKeyReference,
+  parseKeyReference,
+  partName,
+  pooledPartName,
+  poolTenant,
+  serviceKeyPartName,
+  serviceTenant,
+} from '../../engine/key-reference.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
-import { idInVersionKey, versionsPrefix } from '../../keys/codec.ts';
+import { idInVersionKey, poolPrefix, serviceKeyPrefix, versionsPrefix } from '../../keys/codec.ts';
 import { formatKid, parseKid } from '../../keys/kid.ts';
 import { attestationKeysEntry, resealAttestationKeys } from '../attestation-keys.ts';
 
@@ -30,27 +38,46 @@ export function createReseal({ engine, from, to, mac }: ResealParts): Reseal {
     const opened = openAuthenticated(storeKey, value, mac);
     if (opened === undefined) return undefined;
     const rest = Buffer.from(opened.rest).toString();
-    const restAnew = storeKey.startsWith(versionsPrefix) ? versionParts(storeKey, rest) : undefined;
-    const made = authenticated(storeKey, Buffer.from(opened.text).toString(), mac, restAnew ?? rest);
+    const text = Buffer.from(opened.text).toString();
+    const restAnew = rest === '' ? undefined : partsAnew(storeKey, text, rest);
+    const made = authenticated(storeKey, text, mac, restAnew ?? rest);
     return made.length === value.length && Buffer.compare(made, value) === 0 ? undefined : made;
   };
 
   /** Undefined: none was sealed under the old root key. */
-  function versionParts(storeKey: string, rest: string): string | undefined {
-    const kid = parseKid(idInVersionKey(storeKey));
-    const version = Number(storeKey.slice(storeKey.lastIndexOf('#') + 1));
-    const sealed = rest === '' ? undefined : partsIn(rest);
-    if (kid === undefined || sealed === undefined) return undefined;
+  function partsAnew(storeKey: string, text: string, rest: string): string | undefined {
+    const name = namerOf(storeKey, text);
+    const sealed = name === undefined ? undefined : partsIn(rest);
+    if (name === undefined || sealed === undefined) return undefined;
     let changed = false;
     const parts = sealed.map((part, index) => {
-      const name = partName(formatKid(kid.id, version), index);
-      const anew = sealedAnew(kid.tenant, name, Buffer.from(part, 'base64'));
+      const { tenant, aad } = name(index);
+      const anew = sealedAnew(tenant, aad, Buffer.from(part, 'base64'));
       if (anew === undefined) return part;
       changed = true;
       return Buffer.from(anew).toString('base64');
     });
     return changed ? JSON.stringify(parts) : undefined;
   }
+}
+
+/** Under what the parts of a record are sealed; undefined where it has none. */
+function namerOf(
+  storeKey: string,
+  text: string,
+): ((index: number) => { readonly tenant: string; readonly aad: string }) | undefined {
+  const ofPool = (uuid: string) => () => ({ tenant: poolTenant, aad: pooledPartName(uuid) });
+  if (storeKey.startsWith(poolPrefix)) return ofPool(storeKey.slice(poolPrefix.length));
+  if (storeKey.startsWith(serviceKeyPrefix)) {
+    const aad = serviceKeyPartName(storeKey.slice(serviceKeyPrefix.length));
+    return () => ({ tenant: serviceTenant, aad });
+  }
+  if (!storeKey.startsWith(versionsPrefix)) return undefined;
+  const { pooled } = JSON.parse(text) as { readonly pooled?: string };
+  if (pooled !== undefined) return ofPool(pooled);
+  const kid = parseKid(idInVersionKey(storeKey));
+  const version = Number(storeKey.slice(storeKey.lastIndexOf('#') + 1));
+  return kid && ((index) => ({ tenant: kid.tenant, aad: partName(formatKid(kid.id, version), index) }));
 }
 
 /** The bytes by which the engine uses a key, under the new root key; as they are where they are of no other. */

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result } from '../../core/result.ts';
 import type { GenerateCall } from '../../dispatch/generation.ts';
 import type { GeneratedKey } from '../../engine/engine.ts';
-import { buildKeyReference, partName } from '../../engine/key-reference.ts';
+import { buildKeyReference, partName, pooledPartName, poolTenant } from '../../engine/key-reference.ts';
 import { type KeyPart, softwareBackend } from '../../keys/record.ts';
 import { currentRequest, timed } from '../../observe/tracing.ts';
 import type { Lane } from '../../queue/lane.ts';
@@ -84,5 +84,7 @@ export function keyReferenceOf(
 ): Uint8Array {
   return part.sealed === undefined
     ? new Uint8Array(0)
-    : buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed);
+    : part.pooled === undefined
+      ? buildKeyReference(tenant, partName(versionedKid, partIndex), part.sealed)
+      : buildKeyReference(poolTenant, pooledPartName(part.pooled.name), part.sealed);
 }

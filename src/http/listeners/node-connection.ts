@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { cancel, createCancellation } from '../../core/cancellation.ts';
 import type { Peer } from '../../core/peer.ts';
+import { OpenAnswer } from '../answer-streams.ts';
 import type { Exchange, ListenerFailure, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
 import type { Leaving } from '../leaving.ts';
 import { readHeaders } from '../request-headers.ts';
@@ -119,6 +120,8 @@ class NodeExchange implements Exchange {
   readonly #hasBody: boolean;
   #timer: NodeJS.Timeout | undefined;
   #answered = false;
+  /** The answer, where it goes on. */
+  #open: OpenAnswer | undefined;
   #closes = false;
 
   /** `done`: the answer has left, or the client has gone. */
@@ -141,7 +144,8 @@ class NodeExchange implements Exchange {
     res.once('close', () => {
       clearTimeout(this.#timer);
       if (!res.writableFinished) cancel(this.cancellation);
-      if (this.#answered) parts.leaving.end();
+      if (this.#open !== undefined) this.#open.gone();
+      else if (this.#answered) parts.leaving.end();
       else parts.handlers.onRefusal('unanswered');
       done(this.#closes || !res.shouldKeepAlive || this.cancellation.cancelled);
     });
@@ -196,6 +200,10 @@ class NodeExchange implements Exchange {
     if (this.#answered || this.cancellation.cancelled) return;
     this.#answered = true;
     this.#closes = response.close ?? false;
+    if (response.stream !== undefined && this.method !== 'head') {
+      this.#goOn(response, response.stream);
+      return;
+    }
     this.#parts.leaving.begin();
     const { res } = this.#message;
     // As on every listener: HTTP/1.1 goes on unless one side says otherwise.
@@ -209,6 +217,21 @@ class NodeExchange implements Exchange {
     if (socket.writableLength === 0) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => socket.destroy(), limits.writeTimeoutMs).unref();
+  }
+
+  #goOn({ status, headers }: Response, stream: NonNullable<Response['stream']>): void {
+    const { res } = this.#message;
+    if (!this.#closes) res.removeHeader('connection');
+    res.sendDate = false;
+    res.writeHead(status, (statusLines[status] ?? '').slice(4), [...headers.flat(), ...dateNow()]);
+    const open = new OpenAnswer({
+      write: (text) => res.write(text),
+      end: () => res.end(),
+      drop: () => this.#parts.socket.destroy(),
+    });
+    res.on('drain', () => open.drained());
+    this.#open = open;
+    stream(open);
   }
 }
 
@@ -243,6 +266,10 @@ function headersOf({ headers, body, close }: Response): string[] {
   return [
     ...headers.flat(),
     ...(close ? ['Connection', 'close'] : []),
-    ...['Date', new Date().toUTCString(), 'Content-Length', String(Buffer.byteLength(body))],
+    ...[...dateNow(), 'Content-Length', String(Buffer.byteLength(body))],
   ];
+}
+
+function dateNow(): string[] {
+  return ['Date', new Date().toUTCString()];
 }

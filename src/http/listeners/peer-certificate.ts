@@ -11,6 +11,7 @@ export function peerCertificate(certificate: X509Certificate): PeerCertificate {
     sha256: createHash('sha256').update(certificate.raw).digest('hex'),
     subject: subjectText(certificate.subject),
     dns: of('DNS'),
+    uris,
     // A document of SPIFFE has exactly one URI (X509-SVID section 2).
     spiffe: uris.length === 1 && uri.startsWith('spiffe://') ? uri : undefined,
   };

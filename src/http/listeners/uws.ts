@@ -12,6 +12,7 @@ import { type Cancellation, cancel, createCancellation } from '../../core/cancel
 import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
 import { StartError } from '../../core/start-error.ts';
 import { addressText } from '../addresses.ts';
+import { OpenAnswer } from '../answer-streams.ts';
 import type { ConnectionCount } from '../connections.ts';
 import type { Exchange, Listener, ListenerHandlers, RequestHeaders, Response } from '../exchange.ts';
 import { Leaving } from '../leaving.ts';
@@ -240,24 +241,61 @@ class UwsExchange implements Exchange {
     this.#res.pause();
   }
 
-  respond({ status, headers, body, close = false }: Response): void {
+  respond({ status, headers, body, stream, close = false }: Response): void {
     if (this.cancellation.cancelled) return;
     const res = this.#res;
     const head = this.method === 'head' || status === 304;
+    if (stream !== undefined && !head) {
+      this.#goOn(status, headers, stream);
+      return;
+    }
     const large = body.length > smallAnswerBytes && !head && !close ? Buffer.from(body) : undefined;
     let whole = true;
     this.answered = true;
     res.cork(() => {
       // After `end` it is too late; nothing is read before this returns.
       if (this.#paused) res.resume();
-      res.writeStatus(statusLines[status] ?? String(status));
-      for (const [name, value] of headers) res.writeHeader(name, value);
+      this.#writeHead(status, headers);
       // A body behind the headers of an answer to HEAD would be taken for the next answer (RFC 9110 section 9.3.2).
       if (head) res.endWithoutBody(Buffer.byteLength(body), close);
       else if (large !== undefined) [, whole] = res.tryEnd(large, large.length);
       else res.end(body, close);
     });
     if (large !== undefined && !whole) this.#sendRest(large);
+  }
+
+  #goOn(status: number, headers: Response['headers'], stream: NonNullable<Response['stream']>): void {
+    const res = this.#res;
+    this.answered = true;
+    res.cork(() => {
+      if (this.#paused) res.resume();
+      this.#writeHead(status, headers);
+    });
+    const open = new OpenAnswer({
+      write: (text) => {
+        let taken = true;
+        res.cork(() => {
+          taken = res.write(text);
+        });
+        return taken;
+      },
+      end: () => {
+        this.ended = undefined;
+        res.cork(() => res.end());
+      },
+      drop: () => res.close(),
+    });
+    this.ended = () => open.gone();
+    res.onWritable(() => {
+      open.drained();
+      return true;
+    });
+    stream(open);
+  }
+
+  #writeHead(status: number, headers: Response['headers']): void {
+    this.#res.writeStatus(statusLines[status] ?? String(status));
+    for (const [name, value] of headers) this.#res.writeHeader(name, value);
   }
 
   #sendRest(large: Uint8Array): void {

@@ -78,7 +78,7 @@ export function decryptBatchOperation(
   });
 }
 
-function planEncrypt(
+export function planEncrypt(
   parts: OperationParts,
   { kid, plaintext, aad }: EncryptRequest,
   caller: Caller,
@@ -90,7 +90,7 @@ function planEncrypt(
   });
 }
 
-function planDecrypt(
+export function planDecrypt(
   parts: OperationParts,
   { kid, nonce, ciphertext, aad }: DecryptRequest,
   caller: Caller,
@@ -109,7 +109,7 @@ function planDecrypt(
   });
 }
 
-function finishEncrypt({ kid }: OneKeyPlan, outcome: WorkOutcome): Result<EncryptAnswer> {
+export function finishEncrypt({ kid }: OneKeyPlan, outcome: WorkOutcome): Result<EncryptAnswer> {
   if (!outcome.ok) return outcome;
   const [nonce, ciphertext] = outputsOf(outcome) as [Uint8Array, Uint8Array];
   return ok({ kid, nonce, ciphertext });

@@ -16,6 +16,7 @@ import { meaningOfNewKey, type NewKey, newKeyOf, newKeySubjects } from '../creat
 import { type ChangeName, changeFacts, operationIdOf } from '../idempotency.ts';
 import { notAllowed } from '../key-work.ts';
 import type { KeyOperation, OperationParts, Step } from '../operation.ts';
+import { refusalOfChange } from '../rotate-key.ts';
 import type { WrappingKey } from './wrapping-keys.ts';
 
 /** A key that is brought: its secret, wrapped for us, or its public part alone. */
@@ -108,10 +109,12 @@ export function importVersionOperation(parts: OperationParts): KeyOperation<Impo
     ...{ kind: 'keys', name: 'import_version', scope: 'kms:rotate' },
     subjects: ({ kid }) => [kid],
     facts: (request) => changeFacts(request.name, meaningOfMaterial(request)),
-    run({ kid, material, name }, caller) {
+    async run({ kid, material, name }, caller) {
       const named = parseKid(kid);
       if (named === undefined || named.tenant !== caller.tenant)
         return parts.keyring.rotate({ ...caller, kid });
+      const refused = await refusalOfChange(parts, caller, kid);
+      if (refused !== undefined) return refused;
       if (!parts.allowedAlgorithms.has(named.algorithm.name)) return notAllowed;
       const given = givenBy(parts, material, named.algorithm, caller);
       if (!given.ok) return given;

@@ -9,6 +9,8 @@ import { systemClock } from '../../../src/core/clock.ts';
 import { describedOperations } from '../../../src/http/dialects/intaglio/described.ts';
 import { intaglioDialect } from '../../../src/http/dialects/intaglio/index.ts';
 import { describedRoutes } from '../../../src/http/dialects/intaglio/openapi.ts';
+import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
+import { describedPaths, describeKmsV1 } from '../../../src/http/dialects/kms-v1/openapi.ts';
 import type { Exchange, Response } from '../../../src/http/exchange.ts';
 import { HttpServer, type ServerParts } from '../../../src/http/server.ts';
 import { openOperations } from '../../support/operations.ts';
@@ -32,6 +34,24 @@ test('docs/openapi.json and docs/api.md are what the schemas say (INTAGLIO_OPENA
   }
   assert.equal(readFileSync(join(docs, 'openapi.json'), 'utf8'), json);
   assert.equal(readFileSync(join(docs, 'api.md'), 'utf8'), page);
+});
+
+test('docs/kms-v1.openapi.json is what the schemas of that surface say (INTAGLIO_OPENAPI=write writes it)', () => {
+  const json = `${JSON.stringify(describeKmsV1(), null, 2)}\n`;
+  const file = join(docs, 'kms-v1.openapi.json');
+  if (process.env.INTAGLIO_OPENAPI === 'write') writeFileSync(file, json);
+  assert.equal(readFileSync(file, 'utf8'), json);
+});
+
+test('every call of /kms/v1 is described once, and its example is a request that its schema takes', () => {
+  const ids = describedPaths().map(({ name }) => name);
+  assert.deepEqual(ids.toSorted(), Object.keys(describedCalls).toSorted());
+  assert.equal(new Set(ids).size, ids.length);
+  for (const [name, { request, example }] of Object.entries(describedCalls)) {
+    if (request === undefined) continue;
+    assert.ok(example !== undefined, name);
+    assert.ok(Value.Check(request, example), `${name}: ${Value.Errors(request, example).First()?.path}`);
+  }
 });
 
 test('every path of the description is a route, and each operation has a name of its own', (t) => {

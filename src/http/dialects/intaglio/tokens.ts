@@ -1,6 +1,8 @@
 import { type Static, Type } from '@sinclair/typebox';
 import type { MintedToken, RootKeyState } from '../../../auth/tokens.ts';
 import { parseUtc } from '../../../auth/utc.ts';
+import { type ApprovableOperation, approvableOperations } from '../../../core/approvals.ts';
+import { ownMember } from '../../../core/own-member.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import { scopes } from '../../../core/scope.ts';
 import { factsOf } from '../../../operations/operation.ts';
@@ -15,7 +17,14 @@ import {
   type RevokeTokenRequest,
 } from '../../../operations/tokens.ts';
 import type { AnyEndpoint, Endpoint, Presented } from '../../dialect.ts';
-import { closed, optionalBody, parseNothing, shapeOf, typed } from '../../json-requests.ts';
+import {
+  approvedRequestSha256,
+  closed,
+  optionalBody,
+  parseNothing,
+  shapeOf,
+  typed,
+} from '../../json-requests.ts';
 import { timestamp } from './present.ts';
 import { kidText, operationId, publishedName, publishedUtc } from './schemas.ts';
 
@@ -93,10 +102,15 @@ export function mintEndpoint({ token_mint }: Operations): Endpoint<MintTokenRequ
 }
 
 export const dischargeBody = closed({
-  caveat_id: Type.String({ pattern: '^[A-Za-z0-9_-]{1,256}$', maxLength: 256 }),
+  /** Without it the discharge is an approval for /kms/v1, of one of its operations. */
+  caveat_id: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_-]{1,256}$', maxLength: 256 })),
   operation: Type.String({ minLength: 1, maxLength: 32 }),
   kid: Type.Optional(kidText),
-  /** The body of the call, with its op_id. */
+  /** Of an approval: the key, where the change is of one. */
+  key_id: Type.Optional(operationId),
+  /** Of an approval: in place of the request, SHA-256 of its RFC 8785 JSON without approval_token. */
+  request_sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$', maxLength: 64 })),
+  /** The body of the call, with its op_id; of an approval as it will be sent, with or without its approval_token. */
   request: Type.Optional(Type.Record(Type.String({ maxLength: 64 }), Type.Unknown(), { maxProperties: 16 })),
   ttl_s: Type.Optional(Type.Integer({ minimum: 1, maximum: longestDischargeMs / 1_000 })),
 });
@@ -107,6 +121,9 @@ export function dischargeEndpoint(
   calls: Readonly<Record<string, AnyEndpoint>>,
 ): Endpoint<DischargeTokenRequest, Discharge> {
   const requestOf = (body: Static<typeof dischargeBody>): Result<DischargeTokenRequest> => {
+    const { caveat_id: caveatId } = body;
+    if (caveatId === undefined) return approvalRequestOf(body);
+    if (body.key_id !== undefined || body.request_sha256 !== undefined) return onlyOfApprovals;
     const endpoint = Object.hasOwn(calls, body.operation) ? calls[body.operation] : undefined;
     if (endpoint === undefined) {
       return refuse('BadRequest', `operation: one of ${Object.keys(calls).join(', ')}`);
@@ -118,10 +135,10 @@ export function dischargeEndpoint(
     if (!call.ok) return call;
     if (endpoint.operation.kind === 'entry') return notAgreed;
     return ok({
-      caveatId: Buffer.from(body.caveat_id, 'base64url'),
+      caveatId: Buffer.from(caveatId, 'base64url'),
       call: factsOf(endpoint.operation, call.value),
       scope: endpoint.operation.scope,
-      lifetimeMs: body.ttl_s === undefined ? defaultDischargeMs : body.ttl_s * 1_000,
+      lifetimeMs: lifetimeOf(body),
     });
   };
   return {
@@ -134,6 +151,36 @@ export function dischargeEndpoint(
   };
 }
 
+function lifetimeOf({ ttl_s: ttlS }: Static<typeof dischargeBody>): number {
+  return ttlS === undefined ? defaultDischargeMs : ttlS * 1_000;
+}
+
+/** To a change of one key, or to one whole request. */
+function approvalRequestOf(body: Static<typeof dischargeBody>): Result<DischargeTokenRequest> {
+  const { operation, kid, key_id: keyId, request, request_sha256: digest } = body;
+  const scope = ownMember<ApprovableOperation>(approvableOperations, operation)?.scope;
+  if (scope === undefined) {
+    return refuse('BadRequest', `operation: one of ${Object.keys(approvableOperations).join(', ')}`);
+  }
+  const named = [request, digest].filter((one) => one !== undefined).length;
+  if (kid !== undefined || named > 1 || (named === 0 && keyId === undefined)) return notOneChange;
+  const requestSha256 = request === undefined ? digest : approvedRequestSha256(request);
+  return ok({
+    caveatId: undefined,
+    call: {
+      ...{ operation, kids: keyId === undefined ? [] : [keyId.toLowerCase()], changes: true },
+      ...(requestSha256 === undefined ? undefined : { requestSha256: () => requestSha256 }),
+    },
+    scope,
+    lifetimeMs: lifetimeOf(body),
+  });
+}
+
+const notOneChange = refuse(
+  'BadRequest',
+  'an approval is for a key_id or, where there is none yet, for a request or its request_sha256',
+);
+const onlyOfApprovals = refuse('BadRequest', 'key_id and request_sha256 are of approvals, without caveat_id');
 const notAgreed = refuse('BadRequest', 'nobody agrees to this');
 
 export const revokeBody = closed({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { hasRepeatedMember } from '../../src/http/repeated-members.ts';
+import { hasRepeatedMember } from '../../src/core/repeated-members.ts';
 
 const repeats = (text: string) => hasRepeatedMember(text, JSON.parse(text));
 
