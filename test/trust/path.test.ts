@@ -362,17 +362,16 @@ test('code is signed by who was certified for it, and by nobody else', async () 
 });
 
 test('a chain for which more signatures would be verified than any needs is given up', async () => {
-  const keys = await makeKeys();
-  const renewed = async (count: number) =>
-    Promise.all(Array.from({ length: count }, () => makeCertificate({ subject: 'CN=Root', ca: true, keys })));
-  const [first, ...others] = (await renewed(65)) as [Made, ...Made[]];
-  const forged = await makeCertificate({ subject: 'CN=leaf', by: first, signedWith: await makeKeys() });
-  const problem = (anchors: readonly Made[]) => {
-    const verdict = validatePath(read(forged), [], anchors.map(read), { atMs: at.getTime() });
+  const root = await makeCertificate({ subject: 'CN=Root', ca: true });
+  const forged = await makeCertificate({ subject: 'CN=leaf', by: root, signedWith: await makeKeys() });
+  // As if the authority had that many certificates.
+  const anchors = Array.from({ length: 65 }, (_, n) => ({ ...read(root), sha256: String(n) }));
+  const problem = (count: number) => {
+    const verdict = validatePath(read(forged), [], anchors.slice(0, count), { atMs: at.getTime() });
     return verdict.valid ? undefined : verdict.problem;
   };
-  assert.equal(problem(others), 'bad_signature');
-  assert.equal(problem([first, ...others]), 'too_complicated');
+  assert.equal(problem(64), 'bad_signature');
+  assert.equal(problem(65), 'too_complicated');
 });
 
 describe('what is no certificate', () => {
