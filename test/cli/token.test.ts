@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
+import { decodeDischarge } from '../../src/auth/macaroon/encoding.ts';
 import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
 import { bearing } from '../support/credentials.ts';
 import { startInProcess } from '../support/in-process.ts';
@@ -264,5 +266,74 @@ test('discharge, revoke and keys ask the service, and a discharge is bound to it
   const revoked = await intaglio(['token', 'revoke', ...at, admin, '-'], { input: victim });
   assert.deepEqual([revoked.status, revoked.stdout, revoked.stderr], [0, '', '']);
   assert.equal((await call(service, victim, 'GET', '/v1/kms/keys')).status, 401);
+  assert.equal(await service.stop(), 0);
+});
+
+test('approve asks the service for an approval, or signs one itself, and says what is wrong', async (context) => {
+  const service = await startInProcess({ listen: true });
+  const directory = temporaryDirectory(context);
+  const file = (name: string, text: string) => {
+    writeFileSync(join(directory, name), text);
+    return join(directory, name);
+  };
+  const second = file('second.token', await service.mint('acme'));
+  const at = ['--url', service.url, '--token-file', second];
+  const keyId = randomUUID();
+  const agreed = await intaglio([
+    'approve',
+    '--operation',
+    'rotate',
+    '--key-id',
+    keyId,
+    '--ttl',
+    '90s',
+    ...at,
+  ]);
+  assert.equal(agreed.status, 0, agreed.stderr);
+  const said = decodeDischarge(agreed.stdout.trim())?.caveats.join();
+  assert.match(said ?? '', new RegExp(`tenant = acme,operation = rotate,kid = ${keyId},approver = cap:`));
+  const ofRequest = await intaglio(['approve', '--operation', 'generate', '--request', '{"a":1}', ...at]);
+  const digest = createHash('sha256').update('{"a":1}').digest('hex');
+  assert.match(
+    decodeDischarge(ofRequest.stdout.trim())?.caveats.join() ?? '',
+    new RegExp(`request_sha256 = ${digest}`),
+  );
+
+  const { privateKey, publicKey } = await generateKeyPair('Ed25519', { extractable: true });
+  const named = { kid: 'a1', alg: 'Ed25519' };
+  const key = file('alice.jwk', JSON.stringify({ ...(await exportJWK(privateKey)), ...named }));
+  const own = ['--signing-key', key, '--approver', 'alice', '--tenant', 'acme'];
+  const signed = await intaglio([
+    'approve',
+    '--operation',
+    'revoke',
+    '--key-id',
+    keyId.toUpperCase(),
+    ...own,
+  ]);
+  assert.equal(signed.status, 0, signed.stderr);
+  const { payload, protectedHeader } = await jwtVerify(signed.stdout.trim(), publicKey);
+  const { jti, iat, exp, ...others } = payload;
+  assert.deepEqual(others, { sub: 'alice', tenant_id: 'acme', operation: 'revoke', key_id: keyId });
+  assert.deepEqual([protectedHeader, (exp ?? 0) - (iat ?? 0)], [named, 900]);
+  assert.match(String(jti), /^[0-9a-f-]{36}$/);
+
+  const publicOnly = file('public.jwk', JSON.stringify({ ...(await exportJWK(publicKey)), ...named }));
+  for (const [args, why] of [
+    [['--operation', 'rotates', '--key-id', keyId, ...own], /did you mean rotate\?/],
+    [['--operation', 'generate', '--request', '[]', ...own], /--request is not a JSON object/],
+    [
+      ['--operation', 'rotate', '--key-id', keyId, '--signing-key', publicOnly, ...own.slice(2)],
+      /no private key/,
+    ],
+    [
+      ['--operation', 'rotate', '--key-id', keyId, '--signing-key', second, ...own.slice(2)],
+      /is no JSON Web Key/,
+    ],
+  ] as const) {
+    const outcome = await intaglio(['approve', ...args]);
+    assert.deepEqual([outcome.status, outcome.stdout], [1, ''], why.source);
+    assert.match(outcome.stderr, why);
+  }
   assert.equal(await service.stop(), 0);
 });

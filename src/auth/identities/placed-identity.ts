@@ -94,9 +94,9 @@ function subjectReadings(
 /** RFC 4514. What is escaped stays so, and is no name of a tenant or module. */
 function attributesOf(subject: string): readonly (readonly [name: string, value: string])[] {
   const pairs = subject.match(/(?:[^,+\\]|\\.)+/g) ?? [];
-  return pairs.flatMap((pair) => {
-    const [, name = '', value = ''] = /^\s*([^=\s]+)=(.*?)\s*$/.exec(pair) ?? [];
-    return name === '' ? [] : [[name, value] as const];
+  return pairs.map((pair) => {
+    const at = pair.indexOf('=');
+    return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()] as const;
   });
 }
 

@@ -1,11 +1,11 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { type MacKey, softwareMacKey } from '../../core/mac-key.ts';
+import type { MacKey } from '../../core/mac-key.ts';
 import { isName } from '../../core/name.ts';
 import type { AgreedChange, AgreementReader } from '../approvals.ts';
 import { parseUtc } from '../utc.ts';
 import { parseCaveat } from './caveats.ts';
 import { decodeDischarge, encodeBinary, type PresentedMacaroon } from './encoding.ts';
-import { signatureOf } from './key.ts';
+import { macaroonKeyOf, signatureOf } from './key.ts';
 import type { Revocations } from './revocations.ts';
 import type { RootKeys } from './root-keys.ts';
 
@@ -56,7 +56,7 @@ export function createDischargeReader(rootKeys: RootKeys, revocations: Revocatio
 
 function isSignedWith(key: Uint8Array, { identifier, caveats, binary }: PresentedMacaroon): boolean {
   if (!caveats.every((caveat) => typeof caveat === 'string')) return false;
-  const expected = encodeBinary(identifier, caveats, signatureOf(softwareMacKey(key), identifier, caveats));
+  const expected = encodeBinary(identifier, caveats, signatureOf(macaroonKeyOf(key), identifier, caveats));
   return expected.length === binary.length && timingSafeEqual(expected, binary);
 }
 
