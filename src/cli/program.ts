@@ -17,10 +17,7 @@ const groups: readonly Group[] = [
   },
   { names: ['health'], load: async () => [(await import('./health.ts')).healthCommand()] },
   { names: ['token'], load: async () => [(await import('./token.ts')).tokenCommand()] },
-  {
-    names: ['approve'],
-    load: async () => [(await import('./token/approve.ts')).approveCommand()],
-  },
+  { names: ['approve'], load: async () => [(await import('./token/approve.ts')).approveCommand()] },
   { names: ['config'], load: async () => [(await import('./config.ts')).configCommand()] },
   { names: ['audit'], load: async () => [(await import('./audit.ts')).auditCommand()] },
   {

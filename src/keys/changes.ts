@@ -238,7 +238,7 @@ export class KeyChanges {
     ]);
     change.end(committed.ok);
     if (!committed.ok) {
-      if (given === undefined) await this.#discard(kid, version, custody);
+      if (given === undefined) await this.#commits.discard(kid, version, custody);
       return committed;
     }
     this.#parts.room?.made(tenant);
@@ -299,7 +299,7 @@ export class KeyChanges {
       ...record({ id, version: number }),
     ]);
     if (!committed.ok) {
-      if (given === undefined) await this.#discard(kid, version, custody.value);
+      if (given === undefined) await this.#commits.discard(kid, version, custody.value);
       return committed;
     }
     this.#parts.room?.made(tenant);
@@ -421,20 +421,6 @@ export class KeyChanges {
     if (!version.ok) return version;
     if (version.value === undefined) return this.#records.corrupt(headKey(done.id));
     return ok(made(kid.value, version.value.record, true));
-  }
-  /** A key that came into no record is nowhere. A commit whose end nobody knows is looked up, as it may have happened. */
-  async #discard(kid: Kid, made: KeyVersion, custody: PrivateParts): Promise<void> {
-    if (custody.discard === undefined) return;
-    const name = formatKid(kid.id, made.version);
-    const there = await this.#records.version(kid, made.version);
-    if (!there.ok) {
-      this.#parts.onLeftInHome?.(name, custody.backend);
-      return;
-    }
-    const { sealed } = made.parts[0] ?? {};
-    const kept = there.value?.record.parts[0]?.sealed;
-    if (kept !== undefined && sealed !== undefined && Buffer.compare(kept, sealed) === 0) return;
-    await custody.discard(kid.tenant, [{ kid: name, parts: made.parts }]);
   }
 }
 

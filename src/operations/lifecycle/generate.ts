@@ -1,5 +1,6 @@
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import { pemOf, spkiOf } from '../../algorithms/public-formats.ts';
+import { ownMember } from '../../core/own-member.ts';
 import { ok, type Refused, refuse } from '../../core/result.ts';
 import { isAlias, isModule } from '../../keys/lifecycle/names.ts';
 import type { KeyAccess } from '../../keys/record.ts';
@@ -92,7 +93,7 @@ export function rotationOf(
   parts: Pick<OperationParts, 'rotationOf'>,
   { name }: Algorithm,
 ): { readonly afterDays: number } | undefined {
-  const afterDays = usualRotationDays[name];
+  const afterDays = ownMember(usualRotationDays, name);
   return parts.rotationOf(name) ?? (afterDays === undefined ? undefined : { afterDays });
 }
 
