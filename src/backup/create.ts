@@ -5,9 +5,10 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { anchorKey } from '../audit/disk/anchor.ts';
 import { systemFiles } from '../audit/disk/files.ts';
 import { claimedHead } from '../audit/disk/head.ts';
+import type { SealTo } from '../custody/root-key/age.ts';
 import { checkBeforeOpening } from '../store/lmdb/data-file.ts';
 import { lockDirectory } from '../store/lmdb/directory-lock.ts';
-import { type SealTo, sealBytes } from './age.ts';
+import { sealBytes } from './age.ts';
 import { Archive, type Gathered } from './archive.ts';
 import { type DataPart, type DataPlaces, dataPart } from './data-part.ts';
 import {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { type OpenWith, openSealed } from './age.ts';
+import type { OpenWith } from '../custody/root-key/age.ts';
+import { openSealed } from './age.ts';
 import {
   type BackupHead,
   headName,

@@ -16,9 +16,10 @@ import {
 import { join } from 'node:path';
 import test, { before } from 'node:test';
 import { generateHybridIdentity, identityToRecipient } from 'age-encryption';
-import { type SealTo, sealBytes } from '../../src/backup/age.ts';
+import { sealBytes } from '../../src/backup/age.ts';
 import { verifyBackup } from '../../src/backup/read.ts';
 import { tarEnd, tarHeader, tarPadding } from '../../src/backup/tar.ts';
+import type { SealTo } from '../../src/custody/root-key/age.ts';
 import { lockDirectory } from '../../src/store/lmdb/directory-lock.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { temporaryDirectory } from '../support/service.ts';
