@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { StartError } from '../core/start-error.ts';
@@ -65,10 +65,14 @@ async function* asRefusals(
 }
 
 async function requireHeader(path: string): Promise<void> {
-  const file = await open(path).catch((cause: NodeJS.ErrnoException) => {
+  // A pipe would be waited for, and could be read but once.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  const file = await open(path, flags).catch((cause: NodeJS.ErrnoException) => {
     throw new BackupRefusal('source_unusable', `${path} cannot be read (${cause.code})`, { cause });
   });
   try {
+    if (!(await file.stat()).isFile())
+      throw new BackupRefusal('source_unusable', `${path} is no regular file`);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(maxHeaderBytes), 0, maxHeaderBytes, 0);
     const start = buffer.toString('latin1', 0, bytesRead);
     if (!start.startsWith(firstLine)) throw new BackupRefusal('not_a_backup', `${path} is no file of age`);

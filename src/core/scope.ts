@@ -19,6 +19,16 @@ export const scopes = [
 
 export type Scope = (typeof scopes)[number];
 
+/** The part of an organization that a caller is of, where its identity says so. */
+export interface CallerPlacement {
+  /** dev, staging, prod. */
+  readonly environments: readonly string[] | 'all';
+  /** laptop, tenant, product, shared. */
+  readonly planes: readonly string[] | 'all';
+  /** The name of the service that asks. */
+  readonly module: string;
+}
+
 /** The caller and its permissions: the outcome of authentication. */
 export interface Caller {
   readonly tenant: string;
@@ -29,6 +39,8 @@ export interface Caller {
   readonly expiresAtMs?: number;
   /** The capability's further demands on each call; undefined, as of most, where there are none. */
   readonly conditions?: CallConditions;
+  /** Absent: its identity says nothing of it, and keys that have a placement are not for it. */
+  readonly placement?: CallerPlacement;
 }
 
 /** One call, as far as a capability may ask about it. A fact that a call does not have refuses who asks for it. */
