@@ -107,8 +107,7 @@ export const describedCalls: Readonly<Record<RouteName, DescribedCall>> = {
   },
   remove_trust_anchor: {
     summary: 'Trust a certificate no longer',
-    ...{ request: trust.removeAnchorBody, status: 200, answer: answers.removedAnchor, approval: true },
-    example: { ...place, approval_token },
+    ...{ query: trust.removeAnchorQuery, status: 200, answer: answers.removedAnchor, approval: true },
   },
   set_revocation_list: {
     summary: 'Take the newest revocation list of an anchor’s authority',
