@@ -160,6 +160,8 @@ function sendTo(port: number, agent: Agent): Sender {
         },
       );
       outgoing.on('error', reject);
+      // Of a DELETE it sends no length by itself.
+      if (text !== '') outgoing.setHeader('content-length', Buffer.byteLength(text));
       outgoing.end(text);
     });
 }
