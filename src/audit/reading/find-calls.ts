@@ -37,7 +37,7 @@ function fits({ type, tenant, ts, purpose, data }: AuditRecord, question: CallsQ
   if (type !== undefined || tenant !== question.tenant || typeof data?.module !== 'string') return false;
   const {
     keyId,
-    operation,
+    operations,
     environments,
     planes,
     sinceUs = 0,
