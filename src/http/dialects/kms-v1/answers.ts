@@ -95,6 +95,23 @@ export const signedReceipt = closed({
 
 export const receiptPage = page({ receipts: Type.Array(signedReceipt) });
 
+const webhook = {
+  ...{ webhook_id: uuid, tenant_id: Type.String(), environment: one(environments), plane: one(planes) },
+  ...{ url: Type.String(), event_types: Type.Array(Type.String()), created_at: moment },
+};
+export const createdWebhook = closed({ ...webhook, secret: Type.String({ description: 'told once' }) });
+export const webhookPage = closed({
+  webhooks: Type.Array(
+    closed({
+      ...webhook,
+      delivery: closed({
+        ...{ failed_attempts: Type.Integer(), given_up: Type.Integer(), disabled: Type.Boolean() },
+      }),
+    }),
+  ),
+});
+export const deletedWebhook = closed({ webhook_id: uuid, removed: Type.Literal(true) });
+
 export const healthAnswer = closed({
   status: one(['healthy', 'degraded', 'unhealthy']),
   checks: Type.Array(

@@ -6,11 +6,14 @@ import type { RouteName } from './routes.ts';
 import { placed } from './schemas.ts';
 import * as trust from './trust.ts';
 import { decryptBody, encryptBody, signBody, verifyBody } from './uses.ts';
+import { addWebhookBody, removeWebhookBody } from './webhooks.ts';
 
 /** What the published description says of a call besides its path. */
 export interface DescribedCall {
   readonly summary: string;
   readonly request?: TSchema;
+  /** The body may be left away. */
+  readonly optional?: true;
   readonly query?: TSchema;
   readonly status: number;
   readonly answer: TSchema;
@@ -104,8 +107,7 @@ export const describedCalls: Readonly<Record<RouteName, DescribedCall>> = {
   },
   remove_trust_anchor: {
     summary: 'Trust a certificate no longer',
-    ...{ request: trust.removeAnchorBody, status: 200, answer: answers.removedAnchor, approval: true },
-    example: { ...place, approval_token },
+    ...{ query: trust.removeAnchorQuery, status: 200, answer: answers.removedAnchor, approval: true },
   },
   set_revocation_list: {
     summary: 'Take the newest revocation list of an anchor’s authority',
@@ -132,5 +134,30 @@ export const describedCalls: Readonly<Record<RouteName, DescribedCall>> = {
   listen_to_events: {
     summary: 'Listen to events as server-sent events; Last-Event-ID goes on where one was left',
     ...{ query: eventsQuery, status: 200, answer: Type.String(), contentType: 'text/event-stream' },
+  },
+  create_webhook: {
+    summary: 'Have the events of a place sent to a URL, signed as Standard Webhooks says',
+    ...{ request: addWebhookBody, status: 201, answer: answers.createdWebhook, approval: true },
+    example: {
+      ...place,
+      url: 'https://receiver.example.com/kms',
+      event_types: ['key_rotated'],
+      approval_token,
+    },
+  },
+  list_webhooks: {
+    summary: 'List webhooks, without their secrets',
+    ...{ status: 200, answer: answers.webhookPage },
+  },
+  delete_webhook: {
+    summary: 'Send nothing more to a webhook',
+    ...{
+      request: removeWebhookBody,
+      optional: true,
+      status: 200,
+      answer: answers.deletedWebhook,
+      approval: true,
+    },
+    example: { approval_token },
   },
 };

@@ -34,6 +34,7 @@ import {
   validateChainEndpoint,
 } from './trust.ts';
 import { decryptDataEndpoint, encryptDataEndpoint, signDataEndpoint, verifyDataEndpoint } from './uses.ts';
+import { addWebhookEndpoint, listWebhooksEndpoint, removeWebhookEndpoint } from './webhooks.ts';
 
 /** The operations behind this surface. */
 export interface KmsV1Operations {
@@ -66,7 +67,7 @@ interface TrustCalls {
   readonly certificates: Operation<trusted.ListEnrolledRequest, EnrolledPage>;
 }
 
-type ReceiptCalls = Pick<ReturnType<typeof createReceiptOperations>, 'read' | 'list' | 'events'>;
+type ReceiptCalls = ReturnType<typeof createReceiptOperations>;
 
 export interface KmsV1Parts extends ConfigFacts {
   /** Origins of pages that may read answers; `*` for all. */
@@ -129,6 +130,9 @@ function endpointsOf({ lifecycle, trust, receipts }: KmsV1Operations) {
     list_receipts: listReceiptsEndpoint(receipts.list),
     read_receipt: readReceiptEndpoint(receipts.read),
     listen_to_events: eventsEndpoint(receipts.events),
+    create_webhook: addWebhookEndpoint(receipts.add_webhook),
+    list_webhooks: listWebhooksEndpoint(receipts.list_webhooks),
+    delete_webhook: removeWebhookEndpoint(receipts.remove_webhook),
   } satisfies Readonly<Record<RouteName, AnyEndpoint>>;
 }
 

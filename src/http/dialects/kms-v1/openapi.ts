@@ -94,6 +94,7 @@ function operationObject(path: string, name: RouteName, call: DescribedCall): ob
     answer,
     contentType = 'application/json',
     approval,
+    optional,
     example,
   } = call;
   return {
@@ -112,7 +113,7 @@ function operationObject(path: string, name: RouteName, call: DescribedCall): ob
       ? undefined
       : {
           requestBody: {
-            required: true,
+            required: optional !== true,
             content: {
               'application/json': { schema: request, ...(example === undefined ? undefined : { example }) },
             },

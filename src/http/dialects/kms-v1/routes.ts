@@ -24,6 +24,8 @@ export const routes = {
   '/receipts': { get: 'list_receipts' },
   '/receipts/{receipt_id}': { get: 'read_receipt' },
   '/events': { get: 'listen_to_events' },
+  '/webhooks': { post: 'create_webhook', get: 'list_webhooks' },
+  '/webhooks/{webhook_id}': { delete: 'delete_webhook' },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
 
 /** Answered without a caller, by GET. */

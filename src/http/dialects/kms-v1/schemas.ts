@@ -47,11 +47,16 @@ export const momentText = Type.String({
 
 /** Bytes of a member, of which there may be so many. */
 export function decodedBytes(text: string, name: string, maxBytes: number): Result<Uint8Array> {
-  if (text.length > Math.ceil(maxBytes / 3) * 4)
-    return refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
-  const bytes = decodeBase64(text, maxBytes);
-  if (bytes !== undefined) return ok(bytes);
-  return refuse('BadRequest', `${name} is not base64 with its padding`);
+  const tooLarge = () => refuse('TooLarge', `${name}: at most ${maxBytes} bytes`);
+  // Four characters of base64 may hold two bytes more than there may be.
+  if (text.length > base64Characters(maxBytes)) return tooLarge();
+  const bytes = decodeBase64(text, maxBytes + 2);
+  if (bytes === undefined) return refuse('BadRequest', `${name} is not base64 with its padding`);
+  return bytes.length > maxBytes ? tooLarge() : ok(bytes);
+}
+
+function base64Characters(bytes: number): number {
+  return Math.ceil(bytes / 3) * 4;
 }
 
 /** Reads a body of this shape and makes of it what an operation takes. A body of another shape is at fault with it. */

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox';
+import { type Static, Type } from '@sinclair/typebox';
 import { parseUtc } from '../../../auth/utc.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import { planes } from '../../../core/scope.ts';
@@ -148,18 +148,22 @@ export function readAnchorEndpoint(
   };
 }
 
+export const removeAnchorQuery = placed({ op_id: Type.Optional(opIdText) });
 export const removeAnchorBody = placed(approvable);
 
-/** DELETE /trust-anchors/{trust_anchor_id} */
+/** DELETE /trust-anchors/{trust_anchor_id}: the place in the query, as proxies drop such bodies, or in a body. */
 export function removeAnchorEndpoint(
   operation: Operation<RemoveAnchorRequest, TrustAnchor>,
 ): Endpoint<RemoveAnchorRequest, TrustAnchor> {
+  const requestOf = (given: Static<typeof removeAnchorBody>, request: WireRequest) => {
+    const change = changeOf(given, request);
+    return change.ok ? ok({ ...change.value, id: request.named ?? '' }) : change;
+  };
+  const fromBody = read(shapeOf(removeAnchorBody), requestOf);
+  const fromQuery = readQuery(shapeOf(removeAnchorQuery), requestOf);
   return {
     operation,
-    parse: read(shapeOf(removeAnchorBody), (body, request) => {
-      const change = changeOf(body, request);
-      return change.ok ? ok({ ...change.value, id: request.named ?? '' }) : change;
-    }),
+    parse: (request) => (request.body.length > 0 ? fromBody(request) : fromQuery(request)),
     present: ({ id }) => ({ status: 200, body: { trust_anchor_id: id, removed: true } }),
   };
 }
