@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { TpmClient } from '../../src/custody/tpm/client.ts';
-import { algorithms } from '../../src/custody/tpm/numbers.ts';
+import { tpmAlgorithms } from '../../src/custody/tpm/numbers.ts';
 import { emptyPassword } from '../../src/custody/tpm/session.ts';
 import { Writer } from '../../src/custody/tpm/wire.ts';
 
@@ -86,7 +86,7 @@ export async function createSwtpm(): Promise<Swtpm> {
           ...{ code: pcrExtend, handles: [{ handle: pcr, name: Buffer.alloc(0) }], by: emptyPassword },
           parameters: new Writer()
             .u32(1)
-            .u16(algorithms.sha256)
+            .u16(tpmAlgorithms.sha256)
             .bytes(Buffer.alloc(32, pcr + 1))
             .done(),
         });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { refusedBy, TpmError } from './errors.ts';
-import { codes, commands, tags } from './numbers.ts';
+import { commands, responseCodes, tags } from './numbers.ts';
 import type { Authorization } from './session.ts';
 import { openTransport, type TpmPlace, type TpmTransport } from './transport.ts';
 import { Reader, Writer } from './wire.ts';
@@ -32,7 +32,12 @@ export interface Answer {
 const limitMs = 30_000;
 /** Answers that ask for the same again: about a second in all. */
 const againAfterMs = [20, 50, 100, 250, 500] as const;
-const askAgain = new Set<number>([codes.retry, codes.yielded, codes.testing, codes.nvRate]);
+const askAgain = new Set<number>([
+  responseCodes.retry,
+  responseCodes.yielded,
+  responseCodes.testing,
+  responseCodes.nvRate,
+]);
 
 /** A connection to a TPM. Commands are sent one after another. */
 export class TpmClient {

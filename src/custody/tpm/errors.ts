@@ -1,4 +1,4 @@
-import { codes } from './numbers.ts';
+import { responseCodes } from './numbers.ts';
 
 /** The TPM, or the way to it, does not do what it was asked. The message is for the operator, and has no secret. */
 export class TpmError extends Error {
@@ -17,22 +17,22 @@ export class TpmError extends Error {
 }
 
 /** Format-one codes carry the number of a handle, a session or a parameter (TPM 2.0 part 2, 6.6). */
-export function codeOf(responseCode: number): number {
+function codeOf(responseCode: number): number {
   return (responseCode & 0x80) === 0 ? responseCode : responseCode & 0xbf;
 }
 
 const words: Readonly<Record<number, string>> = {
-  [codes.authFail]: 'it refused the PIN, and counts that towards its lock-out',
-  [codes.badAuth]: 'it refused the authorization',
-  [codes.policyFail]: 'the policy is not met',
-  [codes.pcrChanged]: 'its PCRs changed meanwhile',
-  [codes.lockout]: 'it is locked out after too many wrong authorizations',
-  [codes.handle]: 'it has no object of this handle',
-  [codes.integrity]: 'what it was given is not of this TPM, or is damaged',
-  [codes.nvUninitialized]: 'its counter was never incremented',
-  [codes.objectMemory]: 'it has no room for another object: use its resource manager, /dev/tpmrm0',
-  [codes.sessionMemory]: 'it has no room for another session: use its resource manager, /dev/tpmrm0',
-  [codes.failure]: 'it is in failure mode',
+  [responseCodes.authFail]: 'it refused the PIN, and counts that towards its lock-out',
+  [responseCodes.badAuth]: 'it refused the authorization',
+  [responseCodes.policyFail]: 'the policy is not met',
+  [responseCodes.pcrChanged]: 'its PCRs changed meanwhile',
+  [responseCodes.lockout]: 'it is locked out after too many wrong authorizations',
+  [responseCodes.handle]: 'it has no object of this handle',
+  [responseCodes.integrity]: 'what it was given is not of this TPM, or is damaged',
+  [responseCodes.nvUninitialized]: 'its counter was never incremented',
+  [responseCodes.objectMemory]: 'it has no room for another object: use its resource manager, /dev/tpmrm0',
+  [responseCodes.sessionMemory]: 'it has no room for another session: use its resource manager, /dev/tpmrm0',
+  [responseCodes.failure]: 'it is in failure mode',
 };
 
 export function refusedBy(responseCode: number): TpmError {

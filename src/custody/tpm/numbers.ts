@@ -35,7 +35,7 @@ export const tags = {
   attestCertify: 0x8017,
 } as const;
 
-export const algorithms = {
+export const tpmAlgorithms = {
   rsa: 0x0001,
   hmac: 0x0005,
   aes: 0x0006,
@@ -104,7 +104,7 @@ export const properties = {
 export const inLockout = 1 << 9;
 
 /** Response codes; of format-one codes the number of the handle, session or parameter is taken off (see codeOf). */
-export const codes = {
+export const responseCodes = {
   authFail: 0x08e,
   badAuth: 0x0a2,
   handle: 0x08b,
@@ -126,4 +126,4 @@ export const codes = {
   failure: 0x101,
 } as const;
 
-export const digestBytes = 32;
+export const pcrDigestBytes = 32;

@@ -2,13 +2,13 @@ import { constants, createECDH, createHash, createPublicKey, publicEncrypt, rand
 import type { Named, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import {
-  algorithms,
-  codes,
   commands,
   curveP256,
   handles,
   objectAttributes as oa,
+  responseCodes,
   sessionTypes,
+  tpmAlgorithms,
 } from './numbers.ts';
 import { emptyPassword, kdfE, Session, sessionCipher } from './session.ts';
 import { Reader, Writer } from './wire.ts';
@@ -29,17 +29,20 @@ export interface LoadedKey extends Named {
 }
 
 /** The name of an object: the hash algorithm and the hash of its public area (TPM 2.0 part 1, 16). */
-export function nameOf(publicArea: Uint8Array): Buffer {
-  return new Writer().u16(algorithms.sha256).bytes(createHash('sha256').update(publicArea).digest()).done();
+export function objectName(publicArea: Uint8Array): Buffer {
+  return new Writer()
+    .u16(tpmAlgorithms.sha256)
+    .bytes(createHash('sha256').update(publicArea).digest())
+    .done();
 }
 
 export function readPublicArea(bytes: Uint8Array): PublicArea {
   const reader = new Reader(bytes);
   const type = reader.u16();
-  if (reader.u16() !== algorithms.sha256) throw new TpmError('a key of it has no name by SHA-256');
+  if (reader.u16() !== tpmAlgorithms.sha256) throw new TpmError('a key of it has no name by SHA-256');
   const attributes = reader.u32();
   reader.sized();
-  if (type === algorithms.ecc) {
+  if (type === tpmAlgorithms.ecc) {
     skipSymmetric(reader);
     skipScheme(reader);
     const curve = reader.u16();
@@ -50,7 +53,7 @@ export function readPublicArea(bytes: Uint8Array): PublicArea {
       key: { kind: 'ecc', curve, x: wide(reader.sized()), y: wide(reader.sized()) },
     };
   }
-  if (type === algorithms.rsa) {
+  if (type === tpmAlgorithms.rsa) {
     skipSymmetric(reader);
     skipScheme(reader);
     reader.u16();
@@ -61,11 +64,11 @@ export function readPublicArea(bytes: Uint8Array): PublicArea {
 }
 
 function skipSymmetric(reader: Reader): void {
-  if (reader.u16() !== algorithms.null) reader.take(4);
+  if (reader.u16() !== tpmAlgorithms.null) reader.take(4);
 }
 
 function skipScheme(reader: Reader): void {
-  if (reader.u16() !== algorithms.null) reader.take(2);
+  if (reader.u16() !== tpmAlgorithms.null) reader.take(2);
 }
 
 const coordinateBytes = 32;
@@ -76,12 +79,12 @@ function wide(coordinate: Buffer): Buffer {
 }
 
 /** No scheme and no key derivation of its own: what a command says counts. */
-const eccP256 = new Writer().u16(algorithms.null).u16(curveP256).u16(algorithms.null).done();
+const eccP256 = new Writer().u16(tpmAlgorithms.null).u16(curveP256).u16(tpmAlgorithms.null).done();
 
 /** The storage root key of P-256 that every TPM makes anew from its seed (TCG EK Credential Profile, template L-2, for storage). */
 const storageRootTemplate = new Writer()
-  .u16(algorithms.ecc)
-  .u16(algorithms.sha256)
+  .u16(tpmAlgorithms.ecc)
+  .u16(tpmAlgorithms.sha256)
   .u32(
     oa.fixedTpm |
       oa.fixedParent |
@@ -115,12 +118,12 @@ export async function createPrimary(client: TpmClient, template: Buffer): Promis
       parameters: createParameters(noSecrets, template),
     });
     const publicArea = parameters.sized();
-    return { handle, name: nameOf(publicArea), area: readPublicArea(publicArea) };
+    return { handle, name: objectName(publicArea), area: readPublicArea(publicArea) };
   } catch (cause) {
-    if (cause instanceof TpmError && cause.code === codes.badAuth)
+    if (cause instanceof TpmError && cause.code === responseCodes.badAuth)
       throw new TpmError(
         'its owner hierarchy has a password, and there is no storage root key at 0x81000001 (tpm2_evictcontrol makes one)',
-        codes.badAuth,
+        responseCodes.badAuth,
       );
     throw cause;
   }
@@ -132,9 +135,9 @@ export async function readPublic(client: TpmClient, handle: number): Promise<Loa
   try {
     const { parameters } = await client.run({ code: commands.readPublic, handles: [object] });
     const publicArea = parameters.sized();
-    return { handle, name: nameOf(publicArea), area: readPublicArea(publicArea) };
+    return { handle, name: objectName(publicArea), area: readPublicArea(publicArea) };
   } catch (cause) {
-    if (cause instanceof TpmError && cause.code === codes.handle) return undefined;
+    if (cause instanceof TpmError && cause.code === responseCodes.handle) return undefined;
     throw cause;
   }
 }
@@ -154,7 +157,7 @@ export async function withStorageRoot<T>(
     if (!fits(made))
       throw new TpmError(
         'it is another TPM, or it was cleared: its storage root key is not the one of before',
-        codes.integrity,
+        responseCodes.integrity,
       );
     return use(made);
   });
@@ -187,7 +190,7 @@ export async function withSession<T>(
         .sized(encrypted)
         .u8(sessionTypes[type])
         .bytes(sessionCipher)
-        .u16(algorithms.sha256)
+        .u16(tpmAlgorithms.sha256)
         .done(),
     });
     const session = new Session(handle, { salt, nonceTpm: parameters.sized(), nonceCaller });
@@ -256,7 +259,7 @@ export async function load(
     ...{ code: commands.load, handles: [root], by: session.with({}), givesHandle: true },
     parameters: new Writer().sized(privateArea).sized(publicArea).done(),
   });
-  return { handle, name: nameOf(publicArea), area: readPublicArea(publicArea) };
+  return { handle, name: objectName(publicArea), area: readPublicArea(publicArea) };
 }
 
 /** An object as it lies outside of the TPM: the private area is encrypted under its parent. */

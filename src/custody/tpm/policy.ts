@@ -1,8 +1,15 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { byHandle, type TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import { algorithms, commands, curveP256, digestBytes, handles, objectAttributes as oa } from './numbers.ts';
-import { nameOf } from './objects.ts';
+import {
+  commands,
+  curveP256,
+  handles,
+  objectAttributes as oa,
+  pcrDigestBytes,
+  tpmAlgorithms,
+} from './numbers.ts';
+import { objectName } from './objects.ts';
 import type { Session } from './session.ts';
 import { Writer } from './wire.ts';
 
@@ -30,7 +37,7 @@ export interface SignedPolicy {
   readonly signature: Uint8Array;
 }
 
-const empty = Buffer.alloc(digestBytes);
+const empty = Buffer.alloc(pcrDigestBytes);
 
 function sha256(...pieces: readonly Uint8Array[]): Buffer {
   const hash = createHash('sha256');
@@ -49,7 +56,7 @@ export function pcrsOf(values: PcrValues): number[] {
 export function pcrSelection(pcrs: readonly number[]): Buffer {
   const bits = Buffer.alloc(3);
   for (const pcr of pcrs) bits[pcr >> 3] = (bits[pcr >> 3] as number) | (1 << (pcr & 7));
-  return new Writer().u32(1).u16(algorithms.sha256).u8(bits.length).bytes(bits).done();
+  return new Writer().u32(1).u16(tpmAlgorithms.sha256).u8(bits.length).bytes(bits).done();
 }
 
 export function pcrDigest(values: PcrValues): Buffer {
@@ -66,7 +73,7 @@ function command(code: number): Buffer {
 }
 
 function authorizedPolicy({ operatorKey, reference }: SealPolicy): Buffer {
-  const byKey = sha256(empty, command(commands.policyAuthorize), nameOf(operatorArea(operatorKey)));
+  const byKey = sha256(empty, command(commands.policyAuthorize), objectName(operatorArea(operatorKey)));
   return sha256(byKey, reference);
 }
 
@@ -90,19 +97,23 @@ export function operatorKeyIn(pem: string | Uint8Array): KeyObject | undefined {
   }
 }
 
+/** Of the DER of SubjectPublicKeyInfo. */
+export function operatorKeyOf(spki: Uint8Array): KeyObject {
+  return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+}
+
 /** The public area by which a TPM loads an operator's key to verify. */
 function operatorArea(spki: Uint8Array): Buffer {
-  const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
-  const { x = '', y = '' } = key.export({ format: 'jwk' });
+  const { x = '', y = '' } = operatorKeyOf(spki).export({ format: 'jwk' });
   return new Writer()
-    .u16(algorithms.ecc)
-    .u16(algorithms.sha256)
+    .u16(tpmAlgorithms.ecc)
+    .u16(tpmAlgorithms.sha256)
     .u32(oa.sign | oa.userWithAuth)
     .sized(Buffer.alloc(0))
-    .u16(algorithms.null)
-    .u16(algorithms.null)
+    .u16(tpmAlgorithms.null)
+    .u16(tpmAlgorithms.null)
     .u16(curveP256)
-    .u16(algorithms.null)
+    .u16(tpmAlgorithms.null)
     .sized(Buffer.from(x, 'base64url'))
     .sized(Buffer.from(y, 'base64url'))
     .done();
@@ -164,13 +175,13 @@ async function verified(
     parameters: new Writer().u16(0).sized(area).u32(handles.owner).done(),
   });
   return client.using(handle, async () => {
-    const name = nameOf(area);
+    const name = objectName(area);
     const { parameters } = await client.run({
       ...{ code: commands.verifySignature, handles: [{ handle, name }] },
       parameters: new Writer()
         .sized(sha256(signedBytes(policy, reference)))
-        .u16(algorithms.ecdsa)
-        .u16(algorithms.sha256)
+        .u16(tpmAlgorithms.ecdsa)
+        .u16(tpmAlgorithms.sha256)
         .sized(signature.subarray(0, 32))
         .sized(signature.subarray(32))
         .done(),

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { StartError } from '../../core/start-error.ts';
 import { TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import { algorithms, codes, commands, objectAttributes as oa } from './numbers.ts';
+import { commands, objectAttributes as oa, responseCodes, tpmAlgorithms } from './numbers.ts';
 import { createUnder, type LoadedKey, withLoaded, withSession, withStorageRoot } from './objects.ts';
 import {
   meetPolicy,
@@ -57,7 +57,7 @@ export interface TpmSealedPlace extends TpmSealPlace {
  * Seals a root key to a TPM, in a process that ends soon. The device is opened for each call and closed after it. A refused PIN is
  * never tried again by itself. Errors are StartErrors.
  */
-export interface TpmSealing {
+export interface RootSealing {
   /** What is sealed was unsealed once before it is given. */
   seal(where: TpmSealPlace, pin: Uint8Array | undefined, secret: Uint8Array): Promise<TpmSealed>;
   /** The caller wipes what it gets. `refused`: is called where the TPM refused the PIN. */
@@ -66,7 +66,7 @@ export interface TpmSealing {
   values(where: Pick<TpmSealPlace, 'tcti' | 'pcrs'>): Promise<PcrValues>;
 }
 
-export const tpmSealing: TpmSealing = {
+export const tpmSealing: RootSealing = {
   seal: (where, pin, secret) =>
     said(where.tcti, async (client) => {
       const values = await readPcrs(client, [...where.pcrs]);
@@ -98,7 +98,7 @@ export const tpmSealing: TpmSealing = {
       try {
         return await unsealBy(client, where, pin);
       } catch (cause) {
-        if (cause instanceof TpmError && cause.code === codes.authFail) refused?.();
+        if (cause instanceof TpmError && cause.code === responseCodes.authFail) refused?.();
         throw cause;
       }
     }),
@@ -132,11 +132,11 @@ function policyOf(where: TpmSealPlace, values: PcrValues, pin: boolean): SealPol
 /** A PIN counts towards the lock-out; without one there is nothing to guess. */
 function templateOf(policy: SealPolicy): Buffer {
   return new Writer()
-    .u16(algorithms.keyedHash)
-    .u16(algorithms.sha256)
+    .u16(tpmAlgorithms.keyedHash)
+    .u16(tpmAlgorithms.sha256)
     .u32(oa.fixedTpm | oa.fixedParent | (policy.pin ? 0 : oa.noDa))
     .sized(sealPolicyDigest(policy))
-    .u16(algorithms.null)
+    .u16(tpmAlgorithms.null)
     .sized(Buffer.alloc(0))
     .done();
 }
@@ -207,7 +207,7 @@ function signedFor(now: PcrValues, { sealed, approved }: Pick<TpmSealedPlace, 's
   const which = least.length === 1 ? `PCR ${least[0]} has` : `PCRs ${least.join(', ')} have`;
   throw new TpmError(
     `${which} a value that nobody approved: was the firmware, the boot loader or the kernel changed? If that is as it should be, have the operator approve it: intaglio root tpm request, authorize, accept`,
-    codes.policyFail,
+    responseCodes.policyFail,
   );
 }
 

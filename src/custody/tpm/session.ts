@@ -7,7 +7,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { TpmError } from './errors.ts';
-import { algorithms, handles, sessionAttributes } from './numbers.ts';
+import { handles, sessionAttributes, tpmAlgorithms } from './numbers.ts';
 import { type Reader, Writer } from './wire.ts';
 
 /** Authorizes a command, and sees that its answer is the TPM's. */
@@ -176,9 +176,9 @@ export interface SessionSecrets {
 
 /** AES-128-CFB as the symmetric definition of a session; nothing else is ever asked for. */
 export const sessionCipher = new Writer()
-  .u16(algorithms.aes)
+  .u16(tpmAlgorithms.aes)
   .u16(keyBytes * 8)
-  .u16(algorithms.cfb)
+  .u16(tpmAlgorithms.cfb)
   .done();
 
 /** The first parameter, a TPM2B, with other bytes of the same length. */

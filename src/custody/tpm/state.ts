@@ -1,6 +1,6 @@
 import type { TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import { capabilities, codes, commands, inLockout, properties as p } from './numbers.ts';
+import { capabilities, commands, inLockout, properties as p, responseCodes } from './numbers.ts';
 import { Writer } from './wire.ts';
 
 /** The properties (TPM_PT) that this TPM has among `wanted`. Throws a TpmError. */
@@ -52,11 +52,14 @@ export async function requireTries(client: TpmClient): Promise<void> {
   const { locked, failures, limit, intervalS } = await readLockout(client);
   const remedy = `wait ${intervalS} s, or clear it: tpm2_dictionarylockout --clear-lockout`;
   if (locked)
-    throw new TpmError(`it is locked out after too many wrong authorizations: ${remedy}`, codes.lockout);
+    throw new TpmError(
+      `it is locked out after too many wrong authorizations: ${remedy}`,
+      responseCodes.lockout,
+    );
   if (failures + 1 >= limit)
     throw new TpmError(
       `one more wrong PIN would lock it out (${failures} of ${limit} count): ${remedy}`,
-      codes.lockout,
+      responseCodes.lockout,
     );
 }
 
