@@ -20,6 +20,7 @@ import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
+import { openTpm, openTpmAnchor } from './assemble/tpm.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -143,6 +144,11 @@ async function openParts(
   const rootKey = await openRootKey(config, log, {
     ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
   });
+  const device = openTpm(config);
+  if (device !== undefined) closes('closing the TPM', () => device.close());
+  const anchor = await openTpmAnchor(config, log, { device, store, health });
+  // Its last count is of all that the parts which end before it have written.
+  if (anchor !== undefined) closes('counting in the TPM', () => anchor.close());
   const { root } = rootKey;
   const { mac } = root;
   const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });

@@ -7,7 +7,7 @@ import { StartError } from '../core/start-error.ts';
 import type { LiveRoot } from '../custody/root-key/live-root.ts';
 import { headKey } from '../keys/codec.ts';
 import type { Logger } from '../observe/log.ts';
-import { describeFailure, type StoreFailure, type StoreIntegrity } from '../store/integrity.ts';
+import { describeFailure, type StoreIntegrity } from '../store/integrity.ts';
 import type { Store } from '../store/store.ts';
 import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
 
@@ -41,7 +41,8 @@ export async function sealStore(config: Config, log: Logger, { root, store }: Pa
   const wasSealed = existsSync(mark);
   const { key, checked } = await checkHead(integrity, root, wasSealed);
   if (checked.state === 'broken') {
-    accept(config, log, checked.failure);
+    const { id } = checked.failure;
+    acceptAsItIs(config, log, { id, detail: describeFailure(checked.failure) });
     answered(await integrity.seal(key));
   } else if (checked.state === 'unsealed') {
     await noteFoundKeys(config, store);
@@ -83,8 +84,12 @@ async function noteFoundKeys({ dataDir }: Config, store: Store): Promise<void> {
 }
 
 /** Returns where an operator has accepted this failure, and throws otherwise. */
-function accept({ dataDir }: Config, log: Logger, failure: StoreFailure): void {
-  const detail = describeFailure(failure);
+export function acceptAsItIs(
+  { dataDir }: Config,
+  log: Logger,
+  failure: { readonly id: string; readonly detail: string },
+): void {
+  const { detail } = failure;
   const acts = readOfflineActs(dataDir);
   const accepted = acts.some(({ type, facts }) => type === 'store.accepted' && facts.failure === failure.id);
   if (!accepted) {

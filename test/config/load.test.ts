@@ -104,6 +104,8 @@ test('without any setting the documented defaults hold', () => {
     pkcs11PinFile: 'none',
     pkcs11Sessions: 8,
     pkcs11: {},
+    tpm: 'none',
+    tpmCounter: 0,
     pqCutover: 'none',
     pqGraceDays: 90,
     shutdownTimeoutMs: 5_000,

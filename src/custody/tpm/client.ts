@@ -53,6 +53,10 @@ export class TpmClient {
     this.#transport = transport;
   }
 
+  get broken(): boolean {
+    return this.#transport.broken;
+  }
+
   /** Throws a TpmError. */
   run(command: Command): Promise<Answer> {
     const run = this.#last.then(() => this.#run(command));

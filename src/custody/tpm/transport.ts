@@ -7,6 +7,8 @@ import { TpmError } from './errors.ts';
 export interface TpmTransport {
   /** Throws a TpmError where there is no answer within `limitMs`; nothing more can be sent then. */
   send(command: Buffer, limitMs: number): Promise<Buffer>;
+  /** Nothing can be sent any more. */
+  readonly broken: boolean;
   close(): Promise<void>;
 }
 
@@ -74,6 +76,10 @@ class DeviceTransport implements TpmTransport {
   readonly #file: FileHandle;
   #broken = false;
 
+  get broken(): boolean {
+    return this.#broken;
+  }
+
   constructor(file: FileHandle) {
     this.#file = file;
   }
@@ -107,6 +113,10 @@ class SocketTransport implements TpmTransport {
     | { readonly resolve: (answer: Buffer) => void; readonly reject: (cause: Error) => void }
     | undefined;
   #broken: TpmError | undefined;
+
+  get broken(): boolean {
+    return this.#broken !== undefined;
+  }
 
   constructor(socket: Socket) {
     this.#socket = socket;
