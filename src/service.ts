@@ -10,7 +10,7 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
-import { openHomes } from './assemble/homes.ts';
+import { openHomes, openTpm } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
@@ -20,7 +20,7 @@ import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openStore } from './assemble/store.ts';
-import { openTpm, openTpmAnchor } from './assemble/tpm.ts';
+import { openTpmAnchor } from './assemble/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
 import type { Authenticator } from './auth/auth.ts';
@@ -155,7 +155,7 @@ async function openParts(
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const tokens = await openHomes(config, log, environment);
+  const tokens = await openHomes(config, log, environment, device);
   closes('ending the workers of tokens', () => tokens.close());
   const around = { health, metrics, tuning, inline };
   const cryptography = await startCryptography(settings, log, engine, root.ref, around, [

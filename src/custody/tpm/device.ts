@@ -13,6 +13,8 @@ export class TpmDevice {
   #idle: NodeJS.Timeout | undefined;
   #waiting = 0;
   #closed = false;
+  /** Where something is loaded for later. */
+  staysOpen = false;
   /** Grows with each connection: what was loaded over an earlier one is gone. */
   connections = 0;
 
@@ -44,7 +46,10 @@ export class TpmDevice {
       if (cause instanceof TpmError && cause.away) await this.#drop();
       throw cause;
     } finally {
-      this.#idle = setTimeout(() => void (this.#waiting === 0 && this.#drop()), idleMs).unref();
+      this.#idle = setTimeout(
+        () => void (this.#waiting === 0 && !this.staysOpen && this.#drop()),
+        idleMs,
+      ).unref();
     }
   }
 

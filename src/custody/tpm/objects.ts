@@ -142,25 +142,34 @@ export async function readPublic(client: TpmClient, handle: number): Promise<Loa
   }
 }
 
-/** The key under which all objects of ours are kept: the machine's, or one that is made anew. `pinned`: the name that it must have. */
+/** As openStorageRoot, with what has to be flushed flushed behind `use`. */
 export async function withStorageRoot<T>(
   client: TpmClient,
   pinned: Uint8Array | undefined,
   use: (root: LoadedKey) => Promise<T>,
 ): Promise<T> {
+  const root = await openStorageRoot(client, pinned);
+  return root.handle === handles.persistentStorageRoot
+    ? use(root)
+    : client.using(root.handle, () => use(root));
+}
+
+/**
+ * The key under which all objects of ours are kept: the machine's, or one that is made anew, which the caller flushes. `pinned`:
+ * the name that it must have. Throws a TpmError.
+ */
+export async function openStorageRoot(client: TpmClient, pinned: Uint8Array | undefined): Promise<LoadedKey> {
   const fits = (key: LoadedKey) =>
     (pinned === undefined || Buffer.from(key.name).equals(pinned)) && isStorage(key.area);
   const kept = await readPublic(client, handles.persistentStorageRoot);
-  if (kept !== undefined && fits(kept)) return use(kept);
+  if (kept !== undefined && fits(kept)) return kept;
   const made = await createPrimary(client, storageRootTemplate);
-  return client.using(made.handle, async () => {
-    if (!fits(made))
-      throw new TpmError(
-        'it is another TPM, or it was cleared: its storage root key is not the one of before',
-        responseCodes.integrity,
-      );
-    return use(made);
-  });
+  if (fits(made)) return made;
+  await client.flush(made.handle);
+  throw new TpmError(
+    'it is another TPM, or it was cleared: its storage root key is not the one of before',
+    responseCodes.integrity,
+  );
 }
 
 function isStorage({ attributes, key }: PublicArea): boolean {
@@ -171,13 +180,23 @@ function isStorage({ attributes, key }: PublicArea): boolean {
   );
 }
 
-/** Opens a session whose salt is encrypted to `root`, and flushes it behind `use`. Throws a TpmError. */
+/** As openSession; it is flushed behind `use`. */
 export async function withSession<T>(
   client: TpmClient,
   type: keyof typeof sessionTypes,
   root: LoadedKey,
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
+  const session = await openSession(client, type, root);
+  return client.using(session.handle, () => use(session)).finally(() => session.end());
+}
+
+/** A session whose salt is encrypted to `root`. The caller flushes and ends it. Throws a TpmError. */
+export async function openSession(
+  client: TpmClient,
+  type: keyof typeof sessionTypes,
+  root: LoadedKey,
+): Promise<Session> {
   const nonceCaller = randomBytes(32);
   const { salt, encrypted } = saltFor(root.area);
   try {
@@ -193,8 +212,7 @@ export async function withSession<T>(
         .u16(tpmAlgorithms.sha256)
         .done(),
     });
-    const session = new Session(handle, { salt, nonceTpm: parameters.sized(), nonceCaller });
-    return await client.using(handle, () => use(session)).finally(() => session.end());
+    return new Session(handle, { salt, nonceTpm: parameters.sized(), nonceCaller });
   } finally {
     salt.fill(0);
   }

@@ -32,6 +32,9 @@ export function tpmPlaceOf(text: string): TpmPlace | undefined {
   return Number(port) > 65_535 ? undefined : { host, port: Number(port) };
 }
 
+/** The message of a TpmError. */
+export const noAnswerInTime = 'it does not answer in time';
+
 /** A software TPM on this machine answers at once. */
 const connectLimitMs = 3_000;
 /** The largest answer (TPM 2.0 part 6, MAX_RESPONSE_SIZE); TPMs of PCs have it. */
@@ -169,7 +172,7 @@ class SocketTransport implements TpmTransport {
 function within<T>(limitMs: number, doing: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TpmError('it does not answer in time')), limitMs);
+    timer = setTimeout(() => reject(new TpmError(noAnswerInTime)), limitMs);
   });
   return Promise.race([doing, late]).finally(() => clearTimeout(timer));
 }
