@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { attestationKeys } from '../../audit/reading/attestation-keys.ts';
 import { type KeyEvidence, type VerifiedAttestation, verifyAttestation } from '../../client/attestation.ts';
 import type { KmsClient } from '../../client/kms-client.ts';
+import { tpmKeyName } from '../../client/tpm-evidence.ts';
 import { openLog } from '../audit/open-log.ts';
 import { failWith } from '../fail.ts';
 import { readVkeys } from '../vkeys.ts';
@@ -12,6 +13,7 @@ import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wr
 interface Trusting {
   readonly keys?: string;
   readonly log?: string;
+  readonly tpm?: string;
 }
 
 interface Asked extends AskedService, Trusting {
@@ -56,7 +58,7 @@ Examples:
           put(out, line(given));
           if (options.verify !== true) return;
           const trust = options.keys === undefined ? { keys: await namedKeys(client) } : trusted(options);
-          verdict = verifyAttestation(given, { ...trust, kid, nonce });
+          verdict = verifyAttestation(given, { ...trust, ...ofTpm(options), kid, nonce });
         });
         if (verdict !== undefined) tell(verdict);
       },
@@ -99,7 +101,10 @@ function verifyEvidenceCommand(): Command {
       if (options.keys === undefined) return wrongUse('--keys is required');
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
-      const expected = { ...trusted(options), kid, nowMs, ...(nonce === undefined ? {} : { nonce }) };
+      const expected = {
+        ...{ ...trusted(options), ...ofTpm(options), kid, nowMs },
+        ...(nonce === undefined ? {} : { nonce }),
+      };
       tell(verifyAttestation(await evidenceIn(file), expected), json);
     });
 }
@@ -113,7 +118,14 @@ function trusting(command: Command): Command {
     .option(
       '--log <directory>',
       'the log, or its export: its keys before and after those are trusted as it proves',
-    );
+    )
+    .option('--tpm <name>', 'it has to be signed by this TPM: 68 hex digits, as this command shows them');
+}
+
+/** The TPM's own key, which the service cannot stand in for. */
+function ofTpm({ tpm }: Trusting): { readonly tpm?: string } {
+  if (tpm === undefined) return {};
+  return /^000b[0-9a-f]{64}$/.test(tpm) ? { tpm } : wrongUse('--tpm: 68 hex digits that begin with 000b');
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
@@ -142,12 +154,17 @@ function tell(verdict: VerifiedAttestation, json = false): void {
   }
   const { backend, class: name, origin } = claims.intaglio_key;
   const token = claims.submods?.token.intaglio_token;
+  const byTpm = claims.submods?.token.intaglio_tpm?.[0];
+  const pcrs = Object.entries(byTpm?.pcrs.values ?? {}).map(
+    ([pcr, value]) => `PCR ${pcr.padEnd(2)}      ${value}`,
+  );
   const lines = [
     `key         ${claims.sub}`,
     `residence   ${backend}, class ${name}, ${origin}`,
     ...(token === undefined
       ? []
       : [`token       ${token.manufacturer} ${token.model}, serial ${token.serial}, by its own word`]),
+    ...(byTpm === undefined ? [] : [`TPM         ${tpmKeyName(byTpm.signer)}, signed by itself`, ...pcrs]),
     `made        ${new Date(claims.iat * 1_000).toISOString()}`,
     `signed by   ${signedBy.join(', ')}`,
     'valid: it is what this service said of the key',

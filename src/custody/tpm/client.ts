@@ -14,8 +14,8 @@ export interface Named {
 export interface Command {
   readonly code: number;
   readonly handles?: readonly Named[];
-  /** Of the first handle. */
-  readonly by?: Authorization;
+  /** Of the first handles, in their order. The first alone may encrypt. */
+  readonly by?: Authorization | readonly [Authorization, Authorization];
   readonly parameters?: Buffer;
   /** The answer begins with a handle. */
   readonly givesHandle?: true;
@@ -105,11 +105,13 @@ export class TpmClient {
     limitMs: limit = limitMs,
   }: Command): Promise<Answer> {
     const names = handles.map(({ name }) => name);
-    const authorized = by?.authorize({ code, names, parameters });
+    const authorizations = by === undefined ? [] : [by].flat();
+    const authorized = authorizations.map((one) => one.authorize({ code, names, parameters }));
+    const areas = Buffer.concat(authorized.map(({ area }) => area));
     const body = new Writer();
     for (const { handle } of handles) body.u32(handle);
-    if (authorized !== undefined) body.u32(authorized.area.length).bytes(authorized.area);
-    const bytes = body.bytes(authorized?.parameters ?? parameters).done();
+    if (by !== undefined) body.u32(areas.length).bytes(areas);
+    const bytes = body.bytes(authorized[0]?.parameters ?? parameters).done();
     const tag = by === undefined ? tags.noSessions : tags.sessions;
     const command = new Writer()
       .u16(tag)
@@ -125,7 +127,8 @@ export class TpmClient {
     const handle = givesHandle === true ? answer.u32() : 0;
     if (by === undefined) return { handle, parameters: answer };
     const given = answer.take(answer.u32());
-    return { handle, parameters: new Reader(by.judge(code, given, answer)) };
+    const [judged = given] = authorizations.map((one) => one.judge(code, given, answer));
+    return { handle, parameters: new Reader(judged) };
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import type { Ability } from '../../algorithms/ids.ts';
 import type { Clock } from '../../core/clock.ts';
-import { ok, type Result, refuse } from '../../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { CryptoCall } from '../../dispatch/crypto-dispatch.ts';
 import type { BatchResult } from '../../engine/batch.ts';
 import { buildKeyReference, partName } from '../../engine/key-reference.ts';
@@ -13,7 +13,7 @@ import type { Custody, Home, HomeContact, TokenEvidence } from '../custody.ts';
 import type { TpmDevice } from './device.ts';
 import { TpmError } from './errors.ts';
 import { authFor, keyTemplates } from './key-blob.ts';
-import { TpmKeys } from './keys.ts';
+import { isTrouble, TpmKeys } from './keys.ts';
 import { readIdentity, type TpmIdentity } from './state.ts';
 import { noAnswerInTime } from './transport.ts';
 
@@ -21,6 +21,8 @@ import { noAnswerInTime } from './transport.ts';
 const maxJobs = 4;
 /** Between two looks whether an idle TPM is there, in milliseconds: the kernel keeps it, so that it seldom goes. */
 const probeMs = 5_000;
+const notDone = refuse('Internal');
+const noEvidence = refuse('AttestationMissing', 'the TPM does not sign for this key');
 const leastRetryMs = 250;
 const mostRetryMs = 5_000;
 
@@ -111,16 +113,16 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(undefined);
   }
 
-  async evidence(reference: Uint8Array): Promise<Result<TokenEvidence>> {
-    const described = await this.#asking(() => this.#keys.describe(reference));
-    if (!described.ok) return described;
-    const { value } = described;
+  async evidence(reference: Uint8Array, bound: Uint8Array): Promise<Result<TokenEvidence>> {
+    const attested = await this.#asking(() => this.#keys.attest(reference, bound), noEvidence);
+    if (!attested.ok) return attested;
+    const { value } = attested;
     const identity = this.#identity;
-    if (value === undefined || identity === undefined)
-      return refuse('AttestationMissing', 'the TPM has no such key');
+    if (value === undefined || identity === undefined) return noEvidence;
     return ok({
       backend: this.backend,
       token: { label: this.backend, serial: '', ...identity },
+      tpm: value.signed,
       key: {
         local: value.local,
         ...{ sensitive: true, alwaysSensitive: value.local },
@@ -160,7 +162,8 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(results);
   }
 
-  async #asking<T>(ask: () => Promise<T>): Promise<Result<T>> {
+  /** `otherwise`: of a TPM that is well, and does not do this. */
+  async #asking<T>(ask: () => Promise<T>, otherwise: Refused = notDone): Promise<Result<T>> {
     if (!this.#contact.up) return this.#unavailable();
     try {
       const answered = await ask();
@@ -168,6 +171,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
       return ok(answered);
     } catch (cause) {
       if (!(cause instanceof TpmError)) throw cause;
+      if (!isTrouble(cause)) return otherwise;
       this.#lose(cause);
       return this.#unavailable();
     }

@@ -6,6 +6,8 @@ import {
   batchOps,
   batchStatuses,
 } from '../../engine/batch.ts';
+import type { TpmAttestation } from '../custody.ts';
+import { attestKey } from './attesting.ts';
 import type { TpmClient } from './client.ts';
 import type { TpmDevice } from './device.ts';
 import { TpmError } from './errors.ts';
@@ -38,6 +40,14 @@ export interface MadeInTpm {
   readonly sealed: Uint8Array;
 }
 
+export interface AttestedByTpm {
+  readonly signed: TpmAttestation;
+  /** It was made in there. */
+  readonly local: boolean;
+  /** It cannot go to another TPM. */
+  readonly fixed: boolean;
+}
+
 /** Keys in a TPM, which loads one at a time. All of it throws a TpmError where the TPM does not do its work. */
 export class TpmKeys {
   readonly #device: TpmDevice;
@@ -68,8 +78,8 @@ export class TpmKeys {
       : { status: batchStatuses.ok, outputs: [outcome], elapsedNs };
   }
 
-  /** The public area of a key that this TPM loads, with what that says of it; undefined where it does not. */
-  describe(reference: Uint8Array): Promise<{ readonly local: boolean; readonly fixed: boolean } | undefined> {
+  /** What the TPM signs of itself and of a key; undefined where it does not load it. `bound`: of the caller, at most 32 bytes. */
+  attest(reference: Uint8Array, bound: Uint8Array): Promise<AttestedByTpm | undefined> {
     const named = keyIn(reference);
     if (named === undefined) return Promise.resolve(undefined);
     return this.#twice(undefined, async (client) => {
@@ -77,7 +87,13 @@ export class TpmKeys {
       if (loaded === undefined) return undefined;
       const { attributes } = loaded.key.area;
       const fixed = oa.fixedTpm | oa.fixedParent;
-      return { local: (attributes & oa.sensitiveDataOrigin) !== 0, fixed: (attributes & fixed) === fixed };
+      const by = loaded.session.with({ secret: named.auth });
+      const signed = await attestKey(client, { key: loaded.key, by, publicArea: named.publicArea }, bound);
+      return {
+        signed,
+        local: (attributes & oa.sensitiveDataOrigin) !== 0,
+        fixed: (attributes & fixed) === fixed,
+      };
     });
   }
 
@@ -125,7 +141,7 @@ export class TpmKeys {
         return await work(client);
       } catch (cause) {
         if (!(cause instanceof TpmError) || cause.away) throw cause;
-        if (otherwise === undefined || troubles.has(cause.code)) throw cause;
+        if (otherwise === undefined || isTrouble(cause)) throw cause;
         await this.#forgetLoaded(client);
         return otherwise;
       }
@@ -163,7 +179,7 @@ export class TpmKeys {
         loaded.key = { of, key };
       } catch (cause) {
         // Whatever a TPM says of bytes that are no object of its own. It has no words for `away` there.
-        if (cause instanceof TpmError && !cause.away && !troubles.has(cause.code)) return undefined;
+        if (cause instanceof TpmError && !isTrouble(cause)) return undefined;
         throw cause;
       }
     }
@@ -203,6 +219,11 @@ const troubles = new Set<number | undefined>([
   ...[responseCodes.failure, responseCodes.objectMemory, responseCodes.sessionMemory],
   ...[responseCodes.lockout, responseCodes.retry, responseCodes.nvUnavailable],
 ]);
+
+/** The TPM is away, or does nothing now; other refusals are of what was asked. */
+export function isTrouble(cause: TpmError): boolean {
+  return cause.away || troubles.has(cause.code);
+}
 
 function isRefusedAuth({ code }: TpmError): boolean {
   return code === responseCodes.authFail || code === responseCodes.badAuth;

@@ -110,7 +110,11 @@ export function createParameters(sensitive: Buffer, template: Buffer): Buffer {
 }
 
 /** Makes a primary key in the owner's hierarchy. The caller flushes it. Throws a TpmError. */
-export async function createPrimary(client: TpmClient, template: Buffer): Promise<LoadedKey> {
+export async function createPrimary(
+  client: TpmClient,
+  template: Buffer,
+): Promise<LoadedKey & { readonly publicArea: Buffer }> {
+  // Of the owner: its keys are the same until the TPM is cleared.
   const owner = { handle: handles.owner, name: new Writer().u32(handles.owner).done() };
   try {
     const { handle, parameters } = await client.run({
@@ -118,7 +122,12 @@ export async function createPrimary(client: TpmClient, template: Buffer): Promis
       parameters: createParameters(noSecrets, template),
     });
     const publicArea = parameters.sized();
-    return { handle, name: objectName(publicArea), area: readPublicArea(publicArea) };
+    return {
+      handle,
+      publicArea: Buffer.from(publicArea),
+      name: objectName(publicArea),
+      area: readPublicArea(publicArea),
+    };
   } catch (cause) {
     if (cause instanceof TpmError && cause.code === responseCodes.badAuth)
       throw new TpmError(

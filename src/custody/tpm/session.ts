@@ -36,7 +36,12 @@ export const emptyPassword: Authorization = {
       .done(),
     parameters,
   }),
-  judge: (_code, parameters) => parameters,
+  judge(_code, parameters, area) {
+    area.sized();
+    area.u8();
+    area.sized();
+    return parameters;
+  },
 };
 
 const hashBytes = 32;
