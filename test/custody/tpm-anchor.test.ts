@@ -5,7 +5,7 @@ import { TpmDevice } from '../../src/custody/tpm/device.ts';
 import { readCounter } from '../../src/custody/tpm/nv-counter.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
-import { createSwtpm, noSwtpm, type Swtpm } from '../support/swtpm.ts';
+import { createSwtpm, noSwtpm, type Swtpm, tap } from '../support/swtpm.ts';
 
 describe('the counter in a TPM that a store is held against', { skip: noSwtpm }, () => {
   let tpm: Swtpm;
@@ -132,6 +132,29 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     assert.match(detail, /a counter that it does not know/);
     await (await open(id)).close();
     assert.ok((await counted()) > before.value);
+  });
+
+  test('a count that was changed on the wire is not believed', async () => {
+    const { open, change, counted, recorded } = bench();
+    const wire = await tap(tpm);
+    const through = { ...tpm, socket: wire.tcti.slice('swtpm:path='.length) };
+    try {
+      const opened = await open(undefined, through);
+      const begun = (await recorded()).value;
+      await change();
+      // TPM2_NV_Read alone answers with so many bytes: its 8 are behind the header and two lengths.
+      wire.change = (answer) => {
+        if (answer.length === 93) answer[23] = (answer[23] as number) ^ 1;
+        return answer;
+      };
+      await opened.anchor.count();
+      assert.match(opened.anchor.problem ?? '', /is not of the TPM/);
+      wire.change = (answer) => answer;
+      await opened.close();
+      assert.equal(await counted(), begun + 1);
+    } finally {
+      await wire.close();
+    }
   });
 
   test('without the TPM nothing starts; where it goes later that is said, and it counts on when it is back', async () => {

@@ -1,3 +1,4 @@
+import test from 'node:test';
 import { systemClock } from '../../src/core/clock.ts';
 import { TpmDevice } from '../../src/custody/tpm/device.ts';
 import { TpmHome } from '../../src/custody/tpm/index.ts';
@@ -10,6 +11,7 @@ if (noSwtpm === false)
     hidesSecrets: true,
     lacks: ['ed25519ph', 'mu', 'context'],
   });
+else test('the custody of a TPM', { skip: noSwtpm }, () => {});
 
 async function tpmHome(): Promise<HomeUnderTest> {
   const tpm = await createSwtpm();

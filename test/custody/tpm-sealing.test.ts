@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
+import { byHandle, type TpmClient } from '../../src/custody/tpm/client.ts';
+import { commands, handles, objectAttributes as oa, tpmAlgorithms } from '../../src/custody/tpm/numbers.ts';
+import { createPrimary } from '../../src/custody/tpm/objects.ts';
 import { type PcrValues, pcrPolicy, signedBytes } from '../../src/custody/tpm/policy.ts';
 import {
   newReference,
@@ -8,7 +11,9 @@ import {
   type TpmSealPlace,
   tpmSealing,
 } from '../../src/custody/tpm/root-sealing.ts';
+import { emptyPassword, sessionCipher } from '../../src/custody/tpm/session.ts';
 import { readLockout } from '../../src/custody/tpm/state.ts';
+import { Writer } from '../../src/custody/tpm/wire.ts';
 import { createSwtpm, noSwtpm, type Swtpm, tap } from '../support/swtpm.ts';
 
 describe('a root key sealed to a TPM', { skip: noSwtpm }, () => {
@@ -104,6 +109,15 @@ describe('a root key sealed to a TPM', { skip: noSwtpm }, () => {
     assert.deepEqual(Buffer.from(await tpmSealing.unseal({ ...where, approved }, undefined)), secret);
   });
 
+  test('it is sealed under the storage root key that the machine keeps, of RSA as well, and opens without it where it was made before', async () => {
+    const before = await sealed(place());
+    await tpm.use(keepRsaStorageRoot);
+    const where = await sealed(place());
+    assert.notEqual(where.sealed.parent, before.sealed.parent);
+    for (const each of [where, before])
+      assert.deepEqual(Buffer.from(await tpmSealing.unseal(each, undefined)), secret);
+  });
+
   test('a wrong PIN is tried once, and not at all where it would lock the TPM out', async () => {
     const where = await sealed(place(), pin);
     assert.deepEqual(Buffer.from(await tpmSealing.unseal(where, pin)), secret);
@@ -125,3 +139,33 @@ describe('a root key sealed to a TPM', { skip: noSwtpm }, () => {
     assert.equal(await failures(), last);
   });
 });
+
+/** As a machine is provisioned: RSA-2048 at 0x81000001. */
+async function keepRsaStorageRoot(client: TpmClient): Promise<void> {
+  const template = new Writer()
+    .u16(tpmAlgorithms.rsa)
+    .u16(tpmAlgorithms.sha256)
+    .u32(
+      oa.fixedTpm |
+        oa.fixedParent |
+        oa.sensitiveDataOrigin |
+        oa.userWithAuth |
+        oa.noDa |
+        oa.restricted |
+        oa.decrypt,
+    )
+    .sized(Buffer.alloc(0))
+    .bytes(sessionCipher)
+    .u16(tpmAlgorithms.null)
+    .u16(2_048)
+    .u32(0)
+    .sized(Buffer.alloc(0))
+    .done();
+  const made = await createPrimary(client, template);
+  await client.using(made.handle, async () => {
+    await client.run({
+      ...{ code: commands.evictControl, handles: [byHandle(handles.owner), made], by: emptyPassword },
+      parameters: new Writer().u32(handles.persistentStorageRoot).done(),
+    });
+  });
+}

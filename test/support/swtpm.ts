@@ -65,7 +65,7 @@ export async function createSwtpm(): Promise<Swtpm> {
       ],
       { stdio: 'ignore' },
     );
-    while (!existsSync(socket)) {
+    while (!(await takesConnections(socket))) {
       if (child.exitCode !== null) throw new Error('swtpm has ended');
       await sleep(5);
     }
@@ -96,6 +96,16 @@ export async function createSwtpm(): Promise<Swtpm> {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** Its file is there before anybody listens. */
+function takesConnections(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('connect', () => socket.destroy());
+    socket.once('error', () => {});
+    socket.once('close', (failed) => resolve(!failed));
+  });
 }
 
 /** A wire between us and the TPM that keeps what went over it, and may change it. */

@@ -56,7 +56,8 @@ export async function requireTries(client: TpmClient): Promise<void> {
       `it is locked out after too many wrong authorizations: ${remedy}`,
       responseCodes.lockout,
     );
-  if (failures + 1 >= limit)
+  // The first of a TPM that allows one would never be tried otherwise.
+  if (failures > 0 && failures + 1 >= limit)
     throw new TpmError(
       `one more wrong PIN would lock it out (${failures} of ${limit} count): ${remedy}`,
       responseCodes.lockout,

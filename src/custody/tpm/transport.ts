@@ -44,9 +44,9 @@ const headerBytes = 10;
 /** Throws a TpmError. */
 export async function openTransport(place: TpmPlace): Promise<TpmTransport> {
   try {
-    return 'device' in place
-      ? new DeviceTransport(await open(place.device, 'r+'))
-      : new SocketTransport(await connected(place));
+    if (!('device' in place)) return new SocketTransport(await connected(place));
+    if (stuck.has(place.device)) throw new TpmError('it has not answered an earlier command yet');
+    return deviceTransport(await open(place.device, 'r+'), place.device);
   } catch (cause) {
     if (cause instanceof TpmError) throw cause;
     const name =
@@ -72,19 +72,31 @@ function connected(place: Exclude<TpmPlace, { readonly device: string }>): Promi
   });
 }
 
+/** Devices with a command that was given up: each holds a thread of libuv until the kernel gives up as well. */
+const stuck = new Set<string>();
+
+type DeviceFile = Pick<FileHandle, 'read' | 'write' | 'close'>;
+
+/** Over a device that is open. */
+export function deviceTransport(file: DeviceFile, path: string): TpmTransport {
+  return new DeviceTransport(file, path);
+}
+
 /**
  * The kernel gives the answer to whoever has written the command. Both calls wait in a thread of libuv, so that nothing else does.
  */
 class DeviceTransport implements TpmTransport {
-  readonly #file: FileHandle;
+  readonly #file: DeviceFile;
+  readonly #path: string;
   #broken = false;
 
   get broken(): boolean {
     return this.#broken;
   }
 
-  constructor(file: FileHandle) {
+  constructor(file: DeviceFile, path: string) {
     this.#file = file;
+    this.#path = path;
   }
 
   async send(command: Buffer, limitMs: number): Promise<Buffer> {
@@ -95,17 +107,22 @@ class DeviceTransport implements TpmTransport {
       const { bytesRead } = await this.#file.read(answer, 0, answer.length, null);
       return answer.subarray(0, bytesRead);
     };
+    const asking = asked();
     try {
-      return await within(limitMs, asked());
+      return await within(limitMs, asking);
     } catch (cause) {
       this.#broken = true;
+      stuck.add(this.#path);
+      void asking.catch(() => {}).finally(() => stuck.delete(this.#path));
       throw cause instanceof TpmError ? cause : new TpmError(`it does not answer (${errorCode(cause)})`);
     }
   }
 
   async close(): Promise<void> {
     this.#broken = true;
-    await this.#file.close().catch(() => {});
+    const closed = this.#file.close().catch(() => {});
+    // It waits for what is under way.
+    if (!stuck.has(this.#path)) await closed;
   }
 }
 
