@@ -41,10 +41,13 @@ export async function openHomes(
     const home = new Pkcs11Home({
       ...{ backend, settings, clock: systemClock },
       ...{ entry: threadEntry('hsm'), allowCoreDumps, environment },
+      tell: (what, reason) => log.warn({ backend, reason }, what),
     });
     return home;
   });
-  const tpms = device === undefined ? [] : [new TpmHome({ backend: tpmBackend, device, clock: systemClock })];
+  const tell = (what: string, reason: string) => log.warn({ backend: tpmBackend, reason }, what);
+  const tpms =
+    device === undefined ? [] : [new TpmHome({ backend: tpmBackend, device, clock: systemClock, tell })];
   const all = [...homes, ...tpms];
   for (const { backend, contact } of all)
     contact.onChange(({ up, reason }) => {

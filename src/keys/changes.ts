@@ -15,6 +15,7 @@ import type {
   KeyMade,
   KeyringOptions,
   KeyringParts,
+  PrivateParts,
   PrivateVersion,
   RotateKey,
 } from './keyring.ts';
@@ -202,7 +203,10 @@ export class KeyChanges {
       ...record({ id, version: 1 }),
     ]);
     change.end(committed.ok);
-    if (!committed.ok) return committed;
+    if (!committed.ok) {
+      if (given === undefined) await this.#discard(kid, version, custody);
+      return committed;
+    }
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     this.#parts.onHead?.(head);
@@ -247,7 +251,10 @@ export class KeyChanges {
       this.#versionChange({ record: version, revision: 0 }),
       ...record({ id, version: number }),
     ]);
-    if (!committed.ok) return committed;
+    if (!committed.ok) {
+      if (given === undefined) await this.#discard(kid, version, custody.value);
+      return committed;
+    }
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     this.#parts.onHead?.(head);
@@ -377,6 +384,21 @@ export class KeyChanges {
     // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.
     this.#lookup.forgetKey(before);
     return outcome.ok ? overtaken : outcome;
+  }
+
+  /** A key that came into no record is nowhere. A commit whose end nobody knows is looked up, as it may have happened. */
+  async #discard(kid: Kid, made: KeyVersion, custody: PrivateParts): Promise<void> {
+    if (custody.discard === undefined) return;
+    const name = formatKid(kid.id, made.version);
+    const there = await this.#records.version(kid, made.version);
+    if (!there.ok) {
+      this.#parts.onLeftInHome?.(name, custody.backend);
+      return;
+    }
+    const { sealed } = made.parts[0] ?? {};
+    const kept = there.value?.record.parts[0]?.sealed;
+    if (kept !== undefined && sealed !== undefined && Buffer.compare(kept, sealed) === 0) return;
+    await custody.discard(kid.tenant, [{ kid: name, parts: made.parts }]);
   }
 
   #headChange(head: KeyHead, expectedRevision: number): Change {

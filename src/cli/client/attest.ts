@@ -1,12 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Command } from 'commander';
-import { attestationKeys } from '../../audit/reading/attestation-keys.ts';
-import { type KeyEvidence, type VerifiedAttestation, verifyAttestation } from '../../client/attestation.ts';
+import type { AttestationExpectations, KeyEvidence, VerifiedAttestation } from '../../client/attestation.ts';
 import type { KmsClient } from '../../client/kms-client.ts';
-import { tpmKeyName } from '../../client/tpm-evidence.ts';
-import { openLog } from '../audit/open-log.ts';
 import { failWith } from '../fail.ts';
-import { readVkeys } from '../vkeys.ts';
 import { fileBytes, line, put } from './files.ts';
 import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wrongUse } from './service.ts';
 
@@ -57,10 +53,11 @@ Examples:
           const given = await client.attest(kid, { nonce: bytes });
           put(out, line(given));
           if (options.verify !== true) return;
-          const trust = options.keys === undefined ? { keys: await namedKeys(client) } : trusted(options);
-          verdict = verifyAttestation(given, { ...trust, ...ofTpm(options), kid, nonce });
+          const trust =
+            options.keys === undefined ? { keys: await namedKeys(client) } : await trusted(options);
+          verdict = await verdictOf(given, { ...trust, ...ofTpm(options), kid, nonce });
         });
-        if (verdict !== undefined) tell(verdict);
+        if (verdict !== undefined) await tell(verdict);
       },
     )
     .addCommand(verifyEvidenceCommand());
@@ -102,10 +99,10 @@ function verifyEvidenceCommand(): Command {
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
       const expected = {
-        ...{ ...trusted(options), ...ofTpm(options), kid, nowMs },
+        ...{ ...(await trusted(options)), ...ofTpm(options), kid, nowMs },
         ...(nonce === undefined ? {} : { nonce }),
       };
-      tell(verifyAttestation(await evidenceIn(file), expected), json);
+      await tell(await verdictOf(await evidenceIn(file), expected), json);
     });
 }
 
@@ -129,12 +126,26 @@ function ofTpm({ tpm }: Trusting): { readonly tpm?: string } {
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
-function trusted({ keys: file, log }: Trusting) {
+async function trusted({ keys: file, log }: Trusting) {
+  const [{ readVkeys }, { openLog }, { attestationKeys }] = await Promise.all([
+    import('../vkeys.ts'),
+    import('../audit/open-log.ts'),
+    import('../../audit/reading/attestation-keys.ts'),
+  ]);
   const known = readVkeys(file as string);
   if (log === undefined) return { keys: known.map(({ vkey }) => vkey) };
   const followed = attestationKeys(openLog(log), known);
   if (!followed.ok) failWith(exitStatus.refused, `${log}: ${followed.failure.hint}`);
   return followed.value;
+}
+
+/** The signatures' library takes as long to load as all else together, and only these two commands need it. */
+async function verdictOf(
+  given: KeyEvidence,
+  expected: AttestationExpectations,
+): Promise<VerifiedAttestation> {
+  const { verifyAttestation } = await import('../../client/attestation.ts');
+  return verifyAttestation(given, expected);
 }
 
 async function evidenceIn(file: string): Promise<KeyEvidence> {
@@ -145,7 +156,7 @@ async function evidenceIn(file: string): Promise<KeyEvidence> {
   }
 }
 
-function tell(verdict: VerifiedAttestation, json = false): void {
+async function tell(verdict: VerifiedAttestation, json = false): Promise<void> {
   if (!verdict.ok) failWith(exitStatus.refused, `not valid: ${verdict.reason}`);
   const { claims, signedBy } = verdict;
   if (json) {
@@ -154,6 +165,7 @@ function tell(verdict: VerifiedAttestation, json = false): void {
   }
   const { backend, class: name, origin } = claims.intaglio_key;
   const token = claims.submods?.token.intaglio_token;
+  const { tpmKeyName } = await import('../../client/tpm-evidence.ts');
   const byTpm = claims.submods?.token.intaglio_tpm?.[0];
   const pcrs = Object.entries(byTpm?.pcrs.values ?? {}).map(
     ([pcr, value]) => `PCR ${pcr.padEnd(2)}      ${value}`,

@@ -22,9 +22,19 @@ const maxJobs = 4;
 /** Between two looks whether an idle TPM is there, in milliseconds: the kernel keeps it, so that it seldom goes. */
 const probeMs = 5_000;
 const notDone = refuse('Internal');
+const noKeyMade = refuse('StoreUnavailable', 'the TPM did not make the key; the log says why');
 const noEvidence = refuse('AttestationMissing', 'the TPM does not sign for this key');
 const leastRetryMs = 250;
 const mostRetryMs = 5_000;
+
+export interface TpmHomeOptions {
+  /** Its name in records and requests. */
+  readonly backend: string;
+  readonly device: TpmDevice;
+  readonly clock: Clock;
+  /** Told of what one key met with, for the operator's log. */
+  readonly tell?: (what: string, reason: string) => void;
+}
 
 /**
  * Keys of P-256 and RSA-2048 that a TPM 2.0 made, and that no other can load. Records keep what only this TPM opens. One command at
@@ -40,13 +50,16 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
   readonly #device: TpmDevice;
   readonly #keys: TpmKeys;
   readonly #contact: Contact;
+  readonly #tell: NonNullable<TpmHomeOptions['tell']>;
   #identity: TpmIdentity | undefined;
+  #last: Promise<unknown> = Promise.resolve();
   #jobs = 0;
   #retryMs = leastRetryMs;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor({ backend, device, clock }: { backend: string; device: TpmDevice; clock: Clock }) {
+  constructor({ backend, device, clock, tell = () => {} }: TpmHomeOptions) {
+    this.#tell = tell;
     this.backend = backend;
     this.#device = device;
     device.staysOpen = true;
@@ -78,7 +91,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     this.#closed = true;
     clearTimeout(this.#timer);
     // Calls under way come back first.
-    await this.#device.use(async () => {}).catch(() => {});
+    await this.#last.catch(() => {});
   }
 
   /** A key is loaded by its bytes, and the next one takes its place. */
@@ -95,7 +108,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     const parts: KeyPart[] = [];
     for (const [index, { keyType }] of algorithm.components.entries()) {
       const auth = authFor(Buffer.from(tenant), Buffer.from(partName(versionedKid, index)));
-      const made = await this.#asking(() => this.#keys.make(keyType, auth));
+      const made = await this.#asking(() => this.#keys.make(keyType, auth), noKeyMade);
       if (!made.ok) return made;
       parts.push(made.value);
     }
@@ -154,7 +167,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
   async #run({ items, meters }: CryptoCall): Promise<Result<readonly BatchResult[]>> {
     const results: BatchResult[] = [];
     for (const [index, item] of items.entries()) {
-      const result = await this.#asking(() => this.#keys.run(item));
+      const result = await this.#asking(() => this.#keys.run(item), notDone);
       if (!result.ok) return result;
       meters[index]?.observe(result.value.elapsedNs / 1_000);
       results.push(result.value);
@@ -162,8 +175,14 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(results);
   }
 
-  /** `otherwise`: of a TPM that is well, and does not do this. */
-  async #asking<T>(ask: () => Promise<T>, otherwise: Refused = notDone): Promise<Result<T>> {
+  /** One at a time; whatever waits when the TPM goes away is refused with it. `otherwise`: of one that is well, and does not do this. */
+  #asking<T>(ask: () => Promise<T>, otherwise: Refused): Promise<Result<T>> {
+    const asked = this.#last.then(() => this.#ask(ask, otherwise));
+    this.#last = asked;
+    return asked;
+  }
+
+  async #ask<T>(ask: () => Promise<T>, otherwise: Refused): Promise<Result<T>> {
     if (!this.#contact.up) return this.#unavailable();
     try {
       const answered = await ask();
@@ -171,9 +190,12 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
       return ok(answered);
     } catch (cause) {
       if (!(cause instanceof TpmError)) throw cause;
-      if (!isTrouble(cause)) return otherwise;
-      this.#lose(cause);
-      return this.#unavailable();
+      if (isTrouble(cause)) {
+        this.#lose(cause);
+        return this.#unavailable();
+      }
+      this.#tell('the TPM did not do what it was asked', cause.message);
+      return otherwise;
     }
   }
 
