@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { TpmClient } from '../../src/custody/tpm/client.ts';
 import { TpmDevice } from '../../src/custody/tpm/device.ts';
 import { TpmError } from '../../src/custody/tpm/errors.ts';
 import { TpmHome } from '../../src/custody/tpm/index.ts';
+import { openSession, openStorageRoot } from '../../src/custody/tpm/objects.ts';
 import { readIdentity, readLockout } from '../../src/custody/tpm/state.ts';
 import {
   deviceTransport,
@@ -67,6 +69,22 @@ describe('the way to a TPM', { skip: noSwtpm }, () => {
     for (const text of ['', 'device:tpm0', 'swtpm:path=x', 'swtpm:host=a,port=99999', 'tabrmd:'])
       assert.equal(tpmPlaceOf(text), undefined, text);
     await assert.rejects(openTransport({ socket: `${tpm.socket}.no` }), TpmError);
+  });
+
+  test('what a process that was killed has left loaded is flushed', async () => {
+    for (let killed = 0; killed < 3; killed++)
+      await tpm.use(async (client) => {
+        const root = await openStorageRoot(client, undefined);
+        await openSession(client, 'hmac', root);
+        await openSession(client, 'policy', root);
+      });
+    const device = new TpmDevice({ socket: tpm.socket });
+    const home = new TpmHome({ backend: 'tpm', device, clock: systemClock });
+    await home.open();
+    const made = await home.generate(findAlgorithm('ecdsa-p256')!, 'acme', 'acme/p/ecdsa-p256/a#v1');
+    assert.ok(made.ok);
+    await home.close();
+    await device.close();
   });
 
   test('work goes one at a time, and a connection that ended is opened again', async () => {

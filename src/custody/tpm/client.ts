@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { refusedBy, TpmError } from './errors.ts';
-import { commands, responseCodes, tags } from './numbers.ts';
+import { capabilities, commands, responseCodes, tags } from './numbers.ts';
 import type { Authorization } from './session.ts';
-import { openTransport, type TpmPlace, type TpmTransport } from './transport.ts';
+import { isShared, openTransport, type TpmPlace, type TpmTransport } from './transport.ts';
 import { Reader, Writer } from './wire.ts';
 
 /** Of what a handle stands for (TPM 2.0 part 1, 16): of hierarchies, sessions and PCRs the handle itself. */
@@ -46,7 +46,15 @@ export class TpmClient {
 
   /** Throws a TpmError. */
   static async open(place: TpmPlace): Promise<TpmClient> {
-    return new TpmClient(await openTransport(place));
+    const client = new TpmClient(await openTransport(place));
+    if (isShared(place)) return client;
+    try {
+      await flushAll(client);
+      return client;
+    } catch (cause) {
+      await client.close();
+      throw cause;
+    }
   }
 
   constructor(transport: TpmTransport) {
@@ -133,6 +141,24 @@ export class TpmClient {
 }
 
 const headerBytes = 10;
+const ofTransientObjects = 0x8000_0000;
+const ofLoadedSessions = 0x0200_0000;
+/** More than any TPM has room for. */
+const manyHandles = 16;
+
+/** What others, or a process of ours that was killed, have left loaded: there is room for three. */
+async function flushAll(client: TpmClient): Promise<void> {
+  for (const first of [ofTransientObjects, ofLoadedSessions]) {
+    const { parameters } = await client.run({
+      code: commands.getCapability,
+      parameters: new Writer().u32(capabilities.handles).u32(first).u32(manyHandles).done(),
+    });
+    parameters.u8();
+    parameters.u32();
+    const count = parameters.u32();
+    for (let index = 0; index < count; index++) await client.flush(parameters.u32());
+  }
+}
 
 /** Of what is named by its handle. */
 export function byHandle(handle: number): Named {

@@ -1,8 +1,8 @@
 import { TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import type { TpmPlace } from './transport.ts';
+import { isShared, type TpmPlace } from './transport.ts';
 
-/** Other programs get a TPM without a resource manager when we have not used it for so long. */
+/** Other programs get a TPM that serves one at a time when we have not used it for so long. */
 const idleMs = 1_000;
 
 /** A TPM for all that this process does with it: one piece of work at a time, over one connection, which is opened when it is needed. */
@@ -13,8 +13,6 @@ export class TpmDevice {
   #idle: NodeJS.Timeout | undefined;
   #waiting = 0;
   #closed = false;
-  /** Where something is loaded for later. */
-  staysOpen = false;
   /** Grows with each connection: what was loaded over an earlier one is gone. */
   connections = 0;
 
@@ -47,7 +45,7 @@ export class TpmDevice {
       throw cause;
     } finally {
       this.#idle = setTimeout(
-        () => void (this.#waiting === 0 && !this.staysOpen && this.#drop()),
+        () => void (this.#waiting === 0 && !isShared(this.#place) && this.#drop()),
         idleMs,
       ).unref();
     }

@@ -62,7 +62,6 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     this.#tell = tell;
     this.backend = backend;
     this.#device = device;
-    device.staysOpen = true;
     this.#keys = new TpmKeys(device);
     this.#contact = new Contact(clock);
   }
@@ -91,7 +90,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     this.#closed = true;
     clearTimeout(this.#timer);
     // Calls under way come back first.
-    await this.#last.catch(() => {});
+    await this.#last;
   }
 
   /** A key is loaded by its bytes, and the next one takes its place. */
@@ -178,7 +177,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
   /** One at a time; whatever waits when the TPM goes away is refused with it. `otherwise`: of one that is well, and does not do this. */
   #asking<T>(ask: () => Promise<T>, otherwise: Refused): Promise<Result<T>> {
     const asked = this.#last.then(() => this.#ask(ask, otherwise));
-    this.#last = asked;
+    this.#last = asked.catch(() => {});
     return asked;
   }
 

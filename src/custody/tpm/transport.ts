@@ -32,6 +32,11 @@ export function tpmPlaceOf(text: string): TpmPlace | undefined {
   return Number(port) > 65_535 ? undefined : { host, port: Number(port) };
 }
 
+/** True of the kernel's resource manager, which gives each program a TPM of its own and clears up behind it. */
+export function isShared(place: TpmPlace): boolean {
+  return 'device' in place && /\/tpmrm\d+$/.test(place.device);
+}
+
 /** The message of a TpmError. */
 export const noAnswerInTime = 'it does not answer in time';
 
