@@ -11,7 +11,7 @@ import {
   type Tuning,
 } from './assemble/cryptography.ts';
 import { openDeks } from './assemble/deks.ts';
-import { openHomes } from './assemble/homes.ts';
+import { openHomes, openTpm } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { openWebhooks } from './assemble/kms-v1/webhooks.ts';
@@ -22,6 +22,7 @@ import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openRecords, openTrust } from './assemble/store/records.ts';
 import { openRootKey } from './assemble/store/root-key.ts';
 import { openStore } from './assemble/store/store.ts';
+import { openTpmAnchor } from './assemble/store/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { createEventHistory } from './audit/event-history.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
@@ -168,13 +169,18 @@ async function openParts(
   const rootKey = await openRootKey(config, log, {
     ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs, given },
   });
+  const device = openTpm(config);
+  if (device !== undefined) closes('closing the TPM', () => device.close());
+  const anchor = await openTpmAnchor(config, log, { device, store, health });
+  // Its last count is of all that the parts which end before it have written.
+  if (anchor !== undefined) closes('counting in the TPM', () => anchor.close());
   const { root } = rootKey;
   const { mac } = root;
   const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const tokens = await openHomes(config, log, environment);
+  const tokens = await openHomes(config, log, environment, device);
   closes('ending the workers of tokens', () => tokens.close());
   const around = { health, metrics, tuning, inline };
   const cryptography = await startCryptography(settings, log, engine, root.ref, around, [

@@ -23,6 +23,7 @@ import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
 import { backendFields } from './tokens/backend-fields.ts';
 import { tokenFields } from './tokens/fields.ts';
+import { tpmFields } from './tokens/tpm-fields.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -387,6 +388,7 @@ export const fields = {
   ...tokenFields,
   ...m33Fields,
   ...identityFields,
+  ...tpmFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

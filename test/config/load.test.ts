@@ -128,6 +128,8 @@ test('without any setting the documented defaults hold', () => {
     webhookTargets: 'public',
     environment: 'production',
     corsOrigins: [],
+    tpm: 'none',
+    tpmCounter: 0,
     pqCutover: 'none',
     pqGraceDays: 90,
     shutdownTimeoutMs: 5_000,

@@ -56,6 +56,8 @@ export const exceptions: readonly Exception[] = [
     command: 'curl --unix-socket…',
     reason: 'asks the service of the line before',
     ranBy: 'test/cli/dek/serve-dek.test.ts',
+  },
+  {
     page: 'docs/receipts.md',
     command: 'npm run -s intaglio -- receipt verify receipt.json…',
     reason: 'needs a receipt of /kms/v1',

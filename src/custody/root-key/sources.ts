@@ -167,6 +167,7 @@ function descriptorsOf(listed: readonly ListedSource[]): number[] {
   const places = listed.flatMap((source): SecretPlace[] => {
     if (source.kind === 'passphrase') return [source.passphrase];
     if (source.kind === 'pkcs11') return [source.pin];
+    if (source.kind === 'tpm') return source.pin === undefined ? [] : [source.pin];
     return source.kind === 'recipients' && source.identity !== undefined ? [source.identity] : [];
   });
   return places.flatMap((place) => (place.from === 'descriptor' ? [place.descriptor] : []));
