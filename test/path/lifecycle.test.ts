@@ -7,13 +7,8 @@ import type { Caller } from '../../src/core/scope.ts';
 import type { GenerateRequest } from '../../src/operations/lifecycle/requests.ts';
 import { servedEngines } from '../support/engines.ts';
 import { unwrap } from '../support/keyring.ts';
-import {
-  agrees,
-  openPlacedService,
-  type PlacedService,
-  placedCaller,
-  prodLaptop,
-} from '../support/placed.ts';
+import { agrees, openPlacedService, type PlacedService } from '../support/placed.ts';
+import { placedCaller, prodLaptop } from '../support/placed-calls.ts';
 
 const approval = agrees;
 const data = Buffer.from('Hello, World!');
@@ -403,20 +398,6 @@ for (const { name } of servedEngines()) {
           assert.equal(refusalOf(result), 'NoCapability');
       }
       assert.deepEqual([(await read(keyId)).state, (await read(keyId)).rotationCount], ['active', 0]);
-    });
-
-    test('a key has its end: then it makes nothing new, and goes on verifying', async () => {
-      const validUntilMs = Date.now() + 1_500;
-      const { keyId } = await made({ validUntilMs });
-      const { signature } = unwrap(await sign(keyId));
-      while (Date.now() < validUntilMs) await new Promise((resolve) => setTimeout(resolve, 50));
-      assert.equal(refusalOf(await sign(keyId)), 'Conflict inactive');
-      assert.equal(await valid(keyId, signature), true);
-      assert.deepEqual(
-        [(await read(keyId)).state, (await read(keyId)).archivedAtMs],
-        ['archived', validUntilMs],
-      );
-      assert.equal(refusalOf(await generate({ validUntilMs: Date.now() })), 'BadRequest');
     });
 
     test('an alias names one key, is listed, and stays over rotations', async () => {
