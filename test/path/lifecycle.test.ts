@@ -400,6 +400,23 @@ for (const { name } of servedEngines()) {
       assert.deepEqual([(await read(keyId)).state, (await read(keyId)).rotationCount], ['active', 0]);
     });
 
+    test('a signature is by the key_id that its answer names, also while the key is rotated (N25)', async () => {
+      const { keyId } = await made();
+      const ids = [keyId];
+      const signed: { keyId: string; signature: Uint8Array }[] = [];
+      const signing = Array.from({ length: 8 }, async () => {
+        for (let n = 0; n < 20; n++) {
+          const result = await sign(ids.at(-1)!);
+          if (result.ok) signed.push({ ...result.value, signature: Uint8Array.from(result.value.signature) });
+          else assert.equal(refusalOf(result), 'Conflict inactive');
+        }
+      });
+      for (let n = 0; n < 4; n++) ids.push(unwrap(await rotate(ids.at(-1)!)).newKeyId);
+      await Promise.all(signing);
+      assert.ok(signed.length > 0);
+      for (const { keyId: by, signature } of signed) assert.equal(await valid(by, signature), true);
+    });
+
     test('an alias names one key, is listed, and stays over rotations', async () => {
       const { keyId } = await made({ alias: 'my-signing-key' });
       assert.equal(refusalOf(await generate({ alias: 'my-signing-key' })), 'Conflict');
