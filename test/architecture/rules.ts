@@ -55,7 +55,6 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     deks: ['sealing'],
   },
   keys: { lifecycle: [] },
-  assemble: { store: [], 'kms-v1': [] },
   config: { tokens: [], identity: [], m33: [], deks: [] },
 };
 

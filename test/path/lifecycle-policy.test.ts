@@ -4,13 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Caller, CallFacts } from '../../src/core/scope.ts';
 import { codeOf, unwrap } from '../support/keyring.ts';
-import {
-  agrees,
-  openPlacedService,
-  type PlacedService,
-  placedCaller,
-  prodLaptop,
-} from '../support/placed.ts';
+import { agrees, openPlacedService, type PlacedService } from '../support/placed.ts';
+import { placedCaller, prodLaptop } from '../support/placed-calls.ts';
 import { temporaryDirectory } from '../support/service.ts';
 
 const data = Buffer.from('Hello, World!');

@@ -62,7 +62,7 @@ export function readDekConfig(path: string, rule: SecretRule): DekConfigFile {
   if ((hex === undefined) === (file === undefined))
     throw new StartError(`${path}: exactly one of master_key_hex and master_key_file has to stand there`);
   const place = file === undefined ? `master_key_hex of ${path}` : resolve(dirname(path), file);
-  const masterKey = file === undefined ? Buffer.from(hex as string, 'hex') : keyIn(place, rule);
+  const masterKey = file === undefined ? Buffer.from(hex as string, 'hex') : secretKeyIn(place, rule);
   if (isWeakKey(masterKey))
     throw new StartError(
       `${place} is no random key: its bytes are all equal, or count; openssl rand -hex 32`,
@@ -98,7 +98,7 @@ function membersIn(path: string, rule: SecretRule): Static<typeof storedShape> {
 }
 
 /** 32 bytes, or their hex and a line end. */
-export function keyIn(path: string, rule: SecretRule): Buffer {
+export function secretKeyIn(path: string, rule: SecretRule): Buffer {
   const raw = readPrivateFile(path, 32, rule);
   if (raw.ok) return Buffer.from(raw.bytes);
   for (const length of [64, 65]) {

@@ -14,7 +14,7 @@ import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
 import { openService } from '../../service.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
-import { everyRole, keyIn, readDekConfig } from './config-file.ts';
+import { everyRole, readDekConfig, secretKeyIn } from './config-file.ts';
 
 export interface ImportFlags {
   readonly in: string;
@@ -50,7 +50,7 @@ export async function importDeks(
   flags: ImportFlags,
 ): Promise<{ readonly imported: number; readonly there: number }> {
   const rule = secretRule();
-  const kek = keyIn(flags.oldKekFile, rule);
+  const kek = secretKeyIn(flags.oldKekFile, rule);
   const old = readOld(flags.in, kek);
   kek.fill(0);
   const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);

@@ -4,6 +4,7 @@ import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { RootRotation } from '../../custody/root-key/rotation.ts';
+import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
@@ -28,7 +29,7 @@ export async function reseal(
   const log = createLog('error', config.telemetryService, process.stderr);
   const { engine } = chooseEngine(config, log);
   const sources = [givenRootKey(old.place, old.masterKey), givenRootKey(next.place, next.masterKey)];
-  const bench = { config, log, engine, say: () => {}, token: undefined };
+  const bench = { config, log, engine, say: () => {}, token: undefined, tpm: tpmSealing };
   try {
     await withStoppedDirectory(
       bench,

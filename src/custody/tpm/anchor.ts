@@ -48,7 +48,7 @@ export interface AnchorFailure {
   readonly detail: string;
 }
 
-export interface AnchorParts {
+export interface TpmAnchorParts {
   readonly device: TpmDevice;
   readonly index: number;
   readonly store: Store;
@@ -60,7 +60,7 @@ export interface AnchorParts {
 
 /** Counts on while the store changes: once a minute at most, and at its end. */
 export class TpmAnchor {
-  readonly #parts: AnchorParts;
+  readonly #parts: TpmAnchorParts;
   #record: AnchorRecord;
   #changed = false;
   #problem: string | undefined;
@@ -69,7 +69,7 @@ export class TpmAnchor {
   readonly #unwatch: () => void;
 
   /** Throws a StartError where the store was put back, and nobody has accepted that; or where the TPM does not answer. */
-  static async open(parts: AnchorParts): Promise<TpmAnchor> {
+  static async open(parts: TpmAnchorParts): Promise<TpmAnchor> {
     try {
       return new TpmAnchor(parts, await checked(parts));
     } catch (cause) {
@@ -81,7 +81,7 @@ export class TpmAnchor {
     }
   }
 
-  private constructor(parts: AnchorParts, found: AnchorRecord) {
+  private constructor(parts: TpmAnchorParts, found: AnchorRecord) {
     this.#parts = parts;
     this.#record = found;
     this.#timer = setInterval(() => void this.count(), intervalMs).unref();
@@ -138,7 +138,7 @@ function placeOf({ index, parent, auth }: AnchorRecord): CounterPlace {
   return { index, parent, auth: Buffer.from(auth, 'hex') };
 }
 
-async function checked(parts: AnchorParts): Promise<AnchorRecord> {
+async function checked(parts: TpmAnchorParts): Promise<AnchorRecord> {
   const { device, store, index } = parts;
   const found = await load(store);
   if (found !== undefined && found.index !== index)

@@ -6,7 +6,7 @@ import type { KeyAccess } from '../../../src/keys/record.ts';
 import { usualLifecycle } from '../../../src/operations/lifecycle/parts.ts';
 import { codeOf, unwrap } from '../../support/keyring.ts';
 import { acme, openOperations, planOf } from '../../support/operations.ts';
-import { prodLaptop } from '../../support/placed.ts';
+import { prodLaptop } from '../../support/placed-calls.ts';
 
 const caller = {
   ...acme,
@@ -86,8 +86,9 @@ test('no agreement is used up by what is refused for another reason, or done alr
 });
 
 test('one that does not serve refuses, and so does a service where nobody can agree', async (t) => {
-  const { generate, make, lifecycle, keyring } = start(t);
+  const { generate, make, lifecycle, keyring, clock } = start(t);
   const keyId = await make();
+  assert.equal(codeOf(await generate({ validUntilMs: clock.nowMs })), 'BadRequest');
   const wrong = { ...prodLaptop, keyId, approval: 'another' };
   assert.equal(codeOf(await generate({ approval: 'another' })), 'NoCapability');
   assert.equal(codeOf(await lifecycle.rotate.run({ ...wrong, name: undefined }, caller)), 'NoCapability');

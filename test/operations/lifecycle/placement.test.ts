@@ -9,7 +9,7 @@ import {
 import { usualLifecycle } from '../../../src/operations/lifecycle/parts.ts';
 import { codeOf, ed25519, unwrap } from '../../support/keyring.ts';
 import { acme, openOperations, payloadBlake3, planOf } from '../../support/operations.ts';
-import { prodLaptop } from '../../support/placed.ts';
+import { prodLaptop } from '../../support/placed-calls.ts';
 
 const caller = {
   ...acme,
@@ -85,6 +85,27 @@ test('signatures count towards the limit of the key, or else of the service; ver
     const verifying = await planOf(lifecycle.verify, { ...request, signature: Buffer.alloc(64) }, caller);
     assert.equal(verifying.work.daily, undefined);
   }
+});
+
+test('a key has its end: then it makes nothing new, and goes on verifying', async (t) => {
+  const { lifecycle, keyring, clock } = start(t);
+  const validUntilMs = clock.nowMs + 1_000;
+  const wanted = { tenant: 'acme', actor: 'x', purpose: 'kms', algorithm: ed25519, placement, validUntilMs };
+  const keyId = unwrap(await keyring.create(wanted)).keyId!;
+  const request = { ...prodLaptop, keyId, data, alg: undefined, approval: undefined };
+  const stateNow = async () => unwrap(await lifecycle.read.run({ ...prodLaptop, keyId }, caller));
+  assert.equal(codeOf(await lifecycle.sign.plan(request, caller)), 'ok');
+  assert.equal((await stateNow()).archivedAtMs, undefined);
+  clock.nowMs = validUntilMs;
+  const refused = await lifecycle.sign.plan(request, caller);
+  assert.deepEqual(refused.ok ? undefined : [refused.failure.code, refused.failure.keyState], [
+    'Conflict',
+    'inactive',
+  ]);
+  const verifying = await planOf(lifecycle.verify, { ...request, signature: Buffer.alloc(64) }, caller);
+  assert.equal(verifying.answer().ok, true);
+  const { state, archivedAtMs } = await stateNow();
+  assert.deepEqual([state, archivedAtMs], ['archived', validUntilMs]);
 });
 
 test('algorithms have the names of others beside ours', () => {
