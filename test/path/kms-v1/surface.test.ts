@@ -5,7 +5,6 @@ import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
 import { describedPaths } from '../../../src/http/dialects/kms-v1/openapi.ts';
 import { startInProcess } from '../../support/in-process.ts';
 import {
-  assertFits,
   change,
   developmentApproval,
   developmentClient,
@@ -13,6 +12,7 @@ import {
   generate,
   type KmsV1Client,
 } from '../../support/kms-v1.ts';
+import { assertFits } from '../../support/kms-v1-dialect.ts';
 
 type Service = Awaited<ReturnType<typeof startInProcess>>;
 
