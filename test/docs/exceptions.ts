@@ -39,6 +39,12 @@ export const exceptions: readonly Exception[] = [
     'needs Python packages of the network',
     'npm run -s intaglio -- audit export data/audit --format ocsf | python3…',
   ),
+  {
+    page: 'docs/receipts.md',
+    command: 'npm run -s intaglio -- receipt verify receipt.json…',
+    reason: 'needs a receipt of /kms/v1',
+    ranBy: 'test/path/receipts.test.ts',
+  },
   ...needs('docs/deploy.md', 'needs docker', 'docker build…', 'docker run…', 'docker compose…'),
   ...needs('docs/deploy.md', 'takes an hour, and the network', 'npm run drill:image…'),
   ...needs(

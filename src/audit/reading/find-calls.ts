@@ -37,7 +37,7 @@ function fits({ type, tenant, ts, purpose, data }: AuditRecord, question: CallsQ
   if (type !== undefined || tenant !== question.tenant || typeof data?.module !== 'string') return false;
   const {
     keyId,
-    operation,
+    operations,
     environments,
     planes,
     sinceUs = 0,
@@ -47,7 +47,7 @@ function fits({ type, tenant, ts, purpose, data }: AuditRecord, question: CallsQ
     ts >= sinceUs &&
     ts <= untilUs &&
     (keyId === undefined || data.key_id === keyId) &&
-    (operation === undefined || purpose === operation) &&
+    (operations === undefined || operations.includes(purpose)) &&
     isAmong(data.environment, environments) &&
     isAmong(data.plane, planes)
   );

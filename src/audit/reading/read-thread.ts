@@ -30,7 +30,8 @@ export interface CallsQuestion {
   readonly from?: number | undefined;
   readonly limit: number;
   readonly keyId?: string | undefined;
-  readonly operation?: string | undefined;
+  /** One of these names. */
+  readonly operations?: readonly string[] | undefined;
   /** Microseconds since 1970, both included. */
   readonly sinceUs?: number | undefined;
   readonly untilUs?: number | undefined;

@@ -5,7 +5,7 @@ import { ok, type Result, refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import { indexInRecordUuid } from '../../events/record-uuid.ts';
 import type { KeyOperation, ReceiptFacts } from '../operation.ts';
-import { receiptOf, type SignedReceipt, signReceipt } from './receipt.ts';
+import { namesOfShown, receiptOf, type SignedReceipt, signReceipt } from './receipt.ts';
 
 export interface ReceiptRequest {
   /** Any case. */
@@ -73,7 +73,8 @@ export function listReceiptsOperation(
       const before = cursor === undefined ? undefined : placeIn(cursor);
       if (cursor !== undefined && before === undefined) return badCursor;
       const page = await ask(parts, caller, {
-        ...{ keyId: keyId?.toLowerCase(), operation, before, limit },
+        ...{ keyId: keyId?.toLowerCase(), before, limit },
+        operations: operation === undefined ? undefined : namesOfShown(operation),
         sinceUs: sinceMs === undefined ? undefined : sinceMs * 1_000,
         // A receipt tells milliseconds, of which the record has thousandths.
         untilUs: untilMs === undefined ? undefined : untilMs * 1_000 + 999,

@@ -85,7 +85,7 @@ export function receiptOf(index: number, origin: string, record: AuditRecord): R
     environment: text('environment'),
     plane: text('plane'),
     module: issuingModule,
-    operation: purpose,
+    operation: shownOperation(purpose),
     kms_context: {
       key_id: text('key_id'),
       operation_type: operationTypeOf(purpose),
@@ -97,6 +97,18 @@ export function receiptOf(index: number, origin: string, record: AuditRecord): R
     requesting_module: text('module') ?? record.actor,
     audit: { index, origin },
   };
+}
+
+/** Operations on keys with a placement have a word before those of others with the same deed, which is of no interest outside. */
+const innerWord = 'lifecycle_';
+
+export function shownOperation(name: string): string {
+  return name.startsWith(innerWord) ? name.slice(innerWord.length) : name;
+}
+
+/** The names that a shown operation can have in the log. */
+export function namesOfShown(operation: string): readonly string[] {
+  return [operation, `${innerWord}${operation}`];
 }
 
 function errorOf({ data, purpose, result }: AuditRecord): ReceiptErrorCode | undefined {
