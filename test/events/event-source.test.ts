@@ -183,6 +183,23 @@ test('a change of a key is told when it is in the store, and never where it did 
   assert.deepEqual(seen, ['key.created', 'key.derived', 'token.mint']);
 });
 
+test('so is a change of a trust anchor', async () => {
+  const events = new ServiceEvents(clock);
+  const seen: string[] = [];
+  subscribed(events.subscribe(({ kind, data }) => void seen.push(`${kind} ${data.change}`)));
+  const recorder = publishing(keepsNothing, events);
+  const of = (word: string, more: Partial<AuditEvent> = {}) =>
+    change('trust_anchor.updated', { keyId: 'acme/-', data: { change: word }, ...more });
+  await recorder.append(of('added'), 'synced');
+  await recorder.append(of('added', { result: 'error:Conflict' }), 'written');
+  await recorder.append(of('removed'), 'synced');
+  await settled();
+  assert.deepEqual(seen, []);
+  recorder.changeCommitted('acme/-');
+  await settled();
+  assert.deepEqual(seen, ['trust_anchor.updated removed']);
+});
+
 test('what the log did not take is not told', async () => {
   const events = new ServiceEvents(clock);
   let told = 0;

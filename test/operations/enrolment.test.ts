@@ -148,6 +148,28 @@ describe('enrolment', () => {
     }
   });
 
+  test('a request as openssl makes it is taken, names of all kinds as they are', {
+    skip: hasOpenssl ? false : 'there is no openssl',
+  }, async (t) => {
+    const { trust, run, asking } = await openAuthority(t);
+    const scratch = temporaryDirectory(t);
+    const names = 'DNS:*.web.example,IP:2001:db8::1,IP:10.0.0.1,email:me@web.example,URI:spiffe://acme/web';
+    const made = spawnSync('openssl', [
+      ...['req', '-new', '-newkey', 'rsa:2048', '-nodes', '-keyout', join(scratch, 'key.pem')],
+      ...['-subj', '/C=AT/O=Acme GmbH/CN=Wéb, one', '-utf8', '-addext', `subjectAltName=${names}`],
+      ...['-addext', 'extendedKeyUsage=clientAuth', '-addext', 'keyUsage=digitalSignature'],
+    ]);
+    assert.equal(made.status, 0, String(made.stderr));
+    const { certificate } = unwrap(await run(trust.enrol, asking(made.stdout)));
+    const { subject, subjectAltName, keyUsage } = new X509Certificate(certificate.der);
+    assert.equal(subject, 'C=AT\nO=Acme GmbH\nCN=Wéb\\, one');
+    assert.equal(
+      subjectAltName,
+      'DNS:*.web.example, IP Address:2001:DB8:0:0:0:0:0:1, IP Address:10.0.0.1, email:me@web.example, URI:spiffe://acme/web',
+    );
+    assert.deepEqual(keyUsage, ['1.3.6.1.5.5.7.3.2']);
+  });
+
   test('the key is found by its public key where nobody has named it, and another one is refused', async (t) => {
     const { trust, run, asking, kid, makeKey } = await openAuthority(t, { joined: false });
     const csr = await makeCsr();

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import test, { describe } from 'node:test';
 import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
 import { GeneralName, GeneralSubtree, GeneralSubtrees, Name, NameConstraints } from '@peculiar/asn1-x509';
-import { Extension, KeyUsageFlags, Name as NameText } from '@peculiar/x509';
+import { ExtendedKeyUsageExtension, Extension, KeyUsageFlags, Name as NameText } from '@peculiar/x509';
 import { type Certificate, readCertificate } from '../../src/trust/certificate.ts';
 import { isListOf, readRevocationList, revocationIn } from '../../src/trust/crl.ts';
-import { type PathProblem, validatePath } from '../../src/trust/path.ts';
+import { type ChainPurpose, type PathProblem, validatePath } from '../../src/trust/path.ts';
 import { chainTimes, type Made, makeCertificate, makeKeys, makeList } from '../support/chains.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
@@ -24,9 +24,19 @@ interface Chain {
   readonly anchors: readonly Made[];
   /** Undefined: valid. */
   readonly problem?: PathProblem;
+  readonly purpose?: keyof typeof opensslPurposes;
   /** OpenSSL judges otherwise, for this reason. */
   readonly apart?: string;
 }
+
+const opensslPurposes = {
+  server_auth: 'sslserver',
+  client_auth: 'sslclient',
+  email_protection: 'smimesign',
+} as const satisfies Partial<Record<ChainPurpose, string>>;
+const [serverAuth, clientAuth, codeSigning, emailProtection] = [1, 2, 3, 4].map(
+  (n) => `1.3.6.1.5.5.7.3.${n}`,
+) as [string, string, string, string];
 
 const directory = (text: string) =>
   new GeneralName({ directoryName: AsnConvert.parse(new NameText(text).toArrayBuffer(), Name) });
@@ -260,6 +270,36 @@ async function makeChains(): Promise<readonly Chain[]> {
     outside,
   );
   await within('constraints of other kinds of names', limits([ip('10.1.0.0/16')]), names('dns', 'a.example'));
+  const used = (...usages: readonly string[]) => ({
+    extensions: [new ExtendedKeyUsageExtension([...usages])],
+  });
+  const server = await leafOf(root, used(serverAuth));
+  add('a server as a server', server, [], undefined, { purpose: 'server_auth' });
+  add('a server as a client', server, [], 'wrong_purpose', { purpose: 'client_auth' });
+  add('a server as who sends mail', server, [], 'wrong_purpose', { purpose: 'email_protection' });
+  add('a server and client as a client', await leafOf(root, used(serverAuth, clientAuth)), [], undefined, {
+    purpose: 'client_auth',
+  });
+  add('who sends mail', await leafOf(root, used(emailProtection)), [], undefined, {
+    purpose: 'email_protection',
+  });
+  add('one for anything', await leafOf(root), [], undefined, { purpose: 'server_auth' });
+  add('one for any purpose by name', await leafOf(root, used('2.5.29.37.0')), [], 'wrong_purpose', {
+    purpose: 'server_auth',
+  });
+  const wraps = await leafOf(root, { usage: KeyUsageFlags.keyEncipherment });
+  add('one that does not sign, as a server', wraps, [], undefined, { purpose: 'server_auth' });
+  add('one that does not sign, as a client', wraps, [], 'wrong_purpose', { purpose: 'client_auth' });
+  const ofClients = await authority(used(clientAuth));
+  add(
+    'an authority of clients alone',
+    await leafOf(ofClients, used(serverAuth)),
+    [ofClients],
+    'wrong_purpose',
+    {
+      purpose: 'server_auth',
+    },
+  );
   const boundedRoot = await makeCertificate({
     subject: 'CN=Bounded root',
     ca: true,
@@ -282,10 +322,13 @@ describe('paths of certificates', async () => {
     assert.ok(chains.length >= 60, String(chains.length));
   });
 
-  for (const [index, { name, leaf, given = [], anchors, problem, apart }] of chains.entries()) {
+  for (const [index, { name, leaf, given = [], anchors, problem, purpose, apart }] of chains.entries()) {
     test(`${name}: ${problem ?? 'valid'}`, { skip: openssl ? false : 'there is no openssl' }, (context) => {
       const scratch = temporaryDirectory(context);
-      const verdict = validatePath(read(leaf), given.map(read), anchors.map(read), { atMs: at.getTime() });
+      const verdict = validatePath(read(leaf), given.map(read), anchors.map(read), {
+        atMs: at.getTime(),
+        purpose,
+      });
       assert.equal(verdict.valid ? undefined : verdict.problem, problem);
       const file = (part: string, all: readonly Made[]) => {
         const path = join(scratch, `${index}-${part}.pem`);
@@ -295,6 +338,7 @@ describe('paths of certificates', async () => {
       const { stdout, stderr, status } = spawnSync('openssl', [
         ...['verify', '-x509_strict', '-attime', String(at.getTime() / 1000), '-no-CApath', '-no-CAstore'],
         ...['-CAfile', file('anchors', anchors)],
+        ...(purpose === undefined ? [] : ['-purpose', opensslPurposes[purpose]]),
         ...(given.length === 0 ? [] : ['-untrusted', file('given', given)]),
         file('leaf', [leaf]),
       ]);
@@ -303,6 +347,31 @@ describe('paths of certificates', async () => {
       assert.equal(theirs, ours, `${stdout}${stderr}`);
     });
   }
+});
+
+test('code is signed by who was certified for it, and by nobody else', async () => {
+  const root = await makeCertificate({ subject: 'CN=Root', ca: true });
+  const verdict = async (...usages: readonly string[]) => {
+    const extensions = usages.length === 0 ? [] : [new ExtendedKeyUsageExtension([...usages])];
+    const leaf = await makeCertificate({ subject: 'CN=leaf', by: root, extensions });
+    return validatePath(read(leaf), [], [read(root)], { atMs: at.getTime(), purpose: 'code_signing' });
+  };
+  assert.equal((await verdict(codeSigning)).valid, true);
+  assert.deepEqual(await verdict(), { valid: false, problem: 'wrong_purpose', depth: 0 });
+  assert.deepEqual(await verdict(serverAuth), { valid: false, problem: 'wrong_purpose', depth: 0 });
+});
+
+test('a chain for which more signatures would be verified than any needs is given up', async () => {
+  const root = await makeCertificate({ subject: 'CN=Root', ca: true });
+  const forged = await makeCertificate({ subject: 'CN=leaf', by: root, signedWith: await makeKeys() });
+  // As if the authority had that many certificates.
+  const anchors = Array.from({ length: 65 }, (_, n) => ({ ...read(root), sha256: String(n) }));
+  const problem = (count: number) => {
+    const verdict = validatePath(read(forged), [], anchors.slice(0, count), { atMs: at.getTime() });
+    return verdict.valid ? undefined : verdict.problem;
+  };
+  assert.equal(problem(64), 'bad_signature');
+  assert.equal(problem(65), 'too_complicated');
 });
 
 describe('what is no certificate', () => {

@@ -66,13 +66,14 @@ export function removeAnchorOperation(parts: TrustParts): KeyOperation<RemoveAnc
     name: 'trust_anchor_remove',
     scope: 'kms:admin',
     facts: factsOfChange,
-    receipt: (request) => receiptOfTrust(request, request?.id),
+    receipt: (request) => receiptOfTrust(request, request?.id.toLowerCase()),
     async run(request, caller) {
       const found = await anchorOf(parts, request, caller, true);
       if (!found.ok) return found;
       const { anchors } = await parts.trust();
-      const begin = beginning(parts, 'trust_anchor_remove', request, caller, request.id);
-      return anchors.remove(request.tenant, request.id, begin);
+      const { id } = found.value;
+      const begin = beginning(parts, 'trust_anchor_remove', request, caller, id);
+      return anchors.remove(request.tenant, id, begin);
     },
   };
 }
@@ -86,13 +87,14 @@ export function setRevocationListOperation(
     name: 'trust_anchor_crl',
     scope: 'kms:admin',
     facts: factsOfChange,
-    receipt: (request) => receiptOfTrust(request, request?.id),
+    receipt: (request) => receiptOfTrust(request, request?.id.toLowerCase()),
     async run(request, caller) {
       const found = await anchorOf(parts, request, caller, true);
       if (!found.ok) return found;
       const { anchors } = await parts.trust();
-      const begin = beginning(parts, 'trust_anchor_crl', request, caller, request.id);
-      return anchors.setRevocationList(request.tenant, request.id, request.list, begin);
+      const { id } = found.value;
+      const begin = beginning(parts, 'trust_anchor_crl', request, caller, id);
+      return anchors.setRevocationList(request.tenant, id, request.list, begin);
     },
   };
 }
@@ -119,7 +121,7 @@ export function readAnchorOperation(parts: TrustParts): KeyOperation<ReadAnchorR
     kind: 'keys',
     name: 'trust_anchor_read',
     scope: 'kms:read',
-    receipt: (request) => receiptOfTrust(request, request?.id),
+    receipt: (request) => receiptOfTrust(request, request?.id.toLowerCase()),
     run: (request, caller) => anchorOf(parts, request, caller, false),
   };
 }
@@ -134,7 +136,7 @@ async function anchorOf(
   const refused = refusalOfTrustPlace(caller, request, changes);
   if (refused !== undefined) return refused;
   const [{ anchors }, { holdsAt }] = await Promise.all([trust(), import('../../trust/anchor-records.ts')]);
-  const found = await anchors.get(request.tenant, request.id);
+  const found = await anchors.get(request.tenant, request.id.toLowerCase());
   if (!found.ok) return found;
   // One of all is changed under their name alone.
   if (changes && found.value.tenant !== request.tenant) return refuse('NotFound');

@@ -57,7 +57,7 @@ export function enrolOperation(parts: EnrolParts): CryptoOperation<EnrolRequest,
     batch: false,
     name: operation,
     scope: 'kms:admin',
-    receipt: (request) => receiptOfTrust(request, request?.anchorId),
+    receipt: (request) => receiptOfTrust(request, request?.anchorId.toLowerCase()),
     subjects: ({ caKid }) => (caKid === undefined ? { alg: 'none' } : [caKid]),
     facts: factsOfChange,
     async plan(request, caller) {
@@ -105,7 +105,7 @@ async function beginEnrolment(
     import('../../trust/certification-request.ts'),
     import('../../trust/enrolment-rules.ts'),
   ]);
-  const found = await anchors.get(tenant, request.anchorId);
+  const found = await anchors.get(tenant, request.anchorId.toLowerCase());
   if (!found.ok) return found;
   const anchor = found.value;
   if (anchor.tenant !== tenant) return notThere;
