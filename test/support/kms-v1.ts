@@ -2,8 +2,6 @@ import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
-import { FormatRegistry, type TSchema } from '@sinclair/typebox';
-import { Value } from '@sinclair/typebox/value';
 import { exportJWK, SignJWT } from 'jose';
 import { approvedRequestSha256 } from '../../src/http/json-requests.ts';
 import { Certificates } from '../../src/http/listeners/certificates.ts';
@@ -183,16 +181,6 @@ export function approvalOf(
     .setJti(randomUUID())
     .setExpirationTime('10m')
     .sign(key);
-}
-
-// The published schemas name these formats, which the validators of the service do not need.
-FormatRegistry.Set('uuid', (text) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text));
-FormatRegistry.Set('date-time', (text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(text));
-
-/** Throws where an answer has not the published shape. */
-export function assertFits(schema: TSchema, answer: unknown): void {
-  const error = Value.Errors(schema, answer).First();
-  if (error !== undefined) throw new Error(`${error.path} ${error.message} in ${JSON.stringify(answer)}`);
 }
 
 /** A key, with the agreement that it needs. Throws where there is none. */

@@ -40,7 +40,7 @@ const codes: Readonly<Record<FailureCode, ReceiptErrorCode>> = {
   NotFound: 'KEY_NOT_FOUND',
   MethodNotAllowed: 'INVALID_REQUEST',
   SlowBody: 'INVALID_REQUEST',
-  Conflict: 'KEY_INACTIVE',
+  Conflict: 'INVALID_REQUEST',
   LengthRequired: 'INVALID_REQUEST',
   TooLarge: 'INVALID_REQUEST',
   UnsupportedEncoding: 'INVALID_REQUEST',
@@ -60,7 +60,8 @@ export function receiptErrorCode({
   code,
   keyState,
 }: Pick<Failure, 'code'> & { readonly keyState?: string | undefined }): ReceiptErrorCode {
-  return keyState === 'destroyed' ? 'KEY_REVOKED' : codes[code];
+  if (keyState === 'destroyed') return 'KEY_REVOKED';
+  return keyState === 'inactive' ? 'KEY_INACTIVE' : codes[code];
 }
 
 /** The same of a record's result; undefined where it says no refusal. */

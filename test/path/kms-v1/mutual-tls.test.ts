@@ -5,7 +5,6 @@ import { errorEnvelope } from '../../../src/http/dialects/kms-v1/answers.ts';
 import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
 import { makeCertificate } from '../../support/certificates.ts';
 import {
-  assertFits,
   change,
   generate,
   type KmsV1Answer,
@@ -13,6 +12,7 @@ import {
   type MutualTls,
   startMutualTls,
 } from '../../support/kms-v1.ts';
+import { assertFits } from '../../support/kms-v1-dialect.ts';
 import { testPki } from '../../support/listener-kinds.ts';
 
 const here = { tenant_id: 'tenant123', environment: 'prod', plane: 'laptop' };

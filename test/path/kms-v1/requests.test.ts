@@ -3,7 +3,6 @@ import { after, before, describe, test } from 'node:test';
 import { errorEnvelope } from '../../../src/http/dialects/kms-v1/answers.ts';
 import { startInProcess } from '../../support/in-process.ts';
 import {
-  assertFits,
   developmentApproval,
   developmentClient,
   developmentMode,
@@ -11,6 +10,7 @@ import {
   type KmsV1Answer,
   type KmsV1Client,
 } from '../../support/kms-v1.ts';
+import { assertFits } from '../../support/kms-v1-dialect.ts';
 import { testPki } from '../../support/listener-kinds.ts';
 
 const data = Buffer.from('Hello, World!').toString('base64');
