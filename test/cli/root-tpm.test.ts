@@ -56,6 +56,7 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     assert.match(await good('tpm', 'accept', approval, ...of), /under 2 sets/);
     assert.match(await good('status', ...of), /tpm \(tpm, .*\): opens/);
 
+    assert.match(readFileSync(join(dataDir, 'offline-acts.json'), 'utf8'), /"type":"root.approved"/);
     assert.doesNotMatch(readFileSync(join(dataDir, 'root-sources.json'), 'utf8'), /horse/);
   } finally {
     await tpm.remove();
