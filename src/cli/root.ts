@@ -43,7 +43,7 @@ Example:
       onDirectory(options, async (bench) => {
         const file = options.file ?? bench.config.rootKeyFile;
         const { initRoot } = await import('./root/acts.ts');
-        await initRoot(bench, wantedSource({ ...options, file }, bench.config.dataDir), options.id);
+        await initRoot(bench, wantedSource({ ...options, file }, bench.config), options.id);
       }),
     );
 }
@@ -144,11 +144,7 @@ Example:
     .action((options: SourceOptions & DataDirOption) =>
       onDirectory(options, async (bench) => {
         const { addSource } = await import('./root/acts.ts');
-        await addSource(
-          bench,
-          wantedSource({ ...options, kind: 'shares' }, bench.config.dataDir),
-          options.id,
-        );
+        await addSource(bench, wantedSource({ ...options, kind: 'shares' }, bench.config), options.id);
       }),
     );
 }
@@ -188,7 +184,7 @@ Examples:
     .action((options: JoinOptions) =>
       onDirectory(options, async (bench) => {
         const { identity: identities, share: shares, source } = options;
-        const wanted = options.check === true ? undefined : wantedSource(options, bench.config.dataDir);
+        const wanted = options.check === true ? undefined : wantedSource(options, bench.config);
         const [{ joinedSecret }, { addJoined }, { rootSourcesOf }] = await Promise.all([
           import('./root/join.ts'),
           import('./root/acts.ts'),
@@ -225,7 +221,7 @@ Examples:
     .action((options: SourceOptions & DataDirOption) =>
       onDirectory(options, async (bench) => {
         const { addSource } = await import('./root/acts.ts');
-        await addSource(bench, wantedSource(options, bench.config.dataDir), options.id);
+        await addSource(bench, wantedSource(options, bench.config), options.id);
       }),
     );
 }

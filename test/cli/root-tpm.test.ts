@@ -56,11 +56,7 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     assert.match(await good('tpm', 'accept', approval, ...of), /under 2 sets/);
     assert.match(await good('status', ...of), /tpm \(tpm, .*\): opens/);
 
-    const stranger = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
-    const other = file('other.pem', stranger.export({ format: 'pem', type: 'pkcs8' }).toString());
-    await good('tpm', 'authorize', '--key', other, '--request', request, '--out', approval);
-    await refused(/not signed by the operator's key/, 'tpm', 'accept', approval, ...of);
-
+    assert.match(readFileSync(join(dataDir, 'offline-acts.json'), 'utf8'), /"type":"root.approved"/);
     assert.doesNotMatch(readFileSync(join(dataDir, 'root-sources.json'), 'utf8'), /horse/);
   } finally {
     await tpm.remove();

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../../config/load.ts';
 import { errorCode } from '../../core/private-file.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { SecretPlace } from '../../custody/root-key/sources-file.ts';
@@ -85,13 +86,16 @@ export function withSourceOptions(command: Command, kindDefault?: WantedSource['
     )
     .option(
       '--tcti <name>',
-      `tpm: device:PATH, swtpm:path=SOCKET or swtpm:host=HOST,port=N (default: ${defaultTcti})`,
+      `tpm: device:PATH, swtpm:path=SOCKET or swtpm:host=HOST,port=N (default: KMS_TPM, or ${defaultTcti})`,
     )
     .option('--ask-pin', 'tpm: a PIN as well, from the terminal at each start');
 }
 
 /** Ends the command where an option is missing. Paths begin at the working directory. */
-export function wantedSource(options: SourceOptions, dataDir: string): WantedSource {
+export function wantedSource(
+  options: SourceOptions,
+  { dataDir, tpm }: Pick<Config, 'dataDir' | 'tpm'>,
+): WantedSource {
   const listed = (path: string) => listedPath(dataDir, path);
   const kind =
     options.tpm === true ? 'tpm' : (options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`));
@@ -130,7 +134,7 @@ export function wantedSource(options: SourceOptions, dataDir: string): WantedSou
       return { kind, threshold, recipients, proof, directory: listed(needed(options.out, '--out')) };
     }
     case 'tpm':
-      return tpmSource(options, listed);
+      return tpmSource({ tcti: tpm === 'none' ? defaultTcti : tpm, ...options }, listed);
     case 'pkcs11':
       return {
         ...{
@@ -155,8 +159,11 @@ export function wantedSource(options: SourceOptions, dataDir: string): WantedSou
 const defaultPcrs = [0, 2, 4, 7] as const;
 const defaultTcti = 'device:/dev/tpmrm0';
 
-function tpmSource(options: SourceOptions, listed: (path: string) => string): WantedSource {
-  const { tcti = defaultTcti, pcrs = defaultPcrs, askPin = false, pinFile, pinFd, pinCredential } = options;
+function tpmSource(
+  options: SourceOptions & { readonly tcti: string },
+  listed: (path: string) => string,
+): WantedSource {
+  const { tcti, pcrs = defaultPcrs, askPin = false, pinFile, pinFd, pinCredential } = options;
   const path = needed(options.operatorKey, '--operator-key');
   const key = operatorKeyIn(readOrFail(path)) ?? fail(`${path} is no P-256 key in PEM`);
   const operatorKey = key.export({ format: 'der', type: 'spki' }).toString('base64');

@@ -1,6 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
+import { addOfflineAct, offlineActor } from '../../assemble/offline-acts.ts';
 import { judgeSecretFile } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
@@ -11,7 +12,7 @@ import {
 } from '../../custody/root-key/sources-file.ts';
 import { refusedPinPath } from '../../custody/root-key/tpm-pin.ts';
 import { accepted, approve, requestFor } from '../../custody/tpm/approval.ts';
-import { pcrsOf } from '../../custody/tpm/policy.ts';
+import { pcrPolicy, pcrsOf } from '../../custody/tpm/policy.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { fail } from '../fail.ts';
 import { configOf, type DataDirOption, dataDirOf, refusing } from './common.ts';
@@ -112,6 +113,12 @@ Example:
       refusing(async () => {
         const { source, all, dataDir } = sourceOf(options);
         const approved = [...accepted(source, readOrFail(file), Date.now())];
+        // Before the list: an act that is told in vain is better than one that is not told.
+        const policy = pcrPolicy(approved.at(-1)?.values ?? {}).toString('hex');
+        addOfflineAct(dataDir, {
+          ...{ type: 'root.approved', atMs: Date.now(), actor: offlineActor() },
+          ...{ reason: "signed by the operator's key", facts: { source: source.id, policy } },
+        });
         writeRootSources(
           dataDir,
           all.map((one) => (one === source ? { ...source, approved } : one)),

@@ -59,7 +59,7 @@ const pcrValues = Type.Record(
   { ...closed, minProperties: 1 },
 );
 /** Of kernels and firmware that may come. */
-const maxApprovals = 16;
+const maxApprovals = 64;
 
 /** Armoured age file. */
 const age = Type.String({ pattern: '^-----BEGIN AGE ENCRYPTED FILE-----', maxLength: maxAgeChars });

@@ -48,7 +48,7 @@ export interface ApprovableSource extends TpmSealPlace {
 }
 
 /** So many are kept of one source: of kernels and firmware that may come. */
-const maxApprovals = 16;
+const maxApprovals = 64;
 
 /** Of a source; values that are foreseen take the place of those that are. Throws a StartError where one is of no PCR of the source. */
 export function requestFor(

@@ -24,9 +24,6 @@ import {
 import type { Session } from './session.ts';
 import { tpmSigningWays } from './signing.ts';
 
-/** Milliseconds that one operation may take: RSA takes a small TPM half a second. */
-const operationLimitMs = 5_000;
-
 /** What is loaded over one connection: the key above, a session to it, and the key that was used last. A TPM has room for three. */
 interface Loaded {
   readonly connection: number;
@@ -114,7 +111,7 @@ export class TpmKeys {
       const by = loaded.session.with({ secret: named.auth });
       try {
         const { parameters: answer } = await client.run({
-          ...{ code: way.code, handles: [loaded.key], by, parameters, limitMs: operationLimitMs },
+          ...{ code: way.code, handles: [loaded.key], by, parameters },
         });
         return way.signature(answer);
       } catch (cause) {

@@ -1,5 +1,5 @@
 import { constants, createECDH, createHash, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
-import type { Named, TpmClient } from './client.ts';
+import { makingLimitMs, type Named, type TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import {
   commands,
@@ -120,6 +120,7 @@ export async function createPrimary(
     const { handle, parameters } = await client.run({
       ...{ code: commands.createPrimary, handles: [owner], by: emptyPassword, givesHandle: true },
       parameters: createParameters(noSecrets, template),
+      limitMs: makingLimitMs,
     });
     const publicArea = parameters.sized();
     return {
@@ -313,6 +314,7 @@ export async function createUnder(
     const { parameters: made } = await client.run({
       ...{ code: commands.create, handles: [root], by: session.with({ encryptsCommand: true }) },
       parameters,
+      limitMs: makingLimitMs,
     });
     const [privateArea, publicArea] = [made.sized(), made.sized()];
     return { publicArea: Buffer.from(publicArea), privateArea: Buffer.from(privateArea) };
