@@ -65,6 +65,20 @@ export function streamsContract({ check, open }: Contract): void {
     await until(() => ended.length === 2);
   });
 
+  check(
+    'a client that closes its side has left an answer that goes on, before anything is sent',
+    async (t) => {
+      const { connect, streams, ended } = await openStreams(t);
+      const connection = connect();
+      connection.send(head('GET /'));
+      await connection.until(() => connection.received.includes('/\n'));
+      connection.leave('end');
+      await until(() => ended.length === 1);
+      assert.deepEqual(ended, streams);
+      await connection.closed();
+    },
+  );
+
   check('a client that does not read holds up what is sent, and reads all of it later', async (t) => {
     const { connect, streams } = await openStreams(t);
     const connection = connect();

@@ -43,6 +43,7 @@ export class NodeConnection {
     this.#parts = parts;
     parts.socket.once('end', () => {
       this.#halfClosed = true;
+      this.#underWay?.clientLeft();
       this.#endIfDone();
     });
   }
@@ -191,6 +192,11 @@ class NodeExchange implements Exchange {
     return true;
   }
 
+  /** The client has closed its side. A whole request is answered all the same, but nobody goes on listening. */
+  clientLeft(): void {
+    this.#open?.end();
+  }
+
   #refuse(failure: ListenerFailure): void {
     if (this.#answered || this.cancellation.cancelled) return;
     this.respond(this.#parts.handlers.refused(failure, this.headers, this.path));
@@ -232,6 +238,7 @@ class NodeExchange implements Exchange {
     res.on('drain', () => open.drained());
     this.#open = open;
     stream(open);
+    if (this.#parts.socket.readableEnded) this.clientLeft();
   }
 }
 

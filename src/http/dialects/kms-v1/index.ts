@@ -88,7 +88,7 @@ export function kmsV1Dialect(operations: KmsV1Operations, parts: KmsV1Parts): Di
     Object.entries(endpoints).map(([name, endpoint]) => [endpoint, metrics.series(name)]),
   );
   return {
-    owns: (path) => path.startsWith(ownPaths) || path === livenessPath,
+    owns: (path) => path.startsWith(ownPaths) || path === pathPrefix || path === livenessPath,
     find: (method, path) => routeAt<AnyEndpoint>(endpoints, method, path),
     presentFailure: (failure, facts) => presentEnvelope(failure, facts, parts.detailWrap),
     credentials: (exchange) => ({
