@@ -41,9 +41,12 @@ export interface AddAnchor {
   readonly ca?: { readonly kid: string; readonly spkiSha256: string };
 }
 
-/** `known`: nothing changes. `extended`: it is trusted in more places, or joined to a key, from then on. */
+/**
+ * `known`: nothing changes. `extended`: it is trusted in more places, or joined to a key, from then on. `narrowed`: in fewer, and
+ * still in some.
+ */
 export interface AnchorChange {
-  readonly kind: 'added' | 'extended' | 'known' | 'removed' | 'list_set';
+  readonly kind: 'added' | 'extended' | 'narrowed' | 'known' | 'removed' | 'list_set';
   /** As it is afterwards, or was before it is removed. */
   readonly anchor: TrustAnchor;
 }
@@ -55,6 +58,11 @@ export interface AnchorChange {
 export type BeginAnchorChange = (
   change: AnchorChange,
 ) => Promise<Result<{ end(failure?: FailureCode): void }>>;
+
+/** The places where an anchor stays trusted, of those where it is. */
+export type PlacesLeft = (places: readonly AnchorPlace[]) => Result<readonly AnchorPlace[]>;
+
+const nowhere: PlacesLeft = () => ok([]);
 
 export interface AnchorPage {
   readonly anchors: readonly TrustAnchor[];
@@ -78,8 +86,10 @@ export interface TrustAnchors {
   get(tenant: string, id: string): Promise<Result<TrustAnchor>>;
   /** The tenant's own, then those of all. */
   list(tenant: string, range: AnchorRange): Promise<Result<AnchorPage>>;
-  /** Of the tenant alone. */
-  remove(tenant: string, id: string, begin: BeginAnchorChange): Promise<Result<TrustAnchor>>;
+  /** Of the tenant alone. It goes where `left` leaves it no place. */
+  remove(
+    ...of: [tenant: string, id: string, begin: BeginAnchorChange, left?: PlacesLeft]
+  ): Promise<Result<TrustAnchor>>;
   /**
    * Takes a list of what the anchor has revoked: signed by it, in force, and newer than the one before. The same list again
    * changes nothing.
@@ -199,11 +209,21 @@ class StoredAnchors implements TrustAnchors {
     return ok({ anchors, nextCursor: owner === tenant ? id : `${globalMark}${id}` });
   }
 
-  remove(tenant: string, id: string, begin: BeginAnchorChange): Promise<Result<TrustAnchor>> {
+  remove(
+    ...[tenant, id, begin, left = nowhere]: Parameters<TrustAnchors['remove']>
+  ): Promise<Result<TrustAnchor>> {
     return this.#changes.run(tenant, async () => {
       const found = await this.#read(tenant, id);
       if (!found.ok) return found;
       const { anchor, revision } = found.value;
+      const places = left(anchor.places);
+      if (!places.ok) return places;
+      if (places.value.length > 0) {
+        const narrowed: TrustAnchor = { ...anchor, places: places.value };
+        return this.#commit({ kind: 'narrowed', anchor: narrowed }, begin, [
+          { key: anchorRecordKey(tenant, id), value: this.#sealed(narrowed), expectedRevision: revision },
+        ]);
+      }
       const certificate = readCertificate(anchor.der);
       const named =
         certificate === undefined

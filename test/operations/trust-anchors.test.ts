@@ -140,6 +140,49 @@ describe('what is trusted', () => {
     assert.equal(codeOf(await trust.remove.run(removing, placed)), 'NotFound');
   });
 
+  test('one that is trusted elsewhere too is removed from the caller’s own places alone', async (t) => {
+    const { trust, recorded } = openTrustOperations(t);
+    const root = await makeCertificate({ subject: 'CN=Root', ca: true });
+    const leaf = await makeCertificate({ subject: 'CN=leaf', by: root });
+    const developer: Caller = {
+      ...placed,
+      placement: { environments: ['dev'], planes: 'all', module: 'm1' },
+    };
+    const inDev = { environment: 'dev', plane: 'laptop' } as const;
+    const { anchor } = unwrap(await trust.add.run(adding(root), placed));
+    unwrap(await trust.add.run({ ...adding(root), ...inDev, planes: 'all' }, developer));
+    const removing = { ...agreedTo, id: anchor.id };
+    const ofOnePlane: Caller = {
+      ...developer,
+      placement: { environments: ['dev'], planes: ['laptop'], module: 'm1' },
+    };
+    assert.equal(codeOf(await trust.remove.run({ ...removing, ...inDev }, ofOnePlane)), 'NoCapability');
+    unwrap(await trust.remove.run({ ...removing, ...inDev }, developer));
+    const { change, places } = recorded.at(-1)?.data ?? {};
+    assert.deepEqual([change, places], ['narrowed', 'prod/laptop']);
+    assert.equal(unwrap(await trust.validate.run(validating([leaf]), placed)).valid, true);
+    const there = unwrap(await trust.validate.run({ ...validating([leaf]), ...inDev }, developer));
+    assert.equal(there.problem, 'no_path');
+    unwrap(await trust.remove.run(removing, placed));
+    assert.equal(codeOf(await trust.read.run({ ...here, id: anchor.id }, placed)), 'NotFound');
+  });
+
+  test('an operator of some environments makes nothing trusted in all of them, one of some planes on these', async (t) => {
+    const { trust } = openTrustOperations(t);
+    const root = await makeCertificate({ subject: 'CN=Root', ca: true });
+    const wish = { ...adding(root), ...asOperator };
+    const of = (environments: readonly string[] | 'all', planes: readonly string[] | 'all') => ({
+      ...operator,
+      placement: { environments, planes, module: 'ops' },
+    });
+    assert.equal(codeOf(await trust.add.run(wish, of(['prod'], 'all'))), 'NoCapability');
+    const { anchor } = unwrap(await trust.add.run(wish, of('all', ['shared'])));
+    assert.deepEqual(anchor.places, [{ environment: '*', plane: 'shared' }]);
+    const removing = { ...agreedTo, ...asOperator, id: anchor.id };
+    assert.equal(codeOf(await trust.remove.run(removing, of(['prod'], 'all'))), 'NoCapability');
+    unwrap(await trust.remove.run(removing, of('all', ['shared'])));
+  });
+
   test('a revocation list revokes, and the verdict says what was looked at', async (t) => {
     const { trust, clock, recorded } = openTrustOperations(t);
     const root = await makeCertificate({ subject: 'CN=Root', ca: true });

@@ -59,7 +59,7 @@ export function addAnchorOperation(parts: AnchorParts): KeyOperation<AddAnchorRe
   };
 }
 
-/** Nobody trusts it any more, and its revocation list is gone with it. */
+/** Nobody trusts it any more in the caller's own places. Where it has no others, it is gone with its revocation list. */
 export function removeAnchorOperation(parts: TrustParts): KeyOperation<RemoveAnchorRequest, TrustAnchor> {
   return {
     kind: 'keys',
@@ -70,10 +70,16 @@ export function removeAnchorOperation(parts: TrustParts): KeyOperation<RemoveAnc
     async run(request, caller) {
       const found = await anchorOf(parts, request, caller, true);
       if (!found.ok) return found;
-      const { anchors } = await parts.trust();
+      const [{ anchors }, { holdsAt }] = await Promise.all([
+        parts.trust(),
+        import('../../trust/anchor-records.ts'),
+      ]);
       const { id } = found.value;
       const begin = beginning(parts, 'trust_anchor_remove', request, caller, id);
-      return anchors.remove(request.tenant, id, begin);
+      return anchors.remove(request.tenant, id, begin, (places) => {
+        const left = placesLeft(places, caller);
+        return holdsAt(left, request) ? otherPlanes : ok(left);
+      });
     },
   };
 }
@@ -143,15 +149,23 @@ async function anchorOf(
   return holdsAt(found.value.places, request) ? found : notThere;
 }
 
+/** Whoever may not ask in a place makes nothing distrusted there. */
+function placesLeft(places: readonly AnchorPlace[], { placement }: Caller): readonly AnchorPlace[] {
+  return places.filter(
+    ({ environment, plane }) =>
+      !isAmong(placement?.environments, environment) || !isAmong(placement?.planes, plane),
+  );
+}
+
 /** Whoever may not ask on a plane makes nothing trusted there. */
 function placesOf(
-  { tenant, environment, plane, planes }: AddAnchorRequest,
+  { tenant, environment, plane, planes: named }: AddAnchorRequest,
   { placement }: Caller,
 ): Result<readonly AnchorPlace[]> {
-  const [everywhere, usual] = tenant === ofAll ? ['*', ['*']] : [environment, [plane]];
-  if (planes === undefined) return ok(usual.map((each) => ({ environment: everywhere, plane: each })));
-  if (planes !== 'all' && planes.length === 0) return noPlanes;
   const own = placement?.planes;
+  const [everywhere, usual] = tenant === ofAll ? ['*', own ?? [plane]] : [environment, [plane]];
+  const planes = named ?? usual;
+  if (planes !== 'all' && planes.length === 0) return noPlanes;
   const among = planes === 'all' ? own === 'all' : planes.every((each) => isAmong(own, each));
   if (!among) return otherPlanes;
   const wished = planes === 'all' ? ['*'] : [...new Set(planes)];

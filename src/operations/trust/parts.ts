@@ -35,7 +35,9 @@ export function refusalOfTrustPlace(caller: Caller, call: TrustCall, changes: bo
   if (!isAmong(caller.placement?.environments, environment)) return otherPlace;
   if (!isAmong(caller.placement?.planes, plane)) return otherPlace;
   if (tenant !== ofAll || !changes) return undefined;
-  return caller.tenant === operatorTenant && permits(caller, 'kms:admin') ? undefined : operatorsOnly;
+  if (caller.tenant !== operatorTenant || !permits(caller, 'kms:admin')) return operatorsOnly;
+  // They hold in every environment.
+  return caller.placement?.environments === 'all' ? undefined : otherPlace;
 }
 
 export function isAmong(own: readonly string[] | 'all' | undefined, name: string): boolean {

@@ -33,8 +33,8 @@ export interface AddAnchorRequest extends TrustChange {
   readonly type: AnchorType;
   /**
    * The planes of the call's environment on which it is trusted, each one of the caller's own; the call's where it is undefined.
-   * Of GLOBAL it holds in every environment, and on all planes where it is undefined. The same certificate again is trusted on
-   * these too.
+   * Of GLOBAL it holds in every environment, so the caller has to be of all, and on all planes of the caller where it is undefined.
+   * The same certificate again is trusted on these too.
    */
   readonly planes: readonly string[] | 'all' | undefined;
   /** The kid or key_id of a key of the caller's tenant, whose public key the certificate must have: it enrols. */
@@ -61,6 +61,7 @@ export interface ReadAnchorRequest extends TrustCall {
   readonly id: string;
 }
 
+/** Ends the trust in the caller's own places; in others it stays. */
 export interface RemoveAnchorRequest extends TrustChange {
   readonly id: string;
 }
