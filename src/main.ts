@@ -4,9 +4,8 @@ import { createReload, type SettingsReload } from './assemble/reload.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
-import { inspectedBy, refuseInspectorBySignal } from './core/process/inspection.ts';
+import { refuseInspection, refuseInspectorBySignal } from './core/process/inspection.ts';
 import { limitedSteps } from './core/process/limited-steps.ts';
-import { StartError } from './core/start-error.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
@@ -138,12 +137,7 @@ function forbidCoreDumps({ allowCoreDumps }: Config, log: Logger): boolean | und
     log.warn('core dumps are allowed, and inspection: they show capabilities in use, and with OpenSSL keys');
     return undefined;
   }
-  const inspected = inspectedBy();
-  if (inspected !== undefined) {
-    throw new StartError(
-      `${inspected} shows this process's memory: leave it away, or set KMS_ALLOW_CORE_DUMPS=true`,
-    );
-  }
+  refuseInspection();
   const forbidden = openSystemCalls().forbidCoreDumps();
   if (!forbidden)
     log.warn('core dumps are NOT forbidden, for want of the native addon: set LimitCORE=0 or ulimit -c 0');

@@ -356,6 +356,11 @@ function openKeys(
         { key, backend },
         'a key is refused: this service has no backend of the name that its record has',
       ),
+    onLeftInHome: (kid, backend) =>
+      log.warn(
+        { kid, backend },
+        'a key is left in its backend: the store does not say whether it has a record',
+      ),
     onCorruptRecord: (key) => log.error({ key }, 'a record in the store cannot be read or is not authentic'),
   };
   return openKeyring(parts);

@@ -36,6 +36,7 @@ export async function openHomes(
     const home = new Pkcs11Home({
       ...{ backend, settings, clock: systemClock },
       ...{ entry: threadEntry('hsm'), allowCoreDumps, environment },
+      tell: (what, reason) => log.warn({ backend, reason }, what),
     });
     home.contact.onChange(({ up, reason }) => {
       if (up) log.info({ backend }, 'the token is there');

@@ -1,13 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, linkSync, lstatSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, lstatSync, readdirSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { anchorKey } from '../audit/disk/anchor.ts';
 import { systemFiles } from '../audit/disk/files.ts';
 import { claimedHead } from '../audit/disk/head.ts';
+import type { SealTo } from '../custody/root-key/age.ts';
 import { checkBeforeOpening } from '../store/lmdb/data-file.ts';
 import { lockDirectory } from '../store/lmdb/directory-lock.ts';
-import { type SealTo, sealBytes } from './age.ts';
+import { sealBytes } from './age.ts';
 import { Archive, type Gathered } from './archive.ts';
 import { type DataPart, type DataPlaces, dataPart } from './data-part.ts';
 import {
@@ -37,6 +38,8 @@ export interface CreateOptions {
   readonly version: string;
   /** Bytes that went in, and how many there are to be; the second is an estimate. */
   progress(done: number, of: number): void;
+  /** Aborted: the backup is not made, and leaves nothing. */
+  readonly signal?: AbortSignal;
 }
 
 export interface BackupReport {
@@ -46,6 +49,8 @@ export interface BackupReport {
   readonly bytes: number;
   /** Files of the data directory that are not in it, for their names. */
   readonly skipped: readonly string[];
+  /** Files beside it that a backup of the same name had left when it was killed; they are gone. */
+  readonly removed: readonly string[];
 }
 
 /** One sealed file of everything in a data directory; a service there may go on meanwhile. */
@@ -202,13 +207,37 @@ function anchorIn(snapshot: StoreSnapshot): { readonly size: number; readonly ep
   throw new BackupRefusal('source_unusable', 'the anchor of the audit log in the store cannot be read');
 }
 
+/** One that is so young may be of a process that has not locked it yet, in milliseconds. */
+const leftOverAfterMs = 10_000;
+
+/** What backups of this name have left that were killed while they were written. Who writes one holds it. */
+async function removeLeftOver(out: string): Promise<string[]> {
+  const directory = dirname(out);
+  const ours = new RegExp(`^${RegExp.escape(basename(out))}\\.[0-9a-f]{12}\\.partial$`);
+  const removed: string[] = [];
+  for (const name of readdirSync(directory).filter((each) => ours.test(each))) {
+    const path = join(directory, name);
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat?.isFile() !== true || Date.now() - stat.mtimeMs < leftOverAfterMs) continue;
+    const unlock = await lockDirectory(path);
+    if (unlock === undefined) continue;
+    rmSync(path, { force: true });
+    await unlock();
+    removed.push(name);
+  }
+  return removed;
+}
+
 async function write(options: CreateOptions, gathered: Gathered): Promise<BackupReport> {
   const { out, force } = options;
+  const removed = await removeLeftOver(resolve(out));
   const beside = `${resolve(out)}.${randomBytes(6).toString('hex')}.partial`;
+  let unlock: (() => Promise<void>) | undefined;
   try {
     const file = await open(beside, 'wx', 0o600);
-    let written: Omit<BackupReport, 'bytes'> & { bytes: number };
+    let written: Omit<BackupReport, 'removed'>;
     try {
+      unlock = await lockDirectory(beside);
       written = await writeSealed(file, options, gathered);
       await file.sync();
     } finally {
@@ -222,9 +251,10 @@ async function write(options: CreateOptions, gathered: Gathered): Promise<Backup
       throw new BackupRefusal('file_exists', `${out} is there already; --force replaces it`, { cause });
     }
     await systemFiles.syncDirectory(dirname(resolve(out)));
-    return written;
+    return { ...written, removed };
   } finally {
     rmSync(beside, { force: true });
+    await unlock?.();
   }
 }
 
@@ -232,7 +262,7 @@ async function writeSealed(
   file: FileHandle,
   options: CreateOptions,
   gathered: Gathered,
-): Promise<BackupReport> {
+): Promise<Omit<BackupReport, 'removed'>> {
   const content = new Archive(gathered, {
     version: options.version,
     storeFile: join(options.places.dataDir, 'store', 'data.mdb'),
@@ -240,6 +270,8 @@ async function writeSealed(
   });
   let bytes = 0;
   for await (const piece of await sealBytes(options.sealTo, content.bytes())) {
+    if (options.signal?.aborted === true)
+      throw new BackupRefusal('interrupted', 'the backup was interrupted, and nothing of it is left');
     await file.writeFile(piece);
     bytes += piece.length;
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { type OpenWith, openSealed } from './age.ts';
+import type { OpenWith } from '../custody/root-key/age.ts';
+import { openSealed } from './age.ts';
 import {
   type BackupHead,
   headName,
@@ -62,6 +63,20 @@ export async function readBackup(
   return reader.end();
 }
 
+/** What a backup says of itself at its beginning; nothing else of it is read. Throws a BackupRefusal. */
+export async function readBackupHead(path: string, opens: OpenWith): Promise<BackupHead> {
+  const reader = new Reader({ begin() {}, async file() {}, storePiece() {} });
+  const entries = readTar(await openSealed(path, opens))[Symbol.asyncIterator]();
+  try {
+    const first = await entries.next();
+    if (first.done !== true) await reader.take(first.value);
+  } finally {
+    await entries.return(undefined);
+  }
+  if (reader.head === undefined) throw damaged('it has no head');
+  return reader.head;
+}
+
 class Reader {
   readonly #sink: BackupSink;
   readonly #read = new Map<string, Read>();
@@ -72,6 +87,10 @@ class Reader {
 
   constructor(sink: BackupSink) {
     this.#sink = sink;
+  }
+
+  get head(): BackupHead | undefined {
+    return this.#head;
   }
 
   async take(entry: TarEntry): Promise<void> {

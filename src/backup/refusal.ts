@@ -14,8 +14,12 @@ export type BackupReason =
   | 'target_not_empty'
   | 'target_unsafe'
   | 'in_use'
+  /** The directory waits for another restore to be finished. */
+  | 'restore_under_way'
   /** The directory, or a witness, knows a later state of the log than the backup has. */
   | 'older_than_known'
+  /** Somebody ended it while it was made. */
+  | 'interrupted'
   | 'source_unusable';
 
 /** Thrown within this room only; a caller gets it as a value. */

@@ -19,11 +19,11 @@ import { extractMacKey, softwareMacKey } from '../core/mac-key.ts';
 import { writePrivateFile } from '../core/private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
+import type { OpenWith } from '../custody/root-key/age.ts';
 import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
-import type { OpenWith } from './age.ts';
 import { isLater, type KnownTree, knownToDirectory, knownToWitnesses } from './known-later.ts';
 import type { BackupHead, Manifest } from './manifest.ts';
-import { readBackup } from './read.ts';
+import { readBackup, readBackupHead } from './read.ts';
 import { BackupRefusal, type Outcome, outcomeOf } from './refusal.ts';
 import {
   beginStaging,
@@ -70,18 +70,26 @@ export function restoreBackup(options: RestoreOptions): Promise<Outcome<Restored
   return outcomeOf(async () => {
     const { dataDir } = options.targets;
     const made = makeDirectory(dataDir, options.secretRule);
-    const unlock = await lockTargets(dataDir);
     try {
-      return await restoreLocked(options);
+      return await restoreAlone(options);
     } catch (cause) {
-      // What has a plan goes on from there.
-      if (!isPlanned(dataDir)) removeStaging(options.targets);
       if (made && readdirSync(dataDir).length === 0) rmdirSync(dataDir);
       throw cause;
-    } finally {
-      await unlock();
     }
   });
+}
+
+async function restoreAlone(options: RestoreOptions): Promise<Restored> {
+  const unlock = await lockTargets(options.targets);
+  try {
+    return await restoreLocked(options);
+  } catch (cause) {
+    // What has a plan goes on from there.
+    if (!isPlanned(options.targets.dataDir)) removeStaging(options.targets);
+    throw cause;
+  } finally {
+    await unlock();
+  }
 }
 
 function makeDirectory(dataDir: string, rule: SecretRule): boolean {
@@ -98,15 +106,18 @@ function makeDirectory(dataDir: string, rule: SecretRule): boolean {
   return true;
 }
 
-/** Against another restore, and against a service. */
-async function lockTargets(dataDir: string): Promise<() => Promise<void>> {
+/** Against another restore, and against a service: one may have the audit directory without the data directory. */
+async function lockTargets({
+  dataDir,
+  auditDir = join(dataDir, 'audit'),
+}: Targets): Promise<() => Promise<void>> {
   const unlocks: (() => Promise<void>)[] = [];
-  for (const directory of [dataDir, join(dataDir, 'store')]) {
+  for (const directory of [dataDir, join(dataDir, 'store'), auditDir]) {
     if (!existsSync(directory)) continue;
     const unlock = await lockDirectory(directory);
     if (unlock === undefined) {
       for (const each of unlocks) await each();
-      throw new BackupRefusal('in_use', `${dataDir} is in use: ${await heldBy(directory)}`);
+      throw new BackupRefusal('in_use', `${directory} is in use: ${await heldBy(directory)}`);
     }
     unlocks.push(unlock);
   }
@@ -120,6 +131,7 @@ async function restoreLocked(options: RestoreOptions): Promise<Restored> {
   const { dataDir, auditDir } = targets;
   const interrupted = readPlan(dataDir);
   if (interrupted !== undefined) {
+    await requireSameRestore(options, interrupted);
     await carryOut(dataDir, interrupted);
     return { kind: 'completed', backup: interrupted.backup };
   }
@@ -162,6 +174,25 @@ async function restoreLocked(options: RestoreOptions): Promise<Restored> {
   writePlan(dataDir, plan);
   await carryOut(dataDir, plan);
   return { kind: 'restored', head, manifest, aside };
+}
+
+/** Half of one backup and half of another are none: only the restore that was interrupted is finished. */
+async function requireSameRestore(
+  { from, opens, targets }: RestoreOptions,
+  interrupted: Plan,
+): Promise<void> {
+  const { id } = await readBackupHead(from, opens);
+  const detail = `a restore of the backup ${interrupted.backup} to ${targets.dataDir} was interrupted`;
+  if (id !== interrupted.backup)
+    throw new BackupRefusal(
+      'restore_under_way',
+      `${detail}, and ${from} is the backup ${id}: finish that one with its own file, or empty the directory`,
+    );
+  if (interrupted.auditDir !== targets.auditDir)
+    throw new BackupRefusal(
+      'restore_under_way',
+      `${detail}, whose audit directory is ${interrupted.auditDir ?? 'in the data directory'}: set KMS_AUDIT_DIR as it was`,
+    );
 }
 
 /** What counts as something: not the folders of restores, nor what a file system puts there itself. */

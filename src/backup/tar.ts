@@ -73,6 +73,15 @@ export interface TarEntry {
 /** The entries of an archive that is exactly as this program writes it. Throws a BackupRefusal at the first that is not. */
 export async function* readTar(source: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
   const input = new Input(source);
+  try {
+    yield* entriesOf(input);
+  } finally {
+    // Also where whoever reads has seen enough: what is behind it is a file that is open.
+    await input.close();
+  }
+}
+
+async function* entriesOf(input: Input): AsyncGenerator<TarEntry> {
   for (;;) {
     const header = await input.take(blockBytes);
     if (header.every((byte) => byte === 0)) break;
@@ -143,6 +152,10 @@ class Input {
     const piece = this.#piece.subarray(0, bytes);
     this.#piece = this.#piece.subarray(piece.length);
     return piece;
+  }
+
+  async close(): Promise<void> {
+    await this.#pieces.return?.();
   }
 
   async ended(): Promise<boolean> {

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { parsePolicy, type WitnessPolicy } from '../audit/witness/policy.ts';
-import type { OpenWith, SealTo } from '../backup/age.ts';
 import type { BackupHead, Manifest } from '../backup/manifest.ts';
 import type { BackupReason } from '../backup/refusal.ts';
 import type { Restored } from '../backup/restore.ts';
 import type { Config } from '../config/load.ts';
 import { manifest } from '../core/own-package.ts';
 import { judgeSecretFile } from '../core/secret-file.ts';
+import type { OpenWith, SealTo } from '../custody/root-key/age.ts';
 import { fail, failWith } from './fail.ts';
 import { Progress } from './progress.ts';
 import { secretRule, settingsOrFail } from './settings.ts';
@@ -81,14 +81,20 @@ async function create(flags: CreateFlags): Promise<void> {
   const { createBackup } = await import('../backup/create.ts');
   const { dataDir, auditDir, rootKeyFile, rootKeyFd } = config;
   const progress = new Progress('backing up', 'bytes');
+  const interrupted = new AbortController();
+  // Once: who is in more of a hurry says it twice.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
   const made = await createBackup({
     ...{ out, sealTo: sealToOf(flags), withRootKey: !withoutRootKey, force, version: manifest.version },
     places: { dataDir, auditDir, rootKeyFile, rootKeyFd },
     progress: (done, of) => progress.at(done, of),
+    signal: interrupted.signal,
   });
   progress.end();
   if (!made.ok) return failWith(statusOf[made.reason] ?? 1, made.detail);
-  const { head, manifest: listed, bytes, skipped } = made.value;
+  const { head, manifest: listed, bytes, skipped, removed } = made.value;
+  for (const name of removed)
+    process.stderr.write(`intaglio: removed ${name}, which an interrupted backup left\n`);
   for (const name of skipped) process.stderr.write(`intaglio: left out for its name: ${name}\n`);
   process.stdout.write(`${out}: ${bytes} bytes, ${described(head, listed)}\n`);
 }

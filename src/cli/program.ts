@@ -1,39 +1,46 @@
 import { Command } from 'commander';
 import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
 import { openSystemCalls } from '../engine/system-calls.ts';
-import { auditCommand } from './audit.ts';
-import { backupCommand } from './backup.ts';
-import { clientCommands } from './client/commands.ts';
-import { receiptCommand } from './client/receipt.ts';
-import { configCommand } from './config.ts';
 import { failOnSystemErrors } from './fail.ts';
-import { healthCommand } from './health.ts';
-import { rootCommand } from './root.ts';
-import { serveCommand } from './serve.ts';
-import { storeCommand } from './store.ts';
-import { approveCommand } from './token/approve.ts';
-import { tokenCommand } from './token.ts';
-import { versionCommand } from './version.ts';
-import { witnessCommand } from './witness.ts';
+
+interface Group {
+  readonly names: readonly string[];
+  load(): Promise<readonly Command[]>;
+}
+
+/** In the order of the help. A command loads the files of its own group, as most take longer to load than to run. */
+const groups: readonly Group[] = [
+  { names: ['serve'], load: async () => [(await import('./serve.ts')).serveCommand()] },
+  { names: ['health'], load: async () => [(await import('./health.ts')).healthCommand()] },
+  { names: ['token'], load: async () => [(await import('./token.ts')).tokenCommand()] },
+  { names: ['approve'], load: async () => [(await import('./token/approve.ts')).approveCommand()] },
+  { names: ['config'], load: async () => [(await import('./config.ts')).configCommand()] },
+  { names: ['audit'], load: async () => [(await import('./audit.ts')).auditCommand()] },
+  { names: ['root'], load: async () => [(await import('./root.ts')).rootCommand()] },
+  { names: ['store'], load: async () => [(await import('./store.ts')).storeCommand()] },
+  { names: ['backup'], load: async () => [(await import('./backup.ts')).backupCommand()] },
+  { names: ['witness'], load: async () => [(await import('./witness.ts')).witnessCommand()] },
+  { names: ['version'], load: async () => [(await import('./version.ts')).versionCommand()] },
+  {
+    names: ['keys', 'sign', 'verify', 'encrypt', 'decrypt', 'wrap', 'unwrap', 'derive', 'attest', 'status'],
+    load: async () => (await import('./client/commands.ts')).clientCommands(),
+  },
+  {
+    names: ['completion'],
+    load: async () => [(await import('./client/completion.ts')).completionCommand(() => program)],
+  },
+];
 
 const program = new Command('intaglio')
   .description('Keys and signatures for callers who count microseconds.')
   .version(manifest.version, '--version', 'print the version')
   // `attest` and `attest verify` have options of the same names: what comes after a command is its own.
-  .enablePositionalOptions()
-  .addCommand(serveCommand())
-  .addCommand(healthCommand())
-  .addCommand(tokenCommand())
-  .addCommand(approveCommand())
-  .addCommand(configCommand())
-  .addCommand(auditCommand())
-  .addCommand(receiptCommand())
-  .addCommand(rootCommand())
-  .addCommand(storeCommand())
-  .addCommand(backupCommand())
-  .addCommand(witnessCommand())
-  .addCommand(versionCommand());
-for (const command of clientCommands(() => program)) program.addCommand(command);
+  .enablePositionalOptions();
+// Help, completion and the nearest name to a wrong one want them all.
+const wanted = groups.filter(({ names }) => names.includes(process.argv[2] ?? ''));
+const alone = wanted.length === 1 && process.argv[2] !== 'completion';
+for (const { load } of alone ? wanted : groups)
+  for (const command of await load()) program.addCommand(command);
 program.addHelpText(
   'after',
   `

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
-import type { LoadedConfig } from '../config/load.ts';
+import type { Config, LoadedConfig } from '../config/load.ts';
+import { refuseInspection } from '../core/process/inspection.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Server } from '../main.ts';
-import { createLog, setLogging } from '../observe/log.ts';
+import { createLog, type Logger, setLogging } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
 import { notifyManager } from './notify.ts';
@@ -29,15 +30,7 @@ async function serve(flags: readonly string[]): Promise<void> {
       'variables that Kubernetes sets for a Service are not taken for settings',
     );
   }
-  // Only here: the other commands need no service, and answer sooner without loading it.
-  const { start, stopOnSignals } = await import('../main.ts');
-  let server: Server;
-  try {
-    server = await start(config, log);
-  } catch (cause) {
-    if (cause instanceof StartError) fail(cause.message);
-    throw cause;
-  }
+  const { server, stopOnSignals } = await started(config, log);
   process.stderr.write(firstSteps(server));
   const [url, ...others] = server.urls;
   log.info(
@@ -50,6 +43,19 @@ async function serve(flags: readonly string[]): Promise<void> {
 
   const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
   whenNpmIsGone(() => stop('npm is gone'));
+}
+
+async function started(config: Config, log: Logger) {
+  try {
+    // The start does it as well; so early a refusal costs next to nothing.
+    if (!config.allowCoreDumps) refuseInspection();
+    // Only here: the other commands need no service, and answer sooner without loading it.
+    const { start, stopOnSignals } = await import('../main.ts');
+    return { server: await start(config, log), stopOnSignals };
+  } catch (cause) {
+    if (cause instanceof StartError) fail(cause.message);
+    throw cause;
+  }
 }
 
 /**

@@ -237,7 +237,10 @@ export class KeyChanges {
       ...record({ id, version: 1 }),
     ]);
     change.end(committed.ok);
-    if (!committed.ok) return committed;
+    if (!committed.ok) {
+      if (given === undefined) await this.#commits.discard(kid, version, custody);
+      return committed;
+    }
     this.#parts.room?.made(tenant);
     this.#lookup.changed(kid, head, version);
     this.#parts.onHead?.(head);
@@ -295,7 +298,10 @@ export class KeyChanges {
       ...leavingPool(parts.value),
       ...record({ id, version: number }),
     ]);
-    if (!committed.ok) return committed;
+    if (!committed.ok) {
+      if (given === undefined) await this.#commits.discard(kid, version, custody.value);
+      return committed;
+    }
     this.#parts.room?.made(tenant);
     if (replaced !== undefined) {
       this.#lookup.forgetVersions(id, [before.currentVersion]);

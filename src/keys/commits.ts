@@ -2,7 +2,7 @@ import type { FailureCode } from '../core/failure.ts';
 import { ok, type Result, refuse } from '../core/result.ts';
 import type { Change, CommitOutcome } from '../store/store.ts';
 import { encodeHead, encodeVersion, headKey, poolPrefix, versionKey } from './codec.ts';
-import type { ChangeKey, KeyChange, KeyringParts, PrivateVersion } from './keyring.ts';
+import type { ChangeKey, KeyChange, KeyringParts, PrivateParts, PrivateVersion } from './keyring.ts';
 import { formatKid, type Kid } from './kid.ts';
 import type { KeyLookup } from './lookup.ts';
 import { isPublicOnly, type KeyHead, type KeyPart, type KeyVersion } from './record.ts';
@@ -77,6 +77,21 @@ export class KeyCommits {
     // Refused: it may have happened all the same. Not committed: the records are not what was read. Ask the store again.
     this.#lookup.forgetKey(before);
     return outcome.ok ? overtaken : outcome;
+  }
+
+  /** A key that came into no record is nowhere. A commit whose end nobody knows is looked up, as it may have happened. */
+  async discard(kid: Kid, made: KeyVersion, custody: PrivateParts): Promise<void> {
+    if (custody.discard === undefined) return;
+    const name = formatKid(kid.id, made.version);
+    const there = await this.#records.version(kid, made.version);
+    if (!there.ok) {
+      this.#parts.onLeftInHome?.(name, custody.backend);
+      return;
+    }
+    const { sealed } = made.parts[0] ?? {};
+    const kept = there.value?.record.parts[0]?.sealed;
+    if (kept !== undefined && sealed !== undefined && Buffer.compare(kept, sealed) === 0) return;
+    await custody.discard(kid.tenant, [{ kid: name, parts: made.parts }]);
   }
 
   headChange(head: KeyHead, expectedRevision: number): Change {

@@ -336,6 +336,11 @@ export interface PrivateParts {
    * refusal or a crash, and then succeeds too.
    */
   destroy(tenant: string, versions: readonly PrivateVersion[]): Promise<Result<void>>;
+  /**
+   * Keys that were made or taken, and came into no record: what was made goes, what was taken is as it was before. Never rejects.
+   * Absent where a key is nowhere but in its record.
+   */
+  discard?(tenant: string, versions: readonly PrivateVersion[]): Promise<void>;
 }
 
 /** The private parts of one version. */
@@ -410,6 +415,8 @@ export interface KeyringParts {
   readonly onCorruptRecord: (storeKey: string) => void;
   /** For the operator's log: the key of this record is refused, as no custody has this name. Must not throw. */
   readonly onUnknownBackend: (storeKey: string, backend: string) => void;
+  /** For the operator's log: nobody knows whether this version came into the store, and its key stays in its home. Must not throw. */
+  readonly onLeftInHome?: (versionedKid: string, backend: string) => void;
   /** For states that follow from it: how long a replaced version is expected to be in use. Asked each time; 7 days where it is absent. */
   readonly graceMs?: (() => number) | undefined;
 }

@@ -167,7 +167,8 @@ export class DurableCounts {
       const period = periodAt(read.value.period, asked);
       const before = period > read.value.period ? 0 : read.value.total;
       const free = held.period === period ? held.free : 0;
-      const more = Math.max(0, Math.min(Math.max(blockOf(counted), held.wanted) - free, most - before));
+      const wantedNow = Math.min(held.wanted, counted.maxBlock ?? Number.POSITIVE_INFINITY);
+      const more = Math.max(0, Math.min(Math.max(blockOf(counted), wantedNow) - free, most - before));
       if (more === 0 && period === read.value.period) {
         Object.assign(held, { revision, period, total: before, free });
         return undefined;

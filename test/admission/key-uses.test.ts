@@ -79,3 +79,29 @@ test('an encryption that is refused uses up nothing of the day', async () => {
   for (let n = 0; n < 5; n++) assert.equal((await uses.take(encrypting()))?.failure.code, 'Conflict');
   assert.equal(await uses.take(work('a')), undefined);
 });
+
+test('what is made with a key has a limit of its own, which no other use counts towards', async () => {
+  const { clock, uses } = limitedTo(Number.POSITIVE_INFINITY);
+  const making = (): LimitedWork => ({ ...work('a'), daily: { keyId: 'a', most: 2 } });
+  assert.equal(await uses.take(making()), undefined);
+  for (let n = 0; n < 5; n++) assert.equal(await uses.take(work('a')), undefined, 'is not limited');
+  const second = making();
+  assert.equal(await uses.take(second), undefined);
+  const refused = await uses.take(making());
+  assert.equal(refused?.failure.code, 'RateLimited');
+  assert.equal(refused?.failure.retryAfterMs, dayMs - 1, 'until midnight');
+  uses.giveBack(second);
+  assert.equal(await uses.take(making()), undefined, 'what was not begun is not counted');
+  clock.nowMs += dayMs;
+  assert.equal(await uses.take(making()), undefined, 'the next day');
+});
+
+test('both limits of a key hold', async () => {
+  const { uses } = limitedTo(3);
+  const making = (): LimitedWork => ({ ...work('a'), daily: { keyId: 'a', most: 2 } });
+  assert.equal(await uses.take(making()), undefined);
+  assert.equal(await uses.take(making()), undefined);
+  assert.equal((await uses.take(making()))?.failure.code, 'RateLimited');
+  assert.equal(await uses.take(work('a')), undefined);
+  assert.equal((await uses.take(work('a')))?.failure.code, 'RateLimited');
+});

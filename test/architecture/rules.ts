@@ -109,6 +109,7 @@ export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   koffi: ['src/http/listeners/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
+  'age-encryption': ['src/custody/root-key/age.ts'],
   pkcs11js: ['src/custody/pkcs11/cryptoki.ts'],
 };
 

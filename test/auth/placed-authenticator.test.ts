@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
 import test from 'node:test';
+import fc from 'fast-check';
 import type { Credentials, RequestFacts } from '../../src/auth/auth.ts';
 import { createTokenVerifier } from '../../src/auth/identities/jwt.ts';
 import {
@@ -297,6 +298,23 @@ test('tokens that do not hold are Unauthenticated, whatever is wrong with them',
     );
   }
   assert.equal(await codeOf(subject, { token: good }), 'ok');
+});
+
+test('nothing that is sent as a token makes it throw, or is taken', async () => {
+  const key = await callerKey('k1');
+  const subject = subjectOf({ keys: [key], development: true });
+  const [head = '', body = ''] = (await tokenWith(key, claims)).split('.');
+  const part = fc.oneof(
+    fc.constantFrom(head, body, ''),
+    fc.json().map((text) => Buffer.from(text).toString('base64url')),
+    fc.string({ unit: 'binary' }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(part, { maxLength: 5 }), async (parts) => {
+      assert.equal(await codeOf(subject, { token: parts.join('.'), claimed: 'x' }), 'Unauthenticated');
+    }),
+    { numRuns: 300 },
+  );
 });
 
 /** The certificate says what these leave out. */

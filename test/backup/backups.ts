@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { generateX25519Identity, identityToRecipient } from 'age-encryption';
-import type { OpenWith, SealTo } from '../../src/backup/age.ts';
 import { type BackupReport, createBackup } from '../../src/backup/create.ts';
 import type { Outcome } from '../../src/backup/refusal.ts';
 import { type Restored, type RestoreOptions, restoreBackup } from '../../src/backup/restore.ts';
+import type { OpenWith, SealTo } from '../../src/custody/root-key/age.ts';
 
 export const identity = await generateX25519Identity();
 

@@ -15,6 +15,7 @@ const child = join(import.meta.dirname, 'restore-child.ts');
 const kills = Number(process.env.DRILL_KILLS ?? 4);
 
 let backup = '';
+let backupId = '';
 let kid = '';
 let whole: readonly string[] = [];
 let takesMs = 0;
@@ -46,7 +47,7 @@ before(async () => {
   kid = (await Promise.all(made)).map(({ body }) => body.kid)[0];
   await service.stop();
   backup = join(temporaryDirectory(), 'kms.age');
-  done(await make(service.dataDir, backup));
+  backupId = done(await make(service.dataDir, backup)).head.id;
   const target = temporaryDirectory();
   const startedMs = performance.now();
   done(await restore(backup, target));
@@ -116,7 +117,7 @@ test('a plan is carried out from wherever a restore was killed', async () => {
   const names = ['a', 'b', 'store'];
   const olds = ['b', 'old'];
   const aside = '.replaced-1';
-  const plan = { v: 1, backup: 'x', aside, before: { data: olds, audit: [] }, cleared: false } as const;
+  const plan = { v: 1, backup: backupId, aside, before: { data: olds, audit: [] }, cleared: false } as const;
   const steps: ((directory: string) => void)[] = [
     (directory) => mkdirSync(join(directory, aside), { mode: 0o700 }),
     ...olds.map(
@@ -140,4 +141,26 @@ test('a plan is carried out from wherever a restore was killed', async () => {
     for (const name of names) assert.equal(readFileSync(join(directory, name), 'utf8'), `new ${name}`);
     for (const name of olds) assert.equal(readFileSync(join(directory, aside, name), 'utf8'), `old ${name}`);
   }
+});
+
+test('an interrupted restore is finished by its own backup and directories, and by no others', async () => {
+  const place = temporaryDirectory();
+  const directory = join(place, 'data');
+  mkdirSync(stagingOf(directory), { recursive: true, mode: 0o700 });
+  writeFileSync(join(stagingOf(directory), 'root.key'), 'new');
+  const before = { data: [], audit: [] };
+  writePlan(directory, { v: 1, backup: 'another', before, cleared: false });
+  const other = await restore(backup, directory);
+  assert.equal(reasonOf(other), 'restore_under_way');
+  assert.match(
+    other.ok ? '' : other.detail,
+    new RegExp(`backup another .* is the backup ${backupId}: finish`),
+  );
+  assert.equal(reasonOf(await restore(place, directory)), 'source_unusable');
+  writePlan(directory, { v: 1, backup: backupId, before, cleared: false });
+  const targets = { dataDir: directory, auditDir: join(place, 'log') };
+  assert.equal(reasonOf(await restore(backup, directory, { targets })), 'restore_under_way');
+  assert.deepEqual(readdirSync(directory), ['.restoring'], 'what is to be finished is as it was');
+  assert.deepEqual(done(await restore(backup, directory)), { kind: 'completed', backup: backupId });
+  assert.deepEqual(readdirSync(directory), ['root.key']);
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -9,14 +10,17 @@ import {
   readFileSync,
   statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import test, { before } from 'node:test';
 import { generateHybridIdentity, identityToRecipient } from 'age-encryption';
-import { type SealTo, sealBytes } from '../../src/backup/age.ts';
+import { sealBytes } from '../../src/backup/age.ts';
 import { verifyBackup } from '../../src/backup/read.ts';
 import { tarEnd, tarHeader, tarPadding } from '../../src/backup/tar.ts';
+import type { SealTo } from '../../src/custody/root-key/age.ts';
+import { lockDirectory } from '../../src/store/lmdb/directory-lock.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { temporaryDirectory } from '../support/service.ts';
 import { done, make, opens, reasonOf, restore, sealTo } from './backups.ts';
@@ -190,4 +194,52 @@ test('a directory whose service runs is not restored over', async () => {
   const service = await startInProcess();
   assert.equal(reasonOf(await restore(backup, service.dataDir, { replace: true })), 'in_use');
   assert.equal(await service.stop(), 0);
+});
+
+test('the log of a running service is not restored over, whatever the data directory', async () => {
+  const place = temporaryDirectory();
+  const env = { KMS_AUDIT_DIR: join(place, 'log') };
+  const service = await startInProcess({ dataDir: join(place, 'data'), env });
+  const other = join(place, 'other');
+  const targets = { dataDir: other, auditDir: env.KMS_AUDIT_DIR };
+  const over = { targets, replace: true, acceptRollback: 'a test' };
+  const refused = await restore(backup, other, over);
+  assert.equal(reasonOf(refused), 'in_use');
+  assert.match(refused.ok ? '' : refused.detail, /log is in use: process \d+ holds it/);
+  assert.ok(!existsSync(other));
+  assert.equal(await service.stop(), 0);
+  assert.equal(reasonOf(await restore(backup, other, over)), 'ok', 'it lets go of it');
+});
+
+test('a pipe, a folder or a device is no backup, and is not waited for', async () => {
+  const pipe = join(temporaryDirectory(), 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const path of [pipe, temporaryDirectory(), '/dev/zero'])
+    assert.equal(await refused(path), 'source_unusable', path);
+});
+
+test('what a killed backup left goes with the next of its name; one that is being written, and other files, stay', async (t) => {
+  const place = temporaryDirectory();
+  const out = join(place, 'kms.age');
+  const stays = ['other.age.0123456789ab.partial', 'kms.age.0123456789ab', 'kms.age.fresh0000000.partial'];
+  const [left, written, young] = ['0123456789ab', '1123456789ab', '2123456789ab'].map(
+    (digits) => `kms.age.${digits}.partial`,
+  ) as [string, string, string];
+  for (const name of [...stays, left, written, young]) writeFileSync(join(place, name), 'x');
+  const hourAgoS = Date.now() / 1_000 - 3_600;
+  for (const name of [...stays, left, written]) utimesSync(join(place, name), hourAgoS, hourAgoS);
+  const unlock = await lockDirectory(join(place, written));
+  t.after(() => unlock?.());
+  assert.deepEqual(done(await make(dataDir, out)).removed, [left]);
+  assert.deepEqual(readdirSync(place).sort(), [...stays, written, young, 'kms.age'].sort());
+});
+
+test('a backup that somebody ends leaves nothing, and the one before stays', async () => {
+  const place = temporaryDirectory();
+  const out = join(place, 'kms.age');
+  writeFileSync(out, 'of before');
+  const ended = await make(dataDir, out, { force: true, signal: AbortSignal.abort() });
+  assert.equal(reasonOf(ended), 'interrupted');
+  assert.deepEqual(readdirSync(place), ['kms.age']);
+  assert.equal(readFileSync(out, 'utf8'), 'of before');
 });

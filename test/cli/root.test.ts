@@ -7,6 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { generateHybridIdentity, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { attributes as a, mechanisms as m } from '../../src/custody/pkcs11/numbers.ts';
+import { decryptByPassphrase, encryptForPassphrase } from '../../src/custody/root-key/age.ts';
+import { readRootSources, writeRootSources } from '../../src/custody/root-key/sources-file.ts';
+import { ageAtTerminal, noAge } from '../support/age-command.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 import { createSoftHsm, noSoftHsm, openSession } from '../support/softhsm.ts';
@@ -154,11 +157,43 @@ test('a root key for one identity, split among officers, brought back by two of 
   await refused(/root-sources\.json|sources/, 'status', ...at);
 });
 
-test('a passphrase opens the root key, and no other does', { timeout: 120_000 }, async () => {
+test('a passphrase opens the root key, and no other does', { timeout: 120_000 }, async (t) => {
   const place = temporaryDirectory();
   const dataDir = join(place, 'data');
-  const file = secretIn(place, 'passphrase', 'correct horse battery staple\n');
-  await good('init', '--data-dir', dataDir, '--kind', 'passphrase', '--passphrase-file', file);
+  const passphrase = 'correct horse battery staple';
+  const file = secretIn(place, 'passphrase', `${passphrase}\n`);
+  const begin = ['init', '--data-dir', dataDir, '--kind', 'passphrase', '--passphrase-file', file];
+  assert.match(await good(...begin), /opened as a start does it/);
+  const read = readRootSources(dataDir);
+  assert.ok(read.ok && read.value !== undefined);
+  const [source] = read.value.sources;
+  assert.ok(source?.kind === 'passphrase');
+  const keptIn = (age: string) => writeRootSources(dataDir, [{ ...source, age }]);
+  const secret = await decryptByPassphrase(source.age, Buffer.from(passphrase));
+  assert.ok(secret !== undefined);
+
+  await t.test(
+    "Debian's age opens what root init sealed, and a service what age sealed",
+    {
+      skip: noAge,
+    },
+    async () => {
+      const [sealed, opened, other] = ['sealed.age', 'opened', 'other.age'].map((name) =>
+        join(place, name),
+      ) as [string, string, string];
+      writeFileSync(sealed, source.age);
+      assert.equal(await ageAtTerminal(['-d', '-o', opened, sealed], passphrase), 0);
+      assert.deepEqual(readFileSync(opened), Buffer.from(secret));
+      assert.equal(await ageAtTerminal(['-p', '-a', '-o', other, opened], passphrase), 0);
+      assert.notEqual(readFileSync(other, 'latin1'), source.age);
+      keptIn(readFileSync(other, 'latin1'));
+      await sign(dataDir);
+    },
+  );
+
+  // With fewer rounds of scrypt, which take two seconds each time.
+  keptIn(await encryptForPassphrase(secret, Buffer.from(passphrase), 10));
+  await sign(dataDir);
   writeFileSync(file, 'another\n');
   await assert.rejects(startInProcess({ dataDir, env }), /passphrase/);
 });

@@ -90,6 +90,12 @@ const taken: readonly [
   ['rates by scope', json('{}'), json('{"rate_limits":"sign=9/d"}'), [['rate_limits', '', 'sign=9/d']]],
   ['a limit of a key', json('{}'), json('{"key_uses_per_day":9}'), [['key_uses_per_day', '0', '9']]],
   [
+    'a limit of what is made with a key',
+    json('{}'),
+    json('{"m33_key_uses_per_day":9}'),
+    [['m33_key_uses_per_day', '10000', '9']],
+  ],
+  [
     'schedules of new keys',
     json('{}'),
     json('{"rotation":"ed25519=365,rsa-2048=90","rotation_grace_days":9}'),

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { schemes } from '../../src/algorithms/ids.ts';
+import { keyTypes, schemes } from '../../src/algorithms/ids.ts';
 import { createAnswering } from '../../src/custody/pkcs11/answer.ts';
 import { handleOf } from '../../src/custody/pkcs11/key-name.ts';
 import { codes, tokenFlags } from '../../src/custody/pkcs11/numbers.ts';
@@ -169,4 +169,43 @@ test('a PIN comes by a descriptor, or by a credential of systemd; others may not
   chmodSync(open.pinFile, 0o600);
   const empty = await open.open();
   assert.ok(empty.kind === 'away' && /holds no PIN/.test(empty.reason));
+});
+
+test('a token that is away and finds nothing has destroyed nothing, and does not say that a key is not there', async (t) => {
+  const { module, open, answer } = scripted(t);
+  for (const asked of [
+    { kind: 'destroy', references: [key] },
+    { kind: 'discard', references: [key] },
+    { kind: 'evidence', reference: key },
+    { kind: 'adopt', keyType: keyTypes.ed25519, reference: key, key: { label: 'theirs' } },
+  ] as const) {
+    module.objects = 1;
+    await open();
+    module.objects = 0;
+    assert.notEqual((await answer(asked)).kind, 'away', asked.kind);
+    module.failing.set('C_GetTokenInfo', cryptokiError(codes.deviceRemoved));
+    assert.equal((await answer(asked)).kind, 'away', asked.kind);
+  }
+});
+
+test('what the module says of one key takes no other key away, and trouble of the token does', async (t) => {
+  const { module, open, answer, sign } = scripted(t);
+  await open();
+  await sign();
+  const evidence = { kind: 'evidence', reference: key } as const;
+  for (const code of [0x12_34, 0x63, 0xd0]) {
+    module.failing.set('C_GetAttributeValue', cryptokiError(code));
+    const answered = await answer(evidence);
+    assert.ok(answered.kind === 'failed', JSON.stringify(answered));
+    assert.match(answered.reason, new RegExp(`0x${code.toString(16)}`));
+  }
+  module.failing.set('C_GetAttributeValue', cryptokiError(codes.objectHandleInvalid));
+  assert.equal((await answer(evidence)).kind, 'evidence', 'it is found again');
+  for (const code of [codes.deviceError, codes.tokenNotPresent, codes.generalError]) {
+    module.failing.set('C_GetAttributeValue', cryptokiError(code));
+    assert.equal((await answer(evidence)).kind, 'away');
+  }
+  module.failing.set('C_GetAttributeValue', cryptokiError(0x63));
+  module.failing.set('C_GetTokenInfo', cryptokiError(codes.deviceRemoved));
+  assert.equal((await answer(evidence)).kind, 'away');
 });

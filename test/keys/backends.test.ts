@@ -52,6 +52,30 @@ test('a key is made in the custody that was asked for, and its versions stay the
   assert.deepEqual([vault.made, custody.made], [2, 1]);
 });
 
+test('a key that came into no record is nowhere; one whose commit happened all the same stays', async (t) => {
+  const vault = new NamedParts('vault');
+  const { keyring, store, left } = makeKeyring(t, {}, undefined, undefined, [vault]);
+  const inVault = { ...asked, backend: 'vault' };
+  const { kid } = unwrap(await keyring.create(inVault));
+  store.failing.add('commit');
+  assert.equal(codeOf(await keyring.create(inVault)), 'StoreUnavailable');
+  assert.deepEqual(vault.discarded, [vault.asked]);
+  const id = kid.replace('#v1', '');
+  assert.equal(codeOf(await keyring.rotate({ actor: 'tester', tenant, kid: id })), 'StoreUnavailable');
+  assert.deepEqual(vault.discarded.slice(1), [`${id}#v2`]);
+  store.failing.delete('commit');
+  store.failing.add('commit-after');
+  assert.equal(codeOf(await keyring.create(inVault)), 'StoreUnavailable');
+  assert.equal(vault.discarded.length, 2, 'it has a record');
+  store.failing.add('get');
+  assert.equal(codeOf(await keyring.create(inVault)), 'StoreUnavailable');
+  assert.deepEqual(
+    [vault.discarded.length, left],
+    [2, [vault.asked]],
+    'nobody knows, and the operator is told',
+  );
+});
+
 test('a backend that is not here, or does not hold keys of the algorithm, makes none', async (t) => {
   const vault = new NamedParts('vault');
   vault.holding = false;

@@ -197,3 +197,25 @@ test('refusals of a store are told by their code', async (t) => {
   assert.deepEqual(told, [`rotated ${codeOf(refuse('StoreUnavailable'))}`]);
   assert.ok(new SetClock().nowMs > 0);
 });
+
+test('keys with a placement are rotated too, until they are archived, revoked or past their end', async (t) => {
+  const { keyring, rotation, clock, versionOf, told } = start(t);
+  const placement = { environment: 'prod', plane: 'laptop' } as const;
+  const make = async (more: object = {}) => {
+    const asked = { tenant: 'acme', actor: 'x', purpose: 'p', algorithm: ed25519, placement };
+    const made = unwrap(await keyring.create({ ...asked, rotation: { afterDays: 10 }, ...more }));
+    return made.kid.replace('#v1', '');
+  };
+  const [rotated, archived, revoked] = [await make(), await make(), await make()];
+  const ended = await make({ validUntilMs: clock.nowMs + 9 * dayMs });
+  const by = { tenant: 'acme', actor: 'x' };
+  unwrap(await keyring.archive({ ...by, kid: `${archived}#v1` }));
+  unwrap(await keyring.revoke({ ...by, kid: `${revoked}#v1`, reason: 'retired' }));
+  clock.nowMs += 10 * dayMs;
+  await rotation.look();
+  const versions = await Promise.all([rotated, archived, revoked, ended].map(versionOf));
+  assert.deepEqual(versions, [2, 1, 1, 1]);
+  assert.deepEqual(told, ['rotated ok']);
+  const { versions: both } = unwrap(await keyring.describe('acme', rotated));
+  assert.ok(both.every(({ keyId }) => keyId !== undefined));
+});

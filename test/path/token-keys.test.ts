@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import test, { after, before, describe } from 'node:test';
+import { findAlgorithm } from '../../src/algorithms/registry.ts';
+import type { Result } from '../../src/core/result.ts';
 import { attributes as a, mechanisms as m, objectClasses } from '../../src/custody/pkcs11/numbers.ts';
+import type { KeyPart } from '../../src/keys/record.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { mintFor } from '../support/requests.ts';
 import { call, helloWorldB3, type InProcessService, type JsonAnswer } from '../support/service.ts';
 import {
   createSoftHsm,
   noSoftHsm,
+  openHome,
   openSession,
   type SoftHsm,
   type TokenSession,
@@ -51,6 +55,9 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
     // Two programs count their keys from the same number.
     makePair(inside, 'ours', '0a06', {});
     makePair(inside, 'theirs', '0a06', {});
+    makePair(inside, 'alone', '0a07', {});
+    makePair(inside, 'mixed', '0a08', {});
+    mixUp(inside, 'alone', 'mixed', '0a08');
     await makeAes(inside, '0b02');
     const module = softHsm.settings(first).module;
     const more = { vault: { module, serial: second.serial, pin_file: second.pinFile, sessions: 2 } };
@@ -181,6 +188,8 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
 
   test('a key is not adopted that is not there, is another, can leave, may not sign, or is ours', async () => {
     const own = `intaglio:${await create('ecdsa-p256')}/0`;
+    const adopted = () => inside.find([{ type: a.application, value: Buffer.from('intaglio adopted key') }]);
+    const before = adopted();
     for (const [label, alg, status, hint] of [
       ['nobody', 'ecdsa-p256', '400 BadRequest', /no such key/],
       ['old-ca-2', 'ecdsa-p256', '400 BadRequest', /no such key/],
@@ -191,6 +200,8 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
       ['twice', 'ecdsa-p256', '400 BadRequest', /several keys/],
       ['ours', 'ecdsa-p256', '400 BadRequest', /several keys of the token have this CKA_ID/],
       [own, 'ecdsa-p256', '409 Conflict', /taken already/],
+      ['alone', 'ecdsa-p256', '400 BadRequest', /does not have the public key beside it/],
+      ['mixed', 'ecdsa-p256', '400 BadRequest', /does not sign for the public key beside it/],
     ] as const) {
       const policy = { backend: 'pkcs11', adopt: { label } };
       refused(await ask('POST', '/keys', { purpose: 'ca', alg, policy }), status, hint);
@@ -199,6 +210,10 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
     refused(await ask('POST', '/keys', inSoftware), '400 Unsupported', /adopts no keys/);
     const both = { backend: 'pkcs11', adopt: { label: 'x', id_hex: '00' } };
     refused(await ask('POST', '/keys', { purpose: 'ca', alg: 'ecdsa-p256', policy: both }), '400 BadRequest');
+    // A bad pair is the trouble of who asked for it, and of no other key of the token.
+    const { text } = await service.send({ method: 'GET', path: '/metrics' });
+    assert.ok(!/^kms_backend_losses_total\{backend="pkcs11"\} [1-9]/m.test(text));
+    assert.equal(adopted().length, before.length, 'nothing was taken in vain');
   });
 
   test('what no token does is refused before it is queued', async () => {
@@ -209,6 +224,48 @@ describe('keys in tokens', { skip: noSoftHsm, timeout: 120_000 }, () => {
       '400 Unsupported',
       /backend/,
     );
+  });
+});
+
+describe('keys that come into no record', { skip: noSoftHsm, timeout: 60_000 }, () => {
+  test('what was made goes, what was adopted can be adopted again, also by a token that was away', async (t) => {
+    const softHsm = createSoftHsm();
+    t.after(() => softHsm.remove());
+    const token = softHsm.makeToken('vain');
+    const inside = await openSession('vain');
+    makePair(inside, 'theirs', '0c01', {});
+    const home = await openHome(softHsm.settings(token));
+    t.after(() => home.close());
+    const kid = 'acme/p/x#v1';
+    const discard = (made: Result<readonly KeyPart[]>) => {
+      assert.ok(made.ok, JSON.stringify(made));
+      return home.discard('acme', [{ kid, parts: made.value }]);
+    };
+    const objects = () => inside.find([]).length;
+    const before = objects();
+    for (const alg of ['ed25519', 'aes-256-gcm'] as const)
+      await discard(await home.generate(findAlgorithm(alg)!, 'acme', kid));
+    const p256 = findAlgorithm('ecdsa-p256')!;
+    const adopt = () => home.adopt(p256, 'acme', kid, { label: 'theirs' });
+    const adopted = await adopt();
+    assert.equal((await adopt()).ok, false, 'it is taken');
+    await discard(adopted);
+    const again = await adopt();
+    renameSync(softHsm.tokens, `${softHsm.tokens}-away`);
+    await discard(again);
+    assert.equal(home.contact.up, false);
+    renameSync(`${softHsm.tokens}-away`, softHsm.tokens);
+    await new Promise<void>((resolve) => home.contact.onChange(({ up }) => up && resolve()));
+    let last = await adopt();
+    for (let waited = 0; waited < 100 && !last.ok; waited++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      last = await adopt();
+    }
+    await discard(last);
+    inside.close();
+    const seen = await openSession('vain');
+    assert.equal(seen.find([]).length, before);
+    seen.close();
   });
 });
 
@@ -300,6 +357,19 @@ function makePair(
     [...named, { type: a.class, value: objectClasses.publicKey }, { type: a.ecParams, value: p256 }],
     [...named, ...Object.entries(own).map(([type, value]) => ({ type: Number(type), value }))],
   );
+}
+
+/** The private key `from` is without a public one, which is now that of the private key `to`. */
+function mixUp(inside: TokenSession, from: string, to: string, idHex: string): void {
+  const { cryptoki, session } = inside;
+  const [public1, public2] = [from, to].map((label) =>
+    inside
+      .find([{ type: a.label, value: label }])
+      .find((object) => numberOf(inside, object, a.class) === objectClasses.publicKey),
+  ) as [Buffer, Buffer];
+  cryptoki.C_DestroyObject(session, public2);
+  const { C_SetAttributeValue } = cryptoki as unknown as Changing;
+  C_SetAttributeValue.call(cryptoki, session, public1, [{ type: a.id, value: Buffer.from(idHex, 'hex') }]);
 }
 
 async function makeAes({ cryptoki, session }: TokenSession, idHex: string): Promise<void> {

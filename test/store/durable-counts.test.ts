@@ -49,6 +49,24 @@ for (const [name, make] of Object.entries(stores)) {
       assert.equal(await countsIn(store).take(ofDay(8, 40)), 'taken', 'the next day begins anew');
     });
 
+    test('a count with a smaller block loses no more than that with each killed process, and nothing over the limit', async (t) => {
+      const store = await make(t);
+      const counted = { ...ofDay(7, 10_000), maxBlock: 100 };
+      let taken = 0;
+      let kills = 0;
+      for (; kills < 200; kills++) {
+        const killed = countsIn(store);
+        const outcomes = await Promise.all(Array.from({ length: 160 }, () => killed.take(counted)));
+        const now = outcomes.filter((outcome) => outcome === 'taken').length;
+        taken += now;
+        // What is on its way is written, or not; nobody gives anything back.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (now < 160) break;
+      }
+      assert.ok(taken <= 10_000, String(taken));
+      assert.ok(taken + (kills + 1) * 100 >= 10_000, `${taken} after ${kills} kills`);
+    });
+
     test('what a killed process had not used of its block is lost, and no more than one block', async (t) => {
       const store = await make(t);
       const killed = countsIn(store);

@@ -24,6 +24,7 @@ export const hybrid = findAlgorithm('ed25519+ml-dsa-65')!;
 export class NamedParts implements PrivateParts {
   readonly backend: string;
   readonly destroyed: string[] = [];
+  readonly discarded: string[] = [];
   failing = false;
   holding = true;
   made = 0;
@@ -60,6 +61,10 @@ export class NamedParts implements PrivateParts {
     return ok(undefined);
   }
 
+  async discard(...[, versions]: Parameters<PrivateParts['destroy']>): Promise<void> {
+    this.discarded.push(...versions.map(({ kid }) => kid));
+  }
+
   keyReference(...[part, index, tenant, kid]: Parameters<PrivateParts['keyReference']>): Uint8Array {
     return Buffer.from(
       `reference ${index} ${tenant} ${kid} ${part.sealed === undefined ? '' : Buffer.from(part.sealed)}`,
@@ -91,6 +96,8 @@ export interface Bench {
   readonly corrupt: string[];
   /** Store keys of heads whose backend is not there. */
   readonly unknown: string[];
+  /** Versioned kids whose key may be in its home without a record. */
+  readonly left: string[];
 }
 
 export function makeKeyring(
@@ -107,6 +114,7 @@ export function makeKeyring(
   const forgotten: number[] = [];
   const corrupt: string[] = [];
   const unknown: string[] = [];
+  const left: string[] = [];
   const keyring = openKeyring(
     {
       store,
@@ -119,11 +127,12 @@ export function makeKeyring(
       onForget: (keyNumber) => void forgotten.push(keyNumber),
       onCorruptRecord: (storeKey) => void corrupt.push(storeKey),
       onUnknownBackend: (storeKey) => void unknown.push(storeKey),
+      onLeftInHome: (kid) => void left.push(kid),
     },
     options,
   );
   t.after(() => keyring.close());
-  return { keyring, store, inner, custody, clock, schedule, forgotten, corrupt, unknown };
+  return { keyring, store, inner, custody, clock, schedule, forgotten, corrupt, unknown, left };
 }
 
 export function unwrap<T>(result: Result<T>): T {

@@ -5,12 +5,13 @@ import { loadConfig } from '../../src/config/load.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import { peerAt } from '../../src/core/peer.ts';
 import { ok, type Result } from '../../src/core/result.ts';
-import { type Caller, scopes } from '../../src/core/scope.ts';
+import type { Caller } from '../../src/core/scope.ts';
 import { createLog } from '../../src/observe/log.ts';
 import type { Operation } from '../../src/operations/operation.ts';
 import type { Operations } from '../../src/operations/operations.ts';
 import { openService } from '../../src/service.ts';
 import { testEngineOptions } from './engines.ts';
+import { placedCaller } from './placed-calls.ts';
 import { generous, temporaryDirectory } from './service.ts';
 
 type LifecycleOperations = Operations['lifecycle'];
@@ -19,15 +20,6 @@ type RequestOf<V extends Verb> =
   LifecycleOperations[V] extends Operation<infer Request, unknown> ? Request : never;
 type AnswerOf<V extends Verb> =
   LifecycleOperations[V] extends Operation<never, infer Answer> ? Answer : never;
-
-/** A caller of one place, with every scope. */
-export const placedCaller: Caller = {
-  ...{ tenant: 'acme', actor: 'cert:0123456789abcdef', scopes: new Set(scopes) },
-  placement: { environments: ['prod'], planes: ['laptop'], module: 'orders' },
-};
-
-/** Its place, as calls name it. */
-export const prodLaptop = { tenant: 'acme', environment: 'prod', plane: 'laptop' } as const;
 
 /** An agreement to anything. */
 export const agrees = 'approval-token-123';

@@ -112,11 +112,14 @@ export class ScriptedCryptoki {
 
   C_FindObjectsFinal(): void {}
 
+  C_DestroyObject(): void {}
+
   C_GetAttributeValue(
     session: Handle,
     _key: Handle,
     [{ type }]: [{ type: number }],
   ): { type: number; value: Buffer }[] {
+    this.#called('C_GetAttributeValue');
     this.#ready(session);
     const value = type === 0x100 ? Buffer.of(0x40, 0, 0, 0) : Buffer.from('06032b6570', 'hex');
     return [{ type, value }];

@@ -1,11 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Command } from 'commander';
-import { attestationKeys } from '../../audit/reading/attestation-keys.ts';
-import { type KeyEvidence, type VerifiedAttestation, verifyAttestation } from '../../client/attestation.ts';
+import type { AttestationExpectations, KeyEvidence, VerifiedAttestation } from '../../client/attestation.ts';
 import type { KmsClient } from '../../client/kms-client.ts';
-import { openLog } from '../audit/open-log.ts';
 import { failWith } from '../fail.ts';
-import { readVkeys } from '../vkeys.ts';
 import { fileBytes, line, put } from './files.ts';
 import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wrongUse } from './service.ts';
 
@@ -55,8 +52,9 @@ Examples:
           const given = await client.attest(kid, { nonce: bytes });
           put(out, line(given));
           if (options.verify !== true) return;
-          const trust = options.keys === undefined ? { keys: await namedKeys(client) } : trustedBy(options);
-          verdict = verifyAttestation(given, { ...trust, kid, nonce });
+          const trust =
+            options.keys === undefined ? { keys: await namedKeys(client) } : await trustedBy(options);
+          verdict = await verdictOf(given, { ...trust, kid, nonce });
         });
         if (verdict !== undefined) tell(verdict);
       },
@@ -99,8 +97,13 @@ function verifyEvidenceCommand(): Command {
       if (options.keys === undefined) return wrongUse('--keys is required');
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
-      const expected = { ...trustedBy(options), kid, nowMs, ...(nonce === undefined ? {} : { nonce }) };
-      tell(verifyAttestation(await evidenceIn(file), expected), json);
+      const expected = {
+        ...(await trustedBy(options)),
+        kid,
+        nowMs,
+        ...(nonce === undefined ? {} : { nonce }),
+      };
+      tell(await verdictOf(await evidenceIn(file), expected), json);
     });
 }
 
@@ -117,12 +120,26 @@ export function trusting(command: Command): Command {
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
-export function trustedBy({ keys: file, log }: Trusting) {
+export async function trustedBy({ keys: file, log }: Trusting) {
+  const [{ readVkeys }, { openLog }, { attestationKeys }] = await Promise.all([
+    import('../vkeys.ts'),
+    import('../audit/open-log.ts'),
+    import('../../audit/reading/attestation-keys.ts'),
+  ]);
   const known = readVkeys(file as string);
   if (log === undefined) return { keys: known.map(({ vkey }) => vkey) };
   const followed = attestationKeys(openLog(log), known);
   if (!followed.ok) failWith(exitStatus.refused, `${log}: ${followed.failure.hint}`);
   return followed.value;
+}
+
+/** The signatures' library takes as long to load as all else together, and only these two commands need it. */
+async function verdictOf(
+  given: KeyEvidence,
+  expected: AttestationExpectations,
+): Promise<VerifiedAttestation> {
+  const { verifyAttestation } = await import('../../client/attestation.ts');
+  return verifyAttestation(given, expected);
 }
 
 async function evidenceIn(file: string): Promise<KeyEvidence> {

@@ -1,13 +1,12 @@
 import type { Command } from 'commander';
 import { attestCommand } from './attest.ts';
-import { completionCommand } from './completion.ts';
 import { keysCommand } from './keys.ts';
 import { decryptCommand, deriveCommand, encryptCommand, unwrapCommand, wrapCommand } from './sealing.ts';
 import { signCommand, verifyFileCommand } from './signatures.ts';
 import { statusCommand } from './status.ts';
 
-/** The commands that use a service as its clients do. `program`: the whole, for completion. */
-export function clientCommands(program: () => Command): readonly Command[] {
+/** The commands that use a service as its clients do. */
+export function clientCommands(): readonly Command[] {
   return [
     keysCommand(),
     signCommand(),
@@ -19,6 +18,5 @@ export function clientCommands(program: () => Command): readonly Command[] {
     deriveCommand(),
     attestCommand(),
     statusCommand(),
-    completionCommand(program),
   ];
 }

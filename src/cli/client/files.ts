@@ -1,6 +1,5 @@
 import { createReadStream, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { buffer } from 'node:stream/consumers';
-import { blake3Hex } from '../../client/hashing.ts';
 import { Progress } from '../progress.ts';
 import { wrongUse } from './service.ts';
 
@@ -18,6 +17,7 @@ export async function fileBytes(file: string): Promise<Uint8Array> {
 
 /** The BLAKE3 digest of a file of any length, with a bar that shows how far it is; or of standard input for `-`. */
 export async function digestOf(file: string): Promise<string> {
+  const { blake3Hex } = await import('../../client/hashing.ts');
   if (file === '-') return blake3Hex(process.stdin);
   try {
     const { size } = statSync(file);

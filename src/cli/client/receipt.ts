@@ -36,7 +36,7 @@ Example:
     )
     .action(async (file: string, { tenant, json = false, ...options }: Asked) => {
       if (options.keys === undefined) return wrongUse('--keys is required');
-      const expected = { keys: trustedBy(options).keys, ...(tenant === undefined ? {} : { tenant }) };
+      const expected = { keys: (await trustedBy(options)).keys, ...(tenant === undefined ? {} : { tenant }) };
       const verdicts = (await receiptsIn(file)).map((receipt) => verifyReceipt(receipt, expected));
       const faults = verdicts.flatMap((verdict, at) =>
         verdict.ok ? [] : [`receipt ${at + 1} of ${verdicts.length} is not valid: ${verdict.reason}`],

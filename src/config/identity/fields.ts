@@ -46,7 +46,7 @@ export const identityFields = {
       text: 'EdDSA,Ed25519,ES256,PS256,RS256',
       from: () => ['EdDSA', 'Ed25519', 'ES256', 'PS256', 'RS256'],
     },
-    'The signature algorithms that JSON Web Tokens for `/kms/v1` may have; any other is 401. Symmetric ones and `none` cannot be named.',
+    'The signature algorithms that JSON Web Tokens for `/kms/v1` may have, and approvals by keys of KMS_APPROVER_JWKS; others do not hold. Symmetric ones and `none` cannot be named.',
   ),
   approverJwks: field(
     'KMS_APPROVER_JWKS',

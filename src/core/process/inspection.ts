@@ -1,4 +1,5 @@
 import { url } from 'node:inspector';
+import { StartError } from '../start-error.ts';
 
 /**
  * Ways in which Node shows a process's memory to others of the same machine, each by a flag that can also come with
@@ -13,11 +14,16 @@ export function refuseInspectorBySignal(): void {
   process.on('SIGUSR1', () => {});
 }
 
-/**
- * The reason why this process may not hold secrets: somebody can look into its memory, or could on a signal. Undefined: nobody
- * can.
- */
-export function inspectedBy(): string | undefined {
+/** Throws a StartError where somebody can look into this process's memory, or could on a signal: it may hold no secrets then. */
+export function refuseInspection(): void {
+  const inspected = inspectedBy();
+  if (inspected !== undefined)
+    throw new StartError(
+      `${inspected} shows this process's memory: leave it away, or set KMS_ALLOW_CORE_DUMPS=true`,
+    );
+}
+
+function inspectedBy(): string | undefined {
   // Node takes an underscore for a hyphen, and quotes and backslashes away from NODE_OPTIONS.
   const options = (process.env.NODE_OPTIONS ?? '').replace(/["\\]/g, '');
   const flags = [...process.execArgv, options].join(' ').replaceAll('_', '-');

@@ -1,10 +1,11 @@
 import type { BatchItem } from '../../engine/batch.ts';
 import { awayOf, TokenAway } from './away.ts';
-import { type Cryptoki, codeOf } from './cryptoki.ts';
-import type { Answered, Asked, Away, CallAnswer } from './protocol.ts';
+import { type Cryptoki, codeOf, nameOf } from './cryptoki.ts';
+import { handleDeaths, sessionDeaths, tokenTroubles } from './numbers.ts';
+import type { Answered, Asked, Away, CallAnswer, Failed } from './protocol.ts';
 import { ItemRunner } from './run-items.ts';
 import { Token } from './token.ts';
-import { TokenKeys } from './token-keys.ts';
+import { KeyNotProven, TokenKeys } from './token-keys.ts';
 
 /** Answers questions of the home, in the process that has the module. Never rejects. */
 export type AnswerQuestion = (asked: Asked) => Promise<Answered>;
@@ -42,23 +43,48 @@ export function createAnswering(cryptoki: Cryptoki, pinDescriptor: number): Answ
       case 'destroy':
         await keys.destroy(asked.references);
         return { kind: 'well' };
-      case 'evidence': {
-        const found = await keys.find(asked.reference);
-        if (found === undefined)
-          return { kind: 'not_made', code: 'BadRequest', hint: 'the token has no such key' };
-        const [local, alwaysSensitive, neverExtractable, sensitive, extractable] = await keys.facts(found);
-        const key = { local, alwaysSensitive, neverExtractable, sensitive, extractable };
-        return { kind: 'evidence', key: key as Record<keyof typeof key, boolean>, asOfMs: Date.now() };
-      }
+      case 'discard':
+        await keys.discard(asked.references);
+        return { kind: 'well' };
+      case 'evidence':
+        return evidence(asked.reference);
     }
+  }
+
+  /** A handle that the token does not know any more is found again, once. */
+  async function evidence(reference: Uint8Array, again = false): Promise<Answered> {
+    const found = await keys.find(reference);
+    if (found === undefined)
+      return { kind: 'not_made', code: 'BadRequest', hint: 'the token has no such key' };
+    try {
+      const [local, alwaysSensitive, neverExtractable, sensitive, extractable] = await keys.facts(found);
+      const key = { local, alwaysSensitive, neverExtractable, sensitive, extractable };
+      return { kind: 'evidence', key: key as Record<keyof typeof key, boolean>, asOfMs: Date.now() };
+    } catch (error) {
+      if (again || !handleDeaths.has(codeOf(error) ?? 0)) throw error;
+      keys.forget(reference);
+      return evidence(reference, true);
+    }
+  }
+
+  /** The module's word about one key is no reason to take all others away: the token itself is asked whether it is well. */
+  function failureOf(error: unknown): Away | Failed {
+    const code = codeOf(error) ?? 0;
+    if (error instanceof TokenAway || tokenTroubles.has(code) || sessionDeaths.has(code))
+      return awayOf(error).away;
+    try {
+      token.probe();
+    } catch (gone) {
+      return awayOf(gone).away;
+    }
+    return { kind: 'failed', reason: error instanceof KeyNotProven ? error.message : nameOf(error) };
   }
 
   return async (asked) => {
     try {
       return await answer(asked);
     } catch (error) {
-      if (error instanceof TokenAway || codeOf(error) !== undefined) return awayOf(error).away;
-      return { kind: 'away', reason: (error as Error).message };
+      return failureOf(error);
     }
   };
 }

@@ -1,6 +1,6 @@
 import type { Ability } from '../../algorithms/ids.ts';
 import type { Clock } from '../../core/clock.ts';
-import { ok, type Result, refuse } from '../../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { HomeContact } from '../custody.ts';
 import { Contact } from './contact.ts';
 import {
@@ -93,19 +93,19 @@ export class TokenConnection {
   /** StoreUnavailable, at once where the token is known to be away. */
   async ask(asked: Asked, limitMs?: number): Promise<Result<Exclude<Answered, Away>>> {
     const worker = this.#worker;
-    if (!this.#contact.up || worker === undefined) return this.#unavailable();
+    if (!this.#contact.up || worker === undefined) return this.unavailable();
     let answered: Answered;
     try {
       answered = await worker.ask(asked, limitMs);
     } catch (error) {
       this.#noteEnd(error as Error);
       this.#lose((error as Error).message, worker);
-      return this.#unavailable();
+      return this.unavailable();
     }
     this.#noteTimeouts(answered);
     if (answered.kind === 'away') {
       this.#lose(answered.reason, worker, answered.refusedPin);
-      return this.#unavailable();
+      return this.unavailable();
     }
     if (answered.kind === 'ran' && answered.away !== undefined)
       this.#lose(answered.away.reason, worker, answered.away.refusedPin);
@@ -140,7 +140,8 @@ export class TokenConnection {
     this.#schedule(this.#retryMs);
   }
 
-  #unavailable() {
+  /** The refusal while the token is away. */
+  unavailable(): Refused {
     const hint =
       this.#contact.reason === libraryMissing ? libraryMissing : 'the backend of this key does not answer';
     return refuse('StoreUnavailable', hint, this.#retryMs);

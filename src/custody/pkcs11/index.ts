@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import type { Ability } from '../../algorithms/ids.ts';
-import { ok, type Result, refuse } from '../../core/result.ts';
+import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { CryptoCall } from '../../dispatch/crypto-dispatch.ts';
 import { buildKeyReference, partName } from '../../engine/key-reference.ts';
-import type { PrivateParts } from '../../keys/keyring.ts';
+import type { PrivateParts, PrivateVersion } from '../../keys/keyring.ts';
 import type { KeyPart, TokenKeyName } from '../../keys/record.ts';
 import type { Carrier, JobEnd } from '../../queue/lane.ts';
 import type { Custody, Home, HomeContact, TokenEvidence } from '../custody.ts';
@@ -16,6 +16,8 @@ import { keeps, tokenKeyKinds } from './schemes.ts';
 export interface Pkcs11HomeOptions extends ConnectionOptions {
   /** Its name in records and requests. */
   readonly backend: string;
+  /** Told of what one key met with, for the operator's log. */
+  readonly tell?: (what: string, reason: string) => void;
 }
 
 /** Milliseconds; longer than the worker's own limit for making a key, so that this one is only for a worker that hangs. */
@@ -23,6 +25,8 @@ const generationLimitMs = 34_000;
 /** Jobs under way for each session: one that runs, and those that lie ready, so that answers come several to a message. */
 const jobsPerSession = 4;
 const nonceBytes = 16;
+/** Keys that were made in vain while the token went away: some 100 bytes each. */
+const maxLeftOver = 1_000;
 
 /** Keys in one token behind a PKCS#11 module. It is there whether or not the token is: `contact` says which. */
 export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
@@ -32,12 +36,18 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
   readonly threads: number;
   readonly overtakes = false;
   readonly #connection: TokenConnection;
+  readonly #tell: NonNullable<Pkcs11HomeOptions['tell']>;
   #jobs = 0;
+  #leftOver: Uint8Array[] = [];
 
-  constructor({ backend, ...options }: Pkcs11HomeOptions) {
+  constructor({ backend, tell = () => {}, ...options }: Pkcs11HomeOptions) {
     this.backend = backend;
     this.threads = options.settings.sessions;
     this.#connection = new TokenConnection(options);
+    this.#tell = tell;
+    this.contact.onChange(({ up }) => {
+      if (up && this.#leftOver.length > 0) void this.#drop(this.#leftOver.splice(0));
+    });
   }
 
   get custody(): Custody {
@@ -105,22 +115,45 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
       : buildKeyReference(tenant, partName(versionedKid, partIndex), sealed);
   }
 
-  async destroy(
-    tenant: string,
-    versions: Parameters<PrivateParts['destroy']>[1],
-  ): ReturnType<PrivateParts['destroy']> {
-    const references = versions.flatMap(({ kid, parts }) =>
-      parts.map((part, index) => this.keyReference(part, index, tenant, kid)),
-    );
+  async destroy(tenant: string, versions: readonly PrivateVersion[]): ReturnType<PrivateParts['destroy']> {
+    const references = this.#referencesOf(tenant, versions);
     if (references.length === 0) return ok(undefined);
     const destroyed = await this.#connection.ask({ kind: 'destroy', references }, generationLimitMs);
-    return destroyed.ok ? ok(undefined) : destroyed;
+    if (!destroyed.ok) return destroyed;
+    if (destroyed.value.kind !== 'failed') return ok(undefined);
+    this.#tell('the token did not destroy a key', destroyed.value.reason);
+    return notDestroyed;
+  }
+
+  async discard(tenant: string, versions: readonly PrivateVersion[]): Promise<void> {
+    await this.#drop(this.#referencesOf(tenant, versions));
+  }
+
+  #referencesOf(tenant: string, versions: readonly PrivateVersion[]): Uint8Array[] {
+    return versions.flatMap(({ kid, parts }) =>
+      parts.map((part, index) => this.keyReference(part, index, tenant, kid)),
+    );
+  }
+
+  /** While the token is away they are kept, for when it is there again. */
+  async #drop(references: readonly Uint8Array[]): Promise<void> {
+    if (references.length === 0) return;
+    const dropped = await this.#connection.ask({ kind: 'discard', references }, generationLimitMs);
+    if (dropped.ok && dropped.value.kind === 'well') return;
+    if (!dropped.ok && this.#leftOver.length + references.length <= maxLeftOver) {
+      this.#leftOver.push(...references);
+      return;
+    }
+    const reason = dropped.ok && dropped.value.kind === 'failed' ? dropped.value.reason : 'it is away';
+    this.#tell('keys that are in no record are left in the token', reason);
   }
 
   async evidence(reference: Uint8Array): Promise<Result<TokenEvidence>> {
     const answered = await this.#connection.ask({ kind: 'evidence', reference });
     if (!answered.ok) return answered;
     const { opened } = this.#connection;
+    if (answered.value.kind === 'failed')
+      this.#tell('the token did not say what it knows of a key', answered.value.reason);
     if (answered.value.kind !== 'evidence' || opened === undefined)
       return refuse('AttestationMissing', 'the token has no such key');
     const { key, asOfMs } = answered.value;
@@ -158,19 +191,36 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
     if (!this.holds(algorithm)) return refuse('Unsupported', 'this backend holds no keys of this alg');
     if (origin === 'adopted' && algorithm.components.length > 1)
       return refuse('Unsupported', 'adopt: a key of this alg is two keys');
+    if (!this.contact.up) return this.#connection.unavailable();
     const parts: KeyPart[] = [];
+    const references: Uint8Array[] = [];
     for (const [index, { keyType }] of algorithm.components.entries()) {
       const sealed = handleOf(origin, randomBytes(nonceBytes));
       const reference = buildKeyReference(tenant, partName(versionedKid, index), sealed);
+      references.push(reference);
       const made = await this.#connection.ask(askFor(keyType, reference), generationLimitMs);
-      if (!made.ok) return made;
-      if (made.value.kind === 'not_made') return refuse(made.value.code, made.value.hint);
-      if (made.value.kind !== 'made') return refuse('Internal');
+      if (!made.ok || made.value.kind !== 'made') {
+        // Those before it, and this one: it may be in the token although no answer came.
+        const refused = made.ok && made.value.kind === 'not_made';
+        void this.#drop(refused ? references.slice(0, -1) : references);
+        return made.ok ? this.#refusalOf(made.value, origin) : made;
+      }
       parts.push({ publicKey: made.value.publicKey, sealed });
     }
     return ok(parts);
   }
+
+  #refusalOf(answered: Exclude<Answered, { kind: 'away' }>, origin: KeyOrigin): Refused {
+    if (answered.kind === 'not_made') return refuse(answered.code, answered.hint);
+    if (answered.kind !== 'failed') return refuse('Internal');
+    this.#tell('the token did not make or take a key', answered.reason);
+    return origin === 'adopted' ? notUsed : noKeyMade;
+  }
 }
+
+const noKeyMade = refuse('StoreUnavailable', 'the token did not make the key; the log says why');
+const notUsed = refuse('BadRequest', 'adopt: the token does not do the work of this key; the log says why');
+const notDestroyed = refuse('StoreUnavailable', 'the token did not let go of the key; the log says why');
 
 function plainItem({ op, scheme, keyNumber, key, inputs }: CryptoCall['items'][number]) {
   return { op, scheme, keyNumber, key, inputs };

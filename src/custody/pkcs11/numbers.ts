@@ -139,5 +139,17 @@ export const sessionDeaths: ReadonlySet<number> = new Set([
   codes.operationNotInitialized,
 ]);
 
+/** Of the token or its module, whatever was asked. */
+export const tokenTroubles: ReadonlySet<number> = new Set([
+  codes.hostMemory,
+  codes.generalError,
+  codes.functionFailed,
+  codes.deviceError,
+  codes.deviceRemoved,
+  codes.tokenNotPresent,
+  codes.tokenNotRecognized,
+  codes.cryptokiNotInitialized,
+]);
+
 /** The handle is not (any more) one of a key; finding it again may help. */
 export const handleDeaths: ReadonlySet<number> = new Set([codes.keyHandleInvalid, codes.objectHandleInvalid]);

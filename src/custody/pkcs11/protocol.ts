@@ -33,6 +33,8 @@ export type Asked =
       readonly key: TokenKeyName;
     }
   | { readonly kind: 'destroy'; readonly references: readonly Uint8Array[] }
+  /** Of keys that came into no record: what was made goes, what was adopted is as it was. */
+  | { readonly kind: 'discard'; readonly references: readonly Uint8Array[] }
   | { readonly kind: 'evidence'; readonly reference: Uint8Array };
 
 export interface TokenQuestion {
@@ -75,8 +77,16 @@ export interface NotMade {
   readonly hint: string;
 }
 
+/** The token is well and did not do what was asked of one key. */
+export interface Failed {
+  readonly kind: 'failed';
+  /** For the operator. */
+  readonly reason: string;
+}
+
 export type Answered =
   | Away
+  | Failed
   | OpenedToken
   | { readonly kind: 'well' }
   | { readonly kind: 'ran'; readonly calls: readonly CallAnswer[]; readonly away?: Away }

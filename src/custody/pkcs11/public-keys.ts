@@ -59,7 +59,13 @@ export function isSignedBy(
   message: Buffer,
   signature: Uint8Array,
 ): boolean {
-  const key = keyObjectOf(keyType, publicKey);
+  let key: KeyObject;
+  try {
+    key = keyObjectOf(keyType, publicKey);
+  } catch {
+    // No point of the curve, for one.
+    return false;
+  }
   switch (key.asymmetricKeyType) {
     case 'rsa':
       // RSASSA-PSS with a salt as long as the hash.

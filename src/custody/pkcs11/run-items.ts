@@ -10,7 +10,14 @@ import {
 import { dataKeyBytes, maxPlaintextBytes, readWordInput } from '../../engine/rooms.ts';
 import { awayOf, TokenAway } from './away.ts';
 import { codeOf, type Handle } from './cryptoki.ts';
-import { attributes as a, codes, handleDeaths, mechanisms as m, parameterKinds } from './numbers.ts';
+import {
+  attributes as a,
+  codes,
+  handleDeaths,
+  mechanisms as m,
+  parameterKinds,
+  tokenTroubles,
+} from './numbers.ts';
 import { signingWays } from './schemes.ts';
 import { passingTemplate } from './templates.ts';
 import type { Token } from './token.ts';
@@ -76,11 +83,7 @@ export class ItemRunner {
 
   async #once(item: BatchItem): Promise<Outcome> {
     const key = await this.#keys.find(item.key);
-    if (key === undefined) {
-      // A token that is away finds nothing.
-      this.#token.probe();
-      return keyUnusable;
-    }
+    if (key === undefined) return keyUnusable;
     switch (item.op) {
       case batchOps.sign:
       case batchOps.signDeterministic:
@@ -359,15 +362,5 @@ const notOpened: ReadonlySet<number> = new Set([
   codes.wrappedKeyInvalid,
   codes.wrappedKeyLenRange,
 ]);
-/** Of the token, whatever the work was. */
-const troubles: ReadonlySet<number> = new Set([
-  codes.hostMemory,
-  codes.generalError,
-  codes.functionFailed,
-  codes.deviceError,
-  codes.deviceMemory,
-  codes.deviceRemoved,
-  codes.tokenNotPresent,
-  codes.tokenNotRecognized,
-  codes.cryptokiNotInitialized,
-]);
+/** No work needs more memory than any token has. */
+const troubles: ReadonlySet<number> = new Set([...tokenTroubles, codes.deviceMemory]);

@@ -31,6 +31,9 @@ export interface FoundKey {
 /** Handles and a type: some 300 bytes each. */
 const maxFoundKeys = 4_096;
 
+/** A pair whose private key did not sign for its public key. The message is for the operator. */
+export class KeyNotProven extends Error {}
+
 /** The keys in a token: made, found, adopted and destroyed. Errors of the module are thrown as they are, and TokenAway. */
 export class TokenKeys {
   readonly #token: Token;
@@ -70,11 +73,40 @@ export class TokenKeys {
     const name = keyNameOf(reference);
     if (kind === undefined || name === undefined) return notKept;
     const label = `${ownLabelPrefix}${partIn(reference)}`;
-    const made = await this.#token.inSession(
-      (session) => this.#generate(session, kind, keyType, name.id, label),
-      generationLimitMs,
-    );
+    const made = await this.#kept(name, (session) => this.#generate(session, kind, keyType, name.id, label));
     return { kind: 'made', publicKey: made };
+  }
+
+  /** A key that is not to be has no objects either: not where the making fails half way, nor where it is done too late. */
+  async #kept<T>(name: KeyName, make: (session: Handle) => Promise<T>): Promise<T> {
+    let givenUp = false;
+    let begun = false;
+    try {
+      return await this.#token.inSession(async (session) => {
+        // What a session that died has left would have the same CKA_ID.
+        if (begun) this.#discard(session, name);
+        begun = true;
+        try {
+          const made = await make(session);
+          if (givenUp) this.#discard(session, name);
+          return made;
+        } catch (error) {
+          this.#tryToDiscard(session, name);
+          throw error;
+        }
+      }, generationLimitMs);
+    } catch (error) {
+      givenUp = true;
+      throw error;
+    }
+  }
+
+  #tryToDiscard(session: Handle, name: KeyName): void {
+    try {
+      this.#discard(session, name);
+    } catch {
+      // The making has failed, which is what is told. The home asks again.
+    }
   }
 
   /** Ends the use of these keys. An adopted one is destroyed as well: it is this service's. */
@@ -83,6 +115,15 @@ export class TokenKeys {
       this.forget(reference);
       const name = keyNameOf(reference);
       if (name !== undefined) await this.#token.inSession((session) => this.#destroy(session, name));
+    }
+  }
+
+  /** As if these keys had never been made, or taken. */
+  async discard(references: readonly Uint8Array[]): Promise<void> {
+    for (const reference of references) {
+      this.forget(reference);
+      const name = keyNameOf(reference);
+      if (name !== undefined) await this.#token.inSession((session) => this.#discard(session, name));
     }
   }
 
@@ -95,10 +136,14 @@ export class TokenKeys {
     const kind = tokenKeyKinds[keyType];
     const name = keyNameOf(reference);
     if (kind === undefined || name === undefined) return notKept;
-    return this.#token.inSession(
-      (session) => this.#adopt(session, kind, keyType, name, reference, wanted),
-      generationLimitMs,
-    );
+    try {
+      return await this.#kept(name, (session) =>
+        this.#adopt(session, kind, keyType, name, reference, wanted),
+      );
+    } catch (error) {
+      if (error instanceof KeyNotProven) return notMade('BadRequest', notProven);
+      throw error;
+    }
   }
 
   /** CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE, CKA_SENSITIVE, CKA_EXTRACTABLE of a key, in this order. */
@@ -145,17 +190,17 @@ export class TokenKeys {
     privateKey: Handle,
   ): Promise<Uint8Array> {
     const bytes = publicKeyIn(keyType, (type) => this.#value(session, publicKey, type));
-    if (bytes === undefined) throw new Error('the token gives no public key');
+    if (bytes === undefined) throw new KeyNotProven('the token gives no public key');
     const { scheme } = firstSchemes.get(keyType) as { readonly scheme: Scheme };
     const way = signingWays[scheme];
     const prepared = way?.prepare(trialMessage, false, this.#token.mechanisms);
     if (way === undefined || prepared === undefined)
-      throw new Error('the token has no mechanism to sign with');
+      throw new KeyNotProven('the token has no mechanism to sign with');
     this.#token.cryptoki.C_SignInit(session, prepared.mechanism, privateKey);
     const room = Buffer.alloc(way.signatureBytes);
     const signature = await this.#token.cryptoki.C_SignAsync(session, prepared.data, room);
     if (!isSignedBy(keyType, bytes, trialMessage, way.finish(signature)))
-      throw new Error('the private key does not belong to the public key');
+      throw new KeyNotProven('the private key does not belong to the public key');
     return bytes;
   }
 
@@ -248,6 +293,17 @@ export class TokenKeys {
     if (adopted !== undefined) this.#token.cryptoki.C_DestroyObject(session, adopted.handle);
   }
 
+  #discard(session: Handle, name: KeyName): void {
+    if (name.origin === 'made') {
+      this.#destroy(session, name);
+      return;
+    }
+    for (const object of this.#byId(session, objectClasses.secretKey, wrappingIdOf(name.id), maxObjects))
+      this.#token.cryptoki.C_DestroyObject(session, object);
+    const adoption = this.#adoption(session, name.id);
+    if (adoption !== undefined) this.#token.cryptoki.C_DestroyObject(session, adoption.handle);
+  }
+
   #search(session: Handle, { origin, id }: KeyName): FoundKey | undefined {
     const adopted = origin === 'adopted' ? this.#adoption(session, id) : undefined;
     if (origin === 'adopted' && adopted === undefined) return undefined;
@@ -292,8 +348,11 @@ export class TokenKeys {
     } finally {
       cryptoki.C_FindObjectsFinal(session);
     }
-    // A token shows private objects to a login only, and gives no error without one.
-    if (found.length === 0) requireLogin(cryptoki, session);
+    // A token shows private objects to a login only, and none where it is away, and gives no error in either case.
+    if (found.length === 0) {
+      requireLogin(cryptoki, session);
+      this.#token.probe();
+    }
     return found;
   }
 
@@ -332,6 +391,7 @@ export class TokenKeys {
 }
 
 const notKept = notMade('Unsupported', 'this backend holds no keys of this alg');
+const notProven = 'adopt: the private key of the token does not sign for the public key beside it';
 const alreadyTaken = notMade('Conflict', 'adopt: this key of the token is taken already');
 const trialMessage = Buffer.from('does this private key belong to this public key?');
 const firstSchemes = new Map(

@@ -9,15 +9,59 @@ import { StartError } from '../../core/start-error.ts';
 /** age's own: 2^18, about a second and 256 MiB. */
 const scryptLogN = 18;
 
+/** To whom something is sealed: a passphrase, or one or more recipients. */
+export type SealTo =
+  | { readonly passphrase: string; readonly scryptLogN?: number }
+  /** `age1…` (X25519), `age1pq1…` (ML-KEM-768 with X25519). */
+  | { readonly recipients: readonly string[] };
+
+export type OpenWith =
+  | { readonly passphrase: string }
+  /** `AGE-SECRET-KEY-1…`, `AGE-SECRET-KEY-PQ-1…`. */
+  | { readonly identities: readonly string[] };
+
+/** Throws a StartError where one of them is no recipient. */
+export function sealerTo(to: SealTo): Encrypter {
+  const encrypter = new Encrypter();
+  if ('passphrase' in to) {
+    encrypter.setPassphrase(to.passphrase);
+    encrypter.setScryptWorkFactor(to.scryptLogN ?? scryptLogN);
+    return encrypter;
+  }
+  for (const recipient of to.recipients) {
+    try {
+      encrypter.addRecipient(recipient);
+    } catch (cause) {
+      // It is a public key, and a mistake in typing shows best as it was typed.
+      throw new StartError(`this is no recipient of age: ${recipient.slice(0, 80)}`, { cause });
+    }
+  }
+  return encrypter;
+}
+
+/** Throws a StartError where one of them is no identity. */
+export function openerWith(opens: OpenWith): Decrypter {
+  const decrypter = new Decrypter();
+  if ('passphrase' in opens) {
+    decrypter.addPassphrase(opens.passphrase);
+    return decrypter;
+  }
+  for (const identity of opens.identities) {
+    try {
+      decrypter.addIdentity(identity);
+    } catch (cause) {
+      throw new StartError('the identity file holds something that is no identity of age', { cause });
+    }
+  }
+  return decrypter;
+}
+
 export async function encryptForPassphrase(
   secret: Uint8Array,
   passphrase: Uint8Array,
   logN = scryptLogN,
 ): Promise<string> {
-  const encrypter = new Encrypter();
-  encrypter.setPassphrase(Buffer.from(passphrase).toString());
-  encrypter.setScryptWorkFactor(logN);
-  return armor.encode(await encrypter.encrypt(secret));
+  return armoured({ passphrase: Buffer.from(passphrase).toString(), scryptLogN: logN }, secret);
 }
 
 /** Throws a StartError where one of them is no recipient. */
@@ -25,15 +69,11 @@ export async function encryptForRecipients(
   secret: Uint8Array,
   recipients: readonly string[],
 ): Promise<string> {
-  const encrypter = new Encrypter();
-  for (const recipient of recipients) {
-    try {
-      encrypter.addRecipient(recipient);
-    } catch (cause) {
-      throw new StartError(`${recipient.slice(0, 24)}… is no age recipient`, { cause });
-    }
-  }
-  return armor.encode(await encrypter.encrypt(secret));
+  return armoured({ recipients }, secret);
+}
+
+async function armoured(to: SealTo, secret: Uint8Array): Promise<string> {
+  return armor.encode(await sealerTo(to).encrypt(secret));
 }
 
 /** Into a buffer of its own, which the caller wipes. Undefined where the passphrase does not open it. */
@@ -41,9 +81,7 @@ export function decryptByPassphrase(
   age: string | Uint8Array,
   passphrase: Uint8Array,
 ): Promise<Uint8Array | undefined> {
-  const decrypter = new Decrypter();
-  decrypter.addPassphrase(Buffer.from(passphrase).toString());
-  return decrypt(decrypter, age);
+  return decrypt(openerWith({ passphrase: Buffer.from(passphrase).toString() }), age);
 }
 
 /** As above, by the identities in the text of an identity file. */
@@ -51,9 +89,7 @@ export function decryptByIdentities(
   age: string | Uint8Array,
   identities: readonly string[],
 ): Promise<Uint8Array | undefined> {
-  const decrypter = new Decrypter();
-  for (const identity of identities) decrypter.addIdentity(identity);
-  return decrypt(decrypter, age);
+  return decrypt(openerWith({ identities }), age);
 }
 
 async function decrypt(decrypter: Decrypter, age: string | Uint8Array): Promise<Uint8Array | undefined> {

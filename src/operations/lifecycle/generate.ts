@@ -1,8 +1,9 @@
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import { pemOf, spkiOf } from '../../algorithms/public-formats.ts';
+import { ownMember } from '../../core/own-member.ts';
 import { ok, type Refused, refuse } from '../../core/result.ts';
 import { isAlias, isModule } from '../../keys/lifecycle/names.ts';
-import type { KeyAccess } from '../../keys/record.ts';
+import { type KeyAccess, softwareBackend } from '../../keys/record.ts';
 import { newKeyOf } from '../create-key.ts';
 import { changeFacts, operationIdOf } from '../idempotency.ts';
 import type { KeyOperation, OperationParts } from '../operation.ts';
@@ -63,7 +64,7 @@ export function lifecycleGenerateOperation(
         parts,
         {
           ...{ purpose: request.purpose ?? usualPurpose, alg: algorithm.name, usages: request.usages },
-          ...{ auditDurability: undefined, backend: undefined, policy: undefined },
+          ...{ auditDurability: undefined, backend: request.backend, policy: undefined },
         },
         caller,
       );
@@ -92,7 +93,7 @@ export function rotationOf(
   parts: Pick<OperationParts, 'rotationOf'>,
   { name }: Algorithm,
 ): { readonly afterDays: number } | undefined {
-  const afterDays = usualRotationDays[name];
+  const afterDays = ownMember(usualRotationDays, name);
   return parts.rotationOf(name) ?? (afterDays === undefined ? undefined : { afterDays });
 }
 
@@ -127,11 +128,12 @@ function isAccess({ allowedModules: modules, maxUsagePerDay: uses }: KeyAccess):
 
 /** One plain spelling: its members are never renamed, as digests of it are kept. */
 function meaningOf(request: GenerateRequest) {
-  const { environment, plane, alias, validUntilMs, access, rotation, usages, purpose } = request;
+  const { environment, plane, alias, validUntilMs, access, rotation, usages, purpose, backend } = request;
   return {
     ...{ environment, plane, type: algorithmOfType(request.keyType)?.name ?? request.keyType },
     usages: usages.toSorted(),
     ...(purpose === undefined || purpose === usualPurpose ? undefined : { purpose }),
+    ...(backend === undefined || backend === softwareBackend ? undefined : { backend }),
     ...(alias === undefined ? undefined : { alias }),
     ...(validUntilMs === undefined ? undefined : { valid_until_ms: validUntilMs }),
     ...(access === undefined ? undefined : { access: meaningOfAccess(access) }),

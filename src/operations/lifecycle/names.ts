@@ -1,5 +1,6 @@
 import type { Algorithm } from '../../algorithms/descriptor.ts';
 import { findAlgorithm } from '../../algorithms/registry.ts';
+import { ownMember } from '../../core/own-member.ts';
 import type { KeyHandle } from '../../keys/keyring.ts';
 
 /** Algorithms by other names than ours. One key has one algorithm, so that no name means two. */
@@ -30,17 +31,17 @@ const namesOfSchemes: Readonly<Record<string, string>> = {
 /** The algorithm of keys of this type: RSA-2048, Ed25519, AES-256 or a name of ours, any case. */
 export function algorithmOfType(keyType: string): Algorithm | undefined {
   const name = keyType.toLowerCase();
-  return findAlgorithm(typesByName[name] ?? name);
+  return findAlgorithm(ownMember(typesByName, name) ?? name);
 }
 
 /** The type of keys of this algorithm, as others name it; our name where they have none. */
 export function typeOfAlgorithm(alg: string): string {
-  return namesOfTypes[alg] ?? alg;
+  return ownMember(namesOfTypes, alg) ?? alg;
 }
 
 /** A scheme of ours as others name it: EdDSA, RSA-PSS-SHA256, …; our name where they have none. */
 export function standardSchemeName(alg: string): string {
-  return namesOfSchemes[alg] ?? alg;
+  return ownMember(namesOfSchemes, alg) ?? alg;
 }
 
 /** Our name of the way that `alg` names, for a key with one part; the key's first where it is undefined. Undefined: not of this key. */
@@ -48,7 +49,7 @@ export function schemeNamed({ algorithm }: KeyHandle, alg: string | undefined): 
   const [{ schemes }] = algorithm.components;
   if (alg === undefined) return schemes[0].alg;
   const name = alg.toLowerCase();
-  const wanted = (schemesByName[name] ?? name).toLowerCase();
+  const wanted = (ownMember(schemesByName, name) ?? name).toLowerCase();
   const found = schemes.find((scheme) => scheme.alg.toLowerCase() === wanted);
   return found?.alg ?? (wanted === algorithm.name ? schemes[0].alg : undefined);
 }

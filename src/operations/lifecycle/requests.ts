@@ -52,6 +52,8 @@ export interface GenerateRequest extends PlacedCall, ApprovableCall {
   readonly access: KeyAccess | undefined;
   /** Undefined: the schedule that holds for its algorithm. */
   readonly rotation: NewRotation | undefined;
+  /** The home that makes it and keeps it; software where it is absent. */
+  readonly backend?: string | undefined;
   /** As in kids; `kms` where it is undefined. */
   readonly purpose: string | undefined;
   /** SHA-256, in hex, of the request's RFC 8785 JSON without the agreement, which names it. */
