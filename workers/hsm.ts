@@ -1,4 +1,5 @@
 import { refuseInspectorBySignal } from '../src/core/process/inspection.ts';
+import { endNow, endWithParent } from '../src/core/process/parent.ts';
 import { type AnswerQuestion, createAnswering } from '../src/custody/pkcs11/answer.ts';
 import { loadCryptoki } from '../src/custody/pkcs11/cryptoki.ts';
 import {
@@ -21,7 +22,9 @@ refuseInspectorBySignal();
 if (process.argv[2] !== 'allow-core-dumps') openSystemCalls().forbidCoreDumps();
 // Signals of a terminal or of systemd go to all processes of the service: it says itself when its calls are done.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
-process.on('disconnect', () => process.exit(0));
+// Also where the module hangs: it would outlive the service, with a session that is logged in.
+endWithParent();
+process.on('disconnect', () => void end());
 
 let answering: AnswerQuestion | string | undefined;
 
@@ -43,6 +46,12 @@ async function answer(asked: TokenQuestion['asked']) {
   answering ??= await load();
   if (typeof answering === 'string') return { kind: 'away', reason: answering } as const;
   return answering(asked);
+}
+
+/** Sessions are given back where the token does that; what is still in the module is not waited for. */
+async function end(): Promise<void> {
+  if (underWay === 0 && typeof answering === 'function') await answering({ kind: 'close' });
+  endNow();
 }
 
 /** The reason instead, where the library is not installed. */

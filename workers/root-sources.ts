@@ -1,5 +1,6 @@
 /** A process of its own that opens a source of the root key, or makes a new key in all of them; see custody/root-key/apart.ts. */
 import { writeSync } from 'node:fs';
+import { endWithParent } from '../src/core/process/parent.ts';
 import { StartError } from '../src/core/start-error.ts';
 import type { ErrandNote } from '../src/custody/root-key/apart.ts';
 import { type Reading, readSource } from '../src/custody/root-key/listed.ts';
@@ -10,6 +11,8 @@ import { createOpensslEngine } from '../src/engine/openssl/index.ts';
 import { openSystemCalls } from '../src/engine/system-calls.ts';
 
 openSystemCalls().forbidCoreDumps();
+// The time that it has is counted by the service.
+endWithParent();
 const { errand, dataDir, groupAllowed, out } = JSON.parse(process.argv[2] ?? '') as ErrandNote;
 const surroundings = { dataDir, rule: { groupAllowed }, credentials: process.env.CREDENTIALS_DIRECTORY };
 

@@ -36,6 +36,8 @@ export interface ScheduledRotation {
 const lookEveryMs = 30_000;
 /** A time of day that jumped would make all keys due at once; it is believed again at the next look. */
 const steadyMs = 60_000;
+/** What is destroyed is gone for good. A time of day that went wrong is mostly set right within this, and the grace has days. */
+const destroysAfterSteadyMs = 60 * 60_000;
 /** After one that could not be rotated the others go first, and it comes again. */
 const retryAfterMs = 10 * 60_000;
 /** A version takes a worker a second at the most (RSA-4096): signatures have the rest. */
@@ -92,7 +94,26 @@ export function startScheduledRotation(parts: ScheduledRotationParts): Scheduled
     return true;
   };
 
+  const offsetMs = () => clock.utcMs() - clock.monotonicMs();
+  let steady = { offsetMs: offsetMs(), sinceMs: clock.monotonicMs() };
+  const noteTime = (): void => {
+    const now = offsetMs();
+    const jumped = Math.abs(now - steady.offsetMs) > steadyMs;
+    steady = { offsetMs: now, sinceMs: jumped ? clock.monotonicMs() : steady.sinceMs };
+  };
+
+  const told = new Set<string>();
+  /** Nobody knows how old they are. To rotate them by ourselves would rotate all keys where a machine starts in 1970. */
+  const tellOfFuture = (): void => {
+    for (const id of schedule.beginningAfter(clock.utcMs() + dayMs)) {
+      if (told.has(id)) continue;
+      told.add(id);
+      parts.log.warn({ key: id }, futureText);
+    }
+  };
+
   const destroyOld = async (): Promise<void> => {
+    if (clock.monotonicMs() - steady.sinceMs < destroysAfterSteadyMs) return;
     const graceMs = parts.settings.now.rotationGraceDays * dayMs;
     for (const { id, tenant, version, keep } of schedule.overfull(clock.utcMs(), graceMs)) {
       if (stop.signal.aborted) return;
@@ -105,6 +126,8 @@ export function startScheduledRotation(parts: ScheduledRotationParts): Scheduled
 
   let underWay: Promise<void> | undefined;
   const look = (): Promise<void> => {
+    noteTime();
+    tellOfFuture();
     underWay ??= rotateDue()
       .then(destroyOld)
       .catch((cause: unknown) => parts.log.error({ err: cause }, 'the schedule of keys failed: a bug'))
@@ -131,6 +154,9 @@ export function startScheduledRotation(parts: ScheduledRotationParts): Scheduled
     },
   };
 }
+
+const futureText =
+  'THE DAYS OF A KEY BEGIN IN THE FUTURE: the clock was ahead when it was made or rotated; rotate it by hand';
 
 /** Up to this one. */
 function oldOf({ versions }: KeyDescription, last: number): readonly number[] {

@@ -14,6 +14,8 @@ export interface GeneralJws {
 export interface SignedEvidence {
   /** Versioned. */
   readonly kid: string;
+  /** The backend whose word it is: that which signs in the place of the key's own, where that is away. */
+  readonly backend: string;
   /** The attestation class of the key's custody. */
   readonly class: string;
   /** Of the claims, the bytes that `jws.payload` has in base64url; in hex, as records of the audit log have it. */

@@ -56,6 +56,11 @@ export class RotationSchedule {
       .sort((a, b) => a.dueAtMs - b.dueAtMs);
   }
 
+  /** Keys whose days begin after this moment: the clock was ahead when they were made or rotated. */
+  beginningAfter(ms: number): readonly string[] {
+    return [...this.#keys.values()].filter(({ sinceMs }) => sinceMs > ms).map(({ id }) => id);
+  }
+
   /** Nothing older is there any more. */
   pruned(id: string, version: number): void {
     const key = this.#keys.get(id);

@@ -133,10 +133,13 @@ export function addKey(
     const { backend } = handle.head;
     // At once: a call that waits for a backend which is away takes a place from others.
     const away = backend === softwareBackend ? undefined : backends.refusal(backend);
-    if (away !== undefined && standInsOf(backends, work, handle).length === 0) return away;
+    if (away !== undefined && standInsOf(backends, work.kind, handle).length === 0) return away;
   }
   work.alg = work.alg === '' ? name : 'several';
-  const use = useOf(handle, workKinds[work.kind].usesSecret ? evidence : undefined);
+  const acting = workKinds[work.kind].usesSecret ? actingAs({ backends }, work.kind, handle) : handle;
+  // Of several stand-ins nobody knows yet which one signs.
+  const known = acting === handle || needsEvidence({ evidence }, handle);
+  const use = useOf(acting, workKinds[work.kind].usesSecret && known ? evidence : undefined);
   // A key that is named twice makes two things, and checks two with one use.
   if (workKinds[work.kind].currentOnly || !work.uses.some((other) => sameKey(use, other)))
     work.uses.push(use);
@@ -147,11 +150,12 @@ const keepsNoKeys = refuse('AttestationMissing', 'this service keeps no audit lo
 
 /** The evidence that answers of signing with these keys bring; a refusal where a key may not sign without. At once where it is kept. */
 export function evidenceOf(
-  { evidence }: Pick<OperationParts, 'evidence'>,
+  { evidence, backends }: Pick<OperationParts, 'evidence' | 'backends'>,
   handles: readonly KeyHandle[],
 ): Step<readonly SignedEvidence[]> {
-  const asked = handles.filter(({ head: { policy } }) => policy?.attest !== undefined);
-  const needing = evidence?.required === true ? handles : asked;
+  const needing = handles
+    .filter((handle) => needsEvidence({ evidence }, handle))
+    .map((handle) => actingAs({ backends }, 'sign', handle));
   if (needing.length === 0) return none;
   const found = needing.map((handle) => evidence?.attestor.evidence(handle) ?? keepsNoKeys);
   const judge = (given: readonly Result<SignedEvidence>[]): Result<readonly SignedEvidence[]> => {
@@ -174,22 +178,42 @@ const none = ok<readonly SignedEvidence[]>([]);
 /** The backends that may sign in the place of one that is away. No others but signatures, and only where the key's policy says so. */
 function standInsOf(
   backends: OperationParts['backends'],
-  { kind }: PlannedWork,
+  kind: PlannedKind,
   { head: { backend, policy } }: KeyHandle,
 ): readonly string[] {
   return kind === 'sign' && policy?.allowSignFallback === true ? backends.standIns(backend) : [];
 }
 
-/** For a part of a key whose backend is away. */
-export function standInFor(
+function needsEvidence(
+  { evidence }: Pick<OperationParts, 'evidence'>,
+  { head: { policy } }: KeyHandle,
+): boolean {
+  return evidence?.required === true || policy?.attest !== undefined;
+}
+
+/** The key as the backend has it that is to sign now: evidence of another one would say nothing of this signature. */
+function actingAs(
   { backends }: Pick<OperationParts, 'backends'>,
+  kind: PlannedKind,
+  handle: KeyHandle,
+): KeyHandle {
+  const { backend } = handle.head;
+  if (backend === softwareBackend || backends.refusal(backend) === undefined) return handle;
+  const [standIn] = standInsOf(backends, kind, handle);
+  return standIn === undefined ? handle : { ...handle, head: { ...handle.head, backend: standIn } };
+}
+
+/** For a part of a key whose backend is away. One with evidence has one stand-in: that which the evidence is of. */
+export function standInFor(
+  { backends, evidence }: Pick<OperationParts, 'backends' | 'evidence'>,
   work: PlannedWork,
   handle: KeyHandle,
   { publicKey }: LoadedPart,
 ): StandIn | undefined {
   const { backend } = handle.head;
   if (backend === softwareBackend || backends.refusal(backend) === undefined) return undefined;
-  const homes = standInsOf(backends, work, handle);
+  const all = standInsOf(backends, work.kind, handle);
+  const homes = needsEvidence({ evidence }, handle) ? all.slice(0, 1) : all;
   return homes.length === 0 ? undefined : { homes, publicKey, signedIn: undefined };
 }
 

@@ -77,6 +77,24 @@ interface Signer {
   readonly alg: string;
 }
 
+/** A backend that went or came back while the evidence was fetched. */
+function isOfSigners(
+  evidence: readonly SignedEvidence[],
+  { items }: PlannedWork,
+  signatures: readonly MadeSignature[],
+): boolean {
+  return signatures.every(({ kid, signedIn }, index) => {
+    const own = evidence.find((one) => one.kid === kid);
+    return own === undefined || own.backend === (signedIn ?? items[index]?.home);
+  });
+}
+
+const changedHands = refuse(
+  'StoreUnavailable',
+  'the backend that signed is not the one that the evidence is of: try again',
+  1_000,
+);
+
 /** The work of one sign request, and who signs at which place of it. */
 export interface SignPlan {
   readonly work: PlannedWork;
@@ -206,6 +224,7 @@ export function finishSign({ work, signers, evidence }: SignPlan, outcome: WorkO
     const [signature] = (results[index] as BatchResult).outputs as [Uint8Array];
     return { kid, alg, signature, signedIn: work.items[index]?.standIn?.signedIn };
   });
+  if (evidence.length > 0 && !isOfSigners(evidence, work, signatures)) return changedHands;
   const { kid } = signers[0] as Signer;
   return ok({ kid, signatures, receipts: work.receipts ? receipts : undefined, evidence });
 }

@@ -126,8 +126,8 @@ for (const { name, keyType, scheme, secret, reference, bits } of cases) {
         for (const bit of spread(message, bits)) {
           refused(`message bit ${bit}`, signer.publicKey, flipBit(message, bit), signature);
         }
-        // The head of an encoding is where a lenient parser takes more than one form.
-        const head = spread(signer.publicKey.subarray(0, 25));
+        // The head of an encoding is where a lenient parser takes more than one form, whoever signed: all have one public key.
+        const head = signer === parties[0] ? spread(signer.publicKey.subarray(0, 25)) : [];
         for (const bit of new Set([...head, ...spread(signer.publicKey, bits)])) {
           refused(`public key bit ${bit}`, flipBit(signer.publicKey, bit), message, signature);
         }

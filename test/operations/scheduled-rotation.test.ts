@@ -219,3 +219,28 @@ test('keys with a placement are rotated too, until they are archived, revoked or
   const { versions: both } = unwrap(await keyring.describe('acme', rotated));
   assert.ok(both.every(({ keyId }) => keyId !== undefined));
 });
+
+test('a clock that is 400 days ahead for a while destroys nothing early, and the keys of that time are named', async (t) => {
+  const { make, rotation, versionOf, statesOf, keyring, clock, logged } = start(t);
+  const hourMs = dayMs / 24;
+  let aheadMs = 0;
+  clock.utcMs = () => clock.nowMs + aheadMs;
+  const [keeping, due] = [await make(730, 1), await make(90)];
+  unwrap(await keyring.rotate({ tenant: 'acme', actor: 'x', kid: keeping }));
+  clock.nowMs += 2 * hourMs;
+  await rotation.look();
+  aheadMs = 400 * dayMs;
+  await rotation.look();
+  assert.deepEqual(await statesOf(keeping), ['active', 'active'], 'its grace has 7 days');
+  assert.equal(await versionOf(due), 2);
+  aheadMs = 0;
+  for (let look = 0; look < 2; look++) {
+    clock.nowMs += 2 * hourMs;
+    await rotation.look();
+  }
+  assert.equal(await versionOf(due), 2, 'not rotated again and again');
+  assert.equal(logged.filter((text) => text.startsWith('THE DAYS OF A KEY BEGIN IN THE FUTURE')).length, 1);
+  clock.nowMs += 8 * dayMs;
+  await rotation.look();
+  assert.deepEqual(await statesOf(keeping), ['active', 'destroyed'], 'when it is over the old one goes');
+});

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import test, { type TestContext } from 'node:test';
 import { startInProcess } from '../support/in-process.ts';
 import { MemoryContact, MemoryHome } from '../support/memory-home.ts';
-import { call, helloWorldB3, type JsonAnswer } from '../support/service.ts';
+import { call, callForBytes, helloWorldB3, type JsonAnswer } from '../support/service.ts';
 
 /** A service with a home `vault` that can be away, and a key there and in software. */
 async function setUp(t: TestContext, env: Readonly<Record<string, string>> = {}, twin = false) {
@@ -155,6 +156,26 @@ test('another backend of the same attestation class signs where the key allows i
   assert.deepEqual([signed.body.kid, signed.body.sigs[0].backend], [free, 'twin']);
   assert.equal((await verify(free, signed.body.sigs[0].signature_b64)).body.ok, true);
   assert.equal(await metric('kms_sign_fallbacks_total{backend="vault",by="twin"}'), '1');
+});
+
+test('evidence beside a signature is of the backend that signed, also where it signs for another', async (t) => {
+  const { service, contact, makeKey, sign } = await setUp(t, {}, true);
+  const policy = { backend: 'vault', allow_sign_fallback: true, attest: true };
+  const kid = await makeKey(policy);
+  const backendsOf = async () => {
+    const { status, body } = await sign(kid);
+    assert.equal(status, 200, JSON.stringify(body));
+    const claims = JSON.parse(Buffer.from(body.attestation[0].evidence.payload, 'base64url').toString());
+    const digest = createHash('sha256').update(body.attestation[0].evidence.payload, 'base64url');
+    const { text } = await callForBytes(service, service.token, 'GET', '/v1/kms/audit/records?limit=1000');
+    assert.ok(text.includes(digest.digest('hex')), 'the record of the use names it');
+    return [body.sigs[0].backend ?? 'vault', claims.intaglio_key.backend];
+  };
+  assert.deepEqual(await backendsOf(), ['vault', 'vault']);
+  contact.set(false);
+  assert.deepEqual(await backendsOf(), ['twin', 'twin']);
+  contact.set(true);
+  assert.deepEqual(await backendsOf(), ['vault', 'vault']);
 });
 
 test('a backend that does not have the very same key stands in for none', async (t) => {

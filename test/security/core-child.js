@@ -1,13 +1,14 @@
 /**
- * Runs batches with the native addon on the main thread and on another, reports, and waits until its input ends. It
- * never sees a key in the clear. Arguments: path of the root file, paths of the batch requests.
+ * Runs batches with the native addon on the main thread and on another, replaces the root key, reports, and goes on with the same
+ * until a line comes; then it rests until its input ends. It never sees a key in the clear. Arguments: paths of the root file, of the next root file, of the sealed
+ * keys, of the batch request.
  *
  * JavaScript, since the WebAssembly that strips types reserves gigabytes of address space, and gdb writes them all.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 
 const addon = createRequire(import.meta.url)('../../native/build/intaglio_native.node');
 
@@ -26,47 +27,79 @@ const waysToRoot = [
     }),
 ];
 
-/**
- * @param {string} rootPath
- * @param {string[]} requestPaths
- */
-function signAll(rootPath, requestPaths) {
-  for (const toRoot of waysToRoot) signWith(toRoot(rootPath), requestPaths);
+/** @typedef {{ rootPath: string, nextPath: string, keysPath: string, requestPath: string }} Places */
+
+/** @param {Places} places */
+function signAll(places) {
+  for (const toRoot of waysToRoot) signWith(toRoot(places.rootPath), places);
 }
 
 /**
  * @param {number} root
- * @param {string[]} requestPaths
+ * @param {Places} places
  */
-function signWith(root, requestPaths) {
+function signWith(root, { requestPath }) {
   addon.rootMacKey(root, 'a-use');
-  for (const path of requestPaths) {
-    const request = new Uint8Array(readFileSync(path));
-    const view = new DataView(request.buffer);
-    const count = view.getUint32(0, true);
-    const responseBytes = view.getUint32(4, true);
-    for (let round = 0; round < 10; round++) {
-      const response = new Uint8Array(responseBytes);
-      addon.run(root, request, response);
-      const results = new Uint32Array(response.buffer, 0, 2 * count);
-      for (let index = 0; index < count; index++) {
-        if (results[2 * index] !== 0) throw new Error(`item ${index}: status ${results[2 * index]}`);
-      }
-    }
+  const request = new Uint8Array(readFileSync(requestPath));
+  for (let round = 0; round < 10; round++) run(root, request);
+}
+
+/**
+ * @param {number} root
+ * @param {Uint8Array} request
+ */
+function run(root, request) {
+  const view = new DataView(request.buffer);
+  const count = view.getUint32(0, true);
+  const response = new Uint8Array(view.getUint32(4, true));
+  addon.run(root, request, response);
+  const results = new Uint32Array(response.buffer, 0, 2 * count);
+  for (let index = 0; index < count; index++) {
+    if (results[2 * index] !== 0) throw new Error(`item ${index}: status ${results[2 * index]}`);
   }
 }
 
+/**
+ * As a rotation does it: each key is sealed anew, and what both root keys seal is in use meanwhile.
+ * @param {Places} places
+ */
+function rotate({ rootPath, nextPath, keysPath, requestPath }) {
+  const [before, next] = [addon.rootFromFile(rootPath), addon.rootFromFile(nextPath)];
+  const both = addon.joinRoots(next, before);
+  const request = new Uint8Array(readFileSync(requestPath));
+  /** @type {{ tenant: string, aad: string, sealed: string }[]} */
+  const keys = JSON.parse(readFileSync(keysPath, 'utf8'));
+  for (const { tenant, aad, sealed } of keys) {
+    run(both, request);
+    const bytes = new Uint8Array(Buffer.from(sealed, 'base64'));
+    if (addon.reseal(before, next, tenant, aad, bytes) === null) throw new Error('a key is not sealed anew');
+  }
+  addon.closeRoot(both);
+  addon.closeRoot(next);
+  addon.closeRoot(before);
+}
+
 if (isMainThread) {
-  const [rootPath = '', ...requestPaths] = process.argv.slice(2);
+  const [rootPath = '', nextPath = '', keysPath = '', requestPath = ''] = process.argv.slice(2);
+  const places = { rootPath, nextPath, keysPath, requestPath };
   const control = createHash('sha256').update('intaglio test core control').digest();
-  signAll(rootPath, requestPaths);
-  const worker = new Worker(new URL(import.meta.url), { workerData: { rootPath, requestPaths } });
+  signAll(places);
+  rotate(places);
+  const rests = new Int32Array(new SharedArrayBuffer(4));
+  const worker = new Worker(new URL(import.meta.url), { workerData: { places, rests } });
   worker.once('error', (error) => {
     throw error;
   });
-  worker.once('exit', () => process.stdout.write('signed\n'));
+  worker.once('message', () => process.stdout.write('signed\n'));
+  worker.once('exit', () => process.stdout.write('rests\n'));
+  process.stdin.once('data', () => Atomics.store(rests, 0, 1));
   // Keeps the process, and the control in it, until the parent has its dump.
   process.stdin.once('end', () => process.exit(control.length === 32 ? 0 : 1)).resume();
 } else {
-  signAll(workerData.rootPath, workerData.requestPaths);
+  /** @type {{ places: Places, rests: Int32Array }} */
+  const { places, rests } = workerData;
+  signAll(places);
+  rotate(places);
+  parentPort?.postMessage('signed');
+  while (Atomics.load(rests, 0) === 0) rotate(places);
 }

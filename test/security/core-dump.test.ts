@@ -5,16 +5,19 @@ import { closeSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { encodeBatch } from '../../src/engine/batch.ts';
-import type { Scheme } from '../../src/engine/engine.ts';
+import type { Engine, RootRef, Scheme } from '../../src/engine/engine.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { aad, schemesOf, signItem, tenant } from '../support/batches.ts';
 import { availableEngines, testEngineOptions } from '../support/engines.ts';
+import { type MemoryRange, memoryOf, memoryRanges } from './memory.ts';
 import { knownWrapKeys, wrapItems } from './sealing-secrets.ts';
 import {
   createFinder,
   distinctBytes,
+  type KnownKey,
   keyTypeOf,
   knownEd25519,
   knownMlDsa,
@@ -36,9 +39,9 @@ const kept = [
 
 const control = distinctBytes('core control');
 
-test('native: a full core of the process after signing and wrapping has no copy of its keys, nor of its root key, by whichever way that came', {
+test('native: a full core of the process while it signs, encrypts, unwraps and changes its root key has no root key, and none of its keys either once it rests', {
   skip: reasonToSkip(),
-}, async () => {
+}, async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'intaglio-core-'));
   let signer: ChildProcess | undefined;
   try {
@@ -68,30 +71,72 @@ test('native: a full core of the process after signing and wrapping has no copy 
     const wraps = [0, keys.length + 1].flatMap((first) => wrapItems(engine, root, wrapKeys, first));
     const requestPath = join(directory, 'request');
     writeFileSync(requestPath, encodeBatch([...items, ...wraps]));
+    const nextPath = join(directory, 'next');
+    engine.openRoot({ kind: 'file-create', path: nextPath });
+    const keysPath = join(directory, 'keys');
+    writeFileSync(keysPath, JSON.stringify(keys.map((key) => sealedOf(engine, root, key))));
 
-    signer = spawn(process.execPath, [child, rootPath, requestPath], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const places = [rootPath, nextPath, keysPath, requestPath];
+    signer = spawn(process.execPath, [child, ...places], { stdio: ['pipe', 'pipe', 'inherit'] });
     const [line] = (await once(signer.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
     assert.equal(line.toString(), 'signed\n');
 
     const marks = [...keys.flatMap((key) => key.marks), ...pieces('control', control)];
     marks.push(...wrapKeys.flatMap((key) => key.marks));
     marks.push(...pieces('root key', readFileSync(rootPath)));
+    marks.push(...pieces('next root key', readFileSync(nextPath)));
+    const { pid, stdin, stdout } = signer;
+    assert.ok(pid !== undefined && stdin !== null && stdout !== null);
+    // In the middle of whatever its threads do.
+    process.kill(pid, 'SIGSTOP');
+    while (!/^State:\tT/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) await delay(1);
+    const ranges = memoryRanges(pid);
+    const outside = findInMemory(
+      pid,
+      ranges.filter(({ dumpable, stack }) => dumpable && !stack),
+      marks,
+    );
+    const onStacks = findInMemory(
+      pid,
+      ranges.filter(({ stack }) => stack),
+      marks,
+    );
     const core = join(directory, 'core');
-    const dump = (...options: string[]) => {
-      execFileSync('gcore', [...options, '-o', core, `${signer?.pid}`], { stdio: 'ignore' });
-      return findInFile(`${core}.${signer?.pid}`, marks);
-    };
-    assert.deepEqual([...dump()], ['control']);
-    // With the pages that are excluded from dumps the keys are there: the search is not blind.
-    const everything = dump('-a');
+    execFileSync('gcore', ['-o', core, `${pid}`], { stdio: 'ignore' });
+    const dumped = findInFile(`${core}.${pid}`, marks);
+    // What is read here is what a core has.
+    assert.deepEqual([...dumped].sort(), [...outside.union(onStacks)].sort());
+    assert.ok(outside.has('control'));
+    for (const what of outside) assert.doesNotMatch(what, /root key/);
+    outside.delete('control');
+    t.diagnostic(
+      `at that moment: ${[...outside].join(', ')} on the heap, ${[...onStacks].join(', ')} on stacks`,
+    );
+    // In the pages that are excluded from dumps the keys are there: the search is not blind.
+    const excluded = findInMemory(
+      pid,
+      ranges.filter(({ dumpable }) => !dumpable),
+      marks,
+    );
     for (const what of ['root key', 'Ed25519 seed', 'ML-DSA K', 'P-256 scalar', 'RSA p', ...kept])
-      assert.ok(everything.has(what), what);
+      assert.ok(excluded.has(what), what);
+
+    process.kill(pid, 'SIGCONT');
+    stdin.write('rest\n');
+    assert.equal(String(await once(stdout, 'data')), 'rests\n');
+    const atRest = memoryRanges(pid).filter(({ dumpable }) => dumpable);
+    assert.deepEqual([...findInMemory(pid, atRest, marks)], ['control']);
   } finally {
-    signer?.stdin?.end();
-    if (signer?.exitCode === null) await once(signer, 'exit');
+    signer?.kill('SIGKILL');
+    if (signer?.exitCode === null && signer.signalCode === null) await once(signer, 'exit');
     rmSync(directory, { recursive: true });
   }
 });
+
+function sealedOf(engine: Engine, root: RootRef, key: KnownKey) {
+  const { sealed } = engine.importKey(root, keyTypeOf(key), tenant, aad, Uint8Array.from(key.secret));
+  return { tenant, aad, sealed: Buffer.from(sealed).toString('base64') };
+}
 
 function reasonToSkip(): string | false {
   if (!availableEngines().some(({ name }) => name === 'native'))
@@ -99,6 +144,13 @@ function reasonToSkip(): string | false {
   if (spawnSync('gcore', ['--help']).error !== undefined)
     return 'gcore (Debian package gdb) is not installed';
   return false;
+}
+
+function findInMemory(pid: number, ranges: readonly MemoryRange[], marks: readonly Mark[]): Set<string> {
+  const find = createFinder(marks);
+  const found = new Set<string>();
+  for (const part of memoryOf(pid, ranges)) for (const what of find(part)) found.add(what);
+  return found;
 }
 
 /** The longest mark has 64 bytes, so a block is searched with the first 63 bytes of the next. */

@@ -1,12 +1,29 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+
+export interface MemoryRange {
+  readonly start: number;
+  readonly end: number;
+  /** A core dump holds it. */
+  readonly dumpable: boolean;
+  /** The stack of a thread. */
+  readonly stack: boolean;
+}
 
 /** What of a process's memory a core dump would hold, in parts of 64 KiB and 63 bytes of the next. */
 export function* dumpableMemory(pid: number): Generator<Buffer> {
+  yield* memoryOf(
+    pid,
+    memoryRanges(pid).filter(({ dumpable }) => dumpable),
+  );
+}
+
+/** The same of any of its ranges. */
+export function* memoryOf(pid: number, ranges: readonly MemoryRange[]): Generator<Buffer> {
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   const pages = openSync(`/proc/${pid}/pagemap`, 'r');
   const chunk = Buffer.allocUnsafeSlow(chunkBytes + overlapBytes);
   try {
-    for (const { start, end } of dumpableRanges(pid)) {
+    for (const { start, end } of ranges) {
       for (let at = start; at < end; at += chunkBytes) {
         const bytes = Math.min(chunkBytes, end - at);
         // Most of the address space was never touched.
@@ -30,20 +47,31 @@ const overlapBytes = 63;
 const zeros = Buffer.alloc(chunkBytes + overlapBytes);
 
 /**
- * What the kernel dumps unless told otherwise (core(5)): memory without a file behind it, and pages of files that were
- * written to privately. `dd` in the flags of a mapping is MADV_DONTDUMP.
+ * The kernel dumps, unless told otherwise (core(5)), memory without a file behind it, and pages of files that were written to
+ * privately. `dd` in the flags of a mapping is MADV_DONTDUMP. Stacks are found where the process is stopped.
  */
-function dumpableRanges(pid: number): { start: number; end: number }[] {
-  const ranges: { start: number; end: number }[] = [];
+export function memoryRanges(pid: number): MemoryRange[] {
+  const pointers = stackPointers(pid);
+  const ranges: MemoryRange[] = [];
   for (const mapping of readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/)) {
-    const [, start = '', end = '', name = ''] =
+    const [, from = '', to = '', name = ''] =
       /^([0-9a-f]+)-([0-9a-f]+) r\S+ \S+ \S+ \S+ *(.*)/.exec(mapping) ?? [];
-    if (start === '' || name.startsWith('[v') || /^VmFlags:.* (?:dd|io)\b/m.test(mapping)) continue;
+    if (from === '' || name.startsWith('[v')) continue;
     const shared = /^\/(?:dev\/zero|memfd:)/.test(name);
     if (!shared && /^Anonymous: +0 kB/m.test(mapping)) continue;
-    ranges.push({ start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) });
+    const [start, end] = [Number.parseInt(from, 16), Number.parseInt(to, 16)];
+    const dumpable = !/^VmFlags:.* (?:dd|io)\b/m.test(mapping);
+    ranges.push({ start, end, dumpable, stack: pointers.some((at) => at >= start && at < end) });
   }
   return ranges;
+}
+
+/** Of the threads that are not running; `/proc/<pid>/task/<tid>/syscall` ends with stack pointer and program counter. */
+function stackPointers(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
+    const words = readFileSync(`/proc/${pid}/task/${tid}/syscall`, 'latin1').trim().split(' ');
+    return words.length < 3 ? [] : [Number(words.at(-2))];
+  });
 }
 
 function anyPresent(pages: number, start: number, bytes: number): boolean {

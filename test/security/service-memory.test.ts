@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHmac, hkdfSync } from 'node:crypto';
+import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { decryptByPassphrase, encryptForPassphrase } from '../../src/custody/root-key/age.ts';
+import { writeShareFiles } from '../../src/custody/root-key/listed.ts';
+import { nameOfBytes } from '../../src/custody/root-key/renew.ts';
+import { readRootSources, writeRootSources } from '../../src/custody/root-key/sources-file.ts';
+import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { startFor } from '../faults/start-for.ts';
-import { helloWorldB3, type ServiceProcess, temporaryDirectory } from '../support/service.ts';
+import { testEngineOptions } from '../support/engines.ts';
+import { call, helloWorldB3, type ServiceProcess, temporaryDirectory } from '../support/service.ts';
 import { dumpableMemory } from './memory.ts';
 import { createFinder, type Mark, pieces } from './secrets.ts';
 
@@ -19,18 +27,57 @@ const noNative =
 /** Whom services run as here: somebody other than root, as in production. */
 const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined;
 
-test('native: the memory that a core dump would hold has no secret of the data directory', {
+test('native: the memory that a core dump would hold has no secret of the data directory, nor of the sources of its root key, after a rotation', {
   skip: noNative,
 }, async (context) => {
+  const { dataDir, secrets, rootNow } = await directoryWithSources();
   // A user other than root may then read it.
-  const service = await startFor(context, { env: { KMS_ALLOW_CORE_DUMPS: 'true', KMS_ENGINE: 'native' } });
+  const env = { KMS_ALLOW_CORE_DUMPS: 'true', KMS_ENGINE: 'native' };
+  const service = await startFor(context, { dataDir, env });
+  const before = await rootNow();
   await useIt(service);
+  const { url, token } = service;
+  assert.equal((await call({ url }, token, 'POST', '/v1/kms/admin/root/rotate', {})).status, 202);
+  const generation = async () => (await call({ url }, token, 'GET', '/v1/kms/admin/root')).body.generation;
+  for (const endMs = Date.now() + 30_000; (await generation()) !== 2; await delay(20))
+    assert.ok(Date.now() < endMs, 'the rotation does not end');
+  await useIt(service);
+  const after = await rootNow();
+  assert.notDeepEqual(after, before);
 
   const found = new Set<string>();
-  const find = createFinder(marksOf(service.dataDir));
+  const find = createFinder([
+    ...marksOf(dataDir, { 'root key': after, 'root key of before': before }),
+    ...Object.entries(secrets).flatMap(([what, secret]) => pieces(what, secret)),
+  ]);
   for (const part of dumpableMemory(service.pid)) for (const what of find(part)) found.add(what);
   // The search is not blind: what is public is there.
   assert.deepEqual([...found], ['payload digest']);
+});
+
+test('the process that opens a source of the root key has copies of passphrase and identities until it ends', {
+  skip: noAddon,
+}, async (context) => {
+  const { dataDir, secrets, rootNow } = await directoryWithSources();
+  const find = createFinder([
+    ...Object.entries(secrets).flatMap(([what, secret]) => pieces(what, secret)),
+    ...pieces('root key', await rootNow()),
+  ]);
+  for (const [id, what] of [
+    ['passphrase', 'passphrase'],
+    ['shares', 'identity of an officer'],
+  ] as const) {
+    const opening = join(import.meta.dirname, 'root-source-child.ts');
+    const child = spawn(process.execPath, [opening, dataDir, id], { stdio: ['pipe', 'pipe', 'inherit'] });
+    context.after(() => child.kill('SIGKILL'));
+    assert.equal(String(await once(child.stdout, 'data')), 'opened\n');
+    const found = new Set<string>();
+    for (const part of dumpableMemory(child.pid as number)) for (const mark of find(part)) found.add(mark);
+    context.diagnostic(`${id}: ${[...found].join(', ')}`);
+    assert.ok(found.has(what), `${id}: ${[...found].join(', ')}`);
+    child.stdin.end();
+    await once(child, 'exit');
+  }
 });
 
 test('the service forbids core dumps, and works without what the system then takes away', {
@@ -105,17 +152,67 @@ async function useIt({ url, token }: ServiceProcess): Promise<void> {
     await ask(path);
 }
 
+/** A root key in a file of age under a passphrase, and in shares of officers; what opens either, and the key of the moment. */
+async function directoryWithSources() {
+  const dataDir = temporaryDirectory();
+  const passphrase = Buffer.from('a passphrase that stands nowhere else');
+  const identities = await Promise.all([generateX25519Identity(), generateX25519Identity()]);
+  const recipients = await Promise.all(identities.map((identity) => identityToRecipient(identity)));
+  const files = identities.map((identity, n) => {
+    writeFileSync(join(dataDir, `officer-${n}`), `${identity}\n`, { mode: 0o600 });
+    return `officer-${n}`;
+  });
+  writeFileSync(join(dataDir, 'passphrase'), passphrase, { mode: 0o600 });
+  const secret = randomBytes(32);
+  // Names of root keys are the same with both engines.
+  const root = nameOfBytes(createOpensslEngine(testEngineOptions), secret);
+  await writeShareFiles(join(dataDir, 'shares'), secret, 2, recipients);
+  const common = { createdAtMs: 1, generation: 1, root };
+  const from = { from: 'file', path: 'passphrase' } as const;
+  // Few rounds of scrypt, which take two seconds each time otherwise.
+  const age = await encryptForPassphrase(secret, passphrase, 10);
+  writeRootSources(dataDir, [
+    { ...common, id: 'passphrase', kind: 'passphrase', passphrase: from, age },
+    {
+      ...common,
+      id: 'shares',
+      kind: 'shares',
+      threshold: 2,
+      recipients,
+      directory: 'shares',
+      identities: files,
+    },
+  ]);
+  const rootNow = async (): Promise<Buffer> => {
+    const read = readRootSources(dataDir);
+    const [source] = read.ok ? (read.value?.sources ?? []) : [];
+    assert.ok(source?.kind === 'passphrase');
+    return Buffer.from((await decryptByPassphrase(source.age, passphrase)) ?? []);
+  };
+  const secrets = {
+    passphrase,
+    // Without what all identities begin with.
+    'identity of an officer': Buffer.from((identities[0] as string).slice('AGE-SECRET-KEY-1'.length)),
+  };
+  return { dataDir, secrets, rootNow };
+}
+
 /** Each secret file, what is derived from it, and both as HMAC pads them (RFC 2104). */
-function marksOf(dataDir: string): Mark[] {
+function marksOf(dataDir: string, roots: Readonly<Record<string, Buffer>>): Mark[] {
   const hmac = (key: string, secret: Buffer) => createHmac('sha256', key).update(secret).digest();
   const hkdf = (secret: Buffer, info: string) => Buffer.from(hkdfSync('sha256', secret, '', info, 32));
-  const [root, macaroon, audit] = ['root.key', 'macaroon.key', 'audit.secret'].map((name) =>
+  const [macaroon, audit] = ['macaroon.key', 'audit.secret'].map((name) =>
     readFileSync(join(dataDir, name)),
-  ) as [Buffer, Buffer, Buffer];
+  ) as [Buffer, Buffer];
   const inputRoot = hkdf(audit, 'intaglio/audit-input-root/v1');
   const secrets: Record<string, Buffer> = {
-    'root key': root,
-    'sealing key': hkdf(root, 'intaglio/seal/v1\0default'),
+    ...roots,
+    ...Object.fromEntries(
+      Object.entries(roots).map(([what, root]) => [
+        `sealing key of the ${what}`,
+        hkdf(root, 'intaglio/seal/v1\0default'),
+      ]),
+    ),
     'macaroon key': macaroon,
     'macaroon key, extracted': hmac('macaroons-key-generator', macaroon),
     'audit secret': audit,

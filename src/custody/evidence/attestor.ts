@@ -96,18 +96,18 @@ export class Attestor implements EvidenceSource {
     });
   }
 
-  kept({ version }: AttestedKey): SignedEvidence | undefined {
-    const kept = this.#kept.get(version.kid);
+  kept(key: AttestedKey): SignedEvidence | undefined {
+    const kept = this.#kept.get(nameOf(key));
     if (kept === undefined) return undefined;
     return this.#parts.clock.monotonicMs() - kept.madeAtMs < usableMs ? kept.evidence : undefined;
   }
 
   evidence(key: AttestedKey): Result<SignedEvidence> | Promise<Result<SignedEvidence>> {
-    const { kid } = key.version;
+    const name = nameOf(key);
     const nowMs = this.#parts.clock.monotonicMs();
-    const kept = this.#kept.get(kid);
+    const kept = this.#kept.get(name);
     const ageMs = kept === undefined ? Number.POSITIVE_INFINITY : nowMs - kept.madeAtMs;
-    const failed = this.#failed.get(kid);
+    const failed = this.#failed.get(name);
     const resting = failed !== undefined && nowMs < failed.untilMs;
     if (kept !== undefined && ageMs < usableMs) {
       if (ageMs >= renewAfterMs && !resting) void this.#makeKept(key);
@@ -144,23 +144,23 @@ export class Attestor implements EvidenceSource {
   }
 
   #makeKept(key: AttestedKey): Promise<Result<SignedEvidence>> {
-    const { kid } = key.version;
+    const name = nameOf(key);
     const { clock } = this.#parts;
-    const making = this.#making.get(kid);
+    const making = this.#making.get(name);
     if (making !== undefined) return making;
     if (this.#making.size >= maxKeptUnderWay) return Promise.resolve(tooMany);
     const made = this.#make(key, undefined, () => {})
       .then((result) => {
         if (result.ok) {
-          this.#kept.set(kid, { evidence: result.value, madeAtMs: clock.monotonicMs() });
-          this.#failed.delete(kid);
+          this.#kept.set(name, { evidence: result.value, madeAtMs: clock.monotonicMs() });
+          this.#failed.delete(name);
         } else if (isOfBackend(result)) {
-          this.#failed.set(kid, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
+          this.#failed.set(name, { refused: result, untilMs: clock.monotonicMs() + failedForMs });
         }
         return result;
       })
-      .finally(() => this.#making.delete(kid));
-    this.#making.set(kid, made);
+      .finally(() => this.#making.delete(name));
+    this.#making.set(name, made);
     return made;
   }
 
@@ -214,7 +214,7 @@ export class Attestor implements EvidenceSource {
     // Workers that are too busy say nothing of the backend.
     if (jws === undefined) return notSigned;
     const sha256 = hash('sha256', claims, 'hex');
-    return ok({ kid: key.version.kid, class: residenceClass, sha256, jws });
+    return ok({ kid: key.version.kid, backend: key.head.backend, class: residenceClass, sha256, jws });
   }
 
   async #residence({ head, version }: AttestedKey): Promise<Result<ResidenceFacts>> {
@@ -231,6 +231,11 @@ export class Attestor implements EvidenceSource {
     const [first, ...others] = told;
     return first === undefined ? noEvidence : ok({ kind: 'token', parts: [first, ...others] });
   }
+}
+
+/** Another backend may sign in the place of the key's own, and its word is another. */
+function nameOf({ head, version }: AttestedKey): string {
+  return `${head.backend} ${version.kid}`;
 }
 
 function isOfBackend({ failure: { code } }: Refused): boolean {

@@ -27,6 +27,9 @@ export function createAnswering(cryptoki: Cryptoki, pinDescriptor: number): Answ
     switch (asked.kind) {
       case 'open':
         return token.open(asked.settings, asked.refusedPin);
+      case 'close':
+        await token.close();
+        return { kind: 'well' };
       case 'probe':
         token.probe();
         token.keepAlive();

@@ -22,6 +22,8 @@ export interface TokenSettings {
  */
 export type Asked =
   | { readonly kind: 'open'; readonly settings: TokenSettings; readonly refusedPin: string | undefined }
+  /** Of the worker's own end: C_Finalize. */
+  | { readonly kind: 'close' }
   /** C_GetTokenInfo, and a sign of life for each idle session. */
   | { readonly kind: 'probe' }
   | { readonly kind: 'run'; readonly calls: readonly (readonly BatchItem[])[] }
