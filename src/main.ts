@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { defaultTuning, type Tuning } from './assemble/cryptography.ts';
 import { createReload, type SettingsReload } from './assemble/reload.ts';
+import type { Authenticator } from './auth/auth.ts';
 import { isLoopback, listenAddresses } from './config/listen-kinds.ts';
 import type { Config } from './config/load.ts';
 import type { Reloadable } from './config/reload.ts';
@@ -15,7 +16,7 @@ import { configuredListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { flushSpans } from './observe/tracing.ts';
-import { openService } from './service.ts';
+import { openService, type Service, type ServiceOptions } from './service.ts';
 import { surfacesOf } from './surfaces.ts';
 
 /** The service as a process of its own. */
@@ -33,13 +34,26 @@ export interface Server {
   stop(): Promise<void>;
 }
 
+export interface StartOptions {
+  readonly tuning?: Tuning;
+  readonly rootKey?: ServiceOptions['rootKey'];
+  /** The surfaces; those of the configuration where it is absent. */
+  readonly surfaces?: typeof surfacesOf;
+  /** Whoever says who is calling; capabilities where it is absent. */
+  readonly authenticator?: Authenticator;
+}
+
 /** Makes this process the service's, and serves when it resolves. Throws a StartError when it cannot. */
-export async function start(config: Config, log: Logger, tuning: Tuning = defaultTuning): Promise<Server> {
+export async function start(
+  config: Config,
+  log: Logger,
+  { tuning = defaultTuning, rootKey, surfaces = surfacesOf, authenticator }: StartOptions = {},
+): Promise<Server> {
   process.umask(0o077);
   const forbidden = forbidCoreDumps(config, log);
   const service = await openService(config, {
     log,
-    tuning,
+    ...{ tuning, rootKey },
     environment: process.env,
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
@@ -51,7 +65,8 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
     if (forbidden !== undefined) health.condition('core_dumps_possible', 'wanted', () => forbidden);
-    const door = openDoor(log, service, surfacesOf(service));
+    const called = calledBy(service, authenticator);
+    const door = openDoor(log, called, surfaces(called));
     warnOfBind(config, log);
     const connections = countConnections(connectionLimits(config, log));
     const { listeners, reloadable } = await configuredListeners(config, {
@@ -86,6 +101,16 @@ export async function start(config: Config, log: Logger, tuning: Tuning = defaul
     await service.stop();
     throw cause;
   }
+}
+
+/** The service with another say of who is calling. */
+function calledBy(service: Service, authenticator: Authenticator | undefined): Service {
+  if (authenticator === undefined) return service;
+  const requestPath = service.requestPathFor(authenticator);
+  return Object.create(service, {
+    authenticator: { value: authenticator },
+    requestPath: { value: requestPath },
+  });
 }
 
 function reloadableLog(log: Logger): Reloadable {

@@ -131,7 +131,7 @@ function admitCaller<Request, Answer>(
   if (!permitsSome(caller, operation)) {
     // The answer does not wait for the record: a refusal stays cheap, and leaves no promise.
     if (call.withinAllowance()) parts.audit.unauthorised(operation.name, caller, () => namedIn(call));
-    return lacks(operation.scope);
+    return caller.stranger === true ? unknownCaller : lacks(operation.scope);
   }
   const batch = operation.kind === 'crypto' && operation.batch;
   const deadlineMs = parts.admission.deadlineMs(call.deadlineWish, batch);
@@ -164,6 +164,8 @@ async function admitLater<Request, Answer>(
 function withOwnBody<Request, Answer>(call: KeyedCall<Request, Answer>): KeyedCall<Request, Answer> {
   return { ...call, body: Uint8Array.from(call.body) };
 }
+
+const unknownCaller = refuse('Unauthenticated', 'whoever is at the other end is not allowed');
 
 /** The way to a first capability. Evidence costs as much to verify as a token that was never seen. */
 async function enter<Request, Answer>(

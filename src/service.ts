@@ -10,17 +10,19 @@ import {
   startCryptography,
   type Tuning,
 } from './assemble/cryptography.ts';
-import { openHomes } from './assemble/homes.ts';
+import { openDeks } from './assemble/deks.ts';
+import { openHomes, openTpm } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';
 import { openWebhooks } from './assemble/kms-v1/webhooks.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
-import { openRecords, openTrust } from './assemble/records.ts';
-import { openRootKey } from './assemble/root-key.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
-import { openStore } from './assemble/store.ts';
+import { openRecords, openTrust } from './assemble/store/records.ts';
+import { openRootKey } from './assemble/store/root-key.ts';
+import { openStore } from './assemble/store/store.ts';
+import { openTpmAnchor } from './assemble/store/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { createEventHistory } from './audit/event-history.ts';
 import { keepsNothing, publishing } from './audit/publishing.ts';
@@ -33,6 +35,7 @@ import { refuse } from './core/result.ts';
 import { StartError } from './core/start-error.ts';
 import type { Home } from './custody/custody.ts';
 import { ResealingStore } from './custody/root-key/resealing-store.ts';
+import type { RootKeySource } from './custody/root-key/source.ts';
 import { SoftwareKeyPool } from './custody/software/key-pool.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
@@ -49,6 +52,7 @@ import { createMetrics, type Metrics } from './observe/metrics.ts';
 import { registerAuditMetrics } from './observe/series/audit-metrics.ts';
 import { createPoolMetrics } from './observe/series/pool-metrics.ts';
 import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
+import type { DekOperations } from './operations/deks/operations.ts';
 import type { Operations } from './operations/operations.ts';
 import { EventFeeds } from './operations/receipts/event-feeds.ts';
 import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
@@ -65,6 +69,8 @@ export interface Service {
   readonly administratorToken: string | undefined;
   /** Of now, see Calls. */
   readonly operations: Operations;
+  /** Undefined where the configuration wants no data encryption keys. Of now, too. */
+  readonly dekOperations: DekOperations | undefined;
   readonly requestPath: RequestPath;
   /** The same way for callers whom somebody else knows, such as the process itself. */
   requestPathFor(authenticator: Authenticator): RequestPath;
@@ -93,6 +99,8 @@ export interface ServiceOptions {
   readonly inline?: boolean;
   /** Variables for the modules of tokens, which have settings of their own there. The service reads none. */
   readonly environment?: NodeJS.ProcessEnv;
+  /** The root key, in place of what the configuration says of it. */
+  readonly rootKey?: readonly RootKeySource[] | undefined;
   /** Homes of keys beside those that the configuration names. They are closed with the service. */
   readonly homes?: readonly Home[];
   /**
@@ -135,7 +143,15 @@ interface Step {
 /** `closing`: what each part needs at the end, in the order of opening. */
 async function openParts(
   settings: { now: Config },
-  { log, tuning = defaultTuning, inline, homes = [], environment = {}, onAuditDeath }: ServiceOptions,
+  {
+    log,
+    tuning = defaultTuning,
+    inline,
+    homes = [],
+    environment = {},
+    rootKey: given,
+    onAuditDeath,
+  }: ServiceOptions,
   closing: Step[],
 ): Promise<Omit<Service, 'stop'>> {
   const config = settings.now;
@@ -151,15 +167,20 @@ async function openParts(
   const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
   const rootKey = await openRootKey(config, log, {
-    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs },
+    ...{ engine: engine.engine, store, metrics, overlapMs: tuning.rootOverlapMs, given },
   });
+  const device = openTpm(config);
+  if (device !== undefined) closes('closing the TPM', () => device.close());
+  const anchor = await openTpmAnchor(config, log, { device, store, health });
+  // Its last count is of all that the parts which end before it have written.
+  if (anchor !== undefined) closes('counting in the TPM', () => anchor.close());
   const { root } = rootKey;
   const { mac } = root;
   const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
   const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
-  const tokens = await openHomes(config, log, environment);
+  const tokens = await openHomes(config, log, environment, device);
   closes('ending the workers of tokens', () => tokens.close());
   const around = { health, metrics, tuning, inline };
   const cryptography = await startCryptography(settings, log, engine, root.ref, around, [
@@ -219,7 +240,12 @@ async function openParts(
     ...{ rotation: audit.parts?.rotation, health, metrics },
   });
   closes('ending the watch over evidence', async () => evidence.close());
+  const deks = await openDeks(config, log, {
+    ...{ store, mac: records.mac, keyring, cryptography, recorder, audit, events },
+  });
+  closes('ending a rotation of the KEK', async () => deks?.close());
   const callParts = {
+    deks,
     ...{ cryptography, evidence: evidence.parts, feeds, webhooks: webhooks.parts },
     trust: openTrust(log, { store, mac: records.mac, room: keyRoom.room }),
     keyring,
@@ -251,6 +277,9 @@ async function openParts(
     administratorToken,
     get operations() {
       return calls.operations;
+    },
+    get dekOperations() {
+      return calls.dekOperations;
     },
     ...{ requestPath: calls.requestPath, authenticator: calls.authenticator },
     requestPathFor: calls.requestPathFor,

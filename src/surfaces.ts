@@ -7,6 +7,7 @@ import {
 import type { Config } from './config/load.ts';
 import { manifest } from './core/own-package.ts';
 import type { Dialect } from './http/dialect.ts';
+import { dekDialect } from './http/dialects/dek/index.ts';
 import { intaglioDialect } from './http/dialects/intaglio/index.ts';
 import { hsmAvailable } from './http/dialects/kms-v1/health.ts';
 import { kmsV1Dialect } from './http/dialects/kms-v1/index.ts';
@@ -23,8 +24,12 @@ export function surfacesOf(
 ): (operations: Operations, config: Config) => readonly [Dialect, ...Dialect[]] {
   const kmsV1 = service.settings.now.m33 ? kmsV1Of(service) : undefined;
   return (operations, config) => {
-    const own = intaglioDialect(operations, config);
-    return kmsV1 === undefined ? [own] : [own, kmsV1(operations, config)];
+    const { dekOperations } = service;
+    return [
+      intaglioDialect(operations, config),
+      ...(kmsV1 === undefined ? [] : [kmsV1(operations, config)]),
+      ...(dekOperations === undefined ? [] : [dekDialect(dekOperations)]),
+    ];
   };
 }
 

@@ -36,10 +36,12 @@ function engine(): Engine {
 
 /** A module of a token is loaded only where a source needs one. */
 async function readingFor(sources: readonly ListedSource[]): Promise<Reading> {
-  if (!sources.some(({ kind }) => kind === 'pkcs11')) return surroundings;
-  const { openRootWrapping } = await import('../src/custody/pkcs11/root-wrapping.ts');
-  const token = await openRootWrapping();
-  return token === undefined ? surroundings : { ...surroundings, token };
+  const has = (wanted: ListedSource['kind']) => sources.some(({ kind }) => kind === wanted);
+  const token = has('pkcs11')
+    ? await (await import('../src/custody/pkcs11/root-wrapping.ts')).openRootWrapping()
+    : undefined;
+  const tpm = has('tpm') ? (await import('../src/custody/tpm/root-sealing.ts')).tpmSealing : undefined;
+  return { ...surroundings, ...(token && { token }), ...(tpm && { tpm }) };
 }
 
 async function rootKey(): Promise<Uint8Array> {

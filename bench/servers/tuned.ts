@@ -15,9 +15,11 @@ const { oneQueue = false, callsPerMessage = defaultTuning.jobMaxCalls } = JSON.p
 const { config } = settingsOrFail([]);
 const log = createLog(config.logLevel, config.telemetryService);
 const service = await start(config, log, {
-  ...defaultTuning,
-  jobMaxCalls: callsPerMessage,
-  queueOf: oneQueue ? () => 'everybody' : defaultTuning.queueOf,
+  tuning: {
+    ...defaultTuning,
+    jobMaxCalls: callsPerMessage,
+    queueOf: oneQueue ? () => 'everybody' : defaultTuning.queueOf,
+  },
 });
 log.info({ url: service.urls[0], engine: service.engine.name }, 'listening');
 process.once('SIGTERM', () => void service.stop().then(() => process.exit(0)));

@@ -19,7 +19,9 @@ const OP_REWRAP: u32 = 15;
 const OP_REENCRYPT: u32 = 16;
 const OP_DERIVE: u32 = 17;
 const OP_IMPORT_WRAPPED: u32 = 18;
-pub const OPS: std::ops::RangeInclusive<u32> = OP_ENCRYPT..=OP_IMPORT_WRAPPED;
+const OP_ENCRYPT_UNDER: u32 = 19;
+const OP_DECRYPT_UNDER: u32 = 20;
+pub const OPS: std::ops::RangeInclusive<u32> = OP_ENCRYPT..=OP_DECRYPT_UNDER;
 
 /// Of src/engine/rooms.ts.
 const MAX_PLAINTEXT_BYTES: usize = 64 << 10;
@@ -46,6 +48,8 @@ impl<'a> Batch<'a> {
             OP_REENCRYPT => self.reencrypt(scheme, item, now_ns),
             OP_DERIVE => self.derive(scheme, item, now_ns),
             OP_IMPORT_WRAPPED => self.import_wrapped(scheme, item, now_ns),
+            OP_ENCRYPT_UNDER => self.encrypt_under(scheme, item, now_ns),
+            OP_DECRYPT_UNDER => self.decrypt_under(scheme, item, now_ns),
             _ => Err(Status::BadInput),
         }
     }
@@ -102,6 +106,25 @@ impl<'a> Batch<'a> {
         let mut plaintext = Scratch::of(bytes.ok_or(Status::Rejected)?).map_err(|_| Status::Internal)?;
         algorithm.open(old, nonce, aad, ciphertext, plaintext.bytes_mut())?;
         self.encrypt_into(item, algorithm, new, plaintext.bytes_mut(), aad)
+    }
+
+    fn encrypt_under(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Written, Status> {
+        let [wrapped, info, wrap_aad, plaintext, aad] = self.inputs(item)?;
+        let algorithm = aead_of(scheme)?;
+        let key = self.key(scheme, item, now_ns)?;
+        let data_key = unwrap_data_key(scheme, &key, wrapped, info, wrap_aad)?;
+        self.encrypt_into(item, algorithm, &data_key[..], plaintext, aad)
+    }
+
+    fn decrypt_under(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Written, Status> {
+        let [wrapped, info, wrap_aad, nonce, ciphertext, aad] = self.inputs(item)?;
+        let algorithm = aead_of(scheme)?;
+        let bytes = opened_bytes(ciphertext.len(), aead::TAG_BYTES);
+        let place = self.only_output(item, bytes.unwrap_or(0))?;
+        let key = self.key(scheme, item, now_ns)?;
+        let data_key = unwrap_data_key(scheme, &key, wrapped, info, wrap_aad)?;
+        bytes.ok_or(Status::Rejected)?;
+        Ok([algorithm.open(&data_key[..], nonce, aad, ciphertext, &mut self.output[place])?, 0])
     }
 
     fn wrap(&mut self, scheme: &Scheme, item: &Item, now_ns: u64) -> Result<Written, Status> {
@@ -285,6 +308,22 @@ fn unwrap(
         }
         _ => Err(Status::KeyUnusable),
     }
+}
+
+/// A data key of the scheme's own length, which an AEAD key has wrapped.
+fn unwrap_data_key(
+    scheme: &Scheme,
+    key: &Key,
+    wrapped: &[u8],
+    info: &[u8],
+    aad: &[u8],
+) -> Result<Wiped<{ aead::KEY_BYTES }>, Status> {
+    if wrapped.len() != aead::KEY_BYTES + wrap_overhead(scheme)? {
+        return Err(Status::Rejected);
+    }
+    let mut data_key = Wiped::zeros();
+    unwrap(scheme, key, wrapped, info, aad, &mut data_key[..])?;
+    Ok(data_key)
 }
 
 /// AEAD keys wrap by another key than they encrypt by, so that neither opens what the other made.

@@ -11,6 +11,7 @@ import { findProgram, installDebian, mayInstall } from './system.js';
 const testTools = [
   { program: 'gcore', debian: 'gdb' },
   { program: 'softhsm2-util', debian: 'softhsm2' },
+  { program: 'swtpm', debian: 'swtpm' },
 ];
 
 /** @param {string} root */

@@ -36,6 +36,8 @@ const aeadCostUs: CostUs = {
   encrypt: 3,
   decrypt: 3,
   reencrypt: 6,
+  encrypt_under: 9,
+  decrypt_under: 9,
   wrap: 6,
   unwrap: 6,
   rewrap: 12,

@@ -27,6 +27,9 @@ export const workKinds = {
   decrypt: opens,
   /** The ciphertext of a version becomes one of the current version; both secret keys are used. */
   reencrypt: opens,
+  /** By a data key that a version has wrapped, and that leaves the engine in no other form. */
+  encrypt_under: { ...makes, currentOnly: false },
+  decrypt_under: opens,
   /** By a secret key; a new data key is work of the same kind. */
   wrap: makes,
   unwrap: opens,
@@ -51,7 +54,18 @@ export type WorkKind = keyof typeof workKinds;
 /** Families of algorithms, and what can be asked of their keys. */
 export const usagesOf = {
   signature: ['sign', 'verify'],
-  aead: ['encrypt', 'decrypt', 'reencrypt', 'wrap', 'unwrap', 'rewrap', 'seal', 'unseal'],
+  aead: [
+    'encrypt',
+    'decrypt',
+    'reencrypt',
+    'encrypt_under',
+    'decrypt_under',
+    'wrap',
+    'unwrap',
+    'rewrap',
+    'seal',
+    'unseal',
+  ],
   kem: ['encapsulate', 'decapsulate', 'rewrap'],
   key_wrap: ['wrap', 'unwrap', 'rewrap'],
   mac: ['mac', 'verify_mac'],
@@ -79,6 +93,8 @@ const usagesOfWork: Readonly<Record<UsedKind, readonly [Usage, ...Usage[]]>> = {
   encrypt: ['encrypt'],
   decrypt: ['decrypt'],
   reencrypt: ['encrypt', 'decrypt'],
+  encrypt_under: ['unwrap', 'encrypt'],
+  decrypt_under: ['unwrap', 'decrypt'],
   wrap: ['wrap'],
   unwrap: ['unwrap'],
   rewrap: ['wrap', 'unwrap'],

@@ -19,6 +19,8 @@ import type { Metrics } from '../observe/metrics.ts';
 import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
 import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
 import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
+import { createDekOperations, type DekOperations } from '../operations/deks/operations.ts';
+import type { DekParts } from '../operations/deks/parts.ts';
 import { createDenials } from '../operations/denials.ts';
 import type { CallReceipts, OperationParts } from '../operations/operation.ts';
 import { createOperations, type Operations } from '../operations/operations.ts';
@@ -43,13 +45,15 @@ import { type Cryptography, type Tuning, weightOf } from './cryptography.ts';
 import { createKeyUses } from './key-uses.ts';
 import type { PolicyParts } from './policy.ts';
 import { pqPolicyOf } from './pq-policy.ts';
-import type { OpenedRootKey } from './root-key.ts';
+import type { OpenedRootKey } from './store/root-key.ts';
 
 /** Who may call, what can be called, and the way of every call. */
 export interface Calls extends Reloadable {
   readonly authenticator: Authenticator;
   /** Of now. Whoever calls one takes `requestPath` in the same turn of the event loop. */
   readonly operations: Operations;
+  /** Of data encryption keys; undefined where the configuration wants none. Of now, too. */
+  readonly dekOperations: DekOperations | undefined;
   /** A call keeps the settings with which it came in, to its end. */
   readonly requestPath: RequestPath;
   /** The same way for callers whom somebody else knows. */
@@ -71,6 +75,7 @@ export interface CallParts {
   readonly trust: TrustParts['trust'];
   readonly capabilities: OpenedCapabilities;
   readonly rootKey: OpenedRootKey;
+  readonly deks: DekParts | undefined;
   readonly policy: PolicyParts;
   readonly metrics: Metrics;
   readonly queueOf: Tuning['queueOf'];
@@ -83,6 +88,7 @@ interface Snapshot {
   readonly audit: UseRecorder;
   readonly receipts: CallReceipts | undefined;
   readonly operations: Operations;
+  readonly dekOperations: DekOperations | undefined;
   /** The way of calls, with the policy that is in force now. */
   readonly pathWith: (authenticator: Authenticator, guard: ThreadGuard) => RequestPath;
 }
@@ -121,11 +127,13 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     const same = before?.level === level ? before : undefined;
     const audit = same?.audit ?? useRecorder(level, parts);
     const receipts = same === undefined ? callReceipts(level, parts) : same.receipts;
+    const operationParts = operationPartsOf(config, parts, {
+      ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
+    });
     return {
       ...{ admission, audit, receipts, level },
-      operations: operationsOf(config, parts, {
-        ...{ costs, admission, wrappingKeys, derived: lifecycle.derived },
-      }),
+      operations: createOperations(operationParts),
+      dekOperations: parts.deks && createDekOperations(operationParts, parts.deks),
       pathWith: (authenticator, floodGuard) =>
         createRequestPath({
           ...{ ...shared, authenticator, floodGuard, admission, keyUses, audit, receipts },
@@ -142,6 +150,9 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     authenticator,
     get operations() {
       return now.operations;
+    },
+    get dekOperations() {
+      return now.dekOperations;
     },
     requestPath: (call) => path(call),
     requestPathFor(other) {
@@ -167,7 +178,7 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
   };
 }
 
-function operationsOf(
+function operationPartsOf(
   config: Config,
   {
     cryptography,
@@ -186,8 +197,8 @@ function operationsOf(
     admission,
     ...shared
   }: { admission: Admission } & Pick<OperationParts, 'costs' | 'derived' | 'wrappingKeys'>,
-): Operations {
-  return createOperations({
+): Parameters<typeof createOperations>[0] {
+  return {
     ...{ ...shared, keyring, custodies: cryptography.custodies, backends: cryptography.backends },
     rootKey: rootKey.view,
     allowedAlgorithms: allowedAlgorithms(config),
@@ -213,13 +224,13 @@ function operationsOf(
     load: (onlyTenant) => cryptography.load.report(onlyTenant),
     mayMake: (tenant) => admission.enter(tenant, 'kms:create', systemClock.monotonicMs()),
     runWork: (tenant, work) => runWork(cryptography, tenant, work),
-  });
+  };
 }
 
 /** As long as a tenant's RSA keys may take to come to their turn. */
 const ownWorkDeadlineMs = 30_000;
 
-async function runWork(
+export async function runWork(
   { lane }: Cryptography,
   tenant: string,
   work: BatchWork,

@@ -3,8 +3,12 @@ import type { LiveConfig, Reloadable } from '../config/reload.ts';
 import { tokensOf } from '../config/tokens/fields.ts';
 import { systemClock } from '../core/clock.ts';
 import { threadEntry } from '../core/own-package.ts';
+import { StartError } from '../core/start-error.ts';
 import type { Home, HomeContact } from '../custody/custody.ts';
 import { Pkcs11Home } from '../custody/pkcs11/index.ts';
+import { TpmDevice } from '../custody/tpm/device.ts';
+import { TpmHome } from '../custody/tpm/index.ts';
+import { tpmPlaceOf } from '../custody/tpm/transport.ts';
 import type { Health } from '../observe/health.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Metrics } from '../observe/metrics.ts';
@@ -16,7 +20,7 @@ import {
 
 /** A reload tries again what a token refused: the operator may have changed it. */
 export interface OpenedHomes extends Reloadable {
-  readonly homes: readonly Pkcs11Home[];
+  readonly homes: readonly Home[];
   /** Waits for calls under way. Idempotent. */
   close(): Promise<void>;
 }
@@ -29,6 +33,7 @@ export async function openHomes(
   config: Config,
   log: Logger,
   environment: NodeJS.ProcessEnv,
+  device: TpmDevice | undefined,
 ): Promise<OpenedHomes> {
   const { allowCoreDumps, groupReadableSecrets } = config;
   const homes = [...tokensOf(config)].map(([backend, token]) => {
@@ -38,24 +43,40 @@ export async function openHomes(
       ...{ entry: threadEntry('hsm'), allowCoreDumps, environment },
       tell: (what, reason) => log.warn({ backend, reason }, what),
     });
-    home.contact.onChange(({ up, reason }) => {
+    return home;
+  });
+  const tell = (what: string, reason: string) => log.warn({ backend: tpmBackend, reason }, what);
+  const tpms =
+    device === undefined ? [] : [new TpmHome({ backend: tpmBackend, device, clock: systemClock, tell })];
+  const all = [...homes, ...tpms];
+  for (const { backend, contact } of all)
+    contact.onChange(({ up, reason }) => {
       if (up) log.info({ backend }, 'the token is there');
       else log.warn({ backend, reason }, 'THE TOKEN IS NOT THERE: its keys are refused until it is');
     });
-    return home;
-  });
-  await Promise.all(homes.map((home) => home.open()));
+  await Promise.all(all.map((home) => home.open()));
   return {
-    homes,
+    homes: all,
     prepare: () => ({
       commit() {
         for (const home of homes) home.retryPin();
       },
     }),
     close: async () => {
-      await Promise.all(homes.map((home) => home.close()));
+      await Promise.all(all.map((home) => home.close()));
     },
   };
+}
+
+/** Its name in records of keys. */
+const tpmBackend = 'tpm';
+
+/** The TPM of the configuration, which is opened when it is used; undefined where there is none. Throws a StartError. */
+export function openTpm({ tpm }: Config): TpmDevice | undefined {
+  if (tpm === 'none') return undefined;
+  const place = tpmPlaceOf(tpm);
+  if (place === undefined) throw new StartError(`KMS_TPM: ${tpm} names no TPM`);
+  return new TpmDevice(place);
 }
 
 /**

@@ -22,6 +22,8 @@ const offlineAct = Type.Object(
       Type.Literal('store.restored'),
       /** Keys that were there before the store had a head were taken as they are: once, or somebody took the head away. */
       Type.Literal('store.sealed'),
+      /** Other values of PCRs open a root key that a TPM keeps. */
+      Type.Literal('root.approved'),
     ]),
     atMs: Type.Integer({ minimum: 0 }),
     /** The user of the operating system, as `uid:<number>`; or the store itself. */

@@ -11,14 +11,23 @@ interface Group {
 /** In the order of the help. A command loads the files of its own group, as most take longer to load than to run. */
 const groups: readonly Group[] = [
   { names: ['serve'], load: async () => [(await import('./serve.ts')).serveCommand()] },
+  {
+    names: ['serve-dek'],
+    load: async () => [(await import('./dek/serve-dek.ts')).serveDekCommand()],
+  },
   { names: ['health'], load: async () => [(await import('./health.ts')).healthCommand()] },
   { names: ['token'], load: async () => [(await import('./token.ts')).tokenCommand()] },
   { names: ['approve'], load: async () => [(await import('./token/approve.ts')).approveCommand()] },
   { names: ['config'], load: async () => [(await import('./config.ts')).configCommand()] },
   { names: ['audit'], load: async () => [(await import('./audit.ts')).auditCommand()] },
+  {
+    names: ['receipt'],
+    load: async () => [(await import('./client/receipt.ts')).receiptCommand()],
+  },
   { names: ['root'], load: async () => [(await import('./root.ts')).rootCommand()] },
   { names: ['store'], load: async () => [(await import('./store.ts')).storeCommand()] },
   { names: ['backup'], load: async () => [(await import('./backup.ts')).backupCommand()] },
+  { names: ['dek'], load: async () => [(await import('./dek/commands.ts')).dekCommand()] },
   { names: ['witness'], load: async () => [(await import('./witness.ts')).witnessCommand()] },
   { names: ['version'], load: async () => [(await import('./version.ts')).versionCommand()] },
   {
@@ -58,6 +67,9 @@ function pointToHelp(command: Command): void {
   for (const inner of command.commands) pointToHelp(inner);
 }
 
+/** They have a setting for core dumps. */
+const services: ReadonlySet<string> = new Set(['serve', 'serve-dek']);
+
 /** Of an option that takes one value, a second one would silently win. Lists have parsers of their own, which collect. */
 function refuseRepeated(command: Command): void {
   for (const option of command.options) {
@@ -75,7 +87,7 @@ pointToHelp(program);
 refuseRepeated(program);
 // Most commands hold a capability or a key for a moment, and a witness its keys. `serve` has a setting for this.
 program.hook('preAction', (_, command) => {
-  if (command.parent === program && command.name() === 'serve') return;
+  if (command.parent === program && services.has(command.name())) return;
   openSystemCalls().forbidCoreDumps();
   failOnSystemErrors();
 });

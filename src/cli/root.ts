@@ -1,17 +1,11 @@
 import { Command } from 'commander';
-import type { Config } from '../config/load.ts';
-import { StartError } from '../core/start-error.ts';
-import { fail } from './fail.ts';
 import { Progress } from './progress.ts';
+import { configOf, type DataDirOption, dataDirOf, refusing } from './root/common.ts';
 import type { JoinedFrom } from './root/join.ts';
 import { collect, type SourceOptions, wantedSource, withSourceOptions } from './root/options.ts';
 import type { Bench } from './root/stopped-directory.ts';
+import { tpmCommand } from './root/tpm-command.ts';
 import { type ServiceAddress, withServiceAddress } from './service-client.ts';
-import { settingsOrFail } from './settings.ts';
-
-interface DataDirOption {
-  readonly dataDir?: string;
-}
 
 type Asked = DataDirOption & ServiceAddress & { readonly tokenFile?: string };
 
@@ -29,6 +23,7 @@ export function rootCommand(): Command {
     .addCommand(rotateCommand())
     .addCommand(splitCommand())
     .addCommand(joinCommand())
+    .addCommand(tpmCommand())
     .addCommand(source);
 }
 
@@ -48,7 +43,7 @@ Example:
       onDirectory(options, async (bench) => {
         const file = options.file ?? bench.config.rootKeyFile;
         const { initRoot } = await import('./root/acts.ts');
-        await initRoot(bench, wantedSource({ ...options, file }, bench.config.dataDir), options.id);
+        await initRoot(bench, wantedSource({ ...options, file }, bench.config), options.id);
       }),
     );
 }
@@ -149,11 +144,7 @@ Example:
     .action((options: SourceOptions & DataDirOption) =>
       onDirectory(options, async (bench) => {
         const { addSource } = await import('./root/acts.ts');
-        await addSource(
-          bench,
-          wantedSource({ ...options, kind: 'shares' }, bench.config.dataDir),
-          options.id,
-        );
+        await addSource(bench, wantedSource({ ...options, kind: 'shares' }, bench.config), options.id);
       }),
     );
 }
@@ -193,11 +184,11 @@ Examples:
     .action((options: JoinOptions) =>
       onDirectory(options, async (bench) => {
         const { identity: identities, share: shares, source } = options;
-        const wanted = options.check === true ? undefined : wantedSource(options, bench.config.dataDir);
+        const wanted = options.check === true ? undefined : wantedSource(options, bench.config);
         const [{ joinedSecret }, { addJoined }, { rootSourcesOf }] = await Promise.all([
           import('./root/join.ts'),
           import('./root/acts.ts'),
-          import('../assemble/root-key.ts'),
+          import('../assemble/store/root-key.ts'),
         ]);
         const from: JoinedFrom = { identities, shares, source };
         const secret = await joinedSecret(from, rootSourcesOf(bench.config).around);
@@ -224,12 +215,13 @@ configuration into the list, ${'`'}<data dir>/root-sources.json${'`'}, which cou
 
 Examples:
   npm run -s intaglio -- root source add --kind passphrase
+  npm run -s intaglio -- root source add --kind tpm --operator-key operator.pub.pem
   npm run -s intaglio -- root source add --kind recipients --recipient age1pq1... --identity-file /etc/intaglio/identity`,
     )
     .action((options: SourceOptions & DataDirOption) =>
       onDirectory(options, async (bench) => {
         const { addSource } = await import('./root/acts.ts');
-        await addSource(bench, wantedSource(options, bench.config.dataDir), options.id);
+        await addSource(bench, wantedSource(options, bench.config), options.id);
       }),
     );
 }
@@ -268,17 +260,13 @@ Example:
     )
     .action((options: DataDirOption) =>
       refusing(async () => {
-        const { rootSourcesOf } = await import('../assemble/root-key.ts');
+        const { rootSourcesOf } = await import('../assemble/store/root-key.ts');
         for (const { id, kind, place, generation } of rootSourcesOf(configOf(options)).views())
           process.stdout.write(
             `${id} ${kind} ${place}${generation === undefined ? '' : ` generation ${generation}`}\n`,
           );
       }),
     );
-}
-
-function dataDirOf(command: Command): Command {
-  return command.option('--data-dir <directory>', 'of the service (default: as KMS_DATA_DIR says)');
 }
 
 function asking(command: Command): Command {
@@ -290,36 +278,23 @@ function asking(command: Command): Command {
   );
 }
 
-function configOf({ dataDir }: DataDirOption): Config {
-  return settingsOrFail(dataDir === undefined ? [] : ['--data-dir', dataDir]).config;
-}
-
 /** On the data directory of a service that is stopped. */
 function onDirectory(options: DataDirOption, act: (bench: Bench) => Promise<void>): Promise<void> {
   return refusing(async () => {
     const config = configOf(options);
-    const [{ chooseEngine }, { createLog }, { openRootWrapping }] = await Promise.all([
+    const [{ chooseEngine }, { createLog }, { openRootWrapping }, { tpmSealing }] = await Promise.all([
       import('../assemble/cryptography.ts'),
       import('../observe/log.ts'),
       import('../custody/pkcs11/root-wrapping.ts'),
+      import('../custody/tpm/root-sealing.ts'),
     ]);
     const log = createLog('error', config.telemetryService, process.stderr);
     const { engine } = chooseEngine(config, log);
     const say = (line: string) => void process.stdout.write(`${line}\n`);
     try {
-      await act({ config, log, engine, say, token: await openRootWrapping() });
+      await act({ config, log, engine, say, token: await openRootWrapping(), tpm: tpmSealing });
     } finally {
       engine.wipe();
     }
   });
-}
-
-/** What cannot be is one line for the operator. */
-async function refusing(act: () => Promise<void>): Promise<void> {
-  try {
-    await act();
-  } catch (cause) {
-    if (!(cause instanceof StartError)) throw cause;
-    fail(cause.message);
-  }
 }

@@ -3,6 +3,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import { bytesToHex } from '@noble/hashes/utils.js';
 import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js';
 import { fromBase64, fromBase64Url } from './bytes.ts';
+import { isTpmEvidence, type TpmClaims, tpmKeyName } from './tpm-evidence.ts';
 
 /** The profile of evidence, docs/attestation.md. */
 export const evidenceProfile = 'urn:uuid:6d2f3f0e-5a0b-4c63-9f0a-8f4f3f5a7c11';
@@ -66,6 +67,8 @@ export interface TokenClaims {
       Record<'local' | 'sensitive' | 'always_sensitive' | 'extractable' | 'never_extractable', boolean>
     >[];
   };
+  /** Of a TPM, which signs it: for each part of the key. */
+  readonly intaglio_tpm?: readonly TpmClaims[];
 }
 
 export interface AttestationExpectations {
@@ -75,6 +78,8 @@ export interface AttestationExpectations {
   readonly kid: string;
   /** The nonce that you sent. Undefined: the evidence must have none. */
   readonly nonce?: string;
+  /** The name, in hex, of the key by which that TPM signs, as tpmKeyName gives it. Undefined: any TPM's, which is the service's word. */
+  readonly tpm?: string;
   /** Milliseconds since 1970. */
   readonly nowMs?: number;
   /** By which clocks may differ, in milliseconds. */
@@ -87,6 +92,7 @@ export interface AttestationExpectations {
  * `malformed`: no evidence of this profile. `untrusted_key`: a signature by a key that is not among `keys`, or one type of
  * signature is missing. `bad_signature`. `wrong_kid`, `wrong_nonce`: of another key or call. `wrong_issuer`: the keys are of
  * another log than the claims say. `expired`, `not_yet_valid`. `replaced_key`: signed after its key was replaced.
+ * `bad_tpm_evidence`: not signed by its TPM for this key and call. `untrusted_tpm`: by another TPM than the one expected, or by none.
  */
 export type AttestationFault =
   | 'malformed'
@@ -98,7 +104,9 @@ export type AttestationFault =
   | 'wrong_profile'
   | 'expired'
   | 'not_yet_valid'
-  | 'replaced_key';
+  | 'replaced_key'
+  | 'bad_tpm_evidence'
+  | 'untrusted_tpm';
 
 export type VerifiedAttestation =
   | { readonly ok: true; readonly claims: EvidenceClaims; readonly signedBy: readonly string[] }
@@ -123,7 +131,7 @@ export function verifyAttestation(
   const claims = claimsIn(evidence.payload);
   if (claims === undefined) return fault('malformed');
   const kids = evidence.signatures.map((one) => headerIn(one.protected)?.kid ?? '');
-  const wrong = claimsFault(claims, kids, keys, expected);
+  const wrong = claimsFault(claims, kids, keys, expected) ?? tpmFault(claims, expected);
   return wrong === undefined ? { ok: true, claims, signedBy: kids } : fault(wrong);
 }
 
@@ -236,6 +244,20 @@ function jsonIn(text: string): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Of all parts, where there is any; all by the TPM that is expected. */
+function tpmFault(
+  { sub, eat_nonce: nonce, cnf, intaglio_key: key, submods }: EvidenceClaims,
+  { tpm }: AttestationExpectations,
+): AttestationFault | undefined {
+  const all = submods?.token.intaglio_tpm ?? [];
+  const bound = { kid: sub, nonce, publicKeySha256: key.public_key_sha256, thumbprint: cnf?.jkt };
+  if (!Array.isArray(all) || !all.every((one) => isTpmEvidence(one, bound))) return 'bad_tpm_evidence';
+  if (tpm === undefined) return undefined;
+  return all.length > 0 && all.every(({ signer }) => tpmKeyName(signer) === tpm)
+    ? undefined
+    : 'untrusted_tpm';
 }
 
 function claimsFault(

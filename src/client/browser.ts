@@ -18,3 +18,4 @@ export {
   type SignedText,
   verifySignatures,
 } from './local-verification.ts';
+export { type TpmClaims, tpmKeyName } from './tpm-evidence.ts';

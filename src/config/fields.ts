@@ -1,3 +1,4 @@
+import { dekFields } from './deks/fields.ts';
 import { type Field, field } from './field.ts';
 import { identityFields } from './identity/fields.ts';
 import {
@@ -22,6 +23,7 @@ import { pqFields } from './pq-fields.ts';
 import { profiles } from './profiles.ts';
 import { backendFields } from './tokens/backend-fields.ts';
 import { tokenFields } from './tokens/fields.ts';
+import { tpmFields } from './tokens/tpm-fields.ts';
 
 const kib = 1024;
 const mib = 1024 * kib;
@@ -382,9 +384,11 @@ export const fields = {
   ),
   ...pqFields,
   ...backendFields,
+  ...dekFields,
   ...tokenFields,
   ...m33Fields,
   ...identityFields,
+  ...tpmFields,
   shutdownTimeoutMs: field(
     'KMS_SHUTDOWN_TIMEOUT_MS',
     integer(100, 600_000),

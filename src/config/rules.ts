@@ -14,9 +14,9 @@ export function contradictionsIn(
   algorithmNames: readonly string[],
 ): string[] {
   const problems: string[] = [];
-  if (config.profile === 'macronode' && tokensOf(config).size === 0) {
+  if (config.profile === 'macronode' && tokensOf(config).size === 0 && config.tpm === 'none') {
     problems.push(
-      'KMS_PROFILE=macronode needs a token: KMS_PKCS11_MODULE, KMS_PKCS11_TOKEN and KMS_PKCS11_PIN_FILE',
+      'KMS_PROFILE=macronode needs a token: KMS_PKCS11_MODULE, KMS_PKCS11_TOKEN and KMS_PKCS11_PIN_FILE, or KMS_TPM',
     );
   }
   if (config.amnesia && config.backend !== 'memory') {

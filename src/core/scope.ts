@@ -41,6 +41,8 @@ export interface Caller {
   readonly actor: string;
   /** The end of the capability in UTC, milliseconds since 1970, so that it makes none that lasts longer. Absent: it has none. */
   readonly expiresAtMs?: number;
+  /** It is known who that is, and that it may do nothing: its tries are recorded, and answered as a stranger's. No scopes. */
+  readonly stranger?: true;
   /** The capability's further demands on each call; undefined, as of most, where there are none. */
   readonly conditions?: CallConditions;
   /** Absent: its identity says nothing of it, and keys that have a placement are not for it. */

@@ -27,9 +27,9 @@ export interface Home {
   readonly contact?: HomeContact;
   /**
    * The token's word about one of its keys, by its key reference. AttestationMissing: it has none. StoreUnavailable: it is away.
-   * Absent of a home without a token.
+   * `bound`: 32 bytes for whatever the token itself signs, where it does. Absent of a home without a token.
    */
-  evidence?(keyReference: Uint8Array): Promise<Result<TokenEvidence>>;
+  evidence?(keyReference: Uint8Array, bound: Uint8Array): Promise<Result<TokenEvidence>>;
 }
 
 /** The state of the way to a home. */
@@ -46,6 +46,28 @@ export interface HomeContact {
   readonly timeouts?: number;
   /** `listener` is called after each change of `up`, and must not throw. */
   onChange(listener: (contact: HomeContact) => void): void;
+}
+
+/**
+ * What a TPM signs of itself and of a key (TPM 2.0 part 2, 10.12): structures as it marshals them. The key that signs takes nothing
+ * that did not begin in that TPM.
+ */
+export interface TpmAttestation {
+  /** TPMT_PUBLIC of the key that signs: P-256, restricted. */
+  readonly signer: Uint8Array;
+  /** TPMT_PUBLIC of the key that it is about. */
+  readonly publicArea: Uint8Array;
+  /** TPM2_Certify: a TPMS_ATTEST, with r and s of 32 bytes each. */
+  readonly certified: TpmSigned;
+  /** TPM2_Quote of `pcrs`. */
+  readonly quoted: TpmSigned;
+  /** SHA-256 in hex by their numbers. */
+  readonly pcrs: Readonly<Record<string, string>>;
+}
+
+export interface TpmSigned {
+  readonly attest: Uint8Array;
+  readonly signature: Uint8Array;
 }
 
 /** What a token says about itself and about one of its keys. It is the module's word, and no proof. */
@@ -69,4 +91,6 @@ export interface TokenEvidence {
   };
   /** UTC milliseconds at which the token was asked. */
   readonly asOfMs: number;
+  /** Of a TPM, which signs it. */
+  readonly tpm?: TpmAttestation;
 }

@@ -40,6 +40,7 @@ const drawing: ReadonlySet<BatchOp> = new Set([
   batchOps.dataKey,
   batchOps.rewrap,
   batchOps.reencrypt,
+  batchOps.encryptUnder,
 ]);
 
 /** True if the first output of such an item begins with something drawn for it; RFC 5649 draws nothing. */

@@ -66,6 +66,10 @@ export const batchOps = {
   derive: 17,
   /** material, key type (u32 LE), tenant, aad, info -> sealed blob, public key; the key is the wrapping key's, RSA-4096 or a KEM's */
   importWrapped: 18,
+  /** wrapped data key, its info, its aad, plaintext, aad -> nonce, ciphertext || tag, by the data key; an AEAD key has wrapped it */
+  encryptUnder: 19,
+  /** wrapped data key, its info, its aad, nonce, ciphertext || tag, aad -> plaintext */
+  decryptUnder: 20,
 } as const;
 export type BatchOp = (typeof batchOps)[keyof typeof batchOps];
 
@@ -154,6 +158,11 @@ const outputRooms: Readonly<Record<BatchOp, OutputRoom>> = {
   // Versions of one key have one scheme, and what it wraps keeps its length.
   [batchOps.rewrap]: (_scheme, [, wrapped]) => [lengthOf(wrapped)],
   [batchOps.reencrypt]: (scheme, [, , ciphertext]) => [nonceBytesOf[scheme] ?? 0, lengthOf(ciphertext)],
+  [batchOps.encryptUnder]: (scheme, [, , , plaintext]) => [
+    nonceBytesOf[scheme] ?? 0,
+    ciphertextBytes(lengthOf(plaintext)),
+  ],
+  [batchOps.decryptUnder]: (_scheme, [, , , , ciphertext]) => [plaintextBytes(lengthOf(ciphertext))],
   [batchOps.derive]: newKey(1),
   [batchOps.importWrapped]: newKey(1),
 };

@@ -45,6 +45,8 @@ const askedOfKeys = {
   },
   decrypt: { op: batchOps.decrypt, otherKey: keyDoesNotEncrypt },
   reencrypt: { op: batchOps.reencrypt, otherKey: keyDoesNotEncrypt },
+  encrypt_under: { op: batchOps.encryptUnder, otherKey: keyDoesNotEncrypt },
+  decrypt_under: { op: batchOps.decryptUnder, otherKey: keyDoesNotEncrypt },
   wrap: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
   encapsulate: { op: batchOps.wrap, otherKey: keyDoesNotWrap, notCurrent: onlyCurrentWraps },
   unwrap: { op: batchOps.unwrap, otherKey: keyDoesNotWrap },
@@ -70,6 +72,7 @@ export interface PlannedWork extends CryptoWork {
   verdict: CryptoWork['verdict'];
   refusal: CryptoWork['refusal'];
   encryption: CryptoWork['encryption'];
+  about: CryptoWork['about'];
   daily: CryptoWork['daily'];
 }
 
@@ -86,6 +89,7 @@ export function planWork(kind: PlannedKind): PlannedWork {
     verdict: undefined,
     refusal: undefined,
     encryption: undefined,
+    about: undefined,
     daily: undefined,
     counted: undefined,
   };

@@ -1,6 +1,7 @@
 import type { LimitedWork } from '../admission/key-uses.ts';
 import type { Ability } from '../algorithms/ids.ts';
 import type { WorkKind } from '../algorithms/work-kinds.ts';
+import type { AuditEvent } from '../audit/audit-log.ts';
 import type { AuditParts } from '../audit/service/parts.ts';
 import type { Credentials } from '../auth/auth.ts';
 import type { Clock } from '../core/clock.ts';
@@ -91,6 +92,8 @@ export interface CryptoWork extends LimitedWork {
    * record, so that the record says it too.
    */
   readonly refusal?: ((results: readonly BatchResult[]) => Refused | undefined) | undefined;
+  /** Further facts for the records of its uses, which then have a type of their own. */
+  readonly about?: Required<Pick<AuditEvent, 'type' | 'data'>> | undefined;
   /** Where the call is to have a receipt: set by the request path, and filled in by the recorder. */
   readonly receipt?: ReceiptDraft;
 }

@@ -209,6 +209,7 @@ function eventOf(
     purpose: operation,
     result,
     tenant: caller.tenant,
+    ...work.about,
     ...(use.evidence === undefined ? undefined : { attestation: attestationOf(use.evidence) }),
     ...(work.receipt === undefined ? undefined : { data: work.receipt.data }),
   };

@@ -42,7 +42,9 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     writer: ['format', 'disk'],
     service: ['format', 'disk', 'reading'],
     witness: ['format', 'reading'],
+    lines: ['reading'],
   },
+  client: { dek: [] },
   observe: { series: [] },
   operations: {
     formats: [],
@@ -50,14 +52,16 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
     receipts: [],
     lifecycle: ['sealing'],
     trust: ['formats', 'lifecycle'],
+    deks: ['sealing'],
   },
   keys: { lifecycle: [] },
-  config: { tokens: [], identity: [], m33: [] },
+  config: { tokens: [], identity: [], m33: [], deks: [] },
 };
 
 /** Files directly in a room that list what its wings offer, and so use more than their types. */
 export const wingListers: ReadonlySet<string> = new Set([
   'src/operations/operations.ts',
+  'src/client/index.ts',
   'src/keys/open-keyring.ts',
   'src/keys/codec.ts',
   'src/config/fields.ts',

@@ -70,7 +70,7 @@ test('a token that goes away is refused at once, and there again when it is back
   renameSync(`${softHsm.tokens}.away`, softHsm.tokens);
   await until(true);
   assert.ok(home.contact.lastContactAtMs > seenAtMs);
-  const evidence = await (home as Home).evidence!(reference);
+  const evidence = await (home as Home).evidence!(reference, Buffer.alloc(32));
   assert.ok(evidence.ok, 'the key is found again');
   const { token, key, backend } = evidence.value;
   assert.deepEqual([backend, token.label, token.manufacturer], ['pkcs11', 'one', 'SoftHSM project']);

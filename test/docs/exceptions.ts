@@ -22,6 +22,12 @@ export const exceptions: readonly Exception[] = [
   },
   ...needs('README.md', 'is what runs this test', 'npm test'),
   {
+    page: 'docs/attestation.md',
+    command: 'intaglio attest --kid "$KID" --verify --keys audit.vkeys --tpm "$TPM"',
+    reason: 'needs a key in a TPM',
+    ranBy: 'test/path/tpm.test.ts',
+  },
+  {
     page: 'docs/audit-verify.md',
     command: 'go run github.com/transparency-dev/tessera…',
     reason: 'needs Go and the network',
@@ -39,6 +45,24 @@ export const exceptions: readonly Exception[] = [
     'needs Python packages of the network',
     'npm run -s intaglio -- audit export data/audit --format ocsf | python3…',
   ),
+  {
+    page: 'docs/dek.md',
+    command: 'openssl rand -hex 32 | sed…',
+    reason: 'writes beside the reader',
+    ranBy: 'test/cli/dek/serve-dek.test.ts',
+  },
+  {
+    page: 'docs/dek.md',
+    command: 'intaglio serve-dek…',
+    reason: 'serves until it is ended, from an installed package',
+    ranBy: 'test/deploy/dek.test.ts',
+  },
+  {
+    page: 'docs/dek.md',
+    command: 'curl --unix-socket…',
+    reason: 'asks the service of the line before',
+    ranBy: 'test/cli/dek/serve-dek.test.ts',
+  },
   {
     page: 'docs/receipts.md',
     command: 'npm run -s intaglio -- receipt verify receipt.json…',

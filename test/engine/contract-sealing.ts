@@ -14,6 +14,7 @@ import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { maxPlaintextBytes, nonceBytesOf, wordInput, wrappedBytes } from '../../src/engine/rooms.ts';
 import { aad, flipBit, nextKeyNumber, runBatch, tenant } from '../support/batches.ts';
 import { aeadNames, kemNames, type WrapName, wrap, wrapNames } from '../support/sealing.ts';
+import { wrappedDataKeyTests } from './contract-data-keys.ts';
 
 const { ok, rejected, keyUnusable, badInput } = batchStatuses;
 const none = new Uint8Array(0);
@@ -41,10 +42,11 @@ export function sealingOpsTests(engine: Engine, root: unknown): void {
   kemTests(parts);
   dataKeyTests(parts);
   rewrapTests(parts);
+  wrappedDataKeyTests(parts);
   separationTests(parts);
 }
 
-interface Parts {
+export interface SealingParts {
   readonly engine: Engine;
   readonly root: unknown;
   run(item: Omit<BatchItem, 'keyNumber'> & { keyNumber?: number }): BatchResult;
@@ -52,7 +54,7 @@ interface Parts {
   reference(key: GeneratedKey): Uint8Array;
 }
 
-function encryptTests({ run, make, reference }: Parts): void {
+function encryptTests({ run, make, reference }: SealingParts): void {
   for (const name of aeadNames) {
     const scheme = schemes[name];
     const encrypt = (key: GeneratedKey, plaintext: Uint8Array, data = bound) =>
@@ -128,7 +130,7 @@ function encryptTests({ run, make, reference }: Parts): void {
   });
 }
 
-function wrapTests(parts: Parts): void {
+function wrapTests(parts: SealingParts): void {
   const { make } = parts;
   for (const name of wrapNames) {
     const ownAad = name === 'aes-256-kwp' ? none : bound;
@@ -212,7 +214,7 @@ function wrapTests(parts: Parts): void {
   });
 }
 
-function kemTests({ engine, root, run, make, reference }: Parts): void {
+function kemTests({ engine, root, run, make, reference }: SealingParts): void {
   for (const name of kemNames) {
     const scheme = schemes[name];
     test(`${name}: the public key has its length, and none of another length wraps`, () => {
@@ -287,7 +289,7 @@ function kemTests({ engine, root, run, make, reference }: Parts): void {
   });
 }
 
-function dataKeyTests(parts: Parts): void {
+function dataKeyTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   for (const name of wrapNames) {
     const isKem = (kemNames as readonly string[]).includes(name);
@@ -326,7 +328,7 @@ function dataKeyTests(parts: Parts): void {
   }
 }
 
-function rewrapTests(parts: Parts): void {
+function rewrapTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   for (const name of wrapNames) {
     const isKem = (kemNames as readonly string[]).includes(name);
@@ -382,7 +384,7 @@ function rewrapTests(parts: Parts): void {
     });
 }
 
-function separationTests(parts: Parts): void {
+function separationTests(parts: SealingParts): void {
   const { run, make, reference } = parts;
   test('nothing that wrap made opens by decrypt, and nothing that encrypt made by unwrap', () => {
     for (const name of aeadNames) {
@@ -405,10 +407,17 @@ function separationTests(parts: Parts): void {
 
   test('ops that a scheme does not do are BAD_INPUT', () => {
     const { encrypt, decrypt, reencrypt, wrap: wrapOp, unwrap, derive, importWrapped, sign, mac } = batchOps;
+    const { encryptUnder, decryptUnder } = batchOps;
     const cases: readonly (readonly [keyof typeof schemes, readonly number[]])[] = [
-      ...kemNames.map((name) => [name, [encrypt, decrypt, reencrypt, derive, sign, mac]] as const),
+      ...kemNames.map(
+        (name) =>
+          [name, [encrypt, decrypt, reencrypt, encryptUnder, decryptUnder, derive, sign, mac]] as const,
+      ),
       ...aeadNames.map((name) => [name, [derive, importWrapped, sign, mac]] as const),
-      ['aes-256-kwp', [encrypt, decrypt, reencrypt, derive, importWrapped, sign, mac]],
+      [
+        'aes-256-kwp',
+        [encrypt, decrypt, reencrypt, encryptUnder, decryptUnder, derive, importWrapped, sign, mac],
+      ],
       ['hkdf-sha256', [encrypt, decrypt, reencrypt, wrapOp, unwrap, importWrapped, sign, mac]],
       ['rsa-oaep-sha256-kwp', [encrypt, decrypt, wrapOp, unwrap, derive, sign, mac]],
       ['ed25519', [encrypt, decrypt, wrapOp, unwrap, derive, importWrapped]],
@@ -418,7 +427,7 @@ function separationTests(parts: Parts): void {
       const key = name === 'rsa-oaep-sha256-kwp' ? none : reference(make(name as KeyTypeName));
       for (const op of ops) {
         const inputs = Array.from(
-          { length: { 10: 2, 11: 3, 12: 3, 13: 3, 16: 4, 17: 4, 18: 5 }[op] ?? 1 },
+          { length: { 10: 2, 11: 3, 12: 3, 13: 3, 16: 4, 17: 4, 18: 5, 19: 5, 20: 6 }[op] ?? 1 },
           () => none,
         );
         const { status } = run({ op: op as BatchItem['op'], scheme: schemes[name], key, inputs });

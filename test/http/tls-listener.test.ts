@@ -142,6 +142,7 @@ test('the certificate of a client is known with its names', async (t) => {
         subject: 'CN=app,O=Acme\\, Inc,C=DE',
         dns: ['app.test', 'app2.test'],
         spiffe: 'spiffe://acme.test/app',
+        uris: ['spiffe://acme.test/app'],
       },
     ],
   );

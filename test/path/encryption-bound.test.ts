@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
 import { sealedBy } from '../../src/assemble/key-uses.ts';
-import { openRootKey } from '../../src/assemble/root-key.ts';
+import { openRootKey } from '../../src/assemble/store/root-key.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { ResealingStore } from '../../src/custody/root-key/resealing-store.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';

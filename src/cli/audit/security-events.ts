@@ -41,6 +41,7 @@ const severities = {
 
 /** Records of the log about itself and its store that want a person. */
 const alarming: ReadonlySet<string> = new Set([
+  'root.approved',
   'store.accepted',
   'store.restored',
   'store.sealed',

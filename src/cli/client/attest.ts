@@ -9,6 +9,7 @@ import { type AskedService, endsWithTwo, exitStatus, withClient, withService, wr
 export interface Trusting {
   readonly keys?: string;
   readonly log?: string;
+  readonly tpm?: string;
 }
 
 interface Asked extends AskedService, Trusting {
@@ -54,9 +55,9 @@ Examples:
           if (options.verify !== true) return;
           const trust =
             options.keys === undefined ? { keys: await namedKeys(client) } : await trustedBy(options);
-          verdict = await verdictOf(given, { ...trust, kid, nonce });
+          verdict = await verdictOf(given, { ...trust, ...ofTpm(options), kid, nonce });
         });
-        if (verdict !== undefined) tell(verdict);
+        if (verdict !== undefined) await tell(verdict);
       },
     )
     .addCommand(verifyEvidenceCommand());
@@ -98,12 +99,10 @@ function verifyEvidenceCommand(): Command {
       const nowMs = at === undefined ? Date.now() : Date.parse(at);
       if (Number.isNaN(nowMs)) return wrongUse('--at: a time of RFC 3339');
       const expected = {
-        ...(await trustedBy(options)),
-        kid,
-        nowMs,
+        ...{ ...(await trustedBy(options)), ...ofTpm(options), kid, nowMs },
         ...(nonce === undefined ? {} : { nonce }),
       };
-      tell(await verdictOf(await evidenceIn(file), expected), json);
+      await tell(await verdictOf(await evidenceIn(file), expected), json);
     });
 }
 
@@ -116,7 +115,14 @@ export function trusting(command: Command): Command {
     .option(
       '--log <directory>',
       'the log, or its export: its keys before and after those are trusted as it proves',
-    );
+    )
+    .option('--tpm <name>', 'it has to be signed by this TPM: 68 hex digits, as this command shows them');
+}
+
+/** The TPM's own key, which the service cannot stand in for. */
+function ofTpm({ tpm }: Trusting): { readonly tpm?: string } {
+  if (tpm === undefined) return {};
+  return /^000b[0-9a-f]{64}$/.test(tpm) ? { tpm } : wrongUse('--tpm: 68 hex digits that begin with 000b');
 }
 
 /** The keys of the file, and with a log those by which it replaced them or which they replaced. */
@@ -150,7 +156,7 @@ async function evidenceIn(file: string): Promise<KeyEvidence> {
   }
 }
 
-function tell(verdict: VerifiedAttestation, json = false): void {
+async function tell(verdict: VerifiedAttestation, json = false): Promise<void> {
   if (!verdict.ok) failWith(exitStatus.refused, `not valid: ${verdict.reason}`);
   const { claims, signedBy } = verdict;
   if (json) {
@@ -159,12 +165,18 @@ function tell(verdict: VerifiedAttestation, json = false): void {
   }
   const { backend, class: name, origin } = claims.intaglio_key;
   const token = claims.submods?.token.intaglio_token;
+  const { tpmKeyName } = await import('../../client/tpm-evidence.ts');
+  const byTpm = claims.submods?.token.intaglio_tpm?.[0];
+  const pcrs = Object.entries(byTpm?.pcrs.values ?? {}).map(
+    ([pcr, value]) => `PCR ${pcr.padEnd(2)}      ${value}`,
+  );
   const lines = [
     `key         ${claims.sub}`,
     `residence   ${backend}, class ${name}, ${origin}`,
     ...(token === undefined
       ? []
       : [`token       ${token.manufacturer} ${token.model}, serial ${token.serial}, by its own word`]),
+    ...(byTpm === undefined ? [] : [`TPM         ${tpmKeyName(byTpm.signer)}, signed by itself`, ...pcrs]),
     `made        ${new Date(claims.iat * 1_000).toISOString()}`,
     `signed by   ${signedBy.join(', ')}`,
     'valid: it is what this service said of the key',

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { resealStoreHead } from '../../assemble/store-head.ts';
+import { resealStoreHead } from '../../assemble/store/store-head.ts';
 import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Reading } from '../../custody/root-key/listed.ts';
@@ -310,10 +310,10 @@ async function anySecret(bench: Bench, stopped: StoppedDirectory): Promise<Uint8
   throw new StartError(`no source gives the root key here: ${why.join('; ')}`);
 }
 
-function readingOf({ config, token }: Bench, { sources }: StoppedStore): Reading {
+function readingOf({ config, token, tpm }: Bench, { sources }: StoppedStore): Reading {
   const credentials = process.env.CREDENTIALS_DIRECTORY;
   const reading = { ...sources.around, dataDir: config.dataDir, credentials };
-  return token === undefined ? reading : { ...reading, token };
+  return token === undefined ? { ...reading, tpm } : { ...reading, tpm, token };
 }
 
 function ofBytes(secret: Uint8Array): RootKeySource {

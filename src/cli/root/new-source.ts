@@ -8,7 +8,13 @@ import {
   encryptForRecipients,
   identitiesIn,
 } from '../../custody/root-key/age.ts';
-import { type Reading, readSource, sharesBy, writeShareFiles } from '../../custody/root-key/listed.ts';
+import {
+  type Reading,
+  readSource,
+  sealInTpm,
+  sharesBy,
+  writeShareFiles,
+} from '../../custody/root-key/listed.ts';
 import { freeId } from '../../custody/root-key/renew.ts';
 import { absolutePath, readSecretPlace } from '../../custody/root-key/secret-place.ts';
 import type { ListedSource, ListedSourceOf, SecretPlace } from '../../custody/root-key/sources-file.ts';
@@ -37,6 +43,10 @@ export type WantedSource =
   | ({ readonly kind: 'pkcs11'; readonly pin: SecretPlace } & Pick<
       ListedSourceOf<'pkcs11'>,
       'module' | 'token' | 'key' | 'mechanism'
+    >)
+  | ({ readonly kind: 'tpm'; readonly pin?: SecretPlace } & Pick<
+      ListedSourceOf<'tpm'>,
+      'tcti' | 'pcrs' | 'operatorKey' | 'reference'
     >);
 
 export interface NewSource {
@@ -125,6 +135,10 @@ async function sealedIn(
       } finally {
         typed.fill(0);
       }
+    }
+    case 'tpm': {
+      const unsealed = { ...common, ...wanted, approved: [] };
+      return { ...unsealed, sealed: await sealInTpm(unsealed, secret, around) };
     }
   }
 }

@@ -1,7 +1,13 @@
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Config } from '../../config/load.ts';
+import { errorCode } from '../../core/private-file.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { SecretPlace } from '../../custody/root-key/sources-file.ts';
+import { operatorKeyIn } from '../../custody/tpm/policy.ts';
+import { newReference } from '../../custody/tpm/root-sealing.ts';
+import { tpmPlaceOf } from '../../custody/tpm/transport.ts';
 import { fail } from '../fail.ts';
 import type { WantedSource } from './new-source.ts';
 
@@ -29,9 +35,14 @@ export interface SourceOptions {
   readonly pinFile?: string;
   readonly pinFd?: number;
   readonly pinCredential?: string;
+  readonly tpm?: boolean;
+  readonly tcti?: string;
+  readonly pcrs?: readonly number[];
+  readonly operatorKey?: string;
+  readonly askPin?: boolean;
 }
 
-const kinds = ['file', 'descriptor', 'credential', 'passphrase', 'recipients', 'shares', 'pkcs11'];
+const kinds = ['file', 'descriptor', 'credential', 'passphrase', 'recipients', 'shares', 'pkcs11', 'tpm'];
 
 export function withSourceOptions(command: Command, kindDefault?: WantedSource['kind']): Command {
   const kind = new Option('--kind <kind>', 'the way in which the key is kept').choices(kinds);
@@ -60,15 +71,34 @@ export function withSourceOptions(command: Command, kindDefault?: WantedSource['
         .choices(['aes-gcm', 'rsa-oaep'])
         .default('aes-gcm'),
     )
-    .option('--pin-file <path>', 'pkcs11: the PIN, now and at each start')
-    .option('--pin-fd <n>', 'pkcs11: the PIN, from this open descriptor', descriptorOf)
-    .option('--pin-credential <name>', 'pkcs11: the PIN, from this credential of systemd');
+    .option('--pin-file <path>', 'pkcs11, tpm: the PIN, now and at each start')
+    .option('--pin-fd <n>', 'pkcs11, tpm: the PIN, from this open descriptor', descriptorOf)
+    .option('--pin-credential <name>', 'pkcs11, tpm: the PIN, from this credential of systemd')
+    .option('--tpm', 'the same as --kind tpm')
+    .option(
+      '--operator-key <file>',
+      "tpm: the operator's public key of P-256, in PEM, which approves other PCR values",
+    )
+    .option(
+      '--pcrs <numbers>',
+      `tpm: with commas, of the SHA-256 bank (default: ${defaultPcrs.join()})`,
+      pcrsIn,
+    )
+    .option(
+      '--tcti <name>',
+      `tpm: device:PATH, swtpm:path=SOCKET or swtpm:host=HOST,port=N (default: KMS_TPM, or ${defaultTcti})`,
+    )
+    .option('--ask-pin', 'tpm: a PIN as well, from the terminal at each start');
 }
 
 /** Ends the command where an option is missing. Paths begin at the working directory. */
-export function wantedSource(options: SourceOptions, dataDir: string): WantedSource {
+export function wantedSource(
+  options: SourceOptions,
+  { dataDir, tpm }: Pick<Config, 'dataDir' | 'tpm'>,
+): WantedSource {
   const listed = (path: string) => listedPath(dataDir, path);
-  const kind = options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`);
+  const kind =
+    options.tpm === true ? 'tpm' : (options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`));
   switch (kind) {
     case 'file':
       return { kind, path: listed(needed(options.file, '--file')) };
@@ -103,6 +133,8 @@ export function wantedSource(options: SourceOptions, dataDir: string): WantedSou
         fail('give --recipient once for each officer, at least --threshold of them');
       return { kind, threshold, recipients, proof, directory: listed(needed(options.out, '--out')) };
     }
+    case 'tpm':
+      return tpmSource({ tcti: tpm === 'none' ? defaultTcti : tpm, ...options }, listed);
     case 'pkcs11':
       return {
         ...{
@@ -121,6 +153,40 @@ export function wantedSource(options: SourceOptions, dataDir: string): WantedSou
             : { idHex: options.keyIdHex },
       };
   }
+}
+
+/** Firmware, its extensions, the boot loader or the kernel, and Secure Boot (TCG PC Client Platform Firmware Profile, 3.3.4). */
+const defaultPcrs = [0, 2, 4, 7] as const;
+const defaultTcti = 'device:/dev/tpmrm0';
+
+function tpmSource(
+  options: SourceOptions & { readonly tcti: string },
+  listed: (path: string) => string,
+): WantedSource {
+  const { tcti, pcrs = defaultPcrs, askPin = false, pinFile, pinFd, pinCredential } = options;
+  const path = needed(options.operatorKey, '--operator-key');
+  const key = operatorKeyIn(readOrFail(path)) ?? fail(`${path} is no P-256 key in PEM`);
+  const operatorKey = key.export({ format: 'der', type: 'spki' }).toString('base64');
+  const withPin = askPin || [pinFile, pinFd, pinCredential].some((place) => place !== undefined);
+  const pin = withPin ? { pin: placeIn(listed, pinFile, pinFd, pinCredential) } : undefined;
+  if (tpmPlaceOf(tcti) === undefined)
+    fail(`${tcti} names no TPM: device:PATH, swtpm:path=SOCKET or swtpm:host=HOST,port=N`);
+  return { kind: 'tpm', tcti, pcrs: [...pcrs], operatorKey, reference: newReference(), ...pin };
+}
+
+export function readOrFail(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    return fail(`${path} cannot be read (${errorCode(cause)})`);
+  }
+}
+
+function pcrsIn(text: string): number[] {
+  const pcrs = text.split(',').map((each) => (/^\d{1,2}$/.test(each) ? Number(each) : 24));
+  if (pcrs.some((pcr) => pcr > 23) || new Set(pcrs).size !== pcrs.length)
+    throw new InvalidArgumentError('numbers from 0 to 23, with commas');
+  return pcrs.sort((one, other) => one - other);
 }
 
 function placeIn(

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { rootSourcesOf } from '../../assemble/root-key.ts';
 import { openDataDir } from '../../assemble/secrets.ts';
-import { openStore } from '../../assemble/store.ts';
-import { sealStore } from '../../assemble/store-head.ts';
+import { rootSourcesOf } from '../../assemble/store/root-key.ts';
+import { openStore } from '../../assemble/store/store.ts';
+import { sealStore } from '../../assemble/store/store-head.ts';
 import type { Config } from '../../config/load.ts';
 import { StartError } from '../../core/start-error.ts';
-import type { TokenWrapping } from '../../custody/root-key/listed.ts';
+import type { TokenWrapping, TpmSealing } from '../../custody/root-key/listed.ts';
 import { LiveRoot } from '../../custody/root-key/live-root.ts';
 import { type OpenedRoot, openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
 import { ResealingStore } from '../../custody/root-key/resealing-store.ts';
@@ -28,6 +28,7 @@ export interface Bench {
   readonly say: (line: string) => void;
   /** Undefined where npm pkcs11js is not installed. */
   readonly token: TokenWrapping | undefined;
+  readonly tpm: TpmSealing;
 }
 
 /** The store of a service that is stopped, held meanwhile. */

@@ -3,7 +3,7 @@ import { firstBackend } from './fields.ts';
 
 /** Settings of tokens that say half of what is needed, or two things of one. */
 export function findTokenContradictions(
-  { pkcs11Module, pkcs11Token, pkcs11PinFile, pkcs11 }: Config,
+  { pkcs11Module, pkcs11Token, pkcs11PinFile, pkcs11, tpm, tpmCounter, backend, amnesia }: Config,
   problems: string[],
 ): void {
   const given = [pkcs11Module, pkcs11Token, pkcs11PinFile].filter((value) => value !== 'none');
@@ -15,4 +15,11 @@ export function findTokenContradictions(
       `KMS_PKCS11_MODULE is the backend ${firstBackend}: give the one in KMS_PKCS11 another name`,
     );
   }
+  if (tpm !== 'none' && Object.hasOwn(pkcs11, 'tpm')) {
+    problems.push('KMS_TPM is the backend tpm: give the one in KMS_PKCS11 another name');
+  }
+  if (tpmCounter === 0) return;
+  if (tpm === 'none') problems.push('KMS_TPM_COUNTER needs KMS_TPM');
+  if (amnesia || backend === 'memory')
+    problems.push('KMS_TPM_COUNTER counts for a store on disk: it has none in memory');
 }

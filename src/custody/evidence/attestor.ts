@@ -2,10 +2,11 @@ import { hash } from 'node:crypto';
 import { BoundedCache } from '../../core/bounded-cache.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
+import { publicKeySha256 } from '../../keys/authenticity.ts';
 import { isPublicOnly, softwareBackend } from '../../keys/record.ts';
 import type { Home, TokenEvidence } from '../custody.ts';
 import type { AttestedKey, EvidenceSource, SignedEvidence } from '../key-evidence.ts';
-import { claimsOf, type ResidenceFacts, type SoftwareFacts } from './claims.ts';
+import { boundTo, claimsOf, type ResidenceFacts, type SoftwareFacts } from './claims.ts';
 import { type EvidenceSigner, signEvidence } from './jws.ts';
 
 /** The home of a key, as an attestor sees it. */
@@ -200,7 +201,7 @@ export class Attestor implements EvidenceSource {
   }
 
   async #collect(key: AttestedKey, nonce: string | undefined): Promise<Result<SignedEvidence>> {
-    const residence = await this.#residence(key);
+    const residence = await this.#residence(key, nonce);
     if (!residence.ok) return residence;
     const { clock, software, signers, softwareClass } = this.#parts;
     const { issuer, signers: keys } = signers();
@@ -217,14 +218,18 @@ export class Attestor implements EvidenceSource {
     return ok({ kid: key.version.kid, backend: key.head.backend, class: residenceClass, sha256, jws });
   }
 
-  async #residence({ head, version }: AttestedKey): Promise<Result<ResidenceFacts>> {
+  async #residence(
+    { head, version }: AttestedKey,
+    nonce: string | undefined,
+  ): Promise<Result<ResidenceFacts>> {
     if (isPublicOnly(version.source)) return ok({ kind: 'elsewhere' });
     if (head.backend === softwareBackend) return ok({ kind: 'software' });
     const home = this.#homes.get(head.backend);
     if (home?.evidence === undefined) return noEvidence;
     const told: TokenEvidence[] = [];
+    const bound = boundTo({ kid: version.kid, nonce, publicKeySha256: publicKeySha256(version.parts) });
     for (const { keyReference } of version.parts) {
-      const evidence = await home.evidence(keyReference);
+      const evidence = await home.evidence(keyReference, bound);
       if (!evidence.ok) return evidence;
       told.push(evidence.value);
     }

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { jwkOf } from '../../algorithms/public-formats.ts';
 import { publicKeySha256 } from '../../keys/authenticity.ts';
 import type { KeyHandle } from '../../keys/keyring.ts';
-import type { TokenEvidence } from '../custody.ts';
+import type { TokenEvidence, TpmAttestation, TpmSigned } from '../custody.ts';
 
 /**
  * The claims about a key, as an Entity Attestation Token has them (RFC 9711, in JSON). Names that begin with `intaglio_` are
@@ -90,6 +90,21 @@ const thumbprintMembers = {
   RSA: ['e', 'kty', 'n'],
 } as const;
 
+const boundContext = 'intaglio/tpm-evidence/v1\0';
+
+/** What a TPM signs along: `intaglio/tpm-evidence/v1`, kid, nonce (empty where there is none) and `public_key_sha256`, NUL between them. */
+export function boundTo({
+  kid,
+  nonce = '',
+  publicKeySha256: sha256,
+}: {
+  readonly kid: string;
+  readonly nonce: string | undefined;
+  readonly publicKeySha256: string;
+}): Uint8Array {
+  return hash('sha256', `${boundContext}${kid}\0${nonce}\0${sha256}`, 'buffer');
+}
+
 function keyClaims({ head, algorithm, version }: ClaimedFacts['key'], residenceClass: string) {
   return {
     alg: algorithm.name,
@@ -133,5 +148,18 @@ function tokenClaims({ parts }: TokenFacts) {
         ...{ extractable: key.extractable, never_extractable: key.neverExtractable },
       })),
     },
+    ...(parts.some(({ tpm }) => tpm !== undefined) && {
+      intaglio_tpm: parts.flatMap(({ tpm }) => (tpm === undefined ? [] : [tpmClaims(tpm)])),
+    }),
+  };
+}
+
+/** Of one part of the key. Structures of the TPM in base64url. */
+function tpmClaims({ signer, publicArea, certified, quoted, pcrs }: TpmAttestation) {
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');
+  const both = ({ attest, signature }: TpmSigned) => ({ attest: text(attest), signature: text(signature) });
+  return {
+    ...{ signer: text(signer), key: text(publicArea), certified: both(certified), quoted: both(quoted) },
+    pcrs: { bank: 'sha256', values: pcrs },
   };
 }

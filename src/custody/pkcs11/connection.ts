@@ -1,8 +1,8 @@
 import type { Ability } from '../../algorithms/ids.ts';
 import type { Clock } from '../../core/clock.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
+import { Contact } from '../contact.ts';
 import type { HomeContact } from '../custody.ts';
-import { Contact } from './contact.ts';
 import {
   type Answered,
   type Asked,

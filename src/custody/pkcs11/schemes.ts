@@ -7,6 +7,7 @@ import {
   type Scheme,
   schemes,
 } from '../../algorithms/ids.ts';
+import { derOf, digestInfo } from '../signature-forms.ts';
 import type { Attribute, Mechanism } from './cryptoki.ts';
 import { attributes as a, mechanisms as m, maskFunctions, parameterKinds, tokenKeyTypes } from './numbers.ts';
 
@@ -191,13 +192,6 @@ const hashFacts = {
   sha384: { mechanism: m.sha384, bytes: 48, pkcs: m.sha384RsaPkcs, pss: m.sha384RsaPkcsPss },
   sha512: { mechanism: m.sha512, bytes: 64, pkcs: m.sha512RsaPkcs, pss: m.sha512RsaPkcsPss },
 } as const;
-/** DER of DigestInfo before the digest (RFC 8017, section 9.2, note 1). */
-const digestInfo = {
-  sha256: der('3031300d060960864801650304020105000420'),
-  sha384: der('3041300d060960864801650304020205000430'),
-  sha512: der('3051300d060960864801650304020305000440'),
-} as const;
-
 function pss(hash: HashName): SigningWay {
   const { mechanism, bytes, pss: hashed } = hashFacts[hash];
   const parameter = {
@@ -258,20 +252,3 @@ export const signingWays: Readonly<Partial<Record<Scheme, SigningWay>>> = {
   [schemes.rs384]: pkcs1('sha384'),
   [schemes.rs512]: pkcs1('sha512'),
 };
-
-/** r || s as DER: SEQUENCE of two INTEGERs (RFC 3279). */
-export function derOf(signature: Buffer): Uint8Array {
-  const half = signature.length / 2;
-  const numbers = [signature.subarray(0, half), signature.subarray(half)].map(integerOf);
-  const body = Buffer.concat(numbers);
-  // Two integers of at most 51 bytes stay under the 128 from which lengths take another form.
-  return Buffer.concat([Buffer.of(0x30, body.length), body]);
-}
-
-function integerOf(bytes: Buffer): Buffer {
-  let first = 0;
-  while (first < bytes.length - 1 && bytes[first] === 0) first++;
-  const digits = bytes.subarray(first);
-  const sign = (digits[0] as number) >= 0x80 ? [0] : [];
-  return Buffer.concat([Buffer.of(0x02, digits.length + sign.length, ...sign), digits]);
-}

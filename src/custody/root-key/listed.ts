@@ -20,6 +20,7 @@ import {
 } from './secret-place.ts';
 import { joinShares, openShare, shareFileName, splitForOfficers } from './shares.ts';
 import type { ListedSource, ListedSourceOf, SecretPlace } from './sources-file.ts';
+import { refusedPins } from './tpm-pin.ts';
 
 /**
  * The bytes of the root key by way of each kind of source. All of this is done by commands and by a process of its own
@@ -33,8 +34,24 @@ export interface TokenWrapping {
   unwrap(source: ListedSourceOf<'pkcs11'>, pin: Uint8Array): Promise<Uint8Array>;
 }
 
+/** A TPM that gives the root key back where its PCRs are approved. What cannot be is a StartError. */
+export interface TpmSealing {
+  seal(
+    where: Pick<ListedSourceOf<'tpm'>, 'tcti' | 'pcrs' | 'operatorKey' | 'reference'>,
+    pin: Uint8Array | undefined,
+    secret: Uint8Array,
+  ): Promise<ListedSourceOf<'tpm'>['sealed']>;
+  /** `refused`: is called where the TPM refused the PIN. */
+  unseal(
+    source: ListedSourceOf<'tpm'>,
+    pin: Uint8Array | undefined,
+    refused: () => void,
+  ): Promise<Uint8Array>;
+}
+
 export interface Reading extends Surroundings {
   readonly token?: TokenWrapping;
+  readonly tpm?: TpmSealing;
 }
 
 export const rootSecretBytes = 32;
@@ -61,6 +78,8 @@ export function sourcePlace(source: ListedSource): string {
       return `${source.id} (${source.threshold} of ${source.recipients.length} shares in ${source.directory})`;
     case 'pkcs11':
       return `${source.id} (the token ${'label' in source.token ? source.token.label : source.token.serial})`;
+    case 'tpm':
+      return `${source.id} (the TPM ${source.tcti})`;
   }
 }
 
@@ -88,6 +107,8 @@ function readBytes(source: ListedSource, around: Reading): Uint8Array | Promise<
       return byShares(source, around);
     case 'pkcs11':
       return byToken(source, around);
+    case 'tpm':
+      return byTpm(source, around);
   }
 }
 
@@ -168,6 +189,20 @@ async function byToken(source: ListedSourceOf<'pkcs11'>, around: Reading): Promi
   return withSecret(source.pin, `PIN of ${sourcePlace(source)}`, around, (pin) => token.unwrap(source, pin));
 }
 
+function byTpm(source: ListedSourceOf<'tpm'>, around: Reading): Promise<Uint8Array> {
+  const { tpm } = around;
+  if (tpm === undefined) throw new StartError(`${sourcePlace(source)} cannot be asked by this process`);
+  const { pin } = source;
+  if (pin === undefined) return tpm.unseal(source, undefined, () => {});
+  const refusals = refusedPins(source.id, pin, around);
+  refusals.requireNew();
+  return withSecret(pin, `PIN of ${sourcePlace(source)}`, around, async (typed) => {
+    const opened = await tpm.unseal(source, typed, () => refusals.note());
+    refusals.forget();
+    return opened;
+  });
+}
+
 /** The same source for another root key; only the list has to be written still. Throws a StartError where it cannot be. */
 export async function renewSource(
   listed: ListedSource,
@@ -218,7 +253,27 @@ export async function renewSource(
         wrapped: await token.wrap(source, pin, secret),
       }));
     }
+    case 'tpm': {
+      // Whoever may have the key before may have the one that comes.
+      (await byTpm(source, around)).fill(0);
+      return { ...source, ...of, sealed: await sealInTpm(source, secret, around) };
+    }
   }
+}
+
+/** Throws a StartError. */
+export async function sealInTpm(
+  source: Omit<ListedSourceOf<'tpm'>, 'sealed'>,
+  secret: Uint8Array,
+  around: Reading,
+): Promise<ListedSourceOf<'tpm'>['sealed']> {
+  const { tpm } = around;
+  if (tpm === undefined) throw new StartError('a TPM cannot be asked by this process');
+  const { pin } = source;
+  if (pin === undefined) return tpm.seal(source, undefined, secret);
+  return withSecret(pin, `PIN for the TPM (${source.id})`, around, (typed) =>
+    tpm.seal(source, typed, secret),
+  );
 }
 
 /** Shares of two keys in one directory would be mixed up: each key has a directory of its name. */

@@ -51,6 +51,16 @@ const common = {
   root: Type.String({ pattern: '^[0-9a-f]{16}$' }),
 };
 
+const base64 = (maxLength: number) => Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength });
+/** SHA-256 in hex by the numbers of PCRs. */
+const pcrValues = Type.Record(
+  Type.String({ pattern: '^([0-9]|1[0-9]|2[0-3])$' }),
+  Type.String({ pattern: '^[0-9a-f]{64}$' }),
+  { ...closed, minProperties: 1 },
+);
+/** Of kernels and firmware that may come. */
+const maxApprovals = 64;
+
 /** Armoured age file. */
 const age = Type.String({ pattern: '^-----BEGIN AGE ENCRYPTED FILE-----', maxLength: maxAgeChars });
 
@@ -95,7 +105,42 @@ const source = Type.Union([
       ]),
       mechanism: Type.Union([Type.Literal('aes-gcm'), Type.Literal('rsa-oaep')]),
       /** Base64. */
-      wrapped: Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 2_048 }),
+      wrapped: base64(2_048),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('tpm'),
+      /** `device:/dev/tpmrm0`, `swtpm:path=…` or `swtpm:host=…,port=…`. */
+      tcti: Type.String({ pattern: '^(device|swtpm):', maxLength: 320 }),
+      pcrs: Type.Array(Type.Integer({ minimum: 0, maximum: 23 }), {
+        minItems: 1,
+        maxItems: 24,
+        uniqueItems: true,
+      }),
+      /** DER of SubjectPublicKeyInfo, of P-256. */
+      operatorKey: base64(256),
+      /** What the operator signs is for this source alone. */
+      reference: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+      sealed: Type.Object(
+        {
+          parent: Type.String({ pattern: '^[0-9a-f]{68}$' }),
+          publicArea: base64(2_048),
+          privateArea: base64(2_048),
+          values: pcrValues,
+        },
+        closed,
+      ),
+      approved: Type.Array(
+        Type.Object(
+          { values: pcrValues, signature: base64(96), approvedAtMs: Type.Integer({ minimum: 0 }) },
+          closed,
+        ),
+        { maxItems: maxApprovals },
+      ),
+      pin: Type.Optional(secretPlace),
     },
     closed,
   ),

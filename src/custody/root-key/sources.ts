@@ -18,6 +18,8 @@ export interface ConfiguredSource {
   readonly path: string;
   /** 0: the file. */
   readonly descriptor: number;
+  /** In place of all others, the list too: of a configuration that holds the key itself. The last one is the next key. */
+  readonly given?: readonly RootKeySource[] | undefined;
 }
 
 export interface SourceView {
@@ -41,6 +43,7 @@ export class RootSources {
 
   /** Undefined: there is no list. Throws a StartError. */
   listed(): readonly ListedSource[] | undefined {
+    if (this.#configured.given !== undefined) return undefined;
     const read = readRootSources(this.around.dataDir);
     if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
     return read.value?.sources;
@@ -48,6 +51,7 @@ export class RootSources {
 
   /** In the order in which they are tried. A file may have its next key beside it, while a rotation is under way. */
   all(): readonly RootKeySource[] {
+    if (this.#configured.given !== undefined) return this.#configured.given;
     return this.listed()?.flatMap((source) => this.of(source)) ?? this.of(undefined);
   }
 
@@ -59,6 +63,9 @@ export class RootSources {
   }
 
   views(): readonly SourceView[] {
+    const { given } = this.#configured;
+    if (given !== undefined)
+      return given.map(({ place }) => ({ id: 'given', kind: 'file', place, generation: undefined }));
     const listed = this.listed();
     if (listed !== undefined)
       return listed.map((source) => ({
@@ -77,6 +84,8 @@ export class RootSources {
 
   /** A new root key in all sources, on disk when this resolves. Throws a StartError where one cannot have it. */
   async renew(engine: Engine, generation: number): Promise<RootRef> {
+    if (this.#configured.given !== undefined)
+      throw new StartError('the configuration gives the root key: intaglio dek reseal changes it');
     const listed = this.listed();
     if (listed !== undefined) {
       const apart = await rootKeyApart({ do: 'renew', generation }, this.around, descriptorsOf(listed));
@@ -98,6 +107,7 @@ export class RootSources {
    * key before stays beside its file, for old backups.
    */
   settle(engine: Engine, generation: number, root: string): void {
+    if (this.#configured.given !== undefined) return;
     const takeNext = (path: string) => {
       if (nameOfFile(engine, nextPath(path)) === root) takeFile(path, generation);
     };
@@ -157,6 +167,7 @@ function descriptorsOf(listed: readonly ListedSource[]): number[] {
   const places = listed.flatMap((source): SecretPlace[] => {
     if (source.kind === 'passphrase') return [source.passphrase];
     if (source.kind === 'pkcs11') return [source.pin];
+    if (source.kind === 'tpm') return source.pin === undefined ? [] : [source.pin];
     return source.kind === 'recipients' && source.identity !== undefined ? [source.identity] : [];
   });
   return places.flatMap((place) => (place.from === 'descriptor' ? [place.descriptor] : []));

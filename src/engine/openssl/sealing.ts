@@ -1,7 +1,7 @@
 import { hkdfSync, type KeyObject, randomFillSync } from 'node:crypto';
 import { type BatchStatus, batchOps, batchStatuses } from '../batch.ts';
 import { type KeyType, keyTypes, type SealingScheme, schemes } from '../engine.ts';
-import { dataKeyBytes, maxPlaintextBytes, readWordInput, unwrappedBytes } from '../rooms.ts';
+import { dataKeyBytes, maxPlaintextBytes, readWordInput, unwrappedBytes, wrappedBytes } from '../rooms.ts';
 import {
   type AeadScheme,
   aeadSchemes,
@@ -86,6 +86,9 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Ope
         return derive(root, item);
       case batchOps.importWrapped:
         return importWrapped(root, item);
+      case batchOps.encryptUnder:
+      case batchOps.decryptUnder:
+        return cryptUnder(root, item);
     }
     const wrapper = wrapperOf(root, item.scheme);
     return wrapper === undefined ? badInput : wrapBy(wrapper, item);
@@ -112,6 +115,23 @@ export function createSealingRunner({ sealer, open, draw = randomFillSync }: Ope
     const made = encrypt(aead, next, plaintext, aad);
     plaintext.fill(0);
     return made;
+  }
+
+  /** By a data key of the scheme's own length, which an AEAD key has wrapped. */
+  function cryptUnder(root: KeyObject, { op, key, keyNumber, inputs, scheme }: SealingItem): Made {
+    const aead = aeadOf(scheme);
+    if (aead === undefined) return badInput;
+    const [wrapped, info, wrapAad, ...rest] = inputs as [Input, Input, Input, ...Input[]];
+    if (wrapped.length !== wrappedBytes(scheme, keyBytes)) return rejected;
+    const opened = aeadWrapper(root, aead).unwrap(key, keyNumber, wrapped, info, wrapAad);
+    if (typeof opened === 'number') return opened;
+    const dataKey = secretKeyOf(opened);
+    if (op === batchOps.encryptUnder) {
+      const [plaintext, aad] = rest as [Input, Input];
+      return plaintext.length > maxPlaintextBytes ? badInput : encrypt(aead, dataKey, plaintext, aad);
+    }
+    const [nonce, ciphertext, aad] = rest as [Input, Input, Input];
+    return listOf(decrypt(aead, dataKey, nonce, ciphertext, aad));
   }
 
   function encrypt(aead: AeadScheme, key: KeyObject, plaintext: Input, aad: Input): Buffer[] {
@@ -293,6 +313,8 @@ const rsaKeyTypes: ReadonlySet<KeyType> = new Set([
 ]);
 const noBytes = new Uint8Array(0);
 const tagBytes = 16;
+/** Of every AEAD here. */
+const keyBytes = 32;
 /** Of the longest plaintext. */
 const maxPaddedBytes = maxPlaintextBytes + 8;
 /** PKCS#8 of RSA-4096 under RSA-4096 has 2,900 bytes. */
@@ -308,6 +330,8 @@ const inputsOf: Readonly<Record<number, number>> = {
   [batchOps.reencrypt]: 4,
   [batchOps.derive]: 4,
   [batchOps.importWrapped]: 5,
+  [batchOps.encryptUnder]: 5,
+  [batchOps.decryptUnder]: 6,
 };
 
 function decrypt(

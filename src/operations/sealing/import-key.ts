@@ -162,7 +162,7 @@ function givenBy(
 
 const severalParts = refuse('Unsupported', 'keys of this alg are not imported: they have several parts');
 
-function givenWrapped(
+export function givenWrapped(
   parts: OperationParts,
   { wrappingKeyId, wrapped }: Extract<KeyMaterial, { wrapped: Uint8Array }>,
   { components }: Algorithm,
@@ -217,7 +217,7 @@ function partsOf({ status, outputs: [sealed, publicKey] }: BatchResult): Result<
 }
 
 /** The info of HPKE (RFC 9180), ASCII. */
-function infoOf(tenant: string, wrappingKeyId: string): string {
+export function infoOf(tenant: string, wrappingKeyId: string): string {
   return `ron-kms::${tenant}::import::${wrappingKeyId}`;
 }
 

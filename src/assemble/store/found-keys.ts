@@ -1,12 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditRecorder } from '../audit/audit-log.ts';
-import { publicKeySha256, type RecordMac } from '../keys/authenticity.ts';
-import { pause, walk } from '../keys/background.ts';
-import { decodeHead, headKey } from '../keys/codec.ts';
-import { parseKid } from '../keys/kid.ts';
-import type { KeyHead } from '../keys/record.ts';
-import { KeyRecords } from '../keys/records.ts';
-import type { Store } from '../store/store.ts';
+import type { AuditEvent, AuditRecorder } from '../../audit/audit-log.ts';
+import { publicKeySha256, type RecordMac } from '../../keys/authenticity.ts';
+import { pause, walk } from '../../keys/background.ts';
+import { decodeHead, headKey } from '../../keys/codec.ts';
+import { parseKid } from '../../keys/kid.ts';
+import type { KeyHead } from '../../keys/record.ts';
+import { KeyRecords } from '../../keys/records.ts';
+import type { Store } from '../../store/store.ts';
 
 const retryMs = 1_000;
 

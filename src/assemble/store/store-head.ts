@@ -1,15 +1,18 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config/load.ts';
-import { errorCode, writePrivateFile } from '../core/private-file.ts';
-import { ok, type Result } from '../core/result.ts';
-import { StartError } from '../core/start-error.ts';
-import type { LiveRoot } from '../custody/root-key/live-root.ts';
-import { headKey } from '../keys/codec.ts';
-import type { Logger } from '../observe/log.ts';
-import { describeFailure, type StoreFailure, type StoreIntegrity } from '../store/integrity.ts';
-import type { Store } from '../store/store.ts';
-import { addOfflineAct, readOfflineActs, writeOfflineActs } from './offline-acts.ts';
+import type { Config } from '../../config/load.ts';
+import { errorCode, writePrivateFile } from '../../core/private-file.ts';
+import { ok, type Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
+import type { LiveRoot } from '../../custody/root-key/live-root.ts';
+import { TpmAnchor } from '../../custody/tpm/anchor.ts';
+import type { TpmDevice } from '../../custody/tpm/device.ts';
+import { headKey } from '../../keys/codec.ts';
+import type { Health } from '../../observe/health.ts';
+import type { Logger } from '../../observe/log.ts';
+import { describeFailure, type StoreIntegrity } from '../../store/integrity.ts';
+import type { Store } from '../../store/store.ts';
+import { addOfflineAct, readOfflineActs, writeOfflineActs } from '../offline-acts.ts';
 
 /** The name of the key, derived from the root key, under which the head over all records is sealed. */
 export const storeHeadPurpose = 'store-head';
@@ -41,7 +44,8 @@ export async function sealStore(config: Config, log: Logger, { root, store }: Pa
   const wasSealed = existsSync(mark);
   const { key, checked } = await checkHead(integrity, root, wasSealed);
   if (checked.state === 'broken') {
-    accept(config, log, checked.failure);
+    const { id } = checked.failure;
+    acceptAsItIs(config, log, { id, detail: describeFailure(checked.failure) });
     answered(await integrity.seal(key));
   } else if (checked.state === 'unsealed') {
     await noteFoundKeys(config, store);
@@ -83,8 +87,12 @@ async function noteFoundKeys({ dataDir }: Config, store: Store): Promise<void> {
 }
 
 /** Returns where an operator has accepted this failure, and throws otherwise. */
-function accept({ dataDir }: Config, log: Logger, failure: StoreFailure): void {
-  const detail = describeFailure(failure);
+export function acceptAsItIs(
+  { dataDir }: Config,
+  log: Logger,
+  failure: { readonly id: string; readonly detail: string },
+): void {
+  const { detail } = failure;
   const acts = readOfflineActs(dataDir);
   const accepted = acts.some(({ type, facts }) => type === 'store.accepted' && facts.failure === failure.id);
   if (!accepted) {
@@ -102,6 +110,34 @@ function accept({ dataDir }: Config, log: Logger, failure: StoreFailure): void {
         : act,
     ),
   );
+}
+
+/** Holds the store against the counter in the TPM, where the configuration names one. Throws a StartError where it was put back. */
+export async function openTpmAnchor(
+  config: Config,
+  log: Logger,
+  {
+    device,
+    store,
+    health,
+  }: { readonly device: TpmDevice | undefined; readonly store: Store; readonly health: Health },
+): Promise<TpmAnchor | undefined> {
+  const { tpmCounter: index } = config;
+  if (device === undefined || index === 0) return undefined;
+  const anchor = await TpmAnchor.open({
+    ...{ device, index, store },
+    accept: (failure) => acceptAsItIs(config, log, failure),
+    report(problem) {
+      if (problem === undefined) log.info({}, 'the TPM counts for the store again');
+      else
+        log.warn(
+          { reason: problem },
+          'THE TPM DOES NOT COUNT FOR THE STORE: a copy of now would not be told from later ones',
+        );
+    },
+  });
+  health.condition('tpm_counter', 'wanted', () => anchor.problem === undefined);
+  return anchor;
 }
 
 function answered<T>(result: Result<T>): T {

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
-import type { Config } from '../config/load.ts';
-import { StartError } from '../core/start-error.ts';
-import type { Health } from '../observe/health.ts';
-import type { Logger } from '../observe/log.ts';
-import { MemoryStore } from '../store/memory/memory-store.ts';
-import type { Store } from '../store/store.ts';
+import type { Config } from '../../config/load.ts';
+import { StartError } from '../../core/start-error.ts';
+import type { Health } from '../../observe/health.ts';
+import type { Logger } from '../../observe/log.ts';
+import { MemoryStore } from '../../store/memory/memory-store.ts';
+import type { Store } from '../../store/store.ts';
 
 /** About 20 million keys. Writes are refused beyond. */
 const maxStoreBytes = 64 * 2 ** 30;
@@ -14,7 +14,7 @@ export async function openStore(config: Config, log: Logger, health: Health): Pr
   if (config.backend === 'memory') return new MemoryStore();
   try {
     // Only here: a service in memory needs no LMDB.
-    const { LmdbStore } = await import('../store/lmdb/lmdb-store.ts');
+    const { LmdbStore } = await import('../../store/lmdb/lmdb-store.ts');
     const store = await LmdbStore.open({
       directory: join(config.dataDir, 'store'),
       maxBytes: maxStoreBytes,

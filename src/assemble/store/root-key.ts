@@ -1,21 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, AuditRecorder } from '../audit/audit-log.ts';
-import type { Config } from '../config/load.ts';
-import { systemClock } from '../core/clock.ts';
-import { type Result, refuse } from '../core/result.ts';
-import { LiveRoot } from '../custody/root-key/live-root.ts';
-import { memoryRootKey } from '../custody/root-key/memory.ts';
-import { openRootKeyForStore } from '../custody/root-key/open-for-store.ts';
-import type { ResealingStore } from '../custody/root-key/resealing-store.ts';
-import { RootRotation, type RotationEvent, type RotationProgress } from '../custody/root-key/rotation.ts';
-import { markRecorded, type RootEntry, unrecordedRotation } from '../custody/root-key/rotation-state.ts';
-import { RootSources } from '../custody/root-key/sources.ts';
-import type { RootKeyView } from '../custody/root-key-view.ts';
-import type { Engine } from '../engine/engine.ts';
-import type { Logger } from '../observe/log.ts';
-import type { Metrics } from '../observe/metrics.ts';
-import { registerRootMetrics } from '../observe/series/root-metrics.ts';
-import { operatorTenant } from '../operations/admin.ts';
+import type { AuditEvent, AuditRecorder } from '../../audit/audit-log.ts';
+import type { Config } from '../../config/load.ts';
+import { systemClock } from '../../core/clock.ts';
+import { type Result, refuse } from '../../core/result.ts';
+import { LiveRoot } from '../../custody/root-key/live-root.ts';
+import { memoryRootKey } from '../../custody/root-key/memory.ts';
+import { openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
+import type { ResealingStore } from '../../custody/root-key/resealing-store.ts';
+import { RootRotation, type RotationEvent, type RotationProgress } from '../../custody/root-key/rotation.ts';
+import { markRecorded, type RootEntry, unrecordedRotation } from '../../custody/root-key/rotation-state.ts';
+import type { RootKeySource } from '../../custody/root-key/source.ts';
+import { RootSources } from '../../custody/root-key/sources.ts';
+import type { RootKeyView } from '../../custody/root-key-view.ts';
+import type { Engine } from '../../engine/engine.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { Metrics } from '../../observe/metrics.ts';
+import { registerRootMetrics } from '../../observe/series/root-metrics.ts';
+import { operatorTenant } from '../../operations/admin.ts';
 import { resealStoreHead, sealStore } from './store-head.ts';
 
 /** So that signatures get the main thread at least four fifths of the time. */
@@ -30,11 +31,11 @@ export interface OpenedRootKey {
   close(): Promise<void>;
 }
 
-export function rootSourcesOf(config: Config): RootSources {
+export function rootSourcesOf(config: Config, given?: readonly RootKeySource[]): RootSources {
   return new RootSources(
     config.dataDir,
     { groupAllowed: config.groupReadableSecrets },
-    { path: config.rootKeyFile, descriptor: config.rootKeyFd },
+    { path: config.rootKeyFile, descriptor: config.rootKeyFd, given },
   );
 }
 
@@ -47,9 +48,16 @@ export async function openRootKey(
     store,
     metrics,
     overlapMs,
-  }: { engine: Engine; store: ResealingStore; metrics: Metrics; overlapMs: number },
+    given,
+  }: {
+    engine: Engine;
+    store: ResealingStore;
+    metrics: Metrics;
+    overlapMs: number;
+    given?: readonly RootKeySource[] | undefined;
+  },
 ): Promise<OpenedRootKey> {
-  const sources = rootSourcesOf(config);
+  const sources = rootSourcesOf(config, given);
   const opened = await openRootKeyForStore(engine, store, config.amnesia ? memoryRootKey : sources.all());
   const root = new LiveRoot(engine, opened.root, opened.before);
   if (opened.made) {

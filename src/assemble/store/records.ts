@@ -1,17 +1,17 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AuditRecorder } from '../audit/audit-log.ts';
-import type { Config } from '../config/load.ts';
-import { systemClock } from '../core/clock.ts';
-import { errorCode, writePrivateFile } from '../core/private-file.ts';
-import { StartError } from '../core/start-error.ts';
-import { adoptRecords, foundAreRecorded } from '../custody/software/adoption.ts';
-import type { Engine, RootRef } from '../engine/engine.ts';
-import type { RecordMac } from '../keys/authenticity.ts';
-import type { RoomForKeys } from '../keys/keyring.ts';
-import type { Logger } from '../observe/log.ts';
-import type { OpenedTrust, TrustParts } from '../operations/trust/parts.ts';
-import type { Store } from '../store/store.ts';
+import type { AuditRecorder } from '../../audit/audit-log.ts';
+import type { Config } from '../../config/load.ts';
+import { systemClock } from '../../core/clock.ts';
+import { errorCode, writePrivateFile } from '../../core/private-file.ts';
+import { StartError } from '../../core/start-error.ts';
+import { adoptRecords, foundAreRecorded } from '../../custody/software/adoption.ts';
+import type { Engine, RootRef } from '../../engine/engine.ts';
+import type { RecordMac } from '../../keys/authenticity.ts';
+import type { RoomForKeys } from '../../keys/keyring.ts';
+import type { Logger } from '../../observe/log.ts';
+import type { OpenedTrust, TrustParts } from '../../operations/trust/parts.ts';
+import type { Store } from '../../store/store.ts';
 import { recordFoundKeys } from './found-keys.ts';
 
 export interface OpenedRecords {
@@ -81,7 +81,7 @@ export function openTrust(
   };
   let opened: Promise<OpenedTrust> | undefined;
   return () => {
-    opened ??= Promise.all([import('../trust/trust-anchors.ts'), import('../trust/enrolled.ts')]).then(
+    opened ??= Promise.all([import('../../trust/trust-anchors.ts'), import('../../trust/enrolled.ts')]).then(
       ([{ openTrustAnchors }, { openEnrolledCertificates }]) => ({
         anchors: openTrustAnchors(parts),
         enrolled: openEnrolledCertificates(parts),

@@ -1,5 +1,5 @@
-import type { Clock } from '../../core/clock.ts';
-import type { HomeContact } from '../custody.ts';
+import type { Clock } from '../core/clock.ts';
+import type { HomeContact } from './custody.ts';
 
 /** The state of the way to a token, with whoever wants to know of its changes. */
 export class Contact implements HomeContact {

@@ -1,0 +1,104 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { lineKeyBytes, readLineHead } from '../../audit/lines/line.ts';
+import { lineFiles } from '../../audit/lines/line-file.ts';
+import { verifyLines } from '../../audit/lines/verify-lines.ts';
+import { readPrivateFile } from '../../core/private-file.ts';
+import { StartError } from '../../core/start-error.ts';
+import { fail, failWith } from '../fail.ts';
+import { Progress } from '../progress.ts';
+import { secretRule } from '../settings.ts';
+
+const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as const;
+
+/** `dek`: what operators do with data encryption keys. */
+export function dekCommand(): Command {
+  return new Command('dek')
+    .description(
+      'data encryption keys: the audit lines, another master key, keys of a service before; docs/dek.md',
+    )
+    .addCommand(auditCommand())
+    .addCommand(resealCommand())
+    .addCommand(importCommand());
+}
+
+function auditCommand(): Command {
+  return new Command('audit')
+    .description('look for lines of kms-audit.log that were altered, removed or moved')
+    .requiredOption(...dataDirOption)
+    .addHelpText(
+      'after',
+      '\nExit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.',
+    )
+    .action(async ({ dataDir }: { dataDir: string }) => {
+      const key = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
+      if (!key.ok) fail(key.problem);
+      const log = join(dataDir, lineFiles.log);
+      if (!existsSync(log)) fail(`there is no ${log}`);
+      const headFile = join(dataDir, lineFiles.head);
+      const head = existsSync(headFile)
+        ? readLineHead(key.bytes, readFileSync(headFile, 'latin1'))
+        : undefined;
+      const { lines, problems } = await verifyLines(log, key.bytes, head);
+      for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
+      if (head === undefined)
+        process.stderr.write(
+          `${lineFiles.head} is missing or altered: lines that are cut off at the end are not missed\n`,
+        );
+      if (problems.length > 0 || head === undefined)
+        failWith(2, `${lines} lines, ${problems.length} problems`);
+      process.stdout.write(`${lines} lines, each in its place\n`);
+    });
+}
+
+function resealCommand(): Command {
+  return new Command('reseal')
+    .description('another master key: seals every record anew; the service is stopped')
+    .requiredOption('--old-config <file>', 'with the master key of now')
+    .requiredOption('--config <file>', 'with the next one')
+    .requiredOption(...dataDirOption)
+    .addHelpText('after', '\nWhere it is killed, the same command goes on. Start with --config from then on.')
+    .action(async (flags: { oldConfig: string; config: string; dataDir: string }) => {
+      try {
+        const { reseal } = await import('./reseal.ts');
+        const progress = new Progress('sealing anew', 'records');
+        await reseal(flags, (done, total) => progress.at(done, total));
+        progress.end();
+        process.stdout.write('every record is sealed under the next master key\n');
+      } catch (cause) {
+        if (cause instanceof StartError) fail(cause.message);
+        throw cause;
+      }
+    });
+}
+
+function importCommand(): Command {
+  return new Command('import')
+    .description(
+      'DEKs of a service before this one, from JSON lines {key_id, wrapped, thread_id?}; the service is stopped',
+    )
+    .requiredOption('--in <file>', 'JSON lines')
+    .requiredOption(
+      '--old-kek-file <file>',
+      'the KEK that wraps them: 32 bytes, or 64 hexadecimal digits; mode 0600',
+    )
+    .requiredOption(...dataDirOption)
+    .option('--config <file>', 'as of serve-dek')
+    .addHelpText(
+      'after',
+      `
+wrapped is base64 of nonce || ciphertext || tag, AES-256-GCM without AAD. A line that is wrong stops the import before anything is
+written; an id that is there with the same key is passed over.`,
+    )
+    .action(async (flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) => {
+      try {
+        const { importDeks } = await import('./import-deks.ts');
+        const { imported, there } = await importDeks(flags);
+        process.stdout.write(`${imported} imported, ${there} were there\n`);
+      } catch (cause) {
+        if (cause instanceof StartError) fail(cause.message);
+        throw cause;
+      }
+    });
+}

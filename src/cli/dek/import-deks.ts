@@ -1,0 +1,136 @@
+import { createDecipheriv } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { Type } from '@sinclair/typebox';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { peerUserAuthenticator } from '../../auth/peer-users.ts';
+import { decodeBase64 } from '../../core/bytes.ts';
+import { createCancellation } from '../../core/cancellation.ts';
+import { peerAt } from '../../core/peer.ts';
+import type { Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
+import { givenRootKey } from '../../custody/root-key/given.ts';
+import { createLog } from '../../observe/log.ts';
+import type { DekOperations } from '../../operations/deks/operations.ts';
+import type { Operation } from '../../operations/operation.ts';
+import { openService } from '../../service.ts';
+import { secretRule, settingsOrFail } from '../settings.ts';
+import { everyRole, readDekConfig, secretKeyIn } from './config-file.ts';
+
+export interface ImportFlags {
+  readonly in: string;
+  readonly oldKekFile: string;
+  readonly dataDir: string;
+  readonly config?: string;
+}
+
+const shape = TypeCompiler.Compile(
+  Type.Object(
+    {
+      key_id: Type.String(),
+      wrapped: Type.String(),
+      thread_id: Type.Optional(Type.String()),
+    },
+    { additionalProperties: false },
+  ),
+);
+/** A million DEKs have some 150 MB. */
+const maxFileBytes = 512 * 1024 * 1024;
+
+/** As many share a message to a worker, and a commit. */
+const atOnce = 64;
+
+interface OldDek {
+  readonly id: string;
+  readonly threadId: string | undefined;
+  readonly key: Buffer;
+}
+
+/** Throws a StartError. Nothing is written where a line is wrong. */
+export async function importDeks(
+  flags: ImportFlags,
+): Promise<{ readonly imported: number; readonly there: number }> {
+  const rule = secretRule();
+  const kek = secretKeyIn(flags.oldKekFile, rule);
+  const old = readOld(flags.in, kek);
+  kek.fill(0);
+  const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
+  const { config } = settingsOrFail(['--data-dir', flags.dataDir, '--dek', 'true']);
+  const log = createLog('warn', config.telemetryService, process.stderr);
+  const service = await openService(config, {
+    log,
+    ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
+    onAuditDeath: (cause) => {
+      throw cause;
+    },
+  });
+  file?.masterKey.fill(0);
+  try {
+    const authenticator = peerUserAuthenticator(config.dekTenant, undefined, everyRole);
+    const requestPath = service.requestPathFor(authenticator);
+    const { dek_import: operation } = service.dekOperations as DekOperations;
+    const ask = <Request, Answer>(asked: Operation<Request, Answer>, request: Request) =>
+      requestPath<Request, Answer>({
+        ...{ operation: asked, parse: () => ({ ok: true, value: request }) as Result<Request> },
+        ...{ body: new Uint8Array(0), credentials: { token: undefined, peer: () => importer } },
+        ...{ deadlineWish: '5000', cancellation: createCancellation(), withinAllowance: () => true },
+      });
+    let there = 0;
+    const take = async ({ id, threadId, key }: OldDek) => {
+      const made = await ask(operation, { id, threadId, key });
+      key.fill(0);
+      if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
+      if (made.value.there) there++;
+    };
+    for (let at = 0; at < old.length; at += atOnce) await Promise.all(old.slice(at, at + atOnce).map(take));
+    return { imported: old.length - there, there };
+  } finally {
+    await service.stop();
+  }
+}
+
+const importer = { ...peerAt('unix'), uid: process.geteuid?.() };
+
+function readOld(path: string, kek: Uint8Array): readonly OldDek[] {
+  if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
+  const seen = new Set<string>();
+  const old: OldDek[] = [];
+  for (const [index, text] of readFileSync(path, 'utf8').split('\n').entries()) {
+    if (text === '') continue;
+    const wrong = (what: string) => new StartError(`${path}, line ${index + 1}: ${what}`);
+    const line = parsed(text);
+    if (line === undefined) throw wrong('is not {"key_id", "wrapped", "thread_id"?}');
+    if (seen.has(line.key_id)) throw wrong('the key_id stands there twice');
+    seen.add(line.key_id);
+    const key = opened(line.wrapped, kek);
+    if (key === undefined) throw wrong('does not open under this KEK');
+    old.push({ id: line.key_id, threadId: line.thread_id, key });
+  }
+  return old;
+}
+
+function parsed(text: string) {
+  try {
+    const value: unknown = JSON.parse(text);
+    return shape.Check(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const nonceBytes = 12;
+const tagBytes = 16;
+const dekBytes = 32;
+
+function opened(wrapped: string, kek: Uint8Array): Buffer | undefined {
+  const bytes = decodeBase64(wrapped, nonceBytes + dekBytes + tagBytes);
+  if (bytes?.length !== nonceBytes + dekBytes + tagBytes) return undefined;
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', kek, bytes.subarray(0, nonceBytes));
+    decipher.setAuthTag(bytes.subarray(-tagBytes));
+    const key = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
+    decipher.final();
+    return key;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,68 @@
+import { chooseEngine } from '../../assemble/cryptography.ts';
+import { resealStoreHead } from '../../assemble/store/store-head.ts';
+import { systemClock } from '../../core/clock.ts';
+import { StartError } from '../../core/start-error.ts';
+import { givenRootKey } from '../../custody/root-key/given.ts';
+import { RootRotation } from '../../custody/root-key/rotation.ts';
+import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
+import { createLog } from '../../observe/log.ts';
+import { withStoppedDirectory } from '../root/stopped-directory.ts';
+import { secretRule, settingsOrFail } from '../settings.ts';
+import { readDekConfig } from './config-file.ts';
+
+export interface ResealFlags {
+  readonly oldConfig: string;
+  readonly config: string;
+  readonly dataDir: string;
+}
+
+/** Throws a StartError. Goes on where an earlier one was cut off. */
+export async function reseal(
+  flags: ResealFlags,
+  progress: (done: number, total: number) => void,
+): Promise<void> {
+  const rule = secretRule();
+  const [old, next] = [readDekConfig(flags.oldConfig, rule), readDekConfig(flags.config, rule)];
+  if (Buffer.from(old.masterKey).equals(next.masterKey))
+    throw new StartError('both configurations have the same master key');
+  const { config } = settingsOrFail(['--data-dir', flags.dataDir]);
+  const log = createLog('error', config.telemetryService, process.stderr);
+  const { engine } = chooseEngine(config, log);
+  const sources = [givenRootKey(old.place, old.masterKey), givenRootKey(next.place, next.masterKey)];
+  const bench = { config, log, engine, say: () => {}, token: undefined, tpm: tpmSealing };
+  try {
+    await withStoppedDirectory(
+      bench,
+      async ({ store, root, rotating }) => {
+        const rotation = await RootRotation.open({
+          ...{ engine, store, root, clock: systemClock, pauseMs: 0, overlapMs: 0 },
+          renew: async () => engine.openRoot(await (sources[1] as (typeof sources)[0]).open()),
+          resealHead: () => resealStoreHead({ root, store }),
+          settle: () => {},
+          report(event) {
+            if (event.kind === 'delayed') throw event.cause;
+          },
+        });
+        const timer = setInterval(() => {
+          const { rotation: going } = rotation.state;
+          if (going !== undefined) progress(going.done, going.total);
+        }, 100);
+        try {
+          if (rotating) await rotation.resume();
+          else {
+            const begun = await rotation.begin('operator');
+            if (!begun.ok) throw new StartError(begun.failure.hint ?? begun.failure.code);
+          }
+          await rotation.ended();
+        } finally {
+          clearInterval(timer);
+          await rotation.close();
+        }
+      },
+      () => sources,
+    );
+  } finally {
+    for (const { masterKey } of [old, next]) masterKey.fill(0);
+    engine.wipe();
+  }
+}

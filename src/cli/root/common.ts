@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import type { Config } from '../../config/load.ts';
+import { StartError } from '../../core/start-error.ts';
+import { fail } from '../fail.ts';
+import { settingsOrFail } from '../settings.ts';
+
+export interface DataDirOption {
+  readonly dataDir?: string;
+}
+
+export function dataDirOf(command: Command): Command {
+  return command.option('--data-dir <directory>', 'of the service (default: as KMS_DATA_DIR says)');
+}
+
+export function configOf({ dataDir }: DataDirOption): Config {
+  return settingsOrFail(dataDir === undefined ? [] : ['--data-dir', dataDir]).config;
+}
+
+/** What cannot be is one line for the operator. */
+export async function refusing(act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (cause) {
+    if (!(cause instanceof StartError)) throw cause;
+    fail(cause.message);
+  }
+}

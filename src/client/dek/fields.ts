@@ -1,0 +1,96 @@
+import { fromBase64, toBase64 } from '../bytes.ts';
+import type { DekProvider } from './provider.ts';
+
+/** A field that is encrypted, as a document holds it: `v` is base64 of nonce || ciphertext || tag. */
+export interface EncryptedField {
+  readonly _enc: 'gcm';
+  readonly v: string;
+}
+
+type Document = Readonly<Record<string, unknown>>;
+
+/** A field was not what it has to be. Nothing of its value is told. */
+export class FieldError extends Error {
+  override readonly name = 'FieldError';
+  /** The path of the field, `contact.email`. */
+  readonly field: string;
+
+  constructor(field: string, problem: string, cause?: unknown) {
+    super(`${field}: ${problem}`, cause === undefined ? undefined : { cause });
+    this.field = field;
+  }
+}
+
+/**
+ * A copy of a document whose fields of these paths (`contact.email`) are encrypted. Fails closed: where one cannot be encrypted
+ * there is no document at all. A field that is absent stays so; one that is encrypted already is refused, as nobody knows by which
+ * key. The path is bound, so that a field's ciphertext is no other field's.
+ */
+export function encryptFields(
+  provider: Pick<DekProvider, 'encrypt'>,
+  keyId: string,
+  document: Document,
+  paths: readonly string[],
+): Promise<Document> {
+  return changeFields(document, paths, async (value, path) => {
+    if (isEncrypted(value)) throw new FieldError(path, 'is encrypted already');
+    const text = JSON.stringify(value);
+    if (text === undefined) throw new FieldError(path, 'is nothing that JSON can hold');
+    const made = await provider.encrypt(keyId, Buffer.from(text), aadOf(path));
+    return { _enc: 'gcm', v: toBase64(made) } satisfies EncryptedField;
+  });
+}
+
+/** The way back. A field of these paths that is there and not encrypted is refused: somebody has put plaintext in its place. */
+export function decryptFields(
+  provider: Pick<DekProvider, 'decrypt'>,
+  keyId: string,
+  document: Document,
+  paths: readonly string[],
+): Promise<Document> {
+  return changeFields(document, paths, async (value, path) => {
+    if (!isEncrypted(value)) throw new FieldError(path, 'is not encrypted');
+    const opened = await provider.decrypt(keyId, fromBase64(value.v), aadOf(path));
+    return JSON.parse(Buffer.from(opened).toString());
+  });
+}
+
+async function changeFields(
+  document: Document,
+  paths: readonly string[],
+  change: (value: unknown, path: string) => Promise<unknown>,
+): Promise<Document> {
+  const copy = structuredClone(document);
+  await Promise.all(
+    paths.map(async (path) => {
+      const steps = path.split('.');
+      const last = steps.pop() as string;
+      let parent: unknown = copy;
+      for (const step of steps) parent = memberOf(parent, step);
+      if (typeof parent !== 'object' || parent === null || !Object.hasOwn(parent, last)) return;
+      const holder = parent as Record<string, unknown>;
+      try {
+        holder[last] = await change(holder[last], path);
+      } catch (cause) {
+        if (cause instanceof FieldError) throw cause;
+        throw new FieldError(path, 'could not be encrypted or decrypted', cause);
+      }
+    }),
+  );
+  return copy;
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as Document)[name];
+}
+
+function isEncrypted(value: unknown): value is EncryptedField {
+  if (typeof value !== 'object' || value === null) return false;
+  const { _enc, v } = value as Partial<EncryptedField>;
+  return _enc === 'gcm' && typeof v === 'string';
+}
+
+function aadOf(path: string): Uint8Array {
+  return Buffer.from(`field:${path}`);
+}

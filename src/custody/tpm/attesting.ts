@@ -1,0 +1,83 @@
+import type { TpmAttestation, TpmSigned } from '../custody.ts';
+import type { Command, TpmClient } from './client.ts';
+import { TpmError } from './errors.ts';
+import { commands, curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
+import { createPrimary, type LoadedKey } from './objects.ts';
+import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
+import { emptyPassword, type Session } from './session.ts';
+import { type Reader, Writer } from './wire.ts';
+
+/** Those in which a boot leaves its traces: firmware, its settings, the boot loader, Secure Boot. */
+const quotedPcrs = [0, 1, 2, 3, 4, 5, 6, 7] as const;
+const half = 32;
+
+/**
+ * A key that signs only what begins in the TPM. It is made anew from the owner's seed each time, the same until the TPM is cleared, so
+ * that nothing of it has to be kept.
+ */
+const signerTemplate = new Writer()
+  .u16(tpmAlgorithms.ecc)
+  .u16(tpmAlgorithms.sha256)
+  .u32(
+    oa.fixedTpm |
+      oa.fixedParent |
+      oa.sensitiveDataOrigin |
+      oa.userWithAuth |
+      oa.noDa |
+      oa.restricted |
+      oa.sign,
+  )
+  .sized(Buffer.alloc(0))
+  .u16(tpmAlgorithms.null)
+  .u16(tpmAlgorithms.ecdsa)
+  .u16(tpmAlgorithms.sha256)
+  .u16(curveP256)
+  .u16(tpmAlgorithms.null)
+  .sized(Buffer.alloc(0))
+  .sized(Buffer.alloc(0))
+  .done();
+
+/** A key that is loaded, and the session that proves its authorization. */
+export interface KeyToAttest {
+  readonly key: LoadedKey;
+  readonly by: Session;
+  readonly publicArea: Uint8Array;
+}
+
+/** Has the TPM sign that it has this key, and its PCRs, both with `bound`. Throws a TpmError. */
+export async function attestKey(
+  client: TpmClient,
+  { key, by, publicArea }: KeyToAttest,
+  bound: Uint8Array,
+): Promise<TpmAttestation> {
+  const signer = await createPrimary(client, signerTemplate);
+  return client.using(signer.handle, async () => {
+    const asked = new Writer().sized(bound).u16(tpmAlgorithms.null);
+    const certified = await signedBy(client, {
+      ...{ code: commands.certify, handles: [key, signer], by: [by, emptyPassword] as const },
+      parameters: asked.done(),
+    });
+    const pcrs = await readPcrs(client, quotedPcrs);
+    const quoted = await signedBy(client, {
+      ...{ code: commands.quote, handles: [signer], by: emptyPassword },
+      parameters: asked.bytes(pcrSelection(quotedPcrs)).done(),
+    });
+    // A quote ends with the digest of what it is of.
+    if (!pcrDigest(pcrs).equals(quoted.attest.subarray(-half)))
+      throw new TpmError('its PCRs changed while it was asked', 0);
+    return { signer: signer.publicArea, publicArea, certified, quoted, pcrs };
+  });
+}
+
+async function signedBy(client: TpmClient, command: Command): Promise<TpmSigned> {
+  const { parameters } = await client.run(command);
+  const attest = Uint8Array.from(parameters.sized());
+  return { attest, signature: signatureIn(parameters) };
+}
+
+/** TPMT_SIGNATURE of ECDSA as r and s. */
+function signatureIn(answer: Reader): Uint8Array {
+  answer.take(4);
+  const wide = (number: Buffer) => Buffer.concat([Buffer.alloc(Math.max(0, half - number.length)), number]);
+  return Uint8Array.from(Buffer.concat([wide(answer.sized()), wide(answer.sized())]));
+}

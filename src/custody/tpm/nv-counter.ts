@@ -1,0 +1,127 @@
+import type { Named, TpmClient } from './client.ts';
+import { TpmError } from './errors.ts';
+import { commands, handles, nvAttributes as nv, responseCodes, tpmAlgorithms } from './numbers.ts';
+import { objectName, withSession, withStorageRoot } from './objects.ts';
+import { Reader, Writer } from './wire.ts';
+
+/** A counter in the TPM's memory that only grows, also over a new definition of it (TPM 2.0 part 1, 37.2.4). */
+export interface CounterPlace {
+  /** From 0x01000000 on; TCG's registry leaves 0x01800000 to 0x01BFFFFF to the owner. */
+  readonly index: number;
+  /** Name of the storage root key, hex: the session that reads is salted to it. Undefined: whichever is there. */
+  readonly parent: string | undefined;
+  /** Whoever knows it reads and increments; no more than that. */
+  readonly auth: Uint8Array;
+}
+
+export interface CounterRead {
+  readonly value: number;
+  /** Name of the storage root key, hex. */
+  readonly parent: string;
+}
+
+const attributes = nv.authRead | nv.authWrite | nv.counter | nv.noDa;
+const counterBytes = 8;
+
+/** True where something is defined at this index, whoever did it. */
+export async function isDefined(client: TpmClient, index: number): Promise<boolean> {
+  return (await readNvPublic(client, index)) !== undefined;
+}
+
+/** Makes the counter, and increments it once: before that it cannot be read. */
+export async function defineCounter(client: TpmClient, place: CounterPlace): Promise<void> {
+  const info = new Writer()
+    .u32(place.index)
+    .u16(tpmAlgorithms.sha256)
+    .u32(attributes)
+    .sized(Buffer.alloc(0))
+    .u16(counterBytes);
+  await withRoot(client, place, (root) =>
+    withSession(client, 'hmac', root, (session) =>
+      client.run({
+        ...{ code: commands.nvDefineSpace, handles: [owner], by: session.with({ encryptsCommand: true }) },
+        parameters: new Writer().sized(place.auth).sized(info.done()).done(),
+      }),
+    ),
+  );
+  await incrementCounter(client, place);
+}
+
+/** Takes whatever is defined at this index away. */
+export async function undefineCounter(client: TpmClient, place: CounterPlace): Promise<void> {
+  const found = await readNvPublic(client, place.index);
+  if (found === undefined) return;
+  await withRoot(client, place, (root) =>
+    withSession(client, 'hmac', root, (session) =>
+      client.run({ code: commands.nvUndefineSpace, handles: [owner, found], by: session.with({}) }),
+    ),
+  );
+}
+
+export async function incrementCounter(client: TpmClient, place: CounterPlace): Promise<void> {
+  await withCounter(client, place, (run) => run(commands.nvIncrement, Buffer.alloc(0)));
+}
+
+/** The answer carries an HMAC that only the TPM of `parent` can make. */
+export async function readCounter(client: TpmClient, place: CounterPlace): Promise<CounterRead> {
+  return withCounter(client, place, async (run, parent) => {
+    const parameters = await run(commands.nvRead, new Writer().u16(counterBytes).u16(0).done());
+    const value = Number(new Reader(parameters.sized()).u64());
+    return { value, parent };
+  });
+}
+
+const owner: Named = { handle: handles.owner, name: new Writer().u32(handles.owner).done() };
+
+function withRoot<T>(
+  client: TpmClient,
+  { parent }: CounterPlace,
+  use: Parameters<typeof withStorageRoot<T>>[2],
+): Promise<T> {
+  return withStorageRoot(client, parent === undefined ? undefined : Buffer.from(parent, 'hex'), use);
+}
+
+async function withCounter<T>(
+  client: TpmClient,
+  place: CounterPlace,
+  use: (run: (code: number, parameters: Buffer) => Promise<Reader>, parent: string) => Promise<T>,
+): Promise<T> {
+  const index = await readNvPublic(client, place.index);
+  if (index === undefined) throw new TpmError('it has no such counter', responseCodes.handle);
+  if ((index.attributes & ~nv.written) !== attributes)
+    throw new TpmError('what it has at this index is another thing than our counter', responseCodes.handle);
+  return withRoot(client, place, (root) =>
+    withSession(client, 'hmac', root, (session) => {
+      const by = session.with({ secret: withoutZeros(place.auth) });
+      const run = async (code: number, parameters: Buffer) =>
+        (await client.run({ code, handles: [index, index], by, parameters })).parameters;
+      return use(run, Buffer.from(root.name).toString('hex'));
+    }),
+  );
+}
+
+/** Its name is made of what the TPM says, so that an answer that was changed gives a name that no command is good for. */
+async function readNvPublic(
+  client: TpmClient,
+  index: number,
+): Promise<(Named & { readonly attributes: number }) | undefined> {
+  try {
+    const { parameters } = await client.run({
+      code: commands.nvReadPublic,
+      handles: [{ handle: index, name: Buffer.alloc(0) }],
+    });
+    const area = parameters.sized();
+    const reader = new Reader(area);
+    reader.take(6);
+    return { handle: index, name: objectName(area), attributes: reader.u32() };
+  } catch (cause) {
+    if (cause instanceof TpmError && cause.code === responseCodes.handle) return undefined;
+    throw cause;
+  }
+}
+
+function withoutZeros(auth: Uint8Array): Uint8Array {
+  let end = auth.length;
+  while (end > 0 && auth[end - 1] === 0) end--;
+  return auth.subarray(0, end);
+}

@@ -1,0 +1,118 @@
+import { BoundedCache } from '../../core/bounded-cache.ts';
+import { ok, type Result, refuse } from '../../core/result.ts';
+import type { RecordMac } from '../../keys/authenticity.ts';
+import type { Store } from '../../store/store.ts';
+import type { Step } from '../operation.ts';
+import { type Dek, decodeDek, dekPrefix, dekStoreKey, encodeDek } from './dek.ts';
+
+/** Some 400 bytes each. */
+const maxCached = 16_384;
+
+export interface StoredDek {
+  readonly dek: Dek;
+  readonly revision: number;
+}
+
+/** `changed`: somebody else has changed it since. `behind`: the KEK was rotated since. */
+export type PutOutcome = 'put' | 'changed' | 'behind';
+
+export interface DekStoreParts {
+  readonly store: Store;
+  readonly mac: RecordMac;
+  /** For the operator's log: this record cannot be read, or is not authentic. Must not throw. */
+  readonly onCorruptRecord: (storeKey: string) => void;
+}
+
+/** The only reader and writer of records of DEKs. */
+export class DekStore {
+  readonly #parts: DekStoreParts;
+  readonly #cache = new BoundedCache<string, StoredDek>(maxCached);
+  #leastKek = 0;
+
+  constructor(parts: DekStoreParts) {
+    this.#parts = parts;
+  }
+
+  /** At once where it is in memory. Destroyed ones are found, too. */
+  find(id: string): Step<StoredDek | undefined> {
+    const cached = this.#cache.get(id);
+    return cached === undefined ? this.#read(id) : ok(cached);
+  }
+
+  /** From now on no version is taken that an older KEK wraps, but for those that are there. */
+  fence(leastKek: number): void {
+    this.#leastKek = leastKek;
+  }
+
+  /** Durable when it resolves. `before` undefined: there must be none of this id. */
+  put(dek: Dek, before: StoredDek | undefined): Promise<Result<PutOutcome>> {
+    return this.putAll([{ dek, before }]);
+  }
+
+  /** All of them or none. */
+  async putAll(
+    changes: readonly { readonly dek: Dek; readonly before: StoredDek | undefined }[],
+  ): Promise<Result<PutOutcome>> {
+    if (changes.some((change) => this.#isTooOld(change))) return ok('behind');
+    const { store, mac } = this.#parts;
+    const outcome = await store.commit(
+      changes.map(({ dek, before }) => ({
+        key: dekStoreKey(dek.id),
+        value: encodeDek(dek, mac),
+        expectedRevision: before?.revision ?? 0,
+      })),
+    );
+    // After a refusal nobody knows which it is.
+    for (const { dek } of changes) this.#cache.delete(dek.id);
+    if (!outcome.ok) return outcome;
+    const { value: committed } = outcome;
+    if (committed.committed)
+      for (const { dek } of changes) this.#cache.set(dek.id, { dek, revision: committed.revision });
+    return ok(committed.committed ? 'put' : 'changed');
+  }
+
+  /** In the order of their ids, after this one. What cannot be read is told to the operator, and left out. */
+  async page(after: string | undefined, limit: number): Promise<Result<DekPage>> {
+    const page = await this.#parts.store.list({
+      ...{ prefix: dekPrefix, limit },
+      ...(after === undefined ? undefined : { after: dekStoreKey(after) }),
+    });
+    if (!page.ok) return page;
+    const deks = page.value.flatMap(({ key, value, revision }) => {
+      const dek = decodeDek(key, value, this.#parts.mac);
+      if (dek === undefined) this.#parts.onCorruptRecord(key);
+      return dek === undefined ? [] : [{ dek, revision }];
+    });
+    const last = page.value.length < limit ? undefined : page.value.at(-1)?.key.slice(dekPrefix.length);
+    return ok({ deks, last });
+  }
+
+  #isTooOld({ dek, before }: { readonly dek: Dek; readonly before: StoredDek | undefined }): boolean {
+    const there = new Set(before?.dek.versions);
+    return dek.versions.some((version) => version.kek < this.#leastKek && !there.has(version));
+  }
+
+  async #read(id: string): Promise<Result<StoredDek | undefined>> {
+    const key = dekStoreKey(id);
+    const entry = await this.#parts.store.get(key);
+    if (!entry.ok) return entry;
+    if (entry.value === undefined) return ok(undefined);
+    const dek = decodeDek(key, entry.value.value, this.#parts.mac);
+    if (dek === undefined) {
+      this.#parts.onCorruptRecord(key);
+      return refuse('Internal');
+    }
+    const found = { dek, revision: entry.value.revision };
+    // A change that came meanwhile has put a newer one there.
+    const cached = this.#cache.get(id);
+    if (cached !== undefined && cached.revision > found.revision) return ok(cached);
+    this.#cache.set(id, found);
+    return ok(found);
+  }
+}
+
+export interface DekPage {
+  readonly deks: readonly StoredDek[];
+  /** Where the next page begins; absent of the last one. */
+  readonly last: string | undefined;
+}

@@ -1,0 +1,136 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { decodeBase64, encodeBase64 } from '../../core/bytes.ts';
+import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
+
+/**
+ * A data encryption key that stays here: its bytes are never seen outside of the engine, and its record has them wrapped by a
+ * version of the key encryption key (KEK). Times are UTC milliseconds.
+ */
+export interface Dek {
+  readonly id: string;
+  /** The conversation that it was made for, where it was made for one. */
+  readonly threadId?: string;
+  readonly state: 'active' | 'destroyed';
+  readonly createdAtMs: number;
+  /** Ascending; the last one encrypts, all of them decrypt. None where the key is destroyed. */
+  readonly versions: readonly DekVersion[];
+}
+
+export interface DekVersion {
+  readonly version: number;
+  /** The version of the KEK that wraps it. */
+  readonly kek: number;
+  readonly wrapped: Uint8Array;
+  readonly createdAtMs: number;
+  /** It came from another service, whose ciphertexts are bound to no key id. */
+  readonly foreign?: true;
+}
+
+/** A version decrypts as long as it is there, and each that does not fit costs a try. */
+export const maxDekVersions = 16;
+
+const id = /^[A-Za-z0-9._:-]{1,128}$/;
+/** Also the name of a file, so a name of a directory is none. */
+export function isDekId(text: string): boolean {
+  return id.test(text) && text !== '.' && text !== '..';
+}
+
+/** Of a thread's id: printable ASCII, at most 256 characters. */
+export function isThreadId(text: string): boolean {
+  return /^[\x21-\x7e]{1,256}$/.test(text);
+}
+
+export const dekPrefix = 'meta:';
+
+export function dekStoreKey(dekId: string): string {
+  return `${dekPrefix}${dekId}`;
+}
+
+/** Bound into the wrapping of a version, so that it is no other's. */
+export function wrapAadOf(dekId: string, version: number): Uint8Array {
+  return Buffer.from(`intaglio::dek::${dekId}::v${version}`);
+}
+
+/** Bound into what a DEK encrypts: its id, and what the caller gave, with their border. */
+export function boundAad(dekId: string, aad: Uint8Array): Uint8Array {
+  return Buffer.concat([Buffer.from(`intaglio::dek::${dekId}::`), aad]);
+}
+
+const storedDek = Type.Object(
+  {
+    v: Type.Literal(1),
+    id: Type.String(),
+    thread: Type.Optional(Type.String()),
+    state: Type.Union([Type.Literal('active'), Type.Literal('destroyed')]),
+    created: Type.Integer({ minimum: 0 }),
+    versions: Type.Array(
+      Type.Object(
+        {
+          n: Type.Integer({ minimum: 1 }),
+          kek: Type.Integer({ minimum: 1 }),
+          wrapped: Type.String(),
+          created: Type.Integer({ minimum: 0 }),
+          foreign: Type.Optional(Type.Literal(true)),
+        },
+        { additionalProperties: false },
+      ),
+      { maxItems: maxDekVersions },
+    ),
+  },
+  { additionalProperties: false },
+);
+const shape = TypeCompiler.Compile(storedDek);
+type Stored = Static<typeof storedDek>;
+
+export function encodeDek(dek: Dek, mac: RecordMac): Uint8Array {
+  return authenticated(dekStoreKey(dek.id), textOf(dek), mac);
+}
+
+/** As a record has it, and a snapshot. */
+export function textOf({ id, threadId, state, createdAtMs, versions }: Dek): string {
+  const stored: Stored = {
+    ...{ v: 1 as const, id },
+    ...(threadId === undefined ? undefined : { thread: threadId }),
+    ...{ state, created: createdAtMs },
+    versions: versions.map(({ version, kek, wrapped, createdAtMs: created, foreign }) => ({
+      ...{ n: version, kek, wrapped: encodeBase64(wrapped), created },
+      ...(foreign && { foreign }),
+    })),
+  };
+  return JSON.stringify(stored);
+}
+
+/** Undefined where the record under this store key is not one that this service wrote. */
+export function decodeDek(storeKey: string, value: Uint8Array, mac: RecordMac): Dek | undefined {
+  const opened = openAuthenticated(storeKey, value, mac);
+  if (opened === undefined || opened.rest.length > 0) return undefined;
+  const stored = parsed(Buffer.from(opened.text).toString());
+  return stored !== undefined && dekStoreKey(stored.id) === storeKey ? dekOf(stored) : undefined;
+}
+
+function parsed(text: string): Stored | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return shape.Check(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A wrapped key of 32 bytes has 60. */
+const maxWrappedBytes = 256;
+
+function dekOf({ id, thread, state, created, versions }: Stored): Dek | undefined {
+  const found: DekVersion[] = [];
+  for (const { n, kek, wrapped, created: createdAtMs, foreign } of versions) {
+    const bytes = decodeBase64(wrapped, maxWrappedBytes);
+    if (bytes === undefined || n <= (found.at(-1)?.version ?? 0)) return undefined;
+    found.push({ version: n, kek, wrapped: bytes, createdAtMs, ...(foreign && { foreign }) });
+  }
+  if ((state === 'active') !== found.length > 0) return undefined;
+  return {
+    ...{ id, state, createdAtMs: created, versions: found },
+    ...(thread === undefined ? undefined : { threadId: thread }),
+  };
+}

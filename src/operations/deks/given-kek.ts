@@ -1,0 +1,45 @@
+import type { Algorithm } from '../../algorithms/descriptor.ts';
+import { findAlgorithm } from '../../algorithms/registry.ts';
+import { batchOps } from '../../engine/batch.ts';
+import type { KeyHandle } from '../../keys/keyring.ts';
+import { softwareBackend } from '../../keys/record.ts';
+import { createCostMeter } from '../../queue/cost-meter.ts';
+import type { OperationParts } from '../operation.ts';
+import { givenWrapped, infoOf } from '../sealing/import-key.ts';
+import type { GivenKek } from './kek-operations.ts';
+
+const wrappingAlgorithm = findAlgorithm('x25519+ml-kem-768') as Algorithm;
+const kekAlgorithm = findAlgorithm('aes-256-gcm') as KeyHandle['algorithm'];
+const wrapMeter = createCostMeter(75);
+const noAad = new Uint8Array(0);
+
+/** A KEK that others have made, 32 bytes: taken as an import is, so that one way alone leads key material into the engine. */
+export function givenKekBy(parts: OperationParts): GivenKek {
+  return (plain, caller) => ({
+    source: { kind: 'imported', publicOnly: false },
+    async make(kid) {
+      const { tenant } = caller;
+      const key = await parts.wrappingKeys.current(tenant, wrappingAlgorithm);
+      if (!key.ok) return key;
+      const { id: wrappingKeyId, publicKey } = key.value;
+      const [{ scheme }] = wrappingAlgorithm.components[0].schemes;
+      const inputs = [plain, Buffer.from(infoOf(tenant, wrappingKeyId)), noAad];
+      const ran = await parts.runWork(tenant, {
+        kind: 'encapsulate',
+        items: [{ op: batchOps.wrap, scheme, keyNumber: 0, key: publicKey, inputs, home: softwareBackend }],
+        meters: [wrapMeter],
+      });
+      if (!ran.ok) return ran;
+      const wrapped = Uint8Array.from(ran.value[0]?.outputs[0] ?? noAad);
+      const given = givenWrapped(parts, { wrappingKeyId, wrapped }, kekAlgorithm, caller);
+      return given.ok ? given.value.make(kid) : given;
+    },
+  });
+}
+
+/** True of all bytes equal, and of bytes that count up or down by one: no random key in 2^239 is one of these. */
+export function isWeakKey(key: Uint8Array): boolean {
+  const step = ((key[1] as number) - (key[0] as number)) & 0xff;
+  if (step !== 0 && step !== 1 && step !== 255) return false;
+  return key.every((byte, index) => index === 0 || ((byte - (key[index - 1] as number)) & 0xff) === step);
+}

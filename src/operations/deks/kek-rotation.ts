@@ -1,0 +1,369 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../core/clock.ts';
+import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
+import type { BatchWork, WorkItem } from '../../dispatch/work.ts';
+import { type BatchOp, type BatchResult, batchOps } from '../../engine/batch.ts';
+import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
+import type { GivenVersion, KeyHandle } from '../../keys/keyring.ts';
+import type { Store } from '../../store/store.ts';
+import type { OperationParts } from '../operation.ts';
+import { wrapInfo } from '../sealing/one-key.ts';
+import { type Dek, type DekVersion, wrapAadOf } from './dek.ts';
+import type { DekStore, StoredDek } from './dek-store.ts';
+import type { Keks } from './keks.ts';
+import type { DekSnapshots } from './snapshots.ts';
+
+export interface KekRotationParts extends Pick<OperationParts, 'costs' | 'runWork'> {
+  readonly deks: DekStore;
+  readonly keks: Keks;
+  readonly snapshots: DekSnapshots;
+  readonly store: Store;
+  readonly mac: RecordMac;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
+  readonly keepSnapshotsMs: number;
+  /** For the operator's log. Must not throw. */
+  readonly report: (event: KekRotationEvent) => void;
+}
+
+export type KekRotationEvent =
+  | { readonly kind: 'resumed' | 'done'; readonly target: number; readonly rewrapped: number }
+  | { readonly kind: 'stopped'; readonly target: number; readonly problem: string }
+  /** Its wrapping does not open: it stays as it is, and its KEK with it. */
+  | { readonly kind: 'unopened'; readonly dekId: string }
+  | { readonly kind: 'destroyed'; readonly version: number };
+
+export interface KekRotationProgress {
+  /** The version that DEKs go over to. */
+  readonly target: number;
+  /** DEKs that have gone over, in this run of the service. */
+  readonly rewrapped: number;
+  /** DEKs that were looked at. */
+  readonly seen: number;
+}
+
+export interface KekRotated {
+  readonly kekId: string;
+  readonly kekVersion: number;
+  readonly rewrapped: number;
+}
+
+const intentKey = 'dek-rotation';
+/** In one work, which takes a worker less than a millisecond, and one commit. */
+const deksPerPage = 64;
+/** Somebody else changes the same DEKs at the same moment; each turn lets one of them through. */
+const maxTurns = 16;
+
+const underWay = refuse('Conflict', 'a rotation of the key encryption key is under way');
+const stopped = refuse(
+  'StoreUnavailable',
+  'the service stops; the rotation goes on with its next start',
+  1_000,
+);
+const wrong = refuse('Internal');
+
+/**
+ * Replaces the KEK's version, and rewraps every DEK. The wish is a record before anything else happens, and each step is as good
+ * twice as once: whatever is killed goes on with the next start.
+ */
+export class KekRotation {
+  readonly #parts: KekRotationParts;
+  #progress: { target: number; rewrapped: number; seen: number } | undefined;
+  #running: Promise<unknown> | undefined;
+  #stopping = false;
+
+  constructor(parts: KekRotationParts) {
+    this.#parts = parts;
+  }
+
+  get progress(): KekRotationProgress | undefined {
+    return this.#progress;
+  }
+
+  /** Resolves when every DEK is wrapped by the new version. Conflict: another one is under way. */
+  rotate(actor: string, given?: GivenVersion): Promise<Result<KekRotated>> {
+    if (this.#running !== undefined) return Promise.resolve(underWay);
+    return this.#run(() => this.#rotate(actor, given));
+  }
+
+  /** One DEK alone, to the version that is current. */
+  async rewrapOne(stored: StoredDek, actor: string): Promise<Refused | undefined> {
+    const current = await this.#parts.keks.current(actor);
+    if (!current.ok) return current;
+    return this.#rewrapPage([stored], current.value.version.version);
+  }
+
+  /** Goes on with what a kill has cut off, and prunes what has had its time. Reports instead of rejecting. */
+  async resume(): Promise<void> {
+    const intent = await this.#intent();
+    if (!intent.ok || this.#running !== undefined) return;
+    if (intent.value !== undefined) {
+      const { target, actor } = intent.value;
+      const done = await this.#run(() => this.#goOn(target, actor, undefined));
+      if (done.ok) this.#parts.report({ kind: 'resumed', target, rewrapped: done.value.rewrapped });
+    }
+    await this.prune('schedule');
+  }
+
+  /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
+  async prune(actor: string): Promise<void> {
+    const { snapshots, clock, keepSnapshotsMs } = this.#parts;
+    for (const snapshot of await snapshots.list())
+      if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
+    await this.#destroyUnneeded(actor);
+  }
+
+  /** Waits for the page under way. Idempotent. */
+  async close(): Promise<void> {
+    this.#stopping = true;
+    await this.#running;
+  }
+
+  async #run(work: () => Promise<Result<KekRotated>>): Promise<Result<KekRotated>> {
+    const running = work();
+    this.#running = running.catch(() => {});
+    try {
+      return await running;
+    } finally {
+      this.#running = undefined;
+      this.#progress = undefined;
+    }
+  }
+
+  async #rotate(actor: string, given: GivenVersion | undefined): Promise<Result<KekRotated>> {
+    // One that was cut off or refused half way is the one that is asked for.
+    const begun = await this.#intent();
+    if (!begun.ok) return begun;
+    if (begun.value !== undefined) return this.#goOn(begun.value.target, actor, given);
+    const current = await this.#parts.keks.current(actor);
+    if (!current.ok) return current;
+    const target = current.value.version.version + 1;
+    const { store, mac } = this.#parts;
+    const value = authenticated(intentKey, JSON.stringify({ v: 1, target, actor }), mac);
+    const intended = await store.commit([{ key: intentKey, value }]);
+    return intended.ok ? this.#goOn(target, actor, given) : intended;
+  }
+
+  async #goOn(target: number, actor: string, given: GivenVersion | undefined): Promise<Result<KekRotated>> {
+    const { keks, store, report } = this.#parts;
+    this.#progress = { target, rewrapped: 0, seen: 0 };
+    const current = await keks.current(actor);
+    if (!current.ok) return this.#stopped(target, current);
+    if (current.value.version.version < target) {
+      const made = await keks.rotate(actor, target - 1, given);
+      if (!made.ok) {
+        // Nothing has happened: the wish goes as well, or a KEK that was given would be replaced by one at random.
+        if (given !== undefined) await store.commit([{ key: intentKey, value: undefined }]);
+        return this.#stopped(target, made);
+      }
+    }
+    // Whatever is made from now on is wrapped by the new version: a pass over all misses none.
+    this.#parts.deks.fence(target);
+    const refused = await this.#rewrapAll(target);
+    if (refused !== undefined) return this.#stopped(target, refused);
+    const forgotten = await store.commit([{ key: intentKey, value: undefined }]);
+    if (!forgotten.ok) return this.#stopped(target, forgotten);
+    const { rewrapped } = this.#progress;
+    report({ kind: 'done', target, rewrapped });
+    await this.prune(actor);
+    return ok({ kekId: keks.id, kekVersion: target, rewrapped });
+  }
+
+  #stopped(target: number, refused: Refused): Refused {
+    const { code, hint } = refused.failure;
+    this.#parts.report({ kind: 'stopped', target, problem: hint === undefined ? code : `${code}: ${hint}` });
+    return refused;
+  }
+
+  async #rewrapAll(target: number): Promise<Refused | undefined> {
+    let after: string | undefined;
+    do {
+      const page = await this.#parts.deks.page(after, deksPerPage);
+      if (!page.ok) return page;
+      const refused = await this.#rewrapPage(page.value.deks, target);
+      if (refused !== undefined) return refused;
+      if (this.#progress !== undefined) this.#progress.seen += page.value.deks.length;
+      after = page.value.last;
+      if (this.#stopping) return stopped;
+    } while (after !== undefined);
+    return undefined;
+  }
+
+  async #rewrapPage(page: readonly StoredDek[], target: number): Promise<Refused | undefined> {
+    let left = page.filter(({ dek }) => isBehind(dek, target));
+    for (let turn = 0; left.length > 0; turn++) {
+      if (turn === maxTurns) return refuse('StoreUnavailable', 'DEKs change without an end', 1_000);
+      const rewrapped = await this.#rewrapped(left, target);
+      if (!rewrapped.ok) return rewrapped;
+      for (const { dek } of left) await this.#parts.snapshots.write(dek, target);
+      this.#parts.snapshots.sync();
+      const put = await this.#parts.deks.putAll(
+        left.map((before, index) => ({ before, dek: rewrapped.value[index] as Dek })),
+      );
+      if (!put.ok) return put;
+      if (put.value === 'put') {
+        if (this.#progress !== undefined) this.#progress.rewrapped += left.length;
+        return undefined;
+      }
+      const again: StoredDek[] = [];
+      for (const { dek } of left) {
+        const found = await this.#parts.deks.find(dek.id);
+        if (!found.ok) return found;
+        if (found.value !== undefined && isBehind(found.value.dek, target)) again.push(found.value);
+      }
+      left = again;
+    }
+    return undefined;
+  }
+
+  /** The DEKs as they will be. What does not open stays as it is, and says so: its KEK is kept for it. */
+  async #rewrapped(deks: readonly StoredDek[], target: number): Promise<Result<readonly Dek[]>> {
+    const next = await this.#parts.keks.version(target);
+    if (!next.ok) return next;
+    const handles = await this.#handlesOf(deks, target);
+    if (!handles.ok) return handles;
+    const wanted = deks.flatMap(({ dek }) =>
+      dek.versions.filter(({ kek }) => kek < target).map((version) => ({ dek, version })),
+    );
+    const items = wanted.map(({ dek, version }) => {
+      const old = handles.value.get(version.kek) as KeyHandle;
+      const aad = wrapAadOf(dek.id, version.version);
+      const inputs = [referenceOf(next.value), version.wrapped, wrapInfo(old), wrapInfo(next.value), aad];
+      return itemOf(old, batchOps.rewrap, inputs);
+    });
+    const ran = await this.#runItems('rewrap', next.value, items);
+    if (!ran.ok) return ran;
+    const made = new Map<DekVersion, DekVersion>();
+    for (const [index, { dek, version }] of wanted.entries()) {
+      const [wrapped] = (ran.value[index] as BatchResult).outputs;
+      if (wrapped === undefined) {
+        this.#parts.report({ kind: 'unopened', dekId: dek.id });
+        continue;
+      }
+      // A view of the whole page's answer.
+      made.set(version, { ...version, kek: target, wrapped: Uint8Array.from(wrapped) });
+    }
+    const sample = wanted.find(({ version }) => made.has(version));
+    if (sample !== undefined) {
+      const old = handles.value.get(sample.version.kek) as KeyHandle;
+      const same = await this.#isSameKey(
+        sample.dek,
+        [old, sample.version],
+        [next.value, made.get(sample.version) as DekVersion],
+      );
+      if (!same.ok) return same;
+      if (!same.value) return wrong;
+    }
+    return ok(
+      deks.map(({ dek }) => ({ ...dek, versions: dek.versions.map((each) => made.get(each) ?? each) })),
+    );
+  }
+
+  /** What the new wrapping encrypts, the old one decrypts. */
+  async #isSameKey(
+    dek: Dek,
+    [oldKek, before]: readonly [KeyHandle, DekVersion],
+    [newKek, after]: readonly [KeyHandle, DekVersion],
+  ): Promise<Result<boolean>> {
+    const text = randomBytes(32);
+    const aad = wrapAadOf(dek.id, before.version);
+    const inputs = [after.wrapped, wrapInfo(newKek), aad, text, sampleAad];
+    const made = await this.#runItems('encrypt_under', newKek, [
+      itemOf(newKek, batchOps.encryptUnder, inputs),
+    ]);
+    if (!made.ok) return made;
+    const [nonce, ciphertext] = (made.value[0] as BatchResult).outputs as [Uint8Array, Uint8Array];
+    if (nonce === undefined) return ok(false);
+    const opened = await this.#runItems('decrypt_under', oldKek, [
+      itemOf(oldKek, batchOps.decryptUnder, [
+        ...[before.wrapped, wrapInfo(oldKek), aad],
+        ...[nonce, ciphertext, sampleAad],
+      ]),
+    ]);
+    if (!opened.ok) return opened;
+    return ok(text.equals(opened.value[0]?.outputs[0] ?? noBytes));
+  }
+
+  async #handlesOf(
+    deks: readonly StoredDek[],
+    target: number,
+  ): Promise<Result<ReadonlyMap<number, KeyHandle>>> {
+    const handles = new Map<number, KeyHandle>();
+    for (const { dek } of deks) {
+      for (const { kek } of dek.versions) {
+        if (kek >= target || handles.has(kek)) continue;
+        const found = await this.#parts.keks.version(kek);
+        if (!found.ok) return found;
+        handles.set(kek, found.value);
+      }
+    }
+    return ok(handles);
+  }
+
+  #runItems(
+    kind: BatchWork['kind'],
+    { version }: KeyHandle,
+    items: readonly WorkItem[],
+  ): ReturnType<OperationParts['runWork']> {
+    const [part] = version.parts as [KeyHandle['version']['parts'][0]];
+    const [scheme] = part.component.schemes;
+    const meters = items.map(() => this.#parts.costs.meterOf(scheme, kind, 32, part.home));
+    return this.#parts.runWork(this.#parts.keks.tenant, { kind, items, meters });
+  }
+
+  async #destroyUnneeded(actor: string): Promise<void> {
+    const { keks, snapshots, report } = this.#parts;
+    const versions = await keks.versions();
+    if (!versions.ok) return;
+    const [current, ...old] = versions.value;
+    const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
+    if (current === undefined || alive.length === 0) return;
+    const needed = await this.#neededByDeks();
+    if (!needed.ok) return;
+    for (const snapshot of await snapshots.list())
+      for (const version of await snapshot.keks()) needed.value.add(version);
+    for (const version of alive) {
+      const callers = await keks.hasCallers(version);
+      if (needed.value.has(version) || !callers.ok || callers.value) continue;
+      if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
+    }
+  }
+
+  async #neededByDeks(): Promise<Result<Set<number>>> {
+    const needed = new Set<number>();
+    let after: string | undefined;
+    do {
+      const page = await this.#parts.deks.page(after, 1_000);
+      if (!page.ok) return page;
+      for (const { dek } of page.value.deks) for (const { kek } of dek.versions) needed.add(kek);
+      after = page.value.last;
+    } while (after !== undefined);
+    return ok(needed);
+  }
+
+  async #intent(): Promise<Result<{ readonly target: number; readonly actor: string } | undefined>> {
+    const entry = await this.#parts.store.get(intentKey);
+    if (!entry.ok) return entry;
+    if (entry.value === undefined) return ok(undefined);
+    const opened = openAuthenticated(intentKey, entry.value.value, this.#parts.mac);
+    if (opened === undefined) return wrong;
+    return ok(JSON.parse(Buffer.from(opened.text).toString()));
+  }
+}
+
+const sampleAad = Buffer.from('intaglio::dek::sample');
+const noBytes = new Uint8Array(0);
+
+function isBehind(dek: Dek, target: number): boolean {
+  return dek.versions.some(({ kek }) => kek < target);
+}
+
+function referenceOf({ version }: KeyHandle): Uint8Array {
+  return version.parts[0]?.keyReference ?? noBytes;
+}
+
+function itemOf(handle: KeyHandle, op: BatchOp, inputs: readonly Uint8Array[]): WorkItem {
+  const [part] = handle.version.parts as [KeyHandle['version']['parts'][0]];
+  const { scheme } = part.component.schemes[0];
+  return { op, scheme, keyNumber: part.keyNumber, key: part.keyReference, inputs, home: part.home };
+}

@@ -1,0 +1,28 @@
+import type { Refused, Result } from '../../core/result.ts';
+import type { Caller } from '../../core/scope.ts';
+import type { DekStore } from './dek-store.ts';
+import type { KekRotation } from './kek-rotation.ts';
+import type { Keks } from './keks.ts';
+import type { DekSnapshots } from './snapshots.ts';
+
+/** What the operations of DEKs share. */
+export interface DekParts {
+  readonly deks: DekStore;
+  readonly keks: Keks;
+  readonly rotation: KekRotation;
+  readonly snapshots: DekSnapshots;
+  readonly journal: DekJournal;
+  /** A KEK may come in the clear. */
+  readonly allowPlainKek: boolean;
+}
+
+export interface DekJournal {
+  /** The record is on the disk when it resolves; a refusal stops the change. Asked what became of it at its end. */
+  record(change: DekChange): Promise<Result<{ end(failed: Refused | undefined): void }>>;
+}
+
+export interface DekChange {
+  readonly kind: 'destroyed' | 'kek_rotated' | 'rewrapped';
+  readonly caller: Pick<Caller, 'actor' | 'tenant'>;
+  readonly facts: Readonly<Record<string, string | number>>;
+}

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { createCipheriv, randomBytes } from 'node:crypto';
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import fc from 'fast-check';
+import { readDekConfig } from '../../../src/cli/dek/config-file.ts';
+import { StartError } from '../../../src/core/start-error.ts';
+import { isWeakKey } from '../../../src/operations/deks/given-kek.ts';
+import { dekConfig, startDekService } from '../../support/serve-dek.ts';
+import { temporaryDirectory } from '../../support/temporary-directory.ts';
+import { intaglio } from '../intaglio.ts';
+
+const b64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
+const rule = { groupAllowed: false };
+const uid = process.geteuid?.() ?? 0;
+
+test('serve-dek: its calls over a socket of mode 0600, by the user whom the kernel names, on both logs', async (t) => {
+  const directory = temporaryDirectory(t);
+  const roles = ['encrypt', 'decrypt', 'admin'];
+  const config = dekConfig(directory, 'dek.yaml', { allowed_uids: [{ uid, roles }] });
+  const kms = await startDekService(directory, config, {
+    // Of the environment, which a configuration makes nothing of.
+    KMS_ROOT_KEY_FILE: '/nowhere/root.key',
+    KMS_UNIX_ALLOWED_UIDS: '12345',
+  });
+  const mode = (path: string) => (statSync(path).mode & 0o777).toString(8);
+  assert.deepEqual([mode(kms.socket), mode(join(directory, 'run'))], ['600', '700']);
+  const { key_id } = (await kms.ask('/create_dek_for_thread', { thread_id: 't1' })).body;
+  const { ciphertext } = (await kms.ask('/encrypt', { key_id, plaintext: b64('x') })).body;
+  assert.equal((await kms.ask('/decrypt', { key_id, ciphertext })).body.plaintext, b64('x'));
+  assert.equal((await kms.ask('/healthz')).status, 200);
+  assert.equal((await kms.ask('/v1/kms/keys')).status, 404);
+
+  const thief = startDekService(temporaryDirectory(t), config, {}, kms.socket);
+  await assert.rejects(thief, /another process has it/);
+  assert.equal((await kms.ask('/keks')).status, 200);
+
+  await kms.process.stop();
+  const data = join(directory, 'data');
+  assert.equal(mode(join(data, 'kms-audit.log')), '600');
+  const lines = readFileSync(join(data, 'kms-audit.log'), 'utf8').trimEnd().split('\n');
+  const records = lines.map((line) => JSON.parse(line).record);
+  assert.ok(
+    records.some(({ purpose, actor, data: of }) => {
+      return purpose === 'dek_encrypt' && actor === `uid:${uid}` && of.dek === key_id;
+    }),
+  );
+  assert.ok(statSync(join(data, 'kms.db')).size > 0);
+  assert.equal((await intaglio(['dek', 'audit', '--data-dir', data])).status, 0);
+
+  const log = join(data, 'kms-audit.log');
+  const verdict = async (changed: readonly string[]) => {
+    writeFileSync(log, `${changed.join('\n')}\n`);
+    const { status, stderr } = await intaglio(['dek', 'audit', '--data-dir', data]);
+    assert.equal(status, 2, stderr);
+    return stderr;
+  };
+  const altered = lines.with(1, (lines[1] as string).replace('"result":"ok"', '"result":"no"'));
+  assert.match(await verdict(altered), /^line 2: was altered/m);
+  assert.match(await verdict(lines.toSpliced(2, 1)), /^line 3: 1 lines before it are missing/m);
+  const swapped = [...lines];
+  [swapped[1], swapped[2]] = [lines[2] as string, lines[1] as string];
+  assert.match(await verdict(swapped), /^line 2: 1 lines before it are missing\nline 3: is line 2/m);
+  assert.match(await verdict(lines.slice(0, -1)), /1 lines at the end are missing/);
+
+  // They are written again from the audit log.
+  const again = await startDekService(directory, config);
+  assert.equal((await again.ask('/decrypt', { key_id, ciphertext })).status, 200);
+  await again.process.stop();
+  assert.equal((await intaglio(['dek', 'audit', '--data-dir', data])).status, 0);
+});
+
+test('serve-dek: another user is told 401 and is on the log; one without the role is told 403', async (t) => {
+  const directory = temporaryDirectory(t);
+  const stranger = dekConfig(directory, 'a.yaml', {
+    master_key_hex: randomBytes(32).toString('hex'),
+    allowed_uids: [{ uid: uid + 1, roles: ['encrypt'] }],
+  });
+  const kms = await startDekService(directory, stranger);
+  assert.equal((await kms.ask('/deks', { key_id: 'k1' })).status, 401);
+  assert.equal((await kms.ask('/keks')).status, 401);
+  await kms.process.stop();
+  const log = readFileSync(join(directory, 'data', 'kms-audit.log'), 'utf8');
+  assert.match(log, new RegExp(`"actor":"uid:${uid}".*"purpose":"dek_create","result":"denied:`));
+
+  const { master_key_hex } = JSON.parse(readFileSync(stranger, 'utf8'));
+  const reader = dekConfig(directory, 'b.yaml', {
+    master_key_hex,
+    allowed_uids: [{ uid, roles: ['decrypt'] }],
+  });
+  const limited = await startDekService(directory, reader);
+  assert.equal((await limited.ask('/deks', { key_id: 'k1' })).status, 403);
+  assert.equal((await limited.ask('/rotate_kek', {})).status, 403);
+  assert.equal((await limited.ask('/get_wrapped?key_id=k1')).status, 404);
+  await limited.process.stop();
+});
+
+test('dek reseal: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
+  const directory = temporaryDirectory(t);
+  const [old, next] = [dekConfig(directory, 'old.yaml'), dekConfig(directory, 'next.yaml')];
+  const kms = await startDekService(directory, old);
+  for (let n = 0; n < 40; n++) await kms.ask('/deks', { key_id: `k${n}` });
+  const { ciphertext } = (await kms.ask('/encrypt', { key_id: 'k7', plaintext: b64('x') })).body;
+  await kms.process.stop();
+  const data = join(directory, 'data');
+  const reseal = (from: string, to: string) =>
+    intaglio(['dek', 'reseal', '--old-config', from, '--config', to, '--data-dir', data]);
+  assert.match((await reseal(old, old)).stderr, /the same master key/);
+  const other = dekConfig(directory, 'other.yaml');
+  assert.match((await reseal(other, next)).stderr, /is not the one/);
+  const done = await reseal(old, next);
+  assert.equal(done.status, 0, done.stderr);
+  await assert.rejects(startDekService(directory, old), /is not the one/);
+  const again = await startDekService(directory, next);
+  assert.equal((await again.ask('/decrypt', { key_id: 'k7', ciphertext })).body.plaintext, b64('x'));
+  await again.process.stop();
+});
+
+test('dek import: what a service before encrypted decrypts, and a wrong line stops all of it', async (t) => {
+  const directory = temporaryDirectory(t);
+  const config = dekConfig(directory, 'dek.yaml');
+  const kek = randomBytes(32);
+  const keyFile = join(directory, 'old.kek');
+  writeFileSync(keyFile, kek.toString('hex'), { mode: 0o600 });
+  const seal = (key: Uint8Array, plaintext: Uint8Array, aad?: Uint8Array) => {
+    const nonce = randomBytes(12);
+    const cipher = createCipheriv('aes-256-gcm', key, nonce);
+    if (aad !== undefined) cipher.setAAD(aad);
+    const made = Buffer.concat([nonce, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
+    return made.toString('base64');
+  };
+  const deks = Array.from({ length: 20 }, () => randomBytes(32));
+  const lines = deks.map((dek, n) =>
+    JSON.stringify({ key_id: `old_${n}`, wrapped: seal(kek, dek), thread_id: `thread-${n}` }),
+  );
+  const data = join(directory, 'data');
+  const run = async (text: readonly string[]) => {
+    const file = join(directory, 'old.jsonl');
+    writeFileSync(file, `${text.join('\n')}\n`);
+    return intaglio([
+      ...['dek', 'import', '--in', file, '--old-kek-file', keyFile],
+      ...['--data-dir', data, '--config', config],
+    ]);
+  };
+  for (const [wrong, says] of [
+    ['{"key_id":"x"}', /line 21: is not/],
+    [
+      JSON.stringify({ key_id: 'x', wrapped: seal(randomBytes(32), randomBytes(32)) }),
+      /line 21: does not open/,
+    ],
+    [lines[3] as string, /line 21: the key_id stands there twice/],
+  ] as const) {
+    const refused = await run([...lines, wrong]);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, says);
+  }
+  const done = await run(lines);
+  assert.deepEqual([done.status, done.stdout], [0, '20 imported, 0 were there\n'], done.stderr);
+  assert.equal((await run(lines)).stdout, '0 imported, 20 were there\n');
+  const kms = await startDekService(directory, config);
+  const ciphertext = seal(deks[4] as Buffer, Buffer.from('of before'), Buffer.from('aad'));
+  const opened = await kms.ask('/decrypt', { key_id: 'old_4', ciphertext, aad: b64('aad') });
+  assert.equal(opened.body.plaintext, b64('of before'));
+  assert.equal((await kms.ask('/decrypt', { key_id: 'old_5', ciphertext, aad: b64('aad') })).status, 400);
+  await kms.process.stop();
+});
+
+test('a configuration of serve-dek that is not exactly right refuses the start, without telling the key', (t) => {
+  const directory = temporaryDirectory(t);
+  const key = randomBytes(32).toString('hex');
+  const cases: readonly (readonly [Record<string, unknown>, RegExp])[] = [
+    [{ master_key_hex: key, surplus: 1 }, /surplus is unknown/],
+    [{ master_key_hex: key.slice(2) }, /master_key_hex is unknown, missing or of the wrong/],
+    [{ master_key_hex: key, master_key_file: 'x' }, /exactly one of/],
+    [{ master_key_hex: undefined }, /exactly one of/],
+    [{ master_key_hex: '0'.repeat(64) }, /no random key/],
+    [{ master_key_hex: Buffer.from([...Array(32).keys()]).toString('hex') }, /no random key/],
+    [{ master_key_hex: Buffer.from([...Array(32).keys()].reverse()).toString('hex') }, /no random key/],
+    [{ master_key_hex: key, allowed_uids: [{ uid: -1, roles: ['admin'] }] }, /allowed_uids.0.uid/],
+    [{ master_key_hex: key, allowed_uids: [{ uid: 1, roles: ['root'] }] }, /allowed_uids.0.roles.0/],
+    [{ master_key_hex: key, allowed_uids: [{ uid: 1, roles: [] }] }, /allowed_uids.0.roles/],
+    [{ master_key_hex: key, allowed_uids: [1, 1].map((each) => ({ uid: each, roles: ['admin'] })) }, /twice/],
+    [{ master_key_hex: key, allow_plain_kek: 'yes' }, /allow_plain_kek/],
+    [{ master_key_file: 'missing.key' }, /there is no/],
+  ];
+  for (const [members, says] of cases) {
+    const file = dekConfig(directory, 'c.yaml', { master_key_file: undefined, ...members });
+    assert.throws(
+      () => readDekConfig(file, rule),
+      (cause: Error) =>
+        cause instanceof StartError && says.test(cause.message) && !cause.message.includes(key),
+      JSON.stringify(members),
+    );
+  }
+  const open = dekConfig(directory, 'open.yaml');
+  chmodSync(open, 0o644);
+  assert.throws(() => readDekConfig(open, rule), /may be read/);
+  writeFileSync(join(directory, 'no.yaml'), 'master_key_hex: [', { mode: 0o600 });
+  assert.throws(() => readDekConfig(join(directory, 'no.yaml'), rule), /readable file that holds YAML/);
+  for (const content of [Buffer.from(key, 'hex'), key, `${key}\n`]) {
+    writeFileSync(join(directory, 'm.key'), content, { mode: 0o600 });
+    const file = dekConfig(directory, 'f.yaml', { master_key_file: 'm.key' });
+    assert.equal(Buffer.from(readDekConfig(file, rule).masterKey).toString('hex'), key);
+  }
+});
+
+test('every random key of 32 bytes is taken for a key', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
+      const steps = new Set(bytes.slice(1).map((byte, index) => (byte - (bytes[index] as number)) & 0xff));
+      const [only] = steps;
+      const weak = steps.size === 1 && (only === 0 || only === 1 || only === 255);
+      assert.equal(isWeakKey(bytes), weak);
+    }),
+  );
+  for (let n = 0; n < 1_000; n++) assert.equal(isWeakKey(randomBytes(32)), false);
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { after, before, describe } from 'node:test';
+import { makeSource } from '../../../src/cli/root/new-source.ts';
+import { type Reading, readSource } from '../../../src/custody/root-key/listed.ts';
+import { nameOfBytes, renewAll } from '../../../src/custody/root-key/renew.ts';
+import { readRootSources } from '../../../src/custody/root-key/sources-file.ts';
+import { newReference, tpmSealing } from '../../../src/custody/tpm/root-sealing.ts';
+import { readLockout } from '../../../src/custody/tpm/state.ts';
+import { createOpensslEngine } from '../../../src/engine/openssl/index.ts';
+import { createSwtpm, noSwtpm, type Swtpm } from '../../support/swtpm.ts';
+import { temporaryDirectory } from '../../support/temporary-directory.ts';
+
+describe('a TPM as a source of the root key', { skip: noSwtpm }, () => {
+  const engine = createOpensslEngine({ reseedIntervalOps: 1, keyCacheBytes: 1 });
+  const operatorKey = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    .publicKey.export({ format: 'der', type: 'spki' })
+    .toString('base64');
+  let tpm: Swtpm;
+  before(async () => {
+    tpm = await createSwtpm();
+  });
+  after(() => tpm.remove());
+
+  async function made(t: test.TestContext) {
+    const dataDir = temporaryDirectory(t);
+    const around: Reading = {
+      ...{ dataDir, rule: { groupAllowed: false }, credentials: undefined, tpm: tpmSealing },
+    };
+    const secret = randomBytes(32);
+    const writePin = (pin: string) => writeFileSync(join(dataDir, 'pin'), `${pin}\n`, { mode: 0o600 });
+    writePin('horse');
+    const { source, proof } = await makeSource(
+      {
+        ...{ kind: 'tpm', tcti: tpm.tcti, pcrs: [7], operatorKey, reference: newReference() },
+        pin: { from: 'file', path: 'pin' },
+      },
+      secret,
+      { root: nameOfBytes(engine, secret), generation: 1, listed: [], id: undefined },
+      around,
+    );
+    assert.equal(proof, 'opened as a start does it');
+    return { around, source, secret, writePin, dataDir };
+  }
+
+  test('it gives the key that it was given', async (t) => {
+    const { around, source, secret } = await made(t);
+    assert.deepEqual(Buffer.from(await readSource(source, around)), secret);
+  });
+
+  test('a PIN that was refused is not tried by later starts until its file changes', async (t) => {
+    const { around, source, writePin } = await made(t);
+    const failures = () => tpm.use(async (client) => (await readLockout(client)).failures);
+    const before = await failures();
+    writePin('wrong');
+    await assert.rejects(async () => readSource(source, around), /refused the PIN, and counts/);
+    for (let start = 0; start < 3; start++)
+      await assert.rejects(async () => readSource(source, around), /not tried again by itself/);
+    assert.equal(await failures(), before + 1);
+    writePin('horse');
+    await readSource(source, around);
+  });
+
+  test('a rotation seals the next key to the TPM beside the one before', async (t) => {
+    const { around, source, secret, dataDir } = await made(t);
+    const next = await renewAll([source], 2, engine, around);
+    const listed = readRootSources(dataDir);
+    assert.ok(listed.ok);
+    const [one, other] = listed.value?.sources ?? [];
+    assert.deepEqual(Buffer.from(await readSource(one!, around)), secret);
+    assert.deepEqual(Buffer.from(await readSource(other!, around)), Buffer.from(next));
+    assert.deepEqual([other?.id, other?.generation], ['tpm-2', 2]);
+  });
+});
