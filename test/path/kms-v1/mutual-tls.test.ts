@@ -139,6 +139,14 @@ describe('/kms/v1 over mutual TLS', () => {
       headers: { 'x-approval-token': await other.approval('webhook_remove', { keyId }) },
     });
     assert.equal(strange.status, 404);
+    for (const [names, status] of [
+      [{ tenant_id: 'tenant456' }, 403],
+      [{ plane: 'shared' }, 403],
+    ] as const) {
+      const approval_token = await owner.approval('webhook_remove', { keyId });
+      const elsewhere = await owner.send('DELETE', path, { body: { ...names, approval_token } });
+      assert.equal(elsewhere.status, status, elsewhere.text);
+    }
     const gone = await owner.send('DELETE', path, {
       headers: { 'x-approval-token': await owner.approval('webhook_remove', { keyId }) },
     });
@@ -273,6 +281,21 @@ describe('/kms/v1 over mutual TLS', () => {
       }
     });
   }
+
+  for (const names of [{ tenant_id: 'tenant456' }, { environment: 'dev' }, { plane: 'shared' }])
+    test(`nothing is made or listed elsewhere by naming ${Object.values(names)}`, async () => {
+      const elsewhere = { ...here, ...names };
+      const approval = await owner.approval('generate', { request: { ...elsewhere, ...signs } });
+      const headers = { 'x-approval-token': approval };
+      const place = new URLSearchParams({ ...elsewhere });
+      for (const answer of [
+        await owner.send('POST', '/keys', { body: { ...signs, ...names }, headers }),
+        await owner.send('GET', `/keys?${place}`),
+        await owner.send('GET', `/trust-anchors?${place}`),
+        await owner.send('GET', `/certificates?${place}`),
+      ])
+        assert.deepEqual([answer.status, answer.body.error.code], [403, 'UNAUTHORIZED'], answer.text);
+    });
 
   test('what others ask for, they see nothing of: no key, no receipt, no anchor', async () => {
     const receipt = String(
