@@ -82,6 +82,8 @@ interface Held {
   key: KeyObject | undefined;
   running: Promise<void> | undefined;
   removed: boolean;
+  /** Breaks off the attempt under way where it is being removed. */
+  cancelled: AbortController;
 }
 
 /**
@@ -180,10 +182,13 @@ export class WebhookDeliveries implements Webhooks {
     const allowed = await before(held.webhook);
     if (!allowed.ok) return allowed;
     held.removed = true;
+    // Whoever removes a receiver that does not answer waits for none of its answers.
+    held.cancelled.abort();
     await held.running;
     const removed = await this.#parts.store.remove(held.webhook);
     if (!removed.ok) {
       held.removed = false;
+      held.cancelled = new AbortController();
       return removed;
     }
     this.#held.delete(nameOf(held.webhook));
@@ -221,7 +226,10 @@ export class WebhookDeliveries implements Webhooks {
 
   #hold(webhook: Webhook, state: DeliveryState): void {
     const key = undefined;
-    const held: Held = { webhook, state, keptNext: state.next, key, running: undefined, removed: false };
+    const held: Held = {
+      ...{ webhook, state, keptNext: state.next, key, running: undefined, removed: false },
+      cancelled: new AbortController(),
+    };
     this.#held.set(nameOf(webhook), held);
   }
 
@@ -253,7 +261,7 @@ export class WebhookDeliveries implements Webhooks {
     const { observer, clock } = this.#parts;
     const posted = await this.#post(held, event);
     // Broken off, or without a secret: as if it had not been tried.
-    if (posted === undefined || this.#cancelled.signal.aborted) return false;
+    if (posted === undefined || this.#cancelled.signal.aborted || held.cancelled.signal.aborted) return false;
     observer.attempted('status' in posted ? statusWord(posted.status) : posted.problem);
     const { attempts, givenUp } = held.state;
     const done = { ...held.state, next: index + 1, attempts: 0, notBeforeMs: 0 };
@@ -289,7 +297,8 @@ export class WebhookDeliveries implements Webhooks {
     const headers = signWebhook(held.key, event.event_id, clock.utcMs(), body);
     return postJson(new URL(held.webhook.url), { ...headers }, body, {
       ...{ rule, lookup: judgedLookup(rule, resolve) },
-      ...{ timeoutMs: this.#times.timeoutMs, cancelled: this.#cancelled.signal },
+      timeoutMs: this.#times.timeoutMs,
+      cancelled: AbortSignal.any([this.#cancelled.signal, held.cancelled.signal]),
     });
   }
 

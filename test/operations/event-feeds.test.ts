@@ -196,6 +196,22 @@ test('there are 64 feeds at most, and room again when one has ended', () => {
   feeds.close();
 });
 
+test('no tenant keeps others out: where all feeds are taken, the one with most makes room', () => {
+  const { feeds, open } = feedsOf(new ServiceEvents(clock));
+  const globex: Caller = { ...acme, tenant: 'globex' };
+  const clients = Array.from({ length: maxFeeds }, () => open());
+  const others = Array.from({ length: maxFeeds / 2 }, () => open({}, globex));
+  assert.equal(feeds.count, maxFeeds);
+  assert.ok(clients.slice(0, maxFeeds / 2).every(({ ended }) => !ended));
+  assert.ok(clients.slice(maxFeeds / 2).every(({ ended }) => ended));
+  assert.ok(others.every(({ ended }) => !ended));
+  for (const caller of [acme, globex]) {
+    const refused = feeds.request({ types: undefined, lastEventId: undefined }, caller);
+    assert.equal(!refused.ok && refused.failure.code, 'Backpressure');
+  }
+  feeds.close();
+});
+
 test('a client that does not read holds up nobody and is dropped once it is a whole buffer behind', async () => {
   const events = new ServiceEvents(clock);
   const { feeds, open } = feedsOf(events);

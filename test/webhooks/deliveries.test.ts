@@ -303,6 +303,21 @@ test('a webhook that is removed gets nothing more, and its records are gone', as
   assert.deepEqual(unwrap(await store.list({ prefix: 'webhook', limit: 10 })), []);
 });
 
+test('a webhook is removed at once while its receiver does not answer', async (t) => {
+  const log = new Log();
+  const at = await receiver(t, () => {});
+  const { deliveries, add, attempts } = await openDeliveries(t, log, {
+    times: { ...times, timeoutMs: 3_600_000 },
+  });
+  const { id } = unwrap(await add(at.url));
+  log.happens();
+  deliveries.look();
+  await until(() => at.received.length === 1);
+  unwrap(await deliveries.remove('acme', id, async () => ok(undefined)));
+  assert.deepEqual(deliveries.list('acme'), []);
+  assert.deepEqual(attempts, []);
+});
+
 test('a tenant has so many webhooks at most, also where they are added at once', async (t) => {
   const { add } = await openDeliveries(t, new Log());
   const made = await Promise.all(

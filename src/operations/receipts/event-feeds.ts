@@ -68,7 +68,7 @@ export class EventFeeds {
 
   request({ types = publishedTypes, lastEventId }: EventsRequest, caller: Caller): Result<EventFeed> {
     if (this.#closed) return ending;
-    if (this.#feeds.size >= maxFeeds) return full;
+    if (this.#feeds.size >= maxFeeds && this.#giving(caller.tenant) === undefined) return full;
     const seen = lastEventId === undefined ? undefined : placeIn(lastEventId);
     if (lastEventId !== undefined && seen === undefined) return badId;
     const wanted = { types: new Set(types), isFor: placeFilter(caller), tenant: caller.tenant };
@@ -77,6 +77,7 @@ export class EventFeeds {
 
   #open(to: FeedSink, wanted: Wanted, seen: Place | undefined): void {
     // Others may have come since this one was let in.
+    if (this.#feeds.size >= maxFeeds) this.#giving(wanted.tenant)?.close();
     if (this.#closed || this.#feeds.size >= maxFeeds) {
       to.end();
       return;
@@ -92,6 +93,15 @@ export class EventFeeds {
       for (const one of this.#feeds) one.beat();
     }, heartbeatMs).unref();
     feed.begin(seen);
+  }
+
+  /** The feed that makes room where all are taken: the newest of the tenant with most, for one that has at least two less. */
+  #giving(tenant: string): Feed | undefined {
+    const byTenant = Map.groupBy(this.#feeds, (feed) => feed.tenant);
+    const own = byTenant.get(tenant)?.length ?? 0;
+    let most: readonly Feed[] = [];
+    for (const feeds of byTenant.values()) if (feeds.length > most.length) most = feeds;
+    return most.length > own + 1 ? most.at(-1) : undefined;
   }
 
   #rest(): void {
@@ -155,6 +165,10 @@ class Feed {
     this.#parts = parts;
     this.#to = to;
     this.#wanted = wanted;
+  }
+
+  get tenant(): string {
+    return this.#wanted.tenant;
   }
 
   begin(seen: Place | undefined): void {
