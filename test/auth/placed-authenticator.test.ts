@@ -175,6 +175,8 @@ test('in development any value of that header is the mock tenant everywhere, and
   }
   assert.equal(await codeOf(subject, {}), 'Unauthenticated');
   assert.equal(await codeOf(subject, { claimed: '' }), 'Unauthenticated');
+  // A proxy brings others to loopback.
+  assert.equal(await codeOf(subject, { claimed: 'x', forwarded: true }), 'Unauthenticated');
   // A certificate that was verified goes before it.
   assert.equal((await callerOf(subject, { certificate: payments, claimed: 'x' })).tenant, 'acme');
 });

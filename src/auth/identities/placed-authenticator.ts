@@ -160,9 +160,10 @@ class ByProofs implements PlacedAuthenticator {
     return ok(Object.freeze({ ...answer.value, placement: Object.freeze(placed) }));
   }
 
-  /** The certificate's word, or in development the header's. A proxy's certificate says nothing of whom it asks for. */
+  /** The certificate's word, or in development the header's. A proxy's certificate and its loopback say nothing of whom it asks for. */
   #shown({ peer, forwarded, placed }: Credentials): PlacedIdentity | undefined {
-    const certificate = forwarded === true ? undefined : peer().certificate;
+    if (forwarded === true) return undefined;
+    const { certificate } = peer();
     const identity = certificate === undefined ? undefined : this.#identityIn(certificate);
     if (identity !== undefined || !this.#parts.development) return identity;
     return (placed?.claimedCertificate ?? '') === '' ? undefined : developer;
