@@ -115,16 +115,29 @@ export function refusalWithoutAgreement({ approval }: ApprovableCall): Refused |
   return approval === undefined ? noAgreement : undefined;
 }
 
-/** Asks for the agreement that the key's access demands of each use: without a promise where it demands none. */
+/**
+ * Asks for the agreement that the key's access demands of each use: without a promise where it demands none. Using an agreement up
+ * takes a write to the disk, in which the key may have come to another state.
+ */
 export function agreedUse<T>(
-  parts: Pick<OperationParts, 'lifecycle'>,
+  parts: Pick<OperationParts, 'lifecycle' | 'keyring'>,
   call: IdentifiedCall & ApprovableCall,
   caller: Caller,
-  operation: string,
-  { head }: KeyHandle,
+  { operation, refusal, handle }: AgreedUse,
   goOn: () => Step<T>,
 ): Step<T> {
-  if (head.access?.requiresApproval !== true) return goOn();
+  if (handle.head.access?.requiresApproval !== true) return goOn();
   const keyId = call.keyId.toLowerCase();
-  return agreementTo(parts, call, caller, { operation, keyId })().then((refused) => refused ?? goOn());
+  return agreementTo(parts, call, caller, { operation, keyId })().then(async (refused) => {
+    if (refused !== undefined) return refused;
+    const now = await identified(parts, call, caller);
+    return now.ok ? (refusal(now.value) ?? goOn()) : now;
+  });
+}
+
+interface AgreedUse {
+  readonly operation: string;
+  readonly handle: KeyHandle;
+  /** Of the state in which the key then is. */
+  readonly refusal: (handle: KeyHandle) => Refused | undefined;
 }

@@ -31,8 +31,10 @@ export function lifecycleRotateOperation(
   parts: OperationParts,
 ): KeyOperation<IdentifiedRotateRequest, IdentifiedRotateAnswer> {
   const name = 'lifecycle_rotate';
+  const asked = askedOf(parts);
   return {
-    ...{ kind: 'keys', name, scope: 'kms:rotate', ...askedOf(parts) },
+    ...{ kind: 'keys', name, scope: 'kms:rotate', ...asked },
+    receipt: (request, _caller, answer) => ({ ...asked.receipt(request), alg: answer?.alg }),
     facts: ({ name }) => changeFacts(name, {}),
     async run(request, caller) {
       const change = await changeOf(parts, request, caller, name);
@@ -44,8 +46,10 @@ export function lifecycleRotateOperation(
         (request.name === undefined ? refusalUnlessActive : refusalIfRevoked)(parts, handle) ??
         refusalOfRotation(parts, tenant, kid);
       if (refused !== undefined) return refused;
-      const asked = { tenant, actor, kid, agreed, ...operationIdOf(request.name, {}) };
-      const made = await parts.keyring.rotate(asked);
+      const made = await parts.keyring.rotate({
+        ...{ tenant, actor, kid, agreed },
+        ...operationIdOf(request.name, {}),
+      });
       if (!made.ok) return made;
       const { algorithm, publicKeys, keyId: newKeyId = '', replayed } = made.value;
       const newPublicKeyPem = publicPem(algorithm, made.value.kid, publicKeys);

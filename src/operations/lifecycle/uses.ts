@@ -43,19 +43,24 @@ export function lifecycleSignOperation(
     plan: (request, caller) =>
       singlePlan(
         planUse(parts, request, caller, refusalUnlessActive, (handle, alg) =>
-          agreedUse(parts, request, caller, name, handle, () =>
-            counted(
-              parts,
-              handle,
-              planSign(
+          agreedUse(
+            parts,
+            request,
+            caller,
+            { operation: name, handle, refusal: (now) => refusalUnlessActive(parts, now) },
+            () =>
+              counted(
                 parts,
-                {
-                  ...{ kids: [handle.version.kid], input: messageOf(request.data), alg },
-                  ...{ mode: undefined, opId: undefined, receipts: false },
-                },
-                caller,
+                handle,
+                planSign(
+                  parts,
+                  {
+                    ...{ kids: [handle.version.kid], input: messageOf(request.data), alg },
+                    ...{ mode: undefined, opId: undefined, receipts: false },
+                  },
+                  caller,
+                ),
               ),
-            ),
           ),
         ),
         (plan, outcome) => {
@@ -107,11 +112,17 @@ export function lifecycleEncryptOperation(
     plan: (request, caller) =>
       singlePlan(
         planUse(parts, request, caller, refusalUnlessActive, (handle) =>
-          agreedUse(parts, request, caller, name, handle, () => {
-            const { plaintext, aad } = request;
-            const planned = planEncrypt(parts, { kid: handle.version.kid, plaintext, aad }, caller);
-            return counted(parts, handle, planned);
-          }),
+          agreedUse(
+            parts,
+            request,
+            caller,
+            { operation: name, handle, refusal: (now) => refusalUnlessActive(parts, now) },
+            () => {
+              const { plaintext, aad } = request;
+              const planned = planEncrypt(parts, { kid: handle.version.kid, plaintext, aad }, caller);
+              return counted(parts, handle, planned);
+            },
+          ),
         ),
         (plan, outcome) => {
           const answer = finishEncrypt(plan, outcome);
@@ -133,10 +144,16 @@ export function lifecycleDecryptOperation(
     plan: (request, caller) =>
       singlePlan(
         planUse(parts, request, caller, refusalIfRevoked, (handle) =>
-          agreedUse(parts, request, caller, name, handle, () => {
-            const { iv: nonce, ciphertext, aad } = request;
-            return planDecrypt(parts, { kid: handle.version.kid, nonce, ciphertext, aad }, caller);
-          }),
+          agreedUse(
+            parts,
+            request,
+            caller,
+            { operation: name, handle, refusal: (now) => refusalIfRevoked(parts, now) },
+            () => {
+              const { iv: nonce, ciphertext, aad } = request;
+              return planDecrypt(parts, { kid: handle.version.kid, nonce, ciphertext, aad }, caller);
+            },
+          ),
         ),
         (plan, outcome) => {
           const answer = finishOpened(plan, outcome);

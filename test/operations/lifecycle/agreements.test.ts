@@ -17,9 +17,11 @@ const requestSha256 = 'ab'.repeat(32);
 
 function start(t: TestContext) {
   const asked: ApprovedChange[] = [];
+  const meanwhile = { happens: async () => {} };
   const approvals = {
     async check(text: string | undefined, change: ApprovedChange) {
       asked.push(change);
+      await meanwhile.happens();
       return text === approval ? ok({ approver: 'bob', id: 'approval:1' }) : refuse('NoCapability', 'no');
     },
   };
@@ -32,7 +34,7 @@ function start(t: TestContext) {
   };
   const generate = async (more: object = {}) => lifecycle.generate.run({ ...request, ...more }, caller);
   const make = async (access?: KeyAccess) => unwrap(await generate({ access })).keyId;
-  return { ...bench, lifecycle, generate, make, asked };
+  return { ...bench, lifecycle, generate, make, asked, meanwhile };
 }
 
 const by = { tenant: 'acme', actor: acme.actor };
@@ -102,6 +104,19 @@ test('one that does not serve refuses, and so does a service where nobody can ag
     ...{ purpose: undefined, name: undefined },
   };
   assert.equal(codeOf(await nobody.generate.run(request, caller)), 'NoCapability');
+});
+
+test('a key that is archived while an agreement is used up makes nothing more', async (t) => {
+  const { lifecycle, make, keyring, meanwhile } = start(t);
+  const keyId = await make({ requiresApproval: true });
+  const { version } = unwrap(await keyring.findByKeyId('acme', keyId));
+  const { tenant, actor } = caller;
+  meanwhile.happens = async () => {
+    unwrap(await keyring.archive({ tenant, actor, kid: version.kid, agreed: async () => undefined }));
+  };
+  const request = { ...prodLaptop, keyId, data: Buffer.from('data'), alg: undefined, approval };
+  const planned = await lifecycle.sign.plan(request, caller);
+  assert.equal(!planned.ok && planned.failure.keyState, 'inactive');
 });
 
 test('a key that asks for an agreement to each use asks for one to signing, encrypting and decrypting', async (t) => {
