@@ -8,6 +8,7 @@ import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { hsm } from './hsm.ts';
 import { kmsV1 } from './kms-v1.ts';
+import { kmsV1Scale } from './kms-v1-scale.ts';
 import { latencyCurve } from './latency-curve.ts';
 import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
@@ -26,6 +27,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   batch,
   surface,
   kmsV1,
+  kmsV1Scale,
   comparators,
   fairness,
   tenants,
