@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
 import { chooseEngine, defaultTuning } from '../../src/assemble/cryptography.ts';
@@ -17,10 +17,11 @@ import {
   anchorSubjectPrefix,
   certificateFacts,
   sealAnchor,
+  sha256Hex,
   type TrustAnchor,
 } from '../../src/trust/anchor-records.ts';
-import { readCertificate } from '../../src/trust/certificate.ts';
-import { makeCertificate } from '../../test/support/certificates.ts';
+import { type Certificate, readCertificate } from '../../src/trust/certificate.ts';
+import { makeCertificate, makeKeys } from '../../test/support/certificates.ts';
 import { developmentPlace } from '../../test/support/kms-v1.ts';
 
 /** A commit of three records each stays far below the most that one takes. */
@@ -49,12 +50,13 @@ export async function writeTrustAnchors(
     // Also holds the store against its head, so that each commit leaves one again.
     const rootKey = await openRootKey(config, log, { engine, store, metrics, overlapMs });
     const ids: string[] = [];
+    const template = makeTemplate();
     while (ids.length < count) {
       const changes: Change[] = [];
       for (let left = Math.min(anchorsPerCommit, count - ids.length); left > 0; left--) {
         const id = randomUUID();
         ids.push(id);
-        changes.push(...changesOf(id, `authority ${ids.length}`, rootKey.root.mac));
+        changes.push(...changesOf(id, `authority ${ids.length}`, template, rootKey.root.mac));
       }
       const outcome = await store.commit(changes);
       if (!outcome.ok || !outcome.value.committed) throw new Error('the store takes no trust anchors');
@@ -67,23 +69,41 @@ export async function writeTrustAnchors(
   }
 }
 
-function changesOf(id: string, name: string, mac: RecordMac): Change[] {
-  const { der } = makeCertificate({ subject: [['CN', name]], isCa: true, kind: 'ed25519' });
-  const certificate = readCertificate(der);
-  if (certificate === undefined) throw new Error('a certificate of the bench cannot be read');
+interface Template {
+  readonly keys: ReturnType<typeof makeKeys>;
+  readonly name: string;
+  readonly certificate: Certificate;
+}
+
+/** All authorities have one key and differ in name and serial number: reading each as the service does would take a minute. */
+function makeTemplate(): Template {
+  const keys = makeKeys('ed25519');
+  const name = 'authority 0';
+  const certificate = readCertificate(makeAuthority(keys, name));
+  if (certificate?.subject.compared.includes(name) !== true)
+    throw new Error('the certificate cannot be read');
+  return { keys, name, certificate };
+}
+
+function makeAuthority(keys: Template['keys'], name: string): Uint8Array {
+  return makeCertificate({ subject: [['CN', name]], isCa: true, kind: 'ed25519', keys }).der;
+}
+
+function changesOf(id: string, name: string, template: Template, mac: RecordMac): Change[] {
+  const der = makeAuthority(template.keys, name);
+  const library = new X509Certificate(der);
+  const [sha256, serial] = [sha256Hex(der), library.serialNumber.toLowerCase()];
+  const compared = template.certificate.subject.compared.replaceAll(template.name, name);
   const { tenant_id: tenant, environment, plane } = developmentPlace;
   const anchor: TrustAnchor = {
     ...{ id, tenant, type: 'internal_ca', places: [{ environment, plane }], addedAtMs: Date.now() },
-    ...{ certificate: certificateFacts(certificate), der: certificate.der },
+    certificate: certificateFacts({ ...template.certificate, sha256, serial, library }),
+    der,
   };
   const value = Buffer.from(id);
   return [
     { key: anchorRecordKey(tenant, id), value: sealAnchor(anchor, mac), expectedRevision: 0 },
-    { key: anchorDigestKey(tenant, certificate.sha256), value, expectedRevision: 0 },
-    {
-      key: `${anchorSubjectPrefix(tenant, certificate.subject.compared)}${id}`,
-      value,
-      expectedRevision: 0,
-    },
+    { key: anchorDigestKey(tenant, sha256), value, expectedRevision: 0 },
+    { key: `${anchorSubjectPrefix(tenant, compared)}${id}`, value, expectedRevision: 0 },
   ];
 }

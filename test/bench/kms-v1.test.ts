@@ -5,6 +5,7 @@ import { isKept, loadTargets, renderKmsV1 } from '../../bench/scenarios/kms-v1.t
 import { renderScale } from '../../bench/scenarios/kms-v1-scale.ts';
 import type { Figures } from '../../bench/support/measure.ts';
 import { writeTrustAnchors } from '../../bench/support/trust-anchors.ts';
+import { readCertificate } from '../../src/trust/certificate.ts';
 import { testEngineOptions } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { developmentClient, developmentMode } from '../support/kms-v1.ts';
@@ -76,6 +77,17 @@ test('trust anchors that were written into a stopped service are those that it h
     assert.deepEqual(found.sort(), [...ids].sort());
     const one = await client.send('GET', `/trust-anchors/${ids[0]}?${query}`);
     assert.equal(one.body.anchor_type, 'internal_ca');
+    // The indexes are those that the service makes: it knows the certificate again.
+    const again = await client.send('POST', '/trust-anchors', {
+      body: { certificate: Buffer.from(one.body.certificate).toString('base64'), anchor_type: 'internal_ca' },
+      headers: { 'x-approval-token': await client.approval('trust_anchor', { request: {} }) },
+    });
+    assert.equal(again.body.trust_anchor_id, ids[0], again.text);
+    const read = readCertificate(Buffer.from(one.body.certificate));
+    assert.deepEqual(
+      [one.body.serial_number, one.body.sha256, one.body.subject],
+      [read?.serial, read?.sha256, read?.library.subject],
+    );
   } finally {
     await service.stop();
   }
