@@ -24,12 +24,15 @@ const rowOf = (n: 0 | 1 | 2 | 3 | 4, ...rounds: readonly Figures[]): LoadRow => 
   rounds: rounds.map((figures) => ({ ...figures, unanswered: 0 })),
 });
 
-test('a target is kept by the median of its rounds, and by no load of which something was refused', () => {
+test('a target is kept by the median of its rounds, and by no load of which something was refused or left', () => {
   const [, sign] = loadTargets;
   const at = (share: number) => figuresOf(sign.p95Ms * share);
   assert.equal(isKept(rowOf(1, at(1), at(3), at(0.5))), true);
   assert.equal(isKept(rowOf(1, at(1.1), at(1.1), at(0.5))), false);
   assert.equal(isKept(rowOf(1, figuresOf(1, { '200': 99, '429': 1 }))), false);
+  const { rounds, ...row } = rowOf(1, at(1));
+  const left = (unanswered: number) => ({ ...row, rounds: rounds.map((each) => ({ ...each, unanswered })) });
+  assert.deepEqual([isKept(left(50)), isKept(left(51))], [true, false]);
 });
 
 test('the report of the load says of each operation whether its target is kept', () => {
