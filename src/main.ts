@@ -41,13 +41,24 @@ export interface StartOptions {
   readonly surfaces?: typeof surfacesOf;
   /** Whoever says who is calling; capabilities where it is absent. */
   readonly authenticator?: Authenticator;
+  /** Another way in, beside HTTP. */
+  readonly sideDoor?: (service: Service) => SideDoor;
+}
+
+/** A way in of another protocol: as a listener, and it answers by itself. */
+export interface SideDoor {
+  listen(): Promise<string>;
+  stopAccepting(): void;
+  /** No new calls. Resolves when those under way have their answers. */
+  drain(): Promise<void>;
+  close(): void;
 }
 
 /** Makes this process the service's, and serves when it resolves. Throws a StartError when it cannot. */
 export async function start(
   config: Config,
   log: Logger,
-  { tuning = defaultTuning, rootKey, surfaces = surfacesOf, authenticator }: StartOptions = {},
+  { tuning = defaultTuning, rootKey, surfaces = surfacesOf, authenticator, sideDoor }: StartOptions = {},
 ): Promise<Server> {
   process.umask(0o077);
   const forbidden = forbidCoreDumps(config, log);
@@ -61,6 +72,7 @@ export async function start(
       process.exit(1);
     },
   });
+  let side: SideDoor | undefined;
   try {
     const { health, metrics, engine, administratorToken } = service;
     registerProcessMetrics(metrics);
@@ -76,15 +88,19 @@ export async function start(
       ...{ settings: service.settings, log, health, record: service.recordReload },
       parts: [reloadableLog(log), service.reloadable, door, ...reloadable],
     });
+    side = sideDoor?.(called);
+    await side?.listen();
     const urls = (await listeners.listen(door.handlers)) as [string, ...string[]];
     const stop = async (): Promise<void> => {
       listeners.stopAccepting();
+      side?.stopAccepting();
       const limited = limitedSteps(service.settings.now.shutdownTimeoutMs, (problem) =>
         log.error(problem, 'a step of the stop went wrong'),
       );
       const answered = door.drain().then(() => listeners.drain());
-      await limited('answering the calls under way', answered);
+      await limited('answering the calls under way', Promise.all([answered, side?.drain()]));
       listeners.close();
+      side?.close();
       await service.stop();
       await limited('sending the spans', flushSpans());
     };
@@ -98,6 +114,7 @@ export async function start(
       },
     };
   } catch (cause) {
+    side?.close();
     await service.stop();
     throw cause;
   }

@@ -20,7 +20,8 @@ export const levels: readonly (readonly string[])[] = [
   ['service'],
   // The same without HTTP, for the process that imports it.
   ['library'],
-  ['http'],
+  // Other wire protocols than HTTP/1.1, each with a door of its own.
+  ['http', 'grpc'],
   // Chooses wire formats.
   ['surfaces'],
   ['main'],
@@ -34,7 +35,7 @@ export const levels: readonly (readonly string[])[] = [
  */
 export const wings: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   admission: { 'flood-guard': [] },
-  core: { process: [] },
+  core: { process: [], sockets: [] },
   audit: {
     format: [],
     disk: ['format'],
@@ -109,8 +110,10 @@ export const soleListers: Readonly<Record<string, string>> = {
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
+  '@grpc/grpc-js': ['src/grpc/kms-v2/door.ts', 'test/grpc/kms-v2-client.ts'],
+  '@grpc/proto-loader': ['src/grpc/kms-v2/protocol.ts'],
   undici: ['src/client/transport.ts', 'bench/scenarios/client.ts'],
-  koffi: ['src/http/listeners/peer-credentials.ts'],
+  koffi: ['src/core/sockets/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
   'age-encryption': ['src/custody/root-key/age.ts'],

@@ -99,7 +99,7 @@ test('blocks of commands say that they are, and each script of npm that a page n
   for (const page of [...pages, 'CONTRIBUTING.md', 'SECURITY.md']) {
     for (const { language, text } of blocksOf(page))
       if (language === '') assert.doesNotMatch(text, programs, page);
-    for (const [, name = ''] of textOf(page).matchAll(/npm run (?:-s )?([a-z]+(?:[:-][a-z]+)*)/g))
+    for (const [, name = ''] of textOf(page).matchAll(/npm run (?:-s )?([a-z][a-z0-9]*(?:[:-][a-z0-9]+)*)/g))
       assert.ok(name in scripts, `${page}: npm run ${name}`);
   }
 });

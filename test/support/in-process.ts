@@ -143,7 +143,8 @@ function loadedOf(env: Readonly<Record<string, string>>): LoadedConfig {
   });
 }
 
-function configOf(env: Readonly<Record<string, string>>): Config {
+/** As for a process. */
+export function configOf(env: Readonly<Record<string, string>>): Config {
   const loaded = loadedOf(env);
   assert.ok(loaded.ok, loaded.ok ? '' : loaded.problems.join('\n'));
   return loaded.config;

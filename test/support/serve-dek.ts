@@ -56,8 +56,9 @@ export async function startDekService(
   config: string | undefined,
   env: Readonly<Record<string, string>> = {},
   socket = join(directory, 'run', 'dek.sock'),
+  more: readonly string[] = [],
 ): Promise<DekService> {
-  const flags = ['--socket', socket, '--data-dir', join(directory, 'data')];
+  const flags = ['--socket', socket, '--data-dir', join(directory, 'data'), ...more];
   const process = await startService({
     program: [
       'src/cli/main.ts',

@@ -1,12 +1,14 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
+import type { Authenticator } from '../../auth/auth.ts';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import { refuseInspection } from '../../core/process/inspection.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { dekDialect } from '../../http/dialects/dek/index.ts';
-import { createLog, setLogging } from '../../observe/log.ts';
+import { createLog, type Logger, setLogging } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
+import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
 import { notifyManager } from '../notify.ts';
 import { processSettings, secretRule } from '../settings.ts';
@@ -16,6 +18,7 @@ export interface ServeDekFlags {
   readonly socket: string;
   readonly dataDir: string;
   readonly config?: string;
+  readonly kmsV2Socket?: string;
 }
 
 /** Settings of the environment that `--config` has in their place. */
@@ -28,6 +31,7 @@ export function serveDekCommand(): Command {
     .requiredOption('--socket <path>', 'the Unix socket; its directory is made with mode 0700')
     .requiredOption('--data-dir <dir>', 'kms.db, the logs and kms-deks-backup/')
     .option('--config <file>', 'YAML, mode 0600: master_key_hex or master_key_file, allowed_uids')
+    .option('--kms-v2-socket <path>', 'the KMS v2 plugin of Kubernetes (gRPC), on a socket of its own')
     .addHelpText(
       'after',
       `
@@ -52,10 +56,13 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     // The start does it as well; so early a refusal costs next to nothing.
     if (!config.allowCoreDumps) refuseInspection();
     const { start, stopOnSignals } = await import('../../main.ts');
+    const authenticator = peerUserAuthenticator(config.dekTenant, file?.users, everyRole);
+    const sideDoor = await kmsV2Door(flags, authenticator, log);
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
       surfaces: (service) => () => [dekDialect(service.dekOperations as DekOperations)],
-      authenticator: peerUserAuthenticator(config.dekTenant, file?.users, everyRole),
+      authenticator,
+      ...(sideDoor === undefined ? undefined : { sideDoor }),
     });
     file?.masterKey.fill(0);
     const [url] = server.urls;
@@ -67,6 +74,24 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;
   }
+}
+
+/** gRPC is loaded where it is wanted. */
+async function kmsV2Door({ socket, kmsV2Socket }: ServeDekFlags, authenticator: Authenticator, log: Logger) {
+  if (kmsV2Socket === undefined) return undefined;
+  const path = resolve(kmsV2Socket);
+  if (path === resolve(socket)) throw new StartError('--kms-v2-socket is the socket of --socket');
+  const { KmsV2Door } = await import('../../grpc/kms-v2/door.ts');
+  return (service: Service) => {
+    const { requestPath, health, clock, metrics, settings } = service;
+    return new KmsV2Door(
+      {
+        ...{ requestPath, health, clock, metrics, authenticator, log },
+        operations: () => service.dekOperations as DekOperations,
+      },
+      { path, groupAllowed: settings.now.groupReadableSecrets },
+    );
+  };
 }
 
 function settingsOf({ socket, dataDir, config }: ServeDekFlags, allowPlainKek: boolean) {

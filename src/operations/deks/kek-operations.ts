@@ -24,6 +24,8 @@ export interface KekWrapped {
 export interface KekUnwrapRequest {
   readonly wrapped: string;
   readonly aad: Uint8Array;
+  /** The version of the KEK that wrapped it, where the caller names one: another one is refused. */
+  readonly kid?: string;
 }
 
 export interface KekList {
@@ -80,11 +82,13 @@ export function kekUnwrapOperation(
 ): CryptoOperation<KekUnwrapRequest, { readonly plaintext: Uint8Array }> {
   return {
     ...{ kind: 'crypto', batch: false, name: 'kek_unwrap', scope: 'kms:unwrap' },
-    async plan({ wrapped: text, aad }, caller) {
+    async plan({ wrapped: text, aad, kid: named }, caller) {
       const parsed = parseWrapped(text);
       if (parsed === undefined) return noWrapping;
       const { kek, wrapped } = parsed;
-      const planned = await planWithKey(parts, caller, formatKid(keks.id, kek), {
+      const kid = formatKid(keks.id, kek);
+      if (named !== undefined && named !== kid) return noWrapping;
+      const planned = await planWithKey(parts, caller, kid, {
         kind: () => 'unwrap',
         item: (handle) =>
           ok({

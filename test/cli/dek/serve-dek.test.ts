@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import { readDekConfig } from '../../../src/cli/dek/config-file.ts';
 import { StartError } from '../../../src/core/start-error.ts';
 import { isWeakKey } from '../../../src/operations/deks/given-kek.ts';
+import { kmsV2Client } from '../../grpc/kms-v2-client.ts';
 import { dekConfig, startDekService } from '../../support/serve-dek.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';
 import { intaglio } from '../intaglio.ts';
@@ -69,6 +70,27 @@ test('serve-dek: its calls over a socket of mode 0600, by the user whom the kern
   assert.equal((await again.ask('/decrypt', { key_id, ciphertext })).status, 200);
   await again.process.stop();
   assert.equal((await intaglio(['dek', 'audit', '--data-dir', data])).status, 0);
+});
+
+test('serve-dek --kms-v2-socket: gRPC over the same KEK, ended with the service', async (t) => {
+  const directory = temporaryDirectory(t);
+  const config = dekConfig(directory, 'dek.yaml');
+  const socket = join(directory, 'kms-v2', 'kms.sock');
+  const kms = await startDekService(directory, config, {}, undefined, ['--kms-v2-socket', socket]);
+  const client = kmsV2Client(socket);
+  t.after(() => client.close());
+  const { ciphertext, key_id } = await client.ask('Encrypt', { plaintext: Buffer.from('seed'), uid: '' });
+  assert.equal((await client.ask('Status', {})).key_id, key_id);
+  assert.equal((await kms.ask('/rotate_kek', {})).body.kek_version, 2);
+  assert.match((await client.ask('Status', {})).key_id, /#v2$/);
+  const opened = await client.ask('Decrypt', { ciphertext, key_id, uid: '' });
+  assert.equal(opened.plaintext.toString(), 'seed');
+  // What Kubernetes keeps is opened by its own calls alone.
+  assert.equal((await kms.ask('/unwrap', { wrapped: b64(ciphertext) })).status, 400);
+  await kms.process.stop();
+  assert.equal(existsSync(socket), false);
+  const same = startDekService(directory, config, {}, undefined, ['--kms-v2-socket', kms.socket]);
+  await assert.rejects(same, /--kms-v2-socket is the socket of --socket/);
 });
 
 test('serve-dek: another user is told 401 and is on the log; one without the role is told 403', async (t) => {
