@@ -130,8 +130,13 @@ export async function startInProcess(
 
 const running = new Set<() => Promise<number>>();
 
+/** Those that no test has stopped. */
+export async function stopRunning(): Promise<void> {
+  await Promise.all([...running].map((end) => end()));
+}
+
 // Whatever a failed test left behind, whose threads would keep the process.
-after(() => Promise.all([...running].map((end) => end())));
+after(stopRunning);
 
 function loadedOf(env: Readonly<Record<string, string>>): LoadedConfig {
   return loadConfig({
