@@ -11,8 +11,8 @@ import type { Target } from './support/target.ts';
 
 const usage = `usage: npm run bench -- [names…] [--quick] [--list] [--out <directory>]
 
-Measures, and writes a report of each scenario to perf-reports/. Without names: all of them, about a quarter of an hour.
-  --quick   a minute or two in all; shows that everything works, its figures are not to be quoted
+Measures, and writes a report of each scenario to perf-reports/. Without names: all of them, about three quarters of an hour.
+  --quick   some minutes in all; shows that everything works, its figures are not to be quoted
   --list    the scenarios and their questions
   --out     write the reports somewhere else
 `;

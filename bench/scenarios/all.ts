@@ -7,6 +7,8 @@ import { comparators } from './comparators.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { hsm } from './hsm.ts';
+import { kmsV1 } from './kms-v1.ts';
+import { kmsV1Scale } from './kms-v1-scale.ts';
 import { latencyCurve } from './latency-curve.ts';
 import { listeners } from './listeners.ts';
 import { loadStep } from './load-step.ts';
@@ -24,6 +26,8 @@ export const scenarios: readonly Scenario<unknown>[] = [
   latencyCurve,
   batch,
   surface,
+  kmsV1,
+  kmsV1Scale,
   comparators,
   fairness,
   tenants,

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** CPU time that a process has used so far, in microseconds (Linux: schedstat counts nanoseconds). */
 export interface CpuTime {
@@ -42,4 +43,18 @@ export function memoryOf(pid: number): {
   const bytes = (name: string) =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
   return { residentBytes: bytes('VmRSS'), anonymousBytes: bytes('RssAnon'), lockedBytes: bytes('VmLck') };
+}
+
+export const restMs = 500;
+const restMostMs = 20_000;
+
+/** Returns when the process has used less than a twentieth of a core for `restMs`, or after 20 s. */
+export async function rested(pid: number): Promise<void> {
+  const endMs = performance.now() + restMostMs;
+  for (let before = cpuUs(pid); performance.now() < endMs; ) {
+    await sleep(restMs);
+    const now = cpuUs(pid);
+    if (now - before < restMs * 50) return;
+    before = now;
+  }
 }

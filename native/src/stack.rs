@@ -67,6 +67,38 @@ fn clear_vector_registers() {
 #[cfg(not(target_arch = "x86_64"))]
 fn clear_vector_registers() {}
 
+thread_local! {
+    static EXCLUDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Leaves the stack of this thread out of core dumps, once for each thread: keys lie there while they are used.
+/// What the kernel refuses stays as it is: dumps are forbidden for the process, too.
+#[inline]
+pub fn exclude_from_dumps() {
+    EXCLUDED.with(|done| {
+        if !done.replace(true) {
+            exclude();
+        }
+    });
+}
+
+#[cold]
+fn exclude() {
+    // SAFETY: the attributes are initialised by the first call, read by the second, and freed by the third.
+    unsafe {
+        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return;
+        }
+        let (mut base, mut size) = (std::ptr::null_mut(), 0);
+        if libc::pthread_attr_getstack(attributes.as_ptr(), &mut base, &mut size) == 0 {
+            // Of the main thread the lower part is not mapped yet: it grows with the flag of the part that is (mmap(2), MAP_GROWSDOWN).
+            libc::madvise(base, size, libc::MADV_DONTDUMP);
+        }
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+    }
+}
+
 pub fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the struct; CLOCK_MONOTONIC always exists on Linux.

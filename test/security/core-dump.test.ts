@@ -98,20 +98,21 @@ test('native: a full core of the process while it signs, encrypts, unwraps and c
     );
     const onStacks = findInMemory(
       pid,
-      ranges.filter(({ stack }) => stack),
+      ranges.filter(({ dumpable, stack }) => dumpable && stack),
       marks,
     );
     const core = join(directory, 'core');
     execFileSync('gcore', ['-o', core, `${pid}`], { stdio: 'ignore' });
     const dumped = findInFile(`${core}.${pid}`, marks);
+    // Threads that use keys have their stacks left out.
+    assert.deepEqual([...onStacks], []);
     // What is read here is what a core has.
-    assert.deepEqual([...dumped].sort(), [...outside.union(onStacks)].sort());
+    assert.deepEqual([...dumped].sort(), [...outside].sort());
     assert.ok(outside.has('control'));
-    for (const what of outside) assert.doesNotMatch(what, /root key/);
     outside.delete('control');
-    t.diagnostic(
-      `at that moment: ${[...outside].join(', ')} on the heap, ${[...onStacks].join(', ')} on stacks`,
-    );
+    // The state of liboqs' hash function, for microseconds: of no other kind of key.
+    for (const what of outside) assert.match(what, /^ML-/);
+    t.diagnostic(`on the heap at that moment: ${[...outside].join(', ') || 'nothing'}`);
     // In the pages that are excluded from dumps the keys are there: the search is not blind.
     const excluded = findInMemory(
       pid,

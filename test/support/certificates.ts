@@ -25,12 +25,19 @@ export interface CertificateWish {
   readonly ip?: readonly [number, number, number, number];
   readonly kind?: KeyKind;
   readonly notAfterMs?: number;
+  /** In place of new ones: for many certificates that differ in their names alone. */
+  readonly keys?: KeyPair;
+}
+
+interface KeyPair {
+  readonly publicKey: KeyObject;
+  readonly privateKey: KeyObject;
 }
 
 /** A certificate of X.509 v3 (RFC 5280) with a new key: enough of DER for tests, because the tools of the machine lack ML-DSA. */
 export function makeCertificate(wish: CertificateWish): TestCertificate {
   const { subject, issuer, kind = 'p256', notAfterMs = Date.now() + 90 * 86_400_000 } = wish;
-  const { publicKey, privateKey } = makeKeys(kind);
+  const { publicKey, privateKey } = wish.keys ?? makeKeys(kind);
   const signer = issuer?.privateKey ?? privateKey;
   const algorithm = sequence(oid(signatureOids[signer.asymmetricKeyType as keyof typeof signatureOids]));
   const body = sequence(
@@ -59,7 +66,7 @@ export function makeCertificate(wish: CertificateWish): TestCertificate {
   };
 }
 
-function makeKeys(kind: KeyKind): { publicKey: KeyObject; privateKey: KeyObject } {
+export function makeKeys(kind: KeyKind): KeyPair {
   if (kind === 'p256') return generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return kind === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('ml-dsa-65');
 }

@@ -32,6 +32,8 @@ export interface AddWebhookRequest extends WebhookCall {
 }
 
 export interface RemoveWebhookRequest {
+  /** The place that the call names, which has to be the caller's and the webhook's; undefined where it names none. */
+  readonly place?: WebhookCall | undefined;
   /** UUID, any case. */
   readonly webhookId: string;
   readonly approval: string | undefined;
@@ -46,6 +48,10 @@ function mayBeAt({ placement }: Caller, { environment, plane }: Pick<WebhookCall
   if (placement === undefined) return true;
   const isAmong = (one: string, all: readonly string[] | 'all') => all === 'all' || all.includes(one);
   return isAmong(environment, placement.environments) && isAmong(plane, placement.planes);
+}
+
+function isAt({ environment, plane }: Webhook, place: WebhookCall | undefined): boolean {
+  return place === undefined || (place.environment === environment && place.plane === plane);
 }
 
 /** Events of a place are sent to a URL from now on. Its secret is told once. */
@@ -102,11 +108,13 @@ export function removeWebhookOperation(parts: WebhookParts): KeyOperation<Remove
         keyId: request?.webhookId.toLowerCase(),
       };
     },
-    async run({ webhookId, approval }, caller) {
+    async run({ webhookId, approval, place }, caller) {
       const { webhooks } = parts;
       if (webhooks === undefined) return noWebhooks;
+      if (place !== undefined && place.tenant !== caller.tenant) return otherTenant;
+      if (place !== undefined && !mayBeAt(caller, place)) return otherPlace;
       const found = webhooks.find(caller.tenant, webhookId);
-      if (found === undefined || !mayBeAt(caller, found)) return refuse('NotFound');
+      if (found === undefined || !mayBeAt(caller, found) || !isAt(found, place)) return refuse('NotFound');
       const { name: operation } = approvableOperations.webhook_remove;
       let failed = (_: FailureCode) => {};
       const removed = await webhooks.remove(caller.tenant, webhookId, async (webhook) => {

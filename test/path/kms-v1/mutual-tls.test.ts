@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { exportJWK, SignJWT } from 'jose';
 import { errorEnvelope } from '../../../src/http/dialects/kms-v1/answers.ts';
 import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
 import { makeCertificate } from '../../support/certificates.ts';
@@ -14,12 +17,25 @@ import {
 } from '../../support/kms-v1.ts';
 import { assertFits } from '../../support/kms-v1-dialect.ts';
 import { testPki } from '../../support/listener-kinds.ts';
+import { temporaryDirectory } from '../../support/service.ts';
 
 const here = { tenant_id: 'tenant123', environment: 'prod', plane: 'laptop' };
 const data = Buffer.from('Hello, World!').toString('base64');
 const signs = { key_type: 'Ed25519', key_usage: ['sign', 'verify'] };
 const seals = { key_type: 'AES-256', key_usage: ['encrypt', 'decrypt'] };
 const pem = testPki.authority.cert;
+
+const issuer = generateKeyPairSync('ed25519');
+
+function jsonWebToken(claims: Readonly<Record<string, unknown>>, key = issuer.privateKey): Promise<string> {
+  return new SignJWT({ ...here, module: 'web', ...claims })
+    .setProtectedHeader({ alg: 'EdDSA', kid: 'issuer' })
+    .setIssuer('https://iam.test')
+    .setAudience('kms')
+    .setSubject('web')
+    .setExpirationTime('5m')
+    .sign(key);
+}
 
 describe('/kms/v1 over mutual TLS', () => {
   let tls: MutualTls;
@@ -30,8 +46,14 @@ describe('/kms/v1 over mutual TLS', () => {
   let anchor = '';
 
   before(async () => {
-    // Nothing is sent there: no event of the test is one that the webhook asks for.
-    tls = await startMutualTls({ KMS_WEBHOOK_TARGETS: 'private' });
+    const jwks = join(temporaryDirectory(), 'issuer.json');
+    const jwk = { ...(await exportJWK(issuer.publicKey)), kid: 'issuer' };
+    writeFileSync(jwks, JSON.stringify({ keys: [jwk] }));
+    tls = await startMutualTls({
+      // Nothing is sent there: no event of the test is one that the webhook asks for.
+      KMS_WEBHOOK_TARGETS: 'private',
+      ...{ KMS_M33_JWKS: jwks, KMS_M33_JWT_ISSUER: 'https://iam.test', KMS_M33_JWT_AUDIENCE: 'kms' },
+    });
     owner = tls.client(here);
     keys = { signing: await generate(owner, signs), sealing: await generate(owner, seals) };
     signature = (await owner.send('POST', '/sign', { body: { key_id: keys.signing, data } })).body.signature;
@@ -117,6 +139,14 @@ describe('/kms/v1 over mutual TLS', () => {
       headers: { 'x-approval-token': await other.approval('webhook_remove', { keyId }) },
     });
     assert.equal(strange.status, 404);
+    for (const [names, status] of [
+      [{ tenant_id: 'tenant456' }, 403],
+      [{ plane: 'shared' }, 403],
+    ] as const) {
+      const approval_token = await owner.approval('webhook_remove', { keyId });
+      const elsewhere = await owner.send('DELETE', path, { body: { ...names, approval_token } });
+      assert.equal(elsewhere.status, status, elsewhere.text);
+    }
     const gone = await owner.send('DELETE', path, {
       headers: { 'x-approval-token': await owner.approval('webhook_remove', { keyId }) },
     });
@@ -252,6 +282,21 @@ describe('/kms/v1 over mutual TLS', () => {
     });
   }
 
+  for (const names of [{ tenant_id: 'tenant456' }, { environment: 'dev' }, { plane: 'shared' }])
+    test(`nothing is made or listed elsewhere by naming ${Object.values(names)}`, async () => {
+      const elsewhere = { ...here, ...names };
+      const approval = await owner.approval('generate', { request: { ...elsewhere, ...signs } });
+      const headers = { 'x-approval-token': approval };
+      const place = new URLSearchParams({ ...elsewhere });
+      for (const answer of [
+        await owner.send('POST', '/keys', { body: { ...signs, ...names }, headers }),
+        await owner.send('GET', `/keys?${place}`),
+        await owner.send('GET', `/trust-anchors?${place}`),
+        await owner.send('GET', `/certificates?${place}`),
+      ])
+        assert.deepEqual([answer.status, answer.body.error.code], [403, 'UNAUTHORIZED'], answer.text);
+    });
+
   test('what others ask for, they see nothing of: no key, no receipt, no anchor', async () => {
     const receipt = String(
       (await owner.send('POST', '/sign', { body: { key_id: keys.signing, data } })).headers['x-receipt-id'],
@@ -304,6 +349,49 @@ describe('/kms/v1 over mutual TLS', () => {
       ...{ body: { key_id: keys.signing, data }, headers: { authorization: `Bearer ${forged}` } },
     });
     assert.deepEqual([status, body.error.code], [401, 'UNAUTHENTICATED']);
+  });
+
+  for (const [name, claims, status] of [
+    ['that agrees', {}, 200],
+    ['of another tenant', { tenant_id: 'tenant456' }, 401],
+    ['of another environment', { environment: 'dev' }, 401],
+    ['of another plane', { plane: 'shared' }, 401],
+    ['of another module', { module: 'other' }, 401],
+    ['whose scope is not to sign', { scope: 'kms:verify' }, 403],
+  ] as const)
+    test(`a JSON Web Token ${name} is ${status} beside a certificate`, async () => {
+      const authorization = `Bearer ${await jsonWebToken(claims)}`;
+      const asked = { body: { key_id: keys.signing, data }, headers: { authorization } };
+      assert.equal((await owner.send('POST', '/sign', asked)).status, status);
+    });
+
+  test('a JSON Web Token by another key is 401', async () => {
+    const other = generateKeyPairSync('ed25519').privateKey;
+    const authorization = `Bearer ${await jsonWebToken({}, other)}`;
+    const { status, body } = await owner.send('POST', '/sign', {
+      ...{ body: { key_id: keys.signing, data }, headers: { authorization } },
+    });
+    assert.deepEqual([status, body.error.code], [401, 'UNAUTHENTICATED']);
+  });
+
+  test('a signature beside a rotation is by the key that its answer names', async () => {
+    const first = await generate(owner, signs);
+    const sign = () => owner.send('POST', '/sign', { body: { key_id: first, data } });
+    const [rotated, ...signed] = await Promise.all([
+      change(owner, first, 'rotate'),
+      ...Array.from({ length: 20 }, sign),
+    ]);
+    assert.equal(rotated.status, 200);
+    for (const { status, body } of signed) {
+      if (status === 409) assert.equal(body.error.code, 'KEY_INACTIVE');
+      else {
+        assert.deepEqual([status, body.key_id], [200, first]);
+        const verified = await owner.send('POST', '/verify', {
+          body: { key_id: first, data, signature: body.signature },
+        });
+        assert.equal(verified.body.valid, true);
+      }
+    }
   });
 
   test('a capability of another tenant is 401 beside a certificate', async () => {

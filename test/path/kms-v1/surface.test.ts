@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { verifyReceipt } from '../../../src/client/receipts.ts';
 import { configAnswer, healthAnswer } from '../../../src/http/dialects/kms-v1/answers.ts';
 import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
 import { describedPaths } from '../../../src/http/dialects/kms-v1/openapi.ts';
@@ -13,8 +14,9 @@ import {
   type KmsV1Client,
 } from '../../support/kms-v1.ts';
 import { assertFits } from '../../support/kms-v1-dialect.ts';
+import { call, type InProcessService } from '../../support/service.ts';
 
-type Service = Awaited<ReturnType<typeof startInProcess>>;
+type Service = InProcessService;
 
 const data = Buffer.from('Hello, World!').toString('base64');
 const agreed = { 'x-approval-token': developmentApproval };
@@ -256,6 +258,11 @@ describe('the surface of /kms/v1 in development mode', () => {
     const signed = await client.send('POST', '/sign', { body: { key_id, data } });
     const done = await client.send('GET', `/receipts/${signed.headers['x-receipt-id']}`);
     assertFits(describedCalls.read_receipt.answer, done.body);
+    const auditor = await service.mint('mock-tenant', 'kms:audit');
+    const log = await call(service, auditor, 'GET', '/v1/kms/audit/vkeys');
+    const trusted = { keys: log.body.vkeys, tenant: 'mock-tenant' };
+    assert.ok(verifyReceipt(done.body, trusted).ok);
+    assert.ok(!verifyReceipt({ ...done.body, operation: 'verify' }, trusted).ok);
     assert.deepEqual([done.body.kms_context.success, done.body.kms_context.key_id], [true, key_id]);
     await change(client, key_id, 'revoke', { revocation_reason: 'retired' });
     const refused = await client.send('POST', '/sign', { body: { key_id, data } });

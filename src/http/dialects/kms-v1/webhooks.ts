@@ -47,8 +47,11 @@ export function listWebhooksEndpoint(
   };
 }
 
-/** Of a webhook that is gone: its agreement may stand in the header alone. */
-export const removeWebhookBody = closed({ approval_token: Type.Optional(approvalText) });
+/** Nothing, or what other bodies have; the agreement may stand in the header alone. */
+export const removeWebhookBody = Type.Union([
+  closed({ approval_token: Type.Optional(approvalText) }),
+  placed({ approval_token: Type.Optional(approvalText) }),
+]);
 
 /** DELETE /webhooks/{webhook_id} */
 export function removeWebhookEndpoint(
@@ -58,7 +61,9 @@ export function removeWebhookEndpoint(
     operation,
     parse: read(optionalBody(shapeOf(removeWebhookBody)), (body, request) => {
       const approval = approvalOf(body, request);
-      return approval.ok ? ok({ webhookId: request.named ?? '', approval: approval.value }) : approval;
+      if (!approval.ok) return approval;
+      const place = 'tenant_id' in body ? namedPlace(body) : undefined;
+      return ok({ webhookId: request.named ?? '', approval: approval.value, place });
     }),
     present: ({ id }) => ({ status: 200, body: { webhook_id: id, removed: true } }),
   };
