@@ -19,6 +19,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import { type CountedReason, countRefusal, gaugeHeldRefusals } from '../observe/refusals.ts';
 import { createLifecycleMetrics } from '../observe/series/lifecycle-metrics.ts';
 import { gaugePqPolicy } from '../observe/series/pq-metrics.ts';
+import { keyringWithout } from '../operations/deks/hidden-kek.ts';
 import { createDekOperations, type DekOperations } from '../operations/deks/operations.ts';
 import type { DekParts } from '../operations/deks/parts.ts';
 import { createDenials } from '../operations/denials.ts';
@@ -132,7 +133,11 @@ export function createCalls(settings: LiveConfig, parts: CallParts): Calls {
     });
     return {
       ...{ admission, audit, receipts, level },
-      operations: createOperations(operationParts),
+      operations: createOperations(
+        parts.deks === undefined
+          ? operationParts
+          : { ...operationParts, keyring: keyringWithout(parts.keyring, parts.deks.keks.id) },
+      ),
       dekOperations: parts.deks && createDekOperations(operationParts, parts.deks),
       pathWith: (authenticator, floodGuard) =>
         createRequestPath({

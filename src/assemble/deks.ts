@@ -27,6 +27,7 @@ export interface OpenedDeks extends DekParts {
 }
 
 const dayMs = 86_400_000;
+const hourMs = 3_600_000;
 
 /** Undefined where the configuration wants no data encryption keys. A rotation that was cut off goes on from here. */
 export async function openDeks(
@@ -68,11 +69,13 @@ export async function openDeks(
     .catch((cause) =>
       log.error({ err: cause }, 'a rotation of the KEK could not go on: the next start tries it'),
     );
+  const pruning = setInterval(() => void rotation.pruneOnSchedule(), hourMs).unref();
   return {
     ...{ deks, keks, snapshots, rotation },
     journal: createDekJournal(recorder, keks.id),
     allowPlainKek: config.dekAllowPlainKek,
     async close() {
+      clearInterval(pruning);
       await rotation.close();
       await resuming;
       await lines?.close();
@@ -123,6 +126,9 @@ function tell(log: Logger, event: KekRotationEvent): void {
         event,
         'the rotation of the KEK stopped: it goes on with the next start, or when it is asked for again',
       );
+      return;
+    case 'unpruned':
+      log.warn(event, 'old snapshots of DEKs could not be removed: the next time tries it');
       return;
     case 'unopened':
       log.error(event, 'THE WRAPPING OF A DEK DOES NOT OPEN: it stays as it is, restore it from a backup');

@@ -95,3 +95,12 @@ test('external: a deadline ends a call, and what is not there is told', async (t
   assert.throws(() => new DekClient({ url, deadlineMs: 0 }), TypeError);
   assert.ok(KmsError.prototype instanceof Error);
 });
+
+test('a path that leads through a list or a plain value is refused: nothing stays in the clear unseen', async () => {
+  const provider = { encrypt: async (_id: string, plaintext: Uint8Array) => plaintext };
+  const document = { contacts: [{ email: 'a@b' }], name: 'x' };
+  for (const path of ['contacts.email', 'contacts.0.email.host', 'name.first', 'contacts.length'])
+    await assert.rejects(encryptFields(provider, 'k1', document, [path]), /leads through/, path);
+  const made = await encryptFields(provider, 'k1', document, ['contacts.0.email', 'contacts.7.email']);
+  assert.equal((made as { contacts: { email: { _enc: string } }[] }).contacts[0]?.email._enc, 'gcm');
+});

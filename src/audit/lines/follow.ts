@@ -25,6 +25,7 @@ export function followLog(
 ): LineFollower {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
+  let again = false;
   const catchUp = async () => {
     for (let from: number | undefined = file.last.index + 1; from !== undefined; ) {
       const answer = await reading.ask({
@@ -38,13 +39,16 @@ export function followLog(
   };
   const run = () => {
     timer = undefined;
-    running = catchUp()
+    // Two at once would write the same records twice.
+    again = running !== undefined;
+    running ??= catchUp()
       .catch((cause: unknown) => {
         onProblem(cause);
         schedule(retryMs);
       })
       .finally(() => {
         running = undefined;
+        if (again) schedule(0);
       });
   };
   const schedule = (ms: number) => {

@@ -1,19 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  readSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
+import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import type { SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
+  headBytes,
   headText,
   type Line,
   lineKeyBytes,
@@ -42,13 +34,9 @@ export function openLineFile(
   report: (problem: string) => void,
 ): LineFile {
   const key = keyAt(join(directory, lineFiles.key), rule);
-  const file = openSync(join(directory, lineFiles.log), 'a+', 0o600);
-  const head = openSync(
-    join(directory, lineFiles.head),
-    existsSync(join(directory, lineFiles.head)) ? 'r+' : 'w+',
-    0o600,
-  );
-  let last = lastOf(file, key, readLineHead(key, readFileSync(head, 'latin1')), report);
+  const file = openOwn(join(directory, lineFiles.log), constants.O_APPEND);
+  const head = openOwn(join(directory, lineFiles.head), 0);
+  let last = lastOf(file, key, headIn(head, key), report);
   return {
     get last() {
       return last;
@@ -81,6 +69,27 @@ export function openLineFile(
   };
 }
 
+/** Throws a StartError: of a link, which could lead anywhere, and of a pipe, whose reader could hold the service up. */
+function openOwn(path: string, flags: number): number {
+  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let file: number;
+  try {
+    file = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | flags, 0o600);
+  } catch (cause) {
+    const code = errorCode(cause);
+    throw new StartError(`${path} ${code === 'ELOOP' ? 'is a symbolic link' : `cannot be opened (${code})`}`);
+  }
+  if (fstatSync(file).isFile()) return file;
+  closeSync(file);
+  throw new StartError(`${path} is not a regular file`);
+}
+
+function headIn(head: number, key: Uint8Array): Line | undefined {
+  const bytes = Buffer.alloc(headBytes + 1);
+  const length = readSync(head, bytes, 0, bytes.length, 0);
+  return readLineHead(key, bytes.toString('latin1', 0, length));
+}
+
 export function keyAt(path: string, rule: SecretRule): Uint8Array {
   const read = readPrivateFile(path, lineKeyBytes, rule);
   if (read.ok) return read.bytes;
@@ -96,14 +105,12 @@ function lastOf(
   head: Line | undefined,
   report: (problem: string) => void,
 ): Line {
-  const { size } = fstatSync(file);
-  const tail = Buffer.alloc(Math.min(size, 2 * maxLineBytes));
-  readSync(file, tail, 0, tail.length, size - tail.length);
-  const end = tail.lastIndexOf(0x0a) + 1;
+  const end = endOfLines(file);
   // A kill has left half a line; its record is on the audit log, and comes again.
-  if (end < tail.length) ftruncateSync(file, size - tail.length + end);
-  const begin = end === 0 ? 0 : tail.lastIndexOf(0x0a, end - 2) + 1;
-  const read = end === 0 ? undefined : readLine(key, tail.subarray(begin, end - 1).toString());
+  ftruncateSync(file, end.at);
+  const { tail } = end;
+  const begin = tail.length < 2 ? 0 : tail.lastIndexOf(0x0a, tail.length - 2) + 1;
+  const read = tail.length === 0 ? undefined : readLine(key, tail.subarray(begin, -1).toString());
   const found = read === undefined ? noLine : read.ok ? read.line : undefined;
   if (found === undefined) report('the last line of kms-audit.log was not written by this service');
   const newest = found ?? head ?? noLine;
@@ -112,4 +119,21 @@ function lastOf(
       `lines ${newest.n + 1} to ${head.n} of kms-audit.log are missing: they are written again from the audit log`,
     );
   return newest;
+}
+
+/** Behind the last line end, and the bytes before it, one line at least where it is not too long to be one. */
+function endOfLines(file: number): { readonly at: number; readonly tail: Buffer } {
+  const tail = Buffer.alloc(2 * maxLineBytes);
+  for (let to = fstatSync(file).size; to > 0; ) {
+    const from = Math.max(0, to - tail.length);
+    const read = readSync(file, tail, 0, to - from, from);
+    const end = tail.subarray(0, read).lastIndexOf(0x0a) + 1;
+    if (end > 0) {
+      const at = from + end;
+      const length = Math.min(at, tail.length);
+      return { at, tail: tail.subarray(0, readSync(file, tail, 0, length, at - length)) };
+    }
+    to = from;
+  }
+  return { at: 0, tail: tail.subarray(0, 0) };
 }

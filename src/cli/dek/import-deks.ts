@@ -1,4 +1,4 @@
-import { createDecipheriv } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
@@ -10,6 +10,7 @@ import type { Result } from '../../core/result.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { createLog } from '../../observe/log.ts';
+import { isDekId, isThreadId } from '../../operations/deks/dek.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
 import { openService } from '../../service.ts';
@@ -67,7 +68,7 @@ export async function importDeks(
   try {
     const authenticator = peerUserAuthenticator(config.dekTenant, undefined, everyRole);
     const requestPath = service.requestPathFor(authenticator);
-    const { dek_import: operation } = service.dekOperations as DekOperations;
+    const { dek_import: operation, dek_decrypt: decrypt } = service.dekOperations as DekOperations;
     const ask = <Request, Answer>(asked: Operation<Request, Answer>, request: Request) =>
       requestPath<Request, Answer>({
         ...{ operation: asked, parse: () => ({ ok: true, value: request }) as Result<Request> },
@@ -77,9 +78,15 @@ export async function importDeks(
     let there = 0;
     const take = async ({ id, threadId, key }: OldDek) => {
       const made = await ask(operation, { id, threadId, key });
+      const probe = probeOf(key);
       key.fill(0);
       if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
-      if (made.value.there) there++;
+      if (!made.value.there) return;
+      const opened = await ask(decrypt, { id, ciphertext: probe, aad: noBytes, version: 1 });
+      if (opened.ok) there++;
+      else if (opened.failure.code === 'BadRequest')
+        throw new StartError(`${id}: there is another key of this id`);
+      else throw new StartError(`${id}: ${opened.failure.hint ?? opened.failure.code}`);
     };
     for (let at = 0; at < old.length; at += atOnce) await Promise.all(old.slice(at, at + atOnce).map(take));
     return { imported: old.length - there, there };
@@ -93,16 +100,24 @@ const importer = { ...peerAt('unix'), uid: process.geteuid?.() };
 function readOld(path: string, kek: Uint8Array): readonly OldDek[] {
   if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
+  const keys = new Set<string>();
   const old: OldDek[] = [];
   for (const [index, text] of readFileSync(path, 'utf8').split('\n').entries()) {
     if (text === '') continue;
     const wrong = (what: string) => new StartError(`${path}, line ${index + 1}: ${what}`);
     const line = parsed(text);
     if (line === undefined) throw wrong('is not {"key_id", "wrapped", "thread_id"?}');
+    if (!isDekId(line.key_id)) throw wrong('the key_id is none that this service takes');
+    if (line.thread_id !== undefined && !isThreadId(line.thread_id))
+      throw wrong('the thread_id is none that this service takes');
     if (seen.has(line.key_id)) throw wrong('the key_id stands there twice');
     seen.add(line.key_id);
     const key = opened(line.wrapped, kek);
     if (key === undefined) throw wrong('does not open under this KEK');
+    // One of them would open what the other one encrypted before.
+    const digest = createHash('sha256').update(key).digest('base64');
+    if (keys.has(digest)) throw wrong('the key stands there twice, under two ids');
+    keys.add(digest);
     old.push({ id: line.key_id, threadId: line.thread_id, key });
   }
   return old;
@@ -120,6 +135,15 @@ function parsed(text: string) {
 const nonceBytes = 12;
 const tagBytes = 16;
 const dekBytes = 32;
+
+const noBytes = new Uint8Array(0);
+
+/** Opens by this key alone: bound to no id, as what the service before has encrypted. */
+function probeOf(key: Uint8Array): Uint8Array {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  return Buffer.concat([nonce, cipher.update(randomBytes(dekBytes)), cipher.final(), cipher.getAuthTag()]);
+}
 
 function opened(wrapped: string, kek: Uint8Array): Buffer | undefined {
   const bytes = decodeBase64(wrapped, nonceBytes + dekBytes + tagBytes);

@@ -66,7 +66,8 @@ async function changeFields(
       const steps = path.split('.');
       const last = steps.pop() as string;
       let parent: unknown = copy;
-      for (const step of steps) parent = memberOf(parent, step);
+      for (const step of steps) parent = memberOf(parent, step, path);
+      memberOf(parent, last, path);
       if (typeof parent !== 'object' || parent === null || !Object.hasOwn(parent, last)) return;
       const holder = parent as Record<string, unknown>;
       try {
@@ -80,9 +81,13 @@ async function changeFields(
   return copy;
 }
 
-function memberOf(value: unknown, name: string): unknown {
-  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
-  return (value as Document)[name];
+/** Undefined where it is absent. A list has numbers for names: to pass one over would leave its fields in the clear. */
+function memberOf(value: unknown, name: string, path: string): unknown {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value !== 'object') throw new FieldError(path, 'leads through a value that has no fields');
+  if (Array.isArray(value) && !/^(0|[1-9][0-9]*)$/.test(name))
+    throw new FieldError(path, 'leads through a list: name the place in it, as in contacts.0.email');
+  return Object.hasOwn(value, name) ? (value as Document)[name] : undefined;
 }
 
 function isEncrypted(value: unknown): value is EncryptedField {

@@ -9,6 +9,7 @@ import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, type OneKeyPlan, planWithKey, wrapInfo } from '../sealing/one-key.ts';
 import { type Dek, type DekVersion, isDekId, isThreadId, maxDekVersions, wrapAadOf } from './dek.ts';
 import type { PutOutcome, StoredDek } from './dek-store.ts';
+import { kekChanged } from './keks.ts';
 import type { DekParts } from './parts.ts';
 import { wrappedText } from './wrapped-text.ts';
 
@@ -30,7 +31,6 @@ export interface DekMade {
 const badId = refuse('BadRequest', 'key_id: letters, digits, dot, underscore, colon and hyphen, at most 128');
 const badThread = refuse('BadRequest', 'thread_id: printable ASCII without blanks, at most 256');
 const taken = refuse('Conflict', 'there is a DEK of this id');
-const kekChanged = refuse('StoreUnavailable', 'the KEK was rotated meanwhile', 100);
 const changed = refuse('Conflict', 'the DEK has changed meanwhile');
 export const noSuchDek = refuse('NotFound', 'there is no DEK of this id');
 export const dekDestroyed = refuse('Conflict', 'the DEK is destroyed');

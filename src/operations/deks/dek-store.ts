@@ -28,6 +28,10 @@ export class DekStore {
   readonly #parts: DekStoreParts;
   readonly #cache = new BoundedCache<string, StoredDek>(maxCached);
   #leastKek = 0;
+  /** Commits that are not decided yet. */
+  readonly #underWay = new Set<Promise<unknown>>();
+  /** Counts what was written or let go: what was read before it may be old. */
+  #changes = 0;
 
   constructor(parts: DekStoreParts) {
     this.#parts = parts;
@@ -39,9 +43,10 @@ export class DekStore {
     return cached === undefined ? this.#read(id) : ok(cached);
   }
 
-  /** From now on no version is taken that an older KEK wraps, but for those that are there. */
-  fence(leastKek: number): void {
+  /** From now on no version is taken that an older KEK wraps, but for those that are there: whatever was taken before is in the store. */
+  async fence(leastKek: number): Promise<void> {
     this.#leastKek = leastKek;
+    await Promise.allSettled([...this.#underWay]);
   }
 
   /** Durable when it resolves. `before` undefined: there must be none of this id. */
@@ -55,13 +60,16 @@ export class DekStore {
   ): Promise<Result<PutOutcome>> {
     if (changes.some((change) => this.#isTooOld(change))) return ok('behind');
     const { store, mac } = this.#parts;
-    const outcome = await store.commit(
+    const committing = store.commit(
       changes.map(({ dek, before }) => ({
         key: dekStoreKey(dek.id),
         value: encodeDek(dek, mac),
         expectedRevision: before?.revision ?? 0,
       })),
     );
+    this.#underWay.add(committing);
+    const outcome = await committing.finally(() => this.#underWay.delete(committing));
+    this.#changes++;
     // After a refusal nobody knows which it is.
     for (const { dek } of changes) this.#cache.delete(dek.id);
     if (!outcome.ok) return outcome;
@@ -78,13 +86,17 @@ export class DekStore {
       ...(after === undefined ? undefined : { after: dekStoreKey(after) }),
     });
     if (!page.ok) return page;
+    let unread = 0;
     const deks = page.value.flatMap(({ key, value, revision }) => {
       const dek = decodeDek(key, value, this.#parts.mac);
-      if (dek === undefined) this.#parts.onCorruptRecord(key);
+      if (dek === undefined) {
+        unread++;
+        this.#parts.onCorruptRecord(key);
+      }
       return dek === undefined ? [] : [{ dek, revision }];
     });
     const last = page.value.length < limit ? undefined : page.value.at(-1)?.key.slice(dekPrefix.length);
-    return ok({ deks, last });
+    return ok({ deks, last, unread });
   }
 
   #isTooOld({ dek, before }: { readonly dek: Dek; readonly before: StoredDek | undefined }): boolean {
@@ -94,6 +106,7 @@ export class DekStore {
 
   async #read(id: string): Promise<Result<StoredDek | undefined>> {
     const key = dekStoreKey(id);
+    const changesBefore = this.#changes;
     const entry = await this.#parts.store.get(key);
     if (!entry.ok) return entry;
     if (entry.value === undefined) return ok(undefined);
@@ -106,13 +119,16 @@ export class DekStore {
     // A change that came meanwhile has put a newer one there.
     const cached = this.#cache.get(id);
     if (cached !== undefined && cached.revision > found.revision) return ok(cached);
-    this.#cache.set(id, found);
+    // One that came and left the cache since would be hidden by this one: a destroyed DEK would decrypt.
+    if (changesBefore === this.#changes) this.#cache.set(id, found);
     return ok(found);
   }
 }
 
 export interface DekPage {
   readonly deks: readonly StoredDek[];
+  /** Records that cannot be read, or are not authentic. */
+  readonly unread: number;
   /** Where the next page begins; absent of the last one. */
   readonly last: string | undefined;
 }

@@ -47,14 +47,23 @@ export function dekStoreKey(dekId: string): string {
   return `${dekPrefix}${dekId}`;
 }
 
+/** Colons can stand in an id and in an AAD: the length tells where the id ends. */
+const bindingOf = (dekId: string) => `${bindingPrefix}${dekId.length}::${dekId}::`;
+const bindingPrefix = 'intaglio::dek::';
+
 /** Bound into the wrapping of a version, so that it is no other's. */
 export function wrapAadOf(dekId: string, version: number): Uint8Array {
-  return Buffer.from(`intaglio::dek::${dekId}::v${version}`);
+  return Buffer.from(`${bindingOf(dekId)}v${version}`);
 }
 
 /** Bound into what a DEK encrypts: its id, and what the caller gave, with their border. */
 export function boundAad(dekId: string, aad: Uint8Array): Uint8Array {
-  return Buffer.concat([Buffer.from(`intaglio::dek::${dekId}::`), aad]);
+  return Buffer.concat([Buffer.from(bindingOf(dekId)), aad]);
+}
+
+/** True of bytes that could be the binding of any DEK: nobody may give them as an AAD that is bound to none. */
+export function isBinding(aad: Uint8Array): boolean {
+  return Buffer.from(aad.subarray(0, bindingPrefix.length)).toString('latin1') === bindingPrefix;
 }
 
 const storedDek = Type.Object(

@@ -1,3 +1,4 @@
+import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, refuse } from '../../core/result.ts';
 import { formatKid } from '../../keys/kid.ts';
 import type { CryptoOperation, KeyOperation, OperationParts, WorkOutcome } from '../operation.ts';
@@ -225,10 +226,16 @@ export function destroyDekOperation({
       if (!found.ok) return found;
       if (found.value === undefined) return noSuchDek;
       const pruned = async () => {
-        for (const snapshot of await snapshots.list())
-          if (snapshot.dekId === id) await snapshots.remove(snapshot);
-        snapshots.sync();
-        return ok({ id });
+        try {
+          await snapshots.removeOf(id);
+          return ok({ id });
+        } catch (cause) {
+          return refuse(
+            'StoreUnavailable',
+            `the DEK is destroyed, and its snapshots could not be removed (${errorCode(cause)}): ask again`,
+            1_000,
+          );
+        }
       };
       if (found.value.dek.state === 'destroyed') return pruned();
       const recorded = await journal.record({ kind: 'destroyed', caller, facts: { dek: id } });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
+import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import type { BatchWork, WorkItem } from '../../dispatch/work.ts';
 import { type BatchOp, type BatchResult, batchOps } from '../../engine/batch.ts';
@@ -31,6 +32,8 @@ export type KekRotationEvent =
   | { readonly kind: 'stopped'; readonly target: number; readonly problem: string }
   /** Its wrapping does not open: it stays as it is, and its KEK with it. */
   | { readonly kind: 'unopened'; readonly dekId: string }
+  /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
+  | { readonly kind: 'unpruned'; readonly problem: string }
   | { readonly kind: 'destroyed'; readonly version: number };
 
 export interface KekRotationProgress {
@@ -55,11 +58,16 @@ const deksPerPage = 64;
 const maxTurns = 16;
 
 const underWay = refuse('Conflict', 'a rotation of the key encryption key is under way');
+const unfinished = refuse(
+  'Conflict',
+  'a rotation before this one has not ended: rotate without new_kek_hex first',
+);
 const stopped = refuse(
   'StoreUnavailable',
   'the service stops; the rotation goes on with its next start',
   1_000,
 );
+const lost = refuse('Conflict', 'the KEK that was given is lost: give it again');
 const wrong = refuse('Internal');
 
 /**
@@ -99,6 +107,7 @@ export class KekRotation {
     if (!intent.ok || this.#running !== undefined) return;
     if (intent.value !== undefined) {
       const { target, actor } = intent.value;
+      if (intent.value.given && (await this.#neverMade(target, actor))) return this.#forget(target);
       const done = await this.#run(() => this.#goOn(target, actor, undefined));
       if (done.ok) this.#parts.report({ kind: 'resumed', target, rewrapped: done.value.rewrapped });
     }
@@ -108,9 +117,17 @@ export class KekRotation {
   /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
   async prune(actor: string): Promise<void> {
     const { snapshots, clock, keepSnapshotsMs } = this.#parts;
-    for (const snapshot of await snapshots.list())
-      if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
-    await this.#destroyUnneeded(actor);
+    const refused = await onDisk(async () => {
+      for (const snapshot of await snapshots.list())
+        if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
+      await this.#destroyUnneeded(actor);
+    });
+    if (refused !== undefined) this.#parts.report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
+  }
+
+  /** As `prune`, unless a rotation is under way, which prunes at its end. */
+  async pruneOnSchedule(): Promise<void> {
+    if (this.#running === undefined && !this.#stopping) await this.prune('schedule');
   }
 
   /** Waits for the page under way. Idempotent. */
@@ -134,12 +151,14 @@ export class KekRotation {
     // One that was cut off or refused half way is the one that is asked for.
     const begun = await this.#intent();
     if (!begun.ok) return begun;
-    if (begun.value !== undefined) return this.#goOn(begun.value.target, actor, given);
+    if (begun.value !== undefined)
+      return given === undefined ? this.#goOn(begun.value.target, actor, undefined) : unfinished;
     const current = await this.#parts.keks.current(actor);
     if (!current.ok) return current;
     const target = current.value.version.version + 1;
     const { store, mac } = this.#parts;
-    const value = authenticated(intentKey, JSON.stringify({ v: 1, target, actor }), mac);
+    const wish = { v: 1, target, actor, ...(given === undefined ? undefined : { given: true }) };
+    const value = authenticated(intentKey, JSON.stringify(wish), mac);
     const intended = await store.commit([{ key: intentKey, value }]);
     return intended.ok ? this.#goOn(target, actor, given) : intended;
   }
@@ -158,7 +177,7 @@ export class KekRotation {
       }
     }
     // Whatever is made from now on is wrapped by the new version: a pass over all misses none.
-    this.#parts.deks.fence(target);
+    await this.#parts.deks.fence(target);
     const refused = await this.#rewrapAll(target);
     if (refused !== undefined) return this.#stopped(target, refused);
     const forgotten = await store.commit([{ key: intentKey, value: undefined }]);
@@ -195,25 +214,55 @@ export class KekRotation {
       if (turn === maxTurns) return refuse('StoreUnavailable', 'DEKs change without an end', 1_000);
       const rewrapped = await this.#rewrapped(left, target);
       if (!rewrapped.ok) return rewrapped;
-      for (const { dek } of left) await this.#parts.snapshots.write(dek, target);
-      this.#parts.snapshots.sync();
-      const put = await this.#parts.deks.putAll(
-        left.map((before, index) => ({ before, dek: rewrapped.value[index] as Dek })),
-      );
+      const changes = left
+        .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
+        // Of one that does not open at all the snapshot of before stays, too.
+        .filter(({ before, dek }) => dek.versions.some((each, n) => each !== before.dek.versions[n]));
+      if (changes.length === 0) return undefined;
+      const unwritten = await this.#snapshotted(changes, target);
+      if (unwritten !== undefined) return unwritten;
+      const put = await this.#parts.deks.putAll(changes);
       if (!put.ok) return put;
       if (put.value === 'put') {
-        if (this.#progress !== undefined) this.#progress.rewrapped += left.length;
+        if (this.#progress !== undefined) this.#progress.rewrapped += changes.length;
         return undefined;
       }
       const again: StoredDek[] = [];
       for (const { dek } of left) {
         const found = await this.#parts.deks.find(dek.id);
         if (!found.ok) return found;
+        if (found.value?.dek.state === 'destroyed') {
+          // Its destruction has looked for snapshots before this one was there.
+          const kept = await onDisk(() => this.#parts.snapshots.removeOf(dek.id));
+          if (kept !== undefined) return kept;
+        }
         if (found.value !== undefined && isBehind(found.value.dek, target)) again.push(found.value);
       }
       left = again;
     }
     return undefined;
+  }
+
+  async #snapshotted(
+    changes: readonly { readonly before: StoredDek }[],
+    target: number,
+  ): Promise<Refused | undefined> {
+    const { snapshots } = this.#parts;
+    return onDisk(async () => {
+      for (const { before } of changes) await snapshots.write(before.dek, target);
+      snapshots.sync();
+    });
+  }
+
+  /** A KEK that was given is not at hand any more: another one must not take its place. */
+  async #neverMade(target: number, actor: string): Promise<boolean> {
+    const current = await this.#parts.keks.current(actor);
+    return current.ok && current.value.version.version < target;
+  }
+
+  async #forget(target: number): Promise<void> {
+    const forgotten = await this.#parts.store.commit([{ key: intentKey, value: undefined }]);
+    this.#stopped(target, forgotten.ok ? lost : forgotten);
   }
 
   /** The DEKs as they will be. What does not open stays as it is, and says so: its KEK is kept for it. */
@@ -317,37 +366,74 @@ export class KekRotation {
     if (!versions.ok) return;
     const [current, ...old] = versions.value;
     const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-    if (current === undefined || alive.length === 0) return;
-    const needed = await this.#neededByDeks();
-    if (!needed.ok) return;
-    for (const snapshot of await snapshots.list())
-      for (const version of await snapshot.keks()) needed.value.add(version);
+    const kept = await snapshots.list();
+    if (current === undefined || (alive.length === 0 && kept.length === 0)) return;
+    const found = await this.#neededByDeks();
+    if (!found.ok) return;
+    const { needed, destroyed, unread } = found.value;
+    for (const snapshot of kept) {
+      // A kill came between its destruction and this.
+      if (destroyed.has(snapshot.dekId)) await snapshots.remove(snapshot);
+      else for (const version of await snapshot.keks()) needed.add(version);
+    }
+    // Nobody knows what these need, and a backup may bring them back.
+    if (unread > 0) return;
     for (const version of alive) {
-      const callers = await keks.hasCallers(version);
-      if (needed.value.has(version) || !callers.ok || callers.value) continue;
+      if (needed.has(version) || !(await keks.retire(version))) continue;
       if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
     }
   }
 
-  async #neededByDeks(): Promise<Result<Set<number>>> {
+  async #neededByDeks(): Promise<Result<NeededByDeks>> {
     const needed = new Set<number>();
+    const destroyed = new Set<string>();
+    let unread = 0;
     let after: string | undefined;
     do {
       const page = await this.#parts.deks.page(after, 1_000);
       if (!page.ok) return page;
-      for (const { dek } of page.value.deks) for (const { kek } of dek.versions) needed.add(kek);
+      unread += page.value.unread;
+      for (const { dek } of page.value.deks) {
+        if (dek.state === 'destroyed') destroyed.add(dek.id);
+        for (const { kek } of dek.versions) needed.add(kek);
+      }
       after = page.value.last;
     } while (after !== undefined);
-    return ok(needed);
+    return ok({ needed, destroyed, unread });
   }
 
-  async #intent(): Promise<Result<{ readonly target: number; readonly actor: string } | undefined>> {
+  async #intent(): Promise<Result<Intent | undefined>> {
     const entry = await this.#parts.store.get(intentKey);
     if (!entry.ok) return entry;
     if (entry.value === undefined) return ok(undefined);
     const opened = openAuthenticated(intentKey, entry.value.value, this.#parts.mac);
     if (opened === undefined) return wrong;
     return ok(JSON.parse(Buffer.from(opened.text).toString()));
+  }
+}
+
+interface NeededByDeks {
+  /** Versions of the KEK. */
+  readonly needed: Set<number>;
+  /** Ids of DEKs. */
+  readonly destroyed: ReadonlySet<string>;
+  readonly unread: number;
+}
+
+interface Intent {
+  readonly target: number;
+  readonly actor: string;
+  /** The KEK came in the clear. */
+  readonly given?: true;
+}
+
+/** A disk that is full, or a directory that is somebody else's, is no bug. */
+async function onDisk(work: () => Promise<void>): Promise<Refused | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (cause) {
+    return refuse('StoreUnavailable', `kms-deks-backup: ${errorCode(cause)}`, 1_000);
   }
 }
 

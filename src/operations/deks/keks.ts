@@ -29,6 +29,10 @@ export class Keks {
   readonly tenant: string;
   /** Versions whose wrappings callers keep. */
   readonly #ofCallers = new Set<number>();
+  /** Versions that are about to be destroyed: they wrap nothing more for callers. */
+  readonly #retired = new Set<number>();
+  /** Versions that callers have asked for: at least one commit says so, or tried to. */
+  readonly #noting = new Set<number>();
 
   constructor(parts: KekParts) {
     this.#parts = parts;
@@ -77,13 +81,27 @@ export class Keks {
 
   /** This version wraps something that callers keep: nobody here knows when it is needed no more. Durable when it resolves. */
   noteCallers(version: number): undefined | Promise<Refused | undefined> {
-    return this.#ofCallers.has(version) ? undefined : this.#noteCallers(version);
+    if (this.#ofCallers.has(version)) return undefined;
+    if (this.#retired.has(version)) return Promise.resolve(kekChanged);
+    return this.#noteCallers(version);
+  }
+
+  /** Wraps nothing more for callers from now on. False: callers keep something of it, or it is not known whether they do. */
+  async retire(version: number): Promise<boolean> {
+    if (this.#noting.has(version)) return false;
+    this.#retired.add(version);
+    const callers = await this.hasCallers(version);
+    if (callers.ok && !callers.value) return true;
+    this.#retired.delete(version);
+    return false;
   }
 
   async #noteCallers(version: number): Promise<Refused | undefined> {
     const key = callersKey(version);
     const { store, mac } = this.#parts;
     const value = authenticated(key, '{"v":1}', mac);
+    // Before it is in the store: a look for what is needed no more may come meanwhile.
+    this.#noting.add(version);
     const outcome = await store.commit([{ key, value }]);
     if (!outcome.ok) return outcome;
     this.#ofCallers.add(version);
@@ -114,4 +132,5 @@ function uuidOf(tenant: string): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-export const kekDestroyed = refuse('Conflict', 'the key encryption key is destroyed');
+/** The call is repeated with the KEK of now. */
+export const kekChanged = refuse('StoreUnavailable', 'the KEK was rotated meanwhile', 100);

@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncPath } from '../../core/private-file.ts';
 import { type Dek, textOf } from './dek.ts';
@@ -13,6 +14,8 @@ export interface DekSnapshots {
   /** The directory's entries are on the disk. */
   sync(): void;
   list(): Promise<readonly DekSnapshot[]>;
+  /** All of one DEK; durable when it resolves. */
+  removeOf(dekId: string): Promise<void>;
   remove(snapshot: DekSnapshot): Promise<void>;
 }
 
@@ -30,13 +33,16 @@ const nameOf = /^([A-Za-z0-9._:-]{1,128})\.kek-v([0-9]{1,10})\.json$/;
 
 export async function openSnapshots(directory: string): Promise<DekSnapshots> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
+  const ofOne = (name: string, dekId: string) => nameOf.exec(name)?.[1] === dekId;
   for (const name of await readdir(directory))
-    if (name.endsWith('.new')) await rm(join(directory, name), { force: true });
+    if (nameOf.test(name.replace(/\.new$/, '')) && name.endsWith('.new'))
+      await removeFile(join(directory, name));
   return {
     async write(dek, target) {
       const file = join(directory, `${dek.id}.kek-v${target}.json`);
       // The same name again: the same content, or what a kill has left of it.
-      await writeFile(`${file}.new`, `${textOf(dek)}\n`, { mode: 0o600 });
+      await removeFile(`${file}.new`);
+      await writeFile(`${file}.new`, `${textOf(dek)}\n`, { mode: 0o600, flag: 'wx' });
       await rename(`${file}.new`, file);
     },
     sync: () => syncPath(directory),
@@ -46,14 +52,46 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
         const [, dekId, target] = nameOf.exec(name) ?? [];
         if (dekId === undefined) continue;
         const file = join(directory, name);
-        const { mtimeMs } = await stat(file);
-        const keks = async () => keksIn(await readFile(file, 'utf8'));
-        found.push({ dekId, target: Number(target), file, writtenAtMs: mtimeMs, keks });
+        const stat = await lstat(file).catch(goneOrThrow);
+        // Somebody else's link or pipe is none of ours, and another call may have removed it meanwhile.
+        if (stat?.isFile() !== true) continue;
+        const keks = () => keksOf(file);
+        found.push({ dekId, target: Number(target), file, writtenAtMs: stat.mtimeMs, keks });
       }
       return found;
     },
-    remove: ({ file }) => rm(file, { force: true }),
+    async removeOf(dekId) {
+      for (const name of await readdir(directory))
+        if (ofOne(name, dekId)) await removeFile(join(directory, name));
+      syncPath(directory);
+    },
+    remove: ({ file }) => removeFile(file),
   };
+}
+
+/** Not a directory, which nobody here has made. */
+async function removeFile(file: string): Promise<void> {
+  if ((await lstat(file).catch(goneOrThrow))?.isDirectory() === false) await rm(file, { force: true });
+}
+
+function goneOrThrow(cause: NodeJS.ErrnoException): undefined {
+  if (cause.code !== 'ENOENT') throw cause;
+}
+
+/** 16 versions have some 3 KiB. */
+const maxSnapshotBytes = 65_536;
+
+async function keksOf(file: string): Promise<readonly number[]> {
+  const opened = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    goneOrThrow,
+  );
+  if (opened === undefined) return [];
+  try {
+    const { buffer, bytesRead } = await opened.read(Buffer.alloc(maxSnapshotBytes), 0, maxSnapshotBytes, 0);
+    return keksIn(buffer.toString('utf8', 0, bytesRead));
+  } finally {
+    await opened.close();
+  }
 }
 
 /** None, where there is no file: a service in memory. */
@@ -61,6 +99,7 @@ export const noSnapshots: DekSnapshots = {
   write: async () => {},
   sync: () => {},
   list: async () => [],
+  removeOf: async () => {},
   remove: async () => {},
 };
 

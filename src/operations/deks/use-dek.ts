@@ -5,7 +5,7 @@ import type { CryptoOperation, CryptoPlan, OperationParts, Step, WorkOutcome } f
 import { outputsOf } from '../sealing/encrypt.ts';
 import { doesNotOpen, notOpened, type OneKeyPlan, planWithKey, wrapInfo } from '../sealing/one-key.ts';
 import { activeDek, newestOf } from './create-dek.ts';
-import { boundAad, type Dek, type DekVersion, wrapAadOf } from './dek.ts';
+import { boundAad, type Dek, type DekVersion, isBinding, wrapAadOf } from './dek.ts';
 import type { DekParts } from './parts.ts';
 
 export interface DekEncryptRequest {
@@ -115,7 +115,8 @@ async function planOpening(
   aad: Uint8Array,
 ): Promise<Result<readonly OneKeyPlan['work'][]>> {
   const works: OneKeyPlan['work'][] = [];
-  const aads = version.foreign === true ? [boundAad(dek.id, aad), aad] : [boundAad(dek.id, aad)];
+  const bare = version.foreign === true && !isBinding(aad);
+  const aads = bare ? [boundAad(dek.id, aad), aad] : [boundAad(dek.id, aad)];
   for (const bound of aads) {
     const inputs = [ciphertext.subarray(0, nonceBytes), ciphertext.subarray(nonceBytes), bound];
     const planned = await planUnder(parts, caller, kekId, dek, version, {

@@ -172,6 +172,11 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
       /line 21: does not open/,
     ],
     [lines[3] as string, /line 21: the key_id stands there twice/],
+    [JSON.stringify({ key_id: '../x', wrapped: seal(kek, randomBytes(32)) }), /line 21: the key_id is none/],
+    [
+      JSON.stringify({ key_id: 'x', wrapped: seal(kek, deks[0] as Buffer) }),
+      /line 21: the key stands there twice/,
+    ],
   ] as const) {
     const refused = await run([...lines, wrong]);
     assert.equal(refused.status, 1);
@@ -180,6 +185,8 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
   const done = await run(lines);
   assert.deepEqual([done.status, done.stdout], [0, '20 imported, 0 were there\n'], done.stderr);
   assert.equal((await run(lines)).stdout, '0 imported, 20 were there\n');
+  const another = lines.with(2, JSON.stringify({ key_id: 'old_2', wrapped: seal(kek, randomBytes(32)) }));
+  assert.match((await run(another)).stderr, /old_2: there is another key of this id/);
   const kms = await startDekService(directory, config);
   const ciphertext = seal(deks[4] as Buffer, Buffer.from('of before'), Buffer.from('aad'));
   const opened = await kms.ask('/decrypt', { key_id: 'old_4', ciphertext, aad: b64('aad') });

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type TestContext } from 'node:test';
+import { authenticated } from '../../src/keys/authenticity.ts';
+import type { Dek } from '../../src/operations/deks/dek.ts';
+import { DekStore } from '../../src/operations/deks/dek-store.ts';
+import {
+  KekRotation,
+  type KekRotationEvent,
+  type KekRotationParts,
+} from '../../src/operations/deks/kek-rotation.ts';
+import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { testMac } from '../support/keyring.ts';
+import { temporaryDirectory } from '../support/temporary-directory.ts';
+
+const handleOf = (version: number) => ({
+  head: { tenant: 'dek', purpose: 'dek-kek', id: 'dek/x/y/uuid' },
+  version: {
+    version,
+    parts: [
+      { component: { schemes: ['s'] }, keyReference: new Uint8Array(1), keyNumber: 1, home: 'software' },
+    ],
+  },
+});
+
+type Work = Parameters<KekRotationParts['runWork']>[1];
+
+/** An engine whose wrappings are bytes that it does not look at; the first byte 0xff does not open. */
+function outputsOf({ kind, items }: Work) {
+  return items.map(({ inputs }) => {
+    if (kind === 'encrypt_under') return { status: 0, outputs: [new Uint8Array(12), inputs[3]] };
+    if (kind === 'decrypt_under') return { status: 0, outputs: [inputs[4]] };
+    return inputs[1]?.[0] === 0xff ? { status: 1, outputs: [] } : { status: 0, outputs: [inputs[1]] };
+  });
+}
+
+async function rotationOf(t: TestContext, during: () => Promise<void> = async () => {}) {
+  const directory = join(temporaryDirectory(t), 'kms-deks-backup');
+  const store = new MemoryStore();
+  const events: KekRotationEvent[] = [];
+  const state = { current: 1, destroyed: [] as number[] };
+  const deks = new DekStore({ store, mac: testMac, onCorruptRecord: () => {} });
+  const keks = {
+    ...{ id: 'kek', tenant: 'dek' },
+    current: async () => ({ ok: true, value: handleOf(state.current) }),
+    version: async (number: number) => ({ ok: true, value: handleOf(number) }),
+    rotate: async () => ({ ok: true, value: ++state.current }),
+    retire: async () => true,
+    versions: async () => ({
+      ok: true,
+      value: Array.from({ length: state.current }, (_, n) => ({
+        version: state.current - n,
+        state: 'active',
+      })),
+    }),
+    destroy: async (_actor: string, version: number) => void state.destroyed.push(version),
+  };
+  const parts = {
+    ...{ deks, keks, store, mac: testMac, clock: { utcMs: () => Date.now() }, keepSnapshotsMs: 1e9 },
+    snapshots: await openSnapshots(directory),
+    costs: { meterOf: () => ({}) },
+    async runWork(_tenant: string, work: Work) {
+      await during();
+      return { ok: true, value: outputsOf(work) };
+    },
+    report: (event: KekRotationEvent) => void events.push(event),
+  };
+  const rotation = new KekRotation(parts as unknown as KekRotationParts);
+  return { rotation, deks, store, events, state, directory };
+}
+
+const dekOf = (id: string, first = 1): Dek => ({
+  ...{ id, state: 'active', createdAtMs: 1 },
+  versions: [{ version: 1, kek: 1, wrapped: new Uint8Array(60).fill(first), createdAtMs: 1 }],
+});
+
+test('a DEK that is destroyed while its page is rewrapped leaves no snapshot', async (t) => {
+  let destroy = async () => {};
+  const { rotation, deks, directory } = await rotationOf(t, () => destroy());
+  for (const id of ['k1', 'k2']) await deks.put(dekOf(id), undefined);
+  destroy = async () => {
+    destroy = async () => {};
+    const found = await deks.find('k1');
+    assert.ok(found.ok && found.value !== undefined);
+    await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  };
+  const rotated = await rotation.rotate('admin');
+  assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
+  assert.deepEqual(readdirSync(directory), ['k2.kek-v2.json']);
+});
+
+test('what a kill left of a destroyed DEK in the snapshots goes at the next start', async (t) => {
+  const { rotation, deks, directory } = await rotationOf(t);
+  await deks.put(dekOf('k1'), undefined);
+  await rotation.rotate('admin');
+  const found = await deks.find('k1');
+  assert.ok(found.ok && found.value !== undefined);
+  await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  await rotation.resume();
+  assert.deepEqual(readdirSync(directory), []);
+});
+
+test('a wish for a KEK that was given and is lost ends at the next start: no other takes its place', async (t) => {
+  const { rotation, store, events, state } = await rotationOf(t);
+  const text = JSON.stringify({ v: 1, target: 2, actor: 'admin', given: true });
+  await store.commit([{ key: 'dek-rotation', value: authenticated('dek-rotation', text, testMac) }]);
+  await rotation.resume();
+  assert.equal(state.current, 1);
+  assert.deepEqual(
+    events.map(({ kind }) => kind),
+    ['stopped'],
+  );
+  const entry = await store.get('dek-rotation');
+  assert.equal(entry.ok && entry.value, undefined);
+});
+
+test('a KEK that is given does not end the rotation before it, which goes to another one', async (t) => {
+  const { rotation, store } = await rotationOf(t);
+  const text = JSON.stringify({ v: 1, target: 2, actor: 'admin' });
+  await store.commit([{ key: 'dek-rotation', value: authenticated('dek-rotation', text, testMac) }]);
+  const refused = await rotation.rotate('admin', {} as never);
+  assert.equal(!refused.ok && refused.failure.code, 'Conflict');
+});
+
+test('a DEK that does not open is not counted as rewrapped, has no snapshot, and keeps its KEK', async (t) => {
+  const { rotation, deks, directory, events, state } = await rotationOf(t);
+  await deks.put(dekOf('good'), undefined);
+  await deks.put(dekOf('bad', 0xff), undefined);
+  const rotated = await rotation.rotate('admin');
+  assert.equal(rotated.ok && rotated.value.rewrapped, 1);
+  assert.deepEqual(readdirSync(directory), ['good.kek-v2.json']);
+  assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === 'bad'));
+  assert.deepEqual(state.destroyed, []);
+});
+
+test('while a record of a DEK cannot be read no KEK is destroyed', async (t) => {
+  const { rotation, deks, store, directory, state } = await rotationOf(t);
+  await deks.put(dekOf('k1'), undefined);
+  await store.commit([{ key: 'meta:k2', value: Buffer.from('altered') }]);
+  await rotation.rotate('admin');
+  for (const name of readdirSync(directory)) renameSync(join(directory, name), join(directory, 'away'));
+  await rotation.prune('admin');
+  assert.deepEqual(state.destroyed, []);
+  await store.commit([{ key: 'meta:k2', value: undefined }]);
+  await rotation.prune('admin');
+  assert.deepEqual(state.destroyed, [1]);
+});
+
+test('a directory of snapshots that cannot be written stops the rotation, which goes on when it can', async (t) => {
+  const { rotation, deks, directory } = await rotationOf(t);
+  await deks.put(dekOf('k1'), undefined);
+  renameSync(directory, `${directory}.away`);
+  writeFileSync(directory, '');
+  const refused = await rotation.rotate('admin');
+  assert.equal(!refused.ok && refused.failure.code, 'StoreUnavailable');
+  renameSync(`${directory}.away`, `${directory}.back`);
+  renameSync(directory, `${directory}.file`);
+  renameSync(`${directory}.back`, directory);
+  const rotated = await rotation.rotate('admin');
+  assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
+});
