@@ -42,7 +42,7 @@ export function collectServices(isWanted: (file: string) => boolean): void {
   const [engine] = availableEngines();
   collect(isWanted, async () => {
     await stopRunning();
-    // A process has one service for its life, so that none closes its root key and its MAC keys; 64 of each are the bound.
+    // The last service to end wipes the engine. This is for what a file opened beside: a process has room for 64 roots.
     engine?.create().wipe();
   });
 }
