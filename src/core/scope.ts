@@ -90,3 +90,16 @@ export function grants(granted: ReadonlySet<Scope>, scope: Scope): boolean {
 export function permits(caller: Caller, scope: Scope): boolean {
   return grants(caller.scopes, scope);
 }
+
+/** True if an identity names this environment or this plane, or all of them. Without any it names none. */
+export function namesOne(own: readonly string[] | 'all' | undefined, name: string): boolean {
+  return own === 'all' || own?.includes(name) === true;
+}
+
+/** True of a caller who is of this environment and of this plane. The only place that knows this rule. */
+export function isOfPlace(
+  { placement }: Pick<Caller, 'placement'>,
+  { environment, plane }: { readonly environment: string; readonly plane: string },
+): boolean {
+  return namesOne(placement?.environments, environment) && namesOne(placement?.planes, plane);
+}

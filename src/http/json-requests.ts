@@ -121,3 +121,13 @@ export function parseQuery<Name extends string>(
   }
   return ok(values);
 }
+
+/** The body of a request as OpenAPI describes it; no member where there is none. `optional`: it may be left away. */
+export function describedBody(
+  request: TSchema | undefined,
+  { optional, example }: { readonly optional?: true | undefined; readonly example?: unknown },
+): object {
+  if (request === undefined) return {};
+  const json = { schema: request, ...(example === undefined ? undefined : { example }) };
+  return { requestBody: { required: optional !== true, content: { 'application/json': json } } };
+}

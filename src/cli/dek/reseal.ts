@@ -1,11 +1,9 @@
 import { chooseEngine } from '../../assemble/cryptography.ts';
-import { resealStoreHead } from '../../assemble/store/store-head.ts';
-import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
-import { RootRotation } from '../../custody/root-key/rotation.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
+import { goOverStopped } from '../root/acts.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
 import { readDekConfig } from './config-file.ts';
@@ -33,32 +31,12 @@ export async function reseal(
   try {
     await withStoppedDirectory(
       bench,
-      async ({ store, root, rotating }) => {
-        const rotation = await RootRotation.open({
-          ...{ engine, store, root, clock: systemClock, pauseMs: 0, overlapMs: 0 },
+      (stopped) =>
+        goOverStopped(bench, stopped, {
+          ...{ actor: 'operator', progress },
           renew: async () => engine.openRoot(await (sources[1] as (typeof sources)[0]).open()),
-          resealHead: () => resealStoreHead({ root, store }),
           settle: () => {},
-          report(event) {
-            if (event.kind === 'delayed') throw event.cause;
-          },
-        });
-        const timer = setInterval(() => {
-          const { rotation: going } = rotation.state;
-          if (going !== undefined) progress(going.done, going.total);
-        }, 100);
-        try {
-          if (rotating) await rotation.resume();
-          else {
-            const begun = await rotation.begin('operator');
-            if (!begun.ok) throw new StartError(begun.failure.hint ?? begun.failure.code);
-          }
-          await rotation.ended();
-        } finally {
-          clearInterval(timer);
-          await rotation.close();
-        }
-      },
+        }),
       () => sources,
     );
   } finally {

@@ -7,7 +7,7 @@ import { readSource, rootSecretBytes } from '../../custody/root-key/listed.ts';
 import { rootName } from '../../custody/root-key/live-root.ts';
 import { opensWitness } from '../../custody/root-key/open-for-store.ts';
 import { nameOfBytes, renewAll } from '../../custody/root-key/renew.ts';
-import { RootRotation, type RotationEvent } from '../../custody/root-key/rotation.ts';
+import { RootRotation, type RotationEvent, type RotationParts } from '../../custody/root-key/rotation.ts';
 import { readRootEntry, witnessKey } from '../../custody/root-key/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
@@ -230,32 +230,46 @@ export function rotateStopped(
   actor: string,
   progress: (done: number, total: number) => void,
 ): Promise<void> {
-  return withStoppedDirectory(bench, async (stopped) => {
-    const { engine } = bench;
-    const { store, root, sources } = stopped;
-    const rotation = await RootRotation.open({
-      ...{ engine, store, root, clock: systemClock, pauseMs: 0, overlapMs: 0 },
+  return withStoppedDirectory(bench, (stopped) =>
+    goOverStopped(bench, stopped, {
+      ...{ actor, progress },
       renew: (generation) => renewHere(bench, stopped, generation),
-      resealHead: () => resealStoreHead({ root, store }),
-      settle: (generation, name) => sources.settle(engine, generation, name),
-      report: (event) => tell(bench, event),
-    });
-    const timer = setInterval(() => {
-      const { rotation: going } = rotation.state;
-      if (going !== undefined) progress(going.done, going.total);
-    }, 100);
-    try {
-      if (stopped.rotating) await rotation.resume();
-      else {
-        const begun = await rotation.begin(actor);
-        if (!begun.ok) throw new StartError(begun.failure.hint ?? begun.failure.code);
-      }
-      await rotation.ended();
-    } finally {
-      clearInterval(timer);
-      await rotation.close();
-    }
+      settle: (generation, name) => stopped.sources.settle(bench.engine, generation, name),
+    }),
+  );
+}
+
+interface GoingOver extends Pick<RotationParts, 'renew' | 'settle'> {
+  readonly actor: string;
+  readonly progress: (done: number, total: number) => void;
+}
+
+/** Seals every record anew under the next root key, or goes on with that. Throws a StartError. */
+export async function goOverStopped(
+  bench: Bench,
+  { store, root, rotating }: Pick<StoppedDirectory, 'store' | 'root' | 'rotating'>,
+  { actor, progress, renew, settle }: GoingOver,
+): Promise<void> {
+  const rotation = await RootRotation.open({
+    ...{ engine: bench.engine, store, root, clock: systemClock, pauseMs: 0, overlapMs: 0, renew, settle },
+    resealHead: () => resealStoreHead({ root, store }),
+    report: (event) => tell(bench, event),
   });
+  const timer = setInterval(() => {
+    const { rotation: going } = rotation.state;
+    if (going !== undefined) progress(going.done, going.total);
+  }, 100);
+  try {
+    if (rotating) await rotation.resume();
+    else {
+      const begun = await rotation.begin(actor);
+      if (!begun.ok) throw new StartError(begun.failure.hint ?? begun.failure.code);
+    }
+    await rotation.ended();
+  } finally {
+    clearInterval(timer);
+    await rotation.close();
+  }
 }
 
 /** In this process, which has no core dumps and ends soon: passphrases may be asked for at the terminal. */

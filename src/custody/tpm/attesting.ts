@@ -2,7 +2,7 @@ import type { TpmAttestation, TpmSigned } from '../custody.ts';
 import type { Command, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import { commands, curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { createPrimary, type LoadedKey } from './objects.ts';
+import { createPrimary, type LoadedKey, restrictedPrimary } from './objects.ts';
 import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
 import { emptyPassword, type Session } from './session.ts';
 import { type Reader, Writer } from './wire.ts';
@@ -18,15 +18,7 @@ const half = 32;
 const signerTemplate = new Writer()
   .u16(tpmAlgorithms.ecc)
   .u16(tpmAlgorithms.sha256)
-  .u32(
-    oa.fixedTpm |
-      oa.fixedParent |
-      oa.sensitiveDataOrigin |
-      oa.userWithAuth |
-      oa.noDa |
-      oa.restricted |
-      oa.sign,
-  )
+  .u32(restrictedPrimary | oa.sign)
   .sized(Buffer.alloc(0))
   .u16(tpmAlgorithms.null)
   .u16(tpmAlgorithms.ecdsa)

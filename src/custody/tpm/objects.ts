@@ -81,19 +81,15 @@ function wide(coordinate: Buffer): Buffer {
 /** No scheme and no key derivation of its own: what a command says counts. */
 const eccP256 = new Writer().u16(tpmAlgorithms.null).u16(curveP256).u16(tpmAlgorithms.null).done();
 
+/** Attributes of a key that the TPM makes anew from a seed, and that does one thing within it alone. */
+export const restrictedPrimary =
+  oa.fixedTpm | oa.fixedParent | oa.sensitiveDataOrigin | oa.userWithAuth | oa.noDa | oa.restricted;
+
 /** The storage root key of P-256 that every TPM makes anew from its seed (TCG EK Credential Profile, template L-2, for storage). */
 const storageRootTemplate = new Writer()
   .u16(tpmAlgorithms.ecc)
   .u16(tpmAlgorithms.sha256)
-  .u32(
-    oa.fixedTpm |
-      oa.fixedParent |
-      oa.sensitiveDataOrigin |
-      oa.userWithAuth |
-      oa.noDa |
-      oa.restricted |
-      oa.decrypt,
-  )
+  .u32(restrictedPrimary | oa.decrypt)
   .sized(Buffer.alloc(0))
   .bytes(sessionCipher)
   .bytes(eccP256)

@@ -1,8 +1,7 @@
 import { type Refused, type Result, refuse, refuseByState } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import { type Caller, isOfPlace } from '../../core/scope.ts';
 import type { Agreed, KeyHandle } from '../../keys/keyring.ts';
 import { type LifecycleState, lifecycleOf } from '../../keys/lifecycle/states.ts';
-import type { KeyPlacement } from '../../keys/record.ts';
 import type { OperationParts, Step } from '../operation.ts';
 import { type LifecycleParts, usualLifecycle } from './parts.ts';
 import type { ApprovableCall, IdentifiedCall, PlacedCall } from './requests.ts';
@@ -28,16 +27,7 @@ const needsActive = refuseByState(
 /** The refusal of a call for a place that is not the caller's. */
 export function refusalOfPlace(call: PlacedCall, caller: Caller): Refused | undefined {
   if (call.tenant !== caller.tenant) return otherTenant;
-  return mayBeAt(caller, call) ? undefined : caller.placement === undefined ? noPlacement : otherPlace;
-}
-
-function mayBeAt({ placement }: Caller, { environment, plane }: KeyPlacement): boolean {
-  if (placement === undefined) return false;
-  const { environments, planes } = placement;
-  return (
-    (environments === 'all' || environments.includes(environment)) &&
-    (planes === 'all' || planes.includes(plane))
-  );
+  return isOfPlace(caller, call) ? undefined : caller.placement === undefined ? noPlacement : otherPlace;
 }
 
 /** The key that a call names, where the caller and the call are of its place: at once where it is in memory. */

@@ -1,6 +1,6 @@
 import type { EventHistory } from '../../audit/event-history.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import { type Caller, namesOne } from '../../core/scope.ts';
 import type { EventSource, ServiceEvent, Subscription } from '../../events/event-source.ts';
 import {
   type PublishedEvent,
@@ -142,9 +142,9 @@ function placeIn(id: string): Place | undefined {
 function placeFilter({ placement }: Caller): Wanted['isFor'] {
   if (placement === undefined) return () => true;
   const { environments, planes } = placement;
-  const isAmong = (one: string | null, all: readonly string[] | 'all') =>
-    one === null || all === 'all' || all.includes(one);
-  return ({ environment, plane }) => isAmong(environment, environments) && isAmong(plane, planes);
+  return ({ environment, plane }) =>
+    (environment === null || namesOne(environments, environment)) &&
+    (plane === null || namesOne(planes, plane));
 }
 
 /** One listener. Its events wait in the source's bounded buffer and nowhere else; one that falls behind it is dropped. */

@@ -3,7 +3,7 @@ import type { AuditEvent, AuditRecorder } from '../../audit/audit-log.ts';
 import { type Approvals, approvableOperations } from '../../core/approvals.ts';
 import type { FailureCode } from '../../core/failure.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import { type Caller, isOfPlace } from '../../core/scope.ts';
 import { type PublishedType, publishedTypes } from '../../events/published-events.ts';
 import type { MadeWebhook, Webhook, Webhooks, WebhookView } from '../../webhooks/webhook.ts';
 import type { KeyOperation } from '../operation.ts';
@@ -44,10 +44,9 @@ const otherTenant = refuse('NoCapability', 'the caller is of another tenant');
 const otherPlace = refuse('NoCapability', 'the caller is not of this environment and plane');
 const noTypes = refuse('BadRequest', `event_types: at least one of ${publishedTypes.join(', ')}`);
 
-function mayBeAt({ placement }: Caller, { environment, plane }: Pick<WebhookCall, 'environment' | 'plane'>) {
-  if (placement === undefined) return true;
-  const isAmong = (one: string, all: readonly string[] | 'all') => all === 'all' || all.includes(one);
-  return isAmong(environment, placement.environments) && isAmong(plane, placement.planes);
+/** Who has no placement comes by a way that knows none. */
+function mayBeAt(caller: Caller, call: Pick<WebhookCall, 'environment' | 'plane'>): boolean {
+  return caller.placement === undefined || isOfPlace(caller, call);
 }
 
 function isAt({ environment, plane }: Webhook, place: WebhookCall | undefined): boolean {

@@ -1,17 +1,10 @@
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import { type Caller, isOfPlace, namesOne } from '../../core/scope.ts';
 import type { AnchorPlace, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { BeginAnchorChange } from '../../trust/trust-anchors.ts';
 import type { KeyOperation, OperationParts } from '../operation.ts';
 import { certifyingKey, refusalOfCertifying, spkiSha256Of } from './certifying-key.ts';
-import {
-  agreementOf,
-  factsOfChange,
-  isAmong,
-  receiptOfTrust,
-  refusalOfTrustPlace,
-  type TrustParts,
-} from './parts.ts';
+import { agreementOf, factsOfChange, receiptOfTrust, refusalOfTrustPlace, type TrustParts } from './parts.ts';
 import type {
   AddAnchorRequest,
   AddedAnchor,
@@ -150,11 +143,8 @@ async function anchorOf(
 }
 
 /** Whoever may not ask in a place makes nothing distrusted there. */
-function placesLeft(places: readonly AnchorPlace[], { placement }: Caller): readonly AnchorPlace[] {
-  return places.filter(
-    ({ environment, plane }) =>
-      !isAmong(placement?.environments, environment) || !isAmong(placement?.planes, plane),
-  );
+function placesLeft(places: readonly AnchorPlace[], caller: Caller): readonly AnchorPlace[] {
+  return places.filter((place) => !isOfPlace(caller, place));
 }
 
 /** Whoever may not ask on a plane makes nothing trusted there. */
@@ -166,7 +156,7 @@ function placesOf(
   const [everywhere, usual] = tenant === ofAll ? ['*', own ?? [plane]] : [environment, [plane]];
   const planes = named ?? usual;
   if (planes !== 'all' && planes.length === 0) return noPlanes;
-  const among = planes === 'all' ? own === 'all' : planes.every((each) => isAmong(own, each));
+  const among = planes === 'all' ? own === 'all' : planes.every((each) => namesOne(own, each));
   if (!among) return otherPlanes;
   const wished = planes === 'all' ? ['*'] : [...new Set(planes)];
   return ok(wished.map((each) => ({ environment: everywhere, plane: each })));

@@ -1,6 +1,6 @@
 import type { Approval, Approvals } from '../../core/approvals.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
-import { type Caller, type CallFacts, permits } from '../../core/scope.ts';
+import { type Caller, type CallFacts, isOfPlace, permits } from '../../core/scope.ts';
 import type { EnrolledCertificates } from '../../trust/enrolled.ts';
 import type { TrustAnchors } from '../../trust/trust-anchors.ts';
 import { operatorTenant } from '../admin.ts';
@@ -30,18 +30,13 @@ const operatorsOnly = refuse('NoCapability', 'what all tenants trust is changed 
 
 /** The reason why this caller may not ask there; `changes`: it asks for a change of what is trusted. */
 export function refusalOfTrustPlace(caller: Caller, call: TrustCall, changes: boolean): Refused | undefined {
-  const { tenant, environment, plane } = call;
+  const { tenant } = call;
   if (tenant !== caller.tenant && tenant !== ofAll) return otherTenant;
-  if (!isAmong(caller.placement?.environments, environment)) return otherPlace;
-  if (!isAmong(caller.placement?.planes, plane)) return otherPlace;
+  if (!isOfPlace(caller, call)) return otherPlace;
   if (tenant !== ofAll || !changes) return undefined;
   if (caller.tenant !== operatorTenant || !permits(caller, 'kms:admin')) return operatorsOnly;
   // They hold in every environment.
   return caller.placement?.environments === 'all' ? undefined : otherPlace;
-}
-
-export function isAmong(own: readonly string[] | 'all' | undefined, name: string): boolean {
-  return own === 'all' || own?.includes(name) === true;
 }
 
 const noAgreement = refuse('NoCapability', 'this needs the agreement of a second principal');

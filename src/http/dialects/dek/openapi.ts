@@ -1,6 +1,7 @@
 import type { TSchema } from '@sinclair/typebox';
 import { manifest } from '../../../core/own-package.ts';
 import type { AnyEndpoint } from '../../dialect.ts';
+import { describedBody } from '../../json-requests.ts';
 import type { DekEndpointName } from './endpoints.ts';
 import { dekRoutes } from './routes.ts';
 import { answers, shapes } from './schemas.ts';
@@ -131,14 +132,7 @@ function operationObject(name: DekEndpointName, operation: AnyEndpoint['operatio
     summary,
     ...('scope' in operation ? { description: `Needs ${operation.scope}.` } : undefined),
     ...parametersOf(name),
-    ...(request === undefined
-      ? undefined
-      : {
-          requestBody: {
-            required: optional !== true,
-            content: { 'application/json': { schema: request, example } },
-          },
-        }),
+    ...describedBody(request, { optional, example }),
     responses: {
       [status]: { description: 'done', content },
       default: { $ref: '#/components/responses/Error' },

@@ -2,6 +2,7 @@ import { OptionalKind } from '@sinclair/typebox';
 import { largestDeadlineMs } from '../../../admission/admission.ts';
 import { manifest } from '../../../core/own-package.ts';
 import type { OperationName } from '../../../operations/operations.ts';
+import { describedBody } from '../../json-requests.ts';
 import { errorAnswer } from './answers.ts';
 import { describedOperations, kidExample, type OperationDescription } from './described.ts';
 import { spoken } from './failures.ts';
@@ -131,16 +132,7 @@ function operationObject(
     operationId,
     summary,
     parameters,
-    ...(request === undefined
-      ? undefined
-      : {
-          requestBody: {
-            required: optional !== true,
-            content: {
-              'application/json': { schema: request, ...(example === undefined ? undefined : { example }) },
-            },
-          },
-        }),
+    ...describedBody(request, { optional, example }),
     responses: {
       ...(status < 400 ? { [status]: { description: 'done', content } } : undefined),
       ...(operation === 'audit_accept'

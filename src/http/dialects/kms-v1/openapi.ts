@@ -1,6 +1,7 @@
 import { OptionalKind, type TSchema } from '@sinclair/typebox';
 import { largestDeadlineMs } from '../../../admission/admission.ts';
 import { manifest } from '../../../core/own-package.ts';
+import { describedBody } from '../../json-requests.ts';
 import { configAnswer, errorEnvelope, healthAnswer } from './answers.ts';
 import { type DescribedCall, describedCalls } from './described.ts';
 import { statuses } from './failures.ts';
@@ -109,16 +110,7 @@ function operationObject(path: string, name: RouteName, call: DescribedCall): ob
       ...(name === 'listen_to_events' ? [lastEventHeader] : []),
       deadlineHeader,
     ],
-    ...(request === undefined
-      ? undefined
-      : {
-          requestBody: {
-            required: optional !== true,
-            content: {
-              'application/json': { schema: request, ...(example === undefined ? undefined : { example }) },
-            },
-          },
-        }),
+    ...describedBody(request, { optional, example }),
     responses: {
       [status]: {
         description: 'done',
