@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -225,8 +226,42 @@ test('a configuration of serve-dek that is not exactly right refuses the start, 
   const open = dekConfig(directory, 'open.yaml');
   chmodSync(open, 0o644);
   assert.throws(() => readDekConfig(open, rule), /may be read/);
-  writeFileSync(join(directory, 'no.yaml'), 'master_key_hex: [', { mode: 0o600 });
-  assert.throws(() => readDekConfig(join(directory, 'no.yaml'), rule), /readable file that holds YAML/);
+  const text = join(directory, 'text.yaml');
+  const bomb = Array.from({ length: 9 }, (_, n) => `l${n + 1}: &l${n + 1} [*l${n}, *l${n}]`).join('\n');
+  for (const [content, says] of [
+    ['master_key_hex: [', /readable file that holds YAML/],
+    [`master_key_hex: ${key}\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`k: &k ${key}\nmaster_key_hex: *k`, /readable file that holds YAML/],
+    [`l0: &l0 [x]\n${bomb}\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`<<: {master_key_hex: ${key}}`, /<< is unknown/],
+    [`master_key_hex: !!binary ${key}`, /readable file that holds YAML/],
+    [`master_key_hex: ${key}\n---\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`master_key_hex: "\\x61${key.slice(1)}"`, /without escapes/],
+    [`master_key_hex: ${key}\n${'#'.repeat(70_000)}`, /more than 65536 bytes/],
+    ['', /holds one YAML mapping/],
+  ] as const) {
+    writeFileSync(text, content, { mode: 0o600 });
+    assert.throws(
+      () => readDekConfig(text, rule),
+      (cause: Error) =>
+        cause instanceof StartError && says.test(cause.message) && !cause.message.includes(key.slice(1)),
+      content.slice(0, 80),
+    );
+  }
+  for (const content of [
+    `master_key_hex: ${key}\r\nallow_plain_kek: true\r\n`,
+    `{"master_key_hex":"${key.toUpperCase()}"}`,
+  ]) {
+    writeFileSync(text, content, { mode: 0o600 });
+    assert.equal(Buffer.from(readDekConfig(text, rule).masterKey).toString('hex'), key, content);
+  }
+  const pipe = join(directory, 'pipe.yaml');
+  assert.equal(spawnSync('mkfifo', ['-m', '600', pipe]).status, 0);
+  assert.throws(() => readDekConfig(pipe, rule), /is not a regular file/);
+  const named = join(directory, key);
+  writeFileSync(named, key, { mode: 0o600 });
+  const byName = dekConfig(directory, 'named.yaml', { master_key_file: named });
+  assert.equal(Buffer.from(readDekConfig(byName, rule).masterKey).toString('hex'), key);
   for (const content of [Buffer.from(key, 'hex'), key, `${key}\n`]) {
     writeFileSync(join(directory, 'm.key'), content, { mode: 0o600 });
     const file = dekConfig(directory, 'f.yaml', { master_key_file: 'm.key' });
