@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
@@ -32,6 +32,7 @@ test('serve-dek: its calls over a socket of mode 0600, by the user whom the kern
   const { ciphertext } = (await kms.ask('/encrypt', { key_id, plaintext: b64('x') })).body;
   assert.equal((await kms.ask('/decrypt', { key_id, ciphertext })).body.plaintext, b64('x'));
   assert.equal((await kms.ask('/healthz')).status, 200);
+  assert.equal((await kms.ask('/healthz', {})).status, 405);
   assert.equal((await kms.ask('/v1/kms/keys')).status, 404);
 
   const thief = startDekService(temporaryDirectory(t), config, {}, kms.socket);
@@ -90,6 +91,12 @@ test('serve-dek --kms-v2-socket: gRPC over the same KEK, ended with the service'
   assert.equal((await kms.ask('/unwrap', { wrapped: b64(ciphertext) })).status, 400);
   await kms.process.stop();
   assert.equal(existsSync(socket), false);
+  for (const [path, says] of [
+    ['x'.repeat(108), /--socket: the path of a Unix socket has at most 107 bytes/],
+    ['a,b.sock', /--socket: the path has printable ASCII only/],
+    ['a?mode=0666', /--socket: the path has printable/],
+  ] as const)
+    await assert.rejects(startDekService(directory, config, { KMS_BIND: '' }, join(directory, path)), says);
   const same = startDekService(directory, config, {}, undefined, ['--kms-v2-socket', kms.socket]);
   await assert.rejects(same, /--kms-v2-socket is the socket of --socket/);
 });
@@ -117,6 +124,36 @@ test('serve-dek: another user is told 401 and is on the log; one without the rol
   assert.equal((await limited.ask('/rotate_kek', {})).status, 403);
   assert.equal((await limited.ask('/get_wrapped?key_id=k1')).status, 404);
   await limited.process.stop();
+});
+
+test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong changes nothing', async (t) => {
+  const directory = temporaryDirectory(t);
+  const master_key_hex = randomBytes(32).toString('hex');
+  const write = (roles: readonly string[], more = {}) =>
+    dekConfig(directory, 'dek.yaml', { master_key_hex, allowed_uids: [{ uid, roles }], ...more });
+  const kms = await startDekService(directory, write(['encrypt']));
+  t.after(() => kms.process.kill());
+  const create = async () => (await kms.ask('/deks', {})).status;
+  const reloaded = async (says: RegExp) => {
+    const before = kms.process.log.length;
+    process.kill(kms.process.pid, 'SIGHUP');
+    await kms.process.logged((line) => says.test(line) && kms.process.log.indexOf(line) >= before);
+  };
+  assert.equal(await create(), 201);
+  write(['decrypt']);
+  await reloaded(/read again and are in force/);
+  assert.equal(await create(), 403);
+  const config = write(['encrypt'], { surplus: 1 });
+  await reloaded(/NOT TAKEN/);
+  chmodSync(config, 0o644);
+  await reloaded(/NOT TAKEN/);
+  rmSync(config);
+  await reloaded(/NOT TAKEN/);
+  assert.equal(await create(), 403);
+  write(['encrypt'], { master_key_hex: randomBytes(32).toString('hex') });
+  await reloaded(/read again and are in force/);
+  assert.equal(await create(), 201);
+  assert.equal(await kms.process.stop(), 0);
 });
 
 test('dek reseal: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
