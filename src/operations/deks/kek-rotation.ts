@@ -7,6 +7,7 @@ import type { Store } from '../../store/store.ts';
 import type { Dek } from './dek.ts';
 import { DekRewrapper, type DekRewrapperParts } from './dek-rewrapper.ts';
 import type { DekStore, StoredDek } from './dek-store.ts';
+import { SnapshotAges } from './prunable.ts';
 import type { DekSnapshots } from './snapshots.ts';
 
 export interface KekRotationParts extends DekRewrapperParts {
@@ -14,7 +15,7 @@ export interface KekRotationParts extends DekRewrapperParts {
   readonly snapshots: DekSnapshots;
   readonly store: Store;
   readonly mac: RecordMac;
-  readonly clock: Pick<Clock, 'utcMs'>;
+  readonly clock: Clock;
   /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
   readonly keepSnapshotsMs: number;
   /** For the operator's log. Must not throw. */
@@ -59,6 +60,8 @@ export interface KekRotated {
 const intentKey = 'dek-rotation';
 /** In one work, which takes a worker less than a millisecond, and one commit. */
 const deksPerPage = 64;
+/** After these a page is put one by one: with many callers each whole page meets a change. */
+const wholePageTurns = 2;
 /** Somebody else changes the same DEKs at the same moment; each turn lets one of them through. */
 const maxTurns = 16;
 
@@ -86,6 +89,7 @@ const doesNotOpen = refuse(
 export class KekRotation {
   readonly #parts: KekRotationParts;
   readonly #rewrapper: DekRewrapper;
+  readonly #ages: SnapshotAges;
   #progress: { target: number; rewrapped: number; seen: number; unopened: number } | undefined;
   #running: Promise<unknown> | undefined;
   #stopping = false;
@@ -93,6 +97,7 @@ export class KekRotation {
   constructor(parts: KekRotationParts) {
     this.#parts = parts;
     this.#rewrapper = new DekRewrapper(parts);
+    this.#ages = new SnapshotAges(parts.clock, parts.keepSnapshotsMs);
   }
 
   get progress(): KekRotationProgress | undefined {
@@ -132,13 +137,19 @@ export class KekRotation {
 
   /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
   async prune(actor: string): Promise<void> {
-    const { snapshots, clock, keepSnapshotsMs } = this.#parts;
+    const { snapshots, clock, report } = this.#parts;
+    if (this.#ages.look())
+      report({ kind: 'unpruned', problem: 'the clock went ahead by more than an hour: none goes for a day' });
     const refused = await onDisk(async () => {
-      for (const snapshot of await snapshots.list())
-        if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
+      for (const snapshot of await snapshots.list()) {
+        const fate = this.#ages.fateOf(snapshot);
+        if (fate === 'goes') await snapshots.remove(snapshot);
+        // The clock was ahead when it was written: its time begins now, and not when the clock is there again.
+        else if (fate === 'is_of_the_future') await snapshots.stamp(snapshot, clock.utcMs());
+      }
       await this.#destroyUnneeded(actor);
     });
-    if (refused !== undefined) this.#parts.report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
+    if (refused !== undefined) report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
   }
 
   /** As `prune`, unless a rotation is under way, which prunes at its end. */
@@ -244,13 +255,14 @@ export class KekRotation {
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
         // Of one that does not open at all the snapshot of before stays, too.
         .filter(({ before, dek }) => dek.versions.some((each, n) => each !== before.dek.versions[n]));
-      const put = await this.#putWithSnapshots(changes, target);
+      const put = await this.#putWithSnapshots(changes, target, turn >= wholePageTurns);
       if (!put.ok) return put;
-      if (put.value) {
+      // One of whose versions some do not open is not among them.
+      const over = put.value.filter((dek) => !isBehind(dek, target));
+      if (this.#progress !== undefined) this.#progress.rewrapped += over.length;
+      if (put.value.length === changes.length) {
         const unopened = rewrapped.value.filter((dek) => isBehind(dek, target));
         for (const { id } of unopened) this.#parts.report({ kind: 'unopened', dekId: id });
-        // One of whose versions some do not open is not among them either.
-        if (this.#progress !== undefined) this.#progress.rewrapped += left.length - unopened.length;
         return ok(unopened.length);
       }
       const again = await this.#stillBehind(left, target);
@@ -260,16 +272,22 @@ export class KekRotation {
     return ok(0);
   }
 
-  /** False: somebody else has changed one of them meanwhile. */
+  /** Those that were put: all, or none of a page where somebody else has changed one meanwhile; `singly` the others all the same. */
   async #putWithSnapshots(
     changes: readonly { readonly before: StoredDek; readonly dek: Dek }[],
     target: number,
-  ): Promise<Result<boolean>> {
-    if (changes.length === 0) return ok(true);
+    singly: boolean,
+  ): Promise<Result<readonly Dek[]>> {
+    if (changes.length === 0) return ok([]);
     const unwritten = await this.#snapshotted(changes, target);
     if (unwritten !== undefined) return unwritten;
-    const put = await this.#parts.deks.putAll(changes);
-    return put.ok ? ok(put.value === 'put') : put;
+    const done: Dek[] = [];
+    for (const some of singly ? changes.map((change) => [change]) : [changes]) {
+      const put = await this.#parts.deks.putAll(some);
+      if (!put.ok) return put;
+      if (put.value === 'put') done.push(...some.map(({ dek }) => dek));
+    }
+    return ok(done);
   }
 
   async #stillBehind(deks: readonly StoredDek[], target: number): Promise<Result<StoredDek[]>> {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, lutimes, mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncPath } from '../../core/private-file.ts';
 import { type Dek, textOf } from './dek.ts';
@@ -17,6 +17,8 @@ export interface DekSnapshots {
   /** All of one DEK; durable when it resolves. */
   removeOf(dekId: string): Promise<void>;
   remove(snapshot: DekSnapshot): Promise<void>;
+  /** It counts as written at this time. */
+  stamp(snapshot: DekSnapshot, atMs: number): Promise<void>;
 }
 
 export interface DekSnapshot {
@@ -66,6 +68,10 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
       syncPath(directory);
     },
     remove: ({ file }) => removeFile(file),
+    stamp: async ({ file }, atMs) => {
+      // Never what a link leads to.
+      await lutimes(file, atMs / 1_000, atMs / 1_000).catch(goneOrThrow);
+    },
   };
 }
 
@@ -101,6 +107,7 @@ export const noSnapshots: DekSnapshots = {
   list: async () => [],
   removeOf: async () => {},
   remove: async () => {},
+  stamp: async () => {},
 };
 
 /** Nothing vouches for the file; one that cannot be read needs nothing. */
