@@ -134,8 +134,8 @@ export class KekRotation {
   async prune(actor: string): Promise<void> {
     const { snapshots, clock, keepSnapshotsMs } = this.#parts;
     const refused = await onDisk(async () => {
-      for (const snapshot of await snapshots.list())
-        if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
+      for (const rotation of await snapshots.list())
+        if (rotation.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await rotation.remove();
       await this.#destroyUnneeded(actor);
     });
     if (refused !== undefined) this.#parts.report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
@@ -291,11 +291,8 @@ export class KekRotation {
     changes: readonly { readonly before: StoredDek }[],
     target: number,
   ): Promise<Refused | undefined> {
-    const { snapshots } = this.#parts;
-    return onDisk(async () => {
-      for (const { before } of changes) await snapshots.write(before.dek, target);
-      snapshots.sync();
-    });
+    const deks = changes.map(({ before }) => before.dek);
+    return onDisk(() => this.#parts.snapshots.write(deks, target));
   }
 
   /** A KEK that was given is not at hand any more: another one must not take its place. */
@@ -315,20 +312,18 @@ export class KekRotation {
     if (!versions.ok) return;
     const [current, ...old] = versions.value;
     const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-    const kept = await snapshots.list();
-    if (current === undefined || (alive.length === 0 && kept.length === 0)) return;
+    if (current === undefined || (alive.length === 0 && (await snapshots.list()).length === 0)) return;
     const found = await this.#neededByDeks();
     if (!found.ok) return;
     const { needed, destroyed, unread } = found.value;
-    for (const snapshot of kept) {
-      // A kill came between its destruction and this.
-      if (destroyed.has(snapshot.dekId)) await snapshots.remove(snapshot);
-      else for (const version of await snapshot.keks()) needed.add(version);
-    }
+    // A kill came between their destruction and this.
+    for (const rotation of await snapshots.list()) await rotation.removeOf(destroyed);
     // Nobody knows what these need, and a backup may bring them back.
     if (unread > 0) return;
+    const kept = await snapshots.list();
     for (const version of alive) {
-      if (needed.has(version) || !(await keks.retire(version))) continue;
+      if (needed.has(version) || kept.some((rotation) => rotation.needs(version))) continue;
+      if (!(await keks.retire(version))) continue;
       if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
     }
   }
