@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
-import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { refuse } from '../../src/core/result.ts';
+import type { Caller } from '../../src/core/scope.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
-import type { Dek } from '../../src/operations/deks/dek.ts';
+import type { Dek, DekVersion } from '../../src/operations/deks/dek.ts';
+import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/dek-rewrapper.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
 import {
   KekRotation,
   type KekRotationEvent,
   type KekRotationParts,
 } from '../../src/operations/deks/kek-rotation.ts';
+import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
+import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
 import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { testMac } from '../support/keyring.ts';
@@ -26,7 +30,7 @@ const handleOf = (version: number) => ({
   },
 });
 
-type Work = Parameters<KekRotationParts['runWork']>[1];
+type Work = Parameters<DekRewrapperParts['runWork']>[1];
 
 /** An engine whose wrappings are bytes that it does not look at; the first byte 0xff does not open. */
 function outputsOf({ kind, items }: Work) {
@@ -61,18 +65,39 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
     }),
     destroy: async (_actor: string, version: number) => void state.destroyed.push(version),
   };
-  const parts = {
-    ...{ deks, keks, store, mac: testMac, clock: { utcMs: () => Date.now() }, keepSnapshotsMs: 1e9 },
-    snapshots: await openSnapshots(directory),
+  const rewrapper = new DekRewrapper({
+    keks,
     costs: { meterOf: () => ({}) },
     async runWork(_tenant: string, work: Work) {
       await during();
       return { ok: true, value: outputsOf(work) };
     },
+  } as unknown as DekRewrapperParts);
+  const parts = {
+    ...{
+      deks,
+      keks,
+      rewrapper,
+      store,
+      mac: testMac,
+      clock: { utcMs: () => Date.now() },
+      keepSnapshotsMs: 1e9,
+    },
+    snapshots: await openSnapshots(directory),
     report: (event: KekRotationEvent) => void events.push(event),
   };
   const rotation = new KekRotation(parts as unknown as KekRotationParts);
-  return { rotation, deks, store, events, state, directory, gone };
+  const recorded: unknown[] = [];
+  const journal = {
+    async record({ kind, facts }: DekChange) {
+      recorded.push({ kind, ...facts });
+      return { ok: true, value: { end: () => {} } };
+    },
+  };
+  const restoring = restoreDekOperation({ ...parts, rotation, journal } as unknown as DekParts);
+  const restore = (id: string, from?: number) =>
+    restoring.run({ id, from }, { tenant: 'dek', actor: 'operator' } as Caller);
+  return { rotation, deks, store, events, state, directory, gone, restore, recorded };
 }
 
 /** Of the rotation to version 2. */
@@ -200,4 +225,72 @@ test('a directory of snapshots that cannot be written stops the rotation, which 
   renameSync(`${directory}.back`, directory);
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
+});
+
+test('a DEK comes back from its snapshot where its record is damaged or missing, and keeps versions that came since', async (t) => {
+  const { rotation, deks, store, restore, recorded } = await rotationOf(t);
+  await deks.put({ ...dekOf('k1'), threadId: 'thread' }, undefined);
+  await rotation.rotate('admin');
+  for (const damaged of [Buffer.from('damaged'), undefined]) {
+    await store.commit([{ key: 'meta:k1', value: damaged }]);
+    // A change that is refused lets go of what is in memory.
+    await deks.put(dekOf('k1'), { dek: dekOf('k1'), revision: 999 });
+    const made = await restore('k1');
+    assert.deepEqual(made.ok && [made.value.version, made.value.kekVersion], [1, 2]);
+    const found = await deks.find('k1');
+    assert.ok(found.ok && found.value !== undefined);
+    assert.equal(found.value.dek.threadId, 'thread');
+  }
+  assert.deepEqual(recorded[0], { kind: 'restored', dek: 'k1', from: 2 });
+  const now = await deks.find('k1');
+  assert.ok(now.ok && now.value !== undefined);
+  const [first] = now.value.dek.versions as [DekVersion];
+  const broken = { ...first, wrapped: new Uint8Array(60).fill(0xff) };
+  const since = { ...first, version: 2, wrapped: new Uint8Array(60).fill(7) };
+  await deks.put({ ...now.value.dek, versions: [broken, since] }, now.value);
+  assert.ok((await restore('k1', 2)).ok);
+  const merged = await deks.find('k1');
+  assert.ok(merged.ok && merged.value !== undefined);
+  assert.deepEqual(
+    merged.value.dek.versions.map(({ version, kek, wrapped }) => [version, kek, wrapped[0]]),
+    [
+      [1, 2, 1],
+      [2, 2, 7],
+    ],
+  );
+});
+
+test('a DEK that is destroyed, one without a snapshot, and a snapshot that does not open are refused', async (t) => {
+  const { rotation, deks, store, directory, restore, recorded } = await rotationOf(t);
+  for (const id of ['k1', 'k2']) await deks.put(dekOf(id), undefined);
+  const refusalOf = async (id: string, from?: number) => {
+    const made = await restore(id, from);
+    return made.ok ? undefined : [made.failure.code, made.failure.hint];
+  };
+  assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  await rotation.rotate('admin');
+  assert.deepEqual(await refusalOf('k1', 7), ['NotFound', 'snapshots of this DEK: of the rotations to 2']);
+  const file = join(directory, 'kek-v2', 'k1.json');
+  const text = readFileSync(file, 'utf8');
+  for (const wrong of [
+    '',
+    '{}',
+    text.slice(0, -9),
+    readFileSync(join(directory, 'kek-v2', 'k2.json'), 'utf8'),
+  ]) {
+    writeFileSync(file, wrong);
+    assert.equal((await refusalOf('k1'))?.[1], 'the snapshot cannot be read', wrong);
+  }
+  writeFileSync(
+    file,
+    text.replace(/"wrapped":"[^"]+"/, `"wrapped":"${Buffer.alloc(60, 0xff).toString('base64')}"`),
+  );
+  assert.match((await refusalOf('k1'))?.[1] ?? '', /no version in the snapshot opens/);
+  writeFileSync(file, text);
+  const found = await deks.find('k1');
+  assert.ok(found.ok && found.value !== undefined);
+  await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  assert.deepEqual(await refusalOf('k1'), ['Conflict', 'the DEK is destroyed']);
+  assert.deepEqual(recorded, []);
+  assert.ok((await store.get('meta:k1')).ok);
 });

@@ -5,11 +5,14 @@ import { authenticated, openAuthenticated, type RecordMac } from '../../keys/aut
 import type { GivenVersion } from '../../keys/keyring.ts';
 import type { Store } from '../../store/store.ts';
 import type { Dek } from './dek.ts';
-import { DekRewrapper, type DekRewrapperParts } from './dek-rewrapper.ts';
+import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { DekStore, StoredDek } from './dek-store.ts';
+import type { Keks } from './keks.ts';
 import type { DekSnapshots } from './snapshots.ts';
 
-export interface KekRotationParts extends DekRewrapperParts {
+export interface KekRotationParts {
+  readonly keks: Keks;
+  readonly rewrapper: DekRewrapper;
   readonly deks: DekStore;
   readonly snapshots: DekSnapshots;
   readonly store: Store;
@@ -85,14 +88,12 @@ const doesNotOpen = refuse(
  */
 export class KekRotation {
   readonly #parts: KekRotationParts;
-  readonly #rewrapper: DekRewrapper;
   #progress: { target: number; rewrapped: number; seen: number; unopened: number } | undefined;
   #running: Promise<unknown> | undefined;
   #stopping = false;
 
   constructor(parts: KekRotationParts) {
     this.#parts = parts;
-    this.#rewrapper = new DekRewrapper(parts);
   }
 
   get progress(): KekRotationProgress | undefined {
@@ -238,7 +239,7 @@ export class KekRotation {
     let left = page.filter(({ dek }) => isBehind(dek, target));
     for (let turn = 0; left.length > 0; turn++) {
       if (turn === maxTurns) return refuse('StoreUnavailable', 'DEKs change without an end', 1_000);
-      const rewrapped = await this.#rewrapper.rewrapped(left, target);
+      const rewrapped = await this.#parts.rewrapper.rewrapped(left, target);
       if (!rewrapped.ok) return rewrapped;
       const changes = left
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, opendir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncPath } from '../../core/private-file.ts';
-import { type Dek, textOf } from './dek.ts';
+import { type Dek, dekIn, textOf } from './dek.ts';
 
 /**
  * The records of DEKs as they were before a rotation of the KEK: a way back as long as the KEK's old versions are there. One
@@ -12,6 +12,8 @@ import { type Dek, textOf } from './dek.ts';
 export interface DekSnapshots {
   /** Before the change. On the disk when it resolves, but for a power loss: the new record is durable by itself. */
   write(deks: readonly Dek[], target: number): Promise<void>;
+  /** As a file says it, which nothing vouches for but its wrappings. Undefined where there is none that can be read. */
+  read(dekId: string, target: number): Promise<Dek | undefined>;
   /** The oldest first. */
   list(): Promise<readonly RotationSnapshots[]>;
   /** All of one DEK; durable when it resolves. */
@@ -26,6 +28,7 @@ export interface RotationSnapshots {
   readonly writtenAtMs: number;
   /** One of them is of no use without this version of the KEK. */
   needs(kek: number): boolean;
+  has(dekId: string): Promise<boolean>;
   /** Those of these DEKs go. */
   removeOf(dekIds: ReadonlySet<string>): Promise<void>;
   /** All of them. */
@@ -54,6 +57,11 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
       for (const dek of deks) await writeWhole(join(path, `${dek.id}.json`), `${textOf(dek)}\n`);
       syncPath(path);
       syncPath(directory);
+    },
+    async read(dekId, target) {
+      const text = await textIn(join(directory, `kek-v${target}`, `${dekId}.json`), maxSnapshotBytes);
+      const dek = text === undefined ? undefined : dekIn(text);
+      return dek?.id === dekId ? dek : undefined;
     },
     async list() {
       const found: RotationSnapshots[] = [];
@@ -93,6 +101,8 @@ async function rotationAt(path: string, target: number): Promise<RotationSnapsho
   return {
     ...{ target, writtenAtMs },
     needs: (kek) => (keks === undefined ? kek < target : keks.includes(kek)),
+    has: async (dekId) =>
+      (await lstat(join(path, `${dekId}.json`)).catch(unless('ENOENT')))?.isFile() === true,
     async removeOf(dekIds) {
       for (const name of await readdir(path))
         if (dekIds.has(snapshotName.exec(name)?.[1] ?? '')) await removeFile(join(path, name));
@@ -126,18 +136,29 @@ function unless(...codes: readonly string[]) {
 
 /** Some thousand versions, and a rotation has a handful. */
 const maxKeksBytes = 16_384;
+/** 16 versions have some 3 KiB. */
+const maxSnapshotBytes = 65_536;
 
 /** Undefined where there is no list. Nothing vouches for it, and it only keeps what could be destroyed. */
 async function keksOf(path: string): Promise<readonly number[] | undefined> {
+  try {
+    const keks: unknown = JSON.parse((await textIn(join(path, keksName), maxKeksBytes)) ?? '');
+    return Array.isArray(keks) && keks.every(Number.isInteger) ? keks : undefined;
+  } catch (cause) {
+    if (cause instanceof SyntaxError) return undefined;
+    throw cause;
+  }
+}
+
+/** Undefined where there is no such file, and for links, pipes and devices. */
+async function textIn(file: string, maxBytes: number): Promise<string | undefined> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const opened = await open(join(path, keksName), flags).catch(unless('ENOENT', 'ELOOP', 'ENOTDIR'));
+  const opened = await open(file, flags).catch(unless('ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'));
   if (opened === undefined) return undefined;
   try {
-    const { buffer, bytesRead } = await opened.read(Buffer.alloc(maxKeksBytes), 0, maxKeksBytes, 0);
-    const keks: unknown = JSON.parse(buffer.toString('utf8', 0, bytesRead));
-    return Array.isArray(keks) && keks.every(Number.isInteger) ? keks : undefined;
-  } catch {
-    return undefined;
+    if (!(await opened.stat()).isFile()) return undefined;
+    const { buffer, bytesRead } = await opened.read(Buffer.alloc(maxBytes), 0, maxBytes, 0);
+    return buffer.toString('utf8', 0, bytesRead);
   } finally {
     await opened.close();
   }
@@ -146,6 +167,7 @@ async function keksOf(path: string): Promise<readonly number[] | undefined> {
 /** None, where there is no file: a service in memory. */
 export const noSnapshots: DekSnapshots = {
   write: async () => {},
+  read: async () => undefined,
   list: async () => [],
   removeOf: async () => {},
 };
