@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { lineKeyBytes, readLineHead } from '../../audit/lines/line.ts';
+import { lineKeyBytes, lineKeyOf, readLineHead } from '../../audit/lines/line.ts';
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
@@ -32,15 +32,14 @@ function auditCommand(): Command {
       '\nExit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.',
     )
     .action(async ({ dataDir }: { dataDir: string }) => {
-      const key = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
-      if (!key.ok) fail(key.problem);
+      const read = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
+      if (!read.ok) fail(read.problem);
+      const key = lineKeyOf(read.bytes);
       const log = join(dataDir, lineFiles.log);
       if (!existsSync(log)) fail(`there is no ${log}`);
       const headFile = join(dataDir, lineFiles.head);
-      const head = existsSync(headFile)
-        ? readLineHead(key.bytes, readFileSync(headFile, 'latin1'))
-        : undefined;
-      const { lines, problems } = await verifyLines(log, key.bytes, head);
+      const head = existsSync(headFile) ? readLineHead(key, readFileSync(headFile, 'latin1')) : undefined;
+      const { lines, problems } = await verifyLines(log, key, head);
       for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
       if (head === undefined)
         process.stderr.write(
