@@ -93,7 +93,9 @@ written; an id that is there with the same key is passed over.`,
     .action(async (flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) => {
       try {
         const { importDeks } = await import('./import-deks.ts');
-        const { imported, there } = await importDeks(flags);
+        const progress = new Progress('importing', 'DEKs');
+        const { imported, there } = await importDeks(flags, (done, total) => progress.at(done, total));
+        progress.end();
         process.stdout.write(`${imported} imported, ${there} were there\n`);
       } catch (cause) {
         if (cause instanceof StartError) fail(cause.message);
