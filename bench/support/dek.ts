@@ -4,11 +4,9 @@ import { dekConfig, startDekService } from '../../test/support/serve-dek.ts';
 import { type ServiceProcess, temporaryDirectory } from '../../test/support/service.ts';
 import type { LoadRequest } from '../load/plan.ts';
 import { askAll } from './client.ts';
+import { fieldBytes } from './field.ts';
 import { benchSettings } from './product.ts';
 import type { ServerAt } from './target.ts';
-
-/** A field that a database encrypts; a TLS record has 16 KiB, most fields less than this. */
-export const fieldBytes = 1024;
 
 /** `serve-dek` as it is started in production: a master key in a file, and whoever the socket lets in may call. */
 export interface DekServer extends ServerAt {
