@@ -5,6 +5,7 @@ import { client } from './client.ts';
 import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
 import { dek } from './dek.ts';
+import { dekScale } from './dek-scale.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { hsm } from './hsm.ts';
@@ -30,6 +31,7 @@ export const scenarios: readonly Scenario<unknown>[] = [
   kmsV1,
   kmsV1Scale,
   dek,
+  dekScale,
   comparators,
   fairness,
   tenants,
