@@ -234,7 +234,8 @@ test('a DEK comes back from its snapshot where its record is damaged or missing,
   for (const damaged of [Buffer.from('damaged'), undefined]) {
     await store.commit([{ key: 'meta:k1', value: damaged }]);
     // A change that is refused lets go of what is in memory.
-    await deks.put(dekOf('k1'), { dek: dekOf('k1'), revision: 999 });
+    const dek = dekOf('k1');
+    await deks.put(dek, { dek, revision: 999 });
     const made = await restore('k1');
     assert.deepEqual(made.ok && [made.value.version, made.value.kekVersion], [1, 2]);
     const found = await deks.find('k1');

@@ -2,7 +2,7 @@ import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { lineKeyBytes, readLineHead } from '../../audit/lines/line.ts';
+import { type LineKey, lineKeyBytes, lineKeyOf, readLineHead } from '../../audit/lines/line.ts';
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
@@ -33,11 +33,12 @@ function auditCommand(): Command {
       '\nExit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.',
     )
     .action(async ({ dataDir }: { dataDir: string }) => {
-      const key = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
-      if (!key.ok) fail(key.problem);
+      const read = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
+      if (!read.ok) fail(read.problem);
+      const key = lineKeyOf(read.bytes);
       const log = join(dataDir, lineFiles.log);
       if (lstatSync(log, { throwIfNoEntry: false })?.isFile() !== true) fail(`there is no file ${log}`);
-      const { lines, problems, head } = await verifyAtRest(log, join(dataDir, lineFiles.head), key.bytes);
+      const { lines, problems, head } = await verifyAtRest(log, join(dataDir, lineFiles.head), key);
       for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
       if (head === undefined)
         process.stderr.write(
@@ -50,7 +51,7 @@ function auditCommand(): Command {
 }
 
 /** A service may be writing a line at this moment: one without an end is looked at again. */
-async function verifyAtRest(log: string, headFile: string, key: Uint8Array) {
+async function verifyAtRest(log: string, headFile: string, key: LineKey) {
   for (let turn = 1; ; turn++) {
     // Before the lines, which are never behind it.
     const head = existsSync(headFile) ? readLineHead(key, readFileSync(headFile, 'latin1')) : undefined;
@@ -106,7 +107,9 @@ written; an id that is there with the same key is passed over.`,
     .action(async (flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) => {
       try {
         const { importDeks } = await import('./import-deks.ts');
-        const { imported, there } = await importDeks(flags);
+        const progress = new Progress('importing', 'DEKs');
+        const { imported, there } = await importDeks(flags, (done, total) => progress.at(done, total));
+        progress.end();
         process.stdout.write(`${imported} imported, ${there} were there\n`);
       } catch (cause) {
         if (cause instanceof StartError) fail(cause.message);

@@ -1,4 +1,11 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
@@ -49,15 +56,18 @@ interface OldDek {
 /** Throws a StartError. Nothing is written where a line is wrong. */
 export async function importDeks(
   flags: ImportFlags,
+  progress: (done: number, total: number) => void,
 ): Promise<{ readonly imported: number; readonly there: number }> {
   const rule = secretRule();
   const kek = secretKeyIn(flags.oldKekFile, rule);
-  const old = readOld(flags.in, kek);
+  const old = readOld(flags.in, createSecretKey(kek));
   kek.fill(0);
   const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
   const { config } = settingsOrFail(['--data-dir', flags.dataDir, '--dek', 'true']);
   const log = createLog('warn', config.telemetryService, process.stderr);
-  const service = await openService(config, {
+  // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
+  const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
+  const service = await openService(unlimited, {
     log,
     ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
     onAuditDeath: (cause) => {
@@ -78,17 +88,20 @@ export async function importDeks(
     let there = 0;
     const take = async ({ id, threadId, key }: OldDek) => {
       const made = await ask(operation, { id, threadId, key });
-      const probe = probeOf(key);
+      const probe = made.ok && made.value.there ? probeOf(key) : undefined;
       key.fill(0);
       if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
-      if (!made.value.there) return;
+      if (probe === undefined) return;
       const opened = await ask(decrypt, { id, ciphertext: probe, aad: noBytes, version: 1 });
       if (opened.ok) there++;
       else if (opened.failure.code === 'BadRequest')
         throw new StartError(`${id}: there is another key of this id`);
       else throw new StartError(`${id}: ${opened.failure.hint ?? opened.failure.code}`);
     };
-    for (let at = 0; at < old.length; at += atOnce) await Promise.all(old.slice(at, at + atOnce).map(take));
+    for (let at = 0; at < old.length; at += atOnce) {
+      await Promise.all(old.slice(at, at + atOnce).map(take));
+      progress(Math.min(at + atOnce, old.length), old.length);
+    }
     return { imported: old.length - there, there };
   } finally {
     await service.stop();
@@ -97,7 +110,7 @@ export async function importDeks(
 
 const importer = { ...peerAt('unix'), uid: process.geteuid?.() };
 
-function readOld(path: string, kek: Uint8Array): readonly OldDek[] {
+function readOld(path: string, kek: KeyObject): readonly OldDek[] {
   if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
   const keys = new Set<string>();
@@ -145,7 +158,7 @@ function probeOf(key: Uint8Array): Uint8Array {
   return Buffer.concat([nonce, cipher.update(randomBytes(dekBytes)), cipher.final(), cipher.getAuthTag()]);
 }
 
-function opened(wrapped: string, kek: Uint8Array): Buffer | undefined {
+function opened(wrapped: string, kek: KeyObject): Buffer | undefined {
   const bytes = decodeBase64(wrapped, nonceBytes + dekBytes + tagBytes);
   if (bytes?.length !== nonceBytes + dekBytes + tagBytes) return undefined;
   try {
