@@ -269,6 +269,8 @@ test('a DEK that is destroyed, one without a snapshot, and a snapshot that does 
     return made.ok ? undefined : [made.failure.code, made.failure.hint];
   };
   assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  for (const id of ['', '..', '../kek-v2/k1', 'k1\0', 'k'.repeat(129)])
+    assert.equal((await refusalOf(id))?.[0], 'BadRequest', id);
   await rotation.rotate('admin');
   assert.deepEqual(await refusalOf('k1', 7), ['NotFound', 'snapshots of this DEK: of the rotations to 2']);
   const file = join(directory, 'kek-v2', 'k1.json');

@@ -50,6 +50,7 @@ export class DekStore {
 
   /** Of its record, whether that can be read or not; 0 where there is none. */
   async revisionOf(id: string): Promise<Result<number>> {
+    if (!isDekId(id)) return badDekId;
     const entry = await this.#parts.store.get(dekStoreKey(id));
     return entry.ok ? ok(entry.value?.revision ?? 0) : entry;
   }

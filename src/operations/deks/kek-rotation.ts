@@ -79,7 +79,7 @@ const lost = refuse('Conflict', 'the KEK that was given is lost: give it again')
 const wrong = refuse('Internal');
 const doesNotOpen = refuse(
   'Conflict',
-  'the DEK does not open under its KEK and stays as it is: restore it from a backup',
+  'the DEK does not open under its KEK and stays as it is: intaglio dek restore brings it back from its snapshot, where there is one',
 );
 
 /**

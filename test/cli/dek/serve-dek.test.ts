@@ -156,12 +156,13 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   assert.equal(await kms.process.stop(), 0);
 });
 
-test('dek reseal: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
+test('dek reseal and restore: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
   const directory = temporaryDirectory(t);
   const [old, next] = [dekConfig(directory, 'old.yaml'), dekConfig(directory, 'next.yaml')];
   const kms = await startDekService(directory, old);
   for (let n = 0; n < 40; n++) await kms.ask('/deks', { key_id: `k${n}` });
   const { ciphertext } = (await kms.ask('/encrypt', { key_id: 'k7', plaintext: b64('x') })).body;
+  assert.equal((await kms.ask('/rotate_kek', {})).status, 200);
   await kms.process.stop();
   const data = join(directory, 'data');
   const reseal = (from: string, to: string) =>
@@ -172,6 +173,11 @@ test('dek reseal: the next master key opens, the one before does not; every DEK 
   const done = await reseal(old, next);
   assert.equal(done.status, 0, done.stderr);
   await assert.rejects(startDekService(directory, old), /is not the one/);
+  const restore = (id: string, ...more: string[]) =>
+    intaglio(['dek', 'restore', '--key-id', id, '--data-dir', data, '--config', next, ...more]);
+  assert.equal((await restore('k7')).stdout, 'k7 is back, up to its version 1, under version 2 of the KEK\n');
+  assert.match((await restore('k7', '--from', '3')).stderr, /snapshots of this DEK: of the rotations to 2/);
+  assert.match((await restore('k7', '--from', 'all')).stderr, /--from is the number/);
   const again = await startDekService(directory, next);
   assert.equal((await again.ask('/decrypt', { key_id: 'k7', ciphertext })).body.plaintext, b64('x'));
   await again.process.stop();
