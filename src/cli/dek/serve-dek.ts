@@ -10,7 +10,7 @@ import { createLog, type Logger, setLogging } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
-import { notifyManager } from '../notify.ts';
+import { serveUntilStopped } from '../notify.ts';
 import { processSettings, secretRule } from '../settings.ts';
 import { everyRole, readDekConfig } from './config-file.ts';
 
@@ -67,9 +67,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     file?.masterKey.fill(0);
     const [url] = server.urls;
     log.info({ url, engine: server.engine.name, pid: process.pid }, 'listening');
-    const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-    notifyManager(['READY=1', `STATUS=serves ${url}`], untold);
-    stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
+    serveUntilStopped(server, log, stopOnSignals);
   } catch (cause) {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;

@@ -6,6 +6,7 @@ import {
   type BatchStatus,
   batchOps,
   batchStatuses,
+  timedResult,
 } from '../../engine/batch.ts';
 import { dataKeyBytes, maxPlaintextBytes, readWordInput } from '../../engine/rooms.ts';
 import { awayOf, TokenAway } from './away.ts';
@@ -26,7 +27,7 @@ import type { FoundKey, TokenKeys } from './token-keys.ts';
 type Outcome = BatchStatus | readonly Uint8Array[];
 type Input = Uint8Array;
 
-const { ok, rejected, keyUnusable, badInput, internal } = batchStatuses;
+const { rejected, keyUnusable, badInput, internal } = batchStatuses;
 const nonceBytes = 12;
 const tagBytes = 16;
 
@@ -44,13 +45,8 @@ export class ItemRunner {
   }
 
   /** Throws TokenAway where the token does not do its work. */
-  async run(item: BatchItem): Promise<BatchResult> {
-    const beganNs = process.hrtime.bigint();
-    const outcome = await this.#tryTwice(item);
-    const elapsedNs = Number(process.hrtime.bigint() - beganNs);
-    return typeof outcome === 'number'
-      ? { status: outcome, outputs: [], elapsedNs }
-      : { status: ok, outputs: outcome, elapsedNs };
+  run(item: BatchItem): Promise<BatchResult> {
+    return timedResult(() => this.#tryTwice(item));
   }
 
   /** A handle that the token does not know any more is found again, once. */
