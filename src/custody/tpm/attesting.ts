@@ -1,8 +1,8 @@
 import type { TpmAttestation, TpmSigned } from '../custody.ts';
 import type { Command, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import { commands, curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { createPrimary, type LoadedKey, restrictedPrimary } from './objects.ts';
+import { commands, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
+import { createPrimary, type LoadedKey, p256Area, restrictedPrimary } from './objects.ts';
 import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
 import { emptyPassword, type Session } from './session.ts';
 import { type Reader, Writer } from './wire.ts';
@@ -15,19 +15,10 @@ const half = 32;
  * A key that signs only what begins in the TPM. It is made anew from the owner's seed each time, the same until the TPM is cleared, so
  * that nothing of it has to be kept.
  */
-const signerTemplate = new Writer()
-  .u16(tpmAlgorithms.ecc)
-  .u16(tpmAlgorithms.sha256)
-  .u32(restrictedPrimary | oa.sign)
-  .sized(Buffer.alloc(0))
-  .u16(tpmAlgorithms.null)
-  .u16(tpmAlgorithms.ecdsa)
-  .u16(tpmAlgorithms.sha256)
-  .u16(curveP256)
-  .u16(tpmAlgorithms.null)
-  .sized(Buffer.alloc(0))
-  .sized(Buffer.alloc(0))
-  .done();
+const signerTemplate = p256Area({
+  attributes: restrictedPrimary | oa.sign,
+  scheme: new Writer().u16(tpmAlgorithms.ecdsa).u16(tpmAlgorithms.sha256).done(),
+});
 
 /** A key that is loaded, and the session that proves its authorization. */
 export interface KeyToAttest {

@@ -78,24 +78,42 @@ function wide(coordinate: Buffer): Buffer {
   return Buffer.concat([Buffer.alloc(Math.max(0, coordinateBytes - coordinate.length)), coordinate]);
 }
 
-/** No scheme and no key derivation of its own: what a command says counts. */
-const eccP256 = new Writer().u16(tpmAlgorithms.null).u16(curveP256).u16(tpmAlgorithms.null).done();
-
 /** Attributes of a key that the TPM makes anew from a seed, and that does one thing within it alone. */
 export const restrictedPrimary =
   oa.fixedTpm | oa.fixedParent | oa.sensitiveDataOrigin | oa.userWithAuth | oa.noDa | oa.restricted;
 
+interface P256Area {
+  readonly attributes: number;
+  /** TPMT_SYM_DEF_OBJECT of what it protects; absent: it protects nothing. */
+  readonly protects?: Uint8Array;
+  /** TPMT_ECC_SCHEME; absent: what a command says counts. */
+  readonly scheme?: Uint8Array;
+  /** Absent, as in templates: the TPM draws it. */
+  readonly point?: { readonly x: Uint8Array; readonly y: Uint8Array };
+}
+
+const none = new Writer().u16(tpmAlgorithms.null).done();
+const empty = Buffer.alloc(0);
+
+/** TPMT_PUBLIC of a key of P-256, without a policy and without a key derivation of its own. */
+export function p256Area({ attributes, protects = none, scheme = none, point }: P256Area): Buffer {
+  const { x = empty, y = empty } = point ?? {};
+  return new Writer()
+    .u16(tpmAlgorithms.ecc)
+    .u16(tpmAlgorithms.sha256)
+    .u32(attributes)
+    .sized(empty)
+    .bytes(protects)
+    .bytes(scheme)
+    .u16(curveP256)
+    .u16(tpmAlgorithms.null)
+    .sized(x)
+    .sized(y)
+    .done();
+}
+
 /** The storage root key of P-256 that every TPM makes anew from its seed (TCG EK Credential Profile, template L-2, for storage). */
-const storageRootTemplate = new Writer()
-  .u16(tpmAlgorithms.ecc)
-  .u16(tpmAlgorithms.sha256)
-  .u32(restrictedPrimary | oa.decrypt)
-  .sized(Buffer.alloc(0))
-  .bytes(sessionCipher)
-  .bytes(eccP256)
-  .sized(Buffer.alloc(0))
-  .sized(Buffer.alloc(0))
-  .done();
+const storageRootTemplate = p256Area({ attributes: restrictedPrimary | oa.decrypt, protects: sessionCipher });
 
 /** TPM2B_SENSITIVE_CREATE of a primary: no authorization, no data. */
 const noSecrets = new Writer().sized(new Writer().u16(0).u16(0).done()).done();
