@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
 import { type AnchorFailure, TpmAnchor, tpmAnchorEntry } from '../../src/custody/tpm/anchor.ts';
 import { TpmDevice } from '../../src/custody/tpm/device.ts';
-import { readCounter } from '../../src/custody/tpm/nv-counter.ts';
+import {
+  defineCounter,
+  incrementCounter,
+  readCounter,
+  undefineCounter,
+} from '../../src/custody/tpm/nv-counter.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { createSwtpm, noSwtpm, type Swtpm, tap } from '../support/swtpm.ts';
@@ -44,11 +49,11 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     };
     const put = (record: object | undefined) =>
       store.commit([{ key: tpmAnchorEntry, value: record && Buffer.from(JSON.stringify(record)) }]);
-    const counted = async () => {
+    /** `by`: a connection that is open; swtpm takes one at a time. */
+    const counted = async (by: Pick<Swtpm, 'use'> = of) => {
       const { parent, auth } = await recorded();
-      return (
-        await of.use((client) => readCounter(client, { index, parent, auth: Buffer.from(auth, 'hex') }))
-      ).value;
+      const place = { index, parent, auth: Buffer.from(auth, 'hex') };
+      return (await by.use((client) => readCounter(client, place))).value;
     };
     /** What it was refused for. */
     const failing = async (by = of): Promise<AnchorFailure> => {
@@ -59,7 +64,7 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
       assert.ok(refused.failure !== undefined, String(refused));
       return refused.failure;
     };
-    return { store, open, change, recorded, put, counted, failing, problems };
+    return { store, open, change, recorded, put, counted, failing, problems, index };
   }
 
   test('it counts once for whatever changed, and not where nothing did', async () => {
@@ -155,6 +160,61 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     } finally {
       await wire.close();
     }
+  });
+
+  test('a count whose answer was lost is not the last one', async () => {
+    const { open, change, counted, recorded } = bench();
+    const wire = await tap(tpm);
+    const through = { ...tpm, socket: wire.tcti.slice('swtpm:path='.length) };
+    try {
+      const opened = await open(undefined, through);
+      const begun = (await recorded()).value;
+      await change();
+      // TPM2_NV_Increment has no parameters in its answer: header, length, and the session's area.
+      wire.change = (answer) => (answer.length === 83 ? Buffer.alloc(10, 0xff) : answer);
+      await opened.anchor.count();
+      assert.notEqual(opened.anchor.problem, undefined);
+      assert.deepEqual([await counted(opened.device), (await recorded()).value], [begun + 1, begun + 1]);
+      wire.change = (answer) => answer;
+      for (let more = 2; more < 4; more++) {
+        await change();
+        await opened.anchor.count();
+        assert.equal(opened.anchor.problem, undefined);
+        assert.deepEqual(
+          [await counted(opened.device), (await recorded()).value],
+          [begun + more, begun + more],
+        );
+      }
+      await opened.close();
+    } finally {
+      await wire.close();
+    }
+  });
+
+  test('a counter that others count by or have replaced is said to be that while the service runs, and the next start is refused', async () => {
+    const { open, change, recorded, failing, index } = bench();
+    const opened = await open();
+    const { parent, auth } = await recorded();
+    const place = { index, parent, auth: Buffer.from(auth, 'hex') };
+    await change();
+    await opened.device.use((client) => incrementCounter(client, place));
+    await opened.anchor.count();
+    assert.match(opened.anchor.problem ?? '', /the counter .* is at \d+, and the store knows of \d+/);
+    await opened.close();
+    assert.match((await failing()).detail, /it was put back/);
+
+    const other = bench();
+    const second = await other.open();
+    await other.change();
+    const theirs = { index: other.index, parent: undefined, auth: Buffer.alloc(32, 1) };
+    await second.device.use(async (client) => {
+      await undefineCounter(client, theirs);
+      await defineCounter(client, theirs);
+    });
+    await second.anchor.count();
+    assert.match(second.anchor.problem ?? '', /another counter than ours/);
+    await second.close();
+    assert.match((await other.failing()).detail, /does not have its counter/);
   });
 
   test('without the TPM nothing starts; where it goes later that is said, and it counts on when it is back', async () => {

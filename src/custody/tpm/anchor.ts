@@ -112,14 +112,19 @@ export class TpmAnchor {
     if (!this.#changed) return;
     this.#changed = false;
     try {
-      this.#record = await this.#parts.device.use(async (client) => {
-        const before = this.#record;
-        const { value } = await readCounter(client, placeOf(before));
-        // Otherwise the store is ahead since the last time.
-        const next =
-          value === before.value ? await saved(this.#parts.store, { ...before, value: value + 1 }) : before;
-        if (value < next.value) await incrementCounter(client, placeOf(next));
-        return next;
+      await this.#parts.device.use(async (client) => {
+        const { value } = await readCounter(client, placeOf(this.#record));
+        const { value: known } = this.#record;
+        // The store is one ahead where the TPM did not count the last time.
+        if (value !== known && value !== known - 1)
+          throw new TpmError(
+            `the counter of the TPM is at ${value}, and the store knows of ${known}: somebody else counts by it, or has replaced it`,
+            responseCodes.value,
+          );
+        // Known before the TPM counts, whose answer may be lost.
+        if (value === known)
+          this.#record = await saved(this.#parts.store, { ...this.#record, value: value + 1 });
+        await incrementCounter(client, placeOf(this.#record));
       });
       this.#note(undefined);
     } catch (cause) {

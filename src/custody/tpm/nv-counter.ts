@@ -71,6 +71,7 @@ export async function readCounter(client: TpmClient, place: CounterPlace): Promi
   });
 }
 
+const refusals = new Set<number | undefined>([responseCodes.authFail, responseCodes.badAuth]);
 const owner: Named = { handle: handles.owner, name: new Writer().u32(handles.owner).done() };
 
 function withRoot<T>(
@@ -93,8 +94,16 @@ async function withCounter<T>(
   return withRoot(client, place, (root) =>
     withSession(client, 'hmac', root, (session) => {
       const by = session.with({ secret: withoutZeros(place.auth) });
-      const run = async (code: number, parameters: Buffer) =>
-        (await client.run({ code, handles: [index, index], by, parameters })).parameters;
+      const run = async (code: number, parameters: Buffer) => {
+        try {
+          return (await client.run({ code, handles: [index, index], by, parameters })).parameters;
+        } catch (cause) {
+          // Nobody guesses here, and nothing counts towards the lock-out.
+          if (cause instanceof TpmError && refusals.has(cause.code))
+            throw new TpmError('what it has at this index is another counter than ours', cause.code);
+          throw cause;
+        }
+      };
       return use(run, Buffer.from(root.name).toString('hex'));
     }),
   );
