@@ -63,9 +63,16 @@ describe('a TPM as a source of the root key', { skip: noSwtpm }, () => {
     await readSource(source, around);
   });
 
-  test('a rotation seals the next key to the TPM beside the one before', async (t) => {
+  test('a rotation seals the next key to the TPM beside the one before, under the same storage root key', async (t) => {
     const { around, source, secret, dataDir } = await made(t);
-    const next = await renewAll([source], 2, engine, around);
+    const parents: (string | undefined)[] = [];
+    const seal: typeof tpmSealing.seal = (where, ...more) => {
+      parents.push(where.parent);
+      return tpmSealing.seal(where, ...more);
+    };
+    const next = await renewAll([source], 2, engine, { ...around, tpm: { ...tpmSealing, seal } });
+    assert.ok(source.kind === 'tpm');
+    assert.deepEqual(parents, [source.sealed.parent]);
     const listed = readRootSources(dataDir);
     assert.ok(listed.ok);
     const [one, other] = listed.value?.sources ?? [];
