@@ -91,7 +91,11 @@ export function recordOfflineActs(
       log.warn({ ...act }, 'this was done to the data directory while no service ran');
       if (recorder !== undefined) await record(recorder, act, stop.signal);
     }
-    if (acts.length > 0 && !stop.signal.aborted) rmSync(join(config.dataDir, fileName), { force: true });
+    if (acts.length === 0 || stop.signal.aborted) return;
+    // An approval of a TPM's PCRs may have come meanwhile: the next start tells of that.
+    const later = readOfflineActs(config.dataDir).slice(acts.length);
+    if (later.length > 0) writeOfflineActs(config.dataDir, later);
+    else rmSync(join(config.dataDir, fileName), { force: true });
   })().catch((cause: unknown) => {
     // The next start does it again.
     log.error({ err: cause }, 'the audit log was not told of all acts of operators');

@@ -5,10 +5,9 @@ import { addOfflineAct, offlineActor } from '../../assemble/offline-acts.ts';
 import { judgeSecretFile } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import {
-  type ListedSource,
+  changeRootSources,
   type ListedSourceOf,
   readRootSources,
-  writeRootSources,
 } from '../../custody/root-key/sources-file.ts';
 import { refusedPinPath } from '../../custody/root-key/tpm-pin.ts';
 import { accepted, approve, requestFor } from '../../custody/tpm/approval.ts';
@@ -111,17 +110,22 @@ Example:
     )
     .action((file: string, options: OfSource) =>
       refusing(async () => {
-        const { source, all, dataDir } = sourceOf(options);
-        const approved = [...accepted(source, readOrFail(file), Date.now())];
+        const { source, dataDir } = sourceOf(options);
+        const bytes = readOrFail(file);
+        const approved = [...accepted(source, bytes, Date.now())];
         // Before the list: an act that is told in vain is better than one that is not told.
         const policy = pcrPolicy(approved.at(-1)?.values ?? {}).toString('hex');
         addOfflineAct(dataDir, {
           ...{ type: 'root.approved', atMs: Date.now(), actor: offlineActor() },
           ...{ reason: "signed by the operator's key", facts: { source: source.id, policy } },
         });
-        writeRootSources(
-          dataDir,
-          all.map((one) => (one === source ? { ...source, approved } : one)),
+        // A rotation that goes on has the source twice for a while.
+        changeRootSources(dataDir, (now = []) =>
+          now.map((one) =>
+            one.kind === 'tpm' && one.reference === source.reference
+              ? { ...one, approved: [...accepted(one, bytes, Date.now())] }
+              : one,
+          ),
         );
         process.stdout.write(`${source.id} opens under ${approved.length + 1} sets of PCR values\n`);
       }),
@@ -153,7 +157,6 @@ function ofSource(command: Command): Command {
 /** Throws a StartError. */
 function sourceOf(options: OfSource): {
   readonly source: ListedSourceOf<'tpm'>;
-  readonly all: readonly ListedSource[];
   readonly dataDir: string;
 } {
   const { dataDir } = configOf(options);
@@ -161,12 +164,15 @@ function sourceOf(options: OfSource): {
   if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
   const all = read.value?.sources ?? [];
   const ofTpm = all.filter((one) => one.kind === 'tpm');
-  const [source, ...others] = ofTpm.filter(({ id }) => options.source === undefined || id === options.source);
+  const found = ofTpm.filter(({ id }) => options.source === undefined || id === options.source);
+  // While the root key is rotated a source is there twice, the newer one last.
+  const source = found.at(-1);
+  const others = found.filter(({ reference }) => reference !== source?.reference);
   if (source === undefined)
     throw new StartError('the root key has no such source that is a TPM: intaglio root source list');
   if (others.length > 0)
     throw new StartError(`give --source: one of ${ofTpm.map(({ id }) => id).join(', ')}`);
-  return { source, all, dataDir };
+  return { source, dataDir };
 }
 
 function privateKeyIn(path: string): KeyObject {
