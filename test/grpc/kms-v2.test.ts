@@ -32,7 +32,7 @@ interface Plugin {
   readonly condition: (name: string, holds: () => boolean) => () => void;
   rotate(): Promise<void>;
   stop(): Promise<void>;
-  another(): KmsV2Door;
+  another(path?: string, prefaceMs?: number): KmsV2Door;
 }
 
 async function plugin(
@@ -49,10 +49,10 @@ async function plugin(
   const { health, clock, metrics } = service;
   const operations = () => service.dekOperations as DekOperations;
   const socket = join(dataDir, 'run', 'kms-v2.sock');
-  const another = () =>
+  const another = (path = socket, prefaceMs = 10_000) =>
     new KmsV2Door(
       { requestPath, health, clock, metrics, authenticator, operations, log },
-      { path: socket, groupAllowed: false },
+      { path, groupAllowed: false, prefaceMs },
     );
   const door = another();
   assert.equal(await door.listen(), `unix:${socket}`);
@@ -175,6 +175,21 @@ test('KMS v2: Status says what is wrong, and keeps the key_id', async (t) => {
   const status = await client.ask('Status', {});
   assert.deepEqual([status.healthz, status.key_id], ['not ready: audit_of_test, draining', key_id]);
   holds = true;
+  assert.equal((await client.ask('Status', {})).healthz, 'ok');
+});
+
+test('KMS v2: connections that send nothing, or not all of a preface, are ended, and one that began goes on', async (t) => {
+  const { another, dataDir } = await plugin(t);
+  const path = join(dataDir, 'other', 'kms.sock');
+  const door = another(path, 300);
+  await door.listen();
+  t.after(() => door.close());
+  const client = kmsV2Client(path);
+  t.after(() => client.close());
+  await ready(client);
+  const silent = Array.from({ length: 62 }, () => connect(path));
+  silent[0]?.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  await Promise.all(silent.map((one) => new Promise((resolve) => one.resume().once('close', resolve))));
   assert.equal((await client.ask('Status', {})).healthz, 'ok');
 });
 
