@@ -126,10 +126,20 @@ test('KMS v2: what was altered, is too large, malformed or unknown is refused, a
   const altered = Buffer.from(ciphertext);
   altered[altered.length - 1] = (altered.at(-1) as number) ^ 1;
   const decrypt = (more: object) => client.ask('Decrypt', { ciphertext, key_id, uid: 'x', ...more });
-  await assert.rejects(decrypt({ ciphertext: altered }), refusedWith(3));
-  await assert.rejects(decrypt({ ciphertext: Buffer.from('x') }), refusedWith(3));
-  await assert.rejects(decrypt({ ciphertext: Buffer.alloc(0) }), refusedWith(3));
-  await assert.rejects(decrypt({ key_id: '' }), refusedWith(3));
+  const unknown = refusedWith(3, /: ciphertext: this service has not made it/);
+  const ofAnother = await plugin(t, undefined, temporaryDirectory(t));
+  const { ciphertext: another, key_id: anotherKeyId } = await encrypted(ofAnother.client);
+  for (const more of [
+    { ciphertext: altered },
+    { ciphertext: Buffer.from('x') },
+    { ciphertext: Buffer.alloc(0) },
+    { key_id: '' },
+    { key_id: `${key_id}1` },
+    { key_id: 'a'.repeat(100_000) },
+    { ciphertext: another },
+    { ciphertext: another, key_id: anotherKeyId },
+  ])
+    await assert.rejects(decrypt(more), unknown);
   await assert.rejects(decrypt({ annotations: { a: Buffer.from('b') } }), refusedWith(3, /annotations/));
   await assert.rejects(encrypted(client, Buffer.alloc(0)), refusedWith(3));
   await assert.rejects(encrypted(client, Buffer.alloc(65_537)), refusedWith(8));
