@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import test, { after, before, describe } from 'node:test';
 import { type AnchorFailure, TpmAnchor, tpmAnchorEntry } from '../../src/custody/tpm/anchor.ts';
+import { byHandle, type TpmClient } from '../../src/custody/tpm/client.ts';
 import { TpmDevice } from '../../src/custody/tpm/device.ts';
+import { commands, handles, nvAttributes, tpmAlgorithms } from '../../src/custody/tpm/numbers.ts';
 import {
   defineCounter,
   incrementCounter,
   readCounter,
   undefineCounter,
 } from '../../src/custody/tpm/nv-counter.ts';
+import { emptyPassword } from '../../src/custody/tpm/session.ts';
+import { Writer } from '../../src/custody/tpm/wire.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { createSwtpm, noSwtpm, type Swtpm, tap } from '../support/swtpm.ts';
@@ -25,12 +29,12 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     const index = nextIndex++;
     const store: Store = new MemoryStore();
     const problems: (string | undefined)[] = [];
-    const open = async (accepts?: string, by = of) => {
+    const open = async (accepts?: string, by = of, at = index) => {
       const device = new TpmDevice({ socket: by.socket });
       const refused = new Error('refused') as Error & { failure?: AnchorFailure };
       try {
         const anchor = await TpmAnchor.open({
-          ...{ device, index, store, report: (problem) => problems.push(problem) },
+          ...{ device, index: at, store, report: (problem) => problems.push(problem) },
           accept(failure) {
             if (failure.id !== accepts) throw Object.assign(refused, { failure });
           },
@@ -56,8 +60,8 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
       return (await by.use((client) => readCounter(client, place))).value;
     };
     /** What it was refused for. */
-    const failing = async (by = of): Promise<AnchorFailure> => {
-      const refused = await open(undefined, by).then(
+    const failing = async (by = of, at = index): Promise<AnchorFailure> => {
+      const refused = await open(undefined, by, at).then(
         async (opened) => opened.close().then(() => assert.fail('it was not refused')),
         (cause: { failure?: AnchorFailure }) => cause,
       );
@@ -162,6 +166,26 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     }
   });
 
+  test('another index is taken where an operator accepts it, and nothing that is no counter is taken away', async () => {
+    const { open, failing, recorded, index } = bench();
+    await (await open()).close();
+    const next = nextIndex++;
+    const { id, detail } = await failing(tpm, next);
+    assert.match(detail, /its counter is at 0x0180\d+, and KMS_TPM_COUNTER says 0x0180\d+/);
+    await (await open(id, tpm, next)).close();
+    assert.equal((await recorded()).index, next);
+    assert.notEqual(index, next);
+
+    const taken = nextIndex++;
+    await tpm.use((client) => defineOther(client, taken));
+    for (const each of [open, bench().open])
+      await assert.rejects(
+        each('whatever', tpm, taken),
+        /another thing than our counter: take another index/,
+      );
+    assert.equal(await tpm.use((client) => isThere(client, taken)), true);
+  });
+
   test('a count whose answer was lost is not the last one', async () => {
     const { open, change, counted, recorded } = bench();
     const wire = await tap(tpm);
@@ -234,3 +258,25 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
     assert.equal(await counted(), begun + 1);
   });
 });
+
+const ownerCommand = { handles: [byHandle(handles.owner)], by: emptyPassword };
+
+/** As other programs have it: 8 bytes that the owner writes. */
+async function defineOther(client: TpmClient, index: number): Promise<void> {
+  const info = new Writer()
+    .u32(index)
+    .u16(tpmAlgorithms.sha256)
+    .u32(nvAttributes.ownerWrite | nvAttributes.ownerRead)
+    .sized(Buffer.alloc(0))
+    .u16(8);
+  const parameters = new Writer().sized(Buffer.alloc(0)).sized(info.done()).done();
+  await client.run({ ...ownerCommand, code: commands.nvDefineSpace, parameters });
+}
+
+function isThere(client: TpmClient, index: number): Promise<boolean> {
+  const asked = { code: commands.nvReadPublic, handles: [byHandle(index)] };
+  return client.run(asked).then(
+    () => true,
+    () => false,
+  );
+}

@@ -146,10 +146,10 @@ function placeOf({ index, parent, auth }: AnchorRecord): CounterPlace {
 async function checked(parts: TpmAnchorParts): Promise<AnchorRecord> {
   const { device, store, index } = parts;
   const found = await load(store);
-  if (found !== undefined && found.index !== index)
-    throw new StartError(
-      `the counter of this store is 0x${found.index.toString(16)}, and KMS_TPM_COUNTER says 0x${index.toString(16)}`,
-    );
+  if (found !== undefined && found.index !== index) {
+    parts.accept(failureIn(movedDetail(found.index, index), [found, await counterState(device, index)]));
+    return provide(device, store, index);
+  }
   const state = await counterState(device, index, found);
   const failure = failureOf(found, state);
   if (failure === undefined && found !== undefined && typeof state === 'number') {
@@ -165,11 +165,7 @@ async function checked(parts: TpmAnchorParts): Promise<AnchorRecord> {
 type CounterState = number | 'missing' | 'unknown' | 'none';
 
 /** `missing`: it is not there, or not ours any more. `unknown`: the TPM has one that the store does not know. */
-async function counterState(
-  device: TpmDevice,
-  index: number,
-  found: AnchorRecord | undefined,
-): Promise<CounterState> {
+async function counterState(device: TpmDevice, index: number, found?: AnchorRecord): Promise<CounterState> {
   return device.use(async (client) => {
     if (found === undefined) return (await isDefined(client, index)) ? 'unknown' : 'none';
     try {
@@ -189,8 +185,17 @@ const notOurs = new Set<number | undefined>([
 function failureOf(found: AnchorRecord | undefined, state: CounterState): AnchorFailure | undefined {
   const detail = detailOf(found?.value, state);
   if (detail === undefined) return undefined;
-  const looked = JSON.stringify([found ?? 'none', state]);
-  return { id: hash('sha256', looked, 'hex').slice(0, 16), detail };
+  return failureIn(detail, [found ?? 'none', state]);
+}
+
+/** `looked`: whatever it was judged by. */
+function failureIn(detail: string, looked: unknown): AnchorFailure {
+  return { id: hash('sha256', JSON.stringify(looked), 'hex').slice(0, 16), detail };
+}
+
+function movedDetail(before: number, now: number): string {
+  const named = (index: number) => `0x${index.toString(16).padStart(8, '0')}`;
+  return `its counter is at ${named(before)}, and KMS_TPM_COUNTER says ${named(now)}`;
 }
 
 function detailOf(value: number | undefined, state: CounterState): string | undefined {
