@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { addOfflineAct, offlineActor } from '../../assemble/offline-acts.ts';
 import { judgeSecretFile } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
+import { readSecretPlace } from '../../custody/root-key/secret-place.ts';
 import {
   changeRootSources,
   type ListedSourceOf,
@@ -75,6 +76,7 @@ function authorizeCommand(): Command {
       '--request <file>',
       'as root tpm request made it; see that its values are what you expect',
     )
+    .option('--passphrase-file <file>', 'of a key that is encrypted (default: asked at the terminal)')
     .option('--out <file>', 'where the approval is written (default: standard output)')
     .addHelpText(
       'after',
@@ -82,15 +84,21 @@ function authorizeCommand(): Command {
 Example:
   npm run -s intaglio -- root tpm authorize --key operator.pem --request request.json --out approval.json`,
     )
-    .action(
-      ({ key, request, out }: { readonly key: string; readonly request: string; readonly out?: string }) =>
-        refusing(async () => {
-          const approval = approve(readOrFail(request), privateKeyIn(key));
-          for (const pcr of pcrsOf(approval.values))
-            process.stderr.write(`intaglio: PCR ${pcr} ${approval.values[pcr]}\n`);
-          put(approval, out);
-        }),
+    .action(({ key, passphraseFile, request, out }: AuthorizeOptions) =>
+      refusing(async () => {
+        const approval = approve(readOrFail(request), await privateKeyIn(key, passphraseFile));
+        for (const pcr of pcrsOf(approval.values))
+          process.stderr.write(`intaglio: PCR ${pcr} ${approval.values[pcr]}\n`);
+        put(approval, out);
+      }),
     );
+}
+
+interface AuthorizeOptions {
+  readonly key: string;
+  readonly passphraseFile?: string;
+  readonly request: string;
+  readonly out?: string;
 }
 
 function acceptCommand(): Command {
@@ -175,19 +183,31 @@ function sourceOf(options: OfSource): {
   return { source, dataDir };
 }
 
-function privateKeyIn(path: string): KeyObject {
+async function privateKeyIn(path: string, passphraseFile: string | undefined): Promise<KeyObject> {
+  const rule = { groupAllowed: false };
   const pem = readOrFail(path);
-  const problem = judgeSecretFile(path, { groupAllowed: false }, statSync(path));
+  const problem = judgeSecretFile(path, rule, statSync(path));
   if (problem !== undefined) fail(problem);
+  // As PKCS#8 and as openssl ec write it.
+  const passphrase = pem.includes('ENCRYPTED')
+    ? await readSecretPlace(
+        passphraseFile === undefined ? { from: 'terminal' } : { from: 'file', path: passphraseFile },
+        `passphrase of ${path}`,
+        { dataDir: process.cwd(), rule, credentials: undefined },
+      )
+    : undefined;
   try {
-    const key = createPrivateKey({ key: pem, format: 'pem' });
+    const key = createPrivateKey({ key: pem, format: 'pem', ...(passphrase && { passphrase }) });
     if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return key;
   } catch {
-    // The same words for what is no key and what is encrypted.
+    // The same words for what is no key and what does not open.
   } finally {
     pem.fill(0);
+    passphrase?.fill(0);
   }
-  return fail(`${path} holds no private key of P-256 in PEM that opens without a passphrase`);
+  return fail(
+    `${path} holds no private key of P-256 in PEM${passphrase === undefined ? '' : ', or this is not its passphrase'}`,
+  );
 }
 
 function put(message: object, path: string | undefined): void {
