@@ -57,7 +57,10 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     await good('tpm', 'request', '--out', request, ...of);
     const authorize = ['tpm', 'authorize', '--key', privateKey, '--request', request, '--out', approval];
     await refused(/not its passphrase/, ...authorize, '--passphrase-file', another);
-    await good(...authorize, '--passphrase-file', passphrase);
+    const shown = await intaglio(['root', ...authorize, '--passphrase-file', passphrase]);
+    assert.equal(shown.status, 0);
+    assert.match(shown.stderr, /for the source tpm of reference [0-9a-f]{32}\n/);
+    assert.match(shown.stderr, /PCR 4 [0-9a-f]{64}\n/);
     assert.match(await good('tpm', 'accept', approval, ...of), /under 2 sets/);
     assert.match(await good('status', ...of), /tpm \(tpm, .*\): opens/);
 

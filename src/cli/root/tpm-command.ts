@@ -87,6 +87,8 @@ Example:
     .action(({ key, passphraseFile, request, out }: AuthorizeOptions) =>
       refusing(async () => {
         const approval = approve(readOrFail(request), await privateKeyIn(key, passphraseFile));
+        const { source, reference } = approval;
+        process.stderr.write(`intaglio: for the source ${source} of reference ${reference}\n`);
         for (const pcr of pcrsOf(approval.values))
           process.stderr.write(`intaglio: PCR ${pcr} ${approval.values[pcr]}\n`);
         put(approval, out);
