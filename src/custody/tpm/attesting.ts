@@ -5,7 +5,7 @@ import { commands, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
 import { createPrimary, type LoadedKey, p256Area, restrictedPrimary } from './objects.ts';
 import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
 import { emptyPassword, type Session } from './session.ts';
-import { type Reader, Writer } from './wire.ts';
+import { inBytes, type Reader, Writer } from './wire.ts';
 
 /** Those in which a boot leaves its traces: firmware, its settings, the boot loader, Secure Boot. */
 const quotedPcrs = [0, 1, 2, 3, 4, 5, 6, 7] as const;
@@ -61,6 +61,6 @@ async function signedBy(client: TpmClient, command: Command): Promise<TpmSigned>
 /** TPMT_SIGNATURE of ECDSA as r and s. */
 function signatureIn(answer: Reader): Uint8Array {
   answer.take(4);
-  const wide = (number: Buffer) => Buffer.concat([Buffer.alloc(Math.max(0, half - number.length)), number]);
-  return Uint8Array.from(Buffer.concat([wide(answer.sized()), wide(answer.sized())]));
+  const number = () => inBytes(answer.sized(), half);
+  return Uint8Array.from(Buffer.concat([number(), number()]));
 }

@@ -73,7 +73,7 @@ export const keyTemplates: Readonly<Partial<Record<KeyType, Buffer>>> = {
 };
 
 export function keyTypeOf({ key }: PublicArea): KeyType | undefined {
-  if (key.kind === 'ecc') return key.curve === curveP256 ? keyTypes['ecdsa-p256'] : undefined;
+  if (key.kind === 'ecc') return keyTypes['ecdsa-p256'];
   return key.kind === 'rsa' && key.modulus.length * 8 === rsaBits ? keyTypes['rsa-2048'] : undefined;
 }
 

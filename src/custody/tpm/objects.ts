@@ -11,14 +11,14 @@ import {
   tpmAlgorithms,
 } from './numbers.ts';
 import { emptyPassword, kdfE, Session, sessionCipher } from './session.ts';
-import { Reader, Writer } from './wire.ts';
+import { inBytes, Reader, Writer } from './wire.ts';
 
 /** A public area (TPMT_PUBLIC), as far as it is looked at. */
 export interface PublicArea {
   readonly type: number;
   readonly attributes: number;
-  readonly key:
-    | { readonly kind: 'ecc'; readonly curve: number; readonly x: Buffer; readonly y: Buffer }
+  readonly key: /** A point of P-256. */
+    | { readonly kind: 'ecc'; readonly x: Buffer; readonly y: Buffer }
     | { readonly kind: 'rsa'; readonly modulus: Buffer; readonly exponent: number }
     | { readonly kind: 'other' };
 }
@@ -47,11 +47,10 @@ export function readPublicArea(bytes: Uint8Array): PublicArea {
     skipScheme(reader);
     const curve = reader.u16();
     skipScheme(reader);
-    return {
-      type,
-      attributes,
-      key: { kind: 'ecc', curve, x: wide(reader.sized()), y: wide(reader.sized()) },
-    };
+    // Other curves have other coordinates, and nothing here is done with them.
+    if (curve !== curveP256) return { type, attributes, key: { kind: 'other' } };
+    const coordinate = () => inBytes(reader.sized(), coordinateBytes);
+    return { type, attributes, key: { kind: 'ecc', x: coordinate(), y: coordinate() } };
   }
   if (type === tpmAlgorithms.rsa) {
     skipSymmetric(reader);
@@ -72,11 +71,6 @@ function skipScheme(reader: Reader): void {
 }
 
 const coordinateBytes = 32;
-
-/** TPMs may leave zeros at the beginning away. */
-function wide(coordinate: Buffer): Buffer {
-  return Buffer.concat([Buffer.alloc(Math.max(0, coordinateBytes - coordinate.length)), coordinate]);
-}
 
 /** Attributes of a key that the TPM makes anew from a seed, and that does one thing within it alone. */
 export const restrictedPrimary =
@@ -198,10 +192,7 @@ export async function openStorageRoot(client: TpmClient, pinned: Uint8Array | un
 
 function isStorage({ attributes, key }: PublicArea): boolean {
   const storage = oa.restricted | oa.decrypt;
-  return (
-    (attributes & storage) === storage &&
-    (key.kind === 'rsa' || (key.kind === 'ecc' && key.curve === curveP256))
-  );
+  return (attributes & storage) === storage && key.kind !== 'other';
 }
 
 /** As openSession; it is flushed behind `use`. */
@@ -222,7 +213,7 @@ export async function openSession(
   root: LoadedKey,
 ): Promise<Session> {
   const nonceCaller = randomBytes(32);
-  const { salt, encrypted } = saltFor(root.area);
+  const { salt, encrypted } = saltOf(root.area);
   try {
     const { handle, parameters } = await client.run({
       code: commands.startAuthSession,
@@ -239,6 +230,16 @@ export async function openSession(
     return new Session(handle, { salt, nonceTpm: parameters.sized(), nonceCaller });
   } finally {
     salt.fill(0);
+  }
+}
+
+/** Nothing vouches for a public key before there is a session: what is no key at all is the TPM's fault, or of who is between. */
+function saltOf(area: PublicArea): ReturnType<typeof saltFor> {
+  try {
+    return saltFor(area);
+  } catch (cause) {
+    if (cause instanceof TpmError) throw cause;
+    throw new TpmError('its storage root key is none to which a salt can be encrypted');
   }
 }
 
