@@ -8,6 +8,7 @@ import { checkEveryPage } from '../../src/store/lmdb/data-file.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { intaglio } from '../cli/intaglio.ts';
 import { bytes, value } from '../contracts/store.ts';
+import { compileCache } from '../support/compile-cache.ts';
 
 const pageBytes = 4096;
 
@@ -39,6 +40,7 @@ const serve = (dataDir: string) =>
     encoding: 'utf8',
     env: {
       PATH: process.env.PATH,
+      ...compileCache,
       KMS_DATA_DIR: dataDir,
       KMS_BIND: '127.0.0.1:0',
       KMS_ENGINE: 'openssl',
