@@ -130,6 +130,9 @@ function tell(log: Logger, event: KekRotationEvent): void {
     case 'unpruned':
       log.warn(event, 'old snapshots of DEKs could not be removed: the next time tries it');
       return;
+    case 'incomplete':
+      log.error(event, 'A ROTATION OF THE KEK LEFT DEKs BEHIND: their KEKs of before are kept');
+      return;
     case 'unopened':
       log.error(event, 'THE WRAPPING OF A DEK DOES NOT OPEN: it stays as it is, restore it from a backup');
       return;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { refuse } from '../../src/core/result.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
 import type { Dek } from '../../src/operations/deks/dek.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
@@ -41,11 +42,14 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
   const store = new MemoryStore();
   const events: KekRotationEvent[] = [];
   const state = { current: 1, destroyed: [] as number[] };
+  /** Versions of the KEK that cannot be had. */
+  const gone = new Set<number>();
   const deks = new DekStore({ store, mac: testMac, onCorruptRecord: () => {} });
   const keks = {
     ...{ id: 'kek', tenant: 'dek' },
     current: async () => ({ ok: true, value: handleOf(state.current) }),
-    version: async (number: number) => ({ ok: true, value: handleOf(number) }),
+    version: async (number: number) =>
+      gone.has(number) ? refuse('NotFound') : { ok: true, value: handleOf(number) },
     rotate: async () => ({ ok: true, value: ++state.current }),
     retire: async () => true,
     versions: async () => ({
@@ -68,8 +72,14 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
     report: (event: KekRotationEvent) => void events.push(event),
   };
   const rotation = new KekRotation(parts as unknown as KekRotationParts);
-  return { rotation, deks, store, events, state, directory };
+  return { rotation, deks, store, events, state, directory, gone };
 }
+
+/** Of the rotation to version 2. */
+const snapshotsIn = (directory: string) =>
+  readdirSync(join(directory, 'kek-v2'))
+    .filter((name) => name !== 'keks')
+    .sort();
 
 const dekOf = (id: string, first = 1): Dek => ({
   ...{ id, state: 'active', createdAtMs: 1 },
@@ -88,7 +98,7 @@ test('a DEK that is destroyed while its page is rewrapped leaves no snapshot', a
   };
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
-  assert.deepEqual(readdirSync(directory), ['k2.kek-v2.json']);
+  assert.deepEqual(snapshotsIn(directory), ['k2.json']);
 });
 
 test('what a kill left of a destroyed DEK in the snapshots goes at the next start', async (t) => {
@@ -99,7 +109,7 @@ test('what a kill left of a destroyed DEK in the snapshots goes at the next star
   assert.ok(found.ok && found.value !== undefined);
   await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
   await rotation.resume();
-  assert.deepEqual(readdirSync(directory), []);
+  assert.deepEqual(snapshotsIn(directory), []);
 });
 
 test('a wish for a KEK that was given and is lost ends at the next start: no other takes its place', async (t) => {
@@ -124,22 +134,52 @@ test('a KEK that is given does not end the rotation before it, which goes to ano
   assert.equal(!refused.ok && refused.failure.code, 'Conflict');
 });
 
-test('a DEK that does not open is not counted as rewrapped, has no snapshot, and keeps its KEK', async (t) => {
+test('a rotation that leaves a DEK behind is refused with counts, and keeps its KEK; the next one is complete without it', async (t) => {
   const { rotation, deks, directory, events, state } = await rotationOf(t);
   await deks.put(dekOf('good'), undefined);
   await deks.put(dekOf('bad', 0xff), undefined);
+  const half = dekOf('half');
+  const [first] = half.versions as [Dek['versions'][0]];
+  const second = { ...first, version: 2, wrapped: new Uint8Array(60).fill(0xff) };
+  await deks.put({ ...half, versions: [first, second] }, undefined);
   const rotated = await rotation.rotate('admin');
-  assert.equal(rotated.ok && rotated.value.rewrapped, 1);
-  assert.deepEqual(readdirSync(directory), ['good.kek-v2.json']);
-  assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === 'bad'));
+  assert.ok(!rotated.ok);
+  assert.equal(rotated.failure.code, 'Conflict');
+  assert.match(rotated.failure.hint ?? '', /version 2 and wraps 1 DEKs more; 2 do not open, and 0 records/);
+  assert.deepEqual(snapshotsIn(directory), ['good.json', 'half.json']);
+  for (const id of ['bad', 'half'])
+    assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === id));
+  assert.ok(events.some(({ kind }) => kind === 'incomplete'));
+  assert.ok(events.every(({ kind }) => kind !== 'done'));
   assert.deepEqual(state.destroyed, []);
+  for (const id of ['bad', 'half']) {
+    const found = await deks.find(id);
+    assert.ok(found.ok && found.value !== undefined);
+    const alone = await rotation.rewrapOne(found.value, 'admin');
+    assert.equal(alone?.failure.code, 'Conflict', id);
+    await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  }
+  const again = await rotation.rotate('admin');
+  assert.deepEqual(again.ok && [again.value.kekVersion, again.value.rewrapped], [3, 1]);
+});
+
+test('a DEK whose KEK is not there is left behind, and does not stop the others', async (t) => {
+  const { rotation, deks, state, gone } = await rotationOf(t);
+  state.current = 2;
+  const good = dekOf('good');
+  await deks.put({ ...good, versions: good.versions.map((each) => ({ ...each, kek: 2 })) }, undefined);
+  await deks.put(dekOf('lost'), undefined);
+  gone.add(1);
+  const rotated = await rotation.rotate('admin');
+  assert.match((!rotated.ok && rotated.failure.hint) || '', /wraps 1 DEKs more; 1 do not open/);
 });
 
 test('while a record of a DEK cannot be read no KEK is destroyed', async (t) => {
   const { rotation, deks, store, directory, state } = await rotationOf(t);
   await deks.put(dekOf('k1'), undefined);
   await store.commit([{ key: 'meta:k2', value: Buffer.from('altered') }]);
-  await rotation.rotate('admin');
+  const rotated = await rotation.rotate('admin');
+  assert.match((!rotated.ok && rotated.failure.hint) || '', /0 do not open, and 1 records cannot be read/);
   for (const name of readdirSync(directory)) renameSync(join(directory, name), join(directory, 'away'));
   await rotation.prune('admin');
   assert.deepEqual(state.destroyed, []);
