@@ -2,7 +2,7 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { type KeyType, keyTypes } from '../../algorithms/ids.ts';
 import { parseKeyReference } from '../../engine/key-reference.ts';
 import { TpmError } from './errors.ts';
-import { curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
+import { objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
 import { exponentOf, type KeptObject, type PublicArea, p256Area } from './objects.ts';
 import { Reader, Writer } from './wire.ts';
 
