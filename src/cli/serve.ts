@@ -5,7 +5,7 @@ import { StartError } from '../core/start-error.ts';
 import { createLog, type Logger, setLogging } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
-import { notifyManager } from './notify.ts';
+import { serveUntilStopped } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
 import { reloadOnSignal } from './reload-on-signal.ts';
 import { processSettings, settingsOrFail } from './settings.ts';
@@ -38,10 +38,8 @@ async function serve(flags: readonly string[]): Promise<void> {
     'listening',
   );
   takesReloads(server);
-  const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-  notifyManager(['READY=1', `STATUS=serves ${server.urls.join(' ')}`], untold);
 
-  const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
+  const stop = serveUntilStopped(server, log, stopOnSignals);
   whenNpmIsGone(() => stop('npm is gone'));
 }
 

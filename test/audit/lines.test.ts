@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { followLog } from '../../src/audit/lines/follow.ts';
-import { readLineHead } from '../../src/audit/lines/line.ts';
+import { lineKeyOf, readLineHead } from '../../src/audit/lines/line.ts';
 import { openLineFile } from '../../src/audit/lines/line-file.ts';
 import { verifyLines } from '../../src/audit/lines/verify-lines.ts';
 import { StartError } from '../../src/core/start-error.ts';
@@ -35,7 +35,7 @@ function written(directory: string, count: number, problems: string[] = []) {
 }
 
 function verified(directory: string) {
-  const key = readFileSync(join(directory, 'kms-audit.key'));
+  const key = lineKeyOf(readFileSync(join(directory, 'kms-audit.key')));
   const head = readLineHead(key, readFileSync(join(directory, 'kms-audit.head'), 'latin1'));
   return verifyLines(join(directory, 'kms-audit.log'), key, head);
 }

@@ -1,16 +1,20 @@
 import assert from 'node:assert/strict';
-import { readdirSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { refuse } from '../../src/core/result.ts';
+import type { Caller } from '../../src/core/scope.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
-import type { Dek } from '../../src/operations/deks/dek.ts';
+import type { Dek, DekVersion } from '../../src/operations/deks/dek.ts';
+import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/dek-rewrapper.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
 import {
   KekRotation,
   type KekRotationEvent,
   type KekRotationParts,
 } from '../../src/operations/deks/kek-rotation.ts';
+import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
+import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
 import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { testMac } from '../support/keyring.ts';
@@ -26,7 +30,7 @@ const handleOf = (version: number) => ({
   },
 });
 
-type Work = Parameters<KekRotationParts['runWork']>[1];
+type Work = Parameters<DekRewrapperParts['runWork']>[1];
 
 /** An engine whose wrappings are bytes that it does not look at; the first byte 0xff does not open. */
 function outputsOf({ kind, items }: Work) {
@@ -66,19 +70,46 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
     }),
     destroy: async (_actor: string, version: number) => void state.destroyed.push(version),
   };
-  const parts = {
-    ...{ deks, keks, store, mac: testMac, clock, keepSnapshotsMs: 1e9 },
-    snapshots: await openSnapshots(directory),
+  const rewrapper = new DekRewrapper({
+    keks,
     costs: { meterOf: () => ({}) },
     async runWork(_tenant: string, work: Work) {
       await during();
       return { ok: true, value: outputsOf(work) };
     },
+  } as unknown as DekRewrapperParts);
+  const parts = {
+    ...{
+      deks,
+      keks,
+      rewrapper,
+      store,
+      mac: testMac,
+      clock,
+      keepSnapshotsMs: 1e9,
+    },
+    snapshots: await openSnapshots(directory),
     report: (event: KekRotationEvent) => void events.push(event),
   };
   const rotation = new KekRotation(parts as unknown as KekRotationParts);
-  return { rotation, deks, store, events, state, directory, gone, ahead };
+  const recorded: unknown[] = [];
+  const journal = {
+    async record({ kind, facts }: DekChange) {
+      recorded.push({ kind, ...facts });
+      return { ok: true, value: { end: () => {} } };
+    },
+  };
+  const restoring = restoreDekOperation({ ...parts, rotation, journal } as unknown as DekParts);
+  const restore = (id: string, from?: number) =>
+    restoring.run({ id, from }, { tenant: 'dek', actor: 'operator' } as Caller);
+  return { rotation, deks, store, events, state, directory, gone, ahead, restore, recorded };
 }
+
+/** Of the rotation to version 2. */
+const snapshotsIn = (directory: string) =>
+  readdirSync(join(directory, 'kek-v2'))
+    .filter((name) => name !== 'keks')
+    .sort();
 
 const dekOf = (id: string, first = 1): Dek => ({
   ...{ id, state: 'active', createdAtMs: 1 },
@@ -97,7 +128,7 @@ test('a DEK that is destroyed while its page is rewrapped leaves no snapshot', a
   };
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
-  assert.deepEqual(readdirSync(directory), ['k2.kek-v2.json']);
+  assert.deepEqual(snapshotsIn(directory), ['k2.json']);
 });
 
 test('what a kill left of a destroyed DEK in the snapshots goes at the next start', async (t) => {
@@ -108,7 +139,7 @@ test('what a kill left of a destroyed DEK in the snapshots goes at the next star
   assert.ok(found.ok && found.value !== undefined);
   await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
   await rotation.resume();
-  assert.deepEqual(readdirSync(directory), []);
+  assert.deepEqual(snapshotsIn(directory), []);
 });
 
 test('a wish for a KEK that was given and is lost ends at the next start: no other takes its place', async (t) => {
@@ -145,7 +176,7 @@ test('a rotation that leaves a DEK behind is refused with counts, and keeps its 
   assert.ok(!rotated.ok);
   assert.equal(rotated.failure.code, 'Conflict');
   assert.match(rotated.failure.hint ?? '', /version 2 and wraps 1 DEKs more; 2 do not open, and 0 records/);
-  assert.deepEqual(readdirSync(directory).sort(), ['good.kek-v2.json', 'half.kek-v2.json']);
+  assert.deepEqual(snapshotsIn(directory), ['good.json', 'half.json']);
   for (const id of ['bad', 'half'])
     assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === id));
   assert.ok(events.some(({ kind }) => kind === 'incomplete'));
@@ -229,7 +260,7 @@ test('a snapshot that was written while the clock was a year ahead has its time 
   const { rotation, deks, directory, ahead } = await rotationOf(t);
   await deks.put(dekOf('k1'), undefined);
   await rotation.rotate('admin');
-  const file = join(directory, 'k1.kek-v2.json');
+  const file = join(directory, 'kek-v2', 'keks');
   const year = Date.now() / 1_000 + 365 * 86_400;
   utimesSync(file, year, year);
   await rotation.prune('schedule');
@@ -252,5 +283,76 @@ test('a rotation comes to its end while callers change a DEK of each page at eve
   };
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 40]);
-  assert.equal(readdirSync(directory).length, 40);
+  assert.equal(snapshotsIn(directory).length, 40);
+});
+
+test('a DEK comes back from its snapshot where its record is damaged or missing, and keeps versions that came since', async (t) => {
+  const { rotation, deks, store, restore, recorded } = await rotationOf(t);
+  await deks.put({ ...dekOf('k1'), threadId: 'thread' }, undefined);
+  await rotation.rotate('admin');
+  for (const damaged of [Buffer.from('damaged'), undefined]) {
+    await store.commit([{ key: 'meta:k1', value: damaged }]);
+    // A change that is refused lets go of what is in memory.
+    const dek = dekOf('k1');
+    await deks.put(dek, { dek, revision: 999 });
+    const made = await restore('k1');
+    assert.deepEqual(made.ok && [made.value.version, made.value.kekVersion], [1, 2]);
+    const found = await deks.find('k1');
+    assert.ok(found.ok && found.value !== undefined);
+    assert.equal(found.value.dek.threadId, 'thread');
+  }
+  assert.deepEqual(recorded[0], { kind: 'restored', dek: 'k1', from: 2 });
+  const now = await deks.find('k1');
+  assert.ok(now.ok && now.value !== undefined);
+  const [first] = now.value.dek.versions as [DekVersion];
+  const broken = { ...first, wrapped: new Uint8Array(60).fill(0xff) };
+  const since = { ...first, version: 2, wrapped: new Uint8Array(60).fill(7) };
+  await deks.put({ ...now.value.dek, versions: [broken, since] }, now.value);
+  assert.ok((await restore('k1', 2)).ok);
+  const merged = await deks.find('k1');
+  assert.ok(merged.ok && merged.value !== undefined);
+  assert.deepEqual(
+    merged.value.dek.versions.map(({ version, kek, wrapped }) => [version, kek, wrapped[0]]),
+    [
+      [1, 2, 1],
+      [2, 2, 7],
+    ],
+  );
+});
+
+test('a DEK that is destroyed, one without a snapshot, and a snapshot that does not open are refused', async (t) => {
+  const { rotation, deks, store, directory, restore, recorded } = await rotationOf(t);
+  for (const id of ['k1', 'k2']) await deks.put(dekOf(id), undefined);
+  const refusalOf = async (id: string, from?: number) => {
+    const made = await restore(id, from);
+    return made.ok ? undefined : [made.failure.code, made.failure.hint];
+  };
+  assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  for (const id of ['', '..', '../kek-v2/k1', 'k1\0', 'k'.repeat(129)])
+    assert.equal((await refusalOf(id))?.[0], 'BadRequest', id);
+  await rotation.rotate('admin');
+  assert.deepEqual(await refusalOf('k1', 7), ['NotFound', 'snapshots of this DEK: of the rotations to 2']);
+  const file = join(directory, 'kek-v2', 'k1.json');
+  const text = readFileSync(file, 'utf8');
+  for (const wrong of [
+    '',
+    '{}',
+    text.slice(0, -9),
+    readFileSync(join(directory, 'kek-v2', 'k2.json'), 'utf8'),
+  ]) {
+    writeFileSync(file, wrong);
+    assert.equal((await refusalOf('k1'))?.[1], 'the snapshot cannot be read', wrong);
+  }
+  writeFileSync(
+    file,
+    text.replace(/"wrapped":"[^"]+"/, `"wrapped":"${Buffer.alloc(60, 0xff).toString('base64')}"`),
+  );
+  assert.match((await refusalOf('k1'))?.[1] ?? '', /no version in the snapshot opens/);
+  writeFileSync(file, text);
+  const found = await deks.find('k1');
+  assert.ok(found.ok && found.value !== undefined);
+  await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  assert.deepEqual(await refusalOf('k1'), ['Conflict', 'the DEK is destroyed']);
+  assert.deepEqual(recorded, []);
+  assert.ok((await store.get('meta:k1')).ok);
 });

@@ -17,8 +17,10 @@ import {
   headBytes,
   headText,
   type Line,
+  type LineKey,
   type LoggedRecord,
   lineKeyBytes,
+  lineKeyOf,
   lineOf,
   maxLineBytes,
   noLine,
@@ -113,7 +115,7 @@ interface Opened {
 
 type Paths = Readonly<Record<'log' | 'head', string>>;
 
-function openAll(paths: Paths, key: Uint8Array, report: (problem: string) => void): Opened {
+function openAll(paths: Paths, key: LineKey, report: (problem: string) => void): Opened {
   const log = openOwn(paths.log, constants.O_APPEND);
   let head: number | undefined;
   try {
@@ -154,27 +156,22 @@ function openOwn(path: string, flags: number): number {
   throw new StartError(`${path} is not a regular file`);
 }
 
-function headIn(head: number, key: Uint8Array): Line | undefined {
+function headIn(head: number, key: LineKey): Line | undefined {
   const bytes = Buffer.alloc(headBytes + 1);
   const length = readSync(head, bytes, 0, bytes.length, 0);
   return readLineHead(key, bytes.toString('latin1', 0, length));
 }
 
-export function keyAt(path: string, rule: SecretRule): Uint8Array {
+export function keyAt(path: string, rule: SecretRule): LineKey {
   const read = readPrivateFile(path, lineKeyBytes, rule);
-  if (read.ok) return read.bytes;
+  if (read.ok) return lineKeyOf(read.bytes);
   if (!read.missing) throw new StartError(read.problem);
   const key = randomBytes(lineKeyBytes);
   writePrivateFile(path, key, 'create');
-  return key;
+  return lineKeyOf(key);
 }
 
-function lastOf(
-  file: number,
-  key: Uint8Array,
-  head: Line | undefined,
-  report: (problem: string) => void,
-): Line {
+function lastOf(file: number, key: LineKey, head: Line | undefined, report: (problem: string) => void): Line {
   const end = endOfLines(file);
   // A kill has left half a line; its record is on the audit log, and comes again.
   ftruncateSync(file, end.at);

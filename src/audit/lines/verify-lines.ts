@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { type Line, maxLineBytes, noLine, readLine } from './line.ts';
+import { type Line, type LineKey, maxLineBytes, noLine, readLine } from './line.ts';
 
 export interface LineProblem {
   /** Of the file, from 1. */
@@ -20,7 +20,7 @@ const maxProblems = 100;
 /** Every line with its place. `head`: the newest line that was written; undefined where nobody knows. */
 export async function verifyLines(
   path: string,
-  key: Uint8Array,
+  key: LineKey,
   head: Line | undefined,
 ): Promise<VerifiedLines> {
   const problems: LineProblem[] = [];

@@ -13,7 +13,7 @@ import { createLog, type Logger, setLogging } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
-import { notifyManager } from '../notify.ts';
+import { serveUntilStopped } from '../notify.ts';
 import { reloadOnSignal } from '../reload-on-signal.ts';
 import { processSettings, secretRule } from '../settings.ts';
 import { type DekConfigFile, everyRole, readDekConfig } from './config-file.ts';
@@ -75,9 +75,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     const [url] = server.urls;
     log.info({ url, engine: server.engine.name, pid: process.pid }, 'listening');
     takesReloads(server);
-    const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-    notifyManager(['READY=1', `STATUS=serves ${url}`], untold);
-    stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
+    serveUntilStopped(server, log, stopOnSignals);
   } catch (cause) {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;

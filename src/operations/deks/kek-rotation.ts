@@ -1,23 +1,18 @@
-import type { Clock } from '../../core/clock.ts';
-import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
 import type { GivenVersion } from '../../keys/keyring.ts';
 import type { Store } from '../../store/store.ts';
 import type { Dek } from './dek.ts';
-import { DekRewrapper, type DekRewrapperParts } from './dek-rewrapper.ts';
-import type { DekStore, StoredDek } from './dek-store.ts';
+import type { DekRewrapper } from './dek-rewrapper.ts';
+import type { StoredDek } from './dek-store.ts';
+import { type KekPruningEvent, type KekPruningParts, pruneKeks } from './kek-pruning.ts';
 import { SnapshotAges } from './prunable.ts';
-import type { DekSnapshots } from './snapshots.ts';
+import { onSnapshotDisk } from './snapshots.ts';
 
-export interface KekRotationParts extends DekRewrapperParts {
-  readonly deks: DekStore;
-  readonly snapshots: DekSnapshots;
+export interface KekRotationParts extends KekPruningParts {
+  readonly rewrapper: DekRewrapper;
   readonly store: Store;
   readonly mac: RecordMac;
-  readonly clock: Clock;
-  /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
-  readonly keepSnapshotsMs: number;
   /** For the operator's log. Must not throw. */
   readonly report: (event: KekRotationEvent) => void;
 }
@@ -29,9 +24,7 @@ export type KekRotationEvent =
   | ({ readonly kind: 'incomplete'; readonly target: number; readonly rewrapped: number } & LeftBehind)
   /** Its wrapping does not open: it stays as it is, and its KEK with it. */
   | { readonly kind: 'unopened'; readonly dekId: string }
-  /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
-  | { readonly kind: 'unpruned'; readonly problem: string }
-  | { readonly kind: 'destroyed'; readonly version: number };
+  | KekPruningEvent;
 
 export interface KekRotationProgress {
   /** The version that DEKs go over to. */
@@ -79,7 +72,7 @@ const lost = refuse('Conflict', 'the KEK that was given is lost: give it again')
 const wrong = refuse('Internal');
 const doesNotOpen = refuse(
   'Conflict',
-  'the DEK does not open under its KEK and stays as it is: restore it from a backup',
+  'the DEK does not open under its KEK and stays as it is: intaglio dek restore brings it back from its snapshot, where there is one',
 );
 
 /**
@@ -88,7 +81,6 @@ const doesNotOpen = refuse(
  */
 export class KekRotation {
   readonly #parts: KekRotationParts;
-  readonly #rewrapper: DekRewrapper;
   readonly #ages: SnapshotAges;
   #progress: { target: number; rewrapped: number; seen: number; unopened: number } | undefined;
   #running: Promise<unknown> | undefined;
@@ -96,7 +88,6 @@ export class KekRotation {
 
   constructor(parts: KekRotationParts) {
     this.#parts = parts;
-    this.#rewrapper = new DekRewrapper(parts);
     this.#ages = new SnapshotAges(parts.clock, parts.keepSnapshotsMs);
   }
 
@@ -136,20 +127,8 @@ export class KekRotation {
   }
 
   /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
-  async prune(actor: string): Promise<void> {
-    const { snapshots, clock, report } = this.#parts;
-    if (this.#ages.look())
-      report({ kind: 'unpruned', problem: 'the clock went ahead by more than an hour: none goes for a day' });
-    const refused = await onDisk(async () => {
-      for (const snapshot of await snapshots.list()) {
-        const fate = this.#ages.fateOf(snapshot);
-        if (fate === 'goes') await snapshots.remove(snapshot);
-        // The clock was ahead when it was written: its time begins now, and not when the clock is there again.
-        else if (fate === 'is_of_the_future') await snapshots.stamp(snapshot, clock.utcMs());
-      }
-      await this.#destroyUnneeded(actor);
-    });
-    if (refused !== undefined) report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
+  prune(actor: string): Promise<void> {
+    return pruneKeks(this.#parts, this.#ages, actor);
   }
 
   /** As `prune`, unless a rotation is under way, which prunes at its end. */
@@ -249,7 +228,7 @@ export class KekRotation {
     let left = page.filter(({ dek }) => isBehind(dek, target));
     for (let turn = 0; left.length > 0; turn++) {
       if (turn === maxTurns) return refuse('StoreUnavailable', 'DEKs change without an end', 1_000);
-      const rewrapped = await this.#rewrapper.rewrapped(left, target);
+      const rewrapped = await this.#parts.rewrapper.rewrapped(left, target);
       if (!rewrapped.ok) return rewrapped;
       const changes = left
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
@@ -297,7 +276,7 @@ export class KekRotation {
       if (!found.ok) return found;
       if (found.value?.dek.state === 'destroyed') {
         // Its destruction has looked for snapshots before this one was there.
-        const kept = await onDisk(() => this.#parts.snapshots.removeOf(dek.id));
+        const kept = await onSnapshotDisk(() => this.#parts.snapshots.removeOf(dek.id));
         if (kept !== undefined) return kept;
       }
       if (found.value !== undefined && isBehind(found.value.dek, target)) still.push(found.value);
@@ -309,11 +288,8 @@ export class KekRotation {
     changes: readonly { readonly before: StoredDek }[],
     target: number,
   ): Promise<Refused | undefined> {
-    const { snapshots } = this.#parts;
-    return onDisk(async () => {
-      for (const { before } of changes) await snapshots.write(before.dek, target);
-      snapshots.sync();
-    });
+    const deks = changes.map(({ before }) => before.dek);
+    return onSnapshotDisk(() => this.#parts.snapshots.write(deks, target));
   }
 
   /** A KEK that was given is not at hand any more: another one must not take its place. */
@@ -327,48 +303,6 @@ export class KekRotation {
     this.#stopped(target, forgotten.ok ? lost : forgotten);
   }
 
-  async #destroyUnneeded(actor: string): Promise<void> {
-    const { keks, snapshots, report } = this.#parts;
-    const versions = await keks.versions();
-    if (!versions.ok) return;
-    const [current, ...old] = versions.value;
-    const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-    const kept = await snapshots.list();
-    if (current === undefined || (alive.length === 0 && kept.length === 0)) return;
-    const found = await this.#neededByDeks();
-    if (!found.ok) return;
-    const { needed, destroyed, unread } = found.value;
-    for (const snapshot of kept) {
-      // A kill came between its destruction and this.
-      if (destroyed.has(snapshot.dekId)) await snapshots.remove(snapshot);
-      else for (const version of await snapshot.keks()) needed.add(version);
-    }
-    // Nobody knows what these need, and a backup may bring them back.
-    if (unread > 0) return;
-    for (const version of alive) {
-      if (needed.has(version) || !(await keks.retire(version))) continue;
-      if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
-    }
-  }
-
-  async #neededByDeks(): Promise<Result<NeededByDeks>> {
-    const needed = new Set<number>();
-    const destroyed = new Set<string>();
-    let unread = 0;
-    let after: string | undefined;
-    do {
-      const page = await this.#parts.deks.page(after, 1_000);
-      if (!page.ok) return page;
-      unread += page.value.unread;
-      for (const { dek } of page.value.deks) {
-        if (dek.state === 'destroyed') destroyed.add(dek.id);
-        for (const { kek } of dek.versions) needed.add(kek);
-      }
-      after = page.value.last;
-    } while (after !== undefined);
-    return ok({ needed, destroyed, unread });
-  }
-
   async #intent(): Promise<Result<Intent | undefined>> {
     const entry = await this.#parts.store.get(intentKey);
     if (!entry.ok) return entry;
@@ -379,29 +313,11 @@ export class KekRotation {
   }
 }
 
-interface NeededByDeks {
-  /** Versions of the KEK. */
-  readonly needed: Set<number>;
-  /** Ids of DEKs. */
-  readonly destroyed: ReadonlySet<string>;
-  readonly unread: number;
-}
-
 interface Intent {
   readonly target: number;
   readonly actor: string;
   /** The KEK came in the clear. */
   readonly given?: true;
-}
-
-/** A disk that is full, or a directory that is somebody else's, is no bug. */
-async function onDisk(work: () => Promise<void>): Promise<Refused | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (cause) {
-    return refuse('StoreUnavailable', `kms-deks-backup: ${errorCode(cause)}`, 1_000);
-  }
 }
 
 function isBehind(dek: Dek, target: number): boolean {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts';
-import type { DekSnapshot } from './snapshots.ts';
+import type { RotationSnapshots } from './snapshots.ts';
 
 /** A clock that is set by hand or by NTP is put right by seconds; between two looks, an hour apart, more than this is a mistake. */
 const jumpMs = 3_600_000;
@@ -34,7 +34,7 @@ export class SnapshotAges {
     return jumped;
   }
 
-  fateOf({ writtenAtMs }: Pick<DekSnapshot, 'writtenAtMs'>): SnapshotFate {
+  fateOf({ writtenAtMs }: Pick<RotationSnapshots, 'writtenAtMs'>): SnapshotFate {
     if (this.#keepMs === 0) return 'goes';
     const { utcMs, monotonicMs } = this.#looked;
     if (writtenAtMs > utcMs + jumpMs) return 'is_of_the_future';

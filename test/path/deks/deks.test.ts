@@ -48,7 +48,11 @@ async function deks(
   };
 }
 
-const snapshotsOf = ({ dataDir }: Deks) => readdirSync(join(dataDir, 'kms-deks-backup')).sort();
+/** `kek-v2/k1`, for each. */
+const snapshotsOf = ({ dataDir }: Deks) => {
+  const names = readdirSync(join(dataDir, 'kms-deks-backup'), { recursive: true }) as string[];
+  return names.filter((name) => name.endsWith('.json')).sort();
+};
 
 test('a DEK encrypts and decrypts, bound to its id and the AAD', async (t) => {
   const kms = await deks(t);
@@ -98,7 +102,7 @@ test('after a rotation of the KEK every DEK opens by the new one, and each has o
     [rotated.status, rotated.body.status, rotated.body.kek_version, rotated.body.rewrapped],
     [200, 'ok', 2, 150],
   );
-  assert.deepEqual(snapshotsOf(kms), ids.map((id) => `${id}.kek-v2.json`).sort());
+  assert.deepEqual(snapshotsOf(kms), ids.map((id) => `kek-v2/${id}.json`).sort());
   const again = await kms.restart();
   for (const [key_id, ciphertext] of ciphertexts) {
     const opened = await again.ask('/decrypt', { key_id, ciphertext });
@@ -185,7 +189,7 @@ test('nothing decrypts what a destroyed DEK encrypted, and its snapshots are gon
   await kms.ask('/deks', { key_id });
   const { ciphertext } = (await kms.ask('/encrypt', { key_id, plaintext: b64('secret') })).body;
   await kms.ask('/rotate_kek', {});
-  assert.deepEqual(snapshotsOf(kms), ['k1.kek-v2.json']);
+  assert.deepEqual(snapshotsOf(kms), ['kek-v2/k1.json']);
   assert.equal((await kms.ask('/destroy_dek', { key_id })).status, 200);
   assert.equal((await kms.ask('/destroy_dek', { key_id })).status, 200);
   assert.deepEqual(snapshotsOf(kms), []);
@@ -307,7 +311,8 @@ test('a backup has neither the pages of the store nor snapshots of DEKs, however
   await kms.ask('/rotate_kek', {});
   await kms.ask('/destroy_dek', { key_id: 'gone' });
   const { dataDir } = kms;
-  for (let n = 0; n < 1_100; n++) writeFileSync(join(dataDir, 'kms-deks-backup', `k${n}.kek-v2.json`), '{}');
+  for (let n = 0; n < 1_100; n++)
+    writeFileSync(join(dataDir, 'kms-deks-backup', 'kek-v2', `k${n}.json`), '{}');
   const out = join(temporaryDirectory(t), 'kms.age');
   const identity = await generateX25519Identity();
   const by = join(temporaryDirectory(t), 'identity');
