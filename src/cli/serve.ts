@@ -7,8 +7,7 @@ import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
 import { serveUntilStopped } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
-import { reloadOnSignal } from './reload-on-signal.ts';
-import { processSettings, settingsOrFail } from './settings.ts';
+import { processSettings, reloadOnSignal, settingsOrFail } from './settings.ts';
 
 /** `serve`: runs the service until SIGTERM or SIGINT. */
 export function serveCommand(): Command {

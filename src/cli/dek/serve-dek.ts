@@ -14,8 +14,7 @@ import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
 import { serveUntilStopped } from '../notify.ts';
-import { reloadOnSignal } from '../reload-on-signal.ts';
-import { processSettings, secretRule } from '../settings.ts';
+import { processSettings, reloadOnSignal, secretRule } from '../settings.ts';
 import { type DekConfigFile, everyRole, readDekConfig } from './config-file.ts';
 
 export interface ServeDekFlags {
