@@ -3,7 +3,6 @@ import { availableParallelism } from 'node:os';
 import { registry } from '../algorithms/registry.ts';
 import { type LoadedConfig, loadConfig } from '../config/load.ts';
 import type { SecretRule } from '../core/secret-file.ts';
-import type { Server } from '../main.ts';
 import { fail } from './fail.ts';
 
 /** The settings of this process: the given flags, its environment and credentials, and the files that these name. */
@@ -38,21 +37,4 @@ export function settingsOrFail(argv: readonly string[]): Extract<LoadedConfig, {
 export function secretRule(): SecretRule {
   const loaded = processSettings([]);
   return { groupAllowed: loaded.ok && loaded.config.groupReadableSecrets };
-}
-
-/**
- * Reads the settings again on SIGHUP, which otherwise ends the process, from the sources of the start. A signal that comes before
- * the server is there counts then.
- */
-export function reloadOnSignal(read: () => LoadedConfig): (server: Pick<Server, 'reload'>) => void {
-  let server: Pick<Server, 'reload'> | undefined;
-  let early = false;
-  process.on('SIGHUP', () => {
-    if (server === undefined) early = true;
-    else server.reload(read());
-  });
-  return (started) => {
-    server = started;
-    if (early) started.reload(read());
-  };
 }
