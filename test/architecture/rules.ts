@@ -117,6 +117,11 @@ export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
   'age-encryption': ['src/custody/root-key/age.ts'],
+  '@aws-sdk/client-kms': ['src/custody/root-key/aws/index.ts', 'test/custody/cloud/moto.ts'],
+  '@google-cloud/kms': ['src/custody/root-key/gcp/index.ts', 'test/custody/cloud/fake-cloud-kms.ts'],
+  'google-gax': ['src/custody/root-key/gcp/index.ts'],
+  '@azure/keyvault-keys': ['src/custody/root-key/azure/index.ts'],
+  '@azure/identity': ['src/custody/root-key/azure/index.ts'],
   pkcs11js: ['src/custody/pkcs11/cryptoki.ts'],
 };
 
