@@ -40,7 +40,8 @@ const words: Readonly<Record<TroubleKind, string>> = {
     'no credentials were found that it takes#: give this machine or process an identity, as docs/cloud-roots.md says',
   denied:
     'the identity of this process is refused#: it has to be allowed to wrap and to unwrap with this key, and what the list has must be of this key',
-  'no-key': 'there is no such key#: see that name, region and account are right, and that it was not deleted',
+  'no-key':
+    'there is no such key#: see that name, region and account are right, and that it was not deleted (one that was may be recovered for some days)',
   disabled: 'the key is disabled#: enable it again',
   deletion:
     'the key is about to be deleted, or is in another state that forbids its use#: cancel the deletion at once, as this source is lost after it',
