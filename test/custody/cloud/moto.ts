@@ -2,11 +2,6 @@
  * `npm run aws:moto`: the KMS of moto (PyPI), which others wrote by the documents of AWS, holds the contract of a cloud KMS. Needs
  * Python 3 with venv, and PyPI. `npm test` has a fake of our own, which has faults that moto lacks.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { connect, createServer } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CreateKeyCommand,
   DisableKeyCommand,
@@ -18,6 +13,7 @@ import { awsProvider } from '../../../src/custody/root-key/aws/index.ts';
 import { cloudRootContract } from '../../contracts/cloud-root.ts';
 import { hasPython, pythonTool } from '../../drill/python-tool.ts';
 import type { CloudKey, CloudServer } from '../../support/cloud/server.ts';
+import { startEmulator } from './emulator.ts';
 
 /** The program `moto_server` of an installation that is there. */
 const installed = process.env.MOTO_SERVER;
@@ -26,11 +22,8 @@ const credentials = { accessKeyId: 'AKIAMOTO', secretAccessKey: 'moto' };
 
 async function startMoto(): Promise<CloudServer<'aws'>> {
   const program = installed ?? pythonTool('moto[kms,server]', 'moto_server');
-  const port = await freePort();
-  const moto = spawn(program, ['--host', '127.0.0.1', '--port', String(port)], { stdio: 'ignore' });
-  process.once('exit', () => moto.kill('SIGKILL'));
-  await untilOpen(moto, port);
-  const endpoint = `http://127.0.0.1:${port}`;
+  const moto = await startEmulator(program, (port) => ['--host', '127.0.0.1', '--port', String(port)]);
+  const { endpoint } = moto;
   const client = new KMSClient({ region, endpoint, credentials });
   const named = (key: string): CloudKey<'aws'> => ({
     ...{ kind: 'aws', key, endpoint, algorithm: 'SYMMETRIC_DEFAULT' },
@@ -49,8 +42,7 @@ async function startMoto(): Promise<CloudServer<'aws'>> {
     provider: (limits) => awsProvider(limits, credentials),
     async close() {
       client.destroy();
-      moto.kill();
-      await once(moto, 'exit');
+      await moto.stop();
     },
   };
 }
@@ -58,32 +50,6 @@ async function startMoto(): Promise<CloudServer<'aws'>> {
 /** Moto takes no ARN here. */
 function idOf(arn: string): string {
   return arn.slice(arn.indexOf('/') + 1);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** A minute: a slow machine compiles its Python first. */
-async function untilOpen(child: ChildProcess, port: number): Promise<void> {
-  for (let tries = 0; tries < 600 && child.exitCode === null; tries++) {
-    const socket = connect(port, '127.0.0.1');
-    const open = await Promise.race([
-      once(socket, 'connect').then(
-        () => true,
-        () => false,
-      ),
-      sleep(1_000).then(() => false),
-    ]);
-    socket.destroy();
-    if (open) return;
-    await sleep(100);
-  }
-  throw new Error('moto did not start');
 }
 
 // It decrypts by keys in every state.

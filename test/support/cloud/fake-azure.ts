@@ -67,6 +67,17 @@ async function answer(keys: FakeKeys, request: IncomingMessage, response: Server
     const innererror = inner === undefined ? undefined : { code: inner };
     say(status, { error: { code, message: `${code} of a test`, innererror } }, headers);
   };
+  // The token service of an App Service, by which the SDK's own chain finds a managed identity.
+  if (pathname === '/msi/token') {
+    if (request.headers['x-identity-header'] !== credential) return refuse(401, 'Unauthorized');
+    const expiresOn = Math.floor(Date.now() / 1_000) + 3_600;
+    return say(200, {
+      access_token: credential,
+      expires_on: String(expiresOn),
+      resource,
+      token_type: 'Bearer',
+    });
+  }
   const challenge = `Bearer authorization="https://login.microsoftonline.com/fake", resource="${resource}"`;
   const header = { 'www-authenticate': challenge };
   if (request.headers.authorization !== `Bearer ${credential}`)
