@@ -46,7 +46,7 @@ function readOptions() {
 
 /** Runs one scenario; its servers end with it. */
 async function measure(scenario: Scenario<unknown>, effort: Effort, progress: Progress): Promise<unknown> {
-  const targets: Target[] = [];
+  const targets: Pick<Target, 'stop'>[] = [];
   const context: Context = {
     ...effort,
     steps: progress.steps,

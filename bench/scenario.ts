@@ -17,7 +17,7 @@ export interface Context extends Effort {
   /** The next step begins. */
   step(what: string): void;
   /** Ends the servers of a scenario with it, also when it fails. */
-  using<T extends Target>(target: Promise<T>): Promise<T>;
+  using<T extends Pick<Target, 'stop'>>(target: Promise<T>): Promise<T>;
 }
 
 /** One question and the way to its answer. */

@@ -2,7 +2,7 @@
 export interface LoadPlan {
   readonly host: '127.0.0.1';
   readonly port: number;
-  /** Another way to the server than TCP to host and port; only the generator in Node knows it. */
+  /** Another way to the server than TCP to host and port. TLS is known to the generator in Node alone. */
   readonly via?: Via;
   readonly durationMs: number;
   /** Answers in this first part of the run are not counted. */

@@ -4,6 +4,8 @@ import { batch } from './batch.ts';
 import { client } from './client.ts';
 import { coldStart } from './cold-start.ts';
 import { comparators } from './comparators.ts';
+import { dek } from './dek.ts';
+import { dekScale } from './dek-scale.ts';
 import { engine } from './engine.ts';
 import { fairness } from './fairness.ts';
 import { hsm } from './hsm.ts';
@@ -28,6 +30,8 @@ export const scenarios: readonly Scenario<unknown>[] = [
   surface,
   kmsV1,
   kmsV1Scale,
+  dek,
+  dekScale,
   comparators,
   fairness,
   tenants,

@@ -1,7 +1,7 @@
 import type { LoadPlan, LoadRequest, LoadStream, Quantiles, StreamResult } from '../load/plan.ts';
 import type { Effort } from '../scenario.ts';
 import { type MeasuredLoad, runLoad } from './load.ts';
-import type { Target } from './target.ts';
+import type { ServerAt } from './target.ts';
 
 /** The outcome of one load on one server. */
 export interface Figures {
@@ -46,7 +46,7 @@ export const floodNiceness = 19;
 /** Each connection sends as soon as it has its answer: how much the server can do. */
 export function closedLoop(
   effort: Timing,
-  target: Target,
+  target: ServerAt,
   requests: readonly LoadRequest[],
   { connections = closedLoopConnections, niceness = 0 }: Shape = {},
 ): Promise<Figures> {
@@ -62,7 +62,7 @@ export const openLoopConnections = 1_024;
 /** Requests come when they are due, whatever the server does. */
 export function openLoop(
   effort: Timing,
-  target: Target,
+  target: ServerAt,
   requests: readonly LoadRequest[],
   ratePerSecond: number,
   { connections = openLoopConnections, niceness = 0 }: Shape = {},
@@ -74,7 +74,7 @@ type Timing = Pick<Effort, 'windowMs' | 'warmUpMs'>;
 
 async function measure(
   effort: Timing,
-  target: Target,
+  target: ServerAt,
   stream: LoadStream,
   niceness: number,
 ): Promise<Figures> {
@@ -84,10 +84,11 @@ async function measure(
 
 export function planOf(
   { windowMs, warmUpMs }: Timing,
-  { port }: Target,
+  { port, via }: ServerAt,
   streams: readonly LoadStream[],
 ): LoadPlan {
-  return { host: '127.0.0.1', port, durationMs: windowMs, warmUpMs, streams };
+  const at = via === undefined ? { port } : { port, via };
+  return { host: '127.0.0.1', ...at, durationMs: windowMs, warmUpMs, streams };
 }
 
 export function figuresOf(load: MeasuredLoad, stream: StreamResult): Figures {

@@ -3,15 +3,21 @@ import { createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import type { LoadRequest } from '../load/plan.ts';
+import type { LoadRequest, Via } from '../load/plan.ts';
 import { ask } from './client.ts';
 import { firstPayload, type SignAnswer, signRequests, type UsableKey } from './requests.ts';
 
-/** A server process that a load can be aimed at. */
-export interface Target {
-  readonly name: string;
+/** A server process, and where it listens. */
+export interface ServerAt {
   readonly pid: number;
   readonly port: number;
+  /** Where it does not listen on TCP. */
+  readonly via?: Via;
+}
+
+/** One that a load can be aimed at. */
+export interface Target extends ServerAt {
+  readonly name: string;
   /** A key that signs; one signature of it was checked with node:crypto. */
   signer(alg: ComparedAlgorithm): Promise<UsableKey>;
   stop(): Promise<void>;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import test, { suite } from 'node:test';
 import type { LoadPlan, LoadRequest, LoadStream, PartResult, StreamResult } from '../../bench/load/plan.ts';
 import { askAll } from '../../bench/support/client.ts';
@@ -13,12 +14,18 @@ import {
   nodeGenerator,
 } from '../../bench/support/generator.ts';
 import { runLoad } from '../../bench/support/load.ts';
+import { temporaryDirectory } from '../support/service.ts';
 
-async function withServer(listener: RequestListener, use: (port: number) => Promise<void>): Promise<void> {
-  const server = createServer(listener).listen(0, '127.0.0.1');
+async function withServer(
+  listener: RequestListener,
+  use: (port: number) => Promise<void>,
+  path?: string,
+): Promise<void> {
+  const server = createServer(listener);
+  path === undefined ? server.listen(0, '127.0.0.1') : server.listen(path);
   await once(server, 'listening');
   try {
-    await use((server.address() as AddressInfo).port);
+    await use(path === undefined ? (server.address() as AddressInfo).port : 0);
   } finally {
     server.closeAllConnections();
     server.close();
@@ -59,6 +66,21 @@ function behaves(generator: Generator, skip: string | false): void {
         assert.ok(server.mainThreadUs > 0 && server.mainThreadUs <= server.cpuUs);
         assert.ok(generatorCpuShare > 0 && elapsedMs >= 300);
       },
+    );
+  });
+
+  test('a Unix socket carries the same', { skip }, async () => {
+    const path = join(temporaryDirectory(), 'load.sock');
+    await withServer(
+      (_, response) => response.end('x'.repeat(100)),
+      async (port) => {
+        const plan = { ...planOf(port, { connections: 2 }), via: { path } };
+        const { streams, server } = await runLoad(plan, process.pid, generator);
+        const [{ statuses, latencyMs }] = streams as [StreamResult];
+        assert.deepEqual(Object.keys(statuses), ['200']);
+        assert.ok(latencyMs.count > 0 && server.answers > 0);
+      },
+      path,
     );
   });
 

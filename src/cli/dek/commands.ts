@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { lineKeyBytes, readLineHead } from '../../audit/lines/line.ts';
+import { type LineKey, lineKeyBytes, lineKeyOf, readLineHead } from '../../audit/lines/line.ts';
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
@@ -9,6 +10,7 @@ import { StartError } from '../../core/start-error.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { secretRule } from '../settings.ts';
+import type { StoppedDeksFlags } from './stopped-deks.ts';
 
 const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as const;
 
@@ -16,11 +18,12 @@ const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as
 export function dekCommand(): Command {
   return new Command('dek')
     .description(
-      'data encryption keys: the audit lines, another master key, keys of a service before; docs/dek.md',
+      'data encryption keys: the audit lines, another master key, keys of a service before, keys from their snapshots; docs/dek.md',
     )
     .addCommand(auditCommand())
     .addCommand(resealCommand())
-    .addCommand(importCommand());
+    .addCommand(importCommand())
+    .addCommand(restoreCommand());
 }
 
 function auditCommand(): Command {
@@ -32,15 +35,12 @@ function auditCommand(): Command {
       '\nExit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.',
     )
     .action(async ({ dataDir }: { dataDir: string }) => {
-      const key = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
-      if (!key.ok) fail(key.problem);
+      const read = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
+      if (!read.ok) fail(read.problem);
+      const key = lineKeyOf(read.bytes);
       const log = join(dataDir, lineFiles.log);
-      if (!existsSync(log)) fail(`there is no ${log}`);
-      const headFile = join(dataDir, lineFiles.head);
-      const head = existsSync(headFile)
-        ? readLineHead(key.bytes, readFileSync(headFile, 'latin1'))
-        : undefined;
-      const { lines, problems } = await verifyLines(log, key.bytes, head);
+      if (lstatSync(log, { throwIfNoEntry: false })?.isFile() !== true) fail(`there is no file ${log}`);
+      const { lines, problems, head } = await verifyAtRest(log, join(dataDir, lineFiles.head), key);
       for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
       if (head === undefined)
         process.stderr.write(
@@ -51,6 +51,21 @@ function auditCommand(): Command {
       process.stdout.write(`${lines} lines, each in its place\n`);
     });
 }
+
+/** A service may be writing a line at this moment: one without an end is looked at again. */
+async function verifyAtRest(log: string, headFile: string, key: LineKey) {
+  for (let turn = 1; ; turn++) {
+    // Before the lines, which are never behind it.
+    const head = existsSync(headFile) ? readLineHead(key, readFileSync(headFile, 'latin1')) : undefined;
+    const verified = await verifyLines(log, key, head);
+    if (!verified.unended || turn === maxTurns) return { ...verified, head };
+    await delay(turnMs);
+  }
+}
+
+/** A page of lines is written within milliseconds. */
+const turnMs = 200;
+const maxTurns = 5;
 
 function resealCommand(): Command {
   return new Command('reseal')
@@ -94,8 +109,48 @@ written; an id that is there with the same key is passed over.`,
     .action(async (flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) => {
       try {
         const { importDeks } = await import('./import-deks.ts');
-        const { imported, there } = await importDeks(flags);
+        const progress = new Progress('importing', 'DEKs');
+        const { imported, there } = await importDeks(flags, (done, total) => progress.at(done, total));
+        progress.end();
         process.stdout.write(`${imported} imported, ${there} were there\n`);
+      } catch (cause) {
+        if (cause instanceof StartError) fail(cause.message);
+        throw cause;
+      }
+    });
+}
+
+function restoreCommand(): Command {
+  return new Command('restore')
+    .description('a DEK as it was before a rotation of the KEK, from kms-deks-backup; the service is stopped')
+    .requiredOption('--key-id <id>', 'the DEK')
+    .option(
+      '--from <version>',
+      'the rotation to this version of the KEK; the last one that has a snapshot of the DEK',
+    )
+    .requiredOption(...dataDirOption)
+    .option('--config <file>', 'as of serve-dek')
+    .addHelpText(
+      'after',
+      `
+For a DEK that a rotation left behind, or whose record is damaged. Versions that the DEK has got since stay. A DEK that was destroyed
+does not come back.
+
+  intaglio dek restore --key-id k1 --data-dir /var/lib/intaglio/dek --config dek.yaml`,
+    )
+    .action(async ({ keyId, from, ...flags }: { keyId: string; from?: string } & StoppedDeksFlags) => {
+      if (from !== undefined && !/^[1-9][0-9]{0,9}$/.test(from))
+        fail('--from is the number of a version of the KEK');
+      try {
+        const { withStoppedDeks } = await import('./stopped-deks.ts');
+        const restored = await withStoppedDeks(flags, (ask, { dek_restore: operation }) =>
+          ask(operation, { id: keyId, from: from === undefined ? undefined : Number(from) }),
+        );
+        if (!restored.ok) fail(`${keyId}: ${restored.failure.hint ?? restored.failure.code}`);
+        const { version, kekVersion } = restored.value;
+        process.stdout.write(
+          `${keyId} is back, up to its version ${version}, under version ${kekVersion} of the KEK\n`,
+        );
       } catch (cause) {
         if (cause instanceof StartError) fail(cause.message);
         throw cause;

@@ -1,27 +1,24 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
-import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import { decodeBase64 } from '../../core/bytes.ts';
-import { createCancellation } from '../../core/cancellation.ts';
-import { peerAt } from '../../core/peer.ts';
-import type { Result } from '../../core/result.ts';
 import { StartError } from '../../core/start-error.ts';
-import { givenRootKey } from '../../custody/root-key/given.ts';
-import { createLog } from '../../observe/log.ts';
 import { isDekId, isThreadId } from '../../operations/deks/dek.ts';
-import type { DekOperations } from '../../operations/deks/operations.ts';
-import type { Operation } from '../../operations/operation.ts';
-import { openService } from '../../service.ts';
-import { secretRule, settingsOrFail } from '../settings.ts';
-import { everyRole, readDekConfig, secretKeyIn } from './config-file.ts';
+import { secretRule } from '../settings.ts';
+import { secretKeyIn } from './config-file.ts';
+import { type StoppedDeksFlags, withStoppedDeks } from './stopped-deks.ts';
 
-export interface ImportFlags {
+export interface ImportFlags extends StoppedDeksFlags {
   readonly in: string;
   readonly oldKekFile: string;
-  readonly dataDir: string;
-  readonly config?: string;
 }
 
 const shape = TypeCompiler.Compile(
@@ -49,55 +46,34 @@ interface OldDek {
 /** Throws a StartError. Nothing is written where a line is wrong. */
 export async function importDeks(
   flags: ImportFlags,
+  progress: (done: number, total: number) => void,
 ): Promise<{ readonly imported: number; readonly there: number }> {
-  const rule = secretRule();
-  const kek = secretKeyIn(flags.oldKekFile, rule);
-  const old = readOld(flags.in, kek);
+  const kek = secretKeyIn(flags.oldKekFile, secretRule());
+  const old = readOld(flags.in, createSecretKey(kek));
   kek.fill(0);
-  const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
-  const { config } = settingsOrFail(['--data-dir', flags.dataDir, '--dek', 'true']);
-  const log = createLog('warn', config.telemetryService, process.stderr);
-  const service = await openService(config, {
-    log,
-    ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
-    onAuditDeath: (cause) => {
-      throw cause;
-    },
-  });
-  file?.masterKey.fill(0);
-  try {
-    const authenticator = peerUserAuthenticator(config.dekTenant, undefined, everyRole);
-    const requestPath = service.requestPathFor(authenticator);
-    const { dek_import: operation, dek_decrypt: decrypt } = service.dekOperations as DekOperations;
-    const ask = <Request, Answer>(asked: Operation<Request, Answer>, request: Request) =>
-      requestPath<Request, Answer>({
-        ...{ operation: asked, parse: () => ({ ok: true, value: request }) as Result<Request> },
-        ...{ body: new Uint8Array(0), credentials: { token: undefined, peer: () => importer } },
-        ...{ deadlineWish: '5000', cancellation: createCancellation(), withinAllowance: () => true },
-      });
+  return withStoppedDeks(flags, async (ask, { dek_import: operation, dek_decrypt: decrypt }) => {
     let there = 0;
     const take = async ({ id, threadId, key }: OldDek) => {
       const made = await ask(operation, { id, threadId, key });
-      const probe = probeOf(key);
+      const probe = made.ok && made.value.there ? probeOf(key) : undefined;
       key.fill(0);
       if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
-      if (!made.value.there) return;
+      if (probe === undefined) return;
       const opened = await ask(decrypt, { id, ciphertext: probe, aad: noBytes, version: 1 });
       if (opened.ok) there++;
       else if (opened.failure.code === 'BadRequest')
         throw new StartError(`${id}: there is another key of this id`);
       else throw new StartError(`${id}: ${opened.failure.hint ?? opened.failure.code}`);
     };
-    for (let at = 0; at < old.length; at += atOnce) await Promise.all(old.slice(at, at + atOnce).map(take));
+    for (let at = 0; at < old.length; at += atOnce) {
+      await Promise.all(old.slice(at, at + atOnce).map(take));
+      progress(Math.min(at + atOnce, old.length), old.length);
+    }
     return { imported: old.length - there, there };
-  } finally {
-    await service.stop();
-  }
+  });
 }
 
-const importer = { ...peerAt('unix'), uid: process.geteuid?.() };
-
-function readOld(path: string, kek: Uint8Array): readonly OldDek[] {
+function readOld(path: string, kek: KeyObject): readonly OldDek[] {
   if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
   const keys = new Set<string>();
@@ -145,7 +121,7 @@ function probeOf(key: Uint8Array): Uint8Array {
   return Buffer.concat([nonce, cipher.update(randomBytes(dekBytes)), cipher.final(), cipher.getAuthTag()]);
 }
 
-function opened(wrapped: string, kek: Uint8Array): Buffer | undefined {
+function opened(wrapped: string, kek: KeyObject): Buffer | undefined {
   const bytes = decodeBase64(wrapped, nonceBytes + dekBytes + tagBytes);
   if (bytes?.length !== nonceBytes + dekBytes + tagBytes) return undefined;
   try {

@@ -1,17 +1,51 @@
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::io::{Errno, read, write};
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::answer::{AnswerReader, Progress};
 use crate::poll::{Poll, Token};
+
+/// The server, which is on this machine.
+#[derive(Clone)]
+pub enum Server {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+impl Server {
+    /// A socket of it, which may still be on its way there.
+    fn dial(&self) -> io::Result<OwnedFd> {
+        let family = match self {
+            Self::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+            Self::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+            Self::Unix(_) => AddressFamily::UNIX,
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        let connected = match self {
+            Self::Tcp(at) => connect(&socket, at),
+            Self::Unix(at) => connect(&socket, at),
+        };
+        match connected {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Self::Tcp(_) = self {
+            set_tcp_nodelay(&socket, true)?;
+        }
+        Ok(socket)
+    }
+}
 
 /// One keep-alive connection with at most one request under way, opened when it is needed.
 pub struct Connection {
     token: Token,
     /// Also while it is being opened: reading and writing then say WouldBlock, or why it failed.
-    socket: Option<TcpStream>,
+    socket: Option<OwnedFd>,
     answer: AnswerReader,
     written: usize,
     waits_to_write: bool,
@@ -45,16 +79,8 @@ impl Connection {
     }
 
     /// Begins to open it. That it failed may show here or at the first request.
-    pub fn open(&mut self, poll: &Poll, to: SocketAddr) -> io::Result<()> {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        match connect(&socket, &to) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let socket = TcpStream::from(socket);
-        socket.set_nodelay(true)?;
+    pub fn open(&mut self, poll: &Poll, to: &Server) -> io::Result<()> {
+        let socket = to.dial()?;
         poll.add(&socket, self.token, false)?;
         self.socket = Some(socket);
         Ok(())
@@ -67,7 +93,7 @@ impl Connection {
         self.has_answered = false;
     }
 
-    pub fn send(&mut self, poll: &Poll, to: SocketAddr, wire: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, poll: &Poll, to: &Server, wire: &[u8]) -> io::Result<()> {
         self.busy = true;
         self.written = 0;
         if self.socket.is_none() {
@@ -80,11 +106,11 @@ impl Connection {
     pub fn write(&mut self, poll: &Poll, wire: &[u8]) -> io::Result<()> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
         while self.written < wire.len() {
-            match socket.write(&wire[self.written..]) {
+            match write(&socket, &wire[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
             }
         }
         let waits = self.written < wire.len();
@@ -98,11 +124,9 @@ impl Connection {
     /// One read: epoll tells again when there is more.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         let Some(socket) = &mut self.socket else { return Received::Nothing };
-        let count = match socket.read(buffer) {
+        let count = match read(&socket, &mut *buffer) {
             Ok(count) => count,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return Received::Nothing;
-            }
+            Err(Errno::AGAIN | Errno::INTR) => return Received::Nothing,
             Err(_) => return Received::Broken,
         };
         if count == 0 || !self.busy {

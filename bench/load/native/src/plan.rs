@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +11,19 @@ use serde::{Deserialize, Serialize};
 pub struct LoadPlan {
     pub host: IpAddr,
     pub port: u16,
+    pub via: Option<Via>,
     pub duration_ms: u64,
     pub warm_up_ms: u64,
     pub streams: Vec<LoadStream>,
     pub server_pid: Option<u32>,
     pub niceness: Option<i32>,
+}
+
+/// A Unix socket: TLS is known to the other generator alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Via {
+    pub path: PathBuf,
 }
 
 #[derive(Deserialize)]

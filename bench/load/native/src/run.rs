@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::net::SocketAddrUnix;
 use rustix::process::setpriority_process;
 
 use crate::clock::{NS_PER_MS, now_ns, own_cpu_ns};
-use crate::plan::{LoadPlan, LoadResult, ServerUse};
+use crate::connection::Server;
+use crate::plan::{LoadPlan, LoadResult, ServerUse, Via};
 use crate::poll::Poll;
 use crate::process::{ProcessCpu, read_cpu};
 use crate::stream::Stream;
@@ -94,8 +96,15 @@ pub fn run(plan: LoadPlan) -> Result<LoadResult, Box<dyn Error>> {
     if let Some(niceness) = plan.niceness {
         setpriority_process(None, niceness)?;
     }
-    let server = SocketAddr::new(plan.host, plan.port);
-    let streams = (0..).zip(plan.streams).map(|(index, stream)| Stream::new(index, stream, server)).collect();
+    let host = (plan.host, plan.port);
+    let server = match &plan.via {
+        Some(Via { path }) => Server::Unix(SocketAddrUnix::new(path.as_path())?),
+        None => Server::Tcp(SocketAddr::from(host)),
+    };
+    let streams = (0..)
+        .zip(plan.streams)
+        .map(|(index, stream)| Stream::new(index, stream, server.clone(), host))
+        .collect();
     let mut generator =
         Generator { poll: Poll::new()?, streams, buffer: vec![0; READ_BYTES].into_boxed_slice() };
     generator.open();

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use hdrhistogram::Histogram;
 
 use crate::arrivals::Arrivals;
 use crate::clock::{NS_PER_MS, now_ns};
-use crate::connection::{Connection, Received};
+use crate::connection::{Connection, Received, Server};
 use crate::parts::Parts;
 use crate::plan::{LoadStream, Quantiles, StreamResult};
 use crate::poll::{Poll, Ready, Token};
@@ -26,7 +26,7 @@ enum Pace {
 /// from when they were due all the same: nothing needs to be kept for that but the moment of the first that waits.
 pub struct Stream {
     name: String,
-    server: SocketAddr,
+    server: Server,
     wires: Vec<Box<[u8]>>,
     connections: Vec<Connection>,
     idle: Vec<usize>,
@@ -55,7 +55,8 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Stream {
-    pub fn new(index: u32, stream: LoadStream, server: SocketAddr) -> Self {
+    /// `host`: as its requests name the server.
+    pub fn new(index: u32, stream: LoadStream, server: Server, host: (IpAddr, u16)) -> Self {
         let LoadStream { name, connections, rate_per_second, later_rates, gives_up, window_ms, requests } = stream;
         let pace = if rate_per_second > 0.0 {
             Pace::Open(Arrivals::new(&name, rate_per_second, &later_rates))
@@ -66,7 +67,7 @@ impl Stream {
         Self {
             name,
             server,
-            wires: requests.iter().map(|request| request.wire(server.ip(), server.port())).collect(),
+            wires: requests.iter().map(|request| request.wire(host.0, host.1)).collect(),
             connections: (0..connections).map(|number| Connection::new(token(number))).collect(),
             idle: (0..connections).collect(),
             pace,
@@ -93,7 +94,7 @@ impl Stream {
 
     /// One that cannot be opened is tried again with its first request.
     pub fn open(&mut self, poll: &Poll, connection: usize) {
-        let _ = self.connections[connection].open(poll, self.server);
+        let _ = self.connections[connection].open(poll, &self.server);
     }
 
     pub fn start(&mut self, start_ns: u64, count_from_ns: u64) {
@@ -197,7 +198,7 @@ impl Stream {
         connection.request = self.next;
         connection.due_ns = due_ns;
         self.next = (self.next + 1) % self.wires.len();
-        if connection.send(poll, self.server, &self.wires[connection.request]).is_err() {
+        if connection.send(poll, &self.server, &self.wires[connection.request]).is_err() {
             self.lost(index);
         }
     }

@@ -1,0 +1,2 @@
+/** A field that a database encrypts. */
+export const fieldBytes = 1024;
