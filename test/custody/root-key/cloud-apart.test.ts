@@ -14,6 +14,15 @@ import { startFakeGcp } from '../../support/cloud/fake-gcp.ts';
 import type { CloudKey, FakeServer } from '../../support/cloud/server.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';
 
+/** Ways in which whoever looks for a fault has the SDKs say all that they do. */
+const loud = {
+  GRPC_TRACE: 'all',
+  GRPC_VERBOSITY: 'DEBUG',
+  GOOGLE_SDK_NODE_LOGGING: '*',
+  AZURE_LOG_LEVEL: 'verbose',
+  NODE_DEBUG: 'kms',
+};
+
 /** Where each SDK looks for credentials by itself. This file has a process of its own, and its environment. */
 const environments = {
   aws: ({ credential }: FakeServer) => ({
@@ -28,14 +37,19 @@ const environments = {
   }),
 };
 
-describe('a root key in a cloud KMS, by credentials that the SDK finds', { concurrency: true }, () => {
+describe('a root key in a cloud KMS, by credentials that the SDK finds', () => {
   const engine = createOpensslEngine({ reseedIntervalOps: 1, keyCacheBytes: 1 });
   for (const start of [startFakeAws, startFakeGcp, startFakeAzure])
     test(`it is opened by a process apart, and a refusal comes back in words (${start.name})`, async (t) => {
       const fake: FakeServer = (await start()) as FakeServer;
       t.after(() => fake.close());
       const key = await fake.newKey();
-      Object.assign(process.env, environments[fake.kind](fake, key));
+      // The fake has loaded its SDK without them.
+      t.after(() => {
+        for (const name of Object.keys(loud)) delete process.env[name];
+      });
+      const write = t.mock.method(process.stderr, 'write', () => true);
+      Object.assign(process.env, environments[fake.kind](fake, key), loud);
       const dataDir = temporaryDirectory(t);
       const around = { dataDir, rule: { groupAllowed: false }, credentials: undefined };
       const secret = randomBytes(32);
@@ -51,12 +65,22 @@ describe('a root key in a cloud KMS, by credentials that the SDK finds', { concu
       assert.equal(readSync(opened.descriptor, bytes, 0, 33, 0), 32);
       assert.deepEqual(bytes.subarray(0, 32), secret);
 
+      const written = write.mock.calls.map(({ arguments: [text] }) => String(text)).join('');
+      const forms = [secret.toString('base64'), secret.toString('base64url'), secret.toString('hex')];
+      for (const form of [
+        ...forms,
+        [...secret].join(),
+        JSON.stringify(new Uint8Array(secret)),
+        fake.credential,
+      ])
+        assert.ok(!written.includes(form), `it is in what the SDK writes: ${written.slice(0, 500)}`);
+
       // One of them: a process that loads an SDK costs most of a second.
-      if (fake.kind !== 'aws') return;
+      if (fake.kind !== 'gcp') return;
       fake.fault(key, 'denied');
       await assert.rejects(rootKeyApart({ do: 'open', id: source.id }, around), (refusal: Error) => {
-        assert.match(refusal.message, /the identity of this process is refused/);
-        assert.ok(!refusal.message.includes(fake.credential));
+        // All that the process wrote, in which the SDK would have been loud.
+        assert.match(refusal.message, /^gcp \(Google [^\n]*: the identity of this process is refused[^\n]*$/);
         return true;
       });
     });
