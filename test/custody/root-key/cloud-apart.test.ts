@@ -84,4 +84,37 @@ describe('a root key in a cloud KMS, by credentials that the SDK finds', () => {
         return true;
       });
     });
+
+  test('where the SDK finds no credentials, that is said (a process apart for each)', async (t) => {
+    const azure = (await startFakeAzure()) as FakeServer;
+    t.after(() => azure.close());
+    const nothing = {
+      ...{ AWS_EC2_METADATA_DISABLED: 'true', METADATA_SERVER_DETECTION: 'none' },
+      ...{ AWS_CONFIG_FILE: '/dev/null', AWS_SHARED_CREDENTIALS_FILE: '/dev/null' },
+      ...{ AZURE_TOKEN_CREDENTIALS: 'EnvironmentCredential', CLOUDSDK_CONFIG: '/nonexistent' },
+    };
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.GOOGLE_APPLICATION_CREDENTIALS;
+    Object.assign(process.env, nothing);
+    const dataDir = temporaryDirectory(t);
+    const around = { dataDir, rule: { groupAllowed: false }, credentials: undefined };
+    const common = { createdAtMs: 1, generation: 1, root: '0123456789abcdef', wrapped: 'AAAA' };
+    const { key } = await azure.newKey();
+    writeRootSources(dataDir, [
+      {
+        ...{ ...common, id: 'aws', kind: 'aws', algorithm: 'SYMMETRIC_DEFAULT' },
+        key: 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd',
+      },
+      {
+        ...{ ...common, id: 'gcp', kind: 'gcp', algorithm: 'GOOGLE_SYMMETRIC_ENCRYPTION', keyVersion: '1' },
+        key: 'projects/p/locations/l/keyRings/r/cryptoKeys/k',
+      },
+      { ...common, id: 'azure', kind: 'azure', algorithm: 'RSA-OAEP-256', key },
+    ]);
+    const says = /^(aws|gcp|azure) \([^\n]*: no credentials were found that it takes[^\n]*$/;
+    const opening = ['aws', 'gcp', 'azure'].map((id) =>
+      assert.rejects(rootKeyApart({ do: 'open', id }, around), { message: says }),
+    );
+    await Promise.all(opening);
+  });
 });

@@ -32,6 +32,8 @@ export function gcpProvider(limits: CloudLimits): CloudProvider<'gcp'> {
     );
     const client = new KeyManagementServiceClient({ fallback: false, ...(await addressOf(endpoint)) });
     try {
+      // A call would do it by itself, and end the process where there are no credentials.
+      await client.initialize();
       return await ask(client);
     } catch (cause) {
       throw gcpTrouble(cause, opening);
