@@ -15,7 +15,7 @@ export interface ResealFlags {
   readonly dataDir: string;
 }
 
-/** Throws a StartError. Goes on where an earlier one was cut off. */
+/** Throws a StartError. Goes on where an earlier one was cut off, and has nothing to do where that one was done. */
 export async function reseal(
   flags: ResealFlags,
   progress: (done: number, total: number) => void,
@@ -27,18 +27,22 @@ export async function reseal(
   const { config } = settingsOrFail(['--data-dir', flags.dataDir]);
   const log = createLog('error', config.telemetryService, process.stderr);
   const { engine } = chooseEngine(config, log);
-  const sources = [givenRootKey(old.place, old.masterKey), givenRootKey(next.place, next.masterKey)];
+  const toNext = givenRootKey(next.place, next.masterKey);
+  const sources = [givenRootKey(old.place, old.masterKey), toNext];
   const cloud = openCloudWrapping(engine);
   const bench = { config, log, engine, say: () => {}, token: undefined, tpm: tpmSealing, cloud };
   try {
     await withStoppedDirectory(
       bench,
-      (stopped) =>
-        goOverStopped(bench, stopped, {
+      async (stopped) => {
+        // An earlier one came to its end: a kill may have come before it said so.
+        if (!stopped.rotating && stopped.opened.source === toNext) return;
+        await goOverStopped(bench, stopped, {
           ...{ actor: 'operator', progress },
-          renew: async () => engine.openRoot(await (sources[1] as (typeof sources)[0]).open()),
+          renew: async () => engine.openRoot(await toNext.open()),
           settle: () => {},
-        }),
+        });
+      },
       () => sources,
     );
   } finally {

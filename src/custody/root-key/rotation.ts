@@ -68,6 +68,7 @@ const firstGeneration = 1;
 
 const underWay = refuse('Conflict', 'the root key is being rotated already');
 const waitsForStart = refuse('Conflict', 'a rotation that the store holds begins with the next start');
+const sameKey = refuse('Conflict', 'the next root key is the one that every record is under');
 const closing = refuse(
   'Conflict',
   'calls that began before the last rotation may still end: wait a minute',
@@ -140,6 +141,12 @@ export class RootRotation {
       this.#progress = undefined;
       if (cause instanceof StartError) return refuse('Conflict', cause.message);
       throw cause;
+    }
+    // No pass would ever find that all is done, and no start would find both of its keys.
+    if (rootName(engine, next) === this.#name) {
+      this.#progress = undefined;
+      engine.closeRoot(next);
+      return sameKey;
     }
     const rotation: RotationEntry = {
       ...{ generation, actor, startedAtMs, before: this.#name, root: rootName(engine, next) },

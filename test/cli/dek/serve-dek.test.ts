@@ -162,6 +162,8 @@ test('dek reseal and restore: the next master key opens, the one before does not
   assert.match((await reseal(other, next)).stderr, /is not the one/);
   const done = await reseal(old, next);
   assert.equal(done.status, 0, done.stderr);
+  const twice = await reseal(old, next);
+  assert.equal(twice.status, 0, twice.stderr);
   await assert.rejects(startDekService(directory, old), /is not the one/);
   const restore = (id: string, ...more: string[]) =>
     intaglio(['dek', 'restore', '--key-id', id, '--data-dir', data, '--config', next, ...more]);
