@@ -39,6 +39,15 @@ test('a rotation that dies before or behind any of its commits goes on at the ne
   assert.ok(commits >= 5 && commits < 30, String(commits));
 });
 
+test('a root key is not rotated to itself, and the store stays as it is', async () => {
+  const { store, bytes } = await storeWithKeys();
+  const rotation = await rotationOf(store, [bytes], bytes);
+  const begun = await rotation.begin('tester');
+  assert.ok(!begun.ok && begun.failure.code === 'Conflict', JSON.stringify(begun));
+  assert.equal(rotation.state.rotation, undefined);
+  await assertUnder(store, bytes);
+});
+
 test('paths of a list begin at the data directory where they lie in it, and are whole otherwise', () => {
   assert.equal(listedPath('data', join('data', 'root.key')), 'root.key');
   assert.equal(listedPath('/var/lib/kms', '/var/lib/kms/shares'), 'shares');
@@ -72,8 +81,7 @@ async function storeWithKeys() {
   return { store, bytes };
 }
 
-/** Ends as the process does, where the store dies under it. */
-async function rotate(store: Store, sources: readonly Uint8Array[], next: Uint8Array): Promise<void> {
+async function rotationOf(store: Store, sources: readonly Uint8Array[], next: Uint8Array) {
   const opened = await openRootKeyForStore(engine, store, sources.map(sourceOf));
   const root = new LiveRoot(engine, opened.root, opened.before);
   const resealing = new ResealingStore(store);
@@ -86,6 +94,12 @@ async function rotate(store: Store, sources: readonly Uint8Array[], next: Uint8A
       if (event.kind === 'delayed') void rotation.close();
     },
   });
+  return rotation;
+}
+
+/** Ends as the process does, where the store dies under it. */
+async function rotate(store: Store, sources: readonly Uint8Array[], next: Uint8Array): Promise<void> {
+  const rotation = await rotationOf(store, sources, next);
   await rotation.resume();
   if (rotation.state.rotation === undefined && rotation.state.root !== rootName(engine, rootOf(next)))
     await rotation.begin('tester');
