@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import test, { after, before } from 'node:test';
 import { compileCache } from '../support/compile-cache.ts';
 import { startInProcess } from '../support/in-process.ts';
+import { dekConfig, startDekService } from '../support/serve-dek.ts';
 import { type ListeningService, temporaryDirectory } from '../support/service.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -53,6 +54,20 @@ test('the JavaScript of docs/library.md runs as it stands', async () => {
   const { status, stdout, stderr } = await run(process.execPath, file);
   assert.deepEqual([status, stderr], [0, '']);
   assert.match(stdout, /^true\na small secret\nhello\n/);
+});
+
+test('the JavaScript of docs/dek.md runs as it stands', async (t) => {
+  const own = temporaryDirectory(t);
+  const kms = await startDekService(own, dekConfig(own, 'dek.yaml'));
+  t.after(() => kms.process.stop());
+  const file = join(directory, 'dek.mjs');
+  const code = blocksOf('dek.md', 'js')
+    .replaceAll("'intaglio/client'", JSON.stringify(join(root, 'src/client/index.ts')))
+    .replaceAll("'intaglio'", JSON.stringify(join(root, 'src/index.ts')))
+    .replace('/run/intaglio/dek.sock', join(own, 'run', 'dek.sock'));
+  writeFileSync(file, code);
+  const { status, stdout, stderr } = await run(process.execPath, file);
+  assert.deepEqual([status, stdout, stderr], [0, 'hello\nada@example.org\n33\n', '']);
 });
 
 test('the example in Python runs, where there is a Python', async (context) => {
