@@ -11,6 +11,7 @@ import type { EventSource } from '../events/event-source.ts';
 import type { RecordMac } from '../keys/authenticity.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { Logger } from '../observe/log.ts';
+import { DekRewrapper } from '../operations/deks/dek-rewrapper.ts';
 import { DekStore } from '../operations/deks/dek-store.ts';
 import { createDekJournal } from '../operations/deks/journal.ts';
 import { KekRotation, type KekRotationEvent } from '../operations/deks/kek-rotation.ts';
@@ -53,10 +54,12 @@ export async function openDeks(
   const snapshots = store.durable
     ? await openSnapshots(join(config.dataDir, 'kms-deks-backup'))
     : noSnapshots;
-  const rotation = new KekRotation({
-    ...{ deks, keks, snapshots, store, mac, clock: systemClock },
-    costs: createCostTable(registry),
+  const rewrapper = new DekRewrapper({
+    ...{ keks, costs: createCostTable(registry) },
     runWork: (tenant, work) => runWork(cryptography, tenant, work),
+  });
+  const rotation = new KekRotation({
+    ...{ deks, keks, rewrapper, snapshots, store, mac, clock: systemClock },
     keepSnapshotsMs: config.dekSnapshotDays * dayMs,
     report: (event) => tell(log, event),
   });
@@ -71,7 +74,7 @@ export async function openDeks(
     );
   const pruning = setInterval(() => void rotation.pruneOnSchedule(), hourMs).unref();
   return {
-    ...{ deks, keks, snapshots, rotation },
+    ...{ deks, keks, snapshots, rewrapper, rotation },
     journal: createDekJournal(recorder, keks.id),
     allowPlainKek: config.dekAllowPlainKek,
     async close() {
@@ -129,6 +132,9 @@ function tell(log: Logger, event: KekRotationEvent): void {
       return;
     case 'unpruned':
       log.warn(event, 'old snapshots of DEKs could not be removed: the next time tries it');
+      return;
+    case 'incomplete':
+      log.error(event, 'A ROTATION OF THE KEK LEFT DEKs BEHIND: their KEKs of before are kept');
       return;
     case 'unopened':
       log.error(event, 'THE WRAPPING OF A DEK DOES NOT OPEN: it stays as it is, restore it from a backup');

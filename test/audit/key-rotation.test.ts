@@ -73,6 +73,7 @@ async function start(
     log: () => running.log,
     prove: proverOf({
       ask: async (question) => ok(answer(running.log.directory, question)),
+      epoch: () => 1,
       close: async () => {},
     }),
     clock: { monotonicMs: () => performance.now(), utcMs: () => Date.now() },

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
-import { boundAad, type Dek, isBinding, wrapAadOf } from '../../src/operations/deks/dek.ts';
+import { boundAad, type Dek, type DekVersion, isBinding, wrapAadOf } from '../../src/operations/deks/dek.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
 import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
@@ -102,29 +102,53 @@ test('a DEK that was read before its destruction does not come back into the cac
 
 test('what others put beside the snapshots is neither followed, nor counted, nor in the way', async (t) => {
   const directory = join(temporaryDirectory(t), 'kms-deks-backup');
-  mkdirSync(directory);
+  const rotation = join(directory, 'kek-v2');
+  mkdirSync(rotation, { recursive: true });
   const elsewhere = join(temporaryDirectory(t), 'elsewhere');
   writeFileSync(elsewhere, 'precious');
-  symlinkSync(elsewhere, join(directory, 'k1.kek-v2.json.new'));
-  symlinkSync('/nowhere', join(directory, 'k9.kek-v2.json'));
-  mkdirSync(join(directory, 'k8.kek-v2.json'));
-  mkdirSync(join(directory, 'k7.kek-v2.json.new'));
-  for (const name of ['notes.txt', 'mine.new', 'k1.kek-v2.json.bak'])
-    writeFileSync(join(directory, name), '');
+  symlinkSync(elsewhere, join(rotation, 'k1.json.new'));
+  symlinkSync('/nowhere', join(rotation, 'k9.json'));
+  mkdirSync(join(rotation, 'k8.json'));
+  mkdirSync(join(rotation, 'k7.json.new'));
+  symlinkSync(temporaryDirectory(t), join(directory, 'kek-v3'));
+  writeFileSync(join(directory, 'kek-v4'), '');
+  const others = ['notes.txt', 'mine.new', 'k1.json.bak'];
+  for (const name of others) writeFileSync(join(rotation, name), '');
   const snapshots = await openSnapshots(directory);
-  symlinkSync(elsewhere, join(directory, 'k2.kek-v2.json.new'));
-  for (const id of ['k1', 'k2']) await snapshots.write(dekOf(id), 2);
+  symlinkSync(elsewhere, join(rotation, 'k2.json.new'));
+  await snapshots.write([dekOf('k1'), dekOf('k2')], 2);
   const listed = await snapshots.list();
-  assert.deepEqual(listed.map(({ dekId }) => dekId).sort(), ['k1', 'k2']);
-  assert.deepEqual(await (listed[0] as (typeof listed)[0]).keks(), [1]);
-  await snapshots.removeOf('k1');
-  await Promise.all([
-    ...listed.map((each) => snapshots.remove(each)),
-    snapshots.list(),
-    snapshots.removeOf('k2'),
-  ]);
-  assert.deepEqual(await snapshots.list(), []);
-  assert.ok(
-    ['notes.txt', 'mine.new', 'k1.kek-v2.json.bak'].every((each) => readdirSync(directory).includes(each)),
+  assert.deepEqual(
+    listed.map(({ target, needs }) => [target, needs(1), needs(2)]),
+    [[2, true, false]],
   );
+  await snapshots.removeOf('k1');
+  assert.ok(!readdirSync(rotation).includes('k1.json'));
+  await Promise.all([...listed.map((each) => each.remove()), snapshots.list(), snapshots.removeOf('k2')]);
+  const [left] = await snapshots.list();
+  assert.equal(left?.needs(1), false);
+  assert.deepEqual(readdirSync(rotation).sort(), [...others, 'k7.json.new', 'k8.json'].sort());
+  assert.equal(readFileSync(elsewhere, 'utf8'), 'precious');
+});
+
+test('the KEKs that snapshots need are known of each rotation, and all before it where their list is damaged', async (t) => {
+  const directory = join(temporaryDirectory(t), 'kms-deks-backup');
+  const snapshots = await openSnapshots(directory);
+  const needed = async () => (await snapshots.list()).map(({ needs }) => [1, 2, 3, 4].filter(needs));
+  await snapshots.write([dekOf('k1')], 4);
+  assert.deepEqual(await needed(), [[1]]);
+  const [version] = dekOf('k2').versions;
+  await snapshots.write([{ ...dekOf('k2'), versions: [{ ...(version as DekVersion), kek: 3 }] }], 4);
+  assert.deepEqual(await needed(), [[1, 3]]);
+  for (const damaged of ['', '[1', '{"keks":1}', '["1"]']) {
+    writeFileSync(join(directory, 'kek-v4', 'keks'), damaged);
+    assert.deepEqual(await needed(), [[1, 2, 3]], damaged);
+  }
+  rmSync(join(directory, 'kek-v4', 'keks'));
+  assert.deepEqual(await needed(), [[1, 2, 3]]);
+  const [rotation] = await snapshots.list();
+  await rotation?.removeOf(new Set(['k1', 'k2']));
+  assert.deepEqual(await needed(), [[]]);
+  await (await snapshots.list())[0]?.remove();
+  assert.deepEqual(readdirSync(directory), []);
 });

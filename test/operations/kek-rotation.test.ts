@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
-import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { refuse } from '../../src/core/result.ts';
+import type { Caller } from '../../src/core/scope.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
-import type { Dek } from '../../src/operations/deks/dek.ts';
+import type { Dek, DekVersion } from '../../src/operations/deks/dek.ts';
+import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/dek-rewrapper.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
 import {
   KekRotation,
   type KekRotationEvent,
   type KekRotationParts,
 } from '../../src/operations/deks/kek-rotation.ts';
+import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
+import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
 import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { testMac } from '../support/keyring.ts';
@@ -25,7 +30,7 @@ const handleOf = (version: number) => ({
   },
 });
 
-type Work = Parameters<KekRotationParts['runWork']>[1];
+type Work = Parameters<DekRewrapperParts['runWork']>[1];
 
 /** An engine whose wrappings are bytes that it does not look at; the first byte 0xff does not open. */
 function outputsOf({ kind, items }: Work) {
@@ -41,11 +46,14 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
   const store = new MemoryStore();
   const events: KekRotationEvent[] = [];
   const state = { current: 1, destroyed: [] as number[] };
+  /** Versions of the KEK that cannot be had. */
+  const gone = new Set<number>();
   const deks = new DekStore({ store, mac: testMac, onCorruptRecord: () => {} });
   const keks = {
     ...{ id: 'kek', tenant: 'dek' },
     current: async () => ({ ok: true, value: handleOf(state.current) }),
-    version: async (number: number) => ({ ok: true, value: handleOf(number) }),
+    version: async (number: number) =>
+      gone.has(number) ? refuse('NotFound') : { ok: true, value: handleOf(number) },
     rotate: async () => ({ ok: true, value: ++state.current }),
     retire: async () => true,
     versions: async () => ({
@@ -57,19 +65,46 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
     }),
     destroy: async (_actor: string, version: number) => void state.destroyed.push(version),
   };
-  const parts = {
-    ...{ deks, keks, store, mac: testMac, clock: { utcMs: () => Date.now() }, keepSnapshotsMs: 1e9 },
-    snapshots: await openSnapshots(directory),
+  const rewrapper = new DekRewrapper({
+    keks,
     costs: { meterOf: () => ({}) },
     async runWork(_tenant: string, work: Work) {
       await during();
       return { ok: true, value: outputsOf(work) };
     },
+  } as unknown as DekRewrapperParts);
+  const parts = {
+    ...{
+      deks,
+      keks,
+      rewrapper,
+      store,
+      mac: testMac,
+      clock: { utcMs: () => Date.now() },
+      keepSnapshotsMs: 1e9,
+    },
+    snapshots: await openSnapshots(directory),
     report: (event: KekRotationEvent) => void events.push(event),
   };
   const rotation = new KekRotation(parts as unknown as KekRotationParts);
-  return { rotation, deks, store, events, state, directory };
+  const recorded: unknown[] = [];
+  const journal = {
+    async record({ kind, facts }: DekChange) {
+      recorded.push({ kind, ...facts });
+      return { ok: true, value: { end: () => {} } };
+    },
+  };
+  const restoring = restoreDekOperation({ ...parts, rotation, journal } as unknown as DekParts);
+  const restore = (id: string, from?: number) =>
+    restoring.run({ id, from }, { tenant: 'dek', actor: 'operator' } as Caller);
+  return { rotation, deks, store, events, state, directory, gone, restore, recorded };
 }
+
+/** Of the rotation to version 2. */
+const snapshotsIn = (directory: string) =>
+  readdirSync(join(directory, 'kek-v2'))
+    .filter((name) => name !== 'keks')
+    .sort();
 
 const dekOf = (id: string, first = 1): Dek => ({
   ...{ id, state: 'active', createdAtMs: 1 },
@@ -88,7 +123,7 @@ test('a DEK that is destroyed while its page is rewrapped leaves no snapshot', a
   };
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
-  assert.deepEqual(readdirSync(directory), ['k2.kek-v2.json']);
+  assert.deepEqual(snapshotsIn(directory), ['k2.json']);
 });
 
 test('what a kill left of a destroyed DEK in the snapshots goes at the next start', async (t) => {
@@ -99,7 +134,7 @@ test('what a kill left of a destroyed DEK in the snapshots goes at the next star
   assert.ok(found.ok && found.value !== undefined);
   await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
   await rotation.resume();
-  assert.deepEqual(readdirSync(directory), []);
+  assert.deepEqual(snapshotsIn(directory), []);
 });
 
 test('a wish for a KEK that was given and is lost ends at the next start: no other takes its place', async (t) => {
@@ -124,22 +159,52 @@ test('a KEK that is given does not end the rotation before it, which goes to ano
   assert.equal(!refused.ok && refused.failure.code, 'Conflict');
 });
 
-test('a DEK that does not open is not counted as rewrapped, has no snapshot, and keeps its KEK', async (t) => {
+test('a rotation that leaves a DEK behind is refused with counts, and keeps its KEK; the next one is complete without it', async (t) => {
   const { rotation, deks, directory, events, state } = await rotationOf(t);
   await deks.put(dekOf('good'), undefined);
   await deks.put(dekOf('bad', 0xff), undefined);
+  const half = dekOf('half');
+  const [first] = half.versions as [Dek['versions'][0]];
+  const second = { ...first, version: 2, wrapped: new Uint8Array(60).fill(0xff) };
+  await deks.put({ ...half, versions: [first, second] }, undefined);
   const rotated = await rotation.rotate('admin');
-  assert.equal(rotated.ok && rotated.value.rewrapped, 1);
-  assert.deepEqual(readdirSync(directory), ['good.kek-v2.json']);
-  assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === 'bad'));
+  assert.ok(!rotated.ok);
+  assert.equal(rotated.failure.code, 'Conflict');
+  assert.match(rotated.failure.hint ?? '', /version 2 and wraps 1 DEKs more; 2 do not open, and 0 records/);
+  assert.deepEqual(snapshotsIn(directory), ['good.json', 'half.json']);
+  for (const id of ['bad', 'half'])
+    assert.ok(events.some((event) => event.kind === 'unopened' && event.dekId === id));
+  assert.ok(events.some(({ kind }) => kind === 'incomplete'));
+  assert.ok(events.every(({ kind }) => kind !== 'done'));
   assert.deepEqual(state.destroyed, []);
+  for (const id of ['bad', 'half']) {
+    const found = await deks.find(id);
+    assert.ok(found.ok && found.value !== undefined);
+    const alone = await rotation.rewrapOne(found.value, 'admin');
+    assert.equal(alone?.failure.code, 'Conflict', id);
+    await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  }
+  const again = await rotation.rotate('admin');
+  assert.deepEqual(again.ok && [again.value.kekVersion, again.value.rewrapped], [3, 1]);
+});
+
+test('a DEK whose KEK is not there is left behind, and does not stop the others', async (t) => {
+  const { rotation, deks, state, gone } = await rotationOf(t);
+  state.current = 2;
+  const good = dekOf('good');
+  await deks.put({ ...good, versions: good.versions.map((each) => ({ ...each, kek: 2 })) }, undefined);
+  await deks.put(dekOf('lost'), undefined);
+  gone.add(1);
+  const rotated = await rotation.rotate('admin');
+  assert.match((!rotated.ok && rotated.failure.hint) || '', /wraps 1 DEKs more; 1 do not open/);
 });
 
 test('while a record of a DEK cannot be read no KEK is destroyed', async (t) => {
   const { rotation, deks, store, directory, state } = await rotationOf(t);
   await deks.put(dekOf('k1'), undefined);
   await store.commit([{ key: 'meta:k2', value: Buffer.from('altered') }]);
-  await rotation.rotate('admin');
+  const rotated = await rotation.rotate('admin');
+  assert.match((!rotated.ok && rotated.failure.hint) || '', /0 do not open, and 1 records cannot be read/);
   for (const name of readdirSync(directory)) renameSync(join(directory, name), join(directory, 'away'));
   await rotation.prune('admin');
   assert.deepEqual(state.destroyed, []);
@@ -160,4 +225,72 @@ test('a directory of snapshots that cannot be written stops the rotation, which 
   renameSync(`${directory}.back`, directory);
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
+});
+
+test('a DEK comes back from its snapshot where its record is damaged or missing, and keeps versions that came since', async (t) => {
+  const { rotation, deks, store, restore, recorded } = await rotationOf(t);
+  await deks.put({ ...dekOf('k1'), threadId: 'thread' }, undefined);
+  await rotation.rotate('admin');
+  for (const damaged of [Buffer.from('damaged'), undefined]) {
+    await store.commit([{ key: 'meta:k1', value: damaged }]);
+    // A change that is refused lets go of what is in memory.
+    await deks.put(dekOf('k1'), { dek: dekOf('k1'), revision: 999 });
+    const made = await restore('k1');
+    assert.deepEqual(made.ok && [made.value.version, made.value.kekVersion], [1, 2]);
+    const found = await deks.find('k1');
+    assert.ok(found.ok && found.value !== undefined);
+    assert.equal(found.value.dek.threadId, 'thread');
+  }
+  assert.deepEqual(recorded[0], { kind: 'restored', dek: 'k1', from: 2 });
+  const now = await deks.find('k1');
+  assert.ok(now.ok && now.value !== undefined);
+  const [first] = now.value.dek.versions as [DekVersion];
+  const broken = { ...first, wrapped: new Uint8Array(60).fill(0xff) };
+  const since = { ...first, version: 2, wrapped: new Uint8Array(60).fill(7) };
+  await deks.put({ ...now.value.dek, versions: [broken, since] }, now.value);
+  assert.ok((await restore('k1', 2)).ok);
+  const merged = await deks.find('k1');
+  assert.ok(merged.ok && merged.value !== undefined);
+  assert.deepEqual(
+    merged.value.dek.versions.map(({ version, kek, wrapped }) => [version, kek, wrapped[0]]),
+    [
+      [1, 2, 1],
+      [2, 2, 7],
+    ],
+  );
+});
+
+test('a DEK that is destroyed, one without a snapshot, and a snapshot that does not open are refused', async (t) => {
+  const { rotation, deks, store, directory, restore, recorded } = await rotationOf(t);
+  for (const id of ['k1', 'k2']) await deks.put(dekOf(id), undefined);
+  const refusalOf = async (id: string, from?: number) => {
+    const made = await restore(id, from);
+    return made.ok ? undefined : [made.failure.code, made.failure.hint];
+  };
+  assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  await rotation.rotate('admin');
+  assert.deepEqual(await refusalOf('k1', 7), ['NotFound', 'snapshots of this DEK: of the rotations to 2']);
+  const file = join(directory, 'kek-v2', 'k1.json');
+  const text = readFileSync(file, 'utf8');
+  for (const wrong of [
+    '',
+    '{}',
+    text.slice(0, -9),
+    readFileSync(join(directory, 'kek-v2', 'k2.json'), 'utf8'),
+  ]) {
+    writeFileSync(file, wrong);
+    assert.equal((await refusalOf('k1'))?.[1], 'the snapshot cannot be read', wrong);
+  }
+  writeFileSync(
+    file,
+    text.replace(/"wrapped":"[^"]+"/, `"wrapped":"${Buffer.alloc(60, 0xff).toString('base64')}"`),
+  );
+  assert.match((await refusalOf('k1'))?.[1] ?? '', /no version in the snapshot opens/);
+  writeFileSync(file, text);
+  const found = await deks.find('k1');
+  assert.ok(found.ok && found.value !== undefined);
+  await deks.put({ ...found.value.dek, state: 'destroyed', versions: [] }, found.value);
+  assert.deepEqual(await refusalOf('k1'), ['Conflict', 'the DEK is destroyed']);
+  assert.deepEqual(recorded, []);
+  assert.ok((await store.get('meta:k1')).ok);
 });

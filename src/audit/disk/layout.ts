@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { ReadableFiles } from './files.ts';
 
 /** Leaves of a full level-0 tile and of a full entry bundle (C2SP tlog-tiles). */
@@ -13,6 +13,11 @@ export function epochOrigin(origin: string, epoch: number): string {
 
 export function epochDirectory(auditDirectory: string, epoch: number): string {
   return join(auditDirectory, `e${epoch}`);
+}
+
+/** Of the directory of an epoch. */
+export function epochAt(directory: string): number {
+  return Number(/^e([1-9][0-9]{0,8})$/.exec(basename(directory))?.[1] ?? 1);
 }
 
 /** Epochs of which there is a directory, ascending. */

@@ -5,7 +5,7 @@ import type { LineFile } from './line-file.ts';
 const recordsPerPage = 256;
 /** Lines come so long after their records, in milliseconds: several of them at once. */
 const delayMs = 50;
-const retryMs = 1_000;
+const usualRetryMs = 1_000;
 
 export interface LineFollower {
   /** There is a new record on the log. Costs a comparison where one was noted before. */
@@ -19,23 +19,38 @@ export interface LineFollower {
  * log is what counts; where lines cannot be written, it goes on.
  */
 export function followLog(
-  reading: Pick<AuditReading, 'ask'>,
+  reading: Pick<AuditReading, 'ask' | 'epoch'>,
   file: LineFile,
   onProblem: (cause: unknown) => void,
+  retryMs = usualRetryMs,
 ): LineFollower {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let again = false;
+  let told: string | undefined;
   const catchUp = async () => {
-    for (let from: number | undefined = file.last.index + 1; from !== undefined; ) {
+    file.look();
+    const epoch = reading.epoch();
+    const { last } = file;
+    // An epoch that was accepted counts from 0.
+    for (let from: number | undefined = last.epoch === epoch ? last.index + 1 : 0; from !== undefined; ) {
       const answer = await reading.ask({
         ...{ of: 'records', from, limit: recordsPerPage, tenant: undefined, opId: undefined },
       });
       if (!answer.ok || !answer.value.found || !('page' in answer.value))
         throw new Error('the log cannot be read');
-      file.append(answer.value.page.records);
+      // It is not known of which epoch these are.
+      if (reading.epoch() !== epoch) throw new Error('a new epoch of the log has begun');
+      file.append(answer.value.page.records.map((each) => ({ epoch, ...each })));
       from = answer.value.page.next;
     }
+    told = undefined;
+  };
+  /** A full disk is full for hours, and one line says so. */
+  const tell = (cause: unknown) => {
+    const text = String(cause);
+    if (text !== told) onProblem(cause);
+    told = text;
   };
   const run = () => {
     timer = undefined;
@@ -43,7 +58,7 @@ export function followLog(
     again = running !== undefined;
     running ??= catchUp()
       .catch((cause: unknown) => {
-        onProblem(cause);
+        tell(cause);
         schedule(retryMs);
       })
       .finally(() => {
@@ -60,7 +75,7 @@ export function followLog(
     async close() {
       await running;
       clearTimeout(timer);
-      await catchUp().catch(onProblem);
+      await catchUp().catch(tell);
       file.close();
     },
   };

@@ -1,5 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
 import type { SecretRule } from '../../core/secret-file.ts';
@@ -9,6 +18,7 @@ import {
   headText,
   type Line,
   type LineKey,
+  type LoggedRecord,
   lineKeyBytes,
   lineKeyOf,
   lineOf,
@@ -22,53 +32,113 @@ import {
 export interface LineFile {
   /** The newest line. */
   readonly last: Line;
-  /** All of them or, where it throws, perhaps a part: the next call writes behind what is whole. */
-  append(records: readonly { readonly index: number; readonly record: unknown }[]): void;
+  /**
+   * Opens the files anew where somebody else removed, replaced or changed them: `last` is then what is there. Throws where they
+   * cannot be opened or written; the next call tries it again.
+   */
+  look(): void;
+  /** All of them or, where it throws, perhaps a part, which the next `look` puts right. */
+  append(records: readonly LoggedRecord[]): void;
   close(): void;
 }
 
 export const lineFiles = { log: 'kms-audit.log', key: 'kms-audit.key', head: 'kms-audit.head' } as const;
 
-/** Throws a StartError. `report`: for the operator, what was found of an earlier end. */
+/** Throws a StartError. `report`: for the operator, what was found of an earlier end, or that others change the files. */
 export function openLineFile(
   directory: string,
   rule: SecretRule,
   report: (problem: string) => void,
 ): LineFile {
   const key = keyAt(join(directory, lineFiles.key), rule);
-  const file = openOwn(join(directory, lineFiles.log), constants.O_APPEND);
-  const head = openOwn(join(directory, lineFiles.head), 0);
-  let last = lastOf(file, key, headIn(head, key), report);
+  const paths = { log: join(directory, lineFiles.log), head: join(directory, lineFiles.head) };
+  let opened: Opened | undefined = openAll(paths, key, report);
+  const writeHead = (files: Opened) => {
+    const text = headText(key, files.last);
+    if (writeSync(files.head, text, 0) !== text.length) throw new Error(`${paths.head} was not written`);
+    files.inHead = files.last.hmac;
+  };
+  const closeAll = () => {
+    if (opened === undefined) return;
+    closeSync(opened.log);
+    closeSync(opened.head);
+    opened = undefined;
+  };
   return {
     get last() {
-      return last;
+      return opened?.last ?? noLine;
+    },
+    look() {
+      if (opened !== undefined && !isAsLeft(opened, paths)) {
+        report('kms-audit.log or kms-audit.head was removed, replaced or changed by somebody else');
+        closeAll();
+      }
+      opened ??= openAll(paths, key, report);
+      if (opened.inHead !== opened.last.hmac) writeHead(opened);
     },
     append(records) {
       if (records.length === 0) return;
-      const before = fstatSync(file).size;
-      let newest = last;
+      if (opened === undefined || fstatSync(opened.log).size !== opened.bytes)
+        throw new Error(`somebody else changes ${paths.log}`);
+      let newest = opened.last;
       let text = '';
-      for (const { index, record } of records) {
-        const line = lineOf(key, newest, index, record);
+      for (const each of records) {
+        const line = lineOf(key, newest, each);
         text += line.text;
         newest = line;
       }
       const bytes = Buffer.from(text);
       try {
-        for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+        for (let at = 0; at < bytes.length; ) at += writeSync(opened.log, bytes, at);
       } catch (cause) {
-        // Half a line would be glued to the next one.
-        ftruncateSync(file, before);
+        // Half a line would be glued to the next one. Where this fails as well the next look finds it.
+        ftruncateSync(opened.log, opened.bytes);
         throw cause;
       }
-      last = newest;
-      writeSync(head, headText(key, last), 0);
+      opened.bytes += bytes.length;
+      opened.last = newest;
+      writeHead(opened);
     },
-    close() {
-      closeSync(file);
-      closeSync(head);
-    },
+    close: closeAll,
   };
+}
+
+interface Opened {
+  readonly log: number;
+  readonly head: number;
+  last: Line;
+  /** Of the log, as we left it. */
+  bytes: number;
+  /** The hmac of the line that is in the head; undefined: of none that we wrote. */
+  inHead: string | undefined;
+}
+
+type Paths = Readonly<Record<'log' | 'head', string>>;
+
+function openAll(paths: Paths, key: LineKey, report: (problem: string) => void): Opened {
+  const log = openOwn(paths.log, constants.O_APPEND);
+  let head: number | undefined;
+  try {
+    head = openOwn(paths.head, 0);
+    const line = headIn(head, key);
+    const last = lastOf(log, key, line, report);
+    // None is there before the first line.
+    const inHead = line?.hmac ?? (last === noLine ? noLine.hmac : undefined);
+    return { log, head, last, bytes: fstatSync(log).size, inHead };
+  } catch (cause) {
+    closeSync(log);
+    if (head !== undefined) closeSync(head);
+    throw cause;
+  }
+}
+
+/** The names lead to our files, and nobody has made the log longer or shorter. */
+function isAsLeft({ log, head, bytes }: Opened, paths: Paths): boolean {
+  const isAt = (file: number, path: string) => {
+    const [own, found] = [fstatSync(file), lstatSync(path, { throwIfNoEntry: false })];
+    return found !== undefined && found.dev === own.dev && found.ino === own.ino;
+  };
+  return isAt(log, paths.log) && isAt(head, paths.head) && fstatSync(log).size === bytes;
 }
 
 /** Throws a StartError: of a link, which could lead anywhere, and of a pipe, whose reader could hold the service up. */

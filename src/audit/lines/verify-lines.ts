@@ -10,6 +10,8 @@ export interface LineProblem {
 export interface VerifiedLines {
   readonly lines: number;
   readonly problems: readonly LineProblem[];
+  /** The last line has no end: it is being written, or it was cut. It is among the problems. */
+  readonly unended: boolean;
 }
 
 /** Past these a file is damaged as a whole. */
@@ -29,8 +31,15 @@ export async function verifyLines(
   const found = (problem: string) => {
     if (problems.length < maxProblems) problems.push({ line: number, problem });
   };
-  for await (const text of linesOf(path)) {
+  let unended = false;
+  for await (const { text, ended } of linesOf(path)) {
     number++;
+    if (!ended) {
+      unended = true;
+      found('has no end: it is being written, or was cut');
+      doubtful++;
+      continue;
+    }
     const read = readLine(key, text);
     if (!read.ok) {
       found(
@@ -52,11 +61,11 @@ export async function verifyLines(
     number++;
     found(`${head.n - before.n - doubtful} lines at the end are missing`);
   }
-  return { lines: number, problems };
+  return { lines: number, problems, unended };
 }
 
 /** By line feeds alone: a record may hold other characters that some tools end a line at. Of a line that is too long, its beginning. */
-async function* linesOf(path: string): AsyncGenerator<string> {
+async function* linesOf(path: string): AsyncGenerator<{ readonly text: string; readonly ended: boolean }> {
   const decoded = (parts: readonly Buffer[]) => Buffer.concat(parts).toString();
   let parts: Buffer[] = [];
   let length = 0;
@@ -68,12 +77,12 @@ async function* linesOf(path: string): AsyncGenerator<string> {
     let from = 0;
     for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, from)) {
       keep(chunk.subarray(from, end));
-      yield decoded(parts);
+      yield { text: decoded(parts), ended: true };
       parts = [];
       length = 0;
       from = end + 1;
     }
     if (from < chunk.length) keep(chunk.subarray(from));
   }
-  if (parts.length > 0) yield decoded(parts);
+  if (parts.length > 0) yield { text: decoded(parts), ended: false };
 }

@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { threadEntry } from '../../core/own-package.ts';
 import { workerEnvironment } from '../../core/process/worker-thread.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
+import { epochAt } from '../disk/layout.ts';
 
 /** A question to a log that is being written. Plain data: it is answered on a thread of its own. */
 export type ReadQuestion =
@@ -54,6 +55,8 @@ export type ReadAnswer =
 /** Reads the log without holding up the thread that serves. */
 export interface AuditReading {
   ask(question: ReadQuestion): Promise<Result<ReadAnswer>>;
+  /** The number of the log that is asked: an accepted integrity failure begins another one. */
+  epoch(): number;
   close(): Promise<void>;
 }
 
@@ -97,6 +100,7 @@ export function startAuditReading(directory: () => string): AuditReading {
         worker.postMessage({ id: questions, directory: directory(), question });
       });
     },
+    epoch: () => epochAt(directory()),
     close: async () => {
       await worker.terminate();
     },

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Command } from 'commander';
-import { lineKeyBytes, lineKeyOf, readLineHead } from '../../audit/lines/line.ts';
+import { type LineKey, lineKeyBytes, lineKeyOf, readLineHead } from '../../audit/lines/line.ts';
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
@@ -36,10 +37,8 @@ function auditCommand(): Command {
       if (!read.ok) fail(read.problem);
       const key = lineKeyOf(read.bytes);
       const log = join(dataDir, lineFiles.log);
-      if (!existsSync(log)) fail(`there is no ${log}`);
-      const headFile = join(dataDir, lineFiles.head);
-      const head = existsSync(headFile) ? readLineHead(key, readFileSync(headFile, 'latin1')) : undefined;
-      const { lines, problems } = await verifyLines(log, key, head);
+      if (lstatSync(log, { throwIfNoEntry: false })?.isFile() !== true) fail(`there is no file ${log}`);
+      const { lines, problems, head } = await verifyAtRest(log, join(dataDir, lineFiles.head), key);
       for (const { line, problem } of problems) process.stderr.write(`line ${line}: ${problem}\n`);
       if (head === undefined)
         process.stderr.write(
@@ -50,6 +49,21 @@ function auditCommand(): Command {
       process.stdout.write(`${lines} lines, each in its place\n`);
     });
 }
+
+/** A service may be writing a line at this moment: one without an end is looked at again. */
+async function verifyAtRest(log: string, headFile: string, key: LineKey) {
+  for (let turn = 1; ; turn++) {
+    // Before the lines, which are never behind it.
+    const head = existsSync(headFile) ? readLineHead(key, readFileSync(headFile, 'latin1')) : undefined;
+    const verified = await verifyLines(log, key, head);
+    if (!verified.unended || turn === maxTurns) return { ...verified, head };
+    await delay(turnMs);
+  }
+}
+
+/** A page of lines is written within milliseconds. */
+const turnMs = 200;
+const maxTurns = 5;
 
 function resealCommand(): Command {
   return new Command('reseal')

@@ -43,6 +43,12 @@ export class DekStore {
     return cached === undefined ? this.#read(id) : ok(cached);
   }
 
+  /** Of its record, whether that can be read or not; 0 where there is none. */
+  async revisionOf(id: string): Promise<Result<number>> {
+    const entry = await this.#parts.store.get(dekStoreKey(id));
+    return entry.ok ? ok(entry.value?.revision ?? 0) : entry;
+  }
+
   /** From now on no version is taken that an older KEK wraps, but for those that are there: whatever was taken before is in the store. */
   async fence(leastKek: number): Promise<void> {
     this.#leastKek = leastKek;

@@ -118,6 +118,12 @@ export function decodeDek(storeKey: string, value: Uint8Array, mac: RecordMac): 
   return stored !== undefined && dekStoreKey(stored.id) === storeKey ? dekOf(stored) : undefined;
 }
 
+/** Undefined where it is none that `textOf` has made. */
+export function dekIn(text: string): Dek | undefined {
+  const stored = parsed(text);
+  return stored === undefined ? undefined : dekOf(stored);
+}
+
 function parsed(text: string): Stored | undefined {
   try {
     const value: unknown = JSON.parse(text);

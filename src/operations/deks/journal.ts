@@ -38,5 +38,11 @@ function eventOf({ kind, caller, facts }: DekChange, kekId: string): AuditEvent 
   };
 }
 
-const operationOf = { destroyed: 'dek_destroy', kek_rotated: 'kek_rotate', rewrapped: 'dek_rewrap' } as const;
-const typeOf = { destroyed: 'dek.destroy', kek_rotated: 'kek.rotate', rewrapped: 'dek.rewrap' } as const;
+const operationOf = {
+  ...{ destroyed: 'dek_destroy', kek_rotated: 'kek_rotate' },
+  ...{ restored: 'dek_restore', rewrapped: 'dek_rewrap' },
+} as const;
+const typeOf = {
+  ...{ destroyed: 'dek.destroy', kek_rotated: 'kek.rotate' },
+  ...{ restored: 'dek.restore', rewrapped: 'dek.rewrap' },
+} as const;

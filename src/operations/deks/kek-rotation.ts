@@ -1,22 +1,19 @@
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../core/clock.ts';
 import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import type { BatchWork, WorkItem } from '../../dispatch/work.ts';
-import { type BatchOp, type BatchResult, batchOps } from '../../engine/batch.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
-import type { GivenVersion, KeyHandle } from '../../keys/keyring.ts';
+import type { GivenVersion } from '../../keys/keyring.ts';
 import type { Store } from '../../store/store.ts';
-import type { OperationParts } from '../operation.ts';
-import { wrapInfo } from '../sealing/one-key.ts';
-import { type Dek, type DekVersion, wrapAadOf } from './dek.ts';
+import type { Dek } from './dek.ts';
+import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { DekStore, StoredDek } from './dek-store.ts';
 import type { Keks } from './keks.ts';
 import type { DekSnapshots } from './snapshots.ts';
 
-export interface KekRotationParts extends Pick<OperationParts, 'costs' | 'runWork'> {
-  readonly deks: DekStore;
+export interface KekRotationParts {
   readonly keks: Keks;
+  readonly rewrapper: DekRewrapper;
+  readonly deks: DekStore;
   readonly snapshots: DekSnapshots;
   readonly store: Store;
   readonly mac: RecordMac;
@@ -30,6 +27,8 @@ export interface KekRotationParts extends Pick<OperationParts, 'costs' | 'runWor
 export type KekRotationEvent =
   | { readonly kind: 'resumed' | 'done'; readonly target: number; readonly rewrapped: number }
   | { readonly kind: 'stopped'; readonly target: number; readonly problem: string }
+  /** It is over, and some DEKs are behind: wrappings that do not open, and records that cannot be read. */
+  | ({ readonly kind: 'incomplete'; readonly target: number; readonly rewrapped: number } & LeftBehind)
   /** Its wrapping does not open: it stays as it is, and its KEK with it. */
   | { readonly kind: 'unopened'; readonly dekId: string }
   /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
@@ -43,8 +42,17 @@ export interface KekRotationProgress {
   readonly rewrapped: number;
   /** DEKs that were looked at. */
   readonly seen: number;
+  /** DEKs whose wrapping does not open: they stay as they are. */
+  readonly unopened: number;
 }
 
+interface LeftBehind {
+  readonly unopened: number;
+  /** Records that cannot be read, or are not authentic. */
+  readonly unread: number;
+}
+
+/** Every DEK is wrapped by this version. */
 export interface KekRotated {
   readonly kekId: string;
   readonly kekVersion: number;
@@ -69,6 +77,10 @@ const stopped = refuse(
 );
 const lost = refuse('Conflict', 'the KEK that was given is lost: give it again');
 const wrong = refuse('Internal');
+const doesNotOpen = refuse(
+  'Conflict',
+  'the DEK does not open under its KEK and stays as it is: restore it from a backup',
+);
 
 /**
  * Replaces the KEK's version, and rewraps every DEK. The wish is a record before anything else happens, and each step is as good
@@ -76,7 +88,7 @@ const wrong = refuse('Internal');
  */
 export class KekRotation {
   readonly #parts: KekRotationParts;
-  #progress: { target: number; rewrapped: number; seen: number } | undefined;
+  #progress: { target: number; rewrapped: number; seen: number; unopened: number } | undefined;
   #running: Promise<unknown> | undefined;
   #stopping = false;
 
@@ -88,17 +100,22 @@ export class KekRotation {
     return this.#progress;
   }
 
-  /** Resolves when every DEK is wrapped by the new version. Conflict: another one is under way. */
+  /**
+   * Resolves when every DEK is wrapped by the new version. Conflict: another one is under way; or this one is over, and some DEKs
+   * are behind, which stay under KEKs of before.
+   */
   rotate(actor: string, given?: GivenVersion): Promise<Result<KekRotated>> {
     if (this.#running !== undefined) return Promise.resolve(underWay);
     return this.#run(() => this.#rotate(actor, given));
   }
 
-  /** One DEK alone, to the version that is current. */
+  /** One DEK alone, to the version that is current. Conflict: it does not open. */
   async rewrapOne(stored: StoredDek, actor: string): Promise<Refused | undefined> {
     const current = await this.#parts.keks.current(actor);
     if (!current.ok) return current;
-    return this.#rewrapPage([stored], current.value.version.version);
+    const behind = await this.#rewrapPage([stored], current.value.version.version);
+    if (!behind.ok) return behind;
+    return behind.value === 0 ? undefined : doesNotOpen;
   }
 
   /** Goes on with what a kill has cut off, and prunes what has had its time. Reports instead of rejecting. */
@@ -118,8 +135,8 @@ export class KekRotation {
   async prune(actor: string): Promise<void> {
     const { snapshots, clock, keepSnapshotsMs } = this.#parts;
     const refused = await onDisk(async () => {
-      for (const snapshot of await snapshots.list())
-        if (snapshot.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await snapshots.remove(snapshot);
+      for (const rotation of await snapshots.list())
+        if (rotation.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await rotation.remove();
       await this.#destroyUnneeded(actor);
     });
     if (refused !== undefined) this.#parts.report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
@@ -165,7 +182,7 @@ export class KekRotation {
 
   async #goOn(target: number, actor: string, given: GivenVersion | undefined): Promise<Result<KekRotated>> {
     const { keks, store, report } = this.#parts;
-    this.#progress = { target, rewrapped: 0, seen: 0 };
+    this.#progress = { target, rewrapped: 0, seen: 0, unopened: 0 };
     const current = await keks.current(actor);
     if (!current.ok) return this.#stopped(target, current);
     if (current.value.version.version < target) {
@@ -178,14 +195,18 @@ export class KekRotation {
     }
     // Whatever is made from now on is wrapped by the new version: a pass over all misses none.
     await this.#parts.deks.fence(target);
-    const refused = await this.#rewrapAll(target);
-    if (refused !== undefined) return this.#stopped(target, refused);
+    const all = await this.#rewrapAll(target);
+    if (!all.ok) return this.#stopped(target, all);
     const forgotten = await store.commit([{ key: intentKey, value: undefined }]);
     if (!forgotten.ok) return this.#stopped(target, forgotten);
-    const { rewrapped } = this.#progress;
-    report({ kind: 'done', target, rewrapped });
+    const { rewrapped, unopened } = this.#progress;
+    const left = { unopened, unread: all.value.unread };
+    const isDone = left.unopened + left.unread === 0;
+    report(isDone ? { kind: 'done', target, rewrapped } : { kind: 'incomplete', target, rewrapped, ...left });
     await this.prune(actor);
-    return ok({ kekId: keks.id, kekVersion: target, rewrapped });
+    return isDone
+      ? ok({ kekId: keks.id, kekVersion: target, rewrapped })
+      : incomplete(target, rewrapped, left);
   }
 
   #stopped(target: number, refused: Refused): Refused {
@@ -194,64 +215,85 @@ export class KekRotation {
     return refused;
   }
 
-  async #rewrapAll(target: number): Promise<Refused | undefined> {
+  async #rewrapAll(target: number): Promise<Result<{ readonly unread: number }>> {
+    let unread = 0;
     let after: string | undefined;
     do {
       const page = await this.#parts.deks.page(after, deksPerPage);
       if (!page.ok) return page;
-      const refused = await this.#rewrapPage(page.value.deks, target);
-      if (refused !== undefined) return refused;
-      if (this.#progress !== undefined) this.#progress.seen += page.value.deks.length;
+      unread += page.value.unread;
+      const unopened = await this.#rewrapPage(page.value.deks, target);
+      if (!unopened.ok) return unopened;
+      if (this.#progress !== undefined) {
+        this.#progress.seen += page.value.deks.length;
+        this.#progress.unopened += unopened.value;
+      }
       after = page.value.last;
       if (this.#stopping) return stopped;
     } while (after !== undefined);
-    return undefined;
+    return ok({ unread });
   }
 
-  async #rewrapPage(page: readonly StoredDek[], target: number): Promise<Refused | undefined> {
+  /** The number of those that do not open: they are as they were, and told. */
+  async #rewrapPage(page: readonly StoredDek[], target: number): Promise<Result<number>> {
     let left = page.filter(({ dek }) => isBehind(dek, target));
     for (let turn = 0; left.length > 0; turn++) {
       if (turn === maxTurns) return refuse('StoreUnavailable', 'DEKs change without an end', 1_000);
-      const rewrapped = await this.#rewrapped(left, target);
+      const rewrapped = await this.#parts.rewrapper.rewrapped(left, target);
       if (!rewrapped.ok) return rewrapped;
       const changes = left
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
         // Of one that does not open at all the snapshot of before stays, too.
         .filter(({ before, dek }) => dek.versions.some((each, n) => each !== before.dek.versions[n]));
-      if (changes.length === 0) return undefined;
-      const unwritten = await this.#snapshotted(changes, target);
-      if (unwritten !== undefined) return unwritten;
-      const put = await this.#parts.deks.putAll(changes);
+      const put = await this.#putWithSnapshots(changes, target);
       if (!put.ok) return put;
-      if (put.value === 'put') {
-        if (this.#progress !== undefined) this.#progress.rewrapped += changes.length;
-        return undefined;
+      if (put.value) {
+        const unopened = rewrapped.value.filter((dek) => isBehind(dek, target));
+        for (const { id } of unopened) this.#parts.report({ kind: 'unopened', dekId: id });
+        // One of whose versions some do not open is not among them either.
+        if (this.#progress !== undefined) this.#progress.rewrapped += left.length - unopened.length;
+        return ok(unopened.length);
       }
-      const again: StoredDek[] = [];
-      for (const { dek } of left) {
-        const found = await this.#parts.deks.find(dek.id);
-        if (!found.ok) return found;
-        if (found.value?.dek.state === 'destroyed') {
-          // Its destruction has looked for snapshots before this one was there.
-          const kept = await onDisk(() => this.#parts.snapshots.removeOf(dek.id));
-          if (kept !== undefined) return kept;
-        }
-        if (found.value !== undefined && isBehind(found.value.dek, target)) again.push(found.value);
-      }
-      left = again;
+      const again = await this.#stillBehind(left, target);
+      if (!again.ok) return again;
+      left = again.value;
     }
-    return undefined;
+    return ok(0);
+  }
+
+  /** False: somebody else has changed one of them meanwhile. */
+  async #putWithSnapshots(
+    changes: readonly { readonly before: StoredDek; readonly dek: Dek }[],
+    target: number,
+  ): Promise<Result<boolean>> {
+    if (changes.length === 0) return ok(true);
+    const unwritten = await this.#snapshotted(changes, target);
+    if (unwritten !== undefined) return unwritten;
+    const put = await this.#parts.deks.putAll(changes);
+    return put.ok ? ok(put.value === 'put') : put;
+  }
+
+  async #stillBehind(deks: readonly StoredDek[], target: number): Promise<Result<StoredDek[]>> {
+    const still: StoredDek[] = [];
+    for (const { dek } of deks) {
+      const found = await this.#parts.deks.find(dek.id);
+      if (!found.ok) return found;
+      if (found.value?.dek.state === 'destroyed') {
+        // Its destruction has looked for snapshots before this one was there.
+        const kept = await onDisk(() => this.#parts.snapshots.removeOf(dek.id));
+        if (kept !== undefined) return kept;
+      }
+      if (found.value !== undefined && isBehind(found.value.dek, target)) still.push(found.value);
+    }
+    return ok(still);
   }
 
   async #snapshotted(
     changes: readonly { readonly before: StoredDek }[],
     target: number,
   ): Promise<Refused | undefined> {
-    const { snapshots } = this.#parts;
-    return onDisk(async () => {
-      for (const { before } of changes) await snapshots.write(before.dek, target);
-      snapshots.sync();
-    });
+    const deks = changes.map(({ before }) => before.dek);
+    return onDisk(() => this.#parts.snapshots.write(deks, target));
   }
 
   /** A KEK that was given is not at hand any more: another one must not take its place. */
@@ -265,121 +307,24 @@ export class KekRotation {
     this.#stopped(target, forgotten.ok ? lost : forgotten);
   }
 
-  /** The DEKs as they will be. What does not open stays as it is, and says so: its KEK is kept for it. */
-  async #rewrapped(deks: readonly StoredDek[], target: number): Promise<Result<readonly Dek[]>> {
-    const next = await this.#parts.keks.version(target);
-    if (!next.ok) return next;
-    const handles = await this.#handlesOf(deks, target);
-    if (!handles.ok) return handles;
-    const wanted = deks.flatMap(({ dek }) =>
-      dek.versions.filter(({ kek }) => kek < target).map((version) => ({ dek, version })),
-    );
-    const items = wanted.map(({ dek, version }) => {
-      const old = handles.value.get(version.kek) as KeyHandle;
-      const aad = wrapAadOf(dek.id, version.version);
-      const inputs = [referenceOf(next.value), version.wrapped, wrapInfo(old), wrapInfo(next.value), aad];
-      return itemOf(old, batchOps.rewrap, inputs);
-    });
-    const ran = await this.#runItems('rewrap', next.value, items);
-    if (!ran.ok) return ran;
-    const made = new Map<DekVersion, DekVersion>();
-    for (const [index, { dek, version }] of wanted.entries()) {
-      const [wrapped] = (ran.value[index] as BatchResult).outputs;
-      if (wrapped === undefined) {
-        this.#parts.report({ kind: 'unopened', dekId: dek.id });
-        continue;
-      }
-      // A view of the whole page's answer.
-      made.set(version, { ...version, kek: target, wrapped: Uint8Array.from(wrapped) });
-    }
-    const sample = wanted.find(({ version }) => made.has(version));
-    if (sample !== undefined) {
-      const old = handles.value.get(sample.version.kek) as KeyHandle;
-      const same = await this.#isSameKey(
-        sample.dek,
-        [old, sample.version],
-        [next.value, made.get(sample.version) as DekVersion],
-      );
-      if (!same.ok) return same;
-      if (!same.value) return wrong;
-    }
-    return ok(
-      deks.map(({ dek }) => ({ ...dek, versions: dek.versions.map((each) => made.get(each) ?? each) })),
-    );
-  }
-
-  /** What the new wrapping encrypts, the old one decrypts. */
-  async #isSameKey(
-    dek: Dek,
-    [oldKek, before]: readonly [KeyHandle, DekVersion],
-    [newKek, after]: readonly [KeyHandle, DekVersion],
-  ): Promise<Result<boolean>> {
-    const text = randomBytes(32);
-    const aad = wrapAadOf(dek.id, before.version);
-    const inputs = [after.wrapped, wrapInfo(newKek), aad, text, sampleAad];
-    const made = await this.#runItems('encrypt_under', newKek, [
-      itemOf(newKek, batchOps.encryptUnder, inputs),
-    ]);
-    if (!made.ok) return made;
-    const [nonce, ciphertext] = (made.value[0] as BatchResult).outputs as [Uint8Array, Uint8Array];
-    if (nonce === undefined) return ok(false);
-    const opened = await this.#runItems('decrypt_under', oldKek, [
-      itemOf(oldKek, batchOps.decryptUnder, [
-        ...[before.wrapped, wrapInfo(oldKek), aad],
-        ...[nonce, ciphertext, sampleAad],
-      ]),
-    ]);
-    if (!opened.ok) return opened;
-    return ok(text.equals(opened.value[0]?.outputs[0] ?? noBytes));
-  }
-
-  async #handlesOf(
-    deks: readonly StoredDek[],
-    target: number,
-  ): Promise<Result<ReadonlyMap<number, KeyHandle>>> {
-    const handles = new Map<number, KeyHandle>();
-    for (const { dek } of deks) {
-      for (const { kek } of dek.versions) {
-        if (kek >= target || handles.has(kek)) continue;
-        const found = await this.#parts.keks.version(kek);
-        if (!found.ok) return found;
-        handles.set(kek, found.value);
-      }
-    }
-    return ok(handles);
-  }
-
-  #runItems(
-    kind: BatchWork['kind'],
-    { version }: KeyHandle,
-    items: readonly WorkItem[],
-  ): ReturnType<OperationParts['runWork']> {
-    const [part] = version.parts as [KeyHandle['version']['parts'][0]];
-    const [scheme] = part.component.schemes;
-    const meters = items.map(() => this.#parts.costs.meterOf(scheme, kind, 32, part.home));
-    return this.#parts.runWork(this.#parts.keks.tenant, { kind, items, meters });
-  }
-
   async #destroyUnneeded(actor: string): Promise<void> {
     const { keks, snapshots, report } = this.#parts;
     const versions = await keks.versions();
     if (!versions.ok) return;
     const [current, ...old] = versions.value;
     const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-    const kept = await snapshots.list();
-    if (current === undefined || (alive.length === 0 && kept.length === 0)) return;
+    if (current === undefined || (alive.length === 0 && (await snapshots.list()).length === 0)) return;
     const found = await this.#neededByDeks();
     if (!found.ok) return;
     const { needed, destroyed, unread } = found.value;
-    for (const snapshot of kept) {
-      // A kill came between its destruction and this.
-      if (destroyed.has(snapshot.dekId)) await snapshots.remove(snapshot);
-      else for (const version of await snapshot.keks()) needed.add(version);
-    }
+    // A kill came between their destruction and this.
+    for (const rotation of await snapshots.list()) await rotation.removeOf(destroyed);
     // Nobody knows what these need, and a backup may bring them back.
     if (unread > 0) return;
+    const kept = await snapshots.list();
     for (const version of alive) {
-      if (needed.has(version) || !(await keks.retire(version))) continue;
+      if (needed.has(version) || kept.some((rotation) => rotation.needs(version))) continue;
+      if (!(await keks.retire(version))) continue;
       if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
     }
   }
@@ -437,19 +382,14 @@ async function onDisk(work: () => Promise<void>): Promise<Refused | undefined> {
   }
 }
 
-const sampleAad = Buffer.from('intaglio::dek::sample');
-const noBytes = new Uint8Array(0);
-
 function isBehind(dek: Dek, target: number): boolean {
   return dek.versions.some(({ kek }) => kek < target);
 }
 
-function referenceOf({ version }: KeyHandle): Uint8Array {
-  return version.parts[0]?.keyReference ?? noBytes;
-}
-
-function itemOf(handle: KeyHandle, op: BatchOp, inputs: readonly Uint8Array[]): WorkItem {
-  const [part] = handle.version.parts as [KeyHandle['version']['parts'][0]];
-  const { scheme } = part.component.schemes[0];
-  return { op, scheme, keyNumber: part.keyNumber, key: part.keyReference, inputs, home: part.home };
+function incomplete(target: number, rewrapped: number, { unopened, unread }: LeftBehind): Refused {
+  return refuse(
+    'Conflict',
+    `the KEK is version ${target} and wraps ${rewrapped} DEKs more; ${unopened} do not open, and ${unread} records cannot be read: ` +
+      'they stay under their KEKs, which are kept, and the log of the service names them',
+  );
 }

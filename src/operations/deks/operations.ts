@@ -14,6 +14,7 @@ import {
   rotateKekOperation,
 } from './kek-operations.ts';
 import type { DekParts } from './parts.ts';
+import { restoreDekOperation } from './restore-dek.ts';
 import { dekDecryptOperation, dekEncryptOperation } from './use-dek.ts';
 
 /** Everything that can be asked of data encryption keys, by name. */
@@ -26,6 +27,7 @@ export function createDekOperations(parts: OperationParts, deks: DekParts) {
     dek_decrypt: dekDecryptOperation(parts, deks),
     dek_rotate: rotateDekOperation(parts, deks),
     dek_rewrap: rewrapDekOperation(deks),
+    dek_restore: restoreDekOperation(deks),
     dek_destroy: destroyDekOperation(deks),
     kek_wrap: kekWrapOperation(parts, deks),
     kek_unwrap: kekUnwrapOperation(parts, deks),

@@ -1,5 +1,6 @@
 import type { Refused, Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
+import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { DekStore } from './dek-store.ts';
 import type { KekRotation } from './kek-rotation.ts';
 import type { Keks } from './keks.ts';
@@ -10,6 +11,7 @@ export interface DekParts {
   readonly deks: DekStore;
   readonly keks: Keks;
   readonly rotation: KekRotation;
+  readonly rewrapper: DekRewrapper;
   readonly snapshots: DekSnapshots;
   readonly journal: DekJournal;
   /** A KEK may come in the clear. */
@@ -22,7 +24,7 @@ export interface DekJournal {
 }
 
 export interface DekChange {
-  readonly kind: 'destroyed' | 'kek_rotated' | 'rewrapped';
+  readonly kind: 'destroyed' | 'kek_rotated' | 'restored' | 'rewrapped';
   readonly caller: Pick<Caller, 'actor' | 'tenant'>;
   readonly facts: Readonly<Record<string, string | number>>;
 }

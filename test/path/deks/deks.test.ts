@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { startInProcess } from '../../support/in-process.ts';
 import type { InProcessService } from '../../support/service.ts';
+import { acceptTampered, withStore } from '../../support/tampered-store.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';
 
 const b64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
@@ -45,7 +46,11 @@ async function deks(
   };
 }
 
-const snapshotsOf = ({ dataDir }: Deks) => readdirSync(join(dataDir, 'kms-deks-backup')).sort();
+/** `kek-v2/k1`, for each. */
+const snapshotsOf = ({ dataDir }: Deks) => {
+  const names = readdirSync(join(dataDir, 'kms-deks-backup'), { recursive: true }) as string[];
+  return names.filter((name) => name.endsWith('.json')).sort();
+};
 
 test('a DEK encrypts and decrypts, bound to its id and the AAD', async (t) => {
   const kms = await deks(t);
@@ -95,7 +100,7 @@ test('after a rotation of the KEK every DEK opens by the new one, and each has o
     [rotated.status, rotated.body.status, rotated.body.kek_version, rotated.body.rewrapped],
     [200, 'ok', 2, 150],
   );
-  assert.deepEqual(snapshotsOf(kms), ids.map((id) => `${id}.kek-v2.json`).sort());
+  assert.deepEqual(snapshotsOf(kms), ids.map((id) => `kek-v2/${id}.json`).sort());
   const again = await kms.restart();
   for (const [key_id, ciphertext] of ciphertexts) {
     const opened = await again.ask('/decrypt', { key_id, ciphertext });
@@ -129,6 +134,32 @@ test('without snapshots to keep, the old KEK is destroyed; with wrappings of cal
   assert.equal((await kms.ask('/unwrap', { wrapped })).status, 400);
 });
 
+test('a rotation of the KEK that leaves a DEK behind is 409 with counts, and the old KEK goes on opening it', async (t) => {
+  const kms = await deks(t, { KMS_DEK_SNAPSHOT_DAYS: '0' });
+  for (const key_id of ['k1', 'k2', 'k3']) await kms.ask('/deks', { key_id });
+  const { ciphertext } = (await kms.ask('/encrypt', { key_id: 'k1', plaintext: b64('x') })).body;
+  await kms.service.stop();
+  await withStore(kms.dataDir, (store) => store.commit([{ key: 'meta:k2', value: Buffer.from('altered') }]));
+  await acceptTampered({ dataDir: kms.dataDir, env: { KMS_DEK: 'true', KMS_DEK_SNAPSHOT_DAYS: '0' } });
+  const again = await kms.restart();
+  for (const kek of [2, 3]) {
+    const { status, body } = await again.ask('/rotate_kek', {});
+    assert.deepEqual([status, body.code, 'status' in body], [409, 'Conflict', false]);
+    assert.match(
+      body.error,
+      new RegExp(`version ${kek} and wraps 2 DEKs more; 0 do not open, and 1 records`),
+    );
+  }
+  const { keks, rotation } = (await again.ask('/keks')).body;
+  assert.deepEqual(
+    keks.map(({ state }: { state: string }) => state),
+    ['current', 'old', 'old'],
+  );
+  assert.equal(rotation, null);
+  assert.equal((await again.ask('/decrypt', { key_id: 'k1', ciphertext })).body.plaintext, b64('x'));
+  assert.match(again.service.log.join('\n'), /LEFT DEKs BEHIND/);
+});
+
 test('a DEK that is rotated encrypts by its new version, and opens what the old one made', async (t) => {
   const kms = await deks(t);
   const key_id = 'k1';
@@ -156,7 +187,7 @@ test('nothing decrypts what a destroyed DEK encrypted, and its snapshots are gon
   await kms.ask('/deks', { key_id });
   const { ciphertext } = (await kms.ask('/encrypt', { key_id, plaintext: b64('secret') })).body;
   await kms.ask('/rotate_kek', {});
-  assert.deepEqual(snapshotsOf(kms), ['k1.kek-v2.json']);
+  assert.deepEqual(snapshotsOf(kms), ['kek-v2/k1.json']);
   assert.equal((await kms.ask('/destroy_dek', { key_id })).status, 200);
   assert.equal((await kms.ask('/destroy_dek', { key_id })).status, 200);
   assert.deepEqual(snapshotsOf(kms), []);

@@ -133,7 +133,10 @@ export function dekEndpoints(operations: DekOperations) {
           rotation:
             rotation === undefined
               ? null
-              : { kek_version: rotation.target, rewrapped: rotation.rewrapped, seen: rotation.seen },
+              : {
+                  ...{ kek_version: rotation.target, rewrapped: rotation.rewrapped },
+                  ...{ seen: rotation.seen, unopened: rotation.unopened },
+                },
         },
       }),
     }),

@@ -60,7 +60,7 @@ export const descriptions: Readonly<Record<DekEndpointName, Description>> = {
     ...{ status: 200, answer: answers.plaintext },
   },
   rewrap: {
-    summary: 'Wraps one DEK by the current KEK, where it is behind',
+    summary: 'Wraps one DEK by the current KEK, where it is behind; 409 where it does not open',
     ...{ request: shapes.oneKey.schema, example: { key_id }, status: 200, answer: answers.made },
   },
   rotate: {
@@ -72,7 +72,7 @@ export const descriptions: Readonly<Record<DekEndpointName, Description>> = {
     ...{ request: shapes.oneKey.schema, example: { key_id }, status: 200, answer: answers.destroyed },
   },
   rotate_kek: {
-    summary: 'A new KEK, and every DEK wrapped by it; answers when all are',
+    summary: 'A new KEK, and every DEK wrapped by it; answers when all are, and 409 where one cannot be',
     ...{
       request: shapes.rotateKek.schema,
       optional: true,

@@ -67,7 +67,10 @@ export const answers: Readonly<Record<string, TSchema>> = {
     ),
     rotation: Type.Union([
       Type.Null(),
-      closed({ kek_version: Type.Integer(), rewrapped: Type.Integer(), seen: Type.Integer() }),
+      closed({
+        ...{ kek_version: Type.Integer(), rewrapped: Type.Integer() },
+        ...{ seen: Type.Integer(), unopened: Type.Integer() },
+      }),
     ]),
   }),
   error: Type.Object({ error: Type.String(), code: Type.String(), request_id: Type.String() }),
