@@ -2,15 +2,9 @@ import { openEvidence } from './assemble/attestation.ts';
 import { openAudit } from './assemble/audit.ts';
 import { createCalls, rotationGraceMs } from './assemble/calls.ts';
 import { openCapabilities } from './assemble/capabilities.ts';
-import {
-  type ChosenEngine,
-  type Cryptography,
-  chooseEngine,
-  defaultTuning,
-  startCryptography,
-  type Tuning,
-} from './assemble/cryptography.ts';
+import { type Cryptography, defaultTuning, startCryptography, type Tuning } from './assemble/cryptography.ts';
 import { openDeks } from './assemble/deks.ts';
+import { type ChosenEngine, chooseEngine } from './assemble/engine.ts';
 import { openHomes, openTpm } from './assemble/homes.ts';
 import { type OpenedKeyRoom, openKeyRoom } from './assemble/key-room.ts';
 import { openCounts } from './assemble/key-uses.ts';

@@ -1,7 +1,8 @@
 import { randomUUID, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { algorithmNames } from '../../src/algorithms/registry.ts';
-import { chooseEngine, defaultTuning } from '../../src/assemble/cryptography.ts';
+import { defaultTuning } from '../../src/assemble/cryptography.ts';
+import { chooseEngine } from '../../src/assemble/engine.ts';
 import { openRootKey } from '../../src/assemble/store/root-key.ts';
 import { openStore } from '../../src/assemble/store/store.ts';
 import { loadConfig } from '../../src/config/load.ts';

@@ -6,12 +6,13 @@ import { findProgram, installDebian, mayInstall } from './system.js';
 
 /**
  * gcore, which comes with gdb, takes the core image in which a test looks for private keys. softhsm2-util comes with the PKCS#11
- * module of SoftHSM2, in which tests make keys.
+ * module of SoftHSM2, in which tests make keys. tpm2_checkquote judges what a TPM signed, as others do.
  */
 const testTools = [
   { program: 'gcore', debian: 'gdb' },
   { program: 'softhsm2-util', debian: 'softhsm2' },
   { program: 'swtpm', debian: 'swtpm' },
+  { program: 'tpm2_checkquote', debian: 'tpm2-tools' },
 ];
 
 /** @param {string} root */

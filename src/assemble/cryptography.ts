@@ -3,7 +3,6 @@ import type { LiveConfig } from '../config/reload.ts';
 import { systemClock } from '../core/clock.ts';
 import { isName } from '../core/name.ts';
 import { ownMember } from '../core/own-member.ts';
-import { buildNativeCommand } from '../core/own-package.ts';
 import { StartError } from '../core/start-error.ts';
 import { createBackends } from '../custody/backends.ts';
 import type { Custodies, Home } from '../custody/custody.ts';
@@ -21,9 +20,7 @@ import { createHomeLane, type HomeLaneSettings } from '../dispatch/home-lane.ts'
 import { createInlinePool } from '../dispatch/inline.ts';
 import type { PoolWorkerData, WorkerPool } from '../dispatch/pool.ts';
 import { createStandIns } from '../dispatch/stand-ins.ts';
-import type { Engine, EngineOptions, GeneratedKey } from '../engine/engine.ts';
-import { loadNativeEngine } from '../engine/native/index.ts';
-import { createOpensslEngine } from '../engine/openssl/index.ts';
+import type { Engine, GeneratedKey } from '../engine/engine.ts';
 import { softwareBackend } from '../keys/record.ts';
 import type { Health } from '../observe/health.ts';
 import { createLoadMonitor } from '../observe/load.ts';
@@ -32,6 +29,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { RequestNames } from '../observe/tracing.ts';
 import { Lane, type LaneObserver } from '../queue/lane.ts';
 import type { SchedulerLimits } from '../queue/scheduler.ts';
+import type { ChosenEngine } from './engine.ts';
 import { registerBackends } from './homes.ts';
 
 /** The parts that benches change in order to compare; the service itself runs with the defaults. */
@@ -71,30 +69,6 @@ export const defaultTuning: Tuning = {
   // A key may take 30 s to come to its turn, and some to be made.
   rootOverlapMs: 60_000,
 };
-
-export interface ChosenEngine {
-  readonly engine: Engine;
-  readonly options: EngineOptions;
-}
-
-/** OpenSSL's heap is not locked, so that no limit of the system binds its cache; each thread has one. */
-const opensslKeyCacheBytes = 64 * 2 ** 20;
-
-export function chooseEngine(config: Config, log: Logger): ChosenEngine {
-  const { rngReseedIntervalOps: reseedIntervalOps, keyCacheBytes } = config;
-  if (config.engine !== 'openssl') {
-    const options = { reseedIntervalOps, keyCacheBytes };
-    const native = loadNativeEngine(options);
-    if (!('unavailable' in native)) return { engine: native, options };
-    if (config.engine === 'native') throw new StartError(`KMS_ENGINE=native, but ${native.unavailable}`);
-    log.warn(
-      { reason: native.unavailable },
-      `THE NATIVE ENGINE IS NOT IN USE: serving with OpenSSL, several times slower for ML-DSA and with keys in unlocked memory. \`${buildNativeCommand}\` says what is missing.`,
-    );
-  }
-  const options = { reseedIntervalOps, keyCacheBytes: opensslKeyCacheBytes };
-  return { engine: createOpensslEngine(options), options };
-}
 
 /** Dear calls give way to quick ones where both want the same processor, and keep about a third of it (sched(7)). */
 const slowNiceness = 5;

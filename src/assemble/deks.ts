@@ -137,7 +137,10 @@ function tell(log: Logger, event: KekRotationEvent): void {
       log.error(event, 'A ROTATION OF THE KEK LEFT DEKs BEHIND: their KEKs of before are kept');
       return;
     case 'unopened':
-      log.error(event, 'THE WRAPPING OF A DEK DOES NOT OPEN: it stays as it is, restore it from a backup');
+      log.error(
+        event,
+        'THE WRAPPING OF A DEK DOES NOT OPEN: it stays as it is, intaglio dek restore brings it back from its snapshot, where there is one',
+      );
       return;
     default:
       log.info(event, `KEK: ${event.kind}`);

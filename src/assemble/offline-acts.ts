@@ -87,11 +87,17 @@ export function recordOfflineActs(
   const acts = config.amnesia ? [] : readOfflineActs(config.dataDir);
   const stop = new AbortController();
   const recorded = (async () => {
+    let done = 0;
     for (const act of acts) {
       log.warn({ ...act }, 'this was done to the data directory while no service ran');
-      if (recorder !== undefined) await record(recorder, act, stop.signal);
+      if (recorder !== undefined && !(await record(recorder, act, stop.signal))) break;
+      done++;
     }
-    if (acts.length > 0 && !stop.signal.aborted) rmSync(join(config.dataDir, fileName), { force: true });
+    if (done === 0) return;
+    // With what came meanwhile, such as an approval of a TPM's PCRs: the next start tells of that.
+    const left = readOfflineActs(config.dataDir).slice(done);
+    if (left.length > 0) writeOfflineActs(config.dataDir, left);
+    else rmSync(join(config.dataDir, fileName), { force: true });
   })().catch((cause: unknown) => {
     // The next start does it again.
     log.error({ err: cause }, 'the audit log was not told of all acts of operators');
@@ -104,11 +110,13 @@ export function recordOfflineActs(
   };
 }
 
-async function record(recorder: AuditRecorder, act: OfflineAct, signal: AbortSignal): Promise<void> {
+/** False: the service stopped before it was on the log. */
+async function record(recorder: AuditRecorder, act: OfflineAct, signal: AbortSignal): Promise<boolean> {
   while (!signal.aborted) {
-    if (recorder.reserve(1) === undefined && (await recorder.append(eventOf(act), 'synced')).ok) return;
+    if (recorder.reserve(1) === undefined && (await recorder.append(eventOf(act), 'synced')).ok) return true;
     await pause(retryMs, signal);
   }
+  return false;
 }
 
 function eventOf({ type, atMs, actor, reason, facts }: OfflineAct): AuditEvent {

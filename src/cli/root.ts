@@ -188,7 +188,7 @@ Examples:
         const [{ joinedSecret }, { addJoined }, { rootSourcesOf }] = await Promise.all([
           import('./root/join.ts'),
           import('./root/acts.ts'),
-          import('../assemble/store/root-key.ts'),
+          import('../assemble/store/root-sources.ts'),
         ]);
         const from: JoinedFrom = { identities, shares, source };
         const secret = await joinedSecret(from, rootSourcesOf(bench.config).around);
@@ -260,7 +260,7 @@ Example:
     )
     .action((options: DataDirOption) =>
       refusing(async () => {
-        const { rootSourcesOf } = await import('../assemble/store/root-key.ts');
+        const { rootSourcesOf } = await import('../assemble/store/root-sources.ts');
         for (const { id, kind, place, generation } of rootSourcesOf(configOf(options)).views())
           process.stdout.write(
             `${id} ${kind} ${place}${generation === undefined ? '' : ` generation ${generation}`}\n`,
@@ -283,7 +283,7 @@ function onDirectory(options: DataDirOption, act: (bench: Bench) => Promise<void
   return refusing(async () => {
     const config = configOf(options);
     const [{ chooseEngine }, { createLog }, { openRootWrapping }, { tpmSealing }] = await Promise.all([
-      import('../assemble/cryptography.ts'),
+      import('../assemble/engine.ts'),
       import('../observe/log.ts'),
       import('../custody/pkcs11/root-wrapping.ts'),
       import('../custody/tpm/root-sealing.ts'),

@@ -1,13 +1,13 @@
 import { Command } from 'commander';
-import type { Config, LoadedConfig } from '../config/load.ts';
+import type { Config } from '../config/load.ts';
 import { refuseInspection } from '../core/process/inspection.ts';
 import { StartError } from '../core/start-error.ts';
-import type { Server } from '../main.ts';
 import { createLog, type Logger, setLogging } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
-import { notifyManager } from './notify.ts';
+import { serveUntilStopped } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
+import { reloadOnSignal } from './reload-on-signal.ts';
 import { processSettings, settingsOrFail } from './settings.ts';
 
 /** `serve`: runs the service until SIGTERM or SIGINT. */
@@ -38,10 +38,8 @@ async function serve(flags: readonly string[]): Promise<void> {
     'listening',
   );
   takesReloads(server);
-  const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-  notifyManager(['READY=1', `STATUS=serves ${server.urls.join(' ')}`], untold);
 
-  const stop = stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
+  const stop = serveUntilStopped(server, log, stopOnSignals);
   whenNpmIsGone(() => stop('npm is gone'));
 }
 
@@ -56,21 +54,4 @@ async function started(config: Config, log: Logger) {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;
   }
-}
-
-/**
- * Reads the settings again on SIGHUP, which otherwise ends the process, from the sources of the start. A signal that comes before
- * the server is there counts then.
- */
-function reloadOnSignal(read: () => LoadedConfig): (server: Server) => void {
-  let server: Server | undefined;
-  let early = false;
-  process.on('SIGHUP', () => {
-    if (server === undefined) early = true;
-    else server.reload(read());
-  });
-  return (started) => {
-    server = started;
-    if (early) started.reload(read());
-  };
 }

@@ -82,6 +82,9 @@ function isOfPcrs(quoted: Reader, { bank, values }: TpmClaims['pcrs']): boolean 
   const numbers = Object.keys(values)
     .map(Number)
     .sort((one, other) => one - other);
+  // The digest is over all of them in a row: otherwise a value could stand under the number of another.
+  const whole = numbers.every((pcr) => /^[0-9a-f]{64}$/.test(values[pcr] ?? ''));
+  if (!whole || new Set(numbers).size !== numbers.length) return false;
   const bits = new Uint8Array(3);
   for (const pcr of numbers) bits[pcr >> 3] = (bits[pcr >> 3] ?? 0) | (1 << (pcr & 7));
   if (bank !== 'sha256' || quoted.number(4) !== 1 || quoted.number(2) !== algorithms.sha256) return false;

@@ -91,15 +91,27 @@ export function permits(caller: Caller, scope: Scope): boolean {
   return grants(caller.scopes, scope);
 }
 
-/** True if an identity names this environment or this plane, or all of them. Without any it names none. */
-export function namesOne(own: readonly string[] | 'all' | undefined, name: string): boolean {
-  return own === 'all' || own?.includes(name) === true;
+/** True if an identity names this environment or this plane, or all of them. */
+export function namesOne(own: readonly string[] | 'all', name: string): boolean {
+  return own === 'all' || own.includes(name);
 }
 
-/** True of a caller who is of this environment and of this plane. The only place that knows this rule. */
+/** The environments and planes of a caller: none where its identity says nothing of them. The only place that knows this rule. */
+export function placesOfCaller({ placement }: Pick<Caller, 'placement'>): OwnPlaces {
+  return placement ?? nowhere;
+}
+
+type OwnPlaces = Pick<CallerPlacement, 'environments' | 'planes'>;
+const nowhere: OwnPlaces = { environments: [], planes: [] };
+
+/** True of a caller who is of this environment and of this plane. Null, as of what has no place: of any. */
 export function isOfPlace(
-  { placement }: Pick<Caller, 'placement'>,
-  { environment, plane }: { readonly environment: string; readonly plane: string },
+  caller: Pick<Caller, 'placement'>,
+  { environment, plane }: { readonly environment: string | null; readonly plane: string | null },
 ): boolean {
-  return namesOne(placement?.environments, environment) && namesOne(placement?.planes, plane);
+  const { environments, planes } = placesOfCaller(caller);
+  return (
+    (environment === null || namesOne(environments, environment)) &&
+    (plane === null || namesOne(planes, plane))
+  );
 }

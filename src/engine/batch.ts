@@ -184,6 +184,18 @@ export interface BatchResult {
   readonly elapsedNs: number;
 }
 
+/** Of a device that does one item at a time: with the time that it took. */
+export async function timedResult(
+  work: () => Promise<BatchStatus | readonly Uint8Array[]>,
+): Promise<BatchResult> {
+  const beganNs = process.hrtime.bigint();
+  const outcome = await work();
+  const elapsedNs = Number(process.hrtime.bigint() - beganNs);
+  return typeof outcome === 'number'
+    ? { status: outcome, outputs: [], elapsedNs }
+    : { status: batchStatuses.ok, outputs: outcome, elapsedNs };
+}
+
 const wordBytes = 4;
 const nothing: readonly Uint8Array[] = [];
 

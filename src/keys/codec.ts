@@ -10,6 +10,7 @@ import {
   decodeVersionLifecycle,
   encodePlaced,
   encodeVersionLifecycle,
+  isRepeating,
   placedMembers,
   versionLifecycleMembers,
 } from './lifecycle/codec.ts';
@@ -77,9 +78,8 @@ const headMembers = {
   /** Of the grammar of names; without it, software. */
   backend: Type.Optional(Type.String()),
   audit: Type.Optional(Type.Union(auditDurabilities.map((level) => Type.Literal(level)))),
-  usages: Type.Optional(
-    Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1, uniqueItems: true }),
-  ),
+  /** Without repetition, see isRepeating. */
+  usages: Type.Optional(Type.Array(Type.Union(usages.map((usage) => Type.Literal(usage))), { minItems: 1 })),
   rotation: Type.Optional(
     Type.Object(
       {
@@ -220,6 +220,7 @@ function headOf(storeKey: string, stored: Stored<typeof headShape> | undefined):
   const placed = decodePlaced(stored);
   if (kid === undefined || kid.version !== undefined || !isName(backend) || placed === undefined)
     return undefined;
+  if (isRepeating(stored.usages)) return undefined;
   return {
     id: kid.id,
     tenant: kid.tenant,

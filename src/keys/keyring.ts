@@ -226,7 +226,7 @@ export interface KeyArchived {
 export interface KeyRevoked {
   /** With its version. */
   readonly kid: string;
-  /** Of the first time. */
+  /** Of the first time, also where the reason was raised to `compromised` later. */
   readonly revokedAtMs: number;
   readonly reason: RevocationReason;
   readonly replayed: boolean;

@@ -68,7 +68,10 @@ export interface VersionLifecycle {
   readonly replacedAtMs?: number;
   /** It makes nothing new from then on, and still opens and verifies. */
   readonly archivedAtMs?: number;
-  /** Its private part is gone since then. Signatures of a compromised one are never valid; those of others stay so. */
+  /**
+   * Its private part is gone since then. Signatures of a compromised one are never valid; those of others stay so, until the
+   * reason is raised to it.
+   */
   readonly revoked?: { readonly reason: RevocationReason; readonly atMs: number };
 }
 

@@ -1,6 +1,7 @@
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { compileCache } from '../support/compile-cache.ts';
 
 export interface Outcome {
   readonly status: number;
@@ -9,11 +10,6 @@ export interface Outcome {
 }
 
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-
-/** From the thread's first file on: without it each thread makes a compiler of its own for types. */
-const compileCache =
-  process.env.NODE_COMPILE_CACHE ??
-  fileURLToPath(new URL('../../node_modules/.cache/compiled', import.meta.url));
 
 /**
  * Runs one command on a thread of its own, where `process` has arguments, environment, streams and an exit status as in a
@@ -25,7 +21,7 @@ export async function intaglio(
 ): Promise<Outcome> {
   const thread = new Worker(program, {
     argv: [...args],
-    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...given.env },
+    env: { PATH: process.env.PATH, ...compileCache, ...given.env },
     // Flags of the test runner are not the command's.
     execArgv: [],
     // A stream that nobody reads would keep the thread.

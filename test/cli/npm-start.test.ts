@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
+import { compileCache } from '../support/compile-cache.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -33,7 +34,12 @@ test('a service that npm started ends with npm; a refused start names who holds 
   const serve = [process.execPath, program, 'serve', '--bind', '127.0.0.1:0', '--data-dir', dataDir];
   const npm = spawn(process.execPath, ['-e', runner, serve.map((part) => `'${part}'`).join(' ')], {
     stdio: ['ignore', 'pipe', 'ignore'],
-    env: { PATH: process.env.PATH, npm_lifecycle_event: 'start', npm_package_name: 'intaglio' },
+    env: {
+      PATH: process.env.PATH,
+      npm_lifecycle_event: 'start',
+      npm_package_name: 'intaglio',
+      ...compileCache,
+    },
   });
   let pid: number | undefined;
   for await (const line of createInterface(npm.stdout)) {
@@ -45,7 +51,10 @@ test('a service that npm started ends with npm; a refused start names who holds 
   assert.ok(pid !== undefined && alive(pid));
 
   const [node = '', ...args] = serve;
-  const second = spawnSync(node, args, { encoding: 'utf8', env: { PATH: process.env.PATH } });
+  const second = spawnSync(node, args, {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH, ...compileCache },
+  });
   assert.equal(second.status, 1);
   assert.match(second.stderr, new RegExp(`in use: process ${pid} holds it`));
   const check = await intaglio(['store', 'check', dataDir]);

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
+import { compileCache } from '../support/compile-cache.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { intaglio } from './intaglio.ts';
 
@@ -52,7 +53,7 @@ function shell(line: string, dataDir: string) {
     ['--norc', '-c', line.replaceAll('INTAGLIO', command).replaceAll('DATA', dataDir)],
     {
       encoding: 'utf8',
-      env: { PATH: process.env.PATH },
+      env: { PATH: process.env.PATH, ...compileCache },
     },
   );
 }

@@ -39,8 +39,11 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     );
     const privateKey = file(
       'operator.pem',
-      operator.privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+      operator.privateKey
+        .export({ format: 'pem', type: 'pkcs8', cipher: 'aes-256-cbc', passphrase: 'stable' })
+        .toString(),
     );
+    const [passphrase, another] = [file('passphrase', 'stable\n'), file('another', 'barn\n')];
     const pin = file('pin', 'horse\n');
     const of = ['--data-dir', dataDir];
     const seal = ['--operator-key', publicKey, '--tcti', tpm.tcti, '--pin-file', pin];
@@ -52,7 +55,12 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     const request = join(place, 'request.json');
     const approval = join(place, 'approval.json');
     await good('tpm', 'request', '--out', request, ...of);
-    await good('tpm', 'authorize', '--key', privateKey, '--request', request, '--out', approval);
+    const authorize = ['tpm', 'authorize', '--key', privateKey, '--request', request, '--out', approval];
+    await refused(/not its passphrase/, ...authorize, '--passphrase-file', another);
+    const shown = await intaglio(['root', ...authorize, '--passphrase-file', passphrase]);
+    assert.equal(shown.status, 0);
+    assert.match(shown.stderr, /for the source tpm of reference [0-9a-f]{32}\n/);
+    assert.match(shown.stderr, /PCR 4 [0-9a-f]{64}\n/);
     assert.match(await good('tpm', 'accept', approval, ...of), /under 2 sets/);
     assert.match(await good('status', ...of), /tpm \(tpm, .*\): opens/);
 

@@ -10,6 +10,7 @@ import { attributes as a, mechanisms as m } from '../../src/custody/pkcs11/numbe
 import { decryptByPassphrase, encryptForPassphrase } from '../../src/custody/root-key/age.ts';
 import { readRootSources, writeRootSources } from '../../src/custody/root-key/sources-file.ts';
 import { ageAtTerminal, noAge } from '../support/age-command.ts';
+import { compileCache } from '../support/compile-cache.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 import { createSoftHsm, noSoftHsm, openSession } from '../support/softhsm.ts';
@@ -267,7 +268,7 @@ test('a key in a token opens the root key, and shares on paper do when the token
   // A module is a process's own, so that these commands are processes.
   const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
   const command = async (...args: readonly string[]) => {
-    const around = { PATH: process.env.PATH, SOFTHSM2_CONF: softHsm.configuration };
+    const around = { PATH: process.env.PATH, SOFTHSM2_CONF: softHsm.configuration, ...compileCache };
     const all = [program, 'root', ...args, '--data-dir', dataDir];
     return (await promisify(execFile)(process.execPath, all, { env: around })).stdout;
   };

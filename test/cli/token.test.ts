@@ -9,6 +9,7 @@ import { exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import { createMacaroonAuthenticator } from '../../src/auth/macaroon/authenticator.ts';
 import { decodeDischarge } from '../../src/auth/macaroon/encoding.ts';
 import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
+import { compileCache } from '../support/compile-cache.ts';
 import { bearing } from '../support/credentials.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call } from '../support/service.ts';
@@ -49,7 +50,10 @@ test('npm run -s passes the capability through and adds nothing', async (context
   const { stdout } = await promisify(execFile)(
     'npm',
     ['run', '-s', 'intaglio', '--', ...mintAcme, '--data-dir', dataDir],
-    { cwd: join(import.meta.dirname, '..', '..'), env: { PATH: process.env.PATH, HOME: dataDir } },
+    {
+      cwd: join(import.meta.dirname, '..', '..'),
+      env: { PATH: process.env.PATH, HOME: dataDir, ...compileCache },
+    },
   );
   assert.match(stdout, tokenLine);
   assert.deepEqual(callerOf(stdout), acme);
@@ -64,7 +68,7 @@ test('the data directory may come from the environment, and from ./data', async 
   // A thread has no working directory of its own.
   const program = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
   const missing = spawnSync(process.execPath, [program, ...mintAcme], {
-    ...{ cwd, encoding: 'utf8', env: { PATH: process.env.PATH } },
+    ...{ cwd, encoding: 'utf8', env: { PATH: process.env.PATH, ...compileCache } },
   });
   assert.deepEqual([missing.status, missing.stdout], [1, '']);
   assert.match(missing.stderr, /there is no data\/macaroon\.key/);

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { after, before } from 'node:test';
+import { compileCache } from '../support/compile-cache.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { type ListeningService, temporaryDirectory } from '../support/service.ts';
 
@@ -17,7 +18,7 @@ before(async () => {
   service = await startInProcess({ listen: true });
   directory = temporaryDirectory();
   writeFileSync(join(directory, 'token'), service.token);
-  env = { PATH: process.env.PATH, HOME: directory };
+  env = { PATH: process.env.PATH, HOME: directory, ...compileCache };
   env = { ...env, KMS_URL: service.url, KMS_TOKEN_FILE: join(directory, 'token') };
 });
 

@@ -21,10 +21,11 @@ function scripted(t: TestContext, more: Partial<TokenSettings> = {}, descriptor 
     ...{ module: 'scripted.so', token: { label: 'scripted' }, pinFile, sessions: 2 },
     ...{ groupReadableSecrets: false, ...more },
   };
-  const answer = createAnswering(module.cryptoki, descriptor);
+  const clock = { nowMs: 0 };
+  const answer = createAnswering(module.cryptoki, descriptor, () => clock.nowMs);
   const open = (refusedPin?: string) => answer({ kind: 'open', settings, refusedPin });
   const sign = (items = 1) => answer({ kind: 'run', calls: Array.from({ length: items }, () => [item]) });
-  return { module, settings, pinFile, answer, open, sign };
+  return { module, settings, pinFile, answer, open, sign, clock };
 }
 
 const key = buildKeyReference('acme', 'acme/p/ed25519/one#v1/0', handleOf('made', randomBytes(16)));
@@ -208,4 +209,50 @@ test('what the module says of one key takes no other key away, and trouble of th
   module.failing.set('C_GetAttributeValue', cryptokiError(0x63));
   module.failing.set('C_GetTokenInfo', cryptokiError(codes.deviceRemoved));
   assert.equal((await answer(evidence)).kind, 'away');
+});
+
+test('an unclear trouble of one key is its own where others work, and of the token where two keys have it', async (t) => {
+  const { module, open, answer, clock } = scripted(t);
+  const other = buildKeyReference('acme', 'acme/p/ed25519/two#v1/0', handleOf('made', randomBytes(16)));
+  const run = (of: Uint8Array) => answer({ kind: 'run', calls: [[{ ...item, key: of }]] });
+  const fails = async (of: Uint8Array, code: number = codes.generalError) => {
+    module.failing.set('C_SignInit', cryptokiError(code));
+    const ran = await run(of);
+    assert.ok(ran.kind === 'ran');
+    return ran.away !== undefined ? 'away' : { status: statusesOf(ran)[0], told: ran.ofKeys?.length ?? 0 };
+  };
+  const { internal } = batchStatuses;
+  await open();
+  assert.deepEqual(statusesOf(await run(other)), [ok]);
+  for (const [code, told] of [
+    [codes.generalError, 1],
+    [codes.functionFailed, 0],
+  ] as const)
+    assert.deepEqual(await fails(key, code), { status: internal, told }, 'told once');
+  module.failing.set('C_SignInit', cryptokiError(codes.generalError));
+  const told = await run(other);
+  assert.ok(told.kind === 'ran' && told.away !== undefined, 'the second key in a row');
+  assert.deepEqual(statusesOf(await run(other)), [ok]);
+  assert.equal(await fails(key, codes.deviceError), 'away', 'that is clear');
+  clock.nowMs += 2_001;
+  assert.equal(await fails(key), 'away', 'nothing worked lately');
+  await open();
+  assert.deepEqual(await fails(key), { status: internal, told: 0 }, 'opening it anew did not help');
+  clock.nowMs += 60_001;
+  assert.equal(await fails(key), 'away');
+  await open();
+  assert.deepEqual(statusesOf(await run(key)), [ok]);
+  clock.nowMs += 2_001;
+  assert.equal(await fails(key), 'away', 'it has worked since');
+});
+
+test('the operator is told which key has trouble of its own', async (t) => {
+  const { module, open, answer } = scripted(t);
+  const other = buildKeyReference('acme', 'acme/p/ed25519/two#v1/0', handleOf('made', randomBytes(16)));
+  await open();
+  await answer({ kind: 'run', calls: [[{ ...item, key: other }]] });
+  module.failing.set('C_SignInit', cryptokiError(codes.generalError));
+  const ran = await answer({ kind: 'run', calls: [[item]] });
+  assert.ok(ran.kind === 'ran');
+  assert.deepEqual(ran.ofKeys, ['CKR_TEST (0x5): acme/p/ed25519/one#v1/0']);
 });

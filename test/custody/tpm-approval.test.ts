@@ -52,4 +52,6 @@ test('an approval of another key, for another source, of other PCRs, or with oth
   refuses(requestFor(of, now, {}), /is no approval/);
   assert.throws(() => accepted(of, Buffer.from('{'), 0), /is no approval/);
   assert.throws(() => approve(bytesOf(approvalOf(of)), operator.privateKey), /is no request/);
+  const shown = { ...requestFor(of, now, {}), source: '\x1b[2Jtpm' };
+  assert.throws(() => approve(bytesOf(shown), operator.privateKey), /is no request/);
 });

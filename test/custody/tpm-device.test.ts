@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import test, { after, before, describe } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { keyTypes, schemes } from '../../src/algorithms/ids.ts';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { systemClock } from '../../src/core/clock.ts';
+import { StartError } from '../../src/core/start-error.ts';
 import { TpmClient } from '../../src/custody/tpm/client.ts';
 import { TpmDevice } from '../../src/custody/tpm/device.ts';
 import { TpmError } from '../../src/custody/tpm/errors.ts';
@@ -11,6 +13,7 @@ import { TpmHome } from '../../src/custody/tpm/index.ts';
 import { authFor } from '../../src/custody/tpm/key-blob.ts';
 import { TpmKeys } from '../../src/custody/tpm/keys.ts';
 import { openSession, openStorageRoot } from '../../src/custody/tpm/objects.ts';
+import { tpmSealing } from '../../src/custody/tpm/root-sealing.ts';
 import { readIdentity, readLockout } from '../../src/custody/tpm/state.ts';
 import {
   deviceTransport,
@@ -154,4 +157,58 @@ describe('the way to a TPM', { skip: noSwtpm }, () => {
       await wire.close();
     }
   });
+
+  test('whatever stands in the place of any one answer, a key is sealed or the TPM is said to be at fault', async () => {
+    const wire = await tap(tpm);
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const where = {
+      ...{ tcti: wire.tcti, pcrs: [4], reference: '00'.repeat(16) },
+      operatorKey: publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
+    };
+    const changes: readonly ((answer: Buffer) => Buffer)[] = [
+      // In the point of a storage root key, so that it lies on no curve.
+      (answer) => flipped(answer, 109),
+      (answer) => flipped(answer, 1),
+      (answer) => sizedAs(answer.subarray(0, Math.max(10, answer.length - 3))),
+      (answer) => sizedAs(Buffer.concat([answer, Buffer.alloc(5)])),
+      (answer) => Buffer.concat([answer, answer]),
+      (answer) => sizedAs(Buffer.from(answer).fill(0, 10)),
+      (answer) => sizedAs(Buffer.from(answer.subarray(0, 10))),
+    ];
+    let answers = 0;
+    try {
+      wire.change = (answer) => {
+        answers++;
+        return answer;
+      };
+      await tpmSealing.seal(where, undefined, randomBytes(32));
+      const all = answers;
+      for (let at = 0; at < all; at++)
+        for (const [index, change] of changes.entries()) {
+          // All of them where nothing vouches for the answer yet.
+          if (at > 10 && at % changes.length !== index) continue;
+          answers = 0;
+          wire.change = (answer) => (answers++ === at ? change(answer) : answer);
+          await tpmSealing.seal(where, undefined, randomBytes(32)).catch((cause: Error) => {
+            assert.ok(cause instanceof StartError, `${index} at ${at}: ${cause.stack}`);
+          });
+        }
+      wire.change = (answer) => answer;
+      await tpmSealing.seal(where, undefined, randomBytes(32));
+    } finally {
+      await wire.close();
+    }
+  });
 });
+
+function flipped(answer: Buffer, at: number): Buffer {
+  const changed = Buffer.from(answer);
+  if (at < changed.length) changed[at] = (changed[at] as number) ^ 1;
+  return changed;
+}
+
+function sizedAs(answer: Buffer): Buffer {
+  const sized = Buffer.from(answer);
+  sized.writeUInt32BE(sized.length, 2);
+  return sized;
+}

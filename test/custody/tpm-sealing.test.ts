@@ -95,6 +95,11 @@ describe('a root key sealed to a TPM', { skip: noSwtpm }, () => {
     const other = await createSwtpm();
     try {
       const moved = { ...where, tcti: other.tcti };
+      const { parent } = where.sealed;
+      await assert.rejects(
+        tpmSealing.seal({ ...place(moved), parent }, undefined, secret),
+        /another TPM, or it was cleared/,
+      );
       const values = await tpmSealing.values(moved);
       const approved = [approve(values, where)];
       await assert.rejects(

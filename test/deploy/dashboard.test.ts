@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import test from 'node:test';
-import { call, helloWorldB3, startService } from '../support/service.ts';
+import { startInProcess } from '../support/in-process.ts';
+import { call, helloWorldB3 } from '../support/service.ts';
 import { dashboardQueries } from './dashboard.ts';
 
 const promtool = spawnSync('promtool', ['--version']).status === 0;
 
 async function exposition(): Promise<string> {
-  const service = await startService({ env: { KMS_METRICS_NAMES: 'open' } });
+  const service = await startInProcess({ listen: true, env: { KMS_METRICS_NAMES: 'open' } });
   try {
     const { body } = await call(service, service.token, 'POST', '/v1/kms/keys', {
       purpose: 'demo',

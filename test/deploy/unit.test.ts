@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
 import manifest from '../../package.json' with { type: 'json' };
+import { compileCache } from '../support/compile-cache.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -113,6 +114,7 @@ test('the line ExecStart, in the environment of the unit, serves and tells the s
   const service = spawn(program, args, {
     env: {
       ...{ PATH: process.env.PATH, NOTIFY_SOCKET: socket, KMS_BIND: '127.0.0.1:0' },
+      ...compileCache,
       ...Object.fromEntries(environment),
     },
     stdio: ['ignore', 'ignore', 'inherit'],

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { compileCache } from '../support/compile-cache.ts';
 import { root } from './commands.ts';
 
 /** A directory that looks to commands like a checkout beside a running service. */
@@ -96,6 +97,7 @@ export async function runSteps(
     env: {
       PATH: `${join(desk.directory, 'bin')}${delimiter}${process.env.PATH}`,
       HOME: desk.directory,
+      ...compileCache,
       ...env,
     },
     stdio: ['ignore', 'pipe', 'inherit', 'pipe'],

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 import { inspect, retryNamed } from './inspection.ts';
@@ -87,7 +87,8 @@ async function killWhenItMakes(file: string, dataDir: string): Promise<void> {
   });
   const gone = once(child, 'exit');
   const path = join(dataDir, file);
-  while (!existsSync(path)) await nextTurn();
+  // A turn of the event loop each would take a processor from the child.
+  while (!existsSync(path)) await sleep(1);
   child.kill('SIGKILL');
   await gone;
 }

@@ -32,7 +32,7 @@ interface Plugin {
   readonly condition: (name: string, holds: () => boolean) => () => void;
   rotate(): Promise<void>;
   stop(): Promise<void>;
-  another(): KmsV2Door;
+  another(path?: string, prefaceMs?: number): KmsV2Door;
 }
 
 async function plugin(
@@ -49,10 +49,10 @@ async function plugin(
   const { health, clock, metrics } = service;
   const operations = () => service.dekOperations as DekOperations;
   const socket = join(dataDir, 'run', 'kms-v2.sock');
-  const another = () =>
+  const another = (path = socket, prefaceMs = 10_000) =>
     new KmsV2Door(
       { requestPath, health, clock, metrics, authenticator, operations, log },
-      { path: socket, groupAllowed: false },
+      { path, groupAllowed: false, prefaceMs },
     );
   const door = another();
   assert.equal(await door.listen(), `unix:${socket}`);
@@ -126,10 +126,20 @@ test('KMS v2: what was altered, is too large, malformed or unknown is refused, a
   const altered = Buffer.from(ciphertext);
   altered[altered.length - 1] = (altered.at(-1) as number) ^ 1;
   const decrypt = (more: object) => client.ask('Decrypt', { ciphertext, key_id, uid: 'x', ...more });
-  await assert.rejects(decrypt({ ciphertext: altered }), refusedWith(3));
-  await assert.rejects(decrypt({ ciphertext: Buffer.from('x') }), refusedWith(3));
-  await assert.rejects(decrypt({ ciphertext: Buffer.alloc(0) }), refusedWith(3));
-  await assert.rejects(decrypt({ key_id: '' }), refusedWith(3));
+  const unknown = refusedWith(3, /: ciphertext: this service has not made it/);
+  const ofAnother = await plugin(t, undefined, temporaryDirectory(t));
+  const { ciphertext: another, key_id: anotherKeyId } = await encrypted(ofAnother.client);
+  for (const more of [
+    { ciphertext: altered },
+    { ciphertext: Buffer.from('x') },
+    { ciphertext: Buffer.alloc(0) },
+    { key_id: '' },
+    { key_id: `${key_id}1` },
+    { key_id: 'a'.repeat(100_000) },
+    { ciphertext: another },
+    { ciphertext: another, key_id: anotherKeyId },
+  ])
+    await assert.rejects(decrypt(more), unknown);
   await assert.rejects(decrypt({ annotations: { a: Buffer.from('b') } }), refusedWith(3, /annotations/));
   await assert.rejects(encrypted(client, Buffer.alloc(0)), refusedWith(3));
   await assert.rejects(encrypted(client, Buffer.alloc(65_537)), refusedWith(8));
@@ -175,6 +185,21 @@ test('KMS v2: Status says what is wrong, and keeps the key_id', async (t) => {
   const status = await client.ask('Status', {});
   assert.deepEqual([status.healthz, status.key_id], ['not ready: audit_of_test, draining', key_id]);
   holds = true;
+  assert.equal((await client.ask('Status', {})).healthz, 'ok');
+});
+
+test('KMS v2: connections that send nothing, or not all of a preface, are ended, and one that began goes on', async (t) => {
+  const { another, dataDir } = await plugin(t);
+  const path = join(dataDir, 'other', 'kms.sock');
+  const door = another(path, 300);
+  await door.listen();
+  t.after(() => door.close());
+  const client = kmsV2Client(path);
+  t.after(() => client.close());
+  await ready(client);
+  const silent = Array.from({ length: 62 }, () => connect(path));
+  silent[0]?.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  await Promise.all(silent.map((one) => new Promise((resolve) => one.resume().once('close', resolve))));
   assert.equal((await client.ask('Status', {})).healthz, 'ok');
 });
 

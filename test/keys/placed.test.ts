@@ -171,7 +171,7 @@ test('revoking wipes the private part for each reason, keeps the public one, and
     assert.deepEqual(done, { kid, revokedAtMs: clock.nowMs, reason, replayed: false });
     assert.deepEqual(custody.destroyed, [kid]);
     clock.nowMs += 1_000;
-    assert.deepEqual(unwrap(await revoke(kid, 'compromised')), { ...done, replayed: true });
+    assert.deepEqual(unwrap(await revoke(kid, reason)), { ...done, replayed: true });
     assert.equal(await stateOf(keyId), 'destroyed');
     const { version, head } = await found(keyId);
     assert.deepEqual(version.revoked, { reason, atMs: done.revokedAtMs });
@@ -179,6 +179,35 @@ test('revoking wipes the private part for each reason, keeps the public one, and
     assert.equal(head.createdAtMs, clock.nowMs - 1_000);
     const [stored] = unwrap(await inner.list({ prefix: `ver/${id}`, limit: 5 }));
     assert.ok(!Buffer.from(stored!.value).includes(Buffer.from(`sealed 0 ${kid}`).toString('base64')));
+  }
+});
+
+test('what was revoked for another reason, or destroyed for none, can be raised to compromised, and nothing lowers it', async (t) => {
+  for (const first of ['retired', 'policy_violation', 'none'] as const) {
+    const { keyring, make, revoke, rotate, found, stateOf, custody, clock } = start(t);
+    const { id, kid, keyId } = await make();
+    const isOld = first === 'retired';
+    if (isOld) await rotate(kid);
+    if (first === 'none') unwrap(await keyring.destroy({ tenant, actor, kid: id }));
+    else unwrap(await revoke(kid, first));
+    const firstAtMs = clock.nowMs;
+    const { length } = custody.destroyed;
+    clock.nowMs += 1_000;
+    const raised = unwrap(await revoke(kid, 'compromised'));
+    const revokedAtMs = first === 'none' ? clock.nowMs : firstAtMs;
+    assert.deepEqual(raised, { kid, revokedAtMs, reason: 'compromised', replayed: false });
+    assert.equal(custody.destroyed.length, length, 'the private part was gone');
+    clock.nowMs += 1_000;
+    for (const later of ['compromised', 'retired', 'policy_violation'] as const)
+      assert.deepEqual(unwrap(await revoke(kid, later)), { ...raised, replayed: true });
+    const { version, head } = await found(keyId);
+    assert.deepEqual(version.revoked, { reason: 'compromised', atMs: revokedAtMs });
+    assert.equal(await stateOf(keyId), 'destroyed');
+    assert.equal(head.state, isOld ? 'active' : 'destroyed');
+    assert.deepEqual(
+      keyring.counts().map(({ count }) => count),
+      [isOld ? 1 : 0],
+    );
   }
 });
 
@@ -254,6 +283,9 @@ test('an agreement is asked once, and not for what is refused, repeated or done 
   unwrap(await keyring.revoke({ ...change, reason: 'retired' }));
   unwrap(await keyring.revoke({ ...change, reason: 'retired' }));
   assert.equal(asks, 3);
+  unwrap(await keyring.revoke({ ...change, reason: 'compromised' }));
+  unwrap(await keyring.revoke({ ...change, reason: 'compromised' }));
+  assert.equal(asks, 4);
   const other = await make();
   const refuses = async () => ({ ok: false, failure: { code: 'NoCapability' } }) as const;
   for (const result of [

@@ -73,7 +73,12 @@ test('a feed has the events of its tenant, environments and planes, with envelop
   const events = new ServiceEvents(clock);
   const { open, feeds } = feedsOf(events);
   const placement = { environments: ['prod'], planes: 'all' as const, module: 'm' };
-  const [all, prod] = [open(), open({}, { ...acme, placement })];
+  const everywhere = { ...placement, environments: 'all' as const };
+  const [all, prod] = [everywhere, placement].map((own) => open({}, { ...acme, placement: own })) as [
+    Client,
+    Client,
+  ];
+  const nowhere = open();
   events.publish(event(5, { tenant: 'globex' }));
   events.publish(event(6, { kind: 'config.reloaded' }));
   const place = (environment: string) => ({ environment, plane: 'laptop', key_id: 'k' });
@@ -92,6 +97,11 @@ test('a feed has the events of its tenant, environments and planes, with envelop
   assert.deepEqual(
     prod.events.map(({ type }) => type),
     types.slice(1),
+  );
+  assert.deepEqual(
+    nowhere.events.map(({ type }) => type),
+    types.slice(2),
+    'what has no place',
   );
   assert.match(all.text, /^retry: 3000\n\n/);
   const [generated, , checked] = all.events;

@@ -234,7 +234,8 @@ test('a DEK comes back from its snapshot where its record is damaged or missing,
   for (const damaged of [Buffer.from('damaged'), undefined]) {
     await store.commit([{ key: 'meta:k1', value: damaged }]);
     // A change that is refused lets go of what is in memory.
-    await deks.put(dekOf('k1'), { dek: dekOf('k1'), revision: 999 });
+    const dek = dekOf('k1');
+    await deks.put(dek, { dek, revision: 999 });
     const made = await restore('k1');
     assert.deepEqual(made.ok && [made.value.version, made.value.kekVersion], [1, 2]);
     const found = await deks.find('k1');
@@ -268,6 +269,8 @@ test('a DEK that is destroyed, one without a snapshot, and a snapshot that does 
     return made.ok ? undefined : [made.failure.code, made.failure.hint];
   };
   assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  for (const id of ['', '..', '../kek-v2/k1', 'k1\0', 'k'.repeat(129)])
+    assert.equal((await refusalOf(id))?.[0], 'BadRequest', id);
   await rotation.rotate('admin');
   assert.deepEqual(await refusalOf('k1', 7), ['NotFound', 'snapshots of this DEK: of the rotations to 2']);
   const file = join(directory, 'kek-v2', 'k1.json');

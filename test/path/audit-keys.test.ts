@@ -46,13 +46,13 @@ test('the keys of the log are replaced, a kill on the way changes nothing, and a
   await first.kill();
 
   // Killed in the overlap: both still sign.
-  const second = await startService({ dataDir, env });
+  const second = await startInProcess({ dataDir, env });
   assert.deepEqual(await vkeysOf(second), rotated);
   assert.equal(await second.stop(), 0);
   const both = readFileSync(join(dataDir, 'audit', 'e1', 'checkpoint'), 'utf8');
   assert.equal(both.split('\n').filter((line) => line.startsWith('\u2014')).length, 4);
 
-  const third = await startService({ dataDir, env: { KMS_AUDIT_KEY_OVERLAP_MS: '0' } });
+  const third = await startInProcess({ dataDir, env: { KMS_AUDIT_KEY_OVERLAP_MS: '0' } });
   const sign = { kid: made.body.kid, payload_b3: helloWorldB3 };
   assert.equal((await call(third, third.token, 'POST', '/v1/kms/sign', sign)).status, 200);
   assert.equal((await vkeysOf(third)).replaced?.until, rotated.replaced?.until, 'what was announced holds');
@@ -134,7 +134,7 @@ test('a service that is killed while its keys are replaced starts again and fini
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     await service.kill();
   }
-  const last = await startService({ dataDir, env });
+  const last = await startInProcess({ dataDir, env });
   assert.equal((await call(last, undefined, 'GET', '/readyz')).status, 200);
   const made = await call(last, last.token, 'POST', '/v1/kms/keys', { purpose: 'test', alg: 'ed25519' });
   assert.equal(made.status, 201);

@@ -104,7 +104,7 @@ test('an older store, older keys in it, and keys that the log does not know are 
 
 test('a log that begins beside keys that are there has a record of each', async () => {
   const dataDir = temporaryDirectory();
-  const first = await startService({ dataDir });
+  const first = await startInProcess({ dataDir });
   const kids = [await create(first), await create(first)];
   await change(first, kids[0] as string, 'rotate');
   assert.equal(await first.stop(), 0);

@@ -8,6 +8,7 @@ import type { Operations } from '../../src/operations/operations.ts';
 import type { EventFeed } from '../../src/operations/receipts/event-feeds.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { until } from '../support/keyring.ts';
+import { placedCredentials } from '../support/kms-v1.ts';
 import { RawConnection } from '../support/requests.ts';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
 
@@ -30,6 +31,7 @@ function eventsDialect({ receipts }: Operations): Dialect {
   };
   return {
     owns: (path) => path.startsWith('/told/'),
+    credentials: placedCredentials,
     find(_method, path) {
       const endpoint = endpoints[path.slice('/told/'.length)];
       return endpoint === undefined ? refuse('NotFound') : ok({ endpoint, named: undefined });

@@ -195,7 +195,7 @@ for (const { name } of servedEngines()) {
         const { keyId, publicKeyPem } = await made();
         const { signature } = unwrap(await sign(keyId));
         const done = unwrap(await revoke(keyId, reason));
-        assert.deepEqual(unwrap(await revoke(keyId, 'compromised')), done);
+        assert.deepEqual(unwrap(await revoke(keyId, reason)), done);
         for (const result of [await sign(keyId), await rotate(keyId), await archive(keyId)])
           assert.equal(refusalOf(result), 'Conflict destroyed');
         assert.equal(await valid(keyId, signature), holds, reason);
@@ -204,6 +204,10 @@ for (const { name } of servedEngines()) {
         assert.equal(shown.state, 'destroyed');
         assert.deepEqual(shown.revoked, { reason, atMs: done.revokedAtMs });
         assert.equal(shown.publicKeyPem, publicKeyPem);
+        assert.deepEqual(unwrap(await revoke(keyId, 'compromised')), done);
+        assert.equal(await valid(keyId, signature), false, `${reason}, and found to be compromised`);
+        assert.deepEqual(unwrap(await revoke(keyId, reason)), done);
+        assert.deepEqual((await read(keyId)).revoked, { reason: 'compromised', atMs: done.revokedAtMs });
       }
       const { keyId } = await made({ keyType: 'AES-256', usages: encrypts });
       const sealed = unwrap(await encrypt(keyId, data));

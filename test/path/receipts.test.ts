@@ -11,6 +11,7 @@ import type { Operations } from '../../src/operations/operations.ts';
 import type { ListReceiptsRequest } from '../../src/operations/receipts/read-receipts.ts';
 import { intaglio } from '../cli/intaglio.ts';
 import { startInProcess } from '../support/in-process.ts';
+import { developmentMode, placedCredentials } from '../support/kms-v1.ts';
 import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const keyId = '11111111-2222-4333-8444-555555555555';
@@ -48,6 +49,7 @@ function receiptedDialect(operations: Operations): Dialect {
   };
   return {
     owns: (path) => path.startsWith('/receipted/'),
+    credentials: placedCredentials,
     find(_method, path) {
       const endpoint = endpoints[path.slice('/receipted/'.length)];
       return endpoint === undefined ? refuse('NotFound') : ok({ endpoint, named: undefined });
@@ -62,7 +64,11 @@ let [token, other, reader] = ['', '', ''];
 let keys: string[] = [];
 let kid = '';
 
-const start = () => startInProcess({ dataDir, dialects: (operations) => [receiptedDialect(operations)] });
+const start = () =>
+  startInProcess({
+    ...{ dataDir, env: developmentMode },
+    dialects: (operations) => [receiptedDialect(operations)],
+  });
 
 before(async () => {
   service = await start();

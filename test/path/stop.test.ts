@@ -8,10 +8,13 @@ import { join } from 'node:path';
 import test, { describe } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { StartError } from '../../src/core/start-error.ts';
+import { startInProcess } from '../support/in-process.ts';
 import { assertEnvelope, assertFailed, metric, RawConnection } from '../support/requests.ts';
 import {
   call,
   helloWorldB3,
+  type RunningService,
   type ServiceProcess,
   startService,
   temporaryDirectory,
@@ -19,9 +22,9 @@ import {
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-const create = (service: ServiceProcess, alg = 'ed25519', purpose = 'p') =>
+const create = (service: RunningService, alg = 'ed25519', purpose = 'p') =>
   call(service, service.token, 'POST', '/v1/kms/keys', { purpose, alg });
-const sign = (service: ServiceProcess, kid: string) =>
+const sign = (service: RunningService, kid: string) =>
   call(service, service.token, 'POST', '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
 
 async function stopping(service: ServiceProcess): Promise<void> {
@@ -69,7 +72,7 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
     assert.equal(errorsOf(service), '');
     assert.ok(service.log.at(-1)?.includes('"msg":"stopped"'));
 
-    const again = await startService({ dataDir });
+    const again = await startInProcess({ dataDir });
     for (const kid of acknowledged) assert.equal((await sign(again, kid)).status, 200, kid);
     assert.equal(await again.stop(), 0);
   });
@@ -176,7 +179,7 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
     assert.ok(outcomes.includes('closed'), JSON.stringify(outcomes));
     assert.ok(errorsOf(service).includes('answering the calls under way'));
 
-    const again = await startService({ dataDir });
+    const again = await startInProcess({ dataDir });
     const { keys } = (await call(again, again.token, 'GET', '/v1/kms/keys?alg=rsa-4096')).body;
     assert.ok(keys.length >= outcomes.filter((outcome) => outcome === 201).length);
     for (const kid of [before, ...keys.map((key: { kid: string }) => key.kid)]) {
@@ -196,7 +199,7 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
     const status = await stopped;
     // A second signal may end it at once.
     assert.ok(status === 0 || status === null, `${status}`);
-    const again = await startService({ dataDir });
+    const again = await startInProcess({ dataDir });
     for (const kid of kids) assert.equal((await sign(again, kid)).status, 200);
     assert.equal(await again.stop(), 0);
   });
@@ -215,7 +218,7 @@ describe('SIGTERM', { timeout: 120_000 }, () => {
       const [code, signal] = await gone;
       assert.ok(code === 0 || signal === 'SIGTERM', `${code} ${signal}`);
     }
-    const service = await startService({ dataDir });
+    const service = await startInProcess({ dataDir });
     const made = await create(service);
     assert.equal((await sign(service, made.body.kid)).status, 200);
     assert.equal(await service.stop(), 0);
@@ -238,6 +241,15 @@ describe('a start that cannot be', { timeout: 120_000 }, () => {
     assert.match(errors, reason);
     // For the operator, so a sentence and no stack.
     for (const line of errors.trim().split('\n')) assert.match(line, /^intaglio: /);
+  }
+
+  /** The same where a process of its own would add nothing: each StartError is printed in one way. */
+  async function assertThrown(dataDir: string, reason: RegExp): Promise<void> {
+    await assert.rejects(startInProcess({ dataDir }), (cause) => {
+      assert.ok(cause instanceof StartError, String(cause));
+      assert.match(cause.message, reason);
+      return true;
+    });
   }
 
   test('the port is taken', async () => {
@@ -269,19 +281,19 @@ describe('a start that cannot be', { timeout: 120_000 }, () => {
     await assertRefused(env, /root\.key is missing, and the keys in the store are sealed under it/);
     assert.ok(!existsSync(file), 'no new one is made in its place');
     writeFileSync(file, randomBytes(32), { mode: 0o600 });
-    await assertRefused(env, /the root key is not the one/);
+    await assertThrown(dataDir, /the root key is not the one/);
     writeFileSync(file, randomBytes(31), { mode: 0o600 });
-    await assertRefused(env, /must hold exactly 32 bytes/);
+    await assertThrown(dataDir, /must hold exactly 32 bytes/);
     copyFileSync(copy, file);
     chmodSync(file, 0o644);
-    await assertRefused(env, /chmod 600/);
+    await assertThrown(dataDir, /chmod 600/);
     chmodSync(file, 0o600);
 
     const macaroonKey = join(dataDir, 'macaroon.key');
     chmodSync(macaroonKey, 0o640);
-    await assertRefused(env, /macaroon\.key may be read or written by its group \(owner \d+, mode 0640\)/);
+    await assertThrown(dataDir, /macaroon\.key may be read or written by its group \(owner \d+, mode 0640\)/);
     chmodSync(macaroonKey, 0o600);
-    const again = await startService({ dataDir });
+    const again = await startInProcess({ dataDir });
     assert.equal((await sign(again, kid)).status, 200);
     assert.equal(await again.stop(), 0);
   });
@@ -308,14 +320,14 @@ describe('what lies on the disk', { timeout: 60_000 }, () => {
     assert.equal(await service.stop(), 0);
     assert.ok(!existsSync(dataDir));
 
-    const next = await startService({ dataDir, env: { KMS_AMNESIA: 'true' } });
+    const next = await startInProcess({ dataDir, env: { KMS_AMNESIA: 'true' } });
     const { status } = await sign({ ...next, token: token as string }, made.body.kid);
     assert.equal(status, 401, 'the capability is forgotten too');
     assert.equal(await next.stop(), 0);
   });
 
   test('otherwise: secrets for the owner alone', async () => {
-    const service = await startService();
+    const service = await startInProcess();
     for (const file of ['root.key', 'macaroon.key', 'bootstrap.token']) {
       assert.equal(statSync(join(service.dataDir, file)).mode & 0o777, 0o600, file);
     }

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { cpSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { cpSync, existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyAttestation } from '../../src/client/attestation.ts';
 import { isTpmEvidence, type TpmBound, type TpmClaims, tpmKeyName } from '../../src/client/tpm-evidence.ts';
+import { Writer } from '../../src/custody/tpm/wire.ts';
 import { askEvidence, makeKey } from '../support/evidence.ts';
 import { startInProcess } from '../support/in-process.ts';
 import { call, helloWorldB3, temporaryDirectory } from '../support/service.ts';
@@ -79,8 +82,9 @@ test('a key in the TPM signs, is refused while the TPM is gone, verifies meanwhi
 test('the TPM itself signs where its key is: for the nonce and the key alone, with the PCRs, and nothing that was changed passes', {
   skip: noSwtpm,
   timeout: 120_000,
-}, async () => {
+}, async (t) => {
   const tpm = await createSwtpm();
+  for (const pcr of [0, 4, 5, 5, 7]) await tpm.extend(pcr);
   const service = await startInProcess({ dataDir: temporaryDirectory(), env: { KMS_TPM: tpm.tcti } });
   try {
     const { vkeys: keys } = (await call(service, service.token, 'GET', '/v1/kms/audit/vkeys')).body;
@@ -104,6 +108,7 @@ test('the TPM itself signs where its key is: for the nonce and the key alone, wi
 
       const bound = { kid, nonce, publicKeySha256: key.public_key_sha256, thumbprint: cnf?.jkt };
       assert.ok(isTpmEvidence(claims, bound));
+      checkQuote(t, claims, bound);
       const flipped = (text: string) => Buffer.from(text, 'base64url').fill(7, 40, 41).toString('base64url');
       const wrong: [TpmClaims, TpmBound][] = [
         [claims, { ...bound, nonce: randomBytes(32).toString('base64url') }],
@@ -120,6 +125,7 @@ test('the TPM itself signs where its key is: for the nonce and the key alone, wi
           bound,
         ],
         [{ ...claims, pcrs: { bank: 'sha256', values: {} } }, bound],
+        [{ ...claims, pcrs: { bank: 'sha256', values: shifted(claims.pcrs.values) } }, bound],
       ];
       for (const [index, [changed, of]] of wrong.entries())
         assert.equal(isTpmEvidence(changed, of), false, String(index));
@@ -129,3 +135,59 @@ test('the TPM itself signs where its key is: for the nonce and the key alone, wi
     await tpm.remove();
   }
 });
+
+/** The value of PCR 5 under the number 4, with the same bytes in a row. */
+function shifted(values: TpmClaims['pcrs']['values']): TpmClaims['pcrs']['values'] {
+  return { ...values, 3: `${values['3']}${values['4']}`, 4: `${values['5']}`, 5: '' };
+}
+
+/** Eight of them as tpm2_quote writes them: TPML_PCR_SELECTION, a count and TPML_DIGEST, as C has them in memory. */
+function pcrsAsTools(values: readonly Buffer[]): Buffer {
+  const bytes = Buffer.alloc(4 + 16 * 8 + 4 + 4 + 8 * 66);
+  bytes.writeUInt32LE(1);
+  bytes.writeUInt16LE(0x0b, 4);
+  bytes.set([3, 0xff], 6);
+  bytes.writeUInt32LE(1, 132);
+  bytes.writeUInt32LE(values.length, 136);
+  for (const [index, value] of values.entries()) {
+    bytes.writeUInt16LE(value.length, 140 + index * 66);
+    value.copy(bytes, 142 + index * 66);
+  }
+  return bytes;
+}
+
+/** tpm2-tools judge the quote, with the nonce and the key in its qualification, and see where one of its parts is another. */
+function checkQuote(t: test.TestContext, { signer, quoted, pcrs }: TpmClaims, bound: TpmBound): void {
+  if (!existsSync('/usr/bin/tpm2_checkquote')) {
+    t.diagnostic('tpm2_checkquote is not installed: apt-get install tpm2-tools');
+    return;
+  }
+  const directory = temporaryDirectory();
+  const file = (name: string, bytes: Uint8Array) => {
+    writeFileSync(join(directory, name), bytes);
+    return join(directory, name);
+  };
+  const bytesOf = (text: string) => Buffer.from(text, 'base64url');
+  // TPM2B_PUBLIC, and TPMT_SIGNATURE of ECDSA with SHA-256.
+  const publicArea = file('signer', new Writer().sized(bytesOf(signer)).done());
+  const [r, s] = [bytesOf(quoted.signature).subarray(0, 32), bytesOf(quoted.signature).subarray(32)];
+  const signature = file('signature', new Writer().u16(0x18).u16(0x0b).sized(r).sized(s).done());
+  const values = Object.values(pcrs.values).map((value) => Buffer.from(value, 'hex'));
+  const of = (...named: readonly (string | undefined)[]) =>
+    createHash('sha256')
+      .update(['intaglio/tpm-evidence/v1', ...named].join('\0'))
+      .digest('hex');
+  const judged = (qualification: string, attest: Buffer, measured: readonly Buffer[]) =>
+    spawnSync('tpm2_checkquote', [
+      ...['-u', publicArea, '-s', signature, '-g', 'sha256', '-q', qualification],
+      ...['-m', file('quote', attest)],
+      ...['-f', file('pcrs', pcrsAsTools(measured))],
+    ]).status;
+  const ours = of(bound.kid, bound.nonce, bound.publicKeySha256);
+  const attest = bytesOf(quoted.attest);
+  assert.equal(judged(ours, attest, values), 0);
+  assert.notEqual(judged(of(bound.kid, 'another', bound.publicKeySha256), attest, values), 0);
+  assert.notEqual(judged(of('another', bound.nonce, bound.publicKeySha256), attest, values), 0);
+  assert.notEqual(judged(ours, Buffer.from(attest).fill(7, 40, 41), values), 0);
+  assert.notEqual(judged(ours, attest, [...values.slice(0, 4), Buffer.alloc(32, 1), ...values.slice(5)]), 0);
+}

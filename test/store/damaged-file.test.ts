@@ -4,10 +4,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { StartError } from '../../src/core/start-error.ts';
 import { checkEveryPage } from '../../src/store/lmdb/data-file.ts';
 import { LmdbStore } from '../../src/store/lmdb/lmdb-store.ts';
 import { intaglio } from '../cli/intaglio.ts';
 import { bytes, value } from '../contracts/store.ts';
+import { compileCache } from '../support/compile-cache.ts';
+import { startInProcess } from '../support/in-process.ts';
 
 const pageBytes = 4096;
 
@@ -39,6 +42,7 @@ const serve = (dataDir: string) =>
     encoding: 'utf8',
     env: {
       PATH: process.env.PATH,
+      ...compileCache,
       KMS_DATA_DIR: dataDir,
       KMS_BIND: '127.0.0.1:0',
       KMS_ENGINE: 'openssl',
@@ -64,11 +68,16 @@ test('a store that is cut short or overwritten at its beginning is one line and 
   ];
   for (const [name, damage] of damages) {
     writeFileSync(path, damage);
-    const { status, stderr } = serve(dataDir);
-    assert.equal(status, 1, `${name}: ${stderr}`);
-    assert.match(stderr, /^intaglio: the store in .* cannot be opened: data\.mdb [^\n]*\n$/, name);
+    await assert.rejects(startInProcess({ dataDir, env: { KMS_ENGINE: 'openssl' } }), (cause) => {
+      assert.ok(cause instanceof StartError, `${name}: ${cause}`);
+      assert.match(cause.message, /^the store in .* cannot be opened: data\.mdb [^\n]*$/, name);
+      return true;
+    });
     assert.ok('damage' in checkEveryPage(path), name);
   }
+  const { status, stderr } = serve(dataDir);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /^intaglio: the store in .* cannot be opened: data\.mdb [^\n]*\n$/);
 });
 
 test('free pages that were never written may be missing at the end: the store opens and is whole', async (t) => {

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { softwareMacKey } from '../../src/core/mac-key.ts';
 import { describeFailure, type StoreFailure } from '../../src/store/integrity.ts';
@@ -166,6 +167,28 @@ test('the head goes over to another key while commits go on', async (t) => {
     assert.equal(await under(key), 'broken');
     assert.equal(await under(otherKey), 'whole');
   });
+});
+
+test('the head goes over at whatever moment of a write it begins', async (t) => {
+  const directory = makeDirectory(t);
+  const keys = [otherKey, key];
+  const moments = 24;
+  await using(directory, async (store) => {
+    value(await store.integrity.seal(key));
+    for (let n = 0; n < moments; n++) {
+      const commits = [store.commit([{ key: `a${n}`, value: bytes(`${n}`) }])];
+      for (let turn = 0; turn < n; turn++) await (turn < moments / 2 ? undefined : setImmediate());
+      const resealing = store.integrity.reseal(keys[n % 2] as typeof key);
+      commits.push(store.commit([{ key: 'every', value: bytes(`${n}`) }]));
+      value(await resealing);
+      for (const commit of commits) assert.ok(value(await commit).committed);
+    }
+  });
+  await using(directory, async (store) =>
+    assert.deepEqual(value(await store.integrity.check(key, true)), {
+      ...{ state: 'whole', records: moments + 1 },
+    }),
+  );
 });
 
 test('a commit that was refused leaves the head as it was', async (t) => {

@@ -3,6 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { exportJWK, SignJWT } from 'jose';
+import type { Credentials } from '../../src/auth/auth.ts';
+import { bearerCredentials } from '../../src/http/credentials.ts';
+import type { Exchange } from '../../src/http/exchange.ts';
 import { approvedRequestSha256 } from '../../src/http/json-requests.ts';
 import { Certificates } from '../../src/http/listeners/certificates.ts';
 import { tlsListener } from '../../src/http/listeners/tls.ts';
@@ -29,6 +32,11 @@ export interface Asked {
   /** Put together with the place; a text is sent as it is. Absent: none. */
   readonly body?: Readonly<Record<string, unknown>> | string;
   readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A capability shown to a surface that holds callers to the placements of keys, as `/kms/v1` is. */
+export function placedCredentials(exchange: Exchange): Credentials {
+  return { ...bearerCredentials(exchange), placed: { claimedCertificate: undefined } };
 }
 
 /** Whoever asks `/kms/v1`, by development identity or by a certificate. */

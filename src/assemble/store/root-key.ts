@@ -10,13 +10,13 @@ import type { ResealingStore } from '../../custody/root-key/resealing-store.ts';
 import { RootRotation, type RotationEvent, type RotationProgress } from '../../custody/root-key/rotation.ts';
 import { markRecorded, type RootEntry, unrecordedRotation } from '../../custody/root-key/rotation-state.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
-import { RootSources } from '../../custody/root-key/sources.ts';
 import type { RootKeyView } from '../../custody/root-key-view.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metrics } from '../../observe/metrics.ts';
 import { registerRootMetrics } from '../../observe/series/root-metrics.ts';
 import { operatorTenant } from '../../operations/admin.ts';
+import { rootSourcesOf } from './root-sources.ts';
 import { resealStoreHead, sealStore } from './store-head.ts';
 
 /** So that signatures get the main thread at least four fifths of the time. */
@@ -29,14 +29,6 @@ export interface OpenedRootKey {
   /** When everything that uses the root key is there: goes on with a rotation that was cut off, and records. */
   start(recorder: AuditRecorder | undefined): Promise<void>;
   close(): Promise<void>;
-}
-
-export function rootSourcesOf(config: Config, given?: readonly RootKeySource[]): RootSources {
-  return new RootSources(
-    config.dataDir,
-    { groupAllowed: config.groupReadableSecrets },
-    { path: config.rootKeyFile, descriptor: config.rootKeyFd, given },
-  );
 }
 
 /** The root key from where the list of its sources, or the configuration, says. Throws a StartError. */

@@ -64,45 +64,54 @@ export interface AuditReading {
 const maxWaiting = 64;
 const busyRetryMs = 1_000;
 
-/** `directory` is asked at each question, because an accepted integrity failure begins a new one. */
+/**
+ * `directory` is asked at each question, because an accepted integrity failure begins a new one. The thread starts with the first
+ * question, and stays: most services are never asked.
+ */
 export function startAuditReading(directory: () => string): AuditReading {
-  const worker = new Worker(threadEntry('audit-read'), {
-    env: workerEnvironment(),
-  });
-  // Serving goes on without it, and the process may end while it waits.
-  worker.unref();
+  let worker: Worker | undefined;
   const waiting = new Map<number, (answer: Result<ReadAnswer>) => void>();
   let questions = 0;
   let gone: Refused | undefined;
-  worker.on('message', ({ id, answer }: { id: number; answer: ReadAnswer | undefined }) => {
+  const fail = () => {
+    gone = refuse('AuditUnavailable', 'the log cannot be read until the service is started again');
+    for (const settle of waiting.values()) settle(gone);
+    waiting.clear();
+  };
+  const settled = ({ id, answer }: { id: number; answer: ReadAnswer | undefined }) => {
     waiting.get(id)?.(
       answer === undefined
         ? refuse('AuditUnavailable', 'this part of the log cannot be read')
         : { ok: true, value: answer },
     );
     waiting.delete(id);
-  });
-  const fail = () => {
-    gone = refuse('AuditUnavailable', 'the log cannot be read until the service is started again');
-    for (const settle of waiting.values()) settle(gone);
-    waiting.clear();
   };
-  worker.on('error', fail);
-  worker.on('exit', fail);
+  const start = (): Worker => {
+    const started = new Worker(threadEntry('audit-read'), { env: workerEnvironment() });
+    // Serving goes on without it, and the process may end while it waits.
+    started.unref();
+    started.on('message', settled);
+    started.on('error', fail);
+    started.on('exit', fail);
+    return started;
+  };
   return {
     ask(question) {
       if (gone !== undefined) return Promise.resolve(gone);
       if (waiting.size >= maxWaiting) {
         return Promise.resolve(refuse('Backpressure', 'too many questions to the audit log', busyRetryMs));
       }
+      worker ??= start();
+      const thread = worker;
       return new Promise((settle) => {
         waiting.set(++questions, settle);
-        worker.postMessage({ id: questions, directory: directory(), question });
+        thread.postMessage({ id: questions, directory: directory(), question });
       });
     },
     epoch: () => epochAt(directory()),
     close: async () => {
-      await worker.terminate();
+      if (worker === undefined) fail();
+      else await worker.terminate();
     },
   };
 }

@@ -10,6 +10,7 @@ import { StartError } from '../../core/start-error.ts';
 import { fail, failWith } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { secretRule } from '../settings.ts';
+import type { StoppedDeksFlags } from './stopped-deks.ts';
 
 const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as const;
 
@@ -17,11 +18,12 @@ const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as
 export function dekCommand(): Command {
   return new Command('dek')
     .description(
-      'data encryption keys: the audit lines, another master key, keys of a service before; docs/dek.md',
+      'data encryption keys: the audit lines, another master key, keys of a service before, keys from their snapshots; docs/dek.md',
     )
     .addCommand(auditCommand())
     .addCommand(resealCommand())
-    .addCommand(importCommand());
+    .addCommand(importCommand())
+    .addCommand(restoreCommand());
 }
 
 function auditCommand(): Command {
@@ -111,6 +113,44 @@ written; an id that is there with the same key is passed over.`,
         const { imported, there } = await importDeks(flags, (done, total) => progress.at(done, total));
         progress.end();
         process.stdout.write(`${imported} imported, ${there} were there\n`);
+      } catch (cause) {
+        if (cause instanceof StartError) fail(cause.message);
+        throw cause;
+      }
+    });
+}
+
+function restoreCommand(): Command {
+  return new Command('restore')
+    .description('a DEK as it was before a rotation of the KEK, from kms-deks-backup; the service is stopped')
+    .requiredOption('--key-id <id>', 'the DEK')
+    .option(
+      '--from <version>',
+      'the rotation to this version of the KEK; the last one that has a snapshot of the DEK',
+    )
+    .requiredOption(...dataDirOption)
+    .option('--config <file>', 'as of serve-dek')
+    .addHelpText(
+      'after',
+      `
+For a DEK that a rotation left behind, or whose record is damaged. Versions that the DEK has got since stay. A DEK that was destroyed
+does not come back.
+
+  intaglio dek restore --key-id k1 --data-dir /var/lib/intaglio/dek --config dek.yaml`,
+    )
+    .action(async ({ keyId, from, ...flags }: { keyId: string; from?: string } & StoppedDeksFlags) => {
+      if (from !== undefined && !/^[1-9][0-9]{0,9}$/.test(from))
+        fail('--from is the number of a version of the KEK');
+      try {
+        const { withStoppedDeks } = await import('./stopped-deks.ts');
+        const restored = await withStoppedDeks(flags, (ask, { dek_restore: operation }) =>
+          ask(operation, { id: keyId, from: from === undefined ? undefined : Number(from) }),
+        );
+        if (!restored.ok) fail(`${keyId}: ${restored.failure.hint ?? restored.failure.code}`);
+        const { version, kekVersion } = restored.value;
+        process.stdout.write(
+          `${keyId} is back, up to its version ${version}, under version ${kekVersion} of the KEK\n`,
+        );
       } catch (cause) {
         if (cause instanceof StartError) fail(cause.message);
         throw cause;

@@ -1,10 +1,10 @@
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { PeerUser } from '../../auth/peer-users.ts';
-import { parseSettings } from '../../config/settings-file.ts';
-import { readPrivateFile } from '../../core/private-file.ts';
+import { maxFileCharacters, parseSettings } from '../../config/settings-file.ts';
+import { errorCode, readPrivateFile } from '../../core/private-file.ts';
 import type { Scope } from '../../core/scope.ts';
 import { judgeSecretFile, type SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
@@ -57,12 +57,14 @@ const shape = TypeCompiler.Compile(storedShape);
 
 /** Throws a StartError that names the member and never its value. */
 export function readDekConfig(path: string, rule: SecretRule): DekConfigFile {
-  const members = membersIn(path, rule);
+  const { members, keys } = membersIn(path, rule);
   const { master_key_hex: hex, master_key_file: file, allowed_uids: allowed } = members;
   if ((hex === undefined) === (file === undefined))
     throw new StartError(`${path}: exactly one of master_key_hex and master_key_file has to stand there`);
-  const place = file === undefined ? `master_key_hex of ${path}` : resolve(dirname(path), file);
-  const masterKey = file === undefined ? Buffer.from(hex as string, 'hex') : secretKeyIn(place, rule);
+  const place = file === undefined ? `master_key_hex of ${path}` : resolve(dirname(path), keys.putBack(file));
+  const masterKey = file === undefined ? keys.named(hex as string) : secretKeyIn(place, rule);
+  if (masterKey === undefined)
+    throw new StartError(`${path}: master_key_hex has to stand there as 64 digits, without escapes`);
   if (isWeakKey(masterKey))
     throw new StartError(
       `${place} is no random key: its bytes are all equal, or count; openssl rand -hex 32`,
@@ -78,33 +80,100 @@ export function readDekConfig(path: string, rule: SecretRule): DekConfigFile {
   };
 }
 
-function membersIn(path: string, rule: SecretRule): Static<typeof storedShape> {
-  let text: string;
-  try {
-    const problem = judgeSecretFile(path, rule, statSync(path));
-    if (problem !== undefined) throw new StartError(problem);
-    text = readFileSync(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof StartError) throw cause;
-    throw new StartError(`--config ${path} cannot be read (${(cause as NodeJS.ErrnoException).code})`);
-  }
-  const parsed = parseSettings(`${path}.yaml`, text);
+function membersIn(path: string, rule: SecretRule) {
+  const content = contentOf(path, rule);
+  const keys = new TakenKeys(content);
+  const parsed = parseSettings(`${path}.yaml`, content.toString());
   if ('problem' in parsed) throw new StartError(`--config ${path} ${parsed.problem}`);
-  if (shape.Check(parsed.members)) return parsed.members;
+  if (shape.Check(parsed.members)) return { members: parsed.members, keys };
   const place = shape.Errors(parsed.members).First()?.path.slice(1).replaceAll('/', '.') ?? '';
   throw new StartError(
     `--config ${path}: ${place === '' ? 'the file' : place} is unknown, missing or of the wrong type or form`,
   );
 }
 
+function contentOf(path: string, rule: SecretRule): Buffer {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = fstatSync(file);
+    // A pipe would hold the start up, and a device may have no end.
+    if (!stat.isFile()) throw new StartError(`--config ${path} is not a regular file`);
+    const problem = judgeSecretFile(path, rule, stat);
+    if (problem !== undefined) throw new StartError(problem);
+    if (stat.size > maxFileCharacters)
+      throw new StartError(`--config ${path} has more than ${maxFileCharacters} bytes`);
+    return readFileSync(file);
+  } catch (cause) {
+    if (cause instanceof StartError) throw cause;
+    throw new StartError(`--config ${path} cannot be read (${errorCode(cause)})`);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+/**
+ * Runs of 64 hexadecimal digits, taken out of a file before it is text: a string stays in memory, and nobody can wipe it. Each
+ * leaves a name of 64 digits in its place.
+ */
+class TakenKeys {
+  readonly #keys: Buffer[] = [];
+
+  constructor(content: Buffer) {
+    for (let at = 0; at < content.length; ) {
+      let end = at;
+      while (end < content.length && digitOf(content[end] as number) !== undefined) end++;
+      const key = end - at === 64 ? decodedHex(content, at) : undefined;
+      if (key !== undefined) {
+        const name = `f${String(this.#keys.length).padStart(63, '0')}`;
+        this.#keys.push(key);
+        content.write(name, at, 'latin1');
+      }
+      at = end + 1;
+    }
+  }
+
+  /** Undefined where the digits were not written as such. */
+  named(name: string): Buffer | undefined {
+    return name.startsWith('f') ? this.#keys[Number(name.slice(1))] : undefined;
+  }
+
+  /** A path may have as many digits for a name. */
+  putBack(text: string): string {
+    return text.replace(/f0{58}[0-9]{5}/g, (name) => this.named(name)?.toString('hex') ?? name);
+  }
+}
+
+/** 32 bytes of 64 digits from there on, and no text in between; undefined where some are none. */
+function decodedHex(text: Buffer, from: number): Buffer | undefined {
+  const key = Buffer.alloc(32);
+  for (let n = 0; n < 32; n++) {
+    const [high, low] = [text[from + 2 * n] as number, text[from + 2 * n + 1] as number].map(digitOf);
+    if (high === undefined || low === undefined) return undefined;
+    key[n] = 16 * high + low;
+  }
+  return key;
+}
+
+const bufferOver = ({ buffer, byteOffset, length }: Uint8Array) => Buffer.from(buffer, byteOffset, length);
+
+function digitOf(byte: number): number | undefined {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : undefined;
+}
+
 /** 32 bytes, or their hex and a line end. */
 export function secretKeyIn(path: string, rule: SecretRule): Buffer {
   const raw = readPrivateFile(path, 32, rule);
-  if (raw.ok) return Buffer.from(raw.bytes);
+  if (raw.ok) return bufferOver(raw.bytes);
   for (const length of [64, 65]) {
     const hex = readPrivateFile(path, length, rule);
-    const found = hex.ok ? /^([0-9a-fA-F]{64})\n?$/.exec(Buffer.from(hex.bytes).toString('latin1')) : null;
-    if (found !== null) return Buffer.from(found[1] as string, 'hex');
+    if (!hex.ok) continue;
+    const text = bufferOver(hex.bytes);
+    const found = length === 64 || text[64] === 0x0a ? decodedHex(text, 0) : undefined;
+    text.fill(0);
+    if (found !== undefined) return found;
   }
   throw new StartError(raw.missing ? raw.problem : `${path} must hold 32 bytes, or 64 hexadecimal digits`);
 }

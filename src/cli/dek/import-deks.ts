@@ -9,26 +9,16 @@ import {
 import { readFileSync, statSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
-import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import { decodeBase64 } from '../../core/bytes.ts';
-import { createCancellation } from '../../core/cancellation.ts';
-import { peerAt } from '../../core/peer.ts';
-import type { Result } from '../../core/result.ts';
 import { StartError } from '../../core/start-error.ts';
-import { givenRootKey } from '../../custody/root-key/given.ts';
-import { createLog } from '../../observe/log.ts';
 import { isDekId, isThreadId } from '../../operations/deks/dek.ts';
-import type { DekOperations } from '../../operations/deks/operations.ts';
-import type { Operation } from '../../operations/operation.ts';
-import { openService } from '../../service.ts';
-import { secretRule, settingsOrFail } from '../settings.ts';
-import { everyRole, readDekConfig, secretKeyIn } from './config-file.ts';
+import { secretRule } from '../settings.ts';
+import { secretKeyIn } from './config-file.ts';
+import { type StoppedDeksFlags, withStoppedDeks } from './stopped-deks.ts';
 
-export interface ImportFlags {
+export interface ImportFlags extends StoppedDeksFlags {
   readonly in: string;
   readonly oldKekFile: string;
-  readonly dataDir: string;
-  readonly config?: string;
 }
 
 const shape = TypeCompiler.Compile(
@@ -58,33 +48,10 @@ export async function importDeks(
   flags: ImportFlags,
   progress: (done: number, total: number) => void,
 ): Promise<{ readonly imported: number; readonly there: number }> {
-  const rule = secretRule();
-  const kek = secretKeyIn(flags.oldKekFile, rule);
+  const kek = secretKeyIn(flags.oldKekFile, secretRule());
   const old = readOld(flags.in, createSecretKey(kek));
   kek.fill(0);
-  const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
-  const { config } = settingsOrFail(['--data-dir', flags.dataDir, '--dek', 'true']);
-  const log = createLog('warn', config.telemetryService, process.stderr);
-  // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
-  const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
-  const service = await openService(unlimited, {
-    log,
-    ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
-    onAuditDeath: (cause) => {
-      throw cause;
-    },
-  });
-  file?.masterKey.fill(0);
-  try {
-    const authenticator = peerUserAuthenticator(config.dekTenant, undefined, everyRole);
-    const requestPath = service.requestPathFor(authenticator);
-    const { dek_import: operation, dek_decrypt: decrypt } = service.dekOperations as DekOperations;
-    const ask = <Request, Answer>(asked: Operation<Request, Answer>, request: Request) =>
-      requestPath<Request, Answer>({
-        ...{ operation: asked, parse: () => ({ ok: true, value: request }) as Result<Request> },
-        ...{ body: new Uint8Array(0), credentials: { token: undefined, peer: () => importer } },
-        ...{ deadlineWish: '5000', cancellation: createCancellation(), withinAllowance: () => true },
-      });
+  return withStoppedDeks(flags, async (ask, { dek_import: operation, dek_decrypt: decrypt }) => {
     let there = 0;
     const take = async ({ id, threadId, key }: OldDek) => {
       const made = await ask(operation, { id, threadId, key });
@@ -103,12 +70,8 @@ export async function importDeks(
       progress(Math.min(at + atOnce, old.length), old.length);
     }
     return { imported: old.length - there, there };
-  } finally {
-    await service.stop();
-  }
+  });
 }
-
-const importer = { ...peerAt('unix'), uid: process.geteuid?.() };
 
 function readOld(path: string, kek: KeyObject): readonly OldDek[] {
   if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);

@@ -1,4 +1,4 @@
-import { chooseEngine } from '../../assemble/cryptography.ts';
+import { chooseEngine } from '../../assemble/engine.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';

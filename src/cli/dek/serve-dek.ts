@@ -2,7 +2,10 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import type { Authenticator } from '../../auth/auth.ts';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
+import type { LoadedConfig } from '../../config/load.ts';
 import { refuseInspection } from '../../core/process/inspection.ts';
+import type { Result } from '../../core/result.ts';
+import type { Caller } from '../../core/scope.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { dekDialect } from '../../http/dialects/dek/index.ts';
@@ -10,9 +13,10 @@ import { createLog, type Logger, setLogging } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
-import { notifyManager } from '../notify.ts';
+import { serveUntilStopped } from '../notify.ts';
+import { reloadOnSignal } from '../reload-on-signal.ts';
 import { processSettings, secretRule } from '../settings.ts';
-import { everyRole, readDekConfig } from './config-file.ts';
+import { type DekConfigFile, everyRole, readDekConfig } from './config-file.ts';
 
 export interface ServeDekFlags {
   readonly socket: string;
@@ -47,8 +51,12 @@ Example:
 async function serveDek(flags: ServeDekFlags): Promise<void> {
   const rule = secretRule();
   try {
+    checkSocketPaths(flags);
     const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
-    const config = settingsOf(flags, file?.allowPlainKek ?? false);
+    const ways = flagsOf(flags, file?.allowPlainKek ?? false);
+    const config = settingsOf(ways);
+    const users = new LiveUsers(config.dekTenant, file);
+    const takesReloads = reloadOnSignal(() => readAgain(flags, ways, users));
     const log = createLog(config.logLevel, config.telemetryService);
     setLogging(log, config);
     if (config.engine === 'openssl')
@@ -56,23 +64,38 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     // The start does it as well; so early a refusal costs next to nothing.
     if (!config.allowCoreDumps) refuseInspection();
     const { start, stopOnSignals } = await import('../../main.ts');
-    const authenticator = peerUserAuthenticator(config.dekTenant, file?.users, everyRole);
-    const sideDoor = await kmsV2Door(flags, authenticator, log);
+    const sideDoor = await kmsV2Door(flags, users, log);
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
       surfaces: (service) => () => [dekDialect(service.dekOperations as DekOperations)],
-      authenticator,
+      authenticator: users,
       ...(sideDoor === undefined ? undefined : { sideDoor }),
     });
     file?.masterKey.fill(0);
     const [url] = server.urls;
     log.info({ url, engine: server.engine.name, pid: process.pid }, 'listening');
-    const untold = (cause: Error) => log.warn({ err: cause }, 'the service manager could not be told');
-    notifyManager(['READY=1', `STATUS=serves ${url}`], untold);
-    stopOnSignals(server, log, () => notifyManager(['STOPPING=1'], untold));
+    takesReloads(server);
+    serveUntilStopped(server, log, stopOnSignals);
   } catch (cause) {
     if (cause instanceof StartError) fail(cause.message);
     throw cause;
+  }
+}
+
+/** sun_path of sockaddr_un (unix(7)) has 108 bytes, of which the last one is 0. */
+const maxSocketBytes = 107;
+
+/** Throws a StartError that says which. */
+function checkSocketPaths({ socket, kmsV2Socket }: ServeDekFlags): void {
+  for (const [flag, given] of Object.entries({ '--socket': socket, '--kms-v2-socket': kmsV2Socket })) {
+    if (given === undefined) continue;
+    if (Buffer.byteLength(resolve(given)) > maxSocketBytes)
+      throw new StartError(
+        `${flag}: the path of a Unix socket has at most ${maxSocketBytes} bytes, with its directory`,
+      );
+    // KMS_LISTEN has places behind commas, and options behind a question mark.
+    if (/[^\x21-\x7e]|[,?#%]/.test(resolve(given)))
+      throw new StartError(`${flag}: the path has printable ASCII only, without blanks and without , ? # %`);
   }
 }
 
@@ -94,14 +117,49 @@ async function kmsV2Door({ socket, kmsV2Socket }: ServeDekFlags, authenticator: 
   };
 }
 
-function settingsOf({ socket, dataDir, config }: ServeDekFlags, allowPlainKek: boolean) {
-  const flags = ['--listen', `unix:${resolve(socket)}`, '--data-dir', dataDir, '--dek', 'true'];
-  if (config !== undefined) {
-    for (const name of ofConfig)
-      for (const prefix of ['KMS_', 'RON_KMS_']) delete process.env[`${prefix}${name}`];
-    flags.push('--dek-allow-plain-kek', String(allowPlainKek));
+/** Those of the configuration as it was read last. */
+class LiveUsers implements Authenticator {
+  readonly #tenant: string;
+  #now: Authenticator;
+
+  constructor(tenant: string, file: DekConfigFile | undefined) {
+    this.#tenant = tenant;
+    this.#now = peerUserAuthenticator(tenant, file?.users, everyRole);
   }
-  const loaded = processSettings(flags);
+
+  authenticate(...asked: Parameters<Authenticator['authenticate']>): Result<Caller> {
+    return this.#now.authenticate(...asked);
+  }
+
+  replace({ users }: DekConfigFile): void {
+    this.#now = peerUserAuthenticator(this.#tenant, users, everyRole);
+  }
+}
+
+/** Settings, and the users of the configuration; its master key counts at the next start. */
+function readAgain({ config }: ServeDekFlags, ways: readonly string[], users: LiveUsers): LoadedConfig {
+  const loaded = processSettings(ways);
+  if (config === undefined || !loaded.ok) return loaded;
+  try {
+    const file = readDekConfig(config, secretRule());
+    file.masterKey.fill(0);
+    users.replace(file);
+    return loaded;
+  } catch (cause) {
+    return { ok: false, problems: [cause instanceof StartError ? cause.message : '--config cannot be read'] };
+  }
+}
+
+function flagsOf({ socket, dataDir, config }: ServeDekFlags, allowPlainKek: boolean): readonly string[] {
+  const flags = ['--listen', `unix:${resolve(socket)}`, '--data-dir', dataDir, '--dek', 'true'];
+  if (config === undefined) return flags;
+  for (const name of ofConfig)
+    for (const prefix of ['KMS_', 'RON_KMS_']) delete process.env[`${prefix}${name}`];
+  return [...flags, '--dek-allow-plain-kek', String(allowPlainKek)];
+}
+
+function settingsOf(ways: readonly string[]) {
+  const loaded = processSettings(ways);
   if (!loaded.ok) return fail(...loaded.problems);
   for (const warning of loaded.warnings) process.stderr.write(`intaglio: ${warning}\n`);
   return loaded.config;

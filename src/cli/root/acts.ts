@@ -11,7 +11,11 @@ import { RootRotation, type RotationEvent, type RotationParts } from '../../cust
 import { readRootEntry, witnessKey } from '../../custody/root-key/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
-import { type ListedSource, writeRootSources } from '../../custody/root-key/sources-file.ts';
+import {
+  changeRootSources,
+  type ListedSource,
+  writeRootSources,
+} from '../../custody/root-key/sources-file.ts';
 import type { Store } from '../../store/store.ts';
 import { makeSource, type WantedSource } from './new-source.ts';
 import {
@@ -90,10 +94,10 @@ export function rootStatus(bench: Bench): Promise<RootStatus> {
     }
     if (listed !== undefined) {
       const checkedAtMs = Date.now();
-      const noted = listed.map((one, index) =>
-        found[index]?.opens === true ? { ...one, checkedAtMs } : one,
+      const opening = new Set(found.filter(({ opens }) => opens === true).map(({ id }) => id));
+      changeRootSources(bench.config.dataDir, (now) =>
+        (now ?? listed).map((one) => (opening.has(one.id) ? { ...one, checkedAtMs } : one)),
       );
-      writeRootSources(bench.config.dataDir, noted);
     }
     const current = rootName(bench.engine, root.current);
     return { generation: entry?.value.generation ?? 1, root: current, rotating, sources: found };
@@ -177,7 +181,7 @@ async function listNew(
   const listed = stopped.sources.listed() ?? [configuredAsListed(bench, stopped, name, generation)];
   const of = { root: name, generation, listed, id };
   const { source, proof } = await makeSource(wanted, secret, of, readingOf(bench, stopped));
-  writeRootSources(bench.config.dataDir, [...listed, source]);
+  changeRootSources(bench.config.dataDir, (now) => [...(now ?? listed), source]);
   bench.say(`source ${source.id} added: ${proof}`);
 }
 
@@ -217,7 +221,7 @@ export function removeSource(bench: Bench, id: string): Promise<void> {
     }
     if (opening.length === 0)
       throw new StartError(`without ${id} no source opens here, and it stays (${why.join('; ')})`);
-    writeRootSources(bench.config.dataDir, kept);
+    changeRootSources(bench.config.dataDir, (now) => (now ?? listed).filter((one) => one.id !== id));
     bench.say(`source ${id} removed; ${opening.join(', ')} opens`);
     if (removed.kind === 'file')
       bench.say(`${removed.path} is still there: delete it yourself, with its copies`);

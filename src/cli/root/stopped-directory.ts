@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDataDir } from '../../assemble/secrets.ts';
-import { rootSourcesOf } from '../../assemble/store/root-key.ts';
+import { rootSourcesOf } from '../../assemble/store/root-sources.ts';
 import { openStore } from '../../assemble/store/store.ts';
 import { sealStore } from '../../assemble/store/store-head.ts';
 import type { Config } from '../../config/load.ts';

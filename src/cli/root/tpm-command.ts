@@ -4,11 +4,11 @@ import { Command, InvalidArgumentError } from 'commander';
 import { addOfflineAct, offlineActor } from '../../assemble/offline-acts.ts';
 import { judgeSecretFile } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
+import { readSecretPlace } from '../../custody/root-key/secret-place.ts';
 import {
-  type ListedSource,
+  changeRootSources,
   type ListedSourceOf,
   readRootSources,
-  writeRootSources,
 } from '../../custody/root-key/sources-file.ts';
 import { refusedPinPath } from '../../custody/root-key/tpm-pin.ts';
 import { accepted, approve, requestFor } from '../../custody/tpm/approval.ts';
@@ -76,6 +76,7 @@ function authorizeCommand(): Command {
       '--request <file>',
       'as root tpm request made it; see that its values are what you expect',
     )
+    .option('--passphrase-file <file>', 'of a key that is encrypted (default: asked at the terminal)')
     .option('--out <file>', 'where the approval is written (default: standard output)')
     .addHelpText(
       'after',
@@ -83,15 +84,23 @@ function authorizeCommand(): Command {
 Example:
   npm run -s intaglio -- root tpm authorize --key operator.pem --request request.json --out approval.json`,
     )
-    .action(
-      ({ key, request, out }: { readonly key: string; readonly request: string; readonly out?: string }) =>
-        refusing(async () => {
-          const approval = approve(readOrFail(request), privateKeyIn(key));
-          for (const pcr of pcrsOf(approval.values))
-            process.stderr.write(`intaglio: PCR ${pcr} ${approval.values[pcr]}\n`);
-          put(approval, out);
-        }),
+    .action(({ key, passphraseFile, request, out }: AuthorizeOptions) =>
+      refusing(async () => {
+        const approval = approve(readOrFail(request), await privateKeyIn(key, passphraseFile));
+        const { source, reference } = approval;
+        process.stderr.write(`intaglio: for the source ${source} of reference ${reference}\n`);
+        for (const pcr of pcrsOf(approval.values))
+          process.stderr.write(`intaglio: PCR ${pcr} ${approval.values[pcr]}\n`);
+        put(approval, out);
+      }),
     );
+}
+
+interface AuthorizeOptions {
+  readonly key: string;
+  readonly passphraseFile?: string;
+  readonly request: string;
+  readonly out?: string;
 }
 
 function acceptCommand(): Command {
@@ -111,17 +120,22 @@ Example:
     )
     .action((file: string, options: OfSource) =>
       refusing(async () => {
-        const { source, all, dataDir } = sourceOf(options);
-        const approved = [...accepted(source, readOrFail(file), Date.now())];
+        const { source, dataDir } = sourceOf(options);
+        const bytes = readOrFail(file);
+        const approved = [...accepted(source, bytes, Date.now())];
         // Before the list: an act that is told in vain is better than one that is not told.
         const policy = pcrPolicy(approved.at(-1)?.values ?? {}).toString('hex');
         addOfflineAct(dataDir, {
           ...{ type: 'root.approved', atMs: Date.now(), actor: offlineActor() },
           ...{ reason: "signed by the operator's key", facts: { source: source.id, policy } },
         });
-        writeRootSources(
-          dataDir,
-          all.map((one) => (one === source ? { ...source, approved } : one)),
+        // A rotation that goes on has the source twice for a while.
+        changeRootSources(dataDir, (now = []) =>
+          now.map((one) =>
+            one.kind === 'tpm' && one.reference === source.reference
+              ? { ...one, approved: [...accepted(one, bytes, Date.now())] }
+              : one,
+          ),
         );
         process.stdout.write(`${source.id} opens under ${approved.length + 1} sets of PCR values\n`);
       }),
@@ -153,7 +167,6 @@ function ofSource(command: Command): Command {
 /** Throws a StartError. */
 function sourceOf(options: OfSource): {
   readonly source: ListedSourceOf<'tpm'>;
-  readonly all: readonly ListedSource[];
   readonly dataDir: string;
 } {
   const { dataDir } = configOf(options);
@@ -161,27 +174,42 @@ function sourceOf(options: OfSource): {
   if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
   const all = read.value?.sources ?? [];
   const ofTpm = all.filter((one) => one.kind === 'tpm');
-  const [source, ...others] = ofTpm.filter(({ id }) => options.source === undefined || id === options.source);
+  const found = ofTpm.filter(({ id }) => options.source === undefined || id === options.source);
+  // While the root key is rotated a source is there twice, the newer one last.
+  const source = found.at(-1);
+  const others = found.filter(({ reference }) => reference !== source?.reference);
   if (source === undefined)
     throw new StartError('the root key has no such source that is a TPM: intaglio root source list');
   if (others.length > 0)
     throw new StartError(`give --source: one of ${ofTpm.map(({ id }) => id).join(', ')}`);
-  return { source, all, dataDir };
+  return { source, dataDir };
 }
 
-function privateKeyIn(path: string): KeyObject {
+async function privateKeyIn(path: string, passphraseFile: string | undefined): Promise<KeyObject> {
+  const rule = { groupAllowed: false };
   const pem = readOrFail(path);
-  const problem = judgeSecretFile(path, { groupAllowed: false }, statSync(path));
+  const problem = judgeSecretFile(path, rule, statSync(path));
   if (problem !== undefined) fail(problem);
+  // As PKCS#8 and as openssl ec write it.
+  const passphrase = pem.includes('ENCRYPTED')
+    ? await readSecretPlace(
+        passphraseFile === undefined ? { from: 'terminal' } : { from: 'file', path: passphraseFile },
+        `passphrase of ${path}`,
+        { dataDir: process.cwd(), rule, credentials: undefined },
+      )
+    : undefined;
   try {
-    const key = createPrivateKey({ key: pem, format: 'pem' });
+    const key = createPrivateKey({ key: pem, format: 'pem', ...(passphrase && { passphrase }) });
     if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return key;
   } catch {
-    // The same words for what is no key and what is encrypted.
+    // The same words for what is no key and what does not open.
   } finally {
     pem.fill(0);
+    passphrase?.fill(0);
   }
-  return fail(`${path} holds no private key of P-256 in PEM that opens without a passphrase`);
+  return fail(
+    `${path} holds no private key of P-256 in PEM${passphrase === undefined ? '' : ', or this is not its passphrase'}`,
+  );
 }
 
 function put(message: object, path: string | undefined): void {

@@ -14,17 +14,18 @@ const tpmPlace: Kind<string> = {
   format: (value) => value,
 };
 
-/** Of the owner's indices (TCG Registry of Reserved TPM 2.0 Handles, 2.2.2). */
-const leastNvIndex = 0x1000000;
-const mostNvIndex = 0x1ffffff;
+/** Of the owner's indices (TCG Registry of Reserved TPM 2.0 Handles, 2.2.2); at others lie certificates of the TPM's maker. */
+const leastNvIndex = 0x1800000;
+const mostNvIndex = 0x1bfffff;
 
 const nvIndex: Kind<number> = {
-  accepts: 'none, or an index from 0x1000000 to 0x1ffffff in hexadecimal digits with 0x before them',
+  accepts: 'none, or an index from 0x1800000 to 0x1bfffff in hexadecimal digits with 0x before them',
   parse(given) {
     if (given === 'none' || given === 0) return 0;
-    if (typeof given === 'number')
-      return Number.isInteger(given) && given >= leastNvIndex && given <= mostNvIndex ? given : undefined;
-    return typeof given === 'string' && /^0x0?1[0-9a-fA-F]{6}$/.test(given) ? Number(given) : undefined;
+    const isHex = typeof given === 'string' && /^0x0?1[0-9a-fA-F]{6}$/.test(given);
+    const index = isHex ? Number(given) : given;
+    if (typeof index !== 'number' || !Number.isInteger(index)) return undefined;
+    return index >= leastNvIndex && index <= mostNvIndex ? index : undefined;
   },
   format: (value) => (value === 0 ? 'none' : `0x${value.toString(16).padStart(8, '0')}`),
 };

@@ -1,6 +1,7 @@
 import type { BatchItem } from '../../engine/batch.ts';
 import { awayOf, TokenAway } from './away.ts';
 import { type Cryptoki, codeOf, nameOf } from './cryptoki.ts';
+import { KeyTroubles } from './key-troubles.ts';
 import { handleDeaths, sessionDeaths, tokenTroubles } from './numbers.ts';
 import type { Answered, Asked, Away, CallAnswer, Failed } from './protocol.ts';
 import { ItemRunner } from './run-items.ts';
@@ -10,10 +11,15 @@ import { KeyNotProven, TokenKeys } from './token-keys.ts';
 /** Answers questions of the home, in the process that has the module. Never rejects. */
 export type AnswerQuestion = (asked: Asked) => Promise<Answered>;
 
-export function createAnswering(cryptoki: Cryptoki, pinDescriptor: number): AnswerQuestion {
+/** `nowMs`: monotonic. */
+export function createAnswering(
+  cryptoki: Cryptoki,
+  pinDescriptor: number,
+  nowMs: () => number = () => performance.now(),
+): AnswerQuestion {
   const token = new Token(cryptoki, pinDescriptor);
   const keys = new TokenKeys(token);
-  const items = new ItemRunner(token, keys);
+  const items = new ItemRunner(token, keys, new KeyTroubles(nowMs));
 
   async function runCall(call: readonly BatchItem[]): Promise<CallAnswer> {
     try {
@@ -37,7 +43,8 @@ export function createAnswering(cryptoki: Cryptoki, pinDescriptor: number): Answ
       case 'run': {
         const calls = await Promise.all(asked.calls.map(runCall));
         const away = calls.find(isAway);
-        return { kind: 'ran', calls, ...(away && { away }) };
+        const ofKeys = items.takeTroublesOfKeys();
+        return { kind: 'ran', calls, ...(away && { away }), ...(ofKeys.length > 0 && { ofKeys }) };
       }
       case 'generate':
         return keys.generate(asked.keyType, asked.reference);

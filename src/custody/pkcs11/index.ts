@@ -174,6 +174,8 @@ export class Pkcs11Home implements Home, Custody, Carrier<CryptoCall> {
     try {
       const asked = { kind: 'run', calls: calls.map(({ items }) => items.map(plainItem)) } as const;
       const answered = await this.#connection.ask(asked);
+      const { ofKeys = [] } = answered.ok && answered.value.kind === 'ran' ? answered.value : {};
+      for (const reason of ofKeys) this.#tell('the token does not do the work of a key', reason);
       for (const [index, call] of calls.entries()) call.settle(outcomeOf(answered, index, call));
     } finally {
       this.#jobs--;

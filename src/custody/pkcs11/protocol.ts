@@ -79,6 +79,14 @@ export interface NotMade {
   readonly hint: string;
 }
 
+/** `ofKeys`: troubles that keys turned out to have of themselves, for the operator. */
+export interface Ran {
+  readonly kind: 'ran';
+  readonly calls: readonly CallAnswer[];
+  readonly away?: Away;
+  readonly ofKeys?: readonly string[];
+}
+
 /** The token is well and did not do what was asked of one key. */
 export interface Failed {
   readonly kind: 'failed';
@@ -91,7 +99,7 @@ export type Answered =
   | Failed
   | OpenedToken
   | { readonly kind: 'well' }
-  | { readonly kind: 'ran'; readonly calls: readonly CallAnswer[]; readonly away?: Away }
+  | Ran
   | KeyMadeInToken
   | NotMade
   | { readonly kind: 'evidence'; readonly key: TokenEvidence['key']; readonly asOfMs: number };

@@ -6,10 +6,12 @@ import {
   type BatchStatus,
   batchOps,
   batchStatuses,
+  timedResult,
 } from '../../engine/batch.ts';
 import { dataKeyBytes, maxPlaintextBytes, readWordInput } from '../../engine/rooms.ts';
 import { awayOf, TokenAway } from './away.ts';
-import { codeOf, type Handle } from './cryptoki.ts';
+import { codeOf, type Handle, nameOf } from './cryptoki.ts';
+import { type KeyTroubles, unclearTroubles } from './key-troubles.ts';
 import {
   attributes as a,
   codes,
@@ -21,12 +23,15 @@ import {
 import { signingWays } from './schemes.ts';
 import { passingTemplate } from './templates.ts';
 import type { Token } from './token.ts';
-import type { FoundKey, TokenKeys } from './token-keys.ts';
+import { type FoundKey, partIn, referenceText, type TokenKeys } from './token-keys.ts';
 
 type Outcome = BatchStatus | readonly Uint8Array[];
 type Input = Uint8Array;
 
-const { ok, rejected, keyUnusable, badInput, internal } = batchStatuses;
+const { rejected, keyUnusable, badInput, internal } = batchStatuses;
+/** Lines for the operator that wait for the next answer. */
+const maxTold = 64;
+const none: readonly string[] = [];
 const nonceBytes = 12;
 const tagBytes = 16;
 
@@ -34,30 +39,35 @@ const tagBytes = 16;
 export class ItemRunner {
   readonly #token: Token;
   readonly #keys: TokenKeys;
+  readonly #troubles: KeyTroubles;
+  #ofKeys: string[] = [];
   /** True of a token that pads before it wraps, as SoftHSM 2.6 does: then only whole blocks come back as they were. */
   #padsFirst: Promise<boolean> | undefined;
   #generation = 0;
 
-  constructor(token: Token, keys: TokenKeys) {
+  constructor(token: Token, keys: TokenKeys, troubles: KeyTroubles) {
     this.#token = token;
     this.#keys = keys;
+    this.#troubles = troubles;
+  }
+
+  /** Troubles that keys turned out to have of themselves since this was asked last, each once. */
+  takeTroublesOfKeys(): readonly string[] {
+    return this.#ofKeys.length === 0 ? none : this.#ofKeys.splice(0);
   }
 
   /** Throws TokenAway where the token does not do its work. */
-  async run(item: BatchItem): Promise<BatchResult> {
-    const beganNs = process.hrtime.bigint();
-    const outcome = await this.#tryTwice(item);
-    const elapsedNs = Number(process.hrtime.bigint() - beganNs);
-    return typeof outcome === 'number'
-      ? { status: outcome, outputs: [], elapsedNs }
-      : { status: ok, outputs: outcome, elapsedNs };
+  run(item: BatchItem): Promise<BatchResult> {
+    return timedResult(() => this.#tryTwice(item));
   }
 
   /** A handle that the token does not know any more is found again, once. */
   async #tryTwice(item: BatchItem): Promise<Outcome> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#once(item);
+        const outcome = await this.#once(item);
+        if (typeof outcome !== 'number') this.#troubles.worked(referenceText(item.key));
+        return outcome;
       } catch (error) {
         if (error instanceof TokenAway) throw error;
         const code = codeOf(error);
@@ -71,14 +81,21 @@ export class ItemRunner {
   }
 
   /** Tokens say the same of what does not open and of their own troubles: the token itself is asked which it is. */
-  #statusOf({ op }: BatchItem, error: unknown): BatchStatus {
+  #statusOf({ op, key }: BatchItem, error: unknown): BatchStatus {
     const code = codeOf(error);
     if (code === undefined) throw error;
     this.#token.probe();
     if (opens.has(op) && notOpened.has(code)) return rejected;
     if (code === codes.keyFunctionNotPermitted || code === codes.keyTypeInconsistent) return keyUnusable;
-    if (troubles.has(code)) throw awayOf(error);
+    if (troubles.has(code) && !(unclearTroubles.has(code) && this.#isOfKey(key, error))) throw awayOf(error);
     return internal;
+  }
+
+  #isOfKey(key: Uint8Array, error: unknown): boolean {
+    const judged = this.#troubles.judge(referenceText(key));
+    if (judged.of === 'token') return false;
+    if (judged.isNew && this.#ofKeys.length < maxTold) this.#ofKeys.push(`${nameOf(error)}: ${partIn(key)}`);
+    return true;
   }
 
   async #once(item: BatchItem): Promise<Outcome> {

@@ -50,7 +50,7 @@ export class TokenKeys {
       this.#found = new BoundedCache(maxFoundKeys);
       this.#generation = this.#token.generation;
     }
-    const text = textOf(reference);
+    const text = referenceText(reference);
     return this.#found.get(text) ?? this.#look(reference, text);
   }
 
@@ -64,7 +64,7 @@ export class TokenKeys {
   }
 
   forget(reference: Uint8Array): void {
-    this.#found.delete(textOf(reference));
+    this.#found.delete(referenceText(reference));
   }
 
   /** Makes the key of this reference, and proves a pair by one signature. */
@@ -411,12 +411,12 @@ function sameSecret(one: KeyType, other: KeyType): boolean {
   return aes.includes(one) && aes.includes(other);
 }
 
-function textOf(reference: Uint8Array): string {
+export function referenceText(reference: Uint8Array): string {
   return Buffer.from(reference.buffer, reference.byteOffset, reference.length).toString('latin1');
 }
 
 /** The versioned kid and the part. */
-function partIn(reference: Uint8Array): string {
+export function partIn(reference: Uint8Array): string {
   return Buffer.from(parseKeyReference(reference)?.aad ?? []).toString();
 }
 

@@ -36,8 +36,11 @@ export interface TokenWrapping {
 
 /** A TPM that gives the root key back where its PCRs are approved. What cannot be is a StartError. */
 export interface TpmSealing {
+  /** `parent`: only under the storage root key of this name. */
   seal(
-    where: Pick<ListedSourceOf<'tpm'>, 'tcti' | 'pcrs' | 'operatorKey' | 'reference'>,
+    where: Pick<ListedSourceOf<'tpm'>, 'tcti' | 'pcrs' | 'operatorKey' | 'reference'> & {
+      readonly parent?: string;
+    },
     pin: Uint8Array | undefined,
     secret: Uint8Array,
   ): Promise<ListedSourceOf<'tpm'>['sealed']>;
@@ -256,14 +259,15 @@ export async function renewSource(
     case 'tpm': {
       // Whoever may have the key before may have the one that comes.
       (await byTpm(source, around)).fill(0);
-      return { ...source, ...of, sealed: await sealInTpm(source, secret, around) };
+      const { parent } = source.sealed;
+      return { ...source, ...of, sealed: await sealInTpm({ ...source, parent }, secret, around) };
     }
   }
 }
 
 /** Throws a StartError. */
 export async function sealInTpm(
-  source: Omit<ListedSourceOf<'tpm'>, 'sealed'>,
+  source: Omit<ListedSourceOf<'tpm'>, 'sealed'> & { readonly parent?: string },
   secret: Uint8Array,
   around: Reading,
 ): Promise<ListedSourceOf<'tpm'>['sealed']> {

@@ -2,7 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import type { Engine } from '../../engine/engine.ts';
 import { type Reading, renewSource, rootSecretBytes } from './listed.ts';
 import { rootName } from './live-root.ts';
-import { type ListedSource, writeRootSources } from './sources-file.ts';
+import { changeRootSources, type ListedSource } from './sources-file.ts';
 
 /**
  * A new root key, which every source of the list opens besides the key that it opens now; on disk when this resolves. Entries of
@@ -18,24 +18,44 @@ export async function renewAll(
   randomFillSync(secret);
   const root = nameOfBytes(engine, secret);
   const current = listed.filter((source) => source.generation < generation);
-  const renewed: ListedSource[] = [];
+  const renewed: Renewed[] = [];
   try {
     for (const source of current) {
-      const id = freeId(source.id, [...listed, ...renewed]);
+      const id = freeId(source.id, [...listed, ...renewed.map(({ made }) => made)]);
       const made = await renewSource(
         source,
         secret,
         { id, generation, root, createdAtMs: Date.now() },
         around,
       );
-      if (made.kind !== 'file') renewed.push(made);
+      if (made.kind !== 'file') renewed.push({ of: source.id, made });
     }
-    writeRootSources(around.dataDir, [...current, ...renewed]);
+    changeRootSources(around.dataDir, (now) => besides(now ?? listed, renewed, generation));
     return secret;
   } catch (cause) {
     secret.fill(0);
     throw cause;
   }
+}
+
+interface Renewed {
+  /** The id of the source that it comes of. */
+  readonly of: string;
+  readonly made: ListedSource;
+}
+
+/** What was approved while the new ones were made, which takes seconds, is approved for both. */
+function besides(
+  now: readonly ListedSource[],
+  renewed: readonly Renewed[],
+  generation: number,
+): ListedSource[] {
+  const current = now.filter((source) => source.generation < generation);
+  const next = renewed.map(({ of, made }) => {
+    const before = current.find(({ id }) => id === of);
+    return made.kind === 'tpm' && before?.kind === 'tpm' ? { ...made, approved: before.approved } : made;
+  });
+  return [...current, ...next];
 }
 
 const maxIdChars = 32;

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../../core/clock.ts';
+import { failures } from '../../core/failure.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Engine, RootRef } from '../../engine/engine.ts';
@@ -268,7 +269,10 @@ export class RootRotation {
       ...{ rotatedAtMs: clock.utcMs(), recorded: false },
     };
     const resealed = await resealHead();
-    if (!resealed.ok) throw new Error('the head of the store cannot be sealed anew');
+    if (!resealed.ok) {
+      const { code, hint } = resealed.failure;
+      throw new Error(`the head of the store cannot be sealed anew: ${hint ?? failures[code].message}`);
+    }
     const outcome = await store.commit([
       { key: witnessKey, value: rotation.witness },
       { key: rotationKey, value: undefined },

@@ -1,9 +1,10 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { errorCode, writePrivateFile } from '../../core/private-file.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
 
 /**
  * The list of the root key's sources, any of which opens: `<data-dir>/root-sources.json`. It holds nothing secret: blobs that
@@ -211,6 +212,41 @@ function firstProblem(found: unknown): string {
     if (error !== undefined) return `/sources/${index}${error.path}: ${error.message}`;
   }
   return compiled.Errors(found).First()?.path || 'it has other members';
+}
+
+/** A writer holds the list for some milliseconds; one that holds it longer was killed. */
+const longestHoldMs = 1_000;
+const waitMs = 5;
+
+/**
+ * Replaces the list by what `change` makes of it as it is: a rotation and an approval that come at the same time would each take the
+ * other's away otherwise. Throws a StartError where it cannot be read, and whatever `change` throws.
+ */
+export function changeRootSources(
+  dataDir: string,
+  change: (now: readonly ListedSource[] | undefined) => readonly ListedSource[],
+): void {
+  const lock = join(dataDir, `${rootSourcesName}.lock`);
+  const sleeping = new Int32Array(new SharedArrayBuffer(4));
+  for (let waitedMs = 0; !isMade(lock) && waitedMs < longestHoldMs; waitedMs += waitMs)
+    Atomics.wait(sleeping, 0, 0, waitMs);
+  try {
+    const read = readRootSources(dataDir);
+    if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
+    writeRootSources(dataDir, change(read.value?.sources));
+  } finally {
+    rmSync(lock, { force: true });
+  }
+}
+
+function isMade(path: string): boolean {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+    return true;
+  } catch (cause) {
+    if (errorCode(cause) === 'EEXIST') return false;
+    throw cause;
+  }
 }
 
 /** Replaces the list: whole or not at all, and on disk when it returns. Throws as the file system does. */

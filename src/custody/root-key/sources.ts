@@ -11,7 +11,7 @@ import { nextPath, sourcePlace } from './listed.ts';
 import { rootName } from './live-root.ts';
 import { absolutePath, type Surroundings } from './secret-place.ts';
 import type { RootKeySource } from './source.ts';
-import { type ListedSource, readRootSources, type SecretPlace, writeRootSources } from './sources-file.ts';
+import { changeRootSources, type ListedSource, readRootSources, type SecretPlace } from './sources-file.ts';
 
 /** The source that the configuration names, where there is no list. */
 export interface ConfiguredSource {
@@ -119,11 +119,13 @@ export class RootSources {
     }
     for (const source of listed)
       if (source.kind === 'file') takeNext(absolutePath(this.around.dataDir, source.path));
-    const kept = listed
-      .filter((source) => source.kind === 'file' || source.root === root)
-      .map((source) => ({ ...source, generation, root }));
+    const keptOf = (sources: readonly ListedSource[]) =>
+      sources
+        .filter((source) => source.kind === 'file' || source.root === root)
+        .map((source) => ({ ...source, generation, root }));
+    const kept = keptOf(listed);
     if (kept.length > 0 && JSON.stringify(kept) !== JSON.stringify(listed))
-      writeRootSources(this.around.dataDir, kept);
+      changeRootSources(this.around.dataDir, (now) => keptOf(now ?? listed));
   }
 
   #sourcesOf(source: ListedSource): RootKeySource[] {

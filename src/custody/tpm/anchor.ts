@@ -112,14 +112,19 @@ export class TpmAnchor {
     if (!this.#changed) return;
     this.#changed = false;
     try {
-      this.#record = await this.#parts.device.use(async (client) => {
-        const before = this.#record;
-        const { value } = await readCounter(client, placeOf(before));
-        // Otherwise the store is ahead since the last time.
-        const next =
-          value === before.value ? await saved(this.#parts.store, { ...before, value: value + 1 }) : before;
-        if (value < next.value) await incrementCounter(client, placeOf(next));
-        return next;
+      await this.#parts.device.use(async (client) => {
+        const { value } = await readCounter(client, placeOf(this.#record));
+        const { value: known } = this.#record;
+        // The store is one ahead where the TPM did not count the last time.
+        if (value !== known && value !== known - 1)
+          throw new TpmError(
+            `the counter of the TPM is at ${value}, and the store knows of ${known}: somebody else counts by it, or has replaced it`,
+            responseCodes.value,
+          );
+        // Known before the TPM counts, whose answer may be lost.
+        if (value === known)
+          this.#record = await saved(this.#parts.store, { ...this.#record, value: value + 1 });
+        await incrementCounter(client, placeOf(this.#record));
       });
       this.#note(undefined);
     } catch (cause) {
@@ -141,10 +146,10 @@ function placeOf({ index, parent, auth }: AnchorRecord): CounterPlace {
 async function checked(parts: TpmAnchorParts): Promise<AnchorRecord> {
   const { device, store, index } = parts;
   const found = await load(store);
-  if (found !== undefined && found.index !== index)
-    throw new StartError(
-      `the counter of this store is 0x${found.index.toString(16)}, and KMS_TPM_COUNTER says 0x${index.toString(16)}`,
-    );
+  if (found !== undefined && found.index !== index) {
+    parts.accept(failureIn(movedDetail(found.index, index), [found, await counterState(device, index)]));
+    return provide(device, store, index);
+  }
   const state = await counterState(device, index, found);
   const failure = failureOf(found, state);
   if (failure === undefined && found !== undefined && typeof state === 'number') {
@@ -160,11 +165,7 @@ async function checked(parts: TpmAnchorParts): Promise<AnchorRecord> {
 type CounterState = number | 'missing' | 'unknown' | 'none';
 
 /** `missing`: it is not there, or not ours any more. `unknown`: the TPM has one that the store does not know. */
-async function counterState(
-  device: TpmDevice,
-  index: number,
-  found: AnchorRecord | undefined,
-): Promise<CounterState> {
+async function counterState(device: TpmDevice, index: number, found?: AnchorRecord): Promise<CounterState> {
   return device.use(async (client) => {
     if (found === undefined) return (await isDefined(client, index)) ? 'unknown' : 'none';
     try {
@@ -184,8 +185,17 @@ const notOurs = new Set<number | undefined>([
 function failureOf(found: AnchorRecord | undefined, state: CounterState): AnchorFailure | undefined {
   const detail = detailOf(found?.value, state);
   if (detail === undefined) return undefined;
-  const looked = JSON.stringify([found ?? 'none', state]);
-  return { id: hash('sha256', looked, 'hex').slice(0, 16), detail };
+  return failureIn(detail, [found ?? 'none', state]);
+}
+
+/** `looked`: whatever it was judged by. */
+function failureIn(detail: string, looked: unknown): AnchorFailure {
+  return { id: hash('sha256', JSON.stringify(looked), 'hex').slice(0, 16), detail };
+}
+
+function movedDetail(before: number, now: number): string {
+  const named = (index: number) => `0x${index.toString(16).padStart(8, '0')}`;
+  return `its counter is at ${named(before)}, and KMS_TPM_COUNTER says ${named(now)}`;
 }
 
 function detailOf(value: number | undefined, state: CounterState): string | undefined {

@@ -18,8 +18,8 @@ const pcrValues = Type.Record(
 );
 const asked = {
   v: Type.Literal(1),
-  /** Of the source in the list, for people. */
-  source: Type.String({ maxLength: 32 }),
+  /** Of the source in the list, for people: it is shown on the operator's terminal. */
+  source: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
   /** Hex, 16 bytes. */
   reference: Type.String({ pattern: '^[0-9a-f]{32}$' }),
   bank: Type.Literal('sha256'),

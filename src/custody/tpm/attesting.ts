@@ -1,11 +1,11 @@
 import type { TpmAttestation, TpmSigned } from '../custody.ts';
 import type { Command, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import { commands, curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { createPrimary, type LoadedKey, restrictedPrimary } from './objects.ts';
+import { commands, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
+import { createPrimary, type LoadedKey, p256Area, restrictedPrimary } from './objects.ts';
 import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
 import { emptyPassword, type Session } from './session.ts';
-import { type Reader, Writer } from './wire.ts';
+import { inBytes, type Reader, Writer } from './wire.ts';
 
 /** Those in which a boot leaves its traces: firmware, its settings, the boot loader, Secure Boot. */
 const quotedPcrs = [0, 1, 2, 3, 4, 5, 6, 7] as const;
@@ -15,19 +15,10 @@ const half = 32;
  * A key that signs only what begins in the TPM. It is made anew from the owner's seed each time, the same until the TPM is cleared, so
  * that nothing of it has to be kept.
  */
-const signerTemplate = new Writer()
-  .u16(tpmAlgorithms.ecc)
-  .u16(tpmAlgorithms.sha256)
-  .u32(restrictedPrimary | oa.sign)
-  .sized(Buffer.alloc(0))
-  .u16(tpmAlgorithms.null)
-  .u16(tpmAlgorithms.ecdsa)
-  .u16(tpmAlgorithms.sha256)
-  .u16(curveP256)
-  .u16(tpmAlgorithms.null)
-  .sized(Buffer.alloc(0))
-  .sized(Buffer.alloc(0))
-  .done();
+const signerTemplate = p256Area({
+  attributes: restrictedPrimary | oa.sign,
+  scheme: new Writer().u16(tpmAlgorithms.ecdsa).u16(tpmAlgorithms.sha256).done(),
+});
 
 /** A key that is loaded, and the session that proves its authorization. */
 export interface KeyToAttest {
@@ -70,6 +61,6 @@ async function signedBy(client: TpmClient, command: Command): Promise<TpmSigned>
 /** TPMT_SIGNATURE of ECDSA as r and s. */
 function signatureIn(answer: Reader): Uint8Array {
   answer.take(4);
-  const wide = (number: Buffer) => Buffer.concat([Buffer.alloc(Math.max(0, half - number.length)), number]);
-  return Uint8Array.from(Buffer.concat([wide(answer.sized()), wide(answer.sized())]));
+  const number = () => inBytes(answer.sized(), half);
+  return Uint8Array.from(Buffer.concat([number(), number()]));
 }

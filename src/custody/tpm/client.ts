@@ -129,11 +129,13 @@ export class TpmClient {
       .u32(code)
       .bytes(bytes)
       .done();
-    const answer = new Reader(await this.#transport.send(command, limit));
-    answer.u16();
-    answer.u32();
+    const answered = await this.#transport.send(command, limit);
+    const answer = new Reader(answered);
+    const kind = answer.u16();
+    if (answer.u32() !== answered.length) throw new TpmError('its answer has not the length that it says');
     const responseCode = answer.u32();
     if (responseCode !== 0) throw refusedBy(responseCode);
+    if (kind !== tag) throw new TpmError('its answer is of another kind than what it was asked');
     const handle = givesHandle === true ? answer.u32() : 0;
     if (by === undefined) return { handle, parameters: answer };
     const given = answer.take(answer.u32());

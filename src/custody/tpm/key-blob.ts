@@ -2,8 +2,8 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { type KeyType, keyTypes } from '../../algorithms/ids.ts';
 import { parseKeyReference } from '../../engine/key-reference.ts';
 import { TpmError } from './errors.ts';
-import { curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { exponentOf, type KeptObject, type PublicArea } from './objects.ts';
+import { objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
+import { exponentOf, type KeptObject, type PublicArea, p256Area } from './objects.ts';
 import { Reader, Writer } from './wire.ts';
 
 /**
@@ -58,18 +58,7 @@ const rsaBits = 2_048;
 
 /** RSA keys do the bare operation: TPMs differ in the salt of their own PSS, and in the hashes that they know. */
 export const keyTemplates: Readonly<Partial<Record<KeyType, Buffer>>> = {
-  [keyTypes['ecdsa-p256']]: new Writer()
-    .u16(tpmAlgorithms.ecc)
-    .u16(tpmAlgorithms.sha256)
-    .u32(common | oa.sign)
-    .sized(Buffer.alloc(0))
-    .u16(tpmAlgorithms.null)
-    .u16(tpmAlgorithms.null)
-    .u16(curveP256)
-    .u16(tpmAlgorithms.null)
-    .sized(Buffer.alloc(0))
-    .sized(Buffer.alloc(0))
-    .done(),
+  [keyTypes['ecdsa-p256']]: p256Area({ attributes: common | oa.sign }),
   [keyTypes['rsa-2048']]: new Writer()
     .u16(tpmAlgorithms.rsa)
     .u16(tpmAlgorithms.sha256)
@@ -84,7 +73,7 @@ export const keyTemplates: Readonly<Partial<Record<KeyType, Buffer>>> = {
 };
 
 export function keyTypeOf({ key }: PublicArea): KeyType | undefined {
-  if (key.kind === 'ecc') return key.curve === curveP256 ? keyTypes['ecdsa-p256'] : undefined;
+  if (key.kind === 'ecc') return keyTypes['ecdsa-p256'];
   return key.kind === 'rsa' && key.modulus.length * 8 === rsaBits ? keyTypes['rsa-2048'] : undefined;
 }
 

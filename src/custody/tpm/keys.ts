@@ -5,6 +5,7 @@ import {
   type BatchStatus,
   batchOps,
   batchStatuses,
+  timedResult,
 } from '../../engine/batch.ts';
 import type { TpmAttestation } from '../custody.ts';
 import { attestKey } from './attesting.ts';
@@ -66,13 +67,11 @@ export class TpmKeys {
     });
   }
 
-  async run(item: BatchItem): Promise<BatchResult> {
-    const beganNs = process.hrtime.bigint();
-    const outcome = await this.#sign(item);
-    const elapsedNs = Number(process.hrtime.bigint() - beganNs);
-    return typeof outcome === 'number'
-      ? { status: outcome, outputs: [], elapsedNs }
-      : { status: batchStatuses.ok, outputs: [outcome], elapsedNs };
+  run(item: BatchItem): Promise<BatchResult> {
+    return timedResult(async () => {
+      const outcome = await this.#sign(item);
+      return typeof outcome === 'number' ? outcome : [outcome];
+    });
   }
 
   /** What the TPM signs of itself and of a key; undefined where it does not load it. `bound`: of the caller, at most 32 bytes. */

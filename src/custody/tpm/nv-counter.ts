@@ -23,10 +23,20 @@ export interface CounterRead {
 const attributes = nv.authRead | nv.authWrite | nv.counter | nv.noDa;
 const counterBytes = 8;
 
-/** True where something is defined at this index, whoever did it. */
+/** True where a counter is defined at this index, whoever did it. Throws a TpmError where it is no counter such as ours. */
 export async function isDefined(client: TpmClient, index: number): Promise<boolean> {
-  return (await readNvPublic(client, index)) !== undefined;
+  const found = await readNvPublic(client, index);
+  if (found !== undefined && !isCounter(found.attributes))
+    throw new TpmError(notOurs, responseCodes.nvDefined);
+  return found !== undefined;
 }
+
+function isCounter(found: number): boolean {
+  return (found & ~nv.written) === attributes;
+}
+
+const notOurs =
+  'what it has at this index is another thing than our counter: take another index, or take it away (tpm2_nvundefine)';
 
 /** Makes the counter, and increments it once: before that it cannot be read. */
 export async function defineCounter(client: TpmClient, place: CounterPlace): Promise<void> {
@@ -47,10 +57,11 @@ export async function defineCounter(client: TpmClient, place: CounterPlace): Pro
   await incrementCounter(client, place);
 }
 
-/** Takes whatever is defined at this index away. */
+/** Takes the counter at this index away, whoever defined it. Throws a TpmError where it is no counter such as ours. */
 export async function undefineCounter(client: TpmClient, place: CounterPlace): Promise<void> {
   const found = await readNvPublic(client, place.index);
   if (found === undefined) return;
+  if (!isCounter(found.attributes)) throw new TpmError(notOurs, responseCodes.nvDefined);
   await withRoot(client, place, (root) =>
     withSession(client, 'hmac', root, (session) =>
       client.run({ code: commands.nvUndefineSpace, handles: [owner, found], by: session.with({}) }),
@@ -71,6 +82,7 @@ export async function readCounter(client: TpmClient, place: CounterPlace): Promi
   });
 }
 
+const refusals = new Set<number | undefined>([responseCodes.authFail, responseCodes.badAuth]);
 const owner: Named = { handle: handles.owner, name: new Writer().u32(handles.owner).done() };
 
 function withRoot<T>(
@@ -88,13 +100,20 @@ async function withCounter<T>(
 ): Promise<T> {
   const index = await readNvPublic(client, place.index);
   if (index === undefined) throw new TpmError('it has no such counter', responseCodes.handle);
-  if ((index.attributes & ~nv.written) !== attributes)
-    throw new TpmError('what it has at this index is another thing than our counter', responseCodes.handle);
+  if (!isCounter(index.attributes)) throw new TpmError(notOurs, responseCodes.nvDefined);
   return withRoot(client, place, (root) =>
     withSession(client, 'hmac', root, (session) => {
       const by = session.with({ secret: withoutZeros(place.auth) });
-      const run = async (code: number, parameters: Buffer) =>
-        (await client.run({ code, handles: [index, index], by, parameters })).parameters;
+      const run = async (code: number, parameters: Buffer) => {
+        try {
+          return (await client.run({ code, handles: [index, index], by, parameters })).parameters;
+        } catch (cause) {
+          // Nobody guesses here, and nothing counts towards the lock-out.
+          if (cause instanceof TpmError && refusals.has(cause.code))
+            throw new TpmError('what it has at this index is another counter than ours', cause.code);
+          throw cause;
+        }
+      };
       return use(run, Buffer.from(root.name).toString('hex'));
     }),
   );

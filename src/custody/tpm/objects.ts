@@ -11,14 +11,14 @@ import {
   tpmAlgorithms,
 } from './numbers.ts';
 import { emptyPassword, kdfE, Session, sessionCipher } from './session.ts';
-import { Reader, Writer } from './wire.ts';
+import { inBytes, Reader, Writer } from './wire.ts';
 
 /** A public area (TPMT_PUBLIC), as far as it is looked at. */
 export interface PublicArea {
   readonly type: number;
   readonly attributes: number;
-  readonly key:
-    | { readonly kind: 'ecc'; readonly curve: number; readonly x: Buffer; readonly y: Buffer }
+  readonly key: /** A point of P-256. */
+    | { readonly kind: 'ecc'; readonly x: Buffer; readonly y: Buffer }
     | { readonly kind: 'rsa'; readonly modulus: Buffer; readonly exponent: number }
     | { readonly kind: 'other' };
 }
@@ -47,11 +47,10 @@ export function readPublicArea(bytes: Uint8Array): PublicArea {
     skipScheme(reader);
     const curve = reader.u16();
     skipScheme(reader);
-    return {
-      type,
-      attributes,
-      key: { kind: 'ecc', curve, x: wide(reader.sized()), y: wide(reader.sized()) },
-    };
+    // Other curves have other coordinates, and nothing here is done with them.
+    if (curve !== curveP256) return { type, attributes, key: { kind: 'other' } };
+    const coordinate = () => inBytes(reader.sized(), coordinateBytes);
+    return { type, attributes, key: { kind: 'ecc', x: coordinate(), y: coordinate() } };
   }
   if (type === tpmAlgorithms.rsa) {
     skipSymmetric(reader);
@@ -73,29 +72,42 @@ function skipScheme(reader: Reader): void {
 
 const coordinateBytes = 32;
 
-/** TPMs may leave zeros at the beginning away. */
-function wide(coordinate: Buffer): Buffer {
-  return Buffer.concat([Buffer.alloc(Math.max(0, coordinateBytes - coordinate.length)), coordinate]);
-}
-
-/** No scheme and no key derivation of its own: what a command says counts. */
-const eccP256 = new Writer().u16(tpmAlgorithms.null).u16(curveP256).u16(tpmAlgorithms.null).done();
-
 /** Attributes of a key that the TPM makes anew from a seed, and that does one thing within it alone. */
 export const restrictedPrimary =
   oa.fixedTpm | oa.fixedParent | oa.sensitiveDataOrigin | oa.userWithAuth | oa.noDa | oa.restricted;
 
+interface P256Area {
+  readonly attributes: number;
+  /** TPMT_SYM_DEF_OBJECT of what it protects; absent: it protects nothing. */
+  readonly protects?: Uint8Array;
+  /** TPMT_ECC_SCHEME; absent: what a command says counts. */
+  readonly scheme?: Uint8Array;
+  /** Absent, as in templates: the TPM draws it. */
+  readonly point?: { readonly x: Uint8Array; readonly y: Uint8Array };
+}
+
+const none = new Writer().u16(tpmAlgorithms.null).done();
+const empty = Buffer.alloc(0);
+
+/** TPMT_PUBLIC of a key of P-256, without a policy and without a key derivation of its own. */
+export function p256Area({ attributes, protects = none, scheme = none, point }: P256Area): Buffer {
+  const { x = empty, y = empty } = point ?? {};
+  return new Writer()
+    .u16(tpmAlgorithms.ecc)
+    .u16(tpmAlgorithms.sha256)
+    .u32(attributes)
+    .sized(empty)
+    .bytes(protects)
+    .bytes(scheme)
+    .u16(curveP256)
+    .u16(tpmAlgorithms.null)
+    .sized(x)
+    .sized(y)
+    .done();
+}
+
 /** The storage root key of P-256 that every TPM makes anew from its seed (TCG EK Credential Profile, template L-2, for storage). */
-const storageRootTemplate = new Writer()
-  .u16(tpmAlgorithms.ecc)
-  .u16(tpmAlgorithms.sha256)
-  .u32(restrictedPrimary | oa.decrypt)
-  .sized(Buffer.alloc(0))
-  .bytes(sessionCipher)
-  .bytes(eccP256)
-  .sized(Buffer.alloc(0))
-  .sized(Buffer.alloc(0))
-  .done();
+const storageRootTemplate = p256Area({ attributes: restrictedPrimary | oa.decrypt, protects: sessionCipher });
 
 /** TPM2B_SENSITIVE_CREATE of a primary: no authorization, no data. */
 const noSecrets = new Writer().sized(new Writer().u16(0).u16(0).done()).done();
@@ -180,10 +192,7 @@ export async function openStorageRoot(client: TpmClient, pinned: Uint8Array | un
 
 function isStorage({ attributes, key }: PublicArea): boolean {
   const storage = oa.restricted | oa.decrypt;
-  return (
-    (attributes & storage) === storage &&
-    (key.kind === 'rsa' || (key.kind === 'ecc' && key.curve === curveP256))
-  );
+  return (attributes & storage) === storage && key.kind !== 'other';
 }
 
 /** As openSession; it is flushed behind `use`. */
@@ -204,7 +213,7 @@ export async function openSession(
   root: LoadedKey,
 ): Promise<Session> {
   const nonceCaller = randomBytes(32);
-  const { salt, encrypted } = saltFor(root.area);
+  const { salt, encrypted } = saltOf(root.area);
   try {
     const { handle, parameters } = await client.run({
       code: commands.startAuthSession,
@@ -221,6 +230,16 @@ export async function openSession(
     return new Session(handle, { salt, nonceTpm: parameters.sized(), nonceCaller });
   } finally {
     salt.fill(0);
+  }
+}
+
+/** Nothing vouches for a public key before there is a session: what is no key at all is the TPM's fault, or of who is between. */
+function saltOf(area: PublicArea): ReturnType<typeof saltFor> {
+  try {
+    return saltFor(area);
+  } catch (cause) {
+    if (cause instanceof TpmError) throw cause;
+    throw new TpmError('its storage root key is none to which a salt can be encrypted');
   }
 }
 

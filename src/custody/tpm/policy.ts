@@ -1,15 +1,8 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { byHandle, type TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
-import {
-  commands,
-  curveP256,
-  handles,
-  objectAttributes as oa,
-  pcrDigestBytes,
-  tpmAlgorithms,
-} from './numbers.ts';
-import { objectName } from './objects.ts';
+import { commands, handles, objectAttributes as oa, pcrDigestBytes, tpmAlgorithms } from './numbers.ts';
+import { objectName, p256Area } from './objects.ts';
 import type { Session } from './session.ts';
 import { Writer } from './wire.ts';
 
@@ -105,18 +98,8 @@ export function operatorKeyOf(spki: Uint8Array): KeyObject {
 /** The public area by which a TPM loads an operator's key to verify. */
 function operatorArea(spki: Uint8Array): Buffer {
   const { x = '', y = '' } = operatorKeyOf(spki).export({ format: 'jwk' });
-  return new Writer()
-    .u16(tpmAlgorithms.ecc)
-    .u16(tpmAlgorithms.sha256)
-    .u32(oa.sign | oa.userWithAuth)
-    .sized(Buffer.alloc(0))
-    .u16(tpmAlgorithms.null)
-    .u16(tpmAlgorithms.null)
-    .u16(curveP256)
-    .u16(tpmAlgorithms.null)
-    .sized(Buffer.from(x, 'base64url'))
-    .sized(Buffer.from(y, 'base64url'))
-    .done();
+  const point = { x: Buffer.from(x, 'base64url'), y: Buffer.from(y, 'base64url') };
+  return p256Area({ attributes: oa.sign | oa.userWithAuth, point });
 }
 
 /** What an operator signs. */

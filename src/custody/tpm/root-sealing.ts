@@ -58,8 +58,12 @@ export interface TpmSealedPlace extends TpmSealPlace {
  * never tried again by itself. Errors are StartErrors.
  */
 export interface RootSealing {
-  /** What is sealed was unsealed once before it is given. */
-  seal(where: TpmSealPlace, pin: Uint8Array | undefined, secret: Uint8Array): Promise<TpmSealed>;
+  /** What is sealed was unsealed once before it is given. `parent`: name of the storage root key, where it is known. */
+  seal(
+    where: TpmSealPlace & Partial<Pick<TpmSealed, 'parent'>>,
+    pin: Uint8Array | undefined,
+    secret: Uint8Array,
+  ): Promise<TpmSealed>;
   /** The caller wipes what it gets. `refused`: is called where the TPM refused the PIN. */
   unseal(where: TpmSealedPlace, pin: Uint8Array | undefined, refused?: () => void): Promise<Uint8Array>;
   /** The PCRs as they are. */
@@ -67,11 +71,12 @@ export interface RootSealing {
 }
 
 export const tpmSealing: RootSealing = {
-  seal: (where, pin, secret) =>
+  seal: ({ parent, ...where }, pin, secret) =>
     said(where.tcti, async (client) => {
       const values = await readPcrs(client, [...where.pcrs]);
       const policy = policyOf(where, values, pin !== undefined);
-      const sealed = await withStorageRoot(client, undefined, (root) =>
+      const known = parent === undefined ? undefined : Buffer.from(parent, 'hex');
+      const sealed = await withStorageRoot(client, known, (root) =>
         withSession(client, 'hmac', root, async (session) => {
           const auth = authOf(pin);
           try {

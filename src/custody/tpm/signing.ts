@@ -2,7 +2,7 @@ import { hash as hashOnce, randomBytes } from 'node:crypto';
 import { type HashName, type KeyType, keyTypes, type Scheme, schemes } from '../../algorithms/ids.ts';
 import { derOf, digestInfo } from '../signature-forms.ts';
 import { commands, handles, tpmAlgorithms } from './numbers.ts';
-import { type Reader, Writer } from './wire.ts';
+import { inBytes, type Reader, Writer } from './wire.ts';
 
 /** A way to sign in a TPM: the command, and what becomes of its answer. */
 export interface TpmSigningWay {
@@ -41,8 +41,8 @@ function ecdsa(finish: (signature: Buffer) => Uint8Array): TpmSigningWay {
     },
     signature(answer) {
       answer.take(4);
-      const wide = (number: Buffer) => Buffer.concat([Buffer.alloc(coordinateBytes - number.length), number]);
-      return finish(Buffer.concat([wide(answer.sized()), wide(answer.sized())]));
+      const number = () => inBytes(answer.sized(), coordinateBytes);
+      return finish(Buffer.concat([number(), number()]));
     },
   };
 }
@@ -56,8 +56,7 @@ function rsa(encoded: (digest: Buffer, hash: RsaHash) => Buffer, hash: RsaHash):
       return digest && new Writer().sized(encoded(digest, hash)).u16(tpmAlgorithms.null).u16(0).done();
     },
     signature(answer) {
-      const signature = answer.sized();
-      return Buffer.concat([Buffer.alloc(modulusBytes - signature.length), signature]);
+      return inBytes(answer.sized(), modulusBytes);
     },
   };
 }

@@ -178,9 +178,14 @@ class SocketTransport implements TpmTransport {
     if (this.#came.length < length) return;
     const answer = this.#came;
     const waiting = this.#waiting;
+    // What comes unasked would be taken for the answer to the next command.
+    if (waiting === undefined || answer.length > length) {
+      this.#break(new TpmError('it answers more than it was asked'));
+      return;
+    }
     this.#came = Buffer.alloc(0);
     this.#waiting = undefined;
-    waiting?.resolve(answer);
+    waiting.resolve(answer);
   }
 
   #break(cause: TpmError): void {

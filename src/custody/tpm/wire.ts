@@ -35,6 +35,12 @@ export class Writer {
   }
 }
 
+/** A number in as many bytes: TPMs may leave zeros at its beginning away. Throws a TpmError where it has more. */
+export function inBytes(number: Uint8Array, length: number): Buffer {
+  if (number.length > length) throw new TpmError('it gave a number that is too long');
+  return Buffer.concat([Buffer.alloc(length - number.length), number]);
+}
+
 /** Throws a TpmError where there is less than is read. */
 export class Reader {
   readonly #bytes: Buffer;

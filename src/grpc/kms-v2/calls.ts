@@ -104,12 +104,16 @@ export class KmsV2Calls {
     { ciphertext, uid, key_id: kid, annotations }: KmsV2DecryptRequest,
     call: KmsV2Call,
   ): Promise<Result<KmsV2DecryptResponse>> {
+    const hasAnnotations = Object.keys(annotations).length > 0;
     const request = () => {
-      if (Object.keys(annotations).length > 0) return annotated;
+      if (hasAnnotations) return annotated;
       if (ciphertext.length === 0 || ciphertext.length > maxCiphertextBytes) return noCiphertext;
       return ok({ wrapped: encodeBase64(ciphertext), aad, kid });
     };
-    return this.#ask(call, uid, this.#parts.operations().kek_unwrap, request());
+    const opened = await this.#ask(call, uid, this.#parts.operations().kek_unwrap, request());
+    // The operation speaks of its own member, "wrapped".
+    const unknown = !opened.ok && opened.failure.code === 'BadRequest' && !hasAnnotations;
+    return unknown ? noCiphertext : opened;
   }
 
   /** A connection of a user who may do nothing: the call that it will not make goes on the audit log as refused. */

@@ -31,12 +31,18 @@ export interface KmsV2DoorOptions {
   readonly groupAllowed: boolean;
   /** Another source of credentials, for tests. */
   readonly openCredentials?: () => Promise<ReadPeerCredentials | undefined>;
+  /** Time for the first bytes of a connection. */
+  readonly prefaceMs?: number;
 }
 
 /** API servers keep one connection each, and open another one at a reload. */
 const maxConnections = 64;
 /** Kubernetes asks for the Status once a minute. */
 const idleMs = 10 * 60_000;
+/** Clients send theirs when they connect: who does not would hold one of few places for `idleMs`. */
+const defaultPrefaceMs = 10_000;
+/** The preface of a client, and an empty SETTINGS frame (RFC 9113, section 3.4). */
+const prefaceBytes = 24 + 9;
 /** A plaintext of 64 KiB with ids; Kubernetes itself takes 1 KiB of ciphertext and 32 KiB of annotations. */
 const maxMessageBytes = 128 * 1_024;
 const maxStreams = 128;
@@ -157,7 +163,11 @@ export class KmsV2Door {
     const connection = { socket, server };
     server.addService(this.#definition, this.#handlers(peer));
     this.#connections.add(connection);
+    const late = setTimeout(() => {
+      if (socket.bytesRead < prefaceBytes) socket.destroy();
+    }, this.#options.prefaceMs ?? defaultPrefaceMs).unref();
     socket.once('close', () => {
+      clearTimeout(late);
       this.#connections.delete(connection);
       server.forceShutdown();
     });

@@ -110,6 +110,8 @@ export class VersionEndings {
     const { record, revision } = read.version;
     const kid = formatKid(record.id, record.version);
     const { revoked } = record;
+    if (record.state === 'destroyed' && becomesCompromised(record, reason))
+      return this.#raise(read, by, agreed);
     if (revoked !== undefined)
       return ok({ kid, revokedAtMs: revoked.atMs, reason: revoked.reason, replayed: true });
     // Destroyed for no reason that was given.
@@ -125,16 +127,28 @@ export class VersionEndings {
     const head: KeyHead = { ...before, state: 'destroyed', revision: before.revision + 1 };
     const counted = isCurrent ? this.#counter.begin(before, 'destroyed') : undefined;
     const facts = { ...factsOfPlaced(head, record), reason };
-    // In records of the log a version that is not 0 is an old one, and leaves the key as it is.
-    const version = isCurrent ? 0 : record.version;
-    const committed = await this.#write(
-      read,
-      { record: next, revision },
-      head,
-      { kind: 'destroy', version, ...madeNothing, ...by, facts },
-      () => custody.value.destroy(read.kid.tenant, privateVersion({ record })),
+    const change = { ...revocationOf(read), ...by, facts };
+    const committed = await this.#write(read, { record: next, revision }, head, change, () =>
+      custody.value.destroy(read.kid.tenant, privateVersion({ record })),
     );
     counted?.end(committed.ok);
+    return committed.ok ? ok({ kid, revokedAtMs: atMs, reason, replayed: false }) : committed;
+  }
+
+  /** Destroyed to destroyed compromised (KMIP; NIST SP 800-57 Part 1 Rev. 5, 7.6): the private part is gone since before. */
+  async #raise(read: Read, by: Asking, agreed: Agreed | undefined): Promise<Result<KeyRevoked>> {
+    const disagreed = await agreed?.();
+    if (disagreed !== undefined) return disagreed;
+    const { record, revision } = read.version;
+    const reason = 'compromised';
+    const atMs = record.revoked?.atMs ?? this.#parts.clock.utcMs();
+    const next = { ...record, revision: record.revision + 1, revoked: { reason, atMs } } as const;
+    const before = read.head.record;
+    const head = { ...before, revision: before.revision + 1 };
+    const facts = { ...factsOfPlaced(head, record), reason };
+    const change = { ...revocationOf(read), ...by, facts };
+    const committed = await this.#write(read, { record: next, revision }, head, change);
+    const kid = formatKid(record.id, record.version);
     return committed.ok ? ok({ kid, revokedAtMs: atMs, reason, replayed: false }) : committed;
   }
 
@@ -161,4 +175,15 @@ export class VersionEndings {
     this.#states.heard(isCurrent ? head : before, record);
     return committed;
   }
+}
+
+/** No other reason takes its place, and it takes the place of any. */
+function becomesCompromised({ revoked }: KeyVersion, reason: RevocationReason): boolean {
+  return reason === 'compromised' && revoked?.reason !== 'compromised';
+}
+
+/** In records of the log a version that is not 0 is an old one, and leaves the key as it is. */
+function revocationOf({ head, version: { record } }: Read) {
+  const version = record.version === head.record.currentVersion ? 0 : record.version;
+  return { kind: 'destroy', version, ...madeNothing } as const;
 }

@@ -7,7 +7,7 @@ import type { KeyHandle } from '../../keys/keyring.ts';
 import type { CryptoOperation, CryptoPlan, OperationParts, WorkOutcome } from '../operation.ts';
 import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, type OneKeyPlan, planWithKey, wrapInfo } from '../sealing/one-key.ts';
-import { type Dek, type DekVersion, isDekId, isThreadId, maxDekVersions, wrapAadOf } from './dek.ts';
+import { type Dek, type DekVersion, isThreadId, maxDekVersions, wrapAadOf } from './dek.ts';
 import type { PutOutcome, StoredDek } from './dek-store.ts';
 import { kekChanged } from './keks.ts';
 import type { DekParts } from './parts.ts';
@@ -28,7 +28,6 @@ export interface DekMade {
   readonly kekVersion: number;
 }
 
-const badId = refuse('BadRequest', 'key_id: letters, digits, dot, underscore, colon and hyphen, at most 128');
 const badThread = refuse('BadRequest', 'thread_id: printable ASCII without blanks, at most 256');
 const taken = refuse('Conflict', 'there is a DEK of this id');
 const changed = refuse('Conflict', 'the DEK has changed meanwhile');
@@ -43,7 +42,6 @@ export function createDekOperation(
   return {
     ...{ kind: 'crypto', batch: false, name: 'dek_create', scope: 'kms:create' },
     async plan({ id = randomUUID(), threadId }, caller) {
-      if (!isDekId(id)) return badId;
       if (threadId !== undefined && !isThreadId(threadId)) return badThread;
       const found = await deks.find(id);
       if (!found.ok) return found;
@@ -81,7 +79,6 @@ export function importDekOperation(
   return {
     ...{ kind: 'crypto', batch: false, name: 'dek_import', scope: 'kms:create' },
     async plan({ id, threadId, key }, caller) {
-      if (!isDekId(id)) return badId;
       if (threadId !== undefined && !isThreadId(threadId)) return badThread;
       if (key.length !== dekBytes) return refuse('BadRequest', 'a DEK has 32 bytes');
       const found = await deks.find(id);

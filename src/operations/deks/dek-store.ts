@@ -3,8 +3,12 @@ import { ok, type Result, refuse } from '../../core/result.ts';
 import type { RecordMac } from '../../keys/authenticity.ts';
 import type { Store } from '../../store/store.ts';
 import type { Step } from '../operation.ts';
-import { type Dek, decodeDek, dekPrefix, dekStoreKey, encodeDek } from './dek.ts';
+import { type Dek, decodeDek, dekPrefix, dekStoreKey, encodeDek, isDekId } from './dek.ts';
 
+const badDekId = refuse(
+  'BadRequest',
+  'key_id: letters, digits, dot, underscore, colon and hyphen, at most 128',
+);
 /** Some 400 bytes each. */
 const maxCached = 16_384;
 
@@ -37,14 +41,16 @@ export class DekStore {
     this.#parts = parts;
   }
 
-  /** At once where it is in memory. Destroyed ones are found, too. */
+  /** At once where it is in memory. Destroyed ones are found, too. BadRequest: no DEK can have this id. */
   find(id: string): Step<StoredDek | undefined> {
     const cached = this.#cache.get(id);
-    return cached === undefined ? this.#read(id) : ok(cached);
+    if (cached !== undefined) return ok(cached);
+    return isDekId(id) ? this.#read(id) : badDekId;
   }
 
   /** Of its record, whether that can be read or not; 0 where there is none. */
   async revisionOf(id: string): Promise<Result<number>> {
+    if (!isDekId(id)) return badDekId;
     const entry = await this.#parts.store.get(dekStoreKey(id));
     return entry.ok ? ok(entry.value?.revision ?? 0) : entry;
   }

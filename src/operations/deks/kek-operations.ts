@@ -159,9 +159,14 @@ export function rotateKekOperation(
       const given = plainKek === undefined ? undefined : givenKek(plainKek, caller);
       const recorded = await journal.record({ kind: 'kek_rotated', caller, facts: {} });
       if (!recorded.ok) return recorded;
-      const rotated = await rotation.rotate(caller.actor, given);
-      recorded.value.end(rotated.ok ? undefined : rotated);
-      return rotated;
+      try {
+        const rotated = await rotation.rotate(caller.actor, given);
+        recorded.value.end(rotated.ok ? undefined : rotated);
+        return rotated;
+      } finally {
+        // Its text in the request cannot be wiped; docs/dek.md says so.
+        plainKek?.fill(0);
+      }
     },
   };
 }

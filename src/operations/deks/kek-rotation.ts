@@ -1,25 +1,17 @@
-import type { Clock } from '../../core/clock.ts';
-import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
 import type { GivenVersion } from '../../keys/keyring.ts';
 import type { Store } from '../../store/store.ts';
 import type { Dek } from './dek.ts';
 import type { DekRewrapper } from './dek-rewrapper.ts';
-import type { DekStore, StoredDek } from './dek-store.ts';
-import type { Keks } from './keks.ts';
-import type { DekSnapshots } from './snapshots.ts';
+import type { StoredDek } from './dek-store.ts';
+import { type KekPruningEvent, type KekPruningParts, pruneKeks } from './kek-pruning.ts';
+import { onSnapshotDisk } from './snapshots.ts';
 
-export interface KekRotationParts {
-  readonly keks: Keks;
+export interface KekRotationParts extends KekPruningParts {
   readonly rewrapper: DekRewrapper;
-  readonly deks: DekStore;
-  readonly snapshots: DekSnapshots;
   readonly store: Store;
   readonly mac: RecordMac;
-  readonly clock: Pick<Clock, 'utcMs'>;
-  /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
-  readonly keepSnapshotsMs: number;
   /** For the operator's log. Must not throw. */
   readonly report: (event: KekRotationEvent) => void;
 }
@@ -31,9 +23,7 @@ export type KekRotationEvent =
   | ({ readonly kind: 'incomplete'; readonly target: number; readonly rewrapped: number } & LeftBehind)
   /** Its wrapping does not open: it stays as it is, and its KEK with it. */
   | { readonly kind: 'unopened'; readonly dekId: string }
-  /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
-  | { readonly kind: 'unpruned'; readonly problem: string }
-  | { readonly kind: 'destroyed'; readonly version: number };
+  | KekPruningEvent;
 
 export interface KekRotationProgress {
   /** The version that DEKs go over to. */
@@ -79,7 +69,7 @@ const lost = refuse('Conflict', 'the KEK that was given is lost: give it again')
 const wrong = refuse('Internal');
 const doesNotOpen = refuse(
   'Conflict',
-  'the DEK does not open under its KEK and stays as it is: restore it from a backup',
+  'the DEK does not open under its KEK and stays as it is: intaglio dek restore brings it back from its snapshot, where there is one',
 );
 
 /**
@@ -132,14 +122,8 @@ export class KekRotation {
   }
 
   /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
-  async prune(actor: string): Promise<void> {
-    const { snapshots, clock, keepSnapshotsMs } = this.#parts;
-    const refused = await onDisk(async () => {
-      for (const rotation of await snapshots.list())
-        if (rotation.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await rotation.remove();
-      await this.#destroyUnneeded(actor);
-    });
-    if (refused !== undefined) this.#parts.report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
+  prune(actor: string): Promise<void> {
+    return pruneKeks(this.#parts, actor);
   }
 
   /** As `prune`, unless a rotation is under way, which prunes at its end. */
@@ -280,7 +264,7 @@ export class KekRotation {
       if (!found.ok) return found;
       if (found.value?.dek.state === 'destroyed') {
         // Its destruction has looked for snapshots before this one was there.
-        const kept = await onDisk(() => this.#parts.snapshots.removeOf(dek.id));
+        const kept = await onSnapshotDisk(() => this.#parts.snapshots.removeOf(dek.id));
         if (kept !== undefined) return kept;
       }
       if (found.value !== undefined && isBehind(found.value.dek, target)) still.push(found.value);
@@ -293,7 +277,7 @@ export class KekRotation {
     target: number,
   ): Promise<Refused | undefined> {
     const deks = changes.map(({ before }) => before.dek);
-    return onDisk(() => this.#parts.snapshots.write(deks, target));
+    return onSnapshotDisk(() => this.#parts.snapshots.write(deks, target));
   }
 
   /** A KEK that was given is not at hand any more: another one must not take its place. */
@@ -307,46 +291,6 @@ export class KekRotation {
     this.#stopped(target, forgotten.ok ? lost : forgotten);
   }
 
-  async #destroyUnneeded(actor: string): Promise<void> {
-    const { keks, snapshots, report } = this.#parts;
-    const versions = await keks.versions();
-    if (!versions.ok) return;
-    const [current, ...old] = versions.value;
-    const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-    if (current === undefined || (alive.length === 0 && (await snapshots.list()).length === 0)) return;
-    const found = await this.#neededByDeks();
-    if (!found.ok) return;
-    const { needed, destroyed, unread } = found.value;
-    // A kill came between their destruction and this.
-    for (const rotation of await snapshots.list()) await rotation.removeOf(destroyed);
-    // Nobody knows what these need, and a backup may bring them back.
-    if (unread > 0) return;
-    const kept = await snapshots.list();
-    for (const version of alive) {
-      if (needed.has(version) || kept.some((rotation) => rotation.needs(version))) continue;
-      if (!(await keks.retire(version))) continue;
-      if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
-    }
-  }
-
-  async #neededByDeks(): Promise<Result<NeededByDeks>> {
-    const needed = new Set<number>();
-    const destroyed = new Set<string>();
-    let unread = 0;
-    let after: string | undefined;
-    do {
-      const page = await this.#parts.deks.page(after, 1_000);
-      if (!page.ok) return page;
-      unread += page.value.unread;
-      for (const { dek } of page.value.deks) {
-        if (dek.state === 'destroyed') destroyed.add(dek.id);
-        for (const { kek } of dek.versions) needed.add(kek);
-      }
-      after = page.value.last;
-    } while (after !== undefined);
-    return ok({ needed, destroyed, unread });
-  }
-
   async #intent(): Promise<Result<Intent | undefined>> {
     const entry = await this.#parts.store.get(intentKey);
     if (!entry.ok) return entry;
@@ -357,29 +301,11 @@ export class KekRotation {
   }
 }
 
-interface NeededByDeks {
-  /** Versions of the KEK. */
-  readonly needed: Set<number>;
-  /** Ids of DEKs. */
-  readonly destroyed: ReadonlySet<string>;
-  readonly unread: number;
-}
-
 interface Intent {
   readonly target: number;
   readonly actor: string;
   /** The KEK came in the clear. */
   readonly given?: true;
-}
-
-/** A disk that is full, or a directory that is somebody else's, is no bug. */
-async function onDisk(work: () => Promise<void>): Promise<Refused | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (cause) {
-    return refuse('StoreUnavailable', `kms-deks-backup: ${errorCode(cause)}`, 1_000);
-  }
 }
 
 function isBehind(dek: Dek, target: number): boolean {

@@ -2,7 +2,6 @@ import { ok, type Result, refuse } from '../../core/result.ts';
 import type { KeyOperation } from '../operation.ts';
 import { type DekMade, dekDestroyed, describe } from './create-dek.ts';
 import type { Dek, DekVersion } from './dek.ts';
-import type { StoredDek } from './dek-store.ts';
 import type { DekParts } from './parts.ts';
 
 const doesNotOpen = refuse('Conflict', 'no version in the snapshot opens under the KEKs that are there');
@@ -22,10 +21,17 @@ export function restoreDekOperation({
   return {
     ...{ kind: 'keys', name: 'dek_restore', scope: 'kms:rotate' },
     async run({ id, from }, caller) {
+      const revision = await deks.revisionOf(id);
+      if (!revision.ok) return revision;
+      const found = await deks.find(id);
+      // The record that cannot be read is Internal, and why somebody is here.
+      if (!found.ok && found.failure.code !== 'Internal') return found;
+      const record = found.ok ? found.value : undefined;
+      if (record?.dek.state === 'destroyed') return dekDestroyed;
       const snapshot = await snapshotOf(id, from);
       if (!snapshot.ok) return snapshot;
-      const there = await recordOf(snapshot.value.dek);
-      if (!there.ok) return there;
+      const blank = { dek: { ...snapshot.value.dek, versions: [] }, revision: revision.value };
+      const there = record ?? blank;
       const kek = await keks.current(caller.actor);
       if (!kek.ok) return kek;
       const current = kek.value.version.version;
@@ -33,27 +39,16 @@ export function restoreDekOperation({
       if (!rewrapped.ok) return rewrapped;
       const opened = (rewrapped.value[0] as Dek).versions.filter((version) => version.kek === current);
       if (opened.length === 0) return doesNotOpen;
-      const restored = { ...there.value.dek, versions: merged(there.value.dek.versions, opened) };
+      const restored = { ...there.dek, versions: merged(there.dek.versions, opened) };
       const facts = { dek: id, from: snapshot.value.from };
       const recorded = await journal.record({ kind: 'restored', caller, facts });
       if (!recorded.ok) return recorded;
-      const put = await deks.put(restored, there.value);
+      const put = await deks.put(restored, there);
       const refused = put.ok ? (put.value === 'put' ? undefined : changed) : put;
       recorded.value.end(refused);
       return refused ?? ok(describe(keks.id, restored));
     },
   };
-
-  /** Where it cannot be read, it is as the snapshot says, without versions. */
-  async function recordOf({ id, ...meta }: Dek): Promise<Result<StoredDek>> {
-    const revision = await deks.revisionOf(id);
-    if (!revision.ok) return revision;
-    const found = await deks.find(id);
-    if (found.ok && found.value !== undefined)
-      return found.value.dek.state === 'destroyed' ? dekDestroyed : ok(found.value);
-    if (!found.ok && found.failure.code !== 'Internal') return found;
-    return ok({ dek: { ...meta, id, versions: [] }, revision: revision.value });
-  }
 
   async function snapshotOf(
     id: string,

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, opendir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncPath } from '../../core/private-file.ts';
+import { errorCode, syncPath } from '../../core/private-file.ts';
+import { type Refused, refuse } from '../../core/result.ts';
 import { type Dek, dekIn, textOf } from './dek.ts';
 
 /**
@@ -161,6 +162,16 @@ async function textIn(file: string, maxBytes: number): Promise<string | undefine
     return buffer.toString('utf8', 0, bytesRead);
   } finally {
     await opened.close();
+  }
+}
+
+/** A disk that is full, or a directory that is somebody else's, is no bug. */
+export async function onSnapshotDisk(work: () => Promise<void>): Promise<Refused | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (cause) {
+    return refuse('StoreUnavailable', `kms-deks-backup: ${errorCode(cause)}`, 1_000);
   }
 }
 

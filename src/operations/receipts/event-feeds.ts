@@ -1,6 +1,6 @@
 import type { EventHistory } from '../../audit/event-history.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
-import { type Caller, namesOne } from '../../core/scope.ts';
+import { type Caller, isOfPlace } from '../../core/scope.ts';
 import type { EventSource, ServiceEvent, Subscription } from '../../events/event-source.ts';
 import {
   type PublishedEvent,
@@ -71,7 +71,11 @@ export class EventFeeds {
     if (this.#feeds.size >= maxFeeds && this.#giving(caller.tenant) === undefined) return full;
     const seen = lastEventId === undefined ? undefined : placeIn(lastEventId);
     if (lastEventId !== undefined && seen === undefined) return badId;
-    const wanted = { types: new Set(types), isFor: placeFilter(caller), tenant: caller.tenant };
+    const wanted = {
+      types: new Set(types),
+      isFor: (event: PublishedEvent) => isOfPlace(caller, event),
+      tenant: caller.tenant,
+    };
     return ok({ open: (to) => this.#open(to, wanted, seen) });
   }
 
@@ -120,6 +124,7 @@ export class EventFeeds {
 interface Wanted {
   readonly types: ReadonlySet<PublishedType>;
   readonly tenant: string;
+  /** Of the caller's environments and planes, or without any. */
   readonly isFor: (event: PublishedEvent) => boolean;
 }
 
@@ -136,15 +141,6 @@ function placeIn(id: string): Place | undefined {
   if (cursor === undefined && index === undefined) return undefined;
   const number = (digits: string | undefined) => (digits === undefined ? undefined : Number(digits));
   return { cursor: number(cursor), index: number(index) };
-}
-
-/** True of events of the caller's environments and planes, and of those that have none. */
-function placeFilter({ placement }: Caller): Wanted['isFor'] {
-  if (placement === undefined) return () => true;
-  const { environments, planes } = placement;
-  return ({ environment, plane }) =>
-    (environment === null || namesOne(environments, environment)) &&
-    (plane === null || namesOne(planes, plane));
 }
 
 /** One listener. Its events wait in the source's bounded buffer and nowhere else; one that falls behind it is dropped. */

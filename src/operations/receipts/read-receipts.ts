@@ -2,7 +2,7 @@ import type { AuditRecord } from '../../audit/format/record.ts';
 import type { CallsQuestion, RecordsPage } from '../../audit/reading/read-thread.ts';
 import type { AuditParts } from '../../audit/service/parts.ts';
 import { ok, type Result, refuse } from '../../core/result.ts';
-import type { Caller } from '../../core/scope.ts';
+import { type Caller, placesOfCaller } from '../../core/scope.ts';
 import { indexInRecordUuid } from '../../events/record-uuid.ts';
 import type { KeyOperation, ReceiptFacts } from '../operation.ts';
 import { namesOfShown, receiptOf, type SignedReceipt, signReceipt } from './receipt.ts';
@@ -96,13 +96,14 @@ export function listReceiptsOperation(
 
 async function ask(
   { reading }: AuditParts,
-  { tenant, placement }: Caller,
+  caller: Caller,
   question: Omit<CallsQuestion, 'of' | 'tenant' | 'environments' | 'planes'>,
 ): Promise<Result<RecordsPage>> {
-  const places = (named: readonly string[] | 'all' | undefined) => (named === 'all' ? undefined : named);
+  const { environments, planes } = placesOfCaller(caller);
+  const filter = (named: readonly string[] | 'all') => (named === 'all' ? undefined : named);
   const answer = await reading.ask({
-    ...{ of: 'calls', tenant, ...question },
-    ...{ environments: places(placement?.environments), planes: places(placement?.planes) },
+    ...{ of: 'calls', tenant: caller.tenant, ...question },
+    ...{ environments: filter(environments), planes: filter(planes) },
   });
   if (!answer.ok) return answer;
   return answer.value.found && 'page' in answer.value ? ok(answer.value.page) : noSuchReceipt;

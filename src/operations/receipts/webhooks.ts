@@ -44,11 +44,6 @@ const otherTenant = refuse('NoCapability', 'the caller is of another tenant');
 const otherPlace = refuse('NoCapability', 'the caller is not of this environment and plane');
 const noTypes = refuse('BadRequest', `event_types: at least one of ${publishedTypes.join(', ')}`);
 
-/** Who has no placement comes by a way that knows none. */
-function mayBeAt(caller: Caller, call: Pick<WebhookCall, 'environment' | 'plane'>): boolean {
-  return caller.placement === undefined || isOfPlace(caller, call);
-}
-
 function isAt({ environment, plane }: Webhook, place: WebhookCall | undefined): boolean {
   return place === undefined || (place.environment === environment && place.plane === plane);
 }
@@ -65,7 +60,7 @@ export function addWebhookOperation(parts: WebhookParts): KeyOperation<AddWebhoo
       if (webhooks === undefined) return noWebhooks;
       const { tenant, environment, plane, url, types = publishedTypes } = request;
       if (tenant !== caller.tenant) return otherTenant;
-      if (!mayBeAt(caller, request)) return otherPlace;
+      if (!isOfPlace(caller, request)) return otherPlace;
       if (types.length === 0) return noTypes;
       const { name: operation } = approvableOperations.webhook;
       let failed = (_: FailureCode) => {};
@@ -91,7 +86,7 @@ export function listWebhooksOperation({
     run: (_, caller) =>
       webhooks === undefined
         ? noWebhooks
-        : ok(webhooks.list(caller.tenant).filter((webhook) => mayBeAt(caller, webhook))),
+        : ok(webhooks.list(caller.tenant).filter((webhook) => isOfPlace(caller, webhook))),
   };
 }
 
@@ -111,9 +106,9 @@ export function removeWebhookOperation(parts: WebhookParts): KeyOperation<Remove
       const { webhooks } = parts;
       if (webhooks === undefined) return noWebhooks;
       if (place !== undefined && place.tenant !== caller.tenant) return otherTenant;
-      if (place !== undefined && !mayBeAt(caller, place)) return otherPlace;
+      if (place !== undefined && !isOfPlace(caller, place)) return otherPlace;
       const found = webhooks.find(caller.tenant, webhookId);
-      if (found === undefined || !mayBeAt(caller, found) || !isAt(found, place)) return refuse('NotFound');
+      if (found === undefined || !isOfPlace(caller, found) || !isAt(found, place)) return refuse('NotFound');
       const { name: operation } = approvableOperations.webhook_remove;
       let failed = (_: FailureCode) => {};
       const removed = await webhooks.remove(caller.tenant, webhookId, async (webhook) => {

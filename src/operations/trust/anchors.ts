@@ -1,5 +1,5 @@
 import { ok, type Refused, type Result, refuse } from '../../core/result.ts';
-import { type Caller, isOfPlace, namesOne } from '../../core/scope.ts';
+import { type Caller, isOfPlace, namesOne, placesOfCaller } from '../../core/scope.ts';
 import type { AnchorPlace, TrustAnchor } from '../../trust/anchor-records.ts';
 import type { BeginAnchorChange } from '../../trust/trust-anchors.ts';
 import type { KeyOperation, OperationParts } from '../operation.ts';
@@ -150,10 +150,10 @@ function placesLeft(places: readonly AnchorPlace[], caller: Caller): readonly An
 /** Whoever may not ask on a plane makes nothing trusted there. */
 function placesOf(
   { tenant, environment, plane, planes: named }: AddAnchorRequest,
-  { placement }: Caller,
+  caller: Caller,
 ): Result<readonly AnchorPlace[]> {
-  const own = placement?.planes;
-  const [everywhere, usual] = tenant === ofAll ? ['*', own ?? [plane]] : [environment, [plane]];
+  const own = placesOfCaller(caller).planes;
+  const [everywhere, usual] = tenant === ofAll ? ['*', own] : [environment, [plane]];
   const planes = named ?? usual;
   if (planes !== 'all' && planes.length === 0) return noPlanes;
   const among = planes === 'all' ? own === 'all' : planes.every((each) => namesOne(own, each));

@@ -1,6 +1,6 @@
 import type { Approval, Approvals } from '../../core/approvals.ts';
 import { type Refused, type Result, refuse } from '../../core/result.ts';
-import { type Caller, type CallFacts, isOfPlace, permits } from '../../core/scope.ts';
+import { type Caller, type CallFacts, isOfPlace, permits, placesOfCaller } from '../../core/scope.ts';
 import type { EnrolledCertificates } from '../../trust/enrolled.ts';
 import type { TrustAnchors } from '../../trust/trust-anchors.ts';
 import { operatorTenant } from '../admin.ts';
@@ -36,7 +36,7 @@ export function refusalOfTrustPlace(caller: Caller, call: TrustCall, changes: bo
   if (tenant !== ofAll || !changes) return undefined;
   if (caller.tenant !== operatorTenant || !permits(caller, 'kms:admin')) return operatorsOnly;
   // They hold in every environment.
-  return caller.placement?.environments === 'all' ? undefined : otherPlace;
+  return placesOfCaller(caller).environments === 'all' ? undefined : otherPlace;
 }
 
 const noAgreement = refuse('NoCapability', 'this needs the agreement of a second principal');

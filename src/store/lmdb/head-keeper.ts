@@ -84,7 +84,8 @@ export class HeadKeeper implements StoreIntegrity {
     const counted = this.#counted;
     if (counted === undefined) return undefined;
     const records = counted.records.clone();
-    const next = this.#next && { ...this.#next, records: this.#next.records.clone() };
+    const counting = this.#next;
+    const next = counting && { ...counting, records: counting.records.clone() };
     const digests = replaced.map(({ key, before, after }) => {
       const isNext = next !== undefined && isCounted(next, key);
       if (before !== undefined) {
@@ -105,7 +106,8 @@ export class HeadKeeper implements StoreIntegrity {
       digests,
       done: () => {
         this.#counted = after;
-        this.#next = goesOver ? undefined : next;
+        // A count that was begun during this write has no record yet, and goes on.
+        if (this.#next === counting) this.#next = goesOver ? undefined : next;
       },
     };
   }
@@ -113,11 +115,15 @@ export class HeadKeeper implements StoreIntegrity {
   /** After a write that failed, and perhaps did not: the file knows. */
   readAgain(): void {
     if (this.#counted === undefined) return;
+    const candidates = [this.#counted.keys, ...(this.#next ? [this.#next.keys] : [])];
     // A head that is being counted anew is begun again by whoever wants it.
     this.#next = undefined;
     try {
-      const head = openHead(this.#counted.keys, this.#parts.environment.head());
-      if (head !== undefined) this.#counted = { keys: this.#counted.keys, records: head.records };
+      const stored = this.#parts.environment.head();
+      for (const keys of candidates) {
+        const head = openHead(keys, stored);
+        if (head !== undefined) this.#counted = { keys, records: head.records };
+      }
     } catch (error) {
       this.#parts.report(error);
     }
@@ -168,7 +174,11 @@ export class HeadKeeper implements StoreIntegrity {
       }
       return this.#next?.keys === keys;
     });
-    if (!counted.ok) return counted;
+    if (!counted.ok) {
+      // Otherwise every later call would hear that this one is under way.
+      if (this.#next?.keys === keys) this.#next = undefined;
+      return counted;
+    }
     if (!counted.value) return refuse('Conflict', 'a write failed meanwhile: seal it again');
     const written = await this.#parts.writeHead();
     return written.ok ? ok(undefined) : written;

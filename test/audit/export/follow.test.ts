@@ -10,6 +10,7 @@ import { intaglio } from '../../cli/intaglio.ts';
 import { logSigners } from '../../support/audit-notes.ts';
 import { auditRecords } from '../../support/audit-records.ts';
 import { MemoryTree } from '../../support/audit-trees.ts';
+import { compileCache } from '../../support/compile-cache.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';
 import { testOrigin } from '../standards/vectors.ts';
 
@@ -83,7 +84,7 @@ test('followed and killed at any moment, every record is given, in order', {
     const child = spawn(
       process.execPath,
       ['src/cli/main.ts', 'audit', 'export', log, ...options, '--follow'],
-      { env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'inherit'] },
+      { env: { PATH: process.env.PATH, ...compileCache }, stdio: ['ignore', 'pipe', 'inherit'] },
     );
     const gone = once(child, 'exit');
     const stopAt = round === 3 ? size - 1 : size - 150;
@@ -111,7 +112,7 @@ test('a reader that leaves does not move the cursor past what it was given', asy
   const { log, cursor, options } = files(context);
   await writeLog(log, all);
   const child = spawn(process.execPath, ['src/cli/main.ts', 'audit', 'export', log, ...options], {
-    env: { PATH: process.env.PATH },
+    env: { PATH: process.env.PATH, ...compileCache },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const gone = once(child, 'exit');

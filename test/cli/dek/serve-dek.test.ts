@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
 import { readDekConfig } from '../../../src/cli/dek/config-file.ts';
+import { importDeks } from '../../../src/cli/dek/import-deks.ts';
 import { StartError } from '../../../src/core/start-error.ts';
 import { isWeakKey } from '../../../src/operations/deks/given-kek.ts';
 import { kmsV2Client } from '../../grpc/kms-v2-client.ts';
@@ -31,6 +33,7 @@ test('serve-dek: its calls over a socket of mode 0600, by the user whom the kern
   const { ciphertext } = (await kms.ask('/encrypt', { key_id, plaintext: b64('x') })).body;
   assert.equal((await kms.ask('/decrypt', { key_id, ciphertext })).body.plaintext, b64('x'));
   assert.equal((await kms.ask('/healthz')).status, 200);
+  assert.equal((await kms.ask('/healthz', {})).status, 405);
   assert.equal((await kms.ask('/v1/kms/keys')).status, 404);
 
   const thief = startDekService(temporaryDirectory(t), config, {}, kms.socket);
@@ -89,11 +92,17 @@ test('serve-dek --kms-v2-socket: gRPC over the same KEK, ended with the service'
   assert.equal((await kms.ask('/unwrap', { wrapped: b64(ciphertext) })).status, 400);
   await kms.process.stop();
   assert.equal(existsSync(socket), false);
+  for (const [path, says] of [
+    ['x'.repeat(108), /--socket: the path of a Unix socket has at most 107 bytes/],
+    ['a,b.sock', /--socket: the path has printable ASCII only/],
+    ['a?mode=0666', /--socket: the path has printable/],
+  ] as const)
+    await assert.rejects(startDekService(directory, config, { KMS_BIND: '' }, join(directory, path)), says);
   const same = startDekService(directory, config, {}, undefined, ['--kms-v2-socket', kms.socket]);
   await assert.rejects(same, /--kms-v2-socket is the socket of --socket/);
 });
 
-test('serve-dek: another user is told 401 and is on the log; one without the role is told 403', async (t) => {
+test('serve-dek: another user is told 401 and is on the log', async (t) => {
   const directory = temporaryDirectory(t);
   const stranger = dekConfig(directory, 'a.yaml', {
     master_key_hex: randomBytes(32).toString('hex'),
@@ -105,25 +114,45 @@ test('serve-dek: another user is told 401 and is on the log; one without the rol
   await kms.process.stop();
   const log = readFileSync(join(directory, 'data', 'kms-audit.log'), 'utf8');
   assert.match(log, new RegExp(`"actor":"uid:${uid}".*"purpose":"dek_create","result":"denied:`));
-
-  const { master_key_hex } = JSON.parse(readFileSync(stranger, 'utf8'));
-  const reader = dekConfig(directory, 'b.yaml', {
-    master_key_hex,
-    allowed_uids: [{ uid, roles: ['decrypt'] }],
-  });
-  const limited = await startDekService(directory, reader);
-  assert.equal((await limited.ask('/deks', { key_id: 'k1' })).status, 403);
-  assert.equal((await limited.ask('/rotate_kek', {})).status, 403);
-  assert.equal((await limited.ask('/get_wrapped?key_id=k1')).status, 404);
-  await limited.process.stop();
 });
 
-test('dek reseal: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
+test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong changes nothing', async (t) => {
+  const directory = temporaryDirectory(t);
+  const master_key_hex = randomBytes(32).toString('hex');
+  const write = (roles: readonly string[], more = {}) =>
+    dekConfig(directory, 'dek.yaml', { master_key_hex, allowed_uids: [{ uid, roles }], ...more });
+  const kms = await startDekService(directory, write(['encrypt']));
+  t.after(() => kms.process.kill());
+  const create = async () => (await kms.ask('/deks', {})).status;
+  const reloaded = async (says: RegExp) => {
+    const before = kms.process.log.length;
+    process.kill(kms.process.pid, 'SIGHUP');
+    await kms.process.logged((line) => says.test(line) && kms.process.log.indexOf(line) >= before);
+  };
+  assert.equal(await create(), 201);
+  write(['decrypt']);
+  await reloaded(/read again and are in force/);
+  assert.equal(await create(), 403);
+  const config = write(['encrypt'], { surplus: 1 });
+  await reloaded(/NOT TAKEN/);
+  chmodSync(config, 0o644);
+  await reloaded(/NOT TAKEN/);
+  rmSync(config);
+  await reloaded(/NOT TAKEN/);
+  assert.equal(await create(), 403);
+  write(['encrypt'], { master_key_hex: randomBytes(32).toString('hex') });
+  await reloaded(/read again and are in force/);
+  assert.equal(await create(), 201);
+  assert.equal(await kms.process.stop(), 0);
+});
+
+test('dek reseal and restore: the next master key opens, the one before does not; every DEK is what it was', async (t) => {
   const directory = temporaryDirectory(t);
   const [old, next] = [dekConfig(directory, 'old.yaml'), dekConfig(directory, 'next.yaml')];
   const kms = await startDekService(directory, old);
   for (let n = 0; n < 40; n++) await kms.ask('/deks', { key_id: `k${n}` });
   const { ciphertext } = (await kms.ask('/encrypt', { key_id: 'k7', plaintext: b64('x') })).body;
+  assert.equal((await kms.ask('/rotate_kek', {})).status, 200);
   await kms.process.stop();
   const data = join(directory, 'data');
   const reseal = (from: string, to: string) =>
@@ -134,14 +163,19 @@ test('dek reseal: the next master key opens, the one before does not; every DEK 
   const done = await reseal(old, next);
   assert.equal(done.status, 0, done.stderr);
   await assert.rejects(startDekService(directory, old), /is not the one/);
+  const restore = (id: string, ...more: string[]) =>
+    intaglio(['dek', 'restore', '--key-id', id, '--data-dir', data, '--config', next, ...more]);
+  assert.equal((await restore('k7')).stdout, 'k7 is back, up to its version 1, under version 2 of the KEK\n');
+  assert.match((await restore('k7', '--from', '3')).stderr, /snapshots of this DEK: of the rotations to 2/);
+  assert.match((await restore('k7', '--from', 'all')).stderr, /--from is the number/);
   const again = await startDekService(directory, next);
   assert.equal((await again.ask('/decrypt', { key_id: 'k7', ciphertext })).body.plaintext, b64('x'));
   await again.process.stop();
 });
 
-test('dek import: what a service before encrypted decrypts, and a wrong line stops all of it', async (t) => {
+test('dek import: what a service before encrypted decrypts, and a wrong line stops all of it; a user without the role is told 403', async (t) => {
   const directory = temporaryDirectory(t);
-  const config = dekConfig(directory, 'dek.yaml');
+  const config = dekConfig(directory, 'dek.yaml', { allowed_uids: [{ uid, roles: ['decrypt'] }] });
   const kek = randomBytes(32);
   const keyFile = join(directory, 'old.kek');
   writeFileSync(keyFile, kek.toString('hex'), { mode: 0o600 });
@@ -157,10 +191,13 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
     JSON.stringify({ key_id: `old_${n}`, wrapped: seal(kek, dek), thread_id: `thread-${n}` }),
   );
   const data = join(directory, 'data');
-  const run = async (text: readonly string[]) => {
+  const written = (text: readonly string[]) => {
     const file = join(directory, 'old.jsonl');
     writeFileSync(file, `${text.join('\n')}\n`);
-    const args = ['--in', file, '--old-kek-file', keyFile, '--data-dir', data, '--config', config];
+    return file;
+  };
+  const run = (text: readonly string[]) => {
+    const args = ['--in', written(text), '--old-kek-file', keyFile, '--data-dir', data, '--config', config];
     // Limits of callers, of which ten may come at once: the operator has more, and is no caller.
     const env = { KMS_CREATE_RATE_LIMIT: '1', KMS_RATE_LIMITS: 'create=5/m,decrypt=5/m' };
     return intaglio(['dek', 'import', ...args], { env });
@@ -178,10 +215,15 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
       /line 21: the key stands there twice/,
     ],
   ] as const) {
-    const refused = await run([...lines, wrong]);
-    assert.equal(refused.status, 1);
-    assert.match(refused.stderr, says);
+    const flags = { in: written([...lines, wrong]), oldKekFile: keyFile, dataDir: data, config };
+    await assert.rejects(
+      importDeks(flags, () => {}),
+      (cause) => cause instanceof StartError && says.test(cause.message),
+    );
   }
+  const told = await run([...lines, '{"key_id":"x"}']);
+  assert.equal(told.status, 1);
+  assert.match(told.stderr, /line 21: is not/);
   const done = await run(lines);
   assert.deepEqual([done.status, done.stdout], [0, '20 imported, 0 were there\n'], done.stderr);
   assert.equal((await run(lines)).stdout, '0 imported, 20 were there\n');
@@ -192,6 +234,9 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
   const opened = await kms.ask('/decrypt', { key_id: 'old_4', ciphertext, aad: b64('aad') });
   assert.equal(opened.body.plaintext, b64('of before'));
   assert.equal((await kms.ask('/decrypt', { key_id: 'old_5', ciphertext, aad: b64('aad') })).status, 400);
+  assert.equal((await kms.ask('/deks', { key_id: 'k1' })).status, 403);
+  assert.equal((await kms.ask('/rotate_kek', {})).status, 403);
+  assert.equal((await kms.ask('/get_wrapped?key_id=k1')).status, 404);
   await kms.process.stop();
 });
 
@@ -225,8 +270,42 @@ test('a configuration of serve-dek that is not exactly right refuses the start, 
   const open = dekConfig(directory, 'open.yaml');
   chmodSync(open, 0o644);
   assert.throws(() => readDekConfig(open, rule), /may be read/);
-  writeFileSync(join(directory, 'no.yaml'), 'master_key_hex: [', { mode: 0o600 });
-  assert.throws(() => readDekConfig(join(directory, 'no.yaml'), rule), /readable file that holds YAML/);
+  const text = join(directory, 'text.yaml');
+  const bomb = Array.from({ length: 9 }, (_, n) => `l${n + 1}: &l${n + 1} [*l${n}, *l${n}]`).join('\n');
+  for (const [content, says] of [
+    ['master_key_hex: [', /readable file that holds YAML/],
+    [`master_key_hex: ${key}\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`k: &k ${key}\nmaster_key_hex: *k`, /readable file that holds YAML/],
+    [`l0: &l0 [x]\n${bomb}\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`<<: {master_key_hex: ${key}}`, /<< is unknown/],
+    [`master_key_hex: !!binary ${key}`, /readable file that holds YAML/],
+    [`master_key_hex: ${key}\n---\nmaster_key_hex: ${key}`, /readable file that holds YAML/],
+    [`master_key_hex: "\\x61${key.slice(1)}"`, /without escapes/],
+    [`master_key_hex: ${key}\n${'#'.repeat(70_000)}`, /more than 65536 bytes/],
+    ['', /holds one YAML mapping/],
+  ] as const) {
+    writeFileSync(text, content, { mode: 0o600 });
+    assert.throws(
+      () => readDekConfig(text, rule),
+      (cause: Error) =>
+        cause instanceof StartError && says.test(cause.message) && !cause.message.includes(key.slice(1)),
+      content.slice(0, 80),
+    );
+  }
+  for (const content of [
+    `master_key_hex: ${key}\r\nallow_plain_kek: true\r\n`,
+    `{"master_key_hex":"${key.toUpperCase()}"}`,
+  ]) {
+    writeFileSync(text, content, { mode: 0o600 });
+    assert.equal(Buffer.from(readDekConfig(text, rule).masterKey).toString('hex'), key, content);
+  }
+  const pipe = join(directory, 'pipe.yaml');
+  assert.equal(spawnSync('mkfifo', ['-m', '600', pipe]).status, 0);
+  assert.throws(() => readDekConfig(pipe, rule), /is not a regular file/);
+  const named = join(directory, key);
+  writeFileSync(named, key, { mode: 0o600 });
+  const byName = dekConfig(directory, 'named.yaml', { master_key_file: named });
+  assert.equal(Buffer.from(readDekConfig(byName, rule).masterKey).toString('hex'), key);
   for (const content of [Buffer.from(key, 'hex'), key, `${key}\n`]) {
     writeFileSync(join(directory, 'm.key'), content, { mode: 0o600 });
     const file = dekConfig(directory, 'f.yaml', { master_key_file: 'm.key' });

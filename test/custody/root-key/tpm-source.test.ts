@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
 import { makeSource } from '../../../src/cli/root/new-source.ts';
 import { type Reading, readSource } from '../../../src/custody/root-key/listed.ts';
 import { nameOfBytes, renewAll } from '../../../src/custody/root-key/renew.ts';
-import { readRootSources } from '../../../src/custody/root-key/sources-file.ts';
+import {
+  changeRootSources,
+  type ListedSource,
+  readRootSources,
+  writeRootSources,
+} from '../../../src/custody/root-key/sources-file.ts';
 import { newReference, tpmSealing } from '../../../src/custody/tpm/root-sealing.ts';
 import { readLockout } from '../../../src/custody/tpm/state.ts';
 import { createOpensslEngine } from '../../../src/engine/openssl/index.ts';
@@ -63,14 +68,43 @@ describe('a TPM as a source of the root key', { skip: noSwtpm }, () => {
     await readSource(source, around);
   });
 
-  test('a rotation seals the next key to the TPM beside the one before', async (t) => {
+  test('a rotation seals the next key to the TPM beside the one before, under the same storage root key', async (t) => {
     const { around, source, secret, dataDir } = await made(t);
-    const next = await renewAll([source], 2, engine, around);
+    const parents: (string | undefined)[] = [];
+    const seal: typeof tpmSealing.seal = (where, ...more) => {
+      parents.push(where.parent);
+      return tpmSealing.seal(where, ...more);
+    };
+    const next = await renewAll([source], 2, engine, { ...around, tpm: { ...tpmSealing, seal } });
+    assert.ok(source.kind === 'tpm');
+    assert.deepEqual(parents, [source.sealed.parent]);
     const listed = readRootSources(dataDir);
     assert.ok(listed.ok);
     const [one, other] = listed.value?.sources ?? [];
     assert.deepEqual(Buffer.from(await readSource(one!, around)), secret);
     assert.deepEqual(Buffer.from(await readSource(other!, around)), Buffer.from(next));
     assert.deepEqual([other?.id, other?.generation], ['tpm-2', 2]);
+  });
+
+  test('what is approved while a rotation makes the next key is approved for both', async (t) => {
+    const { around, source, dataDir } = await made(t);
+    writeRootSources(dataDir, [source]);
+    assert.ok(source.kind === 'tpm');
+    const approved = [
+      { values: { 7: '11'.repeat(32) }, signature: Buffer.alloc(64).toString('base64'), approvedAtMs: 1 },
+    ];
+    const seal: typeof tpmSealing.seal = async (...all) => {
+      const sealed = await tpmSealing.seal(...all);
+      // A command that runs beside it, and one before that was killed within its writing.
+      writeFileSync(join(dataDir, 'root-sources.json.lock'), '');
+      changeRootSources(dataDir, (now = []) => now.map((one) => ({ ...one, approved }) as ListedSource));
+      return sealed;
+    };
+    await renewAll([source], 2, engine, { ...around, tpm: { ...tpmSealing, seal } });
+    const listed = readRootSources(dataDir);
+    assert.ok(listed.ok);
+    const found = listed.value?.sources.map((one) => one.kind === 'tpm' && one.approved);
+    assert.deepEqual(found, [approved, approved]);
+    assert.deepEqual(readdirSync(dataDir).sort(), ['pin', 'root-sources.json']);
   });
 });

@@ -62,7 +62,7 @@ test('no agreement is used up by what is refused for another reason, or done alr
   unwrap(await lifecycle.revoke.run({ ...call, reason: 'retired' }, caller));
   asked.length = 0;
   for (const [result, code] of [
-    [await lifecycle.revoke.run({ ...call, reason: 'compromised' }, caller), 'ok'],
+    [await lifecycle.revoke.run({ ...call, reason: 'policy_violation' }, caller), 'ok'],
     [await lifecycle.rotate.run({ ...call, name: undefined }, caller), 'Conflict'],
     [await lifecycle.archive.run(call, caller), 'Conflict'],
     [
@@ -85,6 +85,9 @@ test('no agreement is used up by what is refused for another reason, or done alr
   ] as const)
     assert.equal(codeOf(result), code);
   assert.deepEqual(asked, []);
+  // That is a change of its own.
+  assert.equal(codeOf(await lifecycle.revoke.run({ ...call, reason: 'compromised' }, caller)), 'ok');
+  assert.equal(asked.length, 1);
 });
 
 test('one that does not serve refuses, and so does a service where nobody can agree', async (t) => {

@@ -278,6 +278,21 @@ test('bad requests have typed errors and change nothing', async (t) => {
     assert.equal(refused.status, status, `${path} ${JSON.stringify(body).slice(0, 80)}`);
   }
   assert.equal((await kms.ask('/get_wrapped')).status, 400);
+  for (const odd of ['', '%00', '..', '../x', 'a/b', 'x'.repeat(7_000), '%C3%A9', '%ED%A0%80', 'k1%0A', '%'])
+    assert.equal((await kms.ask(`/get_wrapped?key_id=${odd}`)).status, 400, odd.slice(0, 20));
+  for (const [path, more] of [
+    ['/encrypt', { plaintext: '' }],
+    ['/decrypt', { ciphertext: b64(new Uint8Array(28)) }],
+    ['/rewrap', {}],
+    ['/rotate_dek', {}],
+    ['/destroy_dek', {}],
+  ] as const)
+    for (const odd of ['..', '../../x', 'a\0b', '\0', 'é', '\ud800', ' k1', 'k1\n', 'x'.repeat(4_096)])
+      assert.equal(
+        (await kms.ask(path, { key_id: odd, ...more })).status,
+        400,
+        `${path} ${odd.slice(0, 20)}`,
+      );
   assert.equal((await kms.ask('/wrap', undefined, 'GET')).status, 405);
   assert.equal((await kms.ask('/keks', undefined, 'HEAD')).status, 200);
   assert.deepEqual(Object.keys((await kms.ask('/deks', { key_id: '?' })).body).sort(), [

@@ -42,6 +42,19 @@ const table: Readonly<Record<string, Readonly<Record<Case, Wanted>>>> = {
   rotate: of(200, inactive, inactive, revoked),
   archive: of(200, 200, 200, revoked),
   revoke: of(200, 200, 200, 200),
+  compromise: of(200, 200, 200, 200),
+};
+
+/** The reason that a key has once it was revoked as `retired` or `compromised`: the first one, or the worst. */
+const reasonAfter: Readonly<Record<string, Readonly<Record<Case, string>> | undefined>> = {
+  revoke: {
+    ...{ active: 'retired', pending_rotation: 'retired', archived: 'retired' },
+    ...{ retired: 'retired', policy_violation: 'policy_violation', compromised: 'compromised' },
+  },
+  compromise: {
+    ...{ active: 'compromised', pending_rotation: 'compromised', archived: 'compromised' },
+    ...{ retired: 'compromised', policy_violation: 'compromised', compromised: 'compromised' },
+  },
 };
 
 function of(active: Wanted, pending: Wanted, archived: Wanted, destroyed: Wanted): Record<Case, Wanted> {
@@ -121,6 +134,8 @@ describe('keys in every state', { concurrency: false }, () => {
         return client.send('GET', `/keys/${key_id}?${new URLSearchParams({ ...client.place })}`);
       case 'revoke':
         return change(client, key_id, 'revoke', { revocation_reason: 'retired' });
+      case 'compromise':
+        return change(client, key_id, 'revoke', { revocation_reason: 'compromised' });
       default:
         return change(client, key_id, operation as 'rotate' | 'archive');
     }
@@ -129,7 +144,7 @@ describe('keys in every state', { concurrency: false }, () => {
   for (const state of states) {
     for (const [operation, cases] of Object.entries(table)) {
       test(`${operation} with a key that is ${state}: ${[cases[state]].flat().join(' ')}`, async () => {
-        const changes = ['rotate', 'archive', 'revoke'].includes(operation);
+        const changes = ['rotate', 'archive', 'revoke', 'compromise'].includes(operation);
         const keys = await (changes ? changed(state) : keptIn(state));
         const answer = await ask(operation, keys);
         const wanted = cases[state];
@@ -138,6 +153,8 @@ describe('keys in every state', { concurrency: false }, () => {
         if (operation === 'verify') assert.equal(answer.body.valid, state !== 'compromised');
         if (operation === 'decrypt' && answer.status === 200) assert.equal(answer.body.plaintext, data);
         if (operation === 'read') assert.equal(answer.body.key_state, shown[state]);
+        const reason = reasonAfter[operation]?.[state];
+        if (reason !== undefined) assert.equal((await ask('read', keys)).body.revocation_reason, reason);
       });
     }
   }
@@ -166,6 +183,14 @@ describe('keys in every state', { concurrency: false }, () => {
     const first = await change(client, signing, 'revoke', { revocation_reason: 'retired' });
     const second = await change(client, signing, 'revoke', { revocation_reason: 'compromised' });
     assert.deepEqual(second.body, first.body);
+  });
+
+  test('a compromise that comes to light after the revocation ends the trust in signatures', async () => {
+    const keys = await made('active');
+    await change(client, keys.signing, 'revoke', { revocation_reason: 'retired' });
+    assert.equal((await ask('verify', keys)).body.valid, true);
+    await change(client, keys.signing, 'revoke', { revocation_reason: 'compromised' });
+    assert.equal((await ask('verify', keys)).body.valid, false);
   });
 
   test('a rotation makes the next key_id of one lineage, and leaves the old one verifying and decrypting', async () => {

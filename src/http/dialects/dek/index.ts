@@ -7,6 +7,15 @@ import { presentDekError } from './failures.ts';
 import { describeDeks } from './openapi.ts';
 import { dekRoutes } from './routes.ts';
 
+/** The server answers these itself, where it is asked by a method that they have. */
+const ofServer: ReadonlySet<string> = new Set([
+  '/healthz',
+  '/readyz',
+  '/version',
+  '/metrics',
+  '/openapi.json',
+]);
+
 /** Data encryption keys over a Unix socket, as databases ask for them. */
 export function dekDialect(operations: DekOperations): Dialect {
   const endpoints: Readonly<Record<DekEndpointName, AnyEndpoint>> = dekEndpoints(operations);
@@ -14,6 +23,7 @@ export function dekDialect(operations: DekOperations): Dialect {
     owns: (path) => Object.hasOwn(dekRoutes, path),
     find(method, path) {
       const methods = ownMember(dekRoutes, path);
+      if (ofServer.has(path)) return { ok: false, failure: { code: 'MethodNotAllowed', allow: 'GET, HEAD' } };
       if (methods === undefined) return refuse('NotFound', 'no such path');
       // The listener leaves out the body (RFC 9110 section 9.3.2).
       const name = ownMember(methods, method === 'head' ? 'get' : method);

@@ -53,7 +53,8 @@ export const describedCalls: Readonly<Record<RouteName, DescribedCall>> = {
     example: { ...place, approval_token },
   },
   revoke_key: {
-    summary: 'Destroy the private or secret part for good; repeated, it answers as the first time',
+    summary:
+      'Destroy the private or secret part for good; repeated, it answers as the first time, and compromised takes the place of other reasons',
     ...{ request: revokeKeyBody, status: 200, answer: answers.revokedKey, approval: true },
     example: { ...place, revocation_reason: 'compromised', approval_token },
   },

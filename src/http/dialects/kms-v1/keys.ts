@@ -107,6 +107,16 @@ export function generateEndpoint(
 
 const changeMembers = { approval_token: Type.Optional(approvalText) };
 
+/** What a change of a key has besides its subject. */
+function keyChangeOf(
+  body: Parameters<typeof namedPlace>[0] & { readonly approval_token?: string },
+  request: WireRequest,
+) {
+  const approval = approvalOf(body, request);
+  if (!approval.ok) return approval;
+  return ok({ ...namedPlace(body), keyId: request.named ?? '', approval: approval.value });
+}
+
 export const rotateKeyBody = placed({ ...changeMembers, op_id: Type.Optional(opIdText) });
 
 /** POST /keys/{key_id}/rotate */
@@ -116,10 +126,9 @@ export function rotateKeyEndpoint(
   return {
     operation,
     parse: read(shapeOf(rotateKeyBody), (body, request) => {
-      const approval = approvalOf(body, request);
-      if (!approval.ok) return approval;
+      const change = keyChangeOf(body, request);
       const name = body.op_id === undefined ? undefined : { id: body.op_id };
-      return ok({ ...namedPlace(body), keyId: request.named ?? '', approval: approval.value, name });
+      return change.ok ? ok({ ...change.value, name }) : change;
     }),
     present: ({ oldKeyId, newKeyId, newPublicKeyPem }) => ({
       status: 200,
@@ -140,10 +149,8 @@ export function revokeKeyEndpoint(
   return {
     operation,
     parse: read(shapeOf(revokeKeyBody), (body, request) => {
-      const approval = approvalOf(body, request);
-      if (!approval.ok) return approval;
-      const change = { keyId: request.named ?? '', approval: approval.value };
-      return ok({ ...namedPlace(body), ...change, reason: body.revocation_reason });
+      const change = keyChangeOf(body, request);
+      return change.ok ? ok({ ...change.value, reason: body.revocation_reason }) : change;
     }),
     present: ({ keyId, revokedAtMs }) => ({
       status: 200,
@@ -160,11 +167,7 @@ export function archiveKeyEndpoint(
 ): Endpoint<ArchiveRequest, ArchiveAnswer> {
   return {
     operation,
-    parse: read(shapeOf(archiveKeyBody), (body, request) => {
-      const approval = approvalOf(body, request);
-      if (!approval.ok) return approval;
-      return ok({ ...namedPlace(body), keyId: request.named ?? '', approval: approval.value });
-    }),
+    parse: read(shapeOf(archiveKeyBody), keyChangeOf),
     present: ({ keyId, archivedAtMs }) => ({
       status: 200,
       body: { key_id: keyId, archived_at: timeText(archivedAtMs) },

@@ -1,0 +1,57 @@
+import { peerUserAuthenticator } from '../../auth/peer-users.ts';
+import { createCancellation } from '../../core/cancellation.ts';
+import { peerAt } from '../../core/peer.ts';
+import type { Result } from '../../core/result.ts';
+import { givenRootKey } from '../../custody/root-key/given.ts';
+import { createLog } from '../../observe/log.ts';
+import type { DekOperations } from '../../operations/deks/operations.ts';
+import type { Operation } from '../../operations/operation.ts';
+import { openService } from '../../service.ts';
+import { secretRule, settingsOrFail } from '../settings.ts';
+import { everyRole, readDekConfig } from './config-file.ts';
+
+export interface StoppedDeksFlags {
+  readonly dataDir: string;
+  readonly config?: string;
+}
+
+/** As a call of an administrator, which is on the log. */
+export type AskDeks = <Request, Answer>(
+  operation: Operation<Request, Answer>,
+  request: Request,
+) => Promise<Result<Answer>>;
+
+/** The directory of a `serve-dek` that does not run, for the time of `use`. Throws a StartError. */
+export async function withStoppedDeks<T>(
+  { dataDir, config: file }: StoppedDeksFlags,
+  use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+): Promise<T> {
+  const given = file === undefined ? undefined : readDekConfig(file, secretRule());
+  const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
+  const log = createLog('warn', config.telemetryService, process.stderr);
+  // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
+  const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
+  const service = await openService(unlimited, {
+    log,
+    ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
+    onAuditDeath: (cause) => {
+      throw cause;
+    },
+  });
+  given?.masterKey.fill(0);
+  try {
+    const requestPath = service.requestPathFor(peerUserAuthenticator(config.dekTenant, undefined, everyRole));
+    const ask: AskDeks = async <Request, Answer>(operation: Operation<Request, Answer>, request: Request) =>
+      requestPath<Request, Answer>({
+        ...{ operation, parse: () => ({ ok: true, value: request }) as Result<Request> },
+        ...{ body: noBody, credentials: { token: undefined, peer: () => operator } },
+        ...{ deadlineWish: '5000', cancellation: createCancellation(), withinAllowance: () => true },
+      });
+    return await use(ask, service.dekOperations as DekOperations);
+  } finally {
+    await service.stop();
+  }
+}
+
+const operator = { ...peerAt('unix'), uid: process.geteuid?.() };
+const noBody = new Uint8Array(0);

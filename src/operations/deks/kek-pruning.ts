@@ -1,0 +1,82 @@
+import type { Clock } from '../../core/clock.ts';
+import { ok, type Result } from '../../core/result.ts';
+import type { DekStore } from './dek-store.ts';
+import type { Keks } from './keks.ts';
+import { type DekSnapshots, onSnapshotDisk } from './snapshots.ts';
+
+export interface KekPruningParts {
+  readonly deks: DekStore;
+  readonly keks: Keks;
+  readonly snapshots: DekSnapshots;
+  readonly clock: Pick<Clock, 'utcMs'>;
+  /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
+  readonly keepSnapshotsMs: number;
+  /** For the operator's log. Must not throw. */
+  readonly report: (event: KekPruningEvent) => void;
+}
+
+export type KekPruningEvent =
+  /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
+  | { readonly kind: 'unpruned'; readonly problem: string }
+  | { readonly kind: 'destroyed'; readonly version: number };
+
+/** Old snapshots go, and then the versions of the KEK that nothing needs any more. Reports instead of rejecting. */
+export async function pruneKeks(parts: KekPruningParts, actor: string): Promise<void> {
+  const { snapshots, clock, keepSnapshotsMs, report } = parts;
+  const refused = await onSnapshotDisk(async () => {
+    for (const rotation of await snapshots.list())
+      if (rotation.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await rotation.remove();
+    await destroyUnneeded(parts, actor);
+  });
+  if (refused !== undefined) report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });
+}
+
+async function destroyUnneeded(
+  { deks, keks, snapshots, report }: KekPruningParts,
+  actor: string,
+): Promise<void> {
+  const versions = await keks.versions();
+  if (!versions.ok) return;
+  const [current, ...old] = versions.value;
+  const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
+  if (current === undefined || (alive.length === 0 && (await snapshots.list()).length === 0)) return;
+  const found = await neededByDeks(deks);
+  if (!found.ok) return;
+  const { needed, destroyed, unread } = found.value;
+  // A kill came between their destruction and this.
+  for (const rotation of await snapshots.list()) await rotation.removeOf(destroyed);
+  // Nobody knows what these need, and a backup may bring them back.
+  if (unread > 0) return;
+  const kept = await snapshots.list();
+  for (const version of alive) {
+    if (needed.has(version) || kept.some((rotation) => rotation.needs(version))) continue;
+    if (!(await keks.retire(version))) continue;
+    if ((await keks.destroy(actor, version)) === undefined) report({ kind: 'destroyed', version });
+  }
+}
+
+interface NeededByDeks {
+  /** Versions of the KEK. */
+  readonly needed: Set<number>;
+  /** Ids of DEKs. */
+  readonly destroyed: ReadonlySet<string>;
+  readonly unread: number;
+}
+
+async function neededByDeks(deks: DekStore): Promise<Result<NeededByDeks>> {
+  const needed = new Set<number>();
+  const destroyed = new Set<string>();
+  let unread = 0;
+  let after: string | undefined;
+  do {
+    const page = await deks.page(after, 1_000);
+    if (!page.ok) return page;
+    unread += page.value.unread;
+    for (const { dek } of page.value.deks) {
+      if (dek.state === 'destroyed') destroyed.add(dek.id);
+      for (const { kek } of dek.versions) needed.add(kek);
+    }
+    after = page.value.last;
+  } while (after !== undefined);
+  return ok({ needed, destroyed, unread });
+}
