@@ -5,8 +5,13 @@ import { filesBelow, type SourceFile } from './log-part.ts';
 import type { BackupHead } from './manifest.ts';
 import { BackupRefusal } from './refusal.ts';
 
-/** Beside these folders, which have parts of their own, the data directory holds small files. */
-const ownParts: ReadonlySet<string> = new Set(['store', 'audit']);
+/**
+ * Not of this part. Store and audit log have parts of their own. `kms.db` is a name for the pages of the store, which hold what was
+ * destroyed. The lines are written again from the audit log, and snapshots of DEKs are for the directory that they lie in.
+ */
+const leftAway: ReadonlySet<string> = new Set([
+  ...['store', 'audit', 'kms.db', 'kms-audit.log', 'kms-audit.head', 'kms-deks-backup'],
+]);
 /** A data directory has a dozen files; each is a secret, a list, or a counter. */
 const maxFiles = 1_000;
 const maxFileBytes = 64 * 1024 * 1024;
@@ -54,7 +59,7 @@ function ordinaryFiles({ dataDir, auditDir }: DataPlaces): SourceFile[] {
   const fits = (name: string) => name !== 'audit.head' && !/\.(new|tmp|sock|partial)$/.test(name);
   const files = readdirSync(dataDir, { withFileTypes: true }).flatMap((entry): SourceFile[] => {
     const path = join(dataDir, entry.name);
-    if (entry.name.startsWith('.') || ownParts.has(entry.name) || resolve(path) === resolve(auditDir))
+    if (entry.name.startsWith('.') || leftAway.has(entry.name) || resolve(path) === resolve(auditDir))
       return [];
     if (entry.isDirectory()) return filesBelow(path, `data/${entry.name}`, fits);
     // A secret that is mounted is a link to its file.

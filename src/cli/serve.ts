@@ -5,9 +5,9 @@ import { StartError } from '../core/start-error.ts';
 import { createLog, type Logger, setLogging } from '../observe/log.ts';
 import { fail } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
-import { serveUntilStopped } from './notify.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
-import { reloadOnSignal } from './reload-on-signal.ts';
+import { serveUntilStopped } from './serve/notify.ts';
+import { reloadOnSignal } from './serve/reload-on-signal.ts';
 import { processSettings, settingsOrFail } from './settings.ts';
 
 /** `serve`: runs the service until SIGTERM or SIGINT. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { refuse } from '../../src/core/result.ts';
@@ -46,6 +46,11 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
   const store = new MemoryStore();
   const events: KekRotationEvent[] = [];
   const state = { current: 1, destroyed: [] as number[] };
+  const ahead = { utcMs: 0, monotonicMs: 0 };
+  const clock = {
+    utcMs: () => Date.now() + ahead.utcMs,
+    monotonicMs: () => performance.now() + ahead.monotonicMs,
+  };
   /** Versions of the KEK that cannot be had. */
   const gone = new Set<number>();
   const deks = new DekStore({ store, mac: testMac, onCorruptRecord: () => {} });
@@ -80,7 +85,7 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
       rewrapper,
       store,
       mac: testMac,
-      clock: { utcMs: () => Date.now() },
+      clock,
       keepSnapshotsMs: 1e9,
     },
     snapshots: await openSnapshots(directory),
@@ -97,7 +102,7 @@ async function rotationOf(t: TestContext, during: () => Promise<void> = async ()
   const restoring = restoreDekOperation({ ...parts, rotation, journal } as unknown as DekParts);
   const restore = (id: string, from?: number) =>
     restoring.run({ id, from }, { tenant: 'dek', actor: 'operator' } as Caller);
-  return { rotation, deks, store, events, state, directory, gone, restore, recorded };
+  return { rotation, deks, store, events, state, directory, gone, ahead, restore, recorded };
 }
 
 /** Of the rotation to version 2. */
@@ -225,6 +230,60 @@ test('a directory of snapshots that cannot be written stops the rotation, which 
   renameSync(`${directory}.back`, directory);
   const rotated = await rotation.rotate('admin');
   assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 1]);
+});
+
+test('a clock that goes ahead by 400 days takes no snapshot for a day, and none where it is put back', async (t) => {
+  const { rotation, deks, directory, events, state, ahead } = await rotationOf(t);
+  await deks.put(dekOf('k1'), undefined);
+  await rotation.rotate('admin');
+  const pass = async (utcMs: number, monotonicMs = utcMs) => {
+    ahead.utcMs += utcMs;
+    ahead.monotonicMs += monotonicMs;
+    await rotation.prune('schedule');
+    return readdirSync(directory).length;
+  };
+  const [hourMs, yearMs] = [3_600_000, 400 * 86_400_000];
+  assert.equal(await pass(hourMs), 1);
+  assert.equal(await pass(yearMs, hourMs), 1);
+  assert.ok(events.some((event) => event.kind === 'unpruned' && /clock went ahead/.test(event.problem)));
+  assert.equal(await pass(hourMs), 1);
+  assert.equal(await pass(-yearMs, hourMs), 1);
+  assert.equal(await pass(24 * hourMs), 1);
+  // Where it stays ahead, that is the time.
+  assert.equal(await pass(yearMs, hourMs), 1);
+  assert.deepEqual(state.destroyed, []);
+  assert.equal(await pass(25 * hourMs), 0);
+  assert.deepEqual(state.destroyed, [1]);
+});
+
+test('a snapshot that was written while the clock was a year ahead has its time from now on', async (t) => {
+  const { rotation, deks, directory, ahead } = await rotationOf(t);
+  await deks.put(dekOf('k1'), undefined);
+  await rotation.rotate('admin');
+  const file = join(directory, 'kek-v2', 'keks');
+  const year = Date.now() / 1_000 + 365 * 86_400;
+  utimesSync(file, year, year);
+  await rotation.prune('schedule');
+  assert.ok(Math.abs(statSync(file).mtimeMs - Date.now()) < 3_600_000);
+  for (const each of ['utcMs', 'monotonicMs'] as const) ahead[each] += 1e9 + 7_200_000;
+  await rotation.prune('schedule');
+  assert.deepEqual(readdirSync(directory), []);
+});
+
+test('a rotation comes to its end while callers change a DEK of each page at every moment', async (t) => {
+  let n = 0;
+  let change = async () => {};
+  const { rotation, deks, directory } = await rotationOf(t, () => change());
+  const ids = Array.from({ length: 40 }, (_, index) => `k${index}`);
+  for (const id of ids) await deks.put(dekOf(id), undefined);
+  change = async () => {
+    const found = await deks.find(ids[n++ % ids.length] as string);
+    assert.ok(found.ok && found.value !== undefined);
+    await deks.put({ ...found.value.dek, threadId: `t${n}` }, found.value);
+  };
+  const rotated = await rotation.rotate('admin');
+  assert.deepEqual(rotated.ok && [rotated.value.kekVersion, rotated.value.rewrapped], [2, 40]);
+  assert.equal(snapshotsIn(directory).length, 40);
 });
 
 test('a DEK comes back from its snapshot where its record is damaged or missing, and keeps versions that came since', async (t) => {

@@ -13,8 +13,8 @@ import { createLog, type Logger, setLogging } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Service } from '../../service.ts';
 import { fail } from '../fail.ts';
-import { serveUntilStopped } from '../notify.ts';
-import { reloadOnSignal } from '../reload-on-signal.ts';
+import { serveUntilStopped } from '../serve/notify.ts';
+import { reloadOnSignal } from '../serve/reload-on-signal.ts';
 import { processSettings, secretRule } from '../settings.ts';
 import { type DekConfigFile, everyRole, readDekConfig } from './config-file.ts';
 

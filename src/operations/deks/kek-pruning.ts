@@ -2,13 +2,14 @@ import type { Clock } from '../../core/clock.ts';
 import { ok, type Result } from '../../core/result.ts';
 import type { DekStore } from './dek-store.ts';
 import type { Keks } from './keks.ts';
+import type { SnapshotAges } from './prunable.ts';
 import { type DekSnapshots, onSnapshotDisk } from './snapshots.ts';
 
 export interface KekPruningParts {
   readonly deks: DekStore;
   readonly keks: Keks;
   readonly snapshots: DekSnapshots;
-  readonly clock: Pick<Clock, 'utcMs'>;
+  readonly clock: Clock;
   /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
   readonly keepSnapshotsMs: number;
   /** For the operator's log. Must not throw. */
@@ -21,11 +22,17 @@ export type KekPruningEvent =
   | { readonly kind: 'destroyed'; readonly version: number };
 
 /** Old snapshots go, and then the versions of the KEK that nothing needs any more. Reports instead of rejecting. */
-export async function pruneKeks(parts: KekPruningParts, actor: string): Promise<void> {
-  const { snapshots, clock, keepSnapshotsMs, report } = parts;
+export async function pruneKeks(parts: KekPruningParts, ages: SnapshotAges, actor: string): Promise<void> {
+  const { snapshots, clock, report } = parts;
+  if (ages.look())
+    report({ kind: 'unpruned', problem: 'the clock went ahead by more than an hour: none goes for a day' });
   const refused = await onSnapshotDisk(async () => {
-    for (const rotation of await snapshots.list())
-      if (rotation.writtenAtMs + keepSnapshotsMs < clock.utcMs()) await rotation.remove();
+    for (const rotation of await snapshots.list()) {
+      const fate = ages.fateOf(rotation);
+      if (fate === 'goes') await rotation.remove();
+      // The clock was ahead when they were written: their time begins now, and not when the clock is there again.
+      else if (fate === 'is_of_the_future') await rotation.stamp(clock.utcMs());
+    }
     await destroyUnneeded(parts, actor);
   });
   if (refused !== undefined) report({ kind: 'unpruned', problem: refused.failure.hint ?? '' });

@@ -6,6 +6,7 @@ import type { Dek } from './dek.ts';
 import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { StoredDek } from './dek-store.ts';
 import { type KekPruningEvent, type KekPruningParts, pruneKeks } from './kek-pruning.ts';
+import { SnapshotAges } from './prunable.ts';
 import { onSnapshotDisk } from './snapshots.ts';
 
 export interface KekRotationParts extends KekPruningParts {
@@ -52,6 +53,8 @@ export interface KekRotated {
 const intentKey = 'dek-rotation';
 /** In one work, which takes a worker less than a millisecond, and one commit. */
 const deksPerPage = 64;
+/** After these a page is put one by one: with many callers each whole page meets a change. */
+const wholePageTurns = 2;
 /** Somebody else changes the same DEKs at the same moment; each turn lets one of them through. */
 const maxTurns = 16;
 
@@ -78,12 +81,14 @@ const doesNotOpen = refuse(
  */
 export class KekRotation {
   readonly #parts: KekRotationParts;
+  readonly #ages: SnapshotAges;
   #progress: { target: number; rewrapped: number; seen: number; unopened: number } | undefined;
   #running: Promise<unknown> | undefined;
   #stopping = false;
 
   constructor(parts: KekRotationParts) {
     this.#parts = parts;
+    this.#ages = new SnapshotAges(parts.clock, parts.keepSnapshotsMs);
   }
 
   get progress(): KekRotationProgress | undefined {
@@ -123,7 +128,7 @@ export class KekRotation {
 
   /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
   prune(actor: string): Promise<void> {
-    return pruneKeks(this.#parts, actor);
+    return pruneKeks(this.#parts, this.#ages, actor);
   }
 
   /** As `prune`, unless a rotation is under way, which prunes at its end. */
@@ -229,13 +234,14 @@ export class KekRotation {
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
         // Of one that does not open at all the snapshot of before stays, too.
         .filter(({ before, dek }) => dek.versions.some((each, n) => each !== before.dek.versions[n]));
-      const put = await this.#putWithSnapshots(changes, target);
+      const put = await this.#putWithSnapshots(changes, target, turn >= wholePageTurns);
       if (!put.ok) return put;
-      if (put.value) {
+      // One of whose versions some do not open is not among them.
+      const over = put.value.filter((dek) => !isBehind(dek, target));
+      if (this.#progress !== undefined) this.#progress.rewrapped += over.length;
+      if (put.value.length === changes.length) {
         const unopened = rewrapped.value.filter((dek) => isBehind(dek, target));
         for (const { id } of unopened) this.#parts.report({ kind: 'unopened', dekId: id });
-        // One of whose versions some do not open is not among them either.
-        if (this.#progress !== undefined) this.#progress.rewrapped += left.length - unopened.length;
         return ok(unopened.length);
       }
       const again = await this.#stillBehind(left, target);
@@ -245,16 +251,22 @@ export class KekRotation {
     return ok(0);
   }
 
-  /** False: somebody else has changed one of them meanwhile. */
+  /** Those that were put: all, or none of a page where somebody else has changed one meanwhile; `singly` the others all the same. */
   async #putWithSnapshots(
     changes: readonly { readonly before: StoredDek; readonly dek: Dek }[],
     target: number,
-  ): Promise<Result<boolean>> {
-    if (changes.length === 0) return ok(true);
+    singly: boolean,
+  ): Promise<Result<readonly Dek[]>> {
+    if (changes.length === 0) return ok([]);
     const unwritten = await this.#snapshotted(changes, target);
     if (unwritten !== undefined) return unwritten;
-    const put = await this.#parts.deks.putAll(changes);
-    return put.ok ? ok(put.value === 'put') : put;
+    const done: Dek[] = [];
+    for (const some of singly ? changes.map((change) => [change]) : [changes]) {
+      const put = await this.#parts.deks.putAll(some);
+      if (!put.ok) return put;
+      if (put.value === 'put') done.push(...some.map(({ dek }) => dek));
+    }
+    return ok(done);
   }
 
   async #stillBehind(deks: readonly StoredDek[], target: number): Promise<Result<StoredDek[]>> {

@@ -1,5 +1,16 @@
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, opendir, readdir, rename, rmdir, unlink, writeFile } from 'node:fs/promises';
+import {
+  lstat,
+  lutimes,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  rename,
+  rmdir,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, syncPath } from '../../core/private-file.ts';
 import { type Refused, refuse } from '../../core/result.ts';
@@ -34,6 +45,8 @@ export interface RotationSnapshots {
   removeOf(dekIds: ReadonlySet<string>): Promise<void>;
   /** All of them. */
   remove(): Promise<void>;
+  /** They count as written at this time. UTC milliseconds. */
+  stamp(atMs: number): Promise<void>;
 }
 
 /** Node has four threads for files, and a rotation waits for these. More would queue before what encryptions have to write. */
@@ -121,6 +134,12 @@ async function rotationAt(path: string, target: number): Promise<RotationSnapsho
       await removeFile(join(path, keksName));
       // What others have put there stays, and so does the directory then.
       await rmdir(path).catch(unless('ENOENT', 'ENOTEMPTY', 'EEXIST'));
+    },
+    async stamp(atMs) {
+      const seconds = atMs / 1_000;
+      // The directory's where there is no list. Never what a link leads to.
+      for (const each of [path, join(path, keksName)])
+        await lutimes(each, seconds, seconds).catch(unless('ENOENT'));
     },
   };
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
+import { intaglio } from '../../cli/intaglio.ts';
 import { startInProcess } from '../../support/in-process.ts';
 import type { InProcessService } from '../../support/service.ts';
 import { acceptTampered, withStore } from '../../support/tampered-store.ts';
@@ -300,6 +302,50 @@ test('bad requests have typed errors and change nothing', async (t) => {
     'error',
     'request_id',
   ]);
+});
+
+test('a backup has neither the pages of the store nor snapshots of DEKs, however many, and what it restores is whole', async (t) => {
+  const kms = await deks(t);
+  for (const key_id of ['kept', 'gone']) await kms.ask('/deks', { key_id });
+  const { ciphertext } = (await kms.ask('/encrypt', { key_id: 'kept', plaintext: b64('x') })).body;
+  await kms.ask('/rotate_kek', {});
+  await kms.ask('/destroy_dek', { key_id: 'gone' });
+  const { dataDir } = kms;
+  for (let n = 0; n < 1_100; n++)
+    writeFileSync(join(dataDir, 'kms-deks-backup', 'kek-v2', `k${n}.json`), '{}');
+  const out = join(temporaryDirectory(t), 'kms.age');
+  const identity = await generateX25519Identity();
+  const by = join(temporaryDirectory(t), 'identity');
+  writeFileSync(by, `${identity}\n`, { mode: 0o600 });
+  const to = ['--recipient', await identityToRecipient(identity)];
+  const made = await intaglio(['backup', 'create', '--out', out, ...to, '--data-dir', dataDir]);
+  assert.equal(made.status, 0, made.stderr);
+  const restoredTo = join(temporaryDirectory(t), 'data');
+  const restored = await intaglio([
+    'backup',
+    'restore',
+    '--in',
+    out,
+    '--identity',
+    by,
+    '--data-dir',
+    restoredTo,
+  ]);
+  assert.equal(restored.status, 0, restored.stderr);
+  const names = readdirSync(restoredTo);
+  for (const name of ['kms.db', 'kms-audit.log', 'kms-audit.head', 'kms-deks-backup'])
+    assert.ok(!names.includes(name), name);
+  assert.deepEqual(
+    readFileSync(join(restoredTo, 'kms-audit.key')),
+    readFileSync(join(dataDir, 'kms-audit.key')),
+  );
+  await kms.service.stop();
+  const again = await deks(t, {}, restoredTo);
+  assert.equal((await again.ask('/decrypt', { key_id: 'kept', ciphertext })).body.plaintext, b64('x'));
+  assert.equal((await again.ask('/get_wrapped?key_id=gone')).status, 409);
+  await again.service.stop();
+  assert.equal(readlinkSync(join(restoredTo, 'kms.db')), 'store/data.mdb');
+  assert.equal((await intaglio(['dek', 'audit', '--data-dir', restoredTo])).status, 0);
 });
 
 test('another tenant reaches nothing', async (t) => {

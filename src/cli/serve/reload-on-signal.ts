@@ -1,5 +1,5 @@
-import type { LoadedConfig } from '../config/load.ts';
-import type { Server } from '../main.ts';
+import type { LoadedConfig } from '../../config/load.ts';
+import type { Server } from '../../main.ts';
 
 /**
  * Reads the settings again on SIGHUP, which otherwise ends the process, from the sources of the start. A signal that comes before

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import type { Server, stopOnSignals } from '../main.ts';
-import type { Logger } from '../observe/log.ts';
+import type { Server, stopOnSignals } from '../../main.ts';
+import type { Logger } from '../../observe/log.ts';
 
 /** systemd-notify waits until the manager has read its datagram, which a busy machine may delay. */
 const timeoutMs = 5_000;

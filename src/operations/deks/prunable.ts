@@ -1,0 +1,43 @@
+import type { Clock } from '../../core/clock.ts';
+import type { RotationSnapshots } from './snapshots.ts';
+
+/** A clock that is set by hand or by NTP is put right by seconds; between two looks, an hour apart, more than this is a mistake. */
+const jumpMs = 3_600_000;
+/** So long somebody has time to put the clock back before snapshots of years go in a minute. */
+const graceMs = 86_400_000;
+
+export type SnapshotFate = 'stays' | 'goes' | 'is_of_the_future';
+
+/** Which snapshots have had their time, by a clock that may be wrong. */
+export class SnapshotAges {
+  readonly #clock: Clock;
+  readonly #keepMs: number;
+  #looked: { readonly utcMs: number; readonly monotonicMs: number };
+  /** Monotonic: until then age counts for nothing. */
+  #graceEndMs = Number.NEGATIVE_INFINITY;
+
+  /** `keepMs` 0: none is kept. */
+  constructor(clock: Clock, keepMs: number) {
+    this.#clock = clock;
+    this.#keepMs = keepMs;
+    this.#looked = { utcMs: clock.utcMs(), monotonicMs: clock.monotonicMs() };
+  }
+
+  /** Before each pass over the snapshots. True: the clock went ahead since the last one, and none goes for a day. */
+  look(): boolean {
+    const now = { utcMs: this.#clock.utcMs(), monotonicMs: this.#clock.monotonicMs() };
+    const aheadMs = now.utcMs - this.#looked.utcMs - (now.monotonicMs - this.#looked.monotonicMs);
+    this.#looked = now;
+    if (aheadMs < -jumpMs) this.#graceEndMs = Number.NEGATIVE_INFINITY;
+    const jumped = aheadMs > jumpMs && this.#keepMs > 0;
+    if (jumped) this.#graceEndMs = now.monotonicMs + graceMs;
+    return jumped;
+  }
+
+  fateOf({ writtenAtMs }: Pick<RotationSnapshots, 'writtenAtMs'>): SnapshotFate {
+    if (this.#keepMs === 0) return 'goes';
+    const { utcMs, monotonicMs } = this.#looked;
+    if (writtenAtMs > utcMs + jumpMs) return 'is_of_the_future';
+    return writtenAtMs + this.#keepMs < utcMs && monotonicMs >= this.#graceEndMs ? 'goes' : 'stays';
+  }
+}
