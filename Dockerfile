@@ -19,6 +19,10 @@ RUN INTAGLIO_NO_APT=1 node scripts/setup.js \
  && test -f native/build/intaglio_native.node \
  && rm -rf native/target
 
+# Packages that this image shall do without, such as the SDKs of clouds that it never asks: docs/cloud-roots.md.
+ARG WITHOUT_PACKAGES=""
+RUN for package in ${WITHOUT_PACKAGES}; do rm -rf "node_modules/${package:?}"; done
+
 FROM debian:trixie-slim
 ARG INTAGLIO_COMMIT=unknown
 LABEL org.opencontainers.image.title="Intaglio" \

@@ -28,6 +28,8 @@ try {
   process.stderr.write(cause instanceof StartError ? cause.message : 'the root key could not be opened');
   process.exitCode = 1;
 }
+// Sockets of a KMS that hangs would keep this process.
+process.exit();
 
 /** Names of keys are the same in both. */
 function engine(): Engine {
@@ -41,7 +43,11 @@ async function readingFor(sources: readonly ListedSource[]): Promise<Reading> {
     ? await (await import('../src/custody/pkcs11/root-wrapping.ts')).openRootWrapping()
     : undefined;
   const tpm = has('tpm') ? (await import('../src/custody/tpm/root-sealing.ts')).tpmSealing : undefined;
-  return { ...surroundings, ...(token && { token }), ...(tpm && { tpm }) };
+  const cloud =
+    has('aws') || has('gcp') || has('azure')
+      ? (await import('../src/custody/root-key/cloud/providers.ts')).openCloudWrapping(engine())
+      : undefined;
+  return { ...surroundings, ...(token && { token }), ...(tpm && { tpm }), ...(cloud && { cloud }) };
 }
 
 async function rootKey(): Promise<Uint8Array> {

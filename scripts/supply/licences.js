@@ -1,6 +1,8 @@
 /** The licences under which others may be part of a product that is itself under Apache-2.0, by their SPDX names. */
 export const allowedLicences = new Set([
   ...['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT', 'MIT-0', 'Unlicense', 'Zlib'],
+  // Permissive, and approved by the OSI: minipass and its kin have it.
+  'BlueOak-1.0.0',
   // The tables of Unicode.
   'Unicode-3.0',
 ]);

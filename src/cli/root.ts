@@ -216,6 +216,7 @@ configuration into the list, ${'`'}<data dir>/root-sources.json${'`'}, which cou
 Examples:
   npm run -s intaglio -- root source add --kind passphrase
   npm run -s intaglio -- root source add --kind tpm --operator-key operator.pub.pem
+  npm run -s intaglio -- root source add --aws-kms arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab
   npm run -s intaglio -- root source add --kind recipients --recipient age1pq1... --identity-file /etc/intaglio/identity`,
     )
     .action((options: SourceOptions & DataDirOption) =>
@@ -282,17 +283,20 @@ function asking(command: Command): Command {
 function onDirectory(options: DataDirOption, act: (bench: Bench) => Promise<void>): Promise<void> {
   return refusing(async () => {
     const config = configOf(options);
-    const [{ chooseEngine }, { createLog }, { openRootWrapping }, { tpmSealing }] = await Promise.all([
-      import('../assemble/engine.ts'),
-      import('../observe/log.ts'),
-      import('../custody/pkcs11/root-wrapping.ts'),
-      import('../custody/tpm/root-sealing.ts'),
-    ]);
+    const [{ chooseEngine }, { createLog }, { openRootWrapping }, { tpmSealing }, { openCloudWrapping }] =
+      await Promise.all([
+        import('../assemble/engine.ts'),
+        import('../observe/log.ts'),
+        import('../custody/pkcs11/root-wrapping.ts'),
+        import('../custody/tpm/root-sealing.ts'),
+        import('../custody/root-key/cloud/providers.ts'),
+      ]);
     const log = createLog('error', config.telemetryService, process.stderr);
     const { engine } = chooseEngine(config, log);
     const say = (line: string) => void process.stdout.write(`${line}\n`);
     try {
-      await act({ config, log, engine, say, token: await openRootWrapping(), tpm: tpmSealing });
+      const [token, cloud] = [await openRootWrapping(), openCloudWrapping(engine)];
+      await act({ config, log, engine, say, token, tpm: tpmSealing, cloud });
     } finally {
       engine.wipe();
     }

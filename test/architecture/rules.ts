@@ -110,13 +110,22 @@ export const soleListers: Readonly<Record<string, string>> = {
 /** Packages that only one place knows, so that they can be replaced there. */
 export const packageOwners: Readonly<Record<string, readonly string[]>> = {
   'uWebSockets.js': ['src/http/listeners/uws.ts'],
-  '@grpc/grpc-js': ['src/grpc/kms-v2/door.ts', 'test/grpc/kms-v2-client.ts'],
+  '@grpc/grpc-js': [
+    'src/grpc/kms-v2/door.ts',
+    'src/custody/root-key/gcp/index.ts',
+    'test/grpc/kms-v2-client.ts',
+  ],
   '@grpc/proto-loader': ['src/grpc/kms-v2/protocol.ts'],
   undici: ['src/client/transport.ts', 'bench/scenarios/client.ts'],
   koffi: ['src/core/sockets/peer-credentials.ts'],
   '@opentelemetry/api': ['src/observe/tracing.ts'],
   piscina: ['src/dispatch/pool.ts'],
   'age-encryption': ['src/custody/root-key/age.ts'],
+  '@aws-sdk/client-kms': ['src/custody/root-key/aws/index.ts', 'test/custody/cloud/moto.ts'],
+  '@google-cloud/kms': ['src/custody/root-key/gcp/index.ts', 'test/custody/cloud/fake-cloud-kms.ts'],
+
+  '@azure/keyvault-keys': ['src/custody/root-key/azure/index.ts'],
+  '@azure/identity': ['src/custody/root-key/azure/index.ts'],
   pkcs11js: ['src/custody/pkcs11/cryptoki.ts'],
 };
 

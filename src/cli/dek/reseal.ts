@@ -1,5 +1,6 @@
 import { chooseEngine } from '../../assemble/engine.ts';
 import { StartError } from '../../core/start-error.ts';
+import { openCloudWrapping } from '../../custody/root-key/cloud/providers.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
@@ -27,7 +28,8 @@ export async function reseal(
   const log = createLog('error', config.telemetryService, process.stderr);
   const { engine } = chooseEngine(config, log);
   const sources = [givenRootKey(old.place, old.masterKey), givenRootKey(next.place, next.masterKey)];
-  const bench = { config, log, engine, say: () => {}, token: undefined, tpm: tpmSealing };
+  const cloud = openCloudWrapping(engine);
+  const bench = { config, log, engine, say: () => {}, token: undefined, tpm: tpmSealing, cloud };
   try {
     await withStoppedDirectory(
       bench,

@@ -328,10 +328,10 @@ async function anySecret(bench: Bench, stopped: StoppedDirectory): Promise<Uint8
   throw new StartError(`no source gives the root key here: ${why.join('; ')}`);
 }
 
-function readingOf({ config, token, tpm }: Bench, { sources }: StoppedStore): Reading {
+function readingOf({ config, token, tpm, cloud }: Bench, { sources }: StoppedStore): Reading {
   const credentials = process.env.CREDENTIALS_DIRECTORY;
-  const reading = { ...sources.around, dataDir: config.dataDir, credentials };
-  return token === undefined ? { ...reading, tpm } : { ...reading, tpm, token };
+  const reading = { ...sources.around, dataDir: config.dataDir, credentials, tpm, cloud };
+  return token === undefined ? reading : { ...reading, token };
 }
 
 function ofBytes(secret: Uint8Array): RootKeySource {

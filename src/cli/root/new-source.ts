@@ -9,6 +9,7 @@ import {
   identitiesIn,
 } from '../../custody/root-key/age.ts';
 import {
+  cloudIn,
   type Reading,
   readSource,
   sealInTpm,
@@ -18,6 +19,7 @@ import {
 import { freeId } from '../../custody/root-key/renew.ts';
 import { absolutePath, readSecretPlace } from '../../custody/root-key/secret-place.ts';
 import type { ListedSource, ListedSourceOf, SecretPlace } from '../../custody/root-key/sources-file.ts';
+import type { WantedCloudSource } from './cloud-options.ts';
 
 /** A source as a command line describes it. */
 export type WantedSource =
@@ -47,7 +49,8 @@ export type WantedSource =
   | ({ readonly kind: 'tpm'; readonly pin?: SecretPlace } & Pick<
       ListedSourceOf<'tpm'>,
       'tcti' | 'pcrs' | 'operatorKey' | 'reference'
-    >);
+    >)
+  | WantedCloudSource;
 
 export interface NewSource {
   readonly source: ListedSource;
@@ -140,6 +143,10 @@ async function sealedIn(
       const unsealed = { ...common, ...wanted, approved: [] };
       return { ...unsealed, sealed: await sealInTpm(unsealed, secret, around) };
     }
+    case 'aws':
+    case 'gcp':
+    case 'azure':
+      return cloudIn(around).wrap({ ...common, ...wanted }, secret);
   }
 }
 

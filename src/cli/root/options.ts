@@ -9,10 +9,11 @@ import { operatorKeyIn } from '../../custody/tpm/policy.ts';
 import { newReference } from '../../custody/tpm/root-sealing.ts';
 import { tpmPlaceOf } from '../../custody/tpm/transport.ts';
 import { fail } from '../fail.ts';
+import { type CloudOptions, cloudKindIn, cloudSource, withCloudOptions } from './cloud-options.ts';
 import type { WantedSource } from './new-source.ts';
 
 /** The options by which a source is described; commander's names. */
-export interface SourceOptions {
+export interface SourceOptions extends CloudOptions {
   readonly kind?: WantedSource['kind'];
   readonly id?: string;
   readonly file?: string;
@@ -42,13 +43,15 @@ export interface SourceOptions {
   readonly askPin?: boolean;
 }
 
-const kinds = ['file', 'descriptor', 'credential', 'passphrase', 'recipients', 'shares', 'pkcs11', 'tpm'];
+const kinds = [
+  ...['file', 'descriptor', 'credential', 'passphrase', 'recipients', 'shares', 'pkcs11', 'tpm'],
+  ...['aws', 'gcp', 'azure'],
+];
 
 export function withSourceOptions(command: Command, kindDefault?: WantedSource['kind']): Command {
   const kind = new Option('--kind <kind>', 'the way in which the key is kept').choices(kinds);
   if (kindDefault !== undefined) kind.default(kindDefault);
-  return command
-    .addOption(kind)
+  return withCloudOptions(command.addOption(kind))
     .option('--id <name>', 'its name in the list: a-z, 0-9 and - (default: the kind)')
     .option('--file <path>', 'file: the path of the raw key; made where it is missing')
     .option('--descriptor <n>', 'descriptor: its number, from 3 on', descriptorOf)
@@ -98,7 +101,9 @@ export function wantedSource(
 ): WantedSource {
   const listed = (path: string) => listedPath(dataDir, path);
   const kind =
-    options.tpm === true ? 'tpm' : (options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`));
+    options.tpm === true
+      ? 'tpm'
+      : (cloudKindIn(options) ?? options.kind ?? fail(`give --kind: one of ${kinds.join(', ')}`));
   switch (kind) {
     case 'file':
       return { kind, path: listed(needed(options.file, '--file')) };
@@ -133,6 +138,10 @@ export function wantedSource(
         fail('give --recipient once for each officer, at least --threshold of them');
       return { kind, threshold, recipients, proof, directory: listed(needed(options.out, '--out')) };
     }
+    case 'aws':
+    case 'gcp':
+    case 'azure':
+      return cloudSource(kind, options);
     case 'tpm':
       return tpmSource({ tcti: tpm === 'none' ? defaultTcti : tpm, ...options }, listed);
     case 'pkcs11':

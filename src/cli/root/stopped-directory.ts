@@ -6,6 +6,7 @@ import { openStore } from '../../assemble/store/store.ts';
 import { sealStore } from '../../assemble/store/store-head.ts';
 import type { Config } from '../../config/load.ts';
 import { StartError } from '../../core/start-error.ts';
+import type { CloudWrapping } from '../../custody/root-key/cloud/wrapping.ts';
 import type { TokenWrapping, TpmSealing } from '../../custody/root-key/listed.ts';
 import { LiveRoot } from '../../custody/root-key/live-root.ts';
 import { type OpenedRoot, openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
@@ -29,6 +30,7 @@ export interface Bench {
   /** Undefined where npm pkcs11js is not installed. */
   readonly token: TokenWrapping | undefined;
   readonly tpm: TpmSealing;
+  readonly cloud: CloudWrapping;
 }
 
 /** The store of a service that is stopped, held meanwhile. */

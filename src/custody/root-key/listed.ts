@@ -10,6 +10,7 @@ import {
   encryptForRecipients,
   identitiesIn,
 } from './age.ts';
+import { type CloudWrapping, cloudPlace } from './cloud/wrapping.ts';
 import {
   absolutePath,
   credentialPath,
@@ -55,6 +56,7 @@ export interface TpmSealing {
 export interface Reading extends Surroundings {
   readonly token?: TokenWrapping;
   readonly tpm?: TpmSealing;
+  readonly cloud?: CloudWrapping;
 }
 
 export const rootSecretBytes = 32;
@@ -83,6 +85,10 @@ export function sourcePlace(source: ListedSource): string {
       return `${source.id} (the token ${'label' in source.token ? source.token.label : source.token.serial})`;
     case 'tpm':
       return `${source.id} (the TPM ${source.tcti})`;
+    case 'aws':
+    case 'gcp':
+    case 'azure':
+      return cloudPlace(source);
   }
 }
 
@@ -112,7 +118,17 @@ function readBytes(source: ListedSource, around: Reading): Uint8Array | Promise<
       return byToken(source, around);
     case 'tpm':
       return byTpm(source, around);
+    case 'aws':
+    case 'gcp':
+    case 'azure':
+      return cloudIn(around).unwrap(source);
   }
+}
+
+/** Throws a StartError. */
+export function cloudIn({ cloud }: Reading): CloudWrapping {
+  if (cloud === undefined) throw new StartError('a cloud KMS cannot be asked by this process');
+  return cloud;
 }
 
 function rawFile(path: string, { rule }: Surroundings): Uint8Array {
@@ -262,6 +278,10 @@ export async function renewSource(
       const { parent } = source.sealed;
       return { ...source, ...of, sealed: await sealInTpm({ ...source, parent }, secret, around) };
     }
+    case 'aws':
+    case 'gcp':
+    case 'azure':
+      return cloudIn(around).wrap({ ...source, ...of }, secret);
   }
 }
 

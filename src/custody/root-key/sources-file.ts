@@ -62,6 +62,13 @@ const pcrValues = Type.Record(
 /** Of kernels and firmware that may come. */
 const maxApprovals = 64;
 
+/** See endpointProblem. */
+const endpoint = Type.String({ pattern: '^https?://', maxLength: 512 });
+export const awsKeyPattern = '^arn:aws(-[a-z]+){0,3}:kms:[a-z0-9-]{4,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$';
+const part = '[A-Za-z0-9][A-Za-z0-9._:-]{0,98}';
+export const gcpKeyPattern = `^projects/${part}/locations/${part}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`;
+export const azureKeyPattern = '^https?://[A-Za-z0-9.:[\\]-]{1,253}/keys/[A-Za-z0-9-]{1,127}/[0-9a-f]{32}$';
+
 /** Armoured age file. */
 const age = Type.String({ pattern: '^-----BEGIN AGE ENCRYPTED FILE-----', maxLength: maxAgeChars });
 
@@ -142,6 +149,45 @@ const source = Type.Union([
         { maxItems: maxApprovals },
       ),
       pin: Type.Optional(secretPlace),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('aws'),
+      /** ARN of a symmetric key. An alias may be pointed at another key. */
+      key: Type.String({ pattern: awsKeyPattern, maxLength: 256 }),
+      endpoint: Type.Optional(endpoint),
+      algorithm: Type.Literal('SYMMETRIC_DEFAULT'),
+      /** At most 6,144 bytes (KMS API reference, Decrypt). */
+      wrapped: base64(8_192),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('gcp'),
+      /** Resource name of a symmetric key, whose primary version wraps. */
+      key: Type.String({ pattern: gcpKeyPattern, maxLength: 512 }),
+      endpoint: Type.Optional(endpoint),
+      algorithm: Type.Literal('GOOGLE_SYMMETRIC_ENCRYPTION'),
+      /** The version that wrapped: without it the source opens no more. */
+      keyVersion: Type.String({ pattern: '^[1-9][0-9]{0,18}$' }),
+      wrapped: base64(8_192),
+    },
+    closed,
+  ),
+  Type.Object(
+    {
+      ...common,
+      kind: Type.Literal('azure'),
+      /** Identifier of a key with its version, of a vault or a managed HSM. */
+      key: Type.String({ pattern: azureKeyPattern, maxLength: 512 }),
+      algorithm: Type.Union([Type.Literal('RSA-OAEP-256'), Type.Literal('A256KW')]),
+      /** 512 bytes of RSA-4096, or 40 of AES-KW. */
+      wrapped: base64(2_048),
     },
     closed,
   ),

@@ -1,0 +1,50 @@
+import { CloudTrouble } from '../cloud/trouble.ts';
+
+interface SdkError {
+  readonly name?: string;
+  readonly code?: unknown;
+  readonly statusCode?: number;
+  /** Key Vault's own word, such as `{error: {code: "Forbidden", innererror: {code: "KeyDisabled"}}}`. */
+  readonly details?: {
+    /** The SDK has `innererror` of the wire under another name. */
+    readonly error?: { readonly code?: string; readonly innerError?: { readonly code?: string } };
+  };
+}
+
+/** Names of credentials that are not there or are not taken, of @azure/identity. */
+const credentialErrors =
+  /^(CredentialUnavailableError|AuthenticationError|AggregateAuthenticationError|AuthenticationRequiredError)$/;
+
+export function azureTrouble(cause: unknown, opening: boolean): CloudTrouble {
+  if (cause instanceof CloudTrouble) return cause;
+  const { name = '', code, statusCode, details } = cause as SdkError;
+  const said = details?.error?.innerError?.code ?? details?.error?.code;
+  if (credentialErrors.test(name)) return new CloudTrouble('no-credentials', name);
+  if (name === 'AbortError') return new CloudTrouble('slow');
+  switch (statusCode) {
+    case undefined:
+      return typeof code === 'string' ? new CloudTrouble('away', code) : new CloudTrouble('failed', name);
+    case 400:
+      return new CloudTrouble(opening ? 'not-its' : 'unfit', said);
+    case 401:
+      return new CloudTrouble('no-credentials', said);
+    case 403:
+      return forbidden(said);
+    case 404:
+      return new CloudTrouble('no-key', said);
+    case 409:
+      return new CloudTrouble('deletion', said);
+    case 429:
+      return new CloudTrouble('throttled', '429');
+    default:
+      return statusCode >= 500
+        ? new CloudTrouble('away', String(statusCode))
+        : new CloudTrouble('failed', said);
+  }
+}
+
+function forbidden(said: string | undefined): CloudTrouble {
+  if (said !== undefined && /Disabled$/.test(said)) return new CloudTrouble('disabled', said);
+  if (said !== undefined && /Expired$|NotYetValid$/.test(said)) return new CloudTrouble('deletion', said);
+  return new CloudTrouble('denied', said);
+}
