@@ -115,6 +115,7 @@ export const dekScale = scenario<DekScaleData>({
         step(`rotation of ${counts[size].toLocaleString('en-US')} DEKs`);
         rotations[size].push(await rotate(server, counts[size]));
       }
+      if (loaded.rotations.length > 0 && performance.now() >= endMs) break;
       step('rotation and encryptions');
       const rotation = rotate(large, counts.large);
       loaded.encryptions.push(...(await beside(context, large, rotation)));

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { contractFor, head, text } from '../contracts/listener-harness.ts';
+import { until } from '../support/keyring.ts';
 import { listenerKinds } from '../support/listener-kinds.ts';
 import { RawConnection } from '../support/requests.ts';
 
@@ -58,6 +60,20 @@ for (const kind of listenerKinds.filter(({ takesChunks }) => takesChunks)) {
     connection.send(head('GET /'));
     assert.match(await connection.closed(), /^HTTP\/1\.1 200 [\s\S]*\r\n\r\n\/$/);
   });
+
+  check(
+    'a call that takes longer than a connection may be idle is answered, and the connection ended then',
+    async (t) => {
+      const { connect, exchanges } = await open(t, 'by hand', undefined, timed({ idleMs: 100 }));
+      const connection = connect();
+      connection.send(head('GET /'));
+      await until(() => exchanges.length === 1);
+      await delay(350);
+      assert.equal(connection.received, '');
+      exchanges[0]?.respond(text('/'));
+      assert.match(await connection.closed(), /^HTTP\/1\.1 200 [\s\S]*\r\n\r\n\/$/);
+    },
+  );
 
   if (kind.listener !== 'tls') continue;
   check('a client that does not shake hands is ended', async (t) => {

@@ -131,6 +131,20 @@ test('what others put beside the snapshots is neither followed, nor counted, nor
   assert.equal(readFileSync(elsewhere, 'utf8'), 'precious');
 });
 
+test('snapshots of which one cannot be written are told of when nothing is being written any more', async (t) => {
+  const directory = temporaryDirectory(t);
+  const inTheWay = join(directory, 'kek-v2', 'k0.json');
+  mkdirSync(join(inTheWay, 'x'), { recursive: true });
+  const snapshots = await openSnapshots(directory);
+  const deks = Array.from({ length: 12 }, (_, n) => dekOf(`k${n}`));
+  await assert.rejects(snapshots.write(deks, 2));
+  const parts = readdirSync(join(directory, 'kek-v2')).filter((name) => name.endsWith('.new'));
+  assert.deepEqual(parts, ['k0.json.new']);
+  rmSync(inTheWay, { recursive: true });
+  await snapshots.write(deks, 2);
+  for (const { id } of deks) assert.equal((await snapshots.read(id, 2))?.id, id);
+});
+
 test('the KEKs that snapshots need are known of each rotation, and all before it where their list is damaged', async (t) => {
   const directory = join(temporaryDirectory(t), 'kms-deks-backup');
   const snapshots = await openSnapshots(directory);

@@ -142,6 +142,10 @@ class NodeExchange implements Exchange {
     if (this.#refusal === undefined && (contentLength ?? 0) > parts.limits.maxBodyBytes) {
       this.#refusal = 'TooLarge';
     }
+    // A call may take longer than a connection may be idle: that of a rotation is answered when every key has gone over.
+    res.on('timeout', () => {
+      if (this.#answered || !req.complete) req.socket.destroy();
+    });
     res.once('close', () => {
       clearTimeout(this.#timer);
       if (!res.writableFinished) cancel(this.cancellation);

@@ -49,6 +49,8 @@ export interface RotationSnapshots {
   stamp(atMs: number): Promise<void>;
 }
 
+/** Node has four threads for files, and a rotation waits for these. More would queue before what encryptions have to write. */
+const filesAtOnce = 8;
 const rotationName = /^kek-v([0-9]{1,10})$/;
 const snapshotName = /^([A-Za-z0-9._:-]{1,128})\.json$/;
 /** Beside the snapshots of a rotation: the versions of the KEK that wrap them. No snapshot has this name. */
@@ -68,7 +70,13 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
       const keks = new Set(await keksOf(path));
       for (const { versions } of deks) for (const { kek } of versions) keks.add(kek);
       await writeWhole(join(path, keksName), JSON.stringify([...keks]));
-      for (const dek of deks) await writeWhole(join(path, `${dek.id}.json`), `${textOf(dek)}\n`);
+      for (let at = 0; at < deks.length; at += filesAtOnce) {
+        const some = deks.slice(at, at + filesAtOnce);
+        const written = some.map((dek) => writeWhole(join(path, `${dek.id}.json`), `${textOf(dek)}\n`));
+        // All of them have ended before one is told of: who tries again meets none that is still being written.
+        for (const each of await Promise.allSettled(written))
+          if (each.status === 'rejected') throw each.reason;
+      }
       syncPath(path);
       syncPath(directory);
     },
