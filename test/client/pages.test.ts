@@ -57,7 +57,7 @@ test('the JavaScript of docs/library.md runs as it stands', async () => {
 });
 
 test('the JavaScript of docs/dek.md runs as it stands', async (t) => {
-  const own = temporaryDirectory(t);
+  const own = temporaryDirectory();
   const kms = await startDekService(own, dekConfig(own, 'dek.yaml'));
   t.after(() => kms.process.stop());
   const file = join(directory, 'dek.mjs');
