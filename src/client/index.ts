@@ -3,7 +3,7 @@ export type * from './answers.ts';
 export * from './browser.ts';
 export { DekClient, type DekClientOptions } from './dek/dek-client.ts';
 export { decryptFields, type EncryptedField, encryptFields, FieldError } from './dek/fields.ts';
-export type { DekInfo, DekProvider } from './dek/provider.ts';
+export type { DekInfo, DekProvider, KekWrapping } from './dek/provider.ts';
 export { KmsError, type KmsErrorCode, kmsErrorCodes, UnreachableError } from './errors.ts';
 export {
   type CallOptions,

@@ -21,7 +21,8 @@ export interface EmbeddedDek {
 
 const tenant = 'dek';
 const scopes: readonly Scope[] = [
-  ...(['kms:create', 'kms:read', 'kms:encrypt', 'kms:decrypt', 'kms:rotate', 'kms:destroy'] as const),
+  ...(['kms:create', 'kms:read', 'kms:wrap', 'kms:unwrap', 'kms:encrypt', 'kms:decrypt'] as const),
+  ...(['kms:rotate', 'kms:destroy'] as const),
 ];
 const deadline = '10000';
 
@@ -69,6 +70,20 @@ export class EmbeddedDeks implements AsyncDisposable {
     return Uint8Array.from(plaintext);
   }
 
+  async rotateDek(keyId: string): Promise<EmbeddedDek> {
+    return infoOf(await this.#run('dek_rotate', { id: text('keyId', keyId) }));
+  }
+
+  /** Bytes of the caller's own by the key encryption key, at most 64 KiB. */
+  async wrap(plaintext: Uint8Array, aad?: Uint8Array) {
+    return this.#run('kek_wrap', { plaintext: bytes('plaintext', plaintext), aad: aadOf(aad) });
+  }
+
+  async unwrap(wrapped: string, aad?: Uint8Array): Promise<Uint8Array> {
+    const request = { wrapped: text('wrapped', wrapped), aad: aadOf(aad) };
+    return Uint8Array.from((await this.#run('kek_unwrap', request)).plaintext);
+  }
+
   async rotateKek(): Promise<{ kekId: string; kekVersion: number; rewrapped: number }> {
     return this.#run('kek_rotate', { plainKek: undefined });
   }
@@ -106,7 +121,7 @@ export class EmbeddedDeks implements AsyncDisposable {
         ...{ cancellation: createCancellation(), withinAllowance: () => true },
       }),
     );
-    if (!answer.ok) throw new KmsError(answer.failure, name === 'dek_decrypt');
+    if (!answer.ok) throw new KmsError(answer.failure, name === 'dek_decrypt' || name === 'kek_unwrap');
     return answer.value;
   }
 }

@@ -28,7 +28,7 @@ const modes: Readonly<Record<string, (t: TestContext) => Promise<DekProvider>>> 
       makeListener: (limits) => new UnixListener({ ...limits, path, mode: 0o600, allowedUids: 'any' }),
     });
     t.after(() => service.stop());
-    const scopes = 'kms:create,kms:read,kms:encrypt,kms:decrypt,kms:rotate,kms:destroy';
+    const scopes = 'kms:create,kms:read,kms:wrap,kms:unwrap,kms:encrypt,kms:decrypt,kms:rotate,kms:destroy';
     const client = new DekClient({ url: `unix:${path}`, token: await service.mint('dek', scopes) });
     t.after(() => client.close());
     return client;
@@ -59,6 +59,13 @@ for (const [mode, open] of Object.entries(modes))
     await assert.rejects(kms.getWrapped('k2'), { code: 'NotFound' });
     assert.equal((await kms.rotateKek()).rewrapped, 2);
     assert.equal((await kms.getWrapped('k1')).kekVersion, 2);
+    assert.deepEqual(Buffer.from(await kms.decrypt(keyId, ciphertext, aad)), plaintext);
+
+    const own = await kms.wrap(plaintext, aad);
+    assert.equal(own.kekVersion, 2);
+    assert.deepEqual(Buffer.from(await kms.unwrap(own.wrapped, aad)), plaintext);
+    await assert.rejects(kms.unwrap(own.wrapped), { code: 'BadRequest' });
+    assert.equal((await kms.rotateDek(keyId)).keyVersion, 2);
     assert.deepEqual(Buffer.from(await kms.decrypt(keyId, ciphertext, aad)), plaintext);
 
     const document = { name: 'Ada', contact: { email: 'ada@example.com', age: 36 }, tags: ['a'] };

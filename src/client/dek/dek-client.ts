@@ -1,7 +1,7 @@
 import { fromBase64, toBase64 } from '../bytes.ts';
 import { KmsError, type KmsErrorCode, kmsErrorCodes } from '../errors.ts';
 import { type Answer, Transport } from '../transport.ts';
-import type { DekInfo, DekProvider } from './provider.ts';
+import type { DekInfo, DekProvider, KekWrapping } from './provider.ts';
 
 export interface DekClientOptions {
   /** `unix:/path`, or where `KMS_DEK` serves them too. */
@@ -51,10 +51,22 @@ export class DekClient implements DekProvider {
     return fromBase64(textIn(await this.#ask('/decrypt', body), 'plaintext'));
   }
 
+  async rotateDek(keyId: string): Promise<DekInfo> {
+    return infoOf(await this.#ask('/rotate_dek', { key_id: keyId }));
+  }
+
+  async wrap(plaintext: Uint8Array, aad?: Uint8Array): Promise<KekWrapping> {
+    const answer = await this.#ask('/wrap', { plaintext: toBase64(plaintext), ...aadOf(aad) });
+    return { wrapped: textIn(answer, 'wrapped'), ...kekIn(answer) };
+  }
+
+  async unwrap(wrapped: string, aad?: Uint8Array): Promise<Uint8Array> {
+    return fromBase64(textIn(await this.#ask('/unwrap', { wrapped, ...aadOf(aad) }), 'plaintext'));
+  }
+
   async rotateKek() {
-    const answer = (await this.#ask('/rotate_kek', {}, rotationTimes)) as Readonly<Record<string, unknown>>;
-    const { kek_id: kekId, kek_version: kekVersion, rewrapped } = answer;
-    return { kekId: String(kekId), kekVersion: Number(kekVersion), rewrapped: Number(rewrapped) };
+    const answer = await this.#ask('/rotate_kek', {}, rotationTimes);
+    return { ...kekIn(answer), rewrapped: numberIn(answer, 'rewrapped') };
   }
 
   async destroyDek(keyId: string): Promise<void> {
@@ -121,16 +133,25 @@ function secondsIn(header: string | string[] | undefined): number | undefined {
 }
 
 function infoOf(answer: unknown): DekInfo {
-  const { key_id, key_version, wrapped, kek_id, kek_version } = answer as Readonly<Record<string, unknown>>;
   return {
-    ...{ keyId: String(key_id), keyVersion: Number(key_version), wrapped: String(wrapped) },
-    ...{ kekId: String(kek_id), kekVersion: Number(kek_version) },
+    ...{ keyId: textIn(answer, 'key_id'), keyVersion: numberIn(answer, 'key_version') },
+    ...{ wrapped: textIn(answer, 'wrapped'), ...kekIn(answer) },
   };
 }
 
+function kekIn(answer: unknown) {
+  return { kekId: textIn(answer, 'kek_id'), kekVersion: numberIn(answer, 'kek_version') };
+}
+
 function textIn(answer: unknown, member: string): string {
-  const value = (answer as Readonly<Record<string, unknown>>)[member];
+  const value = (answer as Readonly<Record<string, unknown>> | null)?.[member];
   if (typeof value !== 'string') throw new TypeError(`the answer has no ${member}`);
+  return value;
+}
+
+function numberIn(answer: unknown, member: string): number {
+  const value = (answer as Readonly<Record<string, unknown>> | null)?.[member];
+  if (typeof value !== 'number') throw new TypeError(`the answer has no ${member}`);
   return value;
 }
 
