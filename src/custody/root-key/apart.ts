@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { threadEntry } from '../../core/own-package.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { RootSource } from '../../engine/engine.ts';
+import { quietEnvironment } from './quiet.ts';
 import type { Surroundings } from './secret-place.ts';
 
 /** Memory with a name for a moment; it is in no core dump of any process. */
@@ -72,10 +73,7 @@ async function run(
   const child = spawn(
     process.execPath,
     ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
-    {
-      stdio,
-      timeout: deadlineMs,
-    },
+    { stdio, timeout: deadlineMs, env: quietEnvironment(process.env) },
   );
   let problem = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
