@@ -1,9 +1,7 @@
-import { quietThisProcess } from '../quiet.ts';
 import { CloudTrouble } from './trouble.ts';
 
 /** A provider's SDK: an optional dependency, which is loaded when a source asks for it, and never before. */
 export async function loadSdk<T>(name: string, load: () => Promise<T>): Promise<T> {
-  quietThisProcess();
   try {
     return await load();
   } catch {

@@ -1,5 +1,6 @@
 import type { protos, v1 } from '@google-cloud/kms';
 import type { CloudLimits } from '../cloud/limits.ts';
+import { quietThisProcess } from '../cloud/quiet.ts';
 import { loadSdk } from '../cloud/sdk.ts';
 import { CloudTrouble } from '../cloud/trouble.ts';
 import type { Bound, CloudProvider, CloudTargetOf } from '../cloud/wrapping.ts';
@@ -22,6 +23,7 @@ export function gcpProvider(limits: CloudLimits): CloudProvider<'gcp'> {
     opening: boolean,
     ask: (client: Client) => Promise<T>,
   ): Promise<T> {
+    quietThisProcess();
     const { KeyManagementServiceClient } = await loadSdk(
       '@google-cloud/kms',
       () => import('@google-cloud/kms'),

@@ -14,10 +14,6 @@ const tellingVariables: ReadonlySet<string> = new Set([
   'NODE_DEBUG_NATIVE',
 ]);
 
-export function quietEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !tellingVariables.has(name)));
-}
-
 /** Of this process, before an SDK is loaded. Node reads NODE_DEBUG before that. */
 export function quietThisProcess(): void {
   for (const name of tellingVariables) delete process.env[name];
