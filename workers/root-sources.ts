@@ -25,7 +25,9 @@ try {
   }
 } catch (cause) {
   // Errors of libraries may show what they were given.
-  process.stderr.write(cause instanceof StartError ? cause.message : 'the root key could not be opened');
+  const reason = cause instanceof StartError ? cause.message : 'the root key could not be opened';
+  // What else was written is not said; see saidIn. NUL ends it, too.
+  process.stderr.write(`\0${reason}\0`);
   process.exitCode = 1;
 }
 // Sockets of a KMS that hangs would keep this process.

@@ -80,6 +80,8 @@ test('a KMS is spoken to over TLS, and over plain HTTP on this machine alone', a
   for (const address of [
     ...['http://kms.example', 'ftp://127.0.0.1', 'kms.example', 'https://a:b@kms.example'],
     ...['http://127.0.0.1.example', 'https://kms.example/?a=b'],
+    // DNS may be asked for it.
+    ...['http://kms.localhost', 'http://localhost.example', 'http://127.0.0.1@kms.example'],
   ])
     assert.equal(typeof endpointProblem('aws', address), 'string', address);
   for (const address of ['https://kms.example', 'https://googleapis.com.example', 'https://xgoogleapis.com'])

@@ -72,18 +72,21 @@ async function run(
   const child = spawn(
     process.execPath,
     ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
-    {
-      stdio,
-      timeout: deadlineMs,
-    },
+    { stdio, timeout: deadlineMs },
   );
   let problem = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (problem.length < maxProblemBytes) problem += text;
+    problem = (problem + text).slice(-maxProblemBytes);
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
-  if (code !== 0) throw new StartError(problem.trim() || 'the root key could not be opened in time');
+  if (code !== 0) throw new StartError(saidIn(problem) || 'the root key could not be opened in time');
+}
+
+/** Before its reason the process writes NUL. With NODE_DEBUG, Node writes requests and their tokens to the same place. */
+function saidIn(written: string): string {
+  const [, reason = ''] = written.split('\0');
+  return reason.trim();
 }

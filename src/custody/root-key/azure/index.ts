@@ -2,6 +2,7 @@ import type { TokenCredential } from '@azure/identity';
 import type { CryptographyClientOptions, KeyVaultKey, KeyWrapAlgorithm } from '@azure/keyvault-keys';
 import { isOwnMachine } from '../cloud/endpoint.ts';
 import type { CloudLimits } from '../cloud/limits.ts';
+import { quietThisProcess } from '../cloud/quiet.ts';
 import { loadSdk } from '../cloud/sdk.ts';
 import { CloudTrouble } from '../cloud/trouble.ts';
 import type { CloudProvider, CloudTargetOf } from '../cloud/wrapping.ts';
@@ -21,6 +22,7 @@ export function azureProvider(limits: CloudLimits, credential?: TokenCredential)
     bytes: Uint8Array,
     signal: AbortSignal,
   ): Promise<Uint8Array> {
+    quietThisProcess();
     const { CryptographyClient } = await loadSdk(
       '@azure/keyvault-keys',
       () => import('@azure/keyvault-keys'),

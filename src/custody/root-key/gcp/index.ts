@@ -1,13 +1,11 @@
 import type { protos, v1 } from '@google-cloud/kms';
 import type { CloudLimits } from '../cloud/limits.ts';
+import { quietThisProcess } from '../cloud/quiet.ts';
 import { loadSdk } from '../cloud/sdk.ts';
 import { CloudTrouble } from '../cloud/trouble.ts';
 import type { Bound, CloudProvider, CloudTargetOf } from '../cloud/wrapping.ts';
 import { crc32c } from './crc32c.ts';
 import { gcpTrouble } from './errors.ts';
-
-/** With one of them the SDK writes whole requests and answers, which hold the root key, or the headers with the token. */
-const tellingVariables = ['GOOGLE_SDK_NODE_LOGGING', 'GRPC_NODE_TRACE', 'GRPC_TRACE'] as const;
 
 type Client = v1.KeyManagementServiceClient;
 type ClientOptions = NonNullable<ConstructorParameters<typeof v1.KeyManagementServiceClient>[0]>;
@@ -25,7 +23,7 @@ export function gcpProvider(limits: CloudLimits): CloudProvider<'gcp'> {
     opening: boolean,
     ask: (client: Client) => Promise<T>,
   ): Promise<T> {
-    for (const name of tellingVariables) delete process.env[name];
+    quietThisProcess();
     const { KeyManagementServiceClient } = await loadSdk(
       '@google-cloud/kms',
       () => import('@google-cloud/kms'),
