@@ -1,5 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { developmentApproval, developmentMode, developmentPlace } from '../../test/support/kms-v1.ts';
+import {
+  developmentApproval,
+  developmentMode,
+  developmentPlace,
+} from '../../test/support/development-mode.ts';
 import type { LoadRequest } from '../load/plan.ts';
 import { ask, askAll } from './client.ts';
 import { type Product, type ProductOptions, startProduct } from './product.ts';

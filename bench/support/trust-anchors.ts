@@ -23,7 +23,7 @@ import {
 } from '../../src/trust/anchor-records.ts';
 import { type Certificate, readCertificate } from '../../src/trust/certificate.ts';
 import { makeCertificate, makeKeys } from '../../test/support/certificates.ts';
-import { developmentPlace } from '../../test/support/kms-v1.ts';
+import { developmentPlace } from '../../test/support/development-mode.ts';
 
 /** A commit of three records each stays far below the most that one takes. */
 const anchorsPerCommit = 500;

@@ -6,9 +6,10 @@ import { renderScale } from '../../bench/scenarios/kms-v1-scale.ts';
 import type { Figures } from '../../bench/support/measure.ts';
 import { writeTrustAnchors } from '../../bench/support/trust-anchors.ts';
 import { readCertificate } from '../../src/trust/certificate.ts';
+import { developmentMode } from '../support/development-mode.ts';
 import { testEngineOptions } from '../support/engines.ts';
 import { startInProcess } from '../support/in-process.ts';
-import { developmentClient, developmentMode } from '../support/kms-v1.ts';
+import { developmentClient } from '../support/kms-v1.ts';
 import { temporaryDirectory } from '../support/service.ts';
 
 const figuresOf = (p95: number, statuses: Readonly<Record<string, number>> = { '200': 100 }): Figures => {

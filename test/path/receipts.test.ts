@@ -10,8 +10,9 @@ import { signEndpoint, verifyEndpoint } from '../../src/http/dialects/intaglio/s
 import type { Operations } from '../../src/operations/operations.ts';
 import type { ListReceiptsRequest } from '../../src/operations/receipts/read-receipts.ts';
 import { intaglio } from '../cli/intaglio.ts';
+import { developmentMode } from '../support/development-mode.ts';
 import { startInProcess } from '../support/in-process.ts';
-import { developmentMode, placedCredentials } from '../support/kms-v1.ts';
+import { placedCredentials } from '../support/kms-v1.ts';
 import { call, helloWorldB3, type InProcessService, temporaryDirectory } from '../support/service.ts';
 
 const keyId = '11111111-2222-4333-8444-555555555555';

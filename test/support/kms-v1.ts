@@ -10,6 +10,7 @@ import { approvedRequestSha256 } from '../../src/http/json-requests.ts';
 import { Certificates } from '../../src/http/listeners/certificates.ts';
 import { tlsListener } from '../../src/http/listeners/tls.ts';
 import { makeCertificate, type TestCertificate } from './certificates.ts';
+import { developmentApproval, developmentPlace } from './development-mode.ts';
 import { startInProcess } from './in-process.ts';
 import { certificateFiles, testPki } from './listener-kinds.ts';
 import { type ListeningService, temporaryDirectory } from './service.ts';
@@ -49,13 +50,6 @@ export interface KmsV1Client {
 
 type Raw = Omit<KmsV1Answer, 'body'>;
 type Sender = (method: string, path: string, text: string, headers: Record<string, string>) => Promise<Raw>;
-
-export const developmentPlace: Place = { tenant_id: 'mock-tenant', environment: 'dev', plane: 'laptop' };
-export const developmentApproval = 'approval-token-123';
-/** Of a service in development mode. */
-export const developmentMode = {
-  ...{ KMS_M33: 'true', KMS_M33_DEV_IDENTITY: 'true', KMS_M33_DEV_APPROVALS: developmentApproval },
-};
 
 function clientOf(place: Place, send: Sender, approval: KmsV1Client['approval']): KmsV1Client {
   return {

@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { errorEnvelope } from '../../../src/http/dialects/kms-v1/answers.ts';
+import { developmentApproval, developmentMode } from '../../support/development-mode.ts';
 import { startInProcess } from '../../support/in-process.ts';
-import {
-  developmentApproval,
-  developmentClient,
-  developmentMode,
-  generate,
-  type KmsV1Answer,
-  type KmsV1Client,
-} from '../../support/kms-v1.ts';
+import { developmentClient, generate, type KmsV1Answer, type KmsV1Client } from '../../support/kms-v1.ts';
 import { assertFits } from '../../support/kms-v1-dialect.ts';
 import { testPki } from '../../support/listener-kinds.ts';
 

@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { developmentMode } from '../../support/development-mode.ts';
 import { startInProcess } from '../../support/in-process.ts';
-import {
-  change,
-  developmentClient,
-  developmentMode,
-  generate,
-  type KmsV1Client,
-} from '../../support/kms-v1.ts';
+import { change, developmentClient, generate, type KmsV1Client } from '../../support/kms-v1.ts';
 
 type Service = Awaited<ReturnType<typeof startInProcess>>;
 

@@ -4,15 +4,9 @@ import { verifyReceipt } from '../../../src/client/receipts.ts';
 import { configAnswer, healthAnswer } from '../../../src/http/dialects/kms-v1/answers.ts';
 import { describedCalls } from '../../../src/http/dialects/kms-v1/described.ts';
 import { describedPaths } from '../../../src/http/dialects/kms-v1/openapi.ts';
+import { developmentApproval, developmentMode } from '../../support/development-mode.ts';
 import { startInProcess } from '../../support/in-process.ts';
-import {
-  change,
-  developmentApproval,
-  developmentClient,
-  developmentMode,
-  generate,
-  type KmsV1Client,
-} from '../../support/kms-v1.ts';
+import { change, developmentClient, generate, type KmsV1Client } from '../../support/kms-v1.ts';
 import { assertFits } from '../../support/kms-v1-dialect.ts';
 import { call, type InProcessService } from '../../support/service.ts';
 
