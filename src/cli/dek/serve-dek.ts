@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import type { Authenticator } from '../../auth/auth.ts';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
@@ -77,9 +78,17 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     takesReloads(server);
     serveUntilStopped(server, log, stopOnSignals);
   } catch (cause) {
-    if (cause instanceof StartError) fail(cause.message);
+    if (cause instanceof StartError) fail(`${cause.message}${adviceFor(flags)}`);
     throw cause;
   }
+}
+
+/** Whoever forgets --config has lost nothing. */
+function adviceFor({ dataDir, config }: ServeDekFlags): string {
+  const isOfConfig = existsSync(join(dataDir, 'store')) && !existsSync(join(dataDir, 'root.key'));
+  return config === undefined && isOfConfig
+    ? '; a directory that was made with --config opens with that configuration alone'
+    : '';
 }
 
 /** sun_path of sockaddr_un (unix(7)) has 108 bytes, of which the last one is 0. */

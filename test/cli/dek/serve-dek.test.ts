@@ -165,6 +165,10 @@ test('dek reseal and restore: the next master key opens, the one before does not
   const twice = await reseal(old, next);
   assert.equal(twice.status, 0, twice.stderr);
   await assert.rejects(startDekService(directory, old), /is not the one/);
+  await assert.rejects(
+    startDekService(directory, undefined),
+    /made with --config opens with that configuration alone/,
+  );
   const restore = (id: string, ...more: string[]) =>
     intaglio(['dek', 'restore', '--key-id', id, '--data-dir', data, '--config', next, ...more]);
   assert.equal((await restore('k7')).stdout, 'k7 is back, up to its version 1, under version 2 of the KEK\n');
