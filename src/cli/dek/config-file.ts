@@ -8,7 +8,7 @@ import { errorCode, readPrivateFile } from '../../core/private-file.ts';
 import type { Scope } from '../../core/scope.ts';
 import { judgeSecretFile, type SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
-import { isWeakKey } from '../../operations/deks/given-kek.ts';
+import { isWeakKey } from '../../operations/deks/weak-key.ts';
 
 /** The configuration of data encryption keys as `--config` names it: startup secrets, and who may call. */
 export interface DekConfigFile {

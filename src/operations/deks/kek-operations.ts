@@ -1,11 +1,8 @@
-import { errorCode } from '../../core/private-file.ts';
-import { ok, type Refused, refuse } from '../../core/result.ts';
+import { ok, refuse } from '../../core/result.ts';
 import { formatKid } from '../../keys/kid.ts';
 import type { CryptoOperation, KeyOperation, OperationParts, WorkOutcome } from '../operation.ts';
 import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, notOpened, planWithKey, wrapInfo } from '../sealing/one-key.ts';
-import { activeDek, type DekMade, describe, noSuchDek } from './create-dek.ts';
-import { type Dek, isDekId } from './dek.ts';
 import type { KekRotated, KekRotationProgress } from './kek-rotation.ts';
 import type { DekParts } from './parts.ts';
 import { parseWrapped, wrappedText } from './wrapped-text.ts';
@@ -113,39 +110,6 @@ export function kekUnwrapOperation(
   };
 }
 
-export function readDekOperation({ deks, keks }: DekParts): KeyOperation<{ readonly id: string }, DekMade> {
-  return {
-    ...{ kind: 'keys', name: 'dek_read', scope: 'kms:read' },
-    async run({ id }) {
-      const found = await activeDek(deks.find(id));
-      return found.ok ? ok(describe(keks.id, found.value.dek)) : found;
-    },
-  };
-}
-
-export interface DekPageAnswer {
-  readonly deks: readonly Dek[];
-  /** After which the next page begins. */
-  readonly next: string | undefined;
-}
-
-const badAfter = refuse('BadRequest', 'after is the id of a DEK');
-const deksPerPage = 100;
-
-/** In the order of their ids, destroyed ones too. */
-export function listDeksOperation({
-  deks,
-}: DekParts): KeyOperation<{ readonly after: string | undefined }, DekPageAnswer> {
-  return {
-    ...{ kind: 'keys', name: 'dek_list', scope: 'kms:read' },
-    async run({ after }) {
-      if (after !== undefined && !isDekId(after)) return badAfter;
-      const page = await deks.page(after, deksPerPage);
-      return page.ok ? ok({ deks: page.value.deks.map(({ dek }) => dek), next: page.value.last }) : page;
-    },
-  };
-}
-
 /** Every DEK by a new version of the KEK; answers when all are. `plainKek`: 32 bytes, where the configuration allows it. */
 export function rotateKekOperation(
   { rotation, journal, allowPlainKek }: DekParts,
@@ -171,29 +135,6 @@ export function rotateKekOperation(
   };
 }
 
-/** A single DEK by the current version of the KEK, where it is wrapped by an older one. */
-export function rewrapDekOperation({
-  deks,
-  keks,
-  rotation,
-  journal,
-}: DekParts): KeyOperation<{ readonly id: string }, DekMade> {
-  return {
-    ...{ kind: 'keys', name: 'dek_rewrap', scope: 'kms:rotate' },
-    async run({ id }, caller) {
-      const found = await activeDek(deks.find(id));
-      if (!found.ok) return found;
-      const recorded = await journal.record({ kind: 'rewrapped', caller, facts: { dek: id } });
-      if (!recorded.ok) return recorded;
-      const refused = await rotation.rewrapOne(found.value, caller.actor);
-      recorded.value.end(refused);
-      if (refused !== undefined) return refused;
-      const now = await activeDek(deks.find(id));
-      return now.ok ? ok(describe(keks.id, now.value.dek)) : now;
-    },
-  };
-}
-
 /** A version of the KEK that comes in the clear. */
 export type GivenKek = (
   plain: Uint8Array,
@@ -213,57 +154,4 @@ export function listKeksOperation({ keks, rotation }: DekParts): KeyOperation<un
       return ok({ keks: listed, rotation: rotation.progress });
     },
   };
-}
-
-/**
- * The wrappings of a DEK go, and its snapshots: nothing decrypts what it encrypted. Copies of files elsewhere open as long as the
- * KEK's versions are there, so a rotation of the KEK ends these, too. Twice is as good as once.
- */
-export function destroyDekOperation({
-  deks,
-  snapshots,
-  journal,
-}: DekParts): KeyOperation<{ readonly id: string }, { readonly id: string }> {
-  return {
-    ...{ kind: 'keys', name: 'dek_destroy', scope: 'kms:destroy' },
-    async run({ id }, caller) {
-      const found = await deks.find(id);
-      if (!found.ok) return found;
-      if (found.value === undefined) return noSuchDek;
-      const pruned = async () => {
-        try {
-          await snapshots.removeOf(id);
-          return ok({ id });
-        } catch (cause) {
-          return refuse(
-            'StoreUnavailable',
-            `the DEK is destroyed, and its snapshots could not be removed (${errorCode(cause)}): ask again`,
-            1_000,
-          );
-        }
-      };
-      if (found.value.dek.state === 'destroyed') return pruned();
-      const recorded = await journal.record({ kind: 'destroyed', caller, facts: { dek: id } });
-      if (!recorded.ok) return recorded;
-      for (let turn = 0; ; turn++) {
-        const now = await deks.find(id);
-        if (!now.ok) return ended(recorded.value, now);
-        if (now.value === undefined) return ended(recorded.value, noSuchDek);
-        const put = await deks.put({ ...now.value.dek, state: 'destroyed', versions: [] }, now.value);
-        if (!put.ok) return ended(recorded.value, put);
-        if (put.value === 'put') break;
-        if (turn === maxTurns) return ended(recorded.value, refuse('StoreUnavailable', undefined, 1_000));
-      }
-      recorded.value.end(undefined);
-      return pruned();
-    },
-  };
-}
-
-/** Others that change the same DEK at the same moment; each turn lets one of them through. */
-const maxTurns = 16;
-
-function ended(record: { end(failed: Refused | undefined): void }, refused: Refused): Refused {
-  record.end(refused);
-  return refused;
 }

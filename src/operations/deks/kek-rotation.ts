@@ -6,7 +6,7 @@ import type { Dek } from './dek.ts';
 import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { StoredDek } from './dek-store.ts';
 import { type KekPruningEvent, type KekPruningParts, pruneKeks } from './kek-pruning.ts';
-import { SnapshotAges } from './prunable.ts';
+import { SnapshotAges } from './snapshot-ages.ts';
 import { onSnapshotDisk } from './snapshots.ts';
 
 export interface KekRotationParts extends KekPruningParts {

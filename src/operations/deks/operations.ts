@@ -3,14 +3,11 @@ import type { Caller } from '../../core/scope.ts';
 import type { CryptoOperation, KeyOperation, OperationParts } from '../operation.ts';
 import { createDekOperation, importDekOperation, rotateDekOperation } from './create-dek.ts';
 import { givenKekBy } from './given-kek.ts';
+import { destroyDekOperation, listDeksOperation, readDekOperation, rewrapDekOperation } from './keep-deks.ts';
 import {
-  destroyDekOperation,
   kekUnwrapOperation,
   kekWrapOperation,
-  listDeksOperation,
   listKeksOperation,
-  readDekOperation,
-  rewrapDekOperation,
   rotateKekOperation,
 } from './kek-operations.ts';
 import type { DekParts } from './parts.ts';

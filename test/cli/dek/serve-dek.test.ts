@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { readDekConfig } from '../../../src/cli/dek/config-file.ts';
 import { importDeks } from '../../../src/cli/dek/import-deks.ts';
 import { StartError } from '../../../src/core/start-error.ts';
-import { isWeakKey } from '../../../src/operations/deks/given-kek.ts';
+import { isWeakKey } from '../../../src/operations/deks/weak-key.ts';
 import { kmsV2Client } from '../../grpc/kms-v2-client.ts';
 import { dekConfig, startDekService } from '../../support/serve-dek.ts';
 import { temporaryDirectory } from '../../support/temporary-directory.ts';

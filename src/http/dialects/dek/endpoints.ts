@@ -1,8 +1,8 @@
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
 import type { DekMade } from '../../../operations/deks/create-dek.ts';
-import { isWeakKey } from '../../../operations/deks/given-kek.ts';
 import type { DekOperations } from '../../../operations/deks/operations.ts';
+import { isWeakKey } from '../../../operations/deks/weak-key.ts';
 import type { AnyEndpoint, Endpoint } from '../../dialect.ts';
 import { optionalBody, parseNothing, parseQuery, typed } from '../../json-requests.ts';
 import { maxBytes, shapes } from './schemas.ts';

@@ -1,0 +1,6 @@
+/** True of all bytes equal, and of bytes that count up or down by one: no random key in 2^239 is one of these. */
+export function isWeakKey(key: Uint8Array): boolean {
+  const step = ((key[1] as number) - (key[0] as number)) & 0xff;
+  if (step !== 0 && step !== 1 && step !== 255) return false;
+  return key.every((byte, index) => index === 0 || ((byte - (key[index - 1] as number)) & 0xff) === step);
+}
