@@ -111,15 +111,18 @@ export async function runSteps(
   return { status: status as number | null, output, lastStep: Number(last.trim()) };
 }
 
-/** A command that serves: it is ended once it says so. Its output goes into a file of the desk. */
+/** A command that serves: it is ended once it says so, and gone then. Its output goes into a file of the desk. */
 export function whileServing(command: string): string {
-  return `{ ${command}
-} > serving 2>&1 &
+  // The shell in the background empties the file at a moment of its own: the service of a step before would be taken for this one.
+  return `: > serving; { ${command}
+} >> serving 2>&1 &
 PID=$!
 TRIES=0; until grep -qi listen serving; do
   TRIES=$((TRIES + 1)); { kill -0 $PID && [ $TRIES -lt 600 ]; } || { cat serving; exit 1; }; sleep 0.1
 done
-kill $(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' serving | head -1) $PID 2>/dev/null || true; wait $PID || true`;
+SERVES=$(sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p' serving | head -1)
+kill $SERVES $PID 2>/dev/null || true; wait $PID || true
+while [ -n "$SERVES" ] && kill -0 $SERVES 2>/dev/null; do sleep 0.05; done`;
 }
 
 /** A command that fails, as its page says; its input stays open, as that of a terminal. */
