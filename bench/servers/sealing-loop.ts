@@ -1,12 +1,5 @@
 import { keyTypes, schemes } from '../../src/algorithms/ids.ts';
-import {
-  type BatchItem,
-  batchOps,
-  batchStatuses,
-  encodeBatch,
-  readResults,
-  responseFor,
-} from '../../src/engine/batch.ts';
+import { type BatchItem, batchOps } from '../../src/engine/batch.ts';
 import type { Engine, GeneratedKey } from '../../src/engine/engine.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { wordInput } from '../../src/engine/rooms.ts';
@@ -17,10 +10,8 @@ import {
   wrappedBytes,
   wrappingNames,
 } from '../support/surface-names.ts';
+import { timeBatch } from './batch-loop.ts';
 import { timeUs } from './sample.ts';
-
-/** As many as the other loop has of the quick ones, see engine-loop.ts. */
-const batchSize = 16;
 
 const text = (value: string) => new Uint8Array(Buffer.from(value));
 const info = text('ron-kms::bench::bench::wrap::0196c1d2-7a3b-7c4d-8e5f-0123456789ab#v1');
@@ -35,13 +26,9 @@ export function timeSealing(engine: Engine, root: unknown, windowMs: number): Re
   let lastNumber = 1_000;
   const time = (name: string, item: Item) => {
     lastNumber += 1;
-    const items = Array.from({ length: batchSize }, () => ({ ...item, keyNumber: lastNumber }));
-    const request = encodeBatch(items);
-    const response = responseFor(request);
-    found[name] = timeUs(() => engine.run(root, request, response), windowMs) / batchSize;
-    const [first] = readResults(items, response);
-    if (first?.status !== batchStatuses.ok) throw new Error(`${name} gave status ${first?.status}`);
-    return first.outputs as readonly [Uint8Array, ...Uint8Array[]];
+    const { us, outputs } = timeBatch(engine, root, { ...item, keyNumber: lastNumber }, windowMs);
+    found[name] = us;
+    return outputs as readonly [Uint8Array, ...Uint8Array[]];
   };
   const make = (name: keyof typeof keyTypes) => engine.generate(root, keyTypes[name], 'bench', 'bench');
   const reference = ({ sealed }: GeneratedKey) => buildKeyReference('bench', 'bench', sealed);

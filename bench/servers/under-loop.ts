@@ -1,18 +1,12 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import { keyTypes, schemes } from '../../src/algorithms/ids.ts';
-import {
-  type BatchItem,
-  batchOps,
-  batchStatuses,
-  encodeBatch,
-  readResults,
-  responseFor,
-} from '../../src/engine/batch.ts';
+import { type BatchItem, batchOps } from '../../src/engine/batch.ts';
 import { buildKeyReference } from '../../src/engine/key-reference.ts';
 import { loadNativeEngine } from '../../src/engine/native/index.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { fieldBytes } from '../support/field.ts';
 import type { UnderTimes } from '../support/under.ts';
+import { timeBatch } from './batch-loop.ts';
 import { timeUs } from './sample.ts';
 
 /**
@@ -22,8 +16,6 @@ import { timeUs } from './sample.ts';
 
 const windowMs = Number(process.argv[2]);
 const options = { reseedIntervalOps: 100_000, keyCacheBytes: 2 ** 20 };
-/** As many as a worker often has at hand under load. */
-const batchSize = 16;
 
 const info = Buffer.from('ron-kms::bench::bench::wrap::0196c1d2-7a3b-7c4d-8e5f-0123456789ab#v1');
 const wrapAad = Buffer.from('intaglio::dek::5::dek-1::v1');
@@ -39,15 +31,8 @@ function engineTimes(): Pick<UnderTimes, 'engineEncryptUs' | 'engineDecryptUs'> 
     ...{ scheme: schemes['aes-256-gcm'], keyNumber: 1_000 },
     key: buildKeyReference('bench', 'bench', sealed),
   };
-  const run = (item: Pick<BatchItem, 'op' | 'inputs'>) => {
-    const items = Array.from({ length: batchSize }, () => ({ ...of, ...item }));
-    const request = encodeBatch(items);
-    const response = responseFor(request);
-    const us = timeUs(() => engine.run(root, request, response), windowMs) / batchSize;
-    const [first] = readResults(items, response);
-    if (first?.status !== batchStatuses.ok) throw new Error(`the engine gave status ${first?.status}`);
-    return { us, outputs: first.outputs.map((output) => Uint8Array.from(output)) };
-  };
+  const run = (item: Pick<BatchItem, 'op' | 'inputs'>) =>
+    timeBatch(engine, root, { ...of, ...item }, windowMs);
   const [wrapped] = run({ op: batchOps.wrap, inputs: [randomBytes(32), info, wrapAad] }).outputs;
   const under = [wrapped as Uint8Array, info, wrapAad];
   const made = run({ op: batchOps.encryptUnder, inputs: [...under, field, aad] });

@@ -1,3 +1,5 @@
+import { StartError } from '../core/start-error.ts';
+
 /** Ends a command: what is wrong and what to do goes to standard error, so that standard output stays clean. */
 export function fail(...lines: readonly string[]): never {
   return failWith(1, ...lines);
@@ -7,6 +9,16 @@ export function fail(...lines: readonly string[]): never {
 export function failWith(status: number, ...lines: readonly string[]): never {
   for (const line of lines) process.stderr.write(`intaglio: ${line}\n`);
   process.exit(status);
+}
+
+/** What cannot be, a StartError, is one line for the operator. */
+export async function refusing<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (cause) {
+    if (cause instanceof StartError) fail(cause.message);
+    throw cause;
+  }
 }
 
 /** As shells show a process that SIGPIPE ended: whoever reads has what it wanted. */

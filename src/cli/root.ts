@@ -1,6 +1,7 @@
 import { Command } from 'commander';
+import { refusing } from './fail.ts';
 import { Progress } from './progress.ts';
-import { configOf, type DataDirOption, dataDirOf, refusing } from './root/common.ts';
+import { configOf, type DataDirOption, dataDirOf } from './root/common.ts';
 import type { JoinedFrom } from './root/join.ts';
 import { collect, type SourceOptions, wantedSource, withSourceOptions } from './root/options.ts';
 import type { Bench } from './root/stopped-directory.ts';

@@ -1,9 +1,8 @@
 import { Command } from 'commander';
 import type { Config } from '../config/load.ts';
 import { refuseInspection } from '../core/process/inspection.ts';
-import { StartError } from '../core/start-error.ts';
 import { createLog, type Logger, setLogging } from '../observe/log.ts';
-import { fail } from './fail.ts';
+import { refusing } from './fail.ts';
 import { firstSteps } from './first-steps.ts';
 import { whenNpmIsGone } from './npm-parent.ts';
 import { serveUntilStopped } from './serve/notify.ts';
@@ -43,15 +42,12 @@ async function serve(flags: readonly string[]): Promise<void> {
   whenNpmIsGone(() => stop('npm is gone'));
 }
 
-async function started(config: Config, log: Logger) {
-  try {
+function started(config: Config, log: Logger) {
+  return refusing(async () => {
     // The start does it as well; so early a refusal costs next to nothing.
     if (!config.allowCoreDumps) refuseInspection();
     // Only here: the other commands need no service, and answer sooner without loading it.
     const { start, stopOnSignals } = await import('../main.ts');
     return { server: await start(config, log), stopOnSignals };
-  } catch (cause) {
-    if (cause instanceof StartError) fail(cause.message);
-    throw cause;
-  }
+  });
 }

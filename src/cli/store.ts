@@ -3,10 +3,9 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { ownCommand } from '../core/own-package.ts';
 import { errorCode } from '../core/private-file.ts';
-import { StartError } from '../core/start-error.ts';
 import { checkEveryPage } from '../store/lmdb/data-file.ts';
 import { heldBy, lockDirectory } from '../store/lmdb/directory-lock.ts';
-import { fail, failWith } from './fail.ts';
+import { fail, failWith, refusing } from './fail.ts';
 
 const damagedStatus = 2;
 
@@ -77,13 +76,10 @@ async function acceptStore(
   if (reason.length < 1 || reason.length > 500) fail('--reason takes 1 to 500 characters');
   await withStore(dataDir, 'accept', async (_directory, path) => {
     const { addOfflineAct, offlineActor } = await import('../assemble/offline-acts.ts');
-    try {
+    await refusing(async () => {
       const act = { type: 'store.accepted', atMs: Date.now(), actor: offlineActor(), reason } as const;
       addOfflineAct(dataDir, { ...act, facts: { failure } });
-    } catch (cause) {
-      if (cause instanceof StartError) fail(cause.message);
-      throw cause;
-    }
+    });
     process.stdout.write(`${path}: the next start takes it as it is, if it is still what ${failure} names\n`);
   });
 }

@@ -146,7 +146,7 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
   test('a count that was changed on the wire is not believed', async () => {
     const { open, change, counted, recorded } = bench();
     const wire = await tap(tpm);
-    const through = { ...tpm, socket: wire.tcti.slice('swtpm:path='.length) };
+    const through = { ...tpm, socket: wire.socket };
     try {
       const opened = await open(undefined, through);
       const begun = (await recorded()).value;
@@ -189,7 +189,7 @@ describe('the counter in a TPM that a store is held against', { skip: noSwtpm },
   test('a count whose answer was lost is not the last one', async () => {
     const { open, change, counted, recorded } = bench();
     const wire = await tap(tpm);
-    const through = { ...tpm, socket: wire.tcti.slice('swtpm:path='.length) };
+    const through = { ...tpm, socket: wire.socket };
     try {
       const opened = await open(undefined, through);
       const begun = (await recorded()).value;

@@ -111,6 +111,8 @@ function takesConnections(path: string): Promise<boolean> {
 /** A wire between us and the TPM that keeps what went over it, and may change it. */
 export interface Tapped {
   readonly tcti: string;
+  /** The same place, as a path. */
+  readonly socket: string;
   /** All bytes of both ways so far. */
   readonly traffic: () => Buffer;
   /** Answers pass through this. */
@@ -144,6 +146,7 @@ export async function tap({ socket }: Swtpm): Promise<Tapped> {
   await once(server, 'listening');
   const tapped: Tapped = {
     tcti: `swtpm:path=${path}`,
+    socket: path,
     traffic: () => Buffer.concat(pieces),
     change: (answer) => answer,
     async close() {

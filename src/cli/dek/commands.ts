@@ -6,8 +6,7 @@ import { type LineKey, lineKeyBytes, lineKeyOf, readLineHead } from '../../audit
 import { lineFiles } from '../../audit/lines/line-file.ts';
 import { verifyLines } from '../../audit/lines/verify-lines.ts';
 import { readPrivateFile } from '../../core/private-file.ts';
-import { StartError } from '../../core/start-error.ts';
-import { fail, failWith } from '../fail.ts';
+import { fail, failWith, refusing } from '../fail.ts';
 import { Progress } from '../progress.ts';
 import { secretRule } from '../settings.ts';
 import type { StoppedDeksFlags } from './stopped-deks.ts';
@@ -74,18 +73,15 @@ function resealCommand(): Command {
     .requiredOption('--config <file>', 'with the next one')
     .requiredOption(...dataDirOption)
     .addHelpText('after', '\nWhere it is killed, the same command goes on. Start with --config from then on.')
-    .action(async (flags: { oldConfig: string; config: string; dataDir: string }) => {
-      try {
+    .action((flags: { oldConfig: string; config: string; dataDir: string }) =>
+      refusing(async () => {
         const { reseal } = await import('./reseal.ts');
         const progress = new Progress('sealing anew', 'records');
         await reseal(flags, (done, total) => progress.at(done, total));
         progress.end();
         process.stdout.write('every record is sealed under the next master key\n');
-      } catch (cause) {
-        if (cause instanceof StartError) fail(cause.message);
-        throw cause;
-      }
-    });
+      }),
+    );
 }
 
 function importCommand(): Command {
@@ -106,18 +102,15 @@ function importCommand(): Command {
 wrapped is base64 of nonce || ciphertext || tag, AES-256-GCM without AAD. A line that is wrong stops the import before anything is
 written; an id that is there with the same key is passed over.`,
     )
-    .action(async (flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) => {
-      try {
+    .action((flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) =>
+      refusing(async () => {
         const { importDeks } = await import('./import-deks.ts');
         const progress = new Progress('importing', 'DEKs');
         const { imported, there } = await importDeks(flags, (done, total) => progress.at(done, total));
         progress.end();
         process.stdout.write(`${imported} imported, ${there} were there\n`);
-      } catch (cause) {
-        if (cause instanceof StartError) fail(cause.message);
-        throw cause;
-      }
-    });
+      }),
+    );
 }
 
 function restoreCommand(): Command {
@@ -141,7 +134,7 @@ does not come back.
     .action(async ({ keyId, from, ...flags }: { keyId: string; from?: string } & StoppedDeksFlags) => {
       if (from !== undefined && !/^[1-9][0-9]{0,9}$/.test(from))
         fail('--from is the number of a version of the KEK');
-      try {
+      return refusing(async () => {
         const { withStoppedDeks } = await import('./stopped-deks.ts');
         const restored = await withStoppedDeks(flags, (ask, { dek_restore: operation }) =>
           ask(operation, { id: keyId, from: from === undefined ? undefined : Number(from) }),
@@ -151,9 +144,6 @@ does not come back.
         process.stdout.write(
           `${keyId} is back, up to its version ${version}, under version ${kekVersion} of the KEK\n`,
         );
-      } catch (cause) {
-        if (cause instanceof StartError) fail(cause.message);
-        throw cause;
-      }
+      });
     });
 }

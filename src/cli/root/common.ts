@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
 import type { Config } from '../../config/load.ts';
-import { StartError } from '../../core/start-error.ts';
-import { fail } from '../fail.ts';
 import { settingsOrFail } from '../settings.ts';
 
 export interface DataDirOption {
@@ -14,14 +12,4 @@ export function dataDirOf(command: Command): Command {
 
 export function configOf({ dataDir }: DataDirOption): Config {
   return settingsOrFail(dataDir === undefined ? [] : ['--data-dir', dataDir]).config;
-}
-
-/** What cannot be is one line for the operator. */
-export async function refusing(act: () => Promise<void>): Promise<void> {
-  try {
-    await act();
-  } catch (cause) {
-    if (!(cause instanceof StartError)) throw cause;
-    fail(cause.message);
-  }
 }

@@ -14,8 +14,8 @@ import { refusedPinPath } from '../../custody/root-key/tpm-pin.ts';
 import { accepted, approve, requestFor } from '../../custody/tpm/approval.ts';
 import { pcrPolicy, pcrsOf } from '../../custody/tpm/policy.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
-import { fail } from '../fail.ts';
-import { configOf, type DataDirOption, dataDirOf, refusing } from './common.ts';
+import { fail, refusing } from '../fail.ts';
+import { configOf, type DataDirOption, dataDirOf } from './common.ts';
 import { readOrFail } from './options.ts';
 
 interface OfSource extends DataDirOption {

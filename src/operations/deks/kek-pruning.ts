@@ -46,12 +46,13 @@ async function destroyUnneeded(
   if (!versions.ok) return;
   const [current, ...old] = versions.value;
   const alive = old.filter(({ state }) => state === 'active').map(({ version }) => version);
-  if (current === undefined || (alive.length === 0 && (await snapshots.list()).length === 0)) return;
+  const rotations = await snapshots.list();
+  if (current === undefined || (alive.length === 0 && rotations.length === 0)) return;
   const found = await neededByDeks(deks);
   if (!found.ok) return;
   const { needed, destroyed, unread } = found.value;
   // A kill came between their destruction and this.
-  for (const rotation of await snapshots.list()) await rotation.removeOf(destroyed);
+  for (const rotation of rotations) await rotation.removeOf(destroyed);
   // Nobody knows what these need, and a backup may bring them back.
   if (unread > 0) return;
   const kept = await snapshots.list();
