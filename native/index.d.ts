@@ -212,3 +212,6 @@ export function clockSynchronised(): boolean | null;
 
 /** No core dump of this process from here on (PR_SET_DUMPABLE 0); false where the system refused. */
 export function forbidCoreDumps(): boolean;
+
+/** Ends this process with `status` after `limitMs`, unless it has ended by then; false where no thread could be had. */
+export function endWithin(status: number, limitMs: number): boolean;

@@ -322,6 +322,11 @@ pub fn forbid_core_dumps() -> bool {
     system::forbid_core_dumps()
 }
 
+#[napi(catch_unwind)]
+pub fn end_within(status: i32, limit_ms: u32) -> bool {
+    system::end_within(status, limit_ms)
+}
+
 /// The common part of `generate` and `importKey`.
 struct SealRequest {
     root: std::sync::Arc<arena::Slot>,

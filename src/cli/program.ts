@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
-import { openSystemCalls } from '../engine/system-calls.ts';
+import { limitExit, openSystemCalls } from '../engine/system-calls.ts';
 import { failOnSystemErrors } from './fail.ts';
 
 interface Group {
@@ -83,10 +83,14 @@ function refuseRepeated(command: Command): void {
   for (const inner of command.commands) refuseRepeated(inner);
 }
 
+/** After the last line that a command writes. Joining threads and freeing the heap take some 10 ms, on a busy machine a second. */
+const exitLimitMs = 5_000;
+
 pointToHelp(program);
 refuseRepeated(program);
 // Most commands hold a capability or a key for a moment, and a witness its keys. `serve` has a setting for this.
 program.hook('preAction', (_, command) => {
+  limitExit(exitLimitMs);
   if (command.parent === program && services.has(command.name())) return;
   openSystemCalls().forbidCoreDumps();
   failOnSystemErrors();

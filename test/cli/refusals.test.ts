@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { openCapabilityKeys } from '../../src/auth/macaroon/root-key.ts';
@@ -75,4 +75,21 @@ test('what cannot be written, or read, is one line and no stack', async (context
   const few = shell(`ulimit -n 32; ${mintLine} > /dev/null`, dataDir);
   if (few.status !== 0) assert.match(few.stderr, /^(intaglio: [^\n]*\n)+$/);
   assert.doesNotMatch(few.stderr, /\n {4}at /);
+});
+
+const addon = join(root, 'native', 'build', 'intaglio_native.node');
+
+test('a service that cannot start ends, whatever one of its threads waits for', {
+  skip: !existsSync(addon) && 'only with the native addon an end has a limit',
+}, (context) => {
+  const directory = temporaryDirectory(context);
+  const pipe = join(directory, 'pipe');
+  // Nobody writes into it, so whoever opens it waits, and the end of a process for whoever waits.
+  const waits = `data:text/javascript,import{open}from'node:fs';open('${pipe}','r',()=>{})`;
+  const { status, stderr } = shell(
+    `mkfifo ${pipe}; NODE_OPTIONS="--import ${waits}" timeout 120 INTAGLIO serve --data-dir /dev/null`,
+    directory,
+  );
+  assert.equal(status, 1);
+  assert.match(stderr, /^intaglio: .*\/dev\/null/);
 });

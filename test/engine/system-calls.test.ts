@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -35,4 +37,26 @@ test('forbidding core dumps makes the process undumpable, where the addon is', a
   assert.equal(done, built);
   assert.notEqual(before, 0);
   assert.equal(after === 0, built);
+});
+
+test('an end that hangs is cut off, with the status of the process, where the addon is', {
+  skip: !built,
+}, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'intaglio-test-'));
+  const pipe = join(directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  // A thread of the pool waits for whoever writes into the pipe, and `process.exit` waits for the thread.
+  const source = `
+    import { limitExit } from ${JSON.stringify(path('../../src/engine/system-calls.ts'))};
+    import { open } from 'node:fs';
+    limitExit(200);
+    process.on('exit', () => process.stdout.write('the last line'));
+    open(${JSON.stringify(pipe)}, 'r', () => {});
+    setTimeout(() => process.exit(3), 100);`;
+  const { status, stdout, signal } = spawnSync(process.execPath, ['--input-type=module', '--eval', source], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  rmSync(directory, { recursive: true });
+  assert.deepEqual({ status, stdout, signal }, { status: 3, stdout: 'the last line', signal: null });
 });
