@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { manifest, ownCommand, startCommand } from '../core/own-package.ts';
-import { limitExit, openSystemCalls } from '../engine/system-calls.ts';
+import { openSystemCalls } from '../engine/system-calls.ts';
+import { limitExit } from './exit-limit.ts';
 import { failOnSystemErrors } from './fail.ts';
 
 interface Group {

@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module';
-import { isMainThread } from 'node:worker_threads';
 import { ownRoot } from '../core/own-package.ts';
 
 /** System calls that Node has no function for. They need the native addon, and not that it is the engine in use. */
@@ -38,13 +37,4 @@ function loadAddon(): Partial<Readonly<Record<keyof SystemCalls, (...numbers: nu
   } catch {
     return {};
   }
-}
-
-/**
- * Once all that this process does at its end is done, it is gone within `limitMs`. Without this it can stay for good: Node joins its
- * threads, and one of them may wait for the main thread (https://github.com/nodejs/node/issues/54918), or for a disk that
- * does not answer. Called by another thread than the main one, it does nothing: that one's end is not the process's.
- */
-export function limitExit(limitMs: number): void {
-  if (isMainThread) process.on('exit', (status) => void openSystemCalls().endWithin(status, limitMs));
 }

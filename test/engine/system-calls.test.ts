@@ -47,7 +47,7 @@ test('an end that hangs is cut off, with the status of the process, where the ad
   execFileSync('mkfifo', [pipe]);
   // A thread of the pool waits for whoever writes into the pipe, and `process.exit` waits for the thread.
   const source = `
-    import { limitExit } from ${JSON.stringify(path('../../src/engine/system-calls.ts'))};
+    import { limitExit } from ${JSON.stringify(path('../../src/cli/exit-limit.ts'))};
     import { open } from 'node:fs';
     limitExit(200);
     process.on('exit', () => process.stdout.write('the last line'));
