@@ -60,6 +60,8 @@ export type VerifyRequest = SignedInput & {
 export type HybridMode = 'or' | 'and' | 'pq_only';
 
 const usualDeadlineMs = 10_000;
+/** The service makes an RSA-4096 key within seconds, on a busy machine within half a minute. */
+const wrappingKeyDeadlineMs = 60_000;
 const usualRetries = 3;
 
 /** The longest that a service takes as X-Deadline-Ms. */
@@ -137,13 +139,14 @@ export class KmsClient {
     return this.#change(`${keyPath(kid)}/destroy`, { version }, options);
   }
 
-  /** A public key of the service to wrap key material with, for an hour at most. */
+  /** A public key of the service to wrap key material with, for an hour at most. The first of `rsa-4096` takes seconds. */
   wrappingKey(
     alg: 'x25519+ml-kem-768' | 'rsa-4096' = 'x25519+ml-kem-768',
     options: CallOptions = {},
   ): Promise<WrappingKey> {
     const path = `/v1/kms/keys/import/wrapping-key?alg=${encodeURIComponent(alg)}`;
-    return this.call(path, undefined, options);
+    const { deadlineMs = alg === 'rsa-4096' ? wrappingKeyDeadlineMs : usualDeadlineMs } = this.#options;
+    return this.call(path, undefined, { deadlineMs, ...options });
   }
 
   /** Material that was wrapped with `wrappingKey()`, or a public key alone; with `kid` as the next version of that key. */

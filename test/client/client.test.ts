@@ -290,6 +290,18 @@ test('a deadline ends a call that is not answered, and a signal any', async (con
   await assert.rejects(asking, /enough/);
 });
 
+test('a wrapping key of RSA, which takes seconds to make, has a minute where the caller says nothing', async (context) => {
+  const { own, asked, url } = await answering(context, (_, response) => response.end('{}'));
+  const said = new KmsClient({ url, token: 't', deadlineMs: 2_000 });
+  await own.wrappingKey();
+  await own.wrappingKey('rsa-4096');
+  await said.wrappingKey('rsa-4096');
+  await own.wrappingKey('rsa-4096', { deadlineMs: 1_000 });
+  await said.close();
+  const inSeconds = asked.map(({ deadline }) => Math.ceil(Number(deadline) / 1_000));
+  assert.deepEqual(inSeconds, [10, 60, 2, 1]);
+});
+
 test('nobody there is an UnreachableError with the code of the system', async () => {
   const nobody = new KmsClient({ url: 'http://127.0.0.1:1', token: 't', retries: 0 });
   await assert.rejects(nobody.random(1), { name: 'UnreachableError', code: 'ECONNREFUSED' });
