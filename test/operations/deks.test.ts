@@ -5,7 +5,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { boundAad, type Dek, type DekVersion, isBinding, wrapAadOf } from '../../src/operations/deks/dek.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
-import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
+import { openSnapshots } from '../../src/operations/deks/rotation/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import { testMac } from '../support/keyring.ts';

@@ -6,16 +6,16 @@ import { refuse } from '../../src/core/result.ts';
 import type { Caller } from '../../src/core/scope.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
 import type { Dek, DekVersion } from '../../src/operations/deks/dek.ts';
-import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/dek-rewrapper.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
+import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
+import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
+import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/rotation/dek-rewrapper.ts';
 import {
   KekRotation,
   type KekRotationEvent,
   type KekRotationParts,
-} from '../../src/operations/deks/kek-rotation.ts';
-import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
-import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
-import { openSnapshots } from '../../src/operations/deks/snapshots.ts';
+} from '../../src/operations/deks/rotation/kek-rotation.ts';
+import { openSnapshots } from '../../src/operations/deks/rotation/snapshots.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { testMac } from '../support/keyring.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';

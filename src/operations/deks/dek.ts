@@ -27,6 +27,11 @@ export interface DekVersion {
   readonly foreign?: true;
 }
 
+/** True where a version of the KEK before this one wraps some version of the DEK. */
+export function isBehind({ versions }: Dek, kekVersion: number): boolean {
+  return versions.some(({ kek }) => kek < kekVersion);
+}
+
 /** A version decrypts as long as it is there, and each that does not fit costs a try. */
 export const maxDekVersions = 16;
 

@@ -3,8 +3,9 @@ import { formatKid } from '../../keys/kid.ts';
 import type { CryptoOperation, KeyOperation, OperationParts, WorkOutcome } from '../operation.ts';
 import { outputsOf } from '../sealing/encrypt.ts';
 import { countEncryption, notOpened, planWithKey, wrapInfo } from '../sealing/one-key.ts';
-import type { KekRotated, KekRotationProgress } from './kek-rotation.ts';
 import type { DekParts } from './parts.ts';
+import type { KekRotated } from './rotation/kek-rotation.ts';
+import type { KekRotationProgress } from './rotation/rewrap-pass.ts';
 import { parseWrapped, wrappedText } from './wrapped-text.ts';
 
 export interface KekWrapRequest {

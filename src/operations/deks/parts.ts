@@ -1,10 +1,10 @@
 import type { Refused, Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
-import type { DekRewrapper } from './dek-rewrapper.ts';
 import type { DekStore } from './dek-store.ts';
-import type { KekRotation } from './kek-rotation.ts';
 import type { Keks } from './keks.ts';
-import type { DekSnapshots } from './snapshots.ts';
+import type { DekRewrapper } from './rotation/dek-rewrapper.ts';
+import type { KekRotation } from './rotation/kek-rotation.ts';
+import type { DekSnapshots } from './rotation/snapshots.ts';
 
 /** What the operations of DEKs share. */
 export interface DekParts {

@@ -35,7 +35,7 @@ export function restoreDekOperation({
       const kek = await keks.current(caller.actor);
       if (!kek.ok) return kek;
       const current = kek.value.version.version;
-      const rewrapped = await rewrapper.rewrapped([{ dek: snapshot.value.dek, revision: 0 }], current);
+      const rewrapped = await rewrapper.rewrapped([snapshot.value.dek], current);
       if (!rewrapped.ok) return rewrapped;
       const opened = (rewrapped.value[0] as Dek).versions.filter((version) => version.kek === current);
       if (opened.length === 0) return doesNotOpen;

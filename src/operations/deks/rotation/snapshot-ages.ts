@@ -1,4 +1,4 @@
-import type { Clock } from '../../core/clock.ts';
+import type { Clock } from '../../../core/clock.ts';
 import type { RotationSnapshots } from './snapshots.ts';
 
 /** A clock that is set by hand or by NTP is put right by seconds; between two looks, an hour apart, more than this is a mistake. */

@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { failures } from '../../core/failure.ts';
-import { ok, type Result, refuse } from '../../core/result.ts';
-import type { BatchWork, WorkItem } from '../../dispatch/work.ts';
-import { type BatchOp, type BatchResult, batchOps } from '../../engine/batch.ts';
-import type { KeyHandle } from '../../keys/keyring.ts';
-import type { OperationParts } from '../operation.ts';
-import { wrapInfo } from '../sealing/one-key.ts';
-import { type Dek, type DekVersion, wrapAadOf } from './dek.ts';
-import type { StoredDek } from './dek-store.ts';
-import type { Keks } from './keks.ts';
+import { failures } from '../../../core/failure.ts';
+import { ok, type Result, refuse } from '../../../core/result.ts';
+import type { BatchWork, WorkItem } from '../../../dispatch/work.ts';
+import { type BatchOp, type BatchResult, batchOps } from '../../../engine/batch.ts';
+import type { KeyHandle } from '../../../keys/keyring.ts';
+import type { OperationParts } from '../../operation.ts';
+import { wrapInfo } from '../../sealing/one-key.ts';
+import { type Dek, type DekVersion, wrapAadOf } from '../dek.ts';
+import type { Keks } from '../keks.ts';
 
 export interface DekRewrapperParts extends Pick<OperationParts, 'costs' | 'runWork'> {
   readonly keks: Keks;
@@ -28,12 +27,12 @@ export class DekRewrapper {
    * The DEKs as they will be, in their order. A version that does not open, or whose KEK is not there, stays as it is: `isBehind`
    * says so of its DEK.
    */
-  async rewrapped(deks: readonly StoredDek[], target: number): Promise<Result<readonly Dek[]>> {
+  async rewrapped(deks: readonly Dek[], target: number): Promise<Result<readonly Dek[]>> {
     const next = await this.#parts.keks.version(target);
     if (!next.ok) return next;
     const handles = await this.#handlesOf(deks, target);
     if (!handles.ok) return handles;
-    const wanted = deks.flatMap(({ dek }) =>
+    const wanted = deks.flatMap((dek) =>
       dek.versions
         .filter(({ kek }) => kek < target)
         .flatMap((version) => {
@@ -58,49 +57,45 @@ export class DekRewrapper {
     const sample = wanted.find(({ version }) => made.has(version));
     if (sample !== undefined) {
       const after = made.get(sample.version) as DekVersion;
-      const same = await this.#isSameKey(sample.dek, [sample.old, sample.version], [next.value, after]);
+      const same = await this.isSameKey(sample.dek.id, after, sample.version);
       if (!same.ok) return same;
       if (!same.value) return wrong;
     }
-    return ok(
-      deks.map(({ dek }) => ({ ...dek, versions: dek.versions.map((each) => made.get(each) ?? each) })),
-    );
+    return ok(deks.map((dek) => ({ ...dek, versions: dek.versions.map((each) => made.get(each) ?? each) })));
   }
 
-  /** What the new wrapping encrypts, the old one decrypts. */
-  async #isSameKey(
-    dek: Dek,
-    [oldKek, before]: readonly [KeyHandle, DekVersion],
-    [newKek, after]: readonly [KeyHandle, DekVersion],
-  ): Promise<Result<boolean>> {
-    const text = randomBytes(32);
-    const aad = wrapAadOf(dek.id, before.version);
-    const inputs = [after.wrapped, wrapInfo(newKek), aad, text, sampleAad];
-    const made = await this.#runItems('encrypt_under', newKek, [
-      itemOf(newKek, batchOps.encryptUnder, inputs),
-    ]);
-    if (!made.ok) return made;
-    const [nonce, ciphertext] = (made.value[0] as BatchResult).outputs as [Uint8Array, Uint8Array];
-    if (nonce === undefined) return ok(false);
-    const opened = await this.#runItems('decrypt_under', oldKek, [
-      itemOf(oldKek, batchOps.decryptUnder, [
-        ...[before.wrapped, wrapInfo(oldKek), aad],
-        ...[nonce, ciphertext, sampleAad],
-      ]),
-    ]);
-    if (!opened.ok) return opened;
-    return ok(text.equals(opened.value[0]?.outputs[0] ?? noBytes));
+  /** True of two wrappings of one key for this DEK: the second one decrypts a text that the first one encrypted. */
+  async isSameKey(dekId: string, one: DekVersion, other: DekVersion): Promise<Result<boolean>> {
+    const text = randomBytes(sampleBytes);
+    const sealed = await this.#runUnder('encrypt_under', dekId, one, [text, sampleAad]);
+    if (!sealed.ok) return sealed;
+    const [nonce, ciphertext] = sealed.value;
+    if (nonce === undefined || ciphertext === undefined) return ok(false);
+    const opened = await this.#runUnder('decrypt_under', dekId, other, [nonce, ciphertext, sampleAad]);
+    return opened.ok ? ok(text.equals(opened.value[0] ?? noBytes)) : opened;
+  }
+
+  /** One item by a DEK; no outputs where its wrapping does not open. */
+  async #runUnder(
+    kind: 'encrypt_under' | 'decrypt_under',
+    dekId: string,
+    { kek: number, version, wrapped }: DekVersion,
+    inputs: readonly Uint8Array[],
+  ): Promise<Result<BatchResult['outputs']>> {
+    const kek = await this.#parts.keks.version(number);
+    if (!kek.ok) return kek;
+    const under = [wrapped, wrapInfo(kek.value), wrapAadOf(dekId, version), ...inputs];
+    const op = kind === 'encrypt_under' ? batchOps.encryptUnder : batchOps.decryptUnder;
+    const ran = await this.#runItems(kind, kek.value, [itemOf(kek.value, op, under)]);
+    return ran.ok ? ok((ran.value[0] as BatchResult).outputs) : ran;
   }
 
   /** Of the versions that can be had; a refusal where another moment may have them. */
-  async #handlesOf(
-    deks: readonly StoredDek[],
-    target: number,
-  ): Promise<Result<ReadonlyMap<number, KeyHandle>>> {
+  async #handlesOf(deks: readonly Dek[], target: number): Promise<Result<ReadonlyMap<number, KeyHandle>>> {
     const handles = new Map<number, KeyHandle>();
     const gone = new Set<number>();
-    for (const { dek } of deks) {
-      for (const { kek } of dek.versions) {
+    for (const { versions } of deks) {
+      for (const { kek } of versions) {
         if (kek >= target || handles.has(kek) || gone.has(kek)) continue;
         const found = await this.#parts.keks.version(kek);
         if (found.ok) handles.set(kek, found.value);
@@ -124,6 +119,8 @@ export class DekRewrapper {
   }
 }
 
+/** Of the text that shows that two wrappings are of one key. */
+const sampleBytes = 32;
 const sampleAad = Buffer.from('intaglio::dek::sample');
 const noBytes = new Uint8Array(0);
 

@@ -12,9 +12,9 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorCode, syncPath } from '../../core/private-file.ts';
-import { type Refused, refuse } from '../../core/result.ts';
-import { type Dek, dekIn, textOf } from './dek.ts';
+import { errorCode, syncPath } from '../../../core/private-file.ts';
+import { type Refused, refuse } from '../../../core/result.ts';
+import { type Dek, dekIn, textOf } from '../dek.ts';
 
 /**
  * The records of DEKs as they were before a rotation of the KEK: a way back as long as the KEK's old versions are there. One

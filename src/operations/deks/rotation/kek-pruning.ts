@@ -1,7 +1,7 @@
-import type { Clock } from '../../core/clock.ts';
-import { ok, type Result } from '../../core/result.ts';
-import type { DekStore } from './dek-store.ts';
-import type { Keks } from './keks.ts';
+import type { Clock } from '../../../core/clock.ts';
+import { ok, type Result } from '../../../core/result.ts';
+import type { DekStore } from '../dek-store.ts';
+import type { Keks } from '../keks.ts';
 import type { SnapshotAges } from './snapshot-ages.ts';
 import { type DekSnapshots, onSnapshotDisk } from './snapshots.ts';
 
