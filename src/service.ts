@@ -28,7 +28,7 @@ import { limitedSteps } from './core/process/limited-steps.ts';
 import { refuse } from './core/result.ts';
 import { StartError } from './core/start-error.ts';
 import type { Home } from './custody/custody.ts';
-import { ResealingStore } from './custody/root-key/resealing-store.ts';
+import { ResealingStore } from './custody/root-key/rotation/resealing-store.ts';
 import type { RootKeySource } from './custody/root-key/source.ts';
 import { SoftwareKeyPool } from './custody/software/key-pool.ts';
 import type { Engine, EngineDescription } from './engine/engine.ts';

@@ -6,7 +6,7 @@ import { chooseEngine } from '../../src/assemble/engine.ts';
 import { openRootKey } from '../../src/assemble/store/root-key.ts';
 import { openStore } from '../../src/assemble/store/store.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { ResealingStore } from '../../src/custody/root-key/resealing-store.ts';
+import { ResealingStore } from '../../src/custody/root-key/rotation/resealing-store.ts';
 import type { RecordMac } from '../../src/keys/authenticity.ts';
 import { createHealth } from '../../src/observe/health.ts';
 import { createLog } from '../../src/observe/log.ts';

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import test, { type TestContext } from 'node:test';
 import { findAlgorithm } from '../../src/algorithms/registry.ts';
 import { refuse } from '../../src/core/result.ts';
-import { createReseal } from '../../src/custody/root-key/reseal-records.ts';
+import { createReseal } from '../../src/custody/root-key/rotation/reseal-records.ts';
 import { keyReferenceOf } from '../../src/custody/software/index.ts';
 import { SoftwareKeyPool } from '../../src/custody/software/key-pool.ts';
 import { buildKeyReference, pooledPartName, poolTenant } from '../../src/engine/key-reference.ts';

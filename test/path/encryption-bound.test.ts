@@ -6,7 +6,7 @@ import { algorithmNames } from '../../src/algorithms/registry.ts';
 import { sealedBy } from '../../src/assemble/key-uses.ts';
 import { openRootKey } from '../../src/assemble/store/root-key.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { ResealingStore } from '../../src/custody/root-key/resealing-store.ts';
+import { ResealingStore } from '../../src/custody/root-key/rotation/resealing-store.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { createMetrics } from '../../src/observe/metrics.ts';

@@ -6,9 +6,17 @@ import { type Result, refuse } from '../../core/result.ts';
 import { LiveRoot } from '../../custody/root-key/live-root.ts';
 import { memoryRootKey } from '../../custody/root-key/memory.ts';
 import { openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
-import type { ResealingStore } from '../../custody/root-key/resealing-store.ts';
-import { RootRotation, type RotationEvent, type RotationProgress } from '../../custody/root-key/rotation.ts';
-import { markRecorded, type RootEntry, unrecordedRotation } from '../../custody/root-key/rotation-state.ts';
+import type { ResealingStore } from '../../custody/root-key/rotation/resealing-store.ts';
+import {
+  RootRotation,
+  type RotationEvent,
+  type RotationProgress,
+} from '../../custody/root-key/rotation/root-rotation.ts';
+import {
+  markRecorded,
+  type RootEntry,
+  unrecordedRotation,
+} from '../../custody/root-key/rotation/rotation-state.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
 import type { RootKeyView } from '../../custody/root-key-view.ts';
 import type { Engine } from '../../engine/engine.ts';

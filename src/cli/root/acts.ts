@@ -7,8 +7,12 @@ import { readSource, rootSecretBytes } from '../../custody/root-key/listed.ts';
 import { rootName } from '../../custody/root-key/live-root.ts';
 import { opensWitness } from '../../custody/root-key/open-for-store.ts';
 import { nameOfBytes, renewAll } from '../../custody/root-key/renew.ts';
-import { RootRotation, type RotationEvent, type RotationParts } from '../../custody/root-key/rotation.ts';
-import { readRootEntry, witnessKey } from '../../custody/root-key/rotation-state.ts';
+import {
+  RootRotation,
+  type RotationEvent,
+  type RotationParts,
+} from '../../custody/root-key/rotation/root-rotation.ts';
+import { readRootEntry, witnessKey } from '../../custody/root-key/rotation/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
 import {

@@ -11,7 +11,7 @@ import {
 import type { Engine, RootRef } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { Store } from '../../store/store.ts';
-import { readRotation, witnessKey } from './rotation-state.ts';
+import { readRotation, witnessKey } from './rotation/rotation-state.ts';
 import { orAdvice, type RootKeySource } from './source.ts';
 
 export interface OpenedRoot {

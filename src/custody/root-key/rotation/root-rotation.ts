@@ -1,12 +1,12 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Clock } from '../../core/clock.ts';
-import { failures } from '../../core/failure.ts';
-import { ok, type Result, refuse } from '../../core/result.ts';
-import { StartError } from '../../core/start-error.ts';
-import type { Engine, RootRef } from '../../engine/engine.ts';
-import type { StoreEntry } from '../../store/store.ts';
-import { type LiveRoot, rootName } from './live-root.ts';
-import { newWitness } from './open-for-store.ts';
+import type { Clock } from '../../../core/clock.ts';
+import { failures } from '../../../core/failure.ts';
+import { ok, type Refused, type Result, refuse } from '../../../core/result.ts';
+import { StartError } from '../../../core/start-error.ts';
+import type { Engine, RootRef } from '../../../engine/engine.ts';
+import { pause } from '../../../keys/background.ts';
+import { type LiveRoot, rootName } from '../live-root.ts';
+import { newWitness } from '../open-for-store.ts';
+import { resealEveryRecord } from './reseal-pass.ts';
 import { createReseal, type Reseal, resealReference } from './reseal-records.ts';
 import type { ResealingStore } from './resealing-store.ts';
 import {
@@ -51,6 +51,11 @@ export interface RotationProgress {
   readonly total: number;
 }
 
+interface PreparedRotation {
+  readonly next: RootRef;
+  readonly rotation: RotationEntry;
+}
+
 export interface RootState {
   readonly generation: number;
   readonly root: string;
@@ -59,9 +64,6 @@ export interface RootState {
   readonly rotation: RotationProgress | undefined;
 }
 
-/** About 1 ms of the main thread, as long as decoding as many. */
-const recordsPerPage = 32;
-const countedPerPage = 1_000;
 const retryMs = 500;
 /** Before the first rotation. */
 const firstGeneration = 1;
@@ -123,48 +125,27 @@ export class RootRotation {
 
   /**
    * Resolves when records begin to go over: from then on the rotation goes on by itself, after restarts too. Conflict while one is
-   * under way; NotReady, with the words of the source, where a source cannot have a new key.
+   * under way, and, with the words of the source, where a source cannot have a new key.
    */
   async begin(actor: string): Promise<Result<RotationProgress>> {
     if (this.#progress !== undefined) return underWay;
-    if (this.#parts.root.before !== undefined) return closing;
-    const { engine, store, root, clock } = this.#parts;
+    const { store, root, clock, report } = this.#parts;
+    if (root.before !== undefined) return closing;
     // A commit that was refused may have happened all the same, and its key must stay.
     if ((await readRotation(store)) !== undefined) return waitsForStart;
-    const generation = this.#generation + 1;
-    const startedAtMs = clock.utcMs();
+    const [generation, startedAtMs] = [this.#generation + 1, clock.utcMs()];
     this.#progress = { generation, startedAtMs, done: 0, total: 0 };
-    let next: RootRef;
+    let prepared: Result<PreparedRotation> | undefined;
     try {
-      next = await this.#parts.renew(generation);
-    } catch (cause) {
-      this.#progress = undefined;
-      if (cause instanceof StartError) return refuse('Conflict', cause.message);
-      throw cause;
+      prepared = await this.#prepare({ generation, actor, startedAtMs });
+    } finally {
+      if (!prepared?.ok) this.#progress = undefined;
     }
-    // No pass would ever find that all is done, and no start would find both of its keys.
-    if (rootName(engine, next) === this.#name) {
-      this.#progress = undefined;
-      engine.closeRoot(next);
-      return sameKey;
-    }
-    const rotation: RotationEntry = {
-      ...{ generation, actor, startedAtMs, before: this.#name, root: rootName(engine, next) },
-      witness: newWitness(engine, next),
-    };
-    // Nothing is sealed under the next key before the store says that it may be.
-    const outcome = await store.commit([rotationChange(rotation, 0)]);
-    if (!outcome.ok || !outcome.value.committed) {
-      // It may have happened all the same: then the next start goes on with it, and this process with the old key.
-      this.#progress = undefined;
-      engine.closeRoot(next);
-      return outcome.ok ? underWay : outcome;
-    }
-    await root.goOver(next);
+    if (!prepared.ok) return prepared;
+    await root.goOver(prepared.value.next);
     store.goOver(this.#reseal());
-    this.#parts.report({ kind: 'began', generation });
-    this.#run(rotation);
-    return ok(this.#progress);
+    report({ kind: 'began', generation });
+    return ok(this.#run(prepared.value.rotation));
   }
 
   /** Resolves when nothing is under way: a rotation is done, or was stopped. */
@@ -178,15 +159,46 @@ export class RootRotation {
     await this.#running;
   }
 
+  /** Every source has the next root key, and the store says that records go over to it. */
+  async #prepare(
+    wanted: Pick<RotationEntry, 'generation' | 'actor' | 'startedAtMs'>,
+  ): Promise<Result<PreparedRotation>> {
+    const { engine, renew } = this.#parts;
+    let next: RootRef;
+    try {
+      next = await renew(wanted.generation);
+    } catch (cause) {
+      if (cause instanceof StartError) return refuse('Conflict', cause.message);
+      throw cause;
+    }
+    const names = { before: this.#name, root: rootName(engine, next) };
+    const rotation = { ...wanted, ...names, witness: newWitness(engine, next) };
+    // No pass would ever find that all is done, and no start would find both of its keys.
+    const refused = names.root === names.before ? sameKey : await this.#writeRotation(rotation);
+    if (refused === undefined) return ok({ next, rotation });
+    engine.closeRoot(next);
+    return refused;
+  }
+
+  /** Nothing is sealed under the next key before the store says that it may be. */
+  async #writeRotation(rotation: RotationEntry): Promise<Refused | undefined> {
+    const outcome = await this.#parts.store.commit([rotationChange(rotation, 0)]);
+    // It may have happened all the same: then the next start goes on with it, and this process with the old key.
+    if (!outcome.ok) return outcome;
+    return outcome.value.committed ? undefined : underWay;
+  }
+
   #reseal(): Reseal {
     const { engine, root } = this.#parts;
     return createReseal({ engine, from: root.before, to: root.current, mac: root.mac });
   }
 
-  #run(rotation: RotationEntry): void {
+  #run(rotation: RotationEntry): RotationProgress {
     const { generation, startedAtMs } = rotation;
-    this.#progress = { generation, startedAtMs, done: 0, total: 0 };
+    const progress = { generation, startedAtMs, done: 0, total: 0 };
+    this.#progress = progress;
     this.#running = this.#goOver(rotation);
+    return progress;
   }
 
   /** Never rejects. */
@@ -195,17 +207,18 @@ export class RootRotation {
     let records = 0;
     for (;;) {
       try {
-        records += await this.#everyRecord(signal);
+        // Commits of before, which were not yet sealed anew, come before this one, and the pass behind it.
+        if (await this.#barrier()) records += await this.#resealEveryRecord(rotation, signal);
         if (signal.aborted) return;
         await this.#finish(rotation, records);
         break;
       } catch (cause) {
         this.#parts.report({ kind: 'delayed', cause });
-        await this.#wait(retryMs);
+        await pause(retryMs, signal);
         if (signal.aborted) return;
       }
     }
-    await this.#wait(this.#parts.overlapMs);
+    await pause(this.#parts.overlapMs, signal);
     if (signal.aborted) return;
     // Once more: a key that was made under the root key before may have come into memory since.
     await this.#refresh();
@@ -215,16 +228,12 @@ export class RootRotation {
     this.#parts.report({ kind: 'closed', generation: rotation.generation });
   }
 
-  /** Passes over the store until one finds nothing under the root key before; gives the number of records that were under it. */
-  async #everyRecord(signal: AbortSignal): Promise<number> {
-    // Commits of before, which were not yet sealed anew, come before this one, and the pass behind it.
-    if (!(await this.#barrier())) return 0;
-    let records = 0;
-    for (;;) {
-      const found = await this.#pass(signal);
-      records += found;
-      if (found === 0 || signal.aborted) return records;
-    }
+  #resealEveryRecord({ generation, startedAtMs }: RotationEntry, signal: AbortSignal): Promise<number> {
+    const { store, pauseMs } = this.#parts;
+    const onProgress = (done: number, total: number) => {
+      this.#progress = { generation, startedAtMs, done, total };
+    };
+    return resealEveryRecord({ store, pauseMs, reseal: this.#reseal(), onProgress }, signal);
   }
 
   /** False: the last step was refused, and has happened. */
@@ -234,37 +243,6 @@ export class RootRotation {
     const outcome = await this.#parts.store.commit([rotationChange(found.value, found.revision)]);
     if (!outcome.ok || !outcome.value.committed) throw new Error('the store cannot be written');
     return true;
-  }
-
-  async #pass(signal: AbortSignal): Promise<number> {
-    const reseal = this.#reseal();
-    let found = 0;
-    let done = 0;
-    const total = await this.#count(signal);
-    for await (const page of this.#pages(recordsPerPage, signal)) {
-      found += await this.#page(page, reseal);
-      done += page.length;
-      this.#progress = { ...(this.#progress as RotationProgress), done, total: Math.max(total, done) };
-      if (this.#parts.pauseMs > 0) await this.#wait(this.#parts.pauseMs);
-    }
-    return found;
-  }
-
-  async #page(page: readonly StoreEntry[], reseal: Reseal): Promise<number> {
-    const changes = page.flatMap(({ key, value, revision }) => {
-      const anew = reseal(key, value);
-      return anew === undefined ? [] : [{ key, value: anew, expectedRevision: revision }];
-    });
-    if (changes.length === 0) return 0;
-    const outcome = await this.#parts.store.rewrite(changes);
-    if (!outcome.ok) throw new Error('the store cannot be written');
-    if (outcome.value.committed) return changes.length;
-    // One of them was changed meanwhile, and so is sealed anew already: the next pass sees that it is.
-    for (const change of changes) {
-      const alone = await this.#parts.store.rewrite([change]);
-      if (!alone.ok) throw new Error('the store cannot be written');
-    }
-    return changes.length;
   }
 
   /** The store is under the next root key alone, and says so. */
@@ -305,33 +283,5 @@ export class RootRotation {
     const { engine, root } = this.#parts;
     const [from, to] = [root.before, root.current];
     await root.refresh((reference) => resealReference({ engine, from, to }, reference));
-  }
-
-  async #count(signal: AbortSignal): Promise<number> {
-    let total = 0;
-    for await (const page of this.#pages(countedPerPage, signal)) total += page.length;
-    return total;
-  }
-
-  async *#pages(limit: number, signal: AbortSignal): AsyncGenerator<readonly StoreEntry[]> {
-    let after: string | undefined;
-    while (!signal.aborted) {
-      const page = await this.#parts.store.list({ prefix: '', limit, ...(after && { after }) });
-      if (!page.ok) throw new Error('the store does not answer');
-      yield page.value;
-      if (page.value.length < limit) return;
-      after = page.value.at(-1)?.key;
-      // So that calls and signals are heard: there may be millions.
-      await new Promise(setImmediate);
-    }
-  }
-
-  /** Ends early when the rotation is to stop. */
-  async #wait(ms: number): Promise<void> {
-    try {
-      await delay(ms, undefined, { signal: this.#stop.signal, ref: false });
-    } catch {
-      // The caller looks at the signal.
-    }
   }
 }

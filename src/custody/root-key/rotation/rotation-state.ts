@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
-import { decodeBase64, encodeBase64 } from '../../core/bytes.ts';
-import { StartError } from '../../core/start-error.ts';
-import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
-import type { Change, Store } from '../../store/store.ts';
+import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
+import { StartError } from '../../../core/start-error.ts';
+import { authenticated, openAuthenticated, type RecordMac } from '../../../keys/authenticity.ts';
+import type { Change, Store } from '../../../store/store.ts';
 
 /** The store's place for a key that only the right root key opens. */
 export const witnessKey = 'meta/root-witness';

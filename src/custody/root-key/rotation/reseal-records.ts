@@ -1,4 +1,4 @@
-import type { Engine, RootRef } from '../../engine/engine.ts';
+import type { Engine, RootRef } from '../../../engine/engine.ts';
 import {
   buildKeyReference,
   parseKeyReference,
@@ -7,11 +7,11 @@ import {
   poolTenant,
   serviceKeyPartName,
   serviceTenant,
-} from '../../engine/key-reference.ts';
-import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
-import { idInVersionKey, poolPrefix, serviceKeyPrefix, versionsPrefix } from '../../keys/codec.ts';
-import { formatKid, parseKid } from '../../keys/kid.ts';
-import { attestationKeysEntry, resealAttestationKeys } from '../attestation-keys.ts';
+} from '../../../engine/key-reference.ts';
+import { authenticated, openAuthenticated, type RecordMac } from '../../../keys/authenticity.ts';
+import { idInVersionKey, poolPrefix, serviceKeyPrefix, versionsPrefix } from '../../../keys/codec.ts';
+import { formatKid, parseKid } from '../../../keys/kid.ts';
+import { attestationKeysEntry, resealAttestationKeys } from '../../attestation-keys.ts';
 
 /** The value as it is under the new root key; undefined where there is nothing to change. Throws where the engine cannot. */
 export type Reseal = (storeKey: string, value: Uint8Array) => Uint8Array | undefined;

@@ -1,6 +1,6 @@
-import { BoundedCache } from '../../core/bounded-cache.ts';
-import { type Result, refuse } from '../../core/result.ts';
-import type { Change, CommitOutcome, ListRange, Store } from '../../store/store.ts';
+import { BoundedCache } from '../../../core/bounded-cache.ts';
+import { type Result, refuse } from '../../../core/result.ts';
+import type { Change, CommitOutcome, ListRange, Store } from '../../../store/store.ts';
 import type { Reseal } from './reseal-records.ts';
 
 /** Between the reading of a record and its change lie milliseconds, and a rotation writes some 20,000 records a second. */
