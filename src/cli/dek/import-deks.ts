@@ -1,17 +1,10 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createSecretKey,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto';
+import { createDecipheriv, createHash, createSecretKey, type KeyObject } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { decodeBase64 } from '../../core/bytes.ts';
 import { StartError } from '../../core/start-error.ts';
-import { isDekId, isThreadId } from '../../operations/deks/dek.ts';
+import { dekBytes, isDekId, isThreadId } from '../../operations/deks/dek.ts';
 import { secretRule } from '../settings.ts';
 import { secretKeyIn } from './config-file.ts';
 import { type StoppedDeksFlags, withStoppedDeks } from './stopped-deks.ts';
@@ -48,36 +41,45 @@ export async function importDeks(
   flags: ImportFlags,
   progress: (done: number, total: number) => void,
 ): Promise<{ readonly imported: number; readonly there: number }> {
-  const kek = secretKeyIn(flags.oldKekFile, secretRule());
-  const old = readOld(flags.in, createSecretKey(kek));
-  kek.fill(0);
-  return withStoppedDeks(flags, async (ask, { dek_import: operation, dek_decrypt: decrypt }) => {
-    let there = 0;
-    const take = async ({ id, threadId, key }: OldDek) => {
-      const made = await ask(operation, { id, threadId, key });
-      const probe = made.ok && made.value.there ? probeOf(key) : undefined;
-      key.fill(0);
-      if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
-      if (probe === undefined) return;
-      const opened = await ask(decrypt, { id, ciphertext: probe, aad: noBytes, version: 1 });
-      if (opened.ok) there++;
-      else if (opened.failure.code === 'BadRequest')
-        throw new StartError(`${id}: there is another key of this id`);
-      else throw new StartError(`${id}: ${opened.failure.hint ?? opened.failure.code}`);
-    };
-    for (let at = 0; at < old.length; at += atOnce) {
-      await Promise.all(old.slice(at, at + atOnce).map(take));
-      progress(Math.min(at + atOnce, old.length), old.length);
-    }
-    return { imported: old.length - there, there };
-  });
+  const old: OldDek[] = [];
+  try {
+    openOld(flags, old);
+    return await withStoppedDeks(flags, async (ask, { dek_import: operation }) => {
+      let there = 0;
+      const take = async ({ id, threadId, key }: OldDek) => {
+        const made = await ask(operation, { id, threadId, key });
+        if (!made.ok) throw new StartError(`${id}: ${made.failure.hint ?? made.failure.code}`);
+        if (made.value.there) there++;
+      };
+      for (let at = 0; at < old.length; at += atOnce) {
+        const some = old.slice(at, at + atOnce);
+        // All of them have ended before any key is wiped: zeros would be imported in the place of one that waits.
+        for (const each of await Promise.allSettled(some.map(take)))
+          if (each.status === 'rejected') throw each.reason;
+        wipe(some);
+        progress(at + some.length, old.length);
+      }
+      return { imported: old.length - there, there };
+    });
+  } finally {
+    wipe(old);
+  }
 }
 
-function readOld(path: string, kek: KeyObject): readonly OldDek[] {
+/** Adds each DEK to `old` as soon as it is open, so that the caller wipes those before a wrong line. */
+function openOld(flags: ImportFlags, old: OldDek[]): void {
+  const kek = secretKeyIn(flags.oldKekFile, secretRule());
+  try {
+    readOld(flags.in, createSecretKey(kek), old);
+  } finally {
+    kek.fill(0);
+  }
+}
+
+function readOld(path: string, kek: KeyObject, old: OldDek[]): void {
   if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
   const keys = new Set<string>();
-  const old: OldDek[] = [];
   for (const [index, text] of readFileSync(path, 'utf8').split('\n').entries()) {
     if (text === '') continue;
     const wrong = (what: string) => new StartError(`${path}, line ${index + 1}: ${what}`);
@@ -90,13 +92,16 @@ function readOld(path: string, kek: KeyObject): readonly OldDek[] {
     seen.add(line.key_id);
     const key = opened(line.wrapped, kek);
     if (key === undefined) throw wrong('does not open under this KEK');
+    old.push({ id: line.key_id, threadId: line.thread_id, key });
     // One of them would open what the other one encrypted before.
     const digest = createHash('sha256').update(key).digest('base64');
     if (keys.has(digest)) throw wrong('the key stands there twice, under two ids');
     keys.add(digest);
-    old.push({ id: line.key_id, threadId: line.thread_id, key });
   }
-  return old;
+}
+
+function wipe(deks: readonly OldDek[]): void {
+  for (const { key } of deks) key.fill(0);
 }
 
 function parsed(text: string) {
@@ -110,27 +115,18 @@ function parsed(text: string) {
 
 const nonceBytes = 12;
 const tagBytes = 16;
-const dekBytes = 32;
-
-const noBytes = new Uint8Array(0);
-
-/** Opens by this key alone: bound to no id, as what the service before has encrypted. */
-function probeOf(key: Uint8Array): Uint8Array {
-  const nonce = randomBytes(nonceBytes);
-  const cipher = createCipheriv('aes-256-gcm', key, nonce);
-  return Buffer.concat([nonce, cipher.update(randomBytes(dekBytes)), cipher.final(), cipher.getAuthTag()]);
-}
 
 function opened(wrapped: string, kek: KeyObject): Buffer | undefined {
   const bytes = decodeBase64(wrapped, nonceBytes + dekBytes + tagBytes);
   if (bytes?.length !== nonceBytes + dekBytes + tagBytes) return undefined;
+  const decipher = createDecipheriv('aes-256-gcm', kek, bytes.subarray(0, nonceBytes));
+  decipher.setAuthTag(bytes.subarray(-tagBytes));
+  const key = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
   try {
-    const decipher = createDecipheriv('aes-256-gcm', kek, bytes.subarray(0, nonceBytes));
-    decipher.setAuthTag(bytes.subarray(-tagBytes));
-    const key = decipher.update(bytes.subarray(nonceBytes, -tagBytes));
     decipher.final();
     return key;
   } catch {
+    key.fill(0);
     return undefined;
   }
 }

@@ -9,6 +9,8 @@ const badDekId = refuse(
   'BadRequest',
   'key_id: letters, digits, dot, underscore, colon and hyphen, at most 128',
 );
+export const noSuchDek = refuse('NotFound', 'there is no DEK of this id');
+export const dekDestroyed = refuse('Conflict', 'the DEK is destroyed');
 /** Some 400 bytes each. */
 const maxCached = 16_384;
 
@@ -46,6 +48,14 @@ export class DekStore {
     const cached = this.#cache.get(id);
     if (cached !== undefined) return ok(cached);
     return isDekId(id) ? this.#read(id) : badDekId;
+  }
+
+  /** NotFound: there is none. Conflict: it is destroyed. */
+  async findActive(id: string): Promise<Result<StoredDek>> {
+    const found = await this.find(id);
+    if (!found.ok) return found;
+    if (found.value === undefined) return noSuchDek;
+    return found.value.dek.state === 'destroyed' ? dekDestroyed : ok(found.value);
   }
 
   /** Of its record, whether that can be read or not; 0 where there is none. */

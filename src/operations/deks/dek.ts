@@ -32,6 +32,13 @@ export function isBehind({ versions }: Dek, kekVersion: number): boolean {
   return versions.some(({ kek }) => kek < kekVersion);
 }
 
+export function newestOf({ versions }: Dek): DekVersion {
+  return versions.at(-1) as DekVersion;
+}
+
+/** A key of AES-256-GCM. */
+export const dekBytes = 32;
+
 /** A version decrypts as long as it is there, and each that does not fit costs a try. */
 export const maxDekVersions = 16;
 

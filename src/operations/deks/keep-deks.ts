@@ -1,16 +1,20 @@
 import { errorCode } from '../../core/private-file.ts';
 import { ok, type Refused, refuse } from '../../core/result.ts';
 import type { KeyOperation } from '../operation.ts';
-import { activeDek, type DekMade, describe, noSuchDek } from './create-dek.ts';
 import { type Dek, isDekId } from './dek.ts';
+import { noSuchDek } from './dek-store.ts';
+import { type DescribedDek, describeDek } from './described-dek.ts';
 import type { DekParts } from './parts.ts';
 
-export function readDekOperation({ deks, keks }: DekParts): KeyOperation<{ readonly id: string }, DekMade> {
+export function readDekOperation({
+  deks,
+  keks,
+}: DekParts): KeyOperation<{ readonly id: string }, DescribedDek> {
   return {
     ...{ kind: 'keys', name: 'dek_read', scope: 'kms:read' },
     async run({ id }) {
-      const found = await activeDek(deks.find(id));
-      return found.ok ? ok(describe(keks.id, found.value.dek)) : found;
+      const found = await deks.findActive(id);
+      return found.ok ? ok(describeDek(keks.id, found.value.dek)) : found;
     },
   };
 }
@@ -44,19 +48,19 @@ export function rewrapDekOperation({
   keks,
   rotation,
   journal,
-}: DekParts): KeyOperation<{ readonly id: string }, DekMade> {
+}: DekParts): KeyOperation<{ readonly id: string }, DescribedDek> {
   return {
     ...{ kind: 'keys', name: 'dek_rewrap', scope: 'kms:rotate' },
     async run({ id }, caller) {
-      const found = await activeDek(deks.find(id));
+      const found = await deks.findActive(id);
       if (!found.ok) return found;
       const recorded = await journal.record({ kind: 'rewrapped', caller, facts: { dek: id } });
       if (!recorded.ok) return recorded;
       const refused = await rotation.rewrapOne(found.value, caller.actor);
       recorded.value.end(refused);
       if (refused !== undefined) return refused;
-      const now = await activeDek(deks.find(id));
-      return now.ok ? ok(describe(keks.id, now.value.dek)) : now;
+      const now = await deks.findActive(id);
+      return now.ok ? ok(describeDek(keks.id, now.value.dek)) : now;
     },
   };
 }

@@ -1,8 +1,9 @@
 import { refuse } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
 import type { CryptoOperation, KeyOperation, OperationParts } from '../operation.ts';
-import { createDekOperation, importDekOperation, rotateDekOperation } from './create-dek.ts';
+import { createDekOperation, rotateDekOperation } from './create-dek.ts';
 import { givenKekBy } from './given-kek.ts';
+import { importDekOperation } from './import-dek.ts';
 import { destroyDekOperation, listDeksOperation, readDekOperation, rewrapDekOperation } from './keep-deks.ts';
 import {
   kekUnwrapOperation,

@@ -1,11 +1,12 @@
 import { ok, type Result, refuse } from '../../core/result.ts';
 import type { KeyOperation } from '../operation.ts';
-import { type DekMade, dekDestroyed, describe } from './create-dek.ts';
 import type { Dek, DekVersion } from './dek.ts';
+import { dekDestroyed } from './dek-store.ts';
+import { type DescribedDek, describeDek } from './described-dek.ts';
+import { putNext } from './new-version.ts';
 import type { DekParts } from './parts.ts';
 
 const doesNotOpen = refuse('Conflict', 'no version in the snapshot opens under the KEKs that are there');
-const changed = refuse('Conflict', 'the DEK was changed meanwhile');
 
 /**
  * The versions of a DEK as they were before the rotation of the KEK to version `from`, by default the last one that has a snapshot
@@ -17,7 +18,7 @@ export function restoreDekOperation({
   snapshots,
   rewrapper,
   journal,
-}: DekParts): KeyOperation<{ readonly id: string; readonly from: number | undefined }, DekMade> {
+}: DekParts): KeyOperation<{ readonly id: string; readonly from: number | undefined }, DescribedDek> {
   return {
     ...{ kind: 'keys', name: 'dek_restore', scope: 'kms:rotate' },
     async run({ id, from }, caller) {
@@ -43,10 +44,9 @@ export function restoreDekOperation({
       const facts = { dek: id, from: snapshot.value.from };
       const recorded = await journal.record({ kind: 'restored', caller, facts });
       if (!recorded.ok) return recorded;
-      const put = await deks.put(restored, there);
-      const refused = put.ok ? (put.value === 'put' ? undefined : changed) : put;
+      const refused = await putNext(deks, restored, there);
       recorded.value.end(refused);
-      return refused ?? ok(describe(keks.id, restored));
+      return refused ?? ok(describeDek(keks.id, restored));
     },
   };
 

@@ -4,8 +4,7 @@ import { formatKid } from '../../keys/kid.ts';
 import type { CryptoOperation, CryptoPlan, OperationParts, Step, WorkOutcome } from '../operation.ts';
 import { outputsOf } from '../sealing/encrypt.ts';
 import { doesNotOpen, notOpened, type OneKeyPlan, planWithKey, wrapInfo } from '../sealing/one-key.ts';
-import { activeDek, newestOf } from './create-dek.ts';
-import { boundAad, type Dek, type DekVersion, isBinding, wrapAadOf } from './dek.ts';
+import { boundAad, type Dek, type DekVersion, isBinding, newestOf, wrapAadOf } from './dek.ts';
 import type { DekParts } from './parts.ts';
 
 export interface DekEncryptRequest {
@@ -42,7 +41,7 @@ export function dekEncryptOperation(
   return {
     ...{ kind: 'crypto', batch: false, name: 'dek_encrypt', scope: 'kms:encrypt' },
     async plan({ id, plaintext, aad }, caller) {
-      const found = await activeDek(deks.find(id));
+      const found = await deks.findActive(id);
       if (!found.ok) return found;
       const version = newestOf(found.value.dek);
       const planned = await planUnder(parts, caller, keks.id, found.value.dek, version, {
@@ -78,7 +77,7 @@ export function dekDecryptOperation(
       { id, ciphertext, aad, version },
       caller,
     ): Promise<Result<CryptoPlan<{ plaintext: Uint8Array }>>> {
-      const found = await activeDek(deks.find(id));
+      const found = await deks.findActive(id);
       if (!found.ok) return found;
       if (ciphertext.length < nonceBytes + tagBytes) return doesNotOpen;
       const { dek } = found.value;

@@ -1,6 +1,6 @@
 import { decodeBase64, encodeBase64 } from '../../../core/bytes.ts';
 import { ok, type Result, refuse } from '../../../core/result.ts';
-import type { DekMade } from '../../../operations/deks/create-dek.ts';
+import type { DescribedDek } from '../../../operations/deks/described-dek.ts';
 import type { DekOperations } from '../../../operations/deks/operations.ts';
 import { isWeakKey } from '../../../operations/deks/weak-key.ts';
 import type { AnyEndpoint, Endpoint } from '../../dialect.ts';
@@ -145,7 +145,7 @@ export function dekEndpoints(operations: DekOperations) {
 
 export type DekEndpointName = keyof ReturnType<typeof dekEndpoints>;
 
-function madeBody({ id, version, wrapped, kekId, kekVersion }: DekMade) {
+function madeBody({ id, version, wrapped, kekId, kekVersion }: DescribedDek) {
   return { key_id: id, key_version: version, wrapped, kek_id: kekId, kek_version: kekVersion };
 }
 
