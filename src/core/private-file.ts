@@ -45,7 +45,9 @@ export function readPrivateFile(path: string, length: number, rule: SecretRule):
     if (problem !== undefined) return { ok: false, missing: false, problem };
     if (stat.size !== length) return refused(`must hold exactly ${length} bytes`);
     const bytes = readFileSync(file);
-    return bytes.length === length ? { ok: true, bytes } : refused('changed while it was read');
+    if (bytes.length === length) return { ok: true, bytes };
+    bytes.fill(0);
+    return refused('changed while it was read');
   } catch (error) {
     return refused(`cannot be read (${errorCode(error)})`);
   } finally {

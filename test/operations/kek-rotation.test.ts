@@ -7,6 +7,7 @@ import type { Caller } from '../../src/core/scope.ts';
 import { authenticated } from '../../src/keys/authenticity.ts';
 import type { Dek, DekVersion } from '../../src/operations/deks/dek.ts';
 import { DekStore } from '../../src/operations/deks/dek-store.ts';
+import { rotateKekOperation } from '../../src/operations/deks/kek-operations.ts';
 import type { DekChange, DekParts } from '../../src/operations/deks/parts.ts';
 import { restoreDekOperation } from '../../src/operations/deks/restore-dek.ts';
 import { DekRewrapper, type DekRewrapperParts } from '../../src/operations/deks/rotation/dek-rewrapper.ts';
@@ -355,4 +356,21 @@ test('a DEK that is destroyed, one without a snapshot, and a snapshot that does 
   assert.deepEqual(await refusalOf('k1'), ['Conflict', 'the DEK is destroyed']);
   assert.deepEqual(recorded, []);
   assert.ok((await store.get('meta:k1')).ok);
+});
+
+test('a KEK that comes in the clear is wiped, whether it is taken, refused by the configuration, or stopped by the log', async () => {
+  const allowed = { rotation: { rotate: async () => ({ ok: true, value: {} }) }, allowPlainKek: true };
+  const journal = { record: async () => ({ ok: true, value: { end: () => {} } }) };
+  const full = { record: async () => refuse('AuditUnavailable') };
+  for (const [parts, code] of [
+    [{ ...allowed, journal }, undefined],
+    [{ ...allowed, journal, allowPlainKek: false }, 'PolicyViolation'],
+    [{ ...allowed, journal: full }, 'AuditUnavailable'],
+  ] as const) {
+    const plainKek = new Uint8Array(32).fill(7);
+    const operation = rotateKekOperation(parts as unknown as DekParts, () => ({}) as never);
+    const answer = await operation.run({ plainKek }, {} as Caller);
+    assert.equal(answer.ok ? undefined : answer.failure.code, code);
+    assert.deepEqual(plainKek, new Uint8Array(32), String(code));
+  }
 });

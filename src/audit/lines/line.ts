@@ -28,8 +28,12 @@ export const lineKeyBytes = 32;
 /** From bytes `createHmac` would make it anew for each line, which takes four times as long as the HMAC. */
 export type LineKey = KeyObject;
 
-/** `lineKeyBytes` of them. */
-export const lineKeyOf = (bytes: Uint8Array): LineKey => createSecretKey(bytes);
+/** Of `lineKeyBytes` bytes, which it wipes: the key has its own copy. */
+export function lineKeyOf(bytes: Uint8Array): LineKey {
+  const key = createSecretKey(bytes);
+  bytes.fill(0);
+  return key;
+}
 
 /** A record has 4 KiB at most. */
 export const maxLineBytes = 16_384;

@@ -57,35 +57,45 @@ const shape = TypeCompiler.Compile(storedShape);
 
 /** Throws a StartError that names the member and never its value. */
 export function readDekConfig(path: string, rule: SecretRule): DekConfigFile {
-  const { members, keys } = membersIn(path, rule);
-  const { master_key_hex: hex, master_key_file: file, allowed_uids: allowed } = members;
+  const content = contentOf(path, rule);
+  const keys = new TakenKeys(content);
+  try {
+    const members = membersIn(path, content);
+    const { allow_plain_kek: allowPlainKek = false, allowed_uids: allowed } = members;
+    const users = allowed?.map(({ uid, roles }) => ({
+      uid,
+      scopes: new Set(roles.flatMap((each) => scopesOf[each])),
+    }));
+    return { ...masterKeyOf(path, members, keys, rule), users, allowPlainKek };
+  } finally {
+    keys.wipe();
+  }
+}
+
+function masterKeyOf(
+  path: string,
+  { master_key_hex: hex, master_key_file: file }: Static<typeof storedShape>,
+  keys: TakenKeys,
+  rule: SecretRule,
+): Pick<DekConfigFile, 'masterKey' | 'place'> {
   if ((hex === undefined) === (file === undefined))
     throw new StartError(`${path}: exactly one of master_key_hex and master_key_file has to stand there`);
   const place = file === undefined ? `master_key_hex of ${path}` : resolve(dirname(path), keys.putBack(file));
-  const masterKey = file === undefined ? keys.named(hex as string) : secretKeyIn(place, rule);
+  const masterKey = file === undefined ? keys.copyOf(hex as string) : secretKeyIn(place, rule);
   if (masterKey === undefined)
     throw new StartError(`${path}: master_key_hex has to stand there as 64 digits, without escapes`);
-  if (isWeakKey(masterKey))
-    throw new StartError(
-      `${place} is no random key: its bytes are all equal, or count; openssl rand -hex 32`,
-    );
-  const uids = allowed?.map(({ uid }) => uid) ?? [];
-  if (new Set(uids).size !== uids.length) throw new StartError(`${path}: allowed_uids names a uid twice`);
-  return {
-    ...{ masterKey, place, allowPlainKek: members.allow_plain_kek ?? false },
-    users: allowed?.map(({ uid, roles }) => ({
-      uid,
-      scopes: new Set(roles.flatMap((each) => scopesOf[each])),
-    })),
-  };
+  if (!isWeakKey(masterKey)) return { masterKey, place };
+  throw new StartError(`${place} is no random key: its bytes are all equal, or count; openssl rand -hex 32`);
 }
 
-function membersIn(path: string, rule: SecretRule) {
-  const content = contentOf(path, rule);
-  const keys = new TakenKeys(content);
+function membersIn(path: string, content: Buffer): Static<typeof storedShape> {
   const parsed = parseSettings(`${path}.yaml`, content.toString());
   if ('problem' in parsed) throw new StartError(`--config ${path} ${parsed.problem}`);
-  if (shape.Check(parsed.members)) return { members: parsed.members, keys };
+  if (shape.Check(parsed.members)) {
+    const uids = parsed.members.allowed_uids?.map(({ uid }) => uid) ?? [];
+    if (new Set(uids).size === uids.length) return parsed.members;
+    throw new StartError(`${path}: allowed_uids names a uid twice`);
+  }
   const place = shape.Errors(parsed.members).First()?.path.slice(1).replaceAll('/', '.') ?? '';
   throw new StartError(
     `--config ${path}: ${place === '' ? 'the file' : place} is unknown, missing or of the wrong type or form`,
@@ -134,13 +144,22 @@ class TakenKeys {
   }
 
   /** Undefined where the digits were not written as such. */
-  named(name: string): Buffer | undefined {
-    return name.startsWith('f') ? this.#keys[Number(name.slice(1))] : undefined;
+  copyOf(name: string): Buffer | undefined {
+    const key = this.#named(name);
+    return key === undefined ? undefined : Buffer.from(key);
   }
 
   /** A path may have as many digits for a name. */
   putBack(text: string): string {
-    return text.replace(/f0{58}[0-9]{5}/g, (name) => this.named(name)?.toString('hex') ?? name);
+    return text.replace(/f0{58}[0-9]{5}/g, (name) => this.#named(name)?.toString('hex') ?? name);
+  }
+
+  wipe(): void {
+    for (const key of this.#keys) key.fill(0);
+  }
+
+  #named(name: string): Buffer | undefined {
+    return name.startsWith('f') ? this.#keys[Number(name.slice(1))] : undefined;
   }
 }
 
@@ -149,7 +168,10 @@ function decodedHex(text: Buffer, from: number): Buffer | undefined {
   const key = Buffer.alloc(32);
   for (let n = 0; n < 32; n++) {
     const [high, low] = [text[from + 2 * n] as number, text[from + 2 * n + 1] as number].map(digitOf);
-    if (high === undefined || low === undefined) return undefined;
+    if (high === undefined || low === undefined) {
+      key.fill(0);
+      return undefined;
+    }
     key[n] = 16 * high + low;
   }
   return key;

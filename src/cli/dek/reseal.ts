@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto';
 import { chooseEngine } from '../../assemble/engine.ts';
 import { StartError } from '../../core/start-error.ts';
 import { openCloudWrapping } from '../../custody/root-key/cloud/providers.ts';
@@ -7,7 +8,7 @@ import { createLog } from '../../observe/log.ts';
 import { goOverStopped } from '../root/acts.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
-import { readDekConfig } from './config-file.ts';
+import { type DekConfigFile, readDekConfig } from './config-file.ts';
 
 export interface ResealFlags {
   readonly oldConfig: string;
@@ -21,10 +22,25 @@ export async function reseal(
   progress: (done: number, total: number) => void,
 ): Promise<void> {
   const rule = secretRule();
-  const [old, next] = [readDekConfig(flags.oldConfig, rule), readDekConfig(flags.config, rule)];
-  if (Buffer.from(old.masterKey).equals(next.masterKey))
-    throw new StartError('both configurations have the same master key');
-  const { config } = settingsOrFail(['--data-dir', flags.dataDir]);
+  const old = readDekConfig(flags.oldConfig, rule);
+  let next: DekConfigFile | undefined;
+  try {
+    next = readDekConfig(flags.config, rule);
+    if (timingSafeEqual(old.masterKey, next.masterKey))
+      throw new StartError('both configurations have the same master key');
+    await resealBetween(old, next, flags.dataDir, progress);
+  } finally {
+    for (const file of [old, next]) file?.masterKey.fill(0);
+  }
+}
+
+async function resealBetween(
+  old: DekConfigFile,
+  next: DekConfigFile,
+  dataDir: string,
+  progress: (done: number, total: number) => void,
+): Promise<void> {
+  const { config } = settingsOrFail(['--data-dir', dataDir]);
   const log = createLog('error', config.telemetryService, process.stderr);
   const { engine } = chooseEngine(config, log);
   const toNext = givenRootKey(next.place, next.masterKey);
@@ -46,7 +62,6 @@ export async function reseal(
       () => sources,
     );
   } finally {
-    for (const { masterKey } of [old, next]) masterKey.fill(0);
     engine.wipe();
   }
 }

@@ -50,10 +50,10 @@ Example:
 }
 
 async function serveDek(flags: ServeDekFlags): Promise<void> {
-  const rule = secretRule();
+  let file: DekConfigFile | undefined;
   try {
     checkSocketPaths(flags);
-    const file = flags.config === undefined ? undefined : readDekConfig(flags.config, rule);
+    file = flags.config === undefined ? undefined : readDekConfig(flags.config, secretRule());
     const ways = flagsOf(flags, file?.allowPlainKek ?? false);
     const config = settingsOf(ways);
     const users = new LiveUsers(config.dekTenant, file);
@@ -72,7 +72,6 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
       authenticator: users,
       ...(sideDoor === undefined ? undefined : { sideDoor }),
     });
-    file?.masterKey.fill(0);
     const [url] = server.urls;
     log.info({ url, engine: server.engine.name, pid: process.pid }, 'listening');
     takesReloads(server);
@@ -80,6 +79,9 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
   } catch (cause) {
     if (cause instanceof StartError) fail(`${cause.message}${adviceFor(flags)}`);
     throw cause;
+  } finally {
+    // The engine has its own copy.
+    file?.masterKey.fill(0);
   }
 }
 

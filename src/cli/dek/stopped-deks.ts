@@ -1,4 +1,5 @@
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
+import type { Config } from '../../config/load.ts';
 import { createCancellation } from '../../core/cancellation.ts';
 import { peerAt } from '../../core/peer.ts';
 import type { Result } from '../../core/result.ts';
@@ -6,7 +7,7 @@ import { givenRootKey } from '../../custody/root-key/given.ts';
 import { createLog } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
-import { openService } from '../../service.ts';
+import { openService, type Service } from '../../service.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
 import { everyRole, readDekConfig } from './config-file.ts';
 
@@ -26,19 +27,8 @@ export async function withStoppedDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
 ): Promise<T> {
-  const given = file === undefined ? undefined : readDekConfig(file, secretRule());
   const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
-  const log = createLog('warn', config.telemetryService, process.stderr);
-  // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
-  const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
-  const service = await openService(unlimited, {
-    log,
-    ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
-    onAuditDeath: (cause) => {
-      throw cause;
-    },
-  });
-  given?.masterKey.fill(0);
+  const service = await openStopped(config, file);
   try {
     const requestPath = service.requestPathFor(peerUserAuthenticator(config.dekTenant, undefined, everyRole));
     const ask: AskDeks = async <Request, Answer>(operation: Operation<Request, Answer>, request: Request) =>
@@ -50,6 +40,25 @@ export async function withStoppedDeks<T>(
     return await use(ask, service.dekOperations as DekOperations);
   } finally {
     await service.stop();
+  }
+}
+
+async function openStopped(config: Config, file: string | undefined): Promise<Service> {
+  const given = file === undefined ? undefined : readDekConfig(file, secretRule());
+  try {
+    // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
+    return await openService(
+      { ...config, createRateLimit: 0, rateLimits: [] },
+      {
+        log: createLog('warn', config.telemetryService, process.stderr),
+        ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
+        onAuditDeath: (cause) => {
+          throw cause;
+        },
+      },
+    );
+  } finally {
+    given?.masterKey.fill(0);
   }
 }
 

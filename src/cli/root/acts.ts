@@ -286,13 +286,11 @@ async function renewHere(bench: Bench, stopped: StoppedDirectory, generation: nu
   const { engine } = bench;
   if (listed === undefined) return stopped.sources.renew(engine, generation);
   const secret = await renewAll(listed, generation, engine, readingOf(bench, stopped));
-  return engine.openRoot({
-    kind: 'lent-page',
-    fill(page) {
-      page.set(secret);
-      secret.fill(0);
-    },
-  });
+  try {
+    return engine.openRoot({ kind: 'lent-page', fill: (page) => page.set(secret) });
+  } finally {
+    secret.fill(0);
+  }
 }
 
 function tell({ say }: Bench, event: RotationEvent): void {

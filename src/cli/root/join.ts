@@ -3,7 +3,7 @@ import { errorCode } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Reading } from '../../custody/root-key/listed.ts';
 import { sharesBy } from '../../custody/root-key/listed.ts';
-import { joinShares, openShare } from '../../custody/root-key/shares.ts';
+import { joinShares, openShare, shareBytes } from '../../custody/root-key/shares.ts';
 import { type ListedSourceOf, readRootSources } from '../../custody/root-key/sources-file.ts';
 import { identitiesOf } from './new-source.ts';
 
@@ -24,11 +24,13 @@ export async function joinedSecret(from: JoinedFrom, around: Reading): Promise<U
     return sharesBy(source, identities, source.threshold, around);
   }
   const shares: Uint8Array[] = [];
-  for (const path of from.shares) shares.push(await shareIn(path, identities));
-  return joinShares(shares);
+  try {
+    for (const path of from.shares) shares.push(await shareIn(path, identities));
+    return await joinShares(shares);
+  } finally {
+    for (const share of shares) share.fill(0);
+  }
 }
-
-const shareBytes = 33;
 
 async function shareIn(path: string, identities: readonly string[]): Promise<Uint8Array> {
   let file: Buffer;
@@ -37,7 +39,8 @@ async function shareIn(path: string, identities: readonly string[]): Promise<Uin
   } catch (cause) {
     throw new StartError(`${path} cannot be read (${errorCode(cause)})`, { cause });
   }
-  if (file.length === shareBytes) return Uint8Array.from(file);
+  // The library takes no class that extends Uint8Array.
+  if (file.length === shareBytes) return new Uint8Array(file.buffer, file.byteOffset, file.length);
   const share = await openShare(file, identities);
   if (share === undefined) throw new StartError(`${path}: none of the identities opens it`);
   return share;

@@ -205,9 +205,11 @@ export function identitiesOf(paths: readonly string[]): string[] {
     } catch (cause) {
       throw new StartError(`${path} cannot be read (${errorCode(cause)})`, { cause });
     }
-    const identities = identitiesIn(file, path);
-    file.fill(0);
-    return identities;
+    try {
+      return identitiesIn(file, path);
+    } finally {
+      file.fill(0);
+    }
   });
 }
 

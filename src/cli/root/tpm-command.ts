@@ -188,21 +188,19 @@ function sourceOf(options: OfSource): {
 async function privateKeyIn(path: string, passphraseFile: string | undefined): Promise<KeyObject> {
   const rule = { groupAllowed: false };
   const pem = readOrFail(path);
-  const problem = judgeSecretFile(path, rule, statSync(path));
-  if (problem !== undefined) fail(problem);
-  // As PKCS#8 and as openssl ec write it.
-  const passphrase = pem.includes('ENCRYPTED')
-    ? await readSecretPlace(
+  let passphrase: Buffer | undefined;
+  try {
+    const problem = judgeSecretFile(path, rule, statSync(path));
+    if (problem !== undefined) fail(problem);
+    // As PKCS#8 and as openssl ec write it.
+    if (pem.includes('ENCRYPTED'))
+      passphrase = await readSecretPlace(
         passphraseFile === undefined ? { from: 'terminal' } : { from: 'file', path: passphraseFile },
         `passphrase of ${path}`,
         { dataDir: process.cwd(), rule, credentials: undefined },
-      )
-    : undefined;
-  try {
-    const key = createPrivateKey({ key: pem, format: 'pem', ...(passphrase && { passphrase }) });
-    if (key.asymmetricKeyDetails?.namedCurve === 'prime256v1') return key;
-  } catch {
-    // The same words for what is no key and what does not open.
+      );
+    const key = p256KeyIn(pem, passphrase);
+    if (key !== undefined) return key;
   } finally {
     pem.fill(0);
     passphrase?.fill(0);
@@ -210,6 +208,16 @@ async function privateKeyIn(path: string, passphraseFile: string | undefined): P
   return fail(
     `${path} holds no private key of P-256 in PEM${passphrase === undefined ? '' : ', or this is not its passphrase'}`,
   );
+}
+
+/** Undefined alike for what is no key, what is another one, and what the passphrase does not open. */
+function p256KeyIn(pem: Buffer, passphrase: Buffer | undefined): KeyObject | undefined {
+  try {
+    const key = createPrivateKey({ key: pem, format: 'pem', ...(passphrase && { passphrase }) });
+    return key.asymmetricKeyDetails?.namedCurve === 'prime256v1' ? key : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function put(message: object, path: string | undefined): void {

@@ -169,7 +169,8 @@ export class ItemRunner {
         const next = await this.#keys.find(reference);
         if (next === undefined || !isAes(next)) return keyUnusable;
         const plaintext = await this.#decrypt(key.handle, nonce, ciphertext, aad);
-        return typeof plaintext === 'number' ? plaintext : this.#encrypt(next.handle, plaintext, aad);
+        if (typeof plaintext === 'number') return plaintext;
+        return wiping(plaintext, this.#encrypt(next.handle, plaintext, aad));
       }
     }
     return this.#wrapBy(gcmWrapper(this.#encrypt.bind(this), this.#decrypt.bind(this)), key, op, inputs);
@@ -202,16 +203,19 @@ export class ItemRunner {
         const bytes = readWordInput(size) ?? 0;
         if (!dataKeyBytes.includes(bytes)) return badInput;
         const dataKey = randomBytes(bytes);
-        const wrapped = await wrap(key, dataKey, info, aad);
+        const isWanted = readWordInput(wanted) === 1;
+        const wrapping = wrap(key, dataKey, info, aad);
+        const wrapped = await (isWanted ? wrapping : wiping(dataKey, wrapping));
         if (typeof wrapped === 'number') return wrapped;
-        return readWordInput(wanted) === 1 ? [wrapped, dataKey] : [wrapped];
+        return isWanted ? [wrapped, dataKey] : [wrapped];
       }
       case batchOps.rewrap: {
         const [reference, wrapped, oldInfo, newInfo, aad] = inputs as [Input, Input, Input, Input, Input];
         const next = await this.#keys.find(reference);
         if (next === undefined || !isAes(next)) return keyUnusable;
         const plaintext = await unwrap(key, wrapped, oldInfo, aad);
-        return typeof plaintext === 'number' ? plaintext : listOf(await wrap(next, plaintext, newInfo, aad));
+        if (typeof plaintext === 'number') return plaintext;
+        return listOf(await wiping(plaintext, wrap(next, plaintext, newInfo, aad)));
       }
     }
     return badInput;
@@ -350,6 +354,11 @@ function isAes({ keyType }: FoundKey): boolean {
 
 function listOf(made: Buffer | BatchStatus): Outcome {
   return typeof made === 'number' ? made : [made];
+}
+
+/** The secret is gone when the work with it has ended, well or not. */
+function wiping<T>(secret: Buffer, work: Promise<T>): Promise<T> {
+  return work.finally(() => secret.fill(0));
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

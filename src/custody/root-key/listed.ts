@@ -186,19 +186,20 @@ export async function sharesBy(
 ): Promise<Uint8Array> {
   const shares: Uint8Array[] = [];
   const directory = absolutePath(around.dataDir, source.directory);
-  for (let number = 1; number <= source.recipients.length && shares.length < threshold; number++) {
-    const path = join(directory, shareFileName(number));
-    if (!existsSync(path)) continue;
-    const share = await openShare(readFileSync(path), identities);
-    if (share !== undefined) shares.push(share);
-  }
-  if (shares.length < threshold) {
-    for (const share of shares) share.fill(0);
+  try {
+    for (let number = 1; number <= source.recipients.length && shares.length < threshold; number++) {
+      const path = join(directory, shareFileName(number));
+      if (!existsSync(path)) continue;
+      const share = await openShare(readFileSync(path), identities);
+      if (share !== undefined) shares.push(share);
+    }
+    if (shares.length === threshold) return await joinShares(shares);
     throw new StartError(
       `${sourcePlace(source)}: ${shares.length} of ${threshold} shares were opened by the identities that are there`,
     );
+  } finally {
+    for (const share of shares) share.fill(0);
   }
-  return joinShares(shares);
 }
 
 async function byToken(source: ListedSourceOf<'pkcs11'>, around: Reading): Promise<Uint8Array> {

@@ -149,18 +149,19 @@ async function askAtTerminal(what: string): Promise<Buffer> {
       input.on('error', reject);
       input.on('end', () => reject(new StartError(`${what} was not given`)));
       input.on('data', (chunk: Buffer) => {
-        for (const byte of chunk) {
-          if (byte === interrupt) return reject(new StartError(`${what} was not given`));
-          if (enter.has(byte)) {
-            chunk.fill(0);
-            return length === 0
-              ? reject(new StartError(`${what} was not given`))
-              : resolve(Buffer.from(typed.subarray(0, length)));
+        try {
+          for (const byte of chunk) {
+            if (byte === interrupt) return reject(new StartError(`${what} was not given`));
+            if (enter.has(byte))
+              return length === 0
+                ? reject(new StartError(`${what} was not given`))
+                : resolve(Buffer.from(typed.subarray(0, length)));
+            if (backspace.has(byte)) length = Math.max(0, length - 1);
+            else if (length < maxTypedBytes) typed[length++] = byte;
           }
-          if (backspace.has(byte)) length = Math.max(0, length - 1);
-          else if (length < maxTypedBytes) typed[length++] = byte;
+        } finally {
+          chunk.fill(0);
         }
-        chunk.fill(0);
       });
     });
   } finally {

@@ -7,7 +7,8 @@ import { decryptByIdentities, encryptForRecipients } from './age.ts';
  * of each byte's polynomial and its place. Each officer has one, encrypted to the officer's own age key.
  */
 const rootKeyBytes = 32;
-const shareBytes = rootKeyBytes + 1;
+export const shareBytes = rootKeyBytes + 1;
+const wrongLength = `a share has ${shareBytes} bytes`;
 
 export function shareFileName(number: number): string {
   return `share-${number}.age`;
@@ -32,30 +33,25 @@ export async function splitForOfficers(
   }
 }
 
-/** The share in an officer's file; undefined where none of the identities opens it. */
+/** The share in an officer's file, which the caller wipes; undefined where none of the identities opens it. Throws a StartError. */
 export async function openShare(
   age: Uint8Array | string,
   identities: readonly string[],
 ): Promise<Uint8Array | undefined> {
   const share = await decryptByIdentities(age, identities);
-  if (share === undefined) return undefined;
-  requireShare(share);
-  return share;
+  if (share === undefined || share.length === shareBytes) return share;
+  share.fill(0);
+  throw new StartError(wrongLength);
 }
 
-/** Wipes the shares. Too few of them, or shares of two splits, give another key: the store's witness tells. Throws a StartError. */
+/**
+ * The secret that the shares give; the caller wipes both. Too few of them, or shares of two splits, give another key: the store's
+ * witness tells. Throws a StartError.
+ */
 export async function joinShares(shares: readonly Uint8Array[]): Promise<Uint8Array> {
-  try {
-    for (const share of shares) requireShare(share);
-    if (shares.length < 2) throw new StartError('there are fewer than two shares');
-    const places = new Set(shares.map((share) => share[shareBytes - 1]));
-    if (places.size < shares.length) throw new StartError('a share is given twice');
-    return await combine([...shares]);
-  } finally {
-    for (const share of shares) share.fill(0);
-  }
-}
-
-function requireShare(share: Uint8Array): void {
-  if (share.length !== shareBytes) throw new StartError(`a share has ${shareBytes} bytes`);
+  if (shares.some(({ length }) => length !== shareBytes)) throw new StartError(wrongLength);
+  if (shares.length < 2) throw new StartError('there are fewer than two shares');
+  const places = new Set(shares.map((share) => share[shareBytes - 1]));
+  if (places.size < shares.length) throw new StartError('a share is given twice');
+  return combine([...shares]);
 }

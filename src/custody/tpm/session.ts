@@ -66,7 +66,10 @@ export function kdfE(z: Uint8Array, label: string, partyU: Uint8Array, partyV: U
     .bytes(Buffer.from(`${label}\0`))
     .bytes(partyU)
     .bytes(partyV);
-  return createHash('sha256').update(block.done()).digest();
+  const bytes = block.done();
+  const derived = createHash('sha256').update(bytes).digest();
+  bytes.fill(0);
+  return derived;
 }
 
 /**

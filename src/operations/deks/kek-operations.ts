@@ -39,6 +39,7 @@ export interface KekList {
 
 /** Callers' bytes, so that they are never those of a DEK. */
 const callersAad = (aad: Uint8Array) => Buffer.concat([Buffer.from('intaglio::caller::'), aad]);
+const plainRefused = refuse('PolicyViolation', 'new_kek_hex: the configuration does not say allow_plain_kek');
 const noWrapping = refuse('BadRequest', 'wrapped: this service has not made it');
 
 /** A caller's own bytes by the KEK. */
@@ -119,12 +120,11 @@ export function rotateKekOperation(
   return {
     ...{ kind: 'keys', name: 'kek_rotate', scope: 'kms:rotate' },
     async run({ plainKek }, caller) {
-      if (plainKek !== undefined && !allowPlainKek)
-        return refuse('PolicyViolation', 'new_kek_hex: the configuration does not say allow_plain_kek');
-      const given = plainKek === undefined ? undefined : givenKek(plainKek, caller);
-      const recorded = await journal.record({ kind: 'kek_rotated', caller, facts: {} });
-      if (!recorded.ok) return recorded;
       try {
+        if (plainKek !== undefined && !allowPlainKek) return plainRefused;
+        const given = plainKek === undefined ? undefined : givenKek(plainKek, caller);
+        const recorded = await journal.record({ kind: 'kek_rotated', caller, facts: {} });
+        if (!recorded.ok) return recorded;
         const rotated = await rotation.rotate(caller.actor, given);
         recorded.value.end(rotated.ok ? undefined : rotated);
         return rotated;

@@ -128,10 +128,12 @@ function readEncrypted(answer: EncryptAnswer, key: string): { keyVersion: string
 
 function readDecrypted({ plaintext, plaintextCrc32c }: DecryptAnswer): Uint8Array {
   const given = bytesOf(plaintext);
-  const own = Uint8Array.from(given);
-  given.fill(0);
-  requireChecksum(own, plaintextCrc32c, 'plaintext_crc32c');
-  return own;
+  try {
+    requireChecksum(given, plaintextCrc32c, 'plaintext_crc32c');
+    return Uint8Array.from(given);
+  } finally {
+    given.fill(0);
+  }
 }
 
 function bytesOf(value: Uint8Array | string | null | undefined): Uint8Array {
