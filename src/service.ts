@@ -49,7 +49,11 @@ import { createRotationMetrics } from './observe/series/rotation-metrics.ts';
 import type { DekOperations } from './operations/deks/operations.ts';
 import type { Operations } from './operations/operations.ts';
 import { EventFeeds } from './operations/receipts/event-feeds.ts';
-import { createKeyJournal, createSettingsJournal, type SettingsEvent } from './operations/recording.ts';
+import {
+  createKeyJournal,
+  createSettingsJournal,
+  type SettingsEvent,
+} from './operations/recording/journals.ts';
 import type { RequestPath } from './request-path.ts';
 import type { Store } from './store/store.ts';
 

@@ -28,12 +28,8 @@ import { createOperations, type Operations } from '../operations/operations.ts';
 import { createCallReceipts } from '../operations/receipts/call-receipts.ts';
 import type { EventFeeds } from '../operations/receipts/event-feeds.ts';
 import type { WebhookParts } from '../operations/receipts/webhooks.ts';
-import {
-  createTokenJournal,
-  createUseRecorder,
-  recordsNothing,
-  type UseRecorder,
-} from '../operations/recording.ts';
+import { createTokenJournal } from '../operations/recording/journals.ts';
+import { createUseRecorder, recordsNothing, type UseRecorder } from '../operations/recording/use-recorder.ts';
 import { WrappingKeys } from '../operations/sealing/wrapping-keys.ts';
 import { createTrustJournal } from '../operations/trust/journal.ts';
 import type { TrustParts } from '../operations/trust/parts.ts';

@@ -15,7 +15,7 @@ import {
   factsOf,
   type WorkOutcome,
 } from './operation.ts';
-import type { UseRecorder } from './recording.ts';
+import type { UseRecorder } from './recording/use-recorder.ts';
 
 /** The parts of the request path by which works are limited, run and recorded. */
 export interface WorkParts {

@@ -8,7 +8,7 @@ import { parseKid } from '../keys/kid.ts';
 import { operatorTenant } from './admin.ts';
 import { changeFacts } from './idempotency.ts';
 import type { KeyOperation } from './operation.ts';
-import type { TokenJournal } from './recording.ts';
+import type { TokenJournal } from './recording/journals.ts';
 
 export interface TokenParts {
   readonly authority: TokenAuthority;

@@ -50,7 +50,8 @@ export const wings: Readonly<Record<string, Readonly<Record<string, readonly str
   operations: {
     formats: [],
     sealing: [],
-    receipts: [],
+    recording: [],
+    receipts: ['recording'],
     lifecycle: ['sealing'],
     trust: ['formats', 'lifecycle'],
     deks: ['sealing'],

@@ -5,7 +5,7 @@ import { encodeRecord, parseRecord } from '../../src/audit/format/record.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
 import { type BatchResult, batchStatuses } from '../../src/engine/batch.ts';
 import type { CryptoWork, Verdict } from '../../src/operations/operation.ts';
-import { createUseRecorder } from '../../src/operations/recording.ts';
+import { createUseRecorder } from '../../src/operations/recording/use-recorder.ts';
 
 const keyId = 'acme/test/ed25519/0192f7c1-5b1e-7c3a-9d2e-000000000000';
 const caller = { tenant: 'acme', scopes: new Set<never>(), actor: 'cap:0123456789abcdef' };

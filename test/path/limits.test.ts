@@ -5,7 +5,7 @@ import { KeyUses } from '../../src/admission/key-uses.ts';
 import { createCancellation } from '../../src/core/cancellation.ts';
 import type { FailureCode } from '../../src/core/failure.ts';
 import { ok, type Result, refuse } from '../../src/core/result.ts';
-import { recordsNothing } from '../../src/operations/recording.ts';
+import { recordsNothing } from '../../src/operations/recording/use-recorder.ts';
 import { type CallRequest, createRequestPath, type RequestPathParts } from '../../src/request-path.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { countsIn } from '../support/counts.ts';

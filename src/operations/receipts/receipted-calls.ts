@@ -11,7 +11,7 @@ import type {
   Step,
 } from '../operation.ts';
 import { isWork } from '../recorded-work.ts';
-import type { UseRecorder } from '../recording.ts';
+import type { UseRecorder } from '../recording/use-recorder.ts';
 
 /** A call that has a receipt has one record; the refusal says itself in it, and needs none of its own. */
 export function withoutDenials(audit: UseRecorder): UseRecorder {
