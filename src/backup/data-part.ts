@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve } from 'node:path';
-import { type ListedSource, readRootSources, type SecretPlace } from '../custody/root-key/sources-file.ts';
+import type { ListedSource, SecretPlace } from '../custody/root-key/listed-source.ts';
+import { readRootSources } from '../custody/root-key/sources-file.ts';
 import { filesBelow, type SourceFile } from './log-part.ts';
 import type { BackupHead } from './manifest.ts';
 import { BackupRefusal } from './refusal.ts';

@@ -11,8 +11,8 @@ import {
   type CloudWrapping,
   createCloudWrapping,
 } from '../../src/custody/root-key/cloud/wrapping.ts';
-import { type Reading, readSource } from '../../src/custody/root-key/listed.ts';
-import { nameOfBytes, renewAll } from '../../src/custody/root-key/renew.ts';
+import { type Reading, readSource } from '../../src/custody/root-key/read-source.ts';
+import { nameOfBytes, renewAll } from '../../src/custody/root-key/renew-all.ts';
 import { readRootSources, writeRootSources } from '../../src/custody/root-key/sources-file.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
 import type { CloudKey, CloudServer, FakeServer, Fault } from '../support/cloud/server.ts';

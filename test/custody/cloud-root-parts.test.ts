@@ -12,7 +12,7 @@ import { CloudTrouble } from '../../src/custody/root-key/cloud/trouble.ts';
 import { createCloudWrapping } from '../../src/custody/root-key/cloud/wrapping.ts';
 import { crc32c } from '../../src/custody/root-key/gcp/crc32c.ts';
 import { gcpTrouble } from '../../src/custody/root-key/gcp/errors.ts';
-import { parseRootSources } from '../../src/custody/root-key/sources-file.ts';
+import { parseRootSources } from '../../src/custody/root-key/listed-source.ts';
 
 const common = { id: 'cloud', createdAtMs: 1, generation: 1, root: '0123456789abcdef' };
 const aws = {

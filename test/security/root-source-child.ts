@@ -2,7 +2,7 @@
  * Opens a source of the root key as the process for that does (workers/root-sources.ts), reports, and waits until its input ends.
  * Arguments: a data directory, the id of the source.
  */
-import { readSource } from '../../src/custody/root-key/listed.ts';
+import { readSource } from '../../src/custody/root-key/read-source.ts';
 import { readRootSources } from '../../src/custody/root-key/sources-file.ts';
 
 const [dataDir = '', id = ''] = process.argv.slice(2);

@@ -2,11 +2,12 @@ import { randomFillSync } from 'node:crypto';
 import { resealStoreHead } from '../../assemble/store/store-head.ts';
 import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
-import type { Reading } from '../../custody/root-key/listed.ts';
-import { readSource, rootSecretBytes } from '../../custody/root-key/listed.ts';
+import type { ListedSource } from '../../custody/root-key/listed-source.ts';
 import { rootName } from '../../custody/root-key/live-root.ts';
 import { opensWitness } from '../../custody/root-key/open-for-store.ts';
-import { nameOfBytes, renewAll } from '../../custody/root-key/renew.ts';
+import type { Reading } from '../../custody/root-key/read-source.ts';
+import { readSource, rootSecretBytes } from '../../custody/root-key/read-source.ts';
+import { nameOfBytes, renewAll } from '../../custody/root-key/renew-all.ts';
 import {
   RootRotation,
   type RotationEvent,
@@ -15,11 +16,7 @@ import {
 import { readRootEntry, witnessKey } from '../../custody/root-key/rotation/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
-import {
-  changeRootSources,
-  type ListedSource,
-  writeRootSources,
-} from '../../custody/root-key/sources-file.ts';
+import { changeRootSources, writeRootSources } from '../../custody/root-key/sources-file.ts';
 import type { Store } from '../../store/store.ts';
 import { makeSource, type WantedSource } from './new-source.ts';
 import {

@@ -6,7 +6,7 @@ import {
   azureKeyPattern,
   gcpKeyPattern,
   type ListedSourceOf,
-} from '../../custody/root-key/sources-file.ts';
+} from '../../custody/root-key/listed-source.ts';
 import { fail } from '../fail.ts';
 
 type Wanted<T> = T extends unknown

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { errorCode } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
-import type { Reading } from '../../custody/root-key/listed.ts';
-import { sharesBy } from '../../custody/root-key/listed.ts';
+import type { ListedSourceOf } from '../../custody/root-key/listed-source.ts';
+import type { Reading } from '../../custody/root-key/read-source.ts';
+import { sharesBy } from '../../custody/root-key/read-source.ts';
 import { joinShares, openShare, shareBytes } from '../../custody/root-key/shares.ts';
-import { type ListedSourceOf, readRootSources } from '../../custody/root-key/sources-file.ts';
+import { readRootSources } from '../../custody/root-key/sources-file.ts';
 import { identitiesOf } from './new-source.ts';
 
 export interface JoinedFrom {

@@ -8,17 +8,11 @@ import {
   encryptForRecipients,
   identitiesIn,
 } from '../../custody/root-key/age.ts';
-import {
-  cloudIn,
-  type Reading,
-  readSource,
-  sealInTpm,
-  sharesBy,
-  writeShareFiles,
-} from '../../custody/root-key/listed.ts';
-import { freeId } from '../../custody/root-key/renew.ts';
-import { absolutePath, readSecretPlace } from '../../custody/root-key/secret-place.ts';
-import type { ListedSource, ListedSourceOf, SecretPlace } from '../../custody/root-key/sources-file.ts';
+import type { ListedSource, ListedSourceOf, SecretPlace } from '../../custody/root-key/listed-source.ts';
+import { cloudIn, type Reading, readSource, sharesBy } from '../../custody/root-key/read-source.ts';
+import { freeId } from '../../custody/root-key/renew-all.ts';
+import { sealInTpm, writeShareFiles } from '../../custody/root-key/renew-source.ts';
+import { absolutePath, withSecret } from '../../custody/root-key/secret-place.ts';
 import type { WantedCloudSource } from './cloud-options.ts';
 
 /** A source as a command line describes it. */
@@ -107,12 +101,10 @@ async function sealedIn(
       return { ...common, ...wanted };
     case 'passphrase': {
       const { kind, passphrase, scryptLogN } = wanted;
-      const typed = await readSecretPlace(passphrase, 'new passphrase of the root key', around);
-      try {
-        return { ...common, kind, passphrase, age: await encryptForPassphrase(secret, typed, scryptLogN) };
-      } finally {
-        typed.fill(0);
-      }
+      return withSecret(passphrase, 'new passphrase of the root key', around, async (typed) => ({
+        ...{ ...common, kind, passphrase },
+        age: await encryptForPassphrase(secret, typed, scryptLogN),
+      }));
     }
     case 'recipients': {
       const { kind, identity } = wanted;
@@ -132,12 +124,10 @@ async function sealedIn(
         throw new StartError('a token needs the npm package pkcs11js, which is not installed');
       const { kind, pin, module, key, mechanism } = wanted;
       const unsealed = { ...common, kind, pin, module, key, mechanism, token: wanted.token, wrapped: '' };
-      const typed = await readSecretPlace(pin, 'PIN of the token', around);
-      try {
-        return { ...unsealed, wrapped: await token.wrap(unsealed, typed, secret) };
-      } finally {
-        typed.fill(0);
-      }
+      return withSecret(pin, 'PIN of the token', around, async (typed) => ({
+        ...unsealed,
+        wrapped: await token.wrap(unsealed, typed, secret),
+      }));
     }
     case 'tpm': {
       const unsealed = { ...common, ...wanted, approved: [] };

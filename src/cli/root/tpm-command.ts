@@ -4,12 +4,9 @@ import { Command, InvalidArgumentError } from 'commander';
 import { addOfflineAct, offlineActor } from '../../assemble/offline-acts.ts';
 import { judgeSecretFile } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
+import type { ListedSourceOf } from '../../custody/root-key/listed-source.ts';
 import { readSecretPlace } from '../../custody/root-key/secret-place.ts';
-import {
-  changeRootSources,
-  type ListedSourceOf,
-  readRootSources,
-} from '../../custody/root-key/sources-file.ts';
+import { changeRootSources, readRootSources } from '../../custody/root-key/sources-file.ts';
 import { refusedPinPath } from '../../custody/root-key/tpm-pin.ts';
 import { accepted, approve, requestFor } from '../../custody/tpm/approval.ts';
 import { pcrPolicy, pcrsOf } from '../../custody/tpm/policy.ts';

@@ -4,7 +4,7 @@ import { ReadStream } from 'node:tty';
 import { errorCode } from '../../core/private-file.ts';
 import { judgeSecretFile, judgeSecretStat, type SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
-import type { SecretPlace } from './sources-file.ts';
+import type { SecretPlace } from './listed-source.ts';
 
 export interface Surroundings {
   readonly dataDir: string;
@@ -70,6 +70,21 @@ export async function readSecretPlace(
   const secret = withoutLineEnd(bytes);
   if (secret.length === 0) throw new StartError(`${nameOfPlace(place)} holds no secret`);
   return secret;
+}
+
+/** The same for the time of `use`. */
+export async function withSecret<T>(
+  place: SecretPlace,
+  what: string,
+  around: Surroundings,
+  use: (secret: Buffer) => Promise<T>,
+): Promise<T> {
+  const secret = await readSecretPlace(place, what, around);
+  try {
+    return await use(secret);
+  } finally {
+    secret.fill(0);
+  }
 }
 
 /** All that an open descriptor gives, in a buffer of its own, which the caller wipes. Closes it. Throws a StartError. */

@@ -7,11 +7,13 @@ import type { Engine, RootRef } from '../../engine/engine.ts';
 import { rootKeyApart } from './apart.ts';
 import { descriptorRootKey } from './descriptor.ts';
 import { fileRootKey } from './file.ts';
-import { nextPath, sourcePlace } from './listed.ts';
+import type { ListedSource, SecretPlace } from './listed-source.ts';
 import { rootName } from './live-root.ts';
+import { sourcePlace } from './read-source.ts';
+import { nextPath } from './renew-source.ts';
 import { absolutePath, type Surroundings } from './secret-place.ts';
 import type { RootKeySource } from './source.ts';
-import { changeRootSources, type ListedSource, readRootSources, type SecretPlace } from './sources-file.ts';
+import { changeRootSources, readRootSources } from './sources-file.ts';
 
 /** The source that the configuration names, where there is no list. */
 export interface ConfiguredSource {

@@ -2,8 +2,8 @@ import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { writePrivateFile } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
+import type { SecretPlace } from './listed-source.ts';
 import { absolutePath, nameOfPlace, type Surroundings } from './secret-place.ts';
-import type { SecretPlace } from './sources-file.ts';
 
 /** What is known of a PIN that a TPM refused, across starts: a service that is started again and again would lock the TPM out. */
 export interface RefusedPins {

@@ -5,7 +5,7 @@ import test, { describe } from 'node:test';
 import { makeSource } from '../../../src/cli/root/new-source.ts';
 import { rootKeyApart } from '../../../src/custody/root-key/apart.ts';
 import { openCloudWrapping } from '../../../src/custody/root-key/cloud/providers.ts';
-import { nameOfBytes } from '../../../src/custody/root-key/renew.ts';
+import { nameOfBytes } from '../../../src/custody/root-key/renew-all.ts';
 import { writeRootSources } from '../../../src/custody/root-key/sources-file.ts';
 import { createOpensslEngine } from '../../../src/engine/openssl/index.ts';
 import { startFakeAws } from '../../support/cloud/fake-aws.ts';

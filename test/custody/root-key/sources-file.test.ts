@@ -3,9 +3,8 @@ import { mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { type ListedSource, parseRootSources } from '../../../src/custody/root-key/listed-source.ts';
 import {
-  type ListedSource,
-  parseRootSources,
   readRootSources,
   rootSourcesName,
   writeRootSources,

@@ -4,11 +4,11 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, before, describe } from 'node:test';
 import { makeSource } from '../../../src/cli/root/new-source.ts';
-import { type Reading, readSource } from '../../../src/custody/root-key/listed.ts';
-import { nameOfBytes, renewAll } from '../../../src/custody/root-key/renew.ts';
+import type { ListedSource } from '../../../src/custody/root-key/listed-source.ts';
+import { type Reading, readSource } from '../../../src/custody/root-key/read-source.ts';
+import { nameOfBytes, renewAll } from '../../../src/custody/root-key/renew-all.ts';
 import {
   changeRootSources,
-  type ListedSource,
   readRootSources,
   writeRootSources,
 } from '../../../src/custody/root-key/sources-file.ts';

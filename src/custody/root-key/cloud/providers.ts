@@ -1,5 +1,5 @@
 import type { Engine } from '../../../engine/engine.ts';
-import { nameOfBytes } from '../renew.ts';
+import { nameOfBytes } from '../renew-all.ts';
 import { type CloudProviders, type CloudWrapping, createCloudWrapping } from './wrapping.ts';
 
 /** By the credentials that each SDK finds for itself. A provider is loaded when a source of its kind is asked. */

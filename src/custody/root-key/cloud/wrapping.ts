@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { StartError } from '../../../core/start-error.ts';
-import type { ListedSourceOf } from '../sources-file.ts';
+import type { ListedSourceOf } from '../listed-source.ts';
 import { endpointProblem } from './endpoint.ts';
 import { type CloudLimits, cloudLimits } from './limits.ts';
 import { withinMs } from './sdk.ts';

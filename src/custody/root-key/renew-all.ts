@@ -1,8 +1,10 @@
 import { randomFillSync } from 'node:crypto';
 import type { Engine } from '../../engine/engine.ts';
-import { type Reading, renewSource, rootSecretBytes } from './listed.ts';
+import type { ListedSource } from './listed-source.ts';
 import { rootName } from './live-root.ts';
-import { changeRootSources, type ListedSource } from './sources-file.ts';
+import { type Reading, rootSecretBytes } from './read-source.ts';
+import { renewSource } from './renew-source.ts';
+import { changeRootSources } from './sources-file.ts';
 
 /**
  * A new root key, which every source of the list opens besides the key that it opens now; on disk when this resolves. Entries of

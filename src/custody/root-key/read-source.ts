@@ -1,26 +1,19 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorCode, readPrivateFile, writePrivateFile } from '../../core/private-file.ts';
+import { readPrivateFile } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
-import {
-  decryptByIdentities,
-  decryptByPassphrase,
-  encryptForPassphrase,
-  encryptForRecipients,
-  identitiesIn,
-} from './age.ts';
+import { decryptByIdentities, decryptByPassphrase, identitiesIn } from './age.ts';
 import { type CloudWrapping, cloudPlace } from './cloud/wrapping.ts';
+import type { ListedSource, ListedSourceOf } from './listed-source.ts';
 import {
   absolutePath,
   credentialPath,
   nameOfPlace,
   readDescriptor,
-  readSecretPlace,
   type Surroundings,
+  withSecret,
 } from './secret-place.ts';
-import { joinShares, openShare, shareFileName, splitForOfficers } from './shares.ts';
-import type { ListedSource, ListedSourceOf, SecretPlace } from './sources-file.ts';
+import { joinShares, openShare, shareFileName } from './shares.ts';
 import { refusedPins } from './tpm-pin.ts';
 
 /**
@@ -60,11 +53,6 @@ export interface Reading extends Surroundings {
 }
 
 export const rootSecretBytes = 32;
-
-/** Where a rotation puts the next key of a file. */
-export function nextPath(path: string): string {
-  return `${path}.next`;
-}
 
 /** The name of a source in messages. No secret. */
 export function sourcePlace(source: ListedSource): string {
@@ -139,11 +127,15 @@ function rawFile(path: string, { rule }: Surroundings): Uint8Array {
 
 async function byPassphrase(source: ListedSourceOf<'passphrase'>, around: Surroundings): Promise<Uint8Array> {
   return withSecret(source.passphrase, `passphrase of the root key (${source.id})`, around, (passphrase) =>
-    openedBy(source, passphrase),
+    openByPassphrase(source, passphrase),
   );
 }
 
-async function openedBy(source: ListedSourceOf<'passphrase'>, passphrase: Uint8Array): Promise<Uint8Array> {
+/** By a passphrase that is at hand. The caller wipes what it gets. Throws a StartError. */
+export async function openByPassphrase(
+  source: ListedSourceOf<'passphrase'>,
+  passphrase: Uint8Array,
+): Promise<Uint8Array> {
   const opened = await decryptByPassphrase(source.age, passphrase);
   if (opened === undefined) throw new StartError(`${sourcePlace(source)} is not the right one`);
   return opened;
@@ -221,133 +213,4 @@ function byTpm(source: ListedSourceOf<'tpm'>, around: Reading): Promise<Uint8Arr
     refusals.forget();
     return opened;
   });
-}
-
-/** The same source for another root key; only the list has to be written still. Throws a StartError where it cannot be. */
-export async function renewSource(
-  listed: ListedSource,
-  secret: Uint8Array,
-  of: Pick<ListedSource, 'id' | 'generation' | 'root' | 'createdAtMs'>,
-  around: Reading,
-): Promise<ListedSource> {
-  // Nobody has seen yet that the new one opens.
-  const { checkedAtMs: _, ...source } = listed;
-  switch (source.kind) {
-    case 'file': {
-      const next = nextPath(absolutePath(around.dataDir, source.path));
-      // Of a rotation that did not come to begin: nothing is sealed under it.
-      rmSync(next, { force: true });
-      writePrivateFile(next, secret, 'create');
-      return source;
-    }
-    case 'descriptor':
-    case 'credential':
-      throw new StartError(
-        `${sourcePlace(source)} is handed over by whoever starts the service, and cannot be given another key here: add another source, remove this one, and rotate then`,
-      );
-    case 'passphrase':
-      return withSecret(
-        source.passphrase,
-        `passphrase of the root key (${source.id})`,
-        around,
-        async (passphrase) => {
-          (await openedBy(source, passphrase)).fill(0);
-          return {
-            ...source,
-            ...of,
-            age: await encryptForPassphrase(secret, passphrase, workFactorOf(source.age)),
-          };
-        },
-      );
-    case 'recipients':
-      return { ...source, ...of, age: await encryptForRecipients(secret, source.recipients) };
-    case 'shares':
-      return { ...source, ...of, directory: await writeShares(source, secret, of.root, around) };
-    case 'pkcs11': {
-      const { token } = around;
-      if (token === undefined)
-        throw new StartError(`${sourcePlace(source)} needs the npm package pkcs11js, which is not installed`);
-      return withSecret(source.pin, `PIN of ${sourcePlace(source)}`, around, async (pin) => ({
-        ...source,
-        ...of,
-        wrapped: await token.wrap(source, pin, secret),
-      }));
-    }
-    case 'tpm': {
-      // Whoever may have the key before may have the one that comes.
-      (await byTpm(source, around)).fill(0);
-      const { parent } = source.sealed;
-      return { ...source, ...of, sealed: await sealInTpm({ ...source, parent }, secret, around) };
-    }
-    case 'aws':
-    case 'gcp':
-    case 'azure':
-      return cloudIn(around).wrap({ ...source, ...of }, secret);
-  }
-}
-
-/** Throws a StartError. */
-export async function sealInTpm(
-  source: Omit<ListedSourceOf<'tpm'>, 'sealed'> & { readonly parent?: string },
-  secret: Uint8Array,
-  around: Reading,
-): Promise<ListedSourceOf<'tpm'>['sealed']> {
-  const { tpm } = around;
-  if (tpm === undefined) throw new StartError('a TPM cannot be asked by this process');
-  const { pin } = source;
-  if (pin === undefined) return tpm.seal(source, undefined, secret);
-  return withSecret(pin, `PIN for the TPM (${source.id})`, around, (typed) =>
-    tpm.seal(source, typed, secret),
-  );
-}
-
-/** Shares of two keys in one directory would be mixed up: each key has a directory of its name. */
-async function writeShares(
-  { recipients, threshold, directory }: ListedSourceOf<'shares'>,
-  secret: Uint8Array,
-  root: string,
-  { dataDir }: Surroundings,
-): Promise<string> {
-  const made = `${directory.replace(/-[0-9a-f]{16}$/, '')}-${root}`;
-  await writeShareFiles(absolutePath(dataDir, made), secret, threshold, recipients);
-  return made;
-}
-
-/** Makes the directory where there is none. Throws a StartError. */
-export async function writeShareFiles(
-  directory: string,
-  secret: Uint8Array,
-  threshold: number,
-  recipients: readonly string[],
-): Promise<void> {
-  const files = await splitForOfficers(secret, threshold, recipients);
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    for (const [index, file] of files.entries())
-      writePrivateFile(join(directory, shareFileName(index + 1)), file, 'create');
-  } catch (cause) {
-    throw new StartError(`the shares cannot be written into ${directory} (${errorCode(cause)})`, { cause });
-  }
-}
-
-/** As it was chosen: `-> scrypt <salt> <logN>` in the header. */
-function workFactorOf(age: string): number | undefined {
-  const body = age.split('\n').slice(1, 6).join('');
-  const header = Buffer.from(body, 'base64').toString('latin1');
-  const found = /^-> scrypt \S+ (\d{1,2})$/m.exec(header);
-  return found === null ? undefined : Number(found[1]);
-}
-
-async function withSecret<T>(
-  place: SecretPlace,
-  what: string,
-  around: Surroundings,
-  use: (secret: Buffer) => Promise<T>,
-): Promise<T> {
-  const secret = await readSecretPlace(place, what, around);
-  try {
-    return await use(secret);
-  } finally {
-    secret.fill(0);
-  }
 }
