@@ -113,7 +113,7 @@ Examples:
       await onDirectory(options, async (bench) => {
         const progress = new Progress('sealing anew', 'records');
         const [{ rotateStopped }, { offlineActor }] = await Promise.all([
-          import('./root/acts.ts'),
+          import('./root/rotate-stopped.ts'),
           import('../assemble/offline-acts.ts'),
         ]);
         await rotateStopped(bench, offlineActor(), (done, total) => progress.at(done, total));

@@ -168,7 +168,7 @@ test('no SDK of a cloud is loaded by what serves, by commands, or by our own par
     import { registerHooks } from 'node:module';
     const seen = [];
     registerHooks({ load: (url, context, next) => { seen.push(url); return next(url, context); } });
-    for (const path of ['main', 'service', 'cli/root/acts', 'custody/root-key/cloud/providers', 'custody/root-key/aws/index',
+    for (const path of ['main', 'service', 'cli/root/acts', 'cli/root/rotate-stopped', 'custody/root-key/cloud/providers', 'custody/root-key/aws/index',
       'custody/root-key/gcp/index', 'custody/root-key/azure/index'])
       await import(${JSON.stringify(join(import.meta.dirname, '../../src/'))} + path + '.ts');
     console.log(JSON.stringify(seen.filter((url) => /node_modules\\/(@aws-sdk|@smithy|@google-cloud|google-|@azure)/.test(url))));

@@ -5,7 +5,7 @@ import { openCloudWrapping } from '../../custody/root-key/cloud/providers.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
-import { goOverStopped } from '../root/acts.ts';
+import { goOverStopped } from '../root/rotate-stopped.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
 import { type DekConfigFile, readDekConfig } from './config-file.ts';

@@ -1,18 +1,11 @@
 import { randomFillSync } from 'node:crypto';
-import { resealStoreHead } from '../../assemble/store/store-head.ts';
-import { systemClock } from '../../core/clock.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { ListedSource } from '../../custody/root-key/listed-source.ts';
 import { rootName } from '../../custody/root-key/live-root.ts';
 import { opensWitness } from '../../custody/root-key/open-for-store.ts';
 import type { Reading } from '../../custody/root-key/read-source.ts';
 import { readSource, rootSecretBytes } from '../../custody/root-key/read-source.ts';
-import { nameOfBytes, renewAll } from '../../custody/root-key/renew-all.ts';
-import {
-  RootRotation,
-  type RotationEvent,
-  type RotationParts,
-} from '../../custody/root-key/rotation/root-rotation.ts';
+import { nameOfBytes } from '../../custody/root-key/renew-all.ts';
 import { readRootEntry, witnessKey } from '../../custody/root-key/rotation/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
@@ -21,6 +14,7 @@ import type { Store } from '../../store/store.ts';
 import { makeSource, type WantedSource } from './new-source.ts';
 import {
   type Bench,
+  readingOf,
   type StoppedDirectory,
   type StoppedStore,
   useOpened,
@@ -229,78 +223,6 @@ export function removeSource(bench: Bench, id: string): Promise<void> {
   });
 }
 
-/** Begins or finishes a rotation. `progress`: records looked at, of all. */
-export function rotateStopped(
-  bench: Bench,
-  actor: string,
-  progress: (done: number, total: number) => void,
-): Promise<void> {
-  return withStoppedDirectory(bench, (stopped) =>
-    goOverStopped(bench, stopped, {
-      ...{ actor, progress },
-      renew: (generation) => renewHere(bench, stopped, generation),
-      settle: (generation, name) => stopped.sources.settle(bench.engine, generation, name),
-    }),
-  );
-}
-
-interface GoingOver extends Pick<RotationParts, 'renew' | 'settle'> {
-  readonly actor: string;
-  readonly progress: (done: number, total: number) => void;
-}
-
-/** Seals every record anew under the next root key, or goes on with that. Throws a StartError. */
-export async function goOverStopped(
-  bench: Bench,
-  { store, root, rotating }: Pick<StoppedDirectory, 'store' | 'root' | 'rotating'>,
-  { actor, progress, renew, settle }: GoingOver,
-): Promise<void> {
-  const rotation = await RootRotation.open({
-    ...{ engine: bench.engine, store, root, clock: systemClock, pauseMs: 0, overlapMs: 0, renew, settle },
-    resealHead: () => resealStoreHead({ root, store }),
-    report: (event) => tell(bench, event),
-  });
-  const timer = setInterval(() => {
-    const { rotation: going } = rotation.state;
-    if (going !== undefined) progress(going.done, going.total);
-  }, 100);
-  try {
-    if (rotating) await rotation.resume();
-    else {
-      const begun = await rotation.begin(actor);
-      if (!begun.ok) throw new StartError(begun.failure.hint ?? begun.failure.code);
-    }
-    await rotation.ended();
-  } finally {
-    clearInterval(timer);
-    await rotation.close();
-  }
-}
-
-/** In this process, which has no core dumps and ends soon: passphrases may be asked for at the terminal. */
-async function renewHere(bench: Bench, stopped: StoppedDirectory, generation: number) {
-  const listed = stopped.sources.listed();
-  const { engine } = bench;
-  if (listed === undefined) return stopped.sources.renew(engine, generation);
-  const secret = await renewAll(listed, generation, engine, readingOf(bench, stopped));
-  try {
-    return engine.openRoot({ kind: 'lent-page', fill: (page) => page.set(secret) });
-  } finally {
-    secret.fill(0);
-  }
-}
-
-function tell({ say }: Bench, event: RotationEvent): void {
-  if (event.kind === 'resumed') say(`goes on with the rotation to generation ${event.generation}`);
-  if (event.kind === 'delayed') throw event.cause;
-  if (event.kind === 'done') {
-    const { generation, root, before, records } = event.entry;
-    say(
-      `root key ${root} (generation ${generation}) in the place of ${before}; ${records} records sealed anew`,
-    );
-  }
-}
-
 function requireQuiet({ rotating }: StoppedStore): void {
   if (rotating)
     throw new StartError(
@@ -325,12 +247,6 @@ async function anySecret(bench: Bench, stopped: StoppedDirectory): Promise<Uint8
     }
   }
   throw new StartError(`no source gives the root key here: ${why.join('; ')}`);
-}
-
-function readingOf({ config, token, tpm, cloud }: Bench, { sources }: StoppedStore): Reading {
-  const credentials = process.env.CREDENTIALS_DIRECTORY;
-  const reading = { ...sources.around, dataDir: config.dataDir, credentials, tpm, cloud };
-  return token === undefined ? reading : { ...reading, token };
 }
 
 function ofBytes(secret: Uint8Array): RootKeySource {

@@ -9,7 +9,7 @@ import { StartError } from '../../core/start-error.ts';
 import type { CloudWrapping } from '../../custody/root-key/cloud/wrapping.ts';
 import { LiveRoot } from '../../custody/root-key/live-root.ts';
 import { type OpenedRoot, openRootKeyForStore } from '../../custody/root-key/open-for-store.ts';
-import type { TokenWrapping, TpmSealing } from '../../custody/root-key/read-source.ts';
+import type { Reading, TokenWrapping, TpmSealing } from '../../custody/root-key/read-source.ts';
 import { ResealingStore } from '../../custody/root-key/rotation/resealing-store.ts';
 import { readRotation, witnessKey } from '../../custody/root-key/rotation/rotation-state.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
@@ -96,6 +96,13 @@ export async function useOpened<T>(
   const root = new LiveRoot(engine, opened.root, opened.before);
   await sealStore(config, log, { root, store: stopped.store });
   return use({ ...stopped, root, opened });
+}
+
+/** By which sources are read and made, in this process. */
+export function readingOf({ config, token, tpm, cloud }: Bench, { sources }: StoppedStore): Reading {
+  const credentials = process.env.CREDENTIALS_DIRECTORY;
+  const reading = { ...sources.around, dataDir: config.dataDir, credentials, tpm, cloud };
+  return token === undefined ? reading : { ...reading, token };
 }
 
 async function requireStopped(dataDir: string, directory: string): Promise<void> {
