@@ -3,7 +3,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler';
 
 /** Of each kind a few; an age file to twenty post-quantum recipients takes 45 KB. */
 const maxSources = 16;
-export const maxListBytes = 1 << 20;
+export const maxSourcesBytes = 1 << 20;
 const maxAgeChars = 128 * 1024;
 const maxPathChars = 4_096;
 /** A share is a point of a polynomial over GF(2^8), and its place is not zero. */
@@ -195,7 +195,7 @@ export type RootSourcesFile = Static<typeof fileShape>;
 
 /** The list in these bytes, or what is wrong with them. */
 export function parseRootSources(bytes: Uint8Array): RootSourcesFile | string {
-  if (bytes.length > maxListBytes) return `has more than ${maxListBytes} bytes`;
+  if (bytes.length > maxSourcesBytes) return `has more than ${maxSourcesBytes} bytes`;
   let found: unknown;
   try {
     found = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));

@@ -6,7 +6,7 @@ import { StartError } from '../../core/start-error.ts';
 import {
   isSourceList,
   type ListedSource,
-  maxListBytes,
+  maxSourcesBytes,
   parseRootSources,
   type RootSourcesFile,
 } from './listed-source.ts';
@@ -28,7 +28,7 @@ export function readRootSources(dataDir: string): Result<RootSourcesFile | undef
     try {
       const stat = fstatSync(file);
       if (!stat.isFile()) return refused('is not a regular file');
-      if (stat.size > maxListBytes) return refused(`has more than ${maxListBytes} bytes`);
+      if (stat.size > maxSourcesBytes) return refused(`has more than ${maxSourcesBytes} bytes`);
       bytes = readFileSync(file);
     } finally {
       closeSync(file);

@@ -2,8 +2,9 @@ import type { TpmAttestation, TpmSigned } from '../custody.ts';
 import type { Command, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import { commands, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { createPrimary, type LoadedKey, p256Area, restrictedPrimary } from './objects.ts';
+import { createPrimary, type LoadedKey } from './objects.ts';
 import { pcrDigest, pcrSelection, readPcrs } from './policy.ts';
+import { p256Area, restrictedPrimary } from './public-area.ts';
 import { emptyPassword, type Session } from './session.ts';
 import { inBytes, type Reader, Writer } from './wire.ts';
 

@@ -3,7 +3,8 @@ import { type KeyType, keyTypes } from '../../algorithms/ids.ts';
 import { parseKeyReference } from '../../engine/key-reference.ts';
 import { TpmError } from './errors.ts';
 import { objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
-import { exponentOf, type KeptObject, type PublicArea, p256Area } from './objects.ts';
+import type { KeptObject } from './objects.ts';
+import { exponentOf, type PublicArea, p256Area } from './public-area.ts';
 import { Reader, Writer } from './wire.ts';
 
 /**

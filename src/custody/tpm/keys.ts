@@ -14,14 +14,8 @@ import type { TpmDevice } from './device.ts';
 import { TpmError } from './errors.ts';
 import { keyIn, keyTemplates, keyTypeOf, type NamedTpmKey, publicKeyOf, writeKeyBlob } from './key-blob.ts';
 import { handles, objectAttributes as oa, responseCodes } from './numbers.ts';
-import {
-  createUnder,
-  type LoadedKey,
-  load,
-  openSession,
-  openStorageRoot,
-  readPublicArea,
-} from './objects.ts';
+import { createUnder, type LoadedKey, load, openSession, openStorageRoot } from './objects.ts';
+import { readPublicArea } from './public-area.ts';
 import type { Session } from './session.ts';
 import { tpmSigningWays } from './signing.ts';
 

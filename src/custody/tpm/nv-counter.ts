@@ -1,7 +1,8 @@
 import type { Named, TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import { commands, handles, nvAttributes as nv, responseCodes, tpmAlgorithms } from './numbers.ts';
-import { objectName, withSession, withStorageRoot } from './objects.ts';
+import { withSession, withStorageRoot } from './objects.ts';
+import { objectName } from './public-area.ts';
 import { Reader, Writer } from './wire.ts';
 
 /** A counter in the TPM's memory that only grows, also over a new definition of it (TPM 2.0 part 1, 37.2.4). */

@@ -2,7 +2,7 @@ import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { byHandle, type TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import { commands, handles, objectAttributes as oa, pcrDigestBytes, tpmAlgorithms } from './numbers.ts';
-import { objectName, p256Area } from './objects.ts';
+import { objectName, p256Area } from './public-area.ts';
 import type { Session } from './session.ts';
 import { Writer } from './wire.ts';
 
