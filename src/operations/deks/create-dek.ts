@@ -7,14 +7,14 @@ import { planNewVersion, putFirst, putNext, taken } from './new-version.ts';
 import type { DekParts } from './parts.ts';
 
 export interface CreateDekRequest {
-  /** A UUID where it is undefined. */
+  /** Undefined: a random UUID (RFC 9562, version 4). */
   readonly id: string | undefined;
   readonly threadId: string | undefined;
 }
 
 export const badThread = refuse('BadRequest', 'thread_id: printable ASCII without blanks, at most 256');
 
-/** A new DEK: drawn and wrapped in the engine, which gives out its wrapping alone. An id that is taken is Conflict. */
+/** Makes a DEK. The engine draws and wraps its bytes, and gives out the wrapping alone. Conflict: the id is taken. */
 export function createDekOperation(
   parts: OperationParts,
   { deks, keks }: DekParts,
@@ -35,7 +35,7 @@ export function createDekOperation(
   };
 }
 
-/** A new version, which encrypts from then on; what the ones before it encrypted stays readable. */
+/** Makes a version, which encrypts from then on. The versions before it go on decrypting. */
 export function rotateDekOperation(
   parts: OperationParts,
   { deks, keks }: DekParts,

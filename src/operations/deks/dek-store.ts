@@ -11,7 +11,7 @@ const badDekId = refuse(
 );
 export const noSuchDek = refuse('NotFound', 'there is no DEK of this id');
 export const dekDestroyed = refuse('Conflict', 'the DEK is destroyed');
-/** Some 400 bytes each. */
+/** A record takes some 400 bytes: 6.5 MB in all. */
 const maxCached = 16_384;
 
 export interface StoredDek {
@@ -19,7 +19,7 @@ export interface StoredDek {
   readonly revision: number;
 }
 
-/** `changed`: somebody else has changed it since. `behind`: the KEK was rotated since. */
+/** `changed`: another writer came first. `behind`: the KEK was rotated since. */
 export type PutOutcome = 'put' | 'changed' | 'behind';
 
 export interface DekStoreParts {
@@ -34,23 +34,23 @@ export class DekStore {
   readonly #parts: DekStoreParts;
   readonly #cache = new BoundedCache<string, StoredDek>(maxCached);
   #leastKek = 0;
-  /** Commits that are not decided yet. */
+  /** Commits whose outcome is not known yet. */
   readonly #underWay = new Set<Promise<unknown>>();
-  /** Counts what was written or let go: what was read before it may be old. */
+  /** Grows with each commit: a record that was read before it may be old. */
   #changes = 0;
 
   constructor(parts: DekStoreParts) {
     this.#parts = parts;
   }
 
-  /** At once where it is in memory. Destroyed ones are found, too. BadRequest: no DEK can have this id. */
+  /** Answers without a promise where the DEK is cached. Destroyed ones are found, too. BadRequest: no DEK can have this id. */
   find(id: string): Step<StoredDek | undefined> {
     const cached = this.#cache.get(id);
     if (cached !== undefined) return ok(cached);
     return isDekId(id) ? this.#read(id) : badDekId;
   }
 
-  /** NotFound: there is none. Conflict: it is destroyed. */
+  /** A DEK that encrypts and decrypts. NotFound: there is none. Conflict: it is destroyed. */
   async findActive(id: string): Promise<Result<StoredDek>> {
     const found = await this.find(id);
     if (!found.ok) return found;
@@ -58,25 +58,27 @@ export class DekStore {
     return found.value.dek.state === 'destroyed' ? dekDestroyed : ok(found.value);
   }
 
-  /** Of its record, whether that can be read or not; 0 where there is none. */
+  /** The revision of the record, even of one that cannot be read; 0 where there is none. */
   async revisionOf(id: string): Promise<Result<number>> {
     if (!isDekId(id)) return badDekId;
     const entry = await this.#parts.store.get(dekStoreKey(id));
     return entry.ok ? ok(entry.value?.revision ?? 0) : entry;
   }
 
-  /** From now on no version is taken that an older KEK wraps, but for those that are there: whatever was taken before is in the store. */
+  /**
+   * No put from now on adds a version that a KEK before `leastKek` wraps. Puts that began earlier are in the store when it resolves.
+   */
   async fence(leastKek: number): Promise<void> {
     this.#leastKek = leastKek;
     await Promise.allSettled([...this.#underWay]);
   }
 
-  /** Durable when it resolves. `before` undefined: there must be none of this id. */
+  /** Durable when it resolves. `before` undefined: the id must be free. */
   put(dek: Dek, before: StoredDek | undefined): Promise<Result<PutOutcome>> {
     return this.putAll([{ dek, before }]);
   }
 
-  /** All of them or none. */
+  /** Puts all of them or none. */
   async putAll(
     changes: readonly { readonly dek: Dek; readonly before: StoredDek | undefined }[],
   ): Promise<Result<PutOutcome>> {
@@ -92,7 +94,7 @@ export class DekStore {
     this.#underWay.add(committing);
     const outcome = await committing.finally(() => this.#underWay.delete(committing));
     this.#changes++;
-    // After a refusal nobody knows which it is.
+    // A commit that was refused may have happened all the same.
     for (const { dek } of changes) this.#cache.delete(dek.id);
     if (!outcome.ok) return outcome;
     const { value: committed } = outcome;
@@ -101,7 +103,7 @@ export class DekStore {
     return ok(committed.committed ? 'put' : 'changed');
   }
 
-  /** In the order of their ids, after this one. What cannot be read is told to the operator, and left out. */
+  /** DEKs in the order of their ids, after this one. Unreadable records are reported, counted, and left out. */
   async page(after: string | undefined, limit: number): Promise<Result<DekPage>> {
     const page = await this.#parts.store.list({
       ...{ prefix: dekPrefix, limit },
@@ -138,10 +140,10 @@ export class DekStore {
       return refuse('Internal');
     }
     const found = { dek, revision: entry.value.revision };
-    // A change that came meanwhile has put a newer one there.
+    // A change that came meanwhile has cached a newer record.
     const cached = this.#cache.get(id);
     if (cached !== undefined && cached.revision > found.revision) return ok(cached);
-    // One that came and left the cache since would be hidden by this one: a destroyed DEK would decrypt.
+    // An old record must not hide a change that has left the cache since: a destroyed DEK would decrypt.
     if (changesBefore === this.#changes) this.#cache.set(id, found);
     return ok(found);
   }
@@ -151,6 +153,6 @@ export interface DekPage {
   readonly deks: readonly StoredDek[];
   /** Records that cannot be read, or are not authentic. */
   readonly unread: number;
-  /** Where the next page begins; absent of the last one. */
+  /** The id after which the next page begins; undefined behind the last page. */
   readonly last: string | undefined;
 }

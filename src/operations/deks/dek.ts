@@ -4,16 +4,16 @@ import { decodeBase64, encodeBase64 } from '../../core/bytes.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../keys/authenticity.ts';
 
 /**
- * A data encryption key that stays here: its bytes are never seen outside of the engine, and its record has them wrapped by a
- * version of the key encryption key (KEK). Times are UTC milliseconds.
+ * A data encryption key (DEK). The engine alone sees its bytes; the record has them wrapped by a version of the key encryption
+ * key (KEK). Times are UTC milliseconds.
  */
 export interface Dek {
   readonly id: string;
-  /** The conversation that it was made for, where it was made for one. */
+  /** The thread that it was made for. Undefined: it was made for none. */
   readonly threadId?: string;
   readonly state: 'active' | 'destroyed';
   readonly createdAtMs: number;
-  /** Ascending; the last one encrypts, all of them decrypt. None where the key is destroyed. */
+  /** Ascending: the last one encrypts, all of them decrypt. Empty where the DEK is destroyed. */
   readonly versions: readonly DekVersion[];
 }
 
@@ -39,16 +39,16 @@ export function newestOf({ versions }: Dek): DekVersion {
 /** A key of AES-256-GCM. */
 export const dekBytes = 32;
 
-/** A version decrypts as long as it is there, and each that does not fit costs a try. */
+/** Decryption without a version tries each of them. */
 export const maxDekVersions = 16;
 
 const id = /^[A-Za-z0-9._:-]{1,128}$/;
-/** Also the name of a file, so a name of a directory is none. */
+/** An id is also the name of a file (snapshots.ts), so `.` and `..` are none. */
 export function isDekId(text: string): boolean {
   return id.test(text) && text !== '.' && text !== '..';
 }
 
-/** Of a thread's id: printable ASCII, at most 256 characters. */
+/** A thread's id has 1 to 256 characters of printable ASCII, without blanks. */
 export function isThreadId(text: string): boolean {
   return /^[\x21-\x7e]{1,256}$/.test(text);
 }
@@ -59,21 +59,21 @@ export function dekStoreKey(dekId: string): string {
   return `${dekPrefix}${dekId}`;
 }
 
-/** Colons can stand in an id and in an AAD: the length tells where the id ends. */
+/** Ids and AADs may contain colons: the length says where the id ends. */
 const bindingOf = (dekId: string) => `${bindingPrefix}${dekId.length}::${dekId}::`;
 const bindingPrefix = 'intaglio::dek::';
 
-/** Bound into the wrapping of a version, so that it is no other's. */
+/** The AAD of a version's wrapping, which so opens as no other version and as no other DEK. */
 export function wrapAadOf(dekId: string, version: number): Uint8Array {
   return Buffer.from(`${bindingOf(dekId)}v${version}`);
 }
 
-/** Bound into what a DEK encrypts: its id, and what the caller gave, with their border. */
+/** The AAD of what a DEK encrypts: its id, and the caller's AAD behind it. */
 export function boundAad(dekId: string, aad: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(bindingOf(dekId)), aad]);
 }
 
-/** True of bytes that could be the binding of any DEK: nobody may give them as an AAD that is bound to none. */
+/** True of an AAD that could be one of `boundAad`: imported DEKs must not take it as a bare one. */
 export function isBinding(aad: Uint8Array): boolean {
   return Buffer.from(aad.subarray(0, bindingPrefix.length)).toString('latin1') === bindingPrefix;
 }
@@ -108,7 +108,7 @@ export function encodeDek(dek: Dek, mac: RecordMac): Uint8Array {
   return authenticated(dekStoreKey(dek.id), textOf(dek), mac);
 }
 
-/** As a record has it, and a snapshot. */
+/** The JSON of a record, and of a snapshot. */
 export function textOf({ id, threadId, state, createdAtMs, versions }: Dek): string {
   const stored: Stored = {
     ...{ v: 1 as const, id },
@@ -122,7 +122,7 @@ export function textOf({ id, threadId, state, createdAtMs, versions }: Dek): str
   return JSON.stringify(stored);
 }
 
-/** Undefined where the record under this store key is not one that this service wrote. */
+/** Undefined: the record is not authentic, or is of another store key. */
 export function decodeDek(storeKey: string, value: Uint8Array, mac: RecordMac): Dek | undefined {
   const opened = openAuthenticated(storeKey, value, mac);
   if (opened === undefined || opened.rest.length > 0) return undefined;
@@ -130,7 +130,7 @@ export function decodeDek(storeKey: string, value: Uint8Array, mac: RecordMac): 
   return stored !== undefined && dekStoreKey(stored.id) === storeKey ? dekOf(stored) : undefined;
 }
 
-/** Undefined where it is none that `textOf` has made. */
+/** Undefined: `textOf` has not made this text. */
 export function dekIn(text: string): Dek | undefined {
   const stored = parsed(text);
   return stored === undefined ? undefined : dekOf(stored);
@@ -145,7 +145,7 @@ function parsed(text: string): Stored | undefined {
   }
 }
 
-/** A wrapped key of 32 bytes has 60. */
+/** A wrapped DEK has 60 bytes: nonce[12], key[32], tag[16]. A token's wrapping may be longer. */
 const maxWrappedBytes = 256;
 
 function dekOf({ id, thread, state, created, versions }: Stored): Dek | undefined {

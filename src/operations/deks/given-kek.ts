@@ -13,7 +13,7 @@ const kekAlgorithm = findAlgorithm('aes-256-gcm') as KeyHandle['algorithm'];
 const wrapMeter = createCostMeter(75);
 const noAad = new Uint8Array(0);
 
-/** A KEK that others have made, 32 bytes: taken as an import is, so that one way alone leads key material into the engine. */
+/** Takes a KEK of 32 bytes that others have made. It goes the way of an import: key material has no second way into the engine. */
 export function givenKekBy(parts: OperationParts): GivenKek {
   return (plain, caller) => ({
     source: { kind: 'imported', publicOnly: false },

@@ -4,11 +4,11 @@ import type { Keyring } from '../../keys/keyring.ts';
 const notFound = refuse('NotFound');
 
 /**
- * A keyring for other operations, in which no name leads to the KEK: whoever unwraps by it has the bytes of DEKs, and whoever rotates
- * or destroys it leaves DEKs behind. Lists show that it is there.
+ * The keyring of all other operations: no name leads to the KEK. An unwrap by it would give out the bytes of DEKs; a rotation or
+ * destruction would leave DEKs behind. Lists show that it is there.
  */
 export function keyringWithout(keyring: Keyring, kekId: string): Keyring {
-  // A UUID of its own, however the rest of the name is written.
+  // The UUID names it alone, however the rest of the name is written.
   const uuid = kekId.slice(kekId.lastIndexOf('/') + 1);
   const isKek = (kid: string) => kid.toLowerCase().includes(uuid);
   return {

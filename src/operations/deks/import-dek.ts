@@ -13,16 +13,14 @@ export interface ImportDekRequest {
 }
 
 export interface ImportedDek {
-  /** It was imported before, with the same key, and is as it was. */
+  /** True: the same key was imported before, and its record stays as it is. */
   readonly there: boolean;
 }
 
 const badLength = refuse('BadRequest', `a DEK has ${dekBytes} bytes`);
 const otherKey = refuse('Conflict', 'there is another key of this id');
 
-/**
- * A DEK of a service before this one. Conflict: the id has another key, or its DEK was made here.
- */
+/** Imports a DEK that another service has made. Conflict: the id has another key, or its DEK was made here. */
 export function importDekOperation(
   parts: OperationParts,
   { deks, keks, rewrapper }: DekParts,

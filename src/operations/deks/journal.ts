@@ -3,7 +3,7 @@ import type { AuditEvent, AuditRecorder } from '../../audit/audit-log.ts';
 import { ok, type Refused } from '../../core/result.ts';
 import type { DekChange, DekJournal } from './parts.ts';
 
-/** A change is on the log before it is made. One that is not made after all gets a second record that says so. */
+/** Records each change before it is made. A change that then fails gets a second record with the failure. */
 export function createDekJournal(recorder: AuditRecorder, kekId: string): DekJournal {
   return {
     async record(change) {

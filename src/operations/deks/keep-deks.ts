@@ -21,14 +21,14 @@ export function readDekOperation({
 
 export interface DekPageAnswer {
   readonly deks: readonly Dek[];
-  /** After which the next page begins. */
+  /** The id after which the next page begins; undefined behind the last page. */
   readonly next: string | undefined;
 }
 
 const badAfter = refuse('BadRequest', 'after is the id of a DEK');
 const deksPerPage = 100;
 
-/** In the order of their ids, destroyed ones too. */
+/** Lists DEKs in the order of their ids, destroyed ones too. */
 export function listDeksOperation({
   deks,
 }: DekParts): KeyOperation<{ readonly after: string | undefined }, DekPageAnswer> {
@@ -42,7 +42,7 @@ export function listDeksOperation({
   };
 }
 
-/** A single DEK by the current version of the KEK, where it is wrapped by an older one. */
+/** Rewraps one DEK by the current version of the KEK. One that is under it already stays as it is. */
 export function rewrapDekOperation({
   deks,
   keks,
@@ -66,8 +66,8 @@ export function rewrapDekOperation({
 }
 
 /**
- * The wrappings of a DEK go, and its snapshots: nothing decrypts what it encrypted. Copies of files elsewhere open as long as the
- * KEK's versions are there, so a rotation of the KEK ends these, too. Twice is as good as once.
+ * Removes the wrappings of a DEK and its snapshots: nothing decrypts its ciphertexts any more. Copies of files elsewhere open
+ * until the KEK is rotated and its old versions are pruned. Idempotent.
  */
 export function destroyDekOperation({
   deks,
@@ -110,7 +110,7 @@ export function destroyDekOperation({
   };
 }
 
-/** Others that change the same DEK at the same moment; each turn lets one of them through. */
+/** Each turn lets another writer of the same DEK through. */
 const maxTurns = 16;
 
 function ended(record: { end(failed: Refused | undefined): void }, refused: Refused): Refused {

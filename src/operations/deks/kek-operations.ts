@@ -23,7 +23,7 @@ export interface KekWrapped {
 export interface KekUnwrapRequest {
   readonly wrapped: string;
   readonly aad: Uint8Array;
-  /** The version of the KEK that wrapped it, where the caller names one: another one is refused. */
+  /** The version of the KEK that must have wrapped it. Undefined: any. */
   readonly kid?: string;
 }
 
@@ -37,12 +37,12 @@ export interface KekList {
   readonly rotation: KekRotationProgress | undefined;
 }
 
-/** Callers' bytes, so that they are never those of a DEK. */
+/** The prefix keeps callers' bytes apart from DEKs: neither opens as the other. */
 const callersAad = (aad: Uint8Array) => Buffer.concat([Buffer.from('intaglio::caller::'), aad]);
 const plainRefused = refuse('PolicyViolation', 'new_kek_hex: the configuration does not say allow_plain_kek');
 const noWrapping = refuse('BadRequest', 'wrapped: this service has not made it');
 
-/** A caller's own bytes by the KEK. */
+/** Wraps a caller's own bytes by the KEK. */
 export function kekWrapOperation(
   parts: OperationParts,
   { keks }: DekParts,
@@ -53,7 +53,7 @@ export function kekWrapOperation(
       const kek = await keks.current(caller.actor);
       if (!kek.ok) return kek;
       const { version } = kek.value.version;
-      // Before the wrapping is anybody's: the KEK has to stay for it.
+      // The note comes before the wrapping: this version of the KEK must outlive it.
       const refused = await keks.noteCallers(version);
       if (refused !== undefined) return refused;
       const planned = await planWithKey(parts, caller, kek.value.version.kid, {
@@ -99,7 +99,7 @@ export function kekUnwrapOperation(
           work.refusal = notOpened;
         },
       });
-      // A version that was never there is none of this service's.
+      // A version that never existed has wrapped nothing here.
       if (!planned.ok) return planned.failure.code === 'NotFound' ? noWrapping : planned;
       return ok({
         works: [planned.value.work],
@@ -112,7 +112,7 @@ export function kekUnwrapOperation(
   };
 }
 
-/** Every DEK by a new version of the KEK; answers when all are. `plainKek`: 32 bytes, where the configuration allows it. */
+/** Makes a version of the KEK and rewraps every DEK by it. `plainKek`: its 32 bytes, if the configuration allows that; wiped. */
 export function rotateKekOperation(
   { rotation, journal, allowPlainKek }: DekParts,
   givenKek: GivenKek,
@@ -129,14 +129,14 @@ export function rotateKekOperation(
         recorded.value.end(rotated.ok ? undefined : rotated);
         return rotated;
       } finally {
-        // Its text in the request cannot be wiped; docs/dek.md says so.
+        // The request's own text cannot be wiped; docs/dek.md says so.
         plainKek?.fill(0);
       }
     },
   };
 }
 
-/** A version of the KEK that comes in the clear. */
+/** Takes a version of the KEK that comes in the clear. */
 export type GivenKek = (
   plain: Uint8Array,
   caller: Parameters<KeyOperation<unknown, unknown>['run']>[1],

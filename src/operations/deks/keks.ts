@@ -11,7 +11,7 @@ export interface KekParts {
   readonly keyring: Keyring;
   readonly store: Store;
   readonly mac: RecordMac;
-  /** All DEKs are this tenant's. */
+  /** The owner of the KEK and of all DEKs. */
   readonly tenant: string;
 }
 
@@ -20,18 +20,18 @@ const callersPrefix = 'dek-callers/';
 
 /**
  * The key encryption key (KEK): a key of the keyring whose versions wrap DEKs. Its name follows from the tenant, so that there is
- * one, and no record says which. The root key seals it and is none of its versions.
+ * one. The root key seals it.
  */
 export class Keks {
   readonly #parts: KekParts;
-  /** Without a version. */
+  /** The key's id, without a version. */
   readonly id: string;
   readonly tenant: string;
   /** Versions whose wrappings callers keep. */
   readonly #ofCallers = new Set<number>();
-  /** Versions that are about to be destroyed: they wrap nothing more for callers. */
+  /** Versions that wrap nothing more for callers: their destruction comes next. */
   readonly #retired = new Set<number>();
-  /** Versions that callers have asked for: at least one commit says so, or tried to. */
+  /** Versions whose note was at least tried: the store may have it. */
   readonly #noting = new Set<number>();
 
   constructor(parts: KekParts) {
@@ -40,7 +40,7 @@ export class Keks {
     this.id = formatId(parts.tenant, kekPurpose, algorithm, uuidOf(parts.tenant));
   }
 
-  /** The version that wraps. The first one is made when it is needed. */
+  /** The version that wraps. Makes the first one where there is none. */
   async current(actor: string): Promise<Result<KeyHandle>> {
     const { keyring, tenant } = this.#parts;
     const found = await keyring.find(tenant, this.id);
@@ -61,7 +61,7 @@ export class Keks {
     return described.failure.code === 'NotFound' ? ok([]) : described;
   }
 
-  /** The number of the new version, which is current. Conflict: `from` is not the current one any more. */
+  /** Makes a version, and gives its number. Conflict: `from` is not the current one any more. */
   async rotate(actor: string, from: number, given?: GivenVersion): Promise<Result<number>> {
     const kid = formatKid(this.id, from);
     const more = given === undefined ? undefined : { given };
@@ -79,14 +79,14 @@ export class Keks {
     return destroyed.ok ? undefined : destroyed;
   }
 
-  /** This version wraps something that callers keep: nobody here knows when it is needed no more. Durable when it resolves. */
+  /** Notes that callers keep wrappings of this version, which then stays for good. Durable when it resolves. */
   noteCallers(version: number): undefined | Promise<Refused | undefined> {
     if (this.#ofCallers.has(version)) return undefined;
     if (this.#retired.has(version)) return Promise.resolve(kekChanged);
     return this.#noteCallers(version);
   }
 
-  /** Wraps nothing more for callers from now on. False: callers keep something of it, or it is not known whether they do. */
+  /** Keeps this version from wrapping for callers. False: callers keep wrappings of it, or may. */
   async retire(version: number): Promise<boolean> {
     if (this.#noting.has(version)) return false;
     this.#retired.add(version);
@@ -100,7 +100,7 @@ export class Keks {
     const key = callersKey(version);
     const { store, mac } = this.#parts;
     const value = authenticated(key, '{"v":1}', mac);
-    // Before it is in the store: a look for what is needed no more may come meanwhile.
+    // The mark comes before the commit: pruning may look meanwhile.
     this.#noting.add(version);
     const outcome = await store.commit([{ key, value }]);
     if (!outcome.ok) return outcome;
@@ -108,7 +108,7 @@ export class Keks {
     return undefined;
   }
 
-  /** True if callers keep what this version wrapped. */
+  /** True: callers keep wrappings of this version. */
   async hasCallers(version: number): Promise<Result<boolean>> {
     if (this.#ofCallers.has(version)) return ok(true);
     const entry = await this.#parts.store.get(callersKey(version));
@@ -120,10 +120,10 @@ function callersKey(version: number): string {
   return `${callersPrefix}${version}`;
 }
 
-// Nonces are drawn for each wrapping, of a DEK or of a caller's bytes: 2^31 of them, and a rotation begins anew.
+// Random nonces allow 2^31 wrappings of DEKs and callers' bytes by one version; a rotation begins anew.
 const algorithm = findAlgorithm('aes-256-gcm') as Algorithm;
 
-/** RFC 9562 section 5.8: a UUID whose bits are somebody's own. */
+/** A UUID of version 8, whose bits are the application's own (RFC 9562 section 5.8). */
 function uuidOf(tenant: string): string {
   const bytes = createHash('sha256').update(`intaglio dek-kek ${tenant}`).digest().subarray(0, 16);
   bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80;
@@ -132,5 +132,5 @@ function uuidOf(tenant: string): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
-/** The call is repeated with the KEK of now. */
+/** A retry meets the current KEK. */
 export const kekChanged = refuse('StoreUnavailable', 'the KEK was rotated meanwhile', 100);

@@ -12,13 +12,13 @@ import { type Keks, kekChanged } from './keks.ts';
 export interface NewVersion {
   readonly dekId: string;
   readonly version: number;
-  /** 32 bytes that others have made; the engine draws them where it is undefined. */
+  /** 32 bytes that others have made. Undefined: the engine draws them. */
   readonly key?: Uint8Array;
-  /** Of the record in the audit log. */
+  /** The type of the audit record. */
   readonly type: 'dek.create' | 'dek.rotate' | 'dek.import' | 'dek.use';
 }
 
-/** Wraps a version of a DEK by the KEK that is current; `keep` takes it when the wrapping is there. */
+/** Wraps a version of a DEK by the current KEK. `keep` gets it once it is wrapped, and gives the answer. */
 export async function planNewVersion<Answer>(
   parts: OperationParts,
   keks: Keks,
@@ -51,7 +51,7 @@ export async function planNewVersion<Answer>(
     async finish([outcome]) {
       const ran = outcome as WorkOutcome;
       if (!ran.ok) return ran;
-      // A view of what the worker sent.
+      // The output is a view of the worker's answer.
       const wrapped = Uint8Array.from((outputsOf(ran) as [Uint8Array])[0]);
       return keep({ version, kek, wrapped, createdAtMs: parts.clock.utcMs() });
     },
@@ -61,7 +61,7 @@ export async function planNewVersion<Answer>(
 const changed = refuse('Conflict', 'the DEK has changed meanwhile');
 export const taken = refuse('Conflict', 'there is a DEK of this id');
 
-/** A DEK with its first version. Conflict: the id is taken. */
+/** Puts a DEK with its first version. Conflict: the id is taken. */
 export async function putFirst(
   deks: DekStore,
   { id, threadId }: Pick<Dek, 'id'> & { readonly threadId: string | undefined },
@@ -75,7 +75,7 @@ export async function putFirst(
   return refused ?? ok(dek);
 }
 
-/** Undefined: it is durable. Conflict: somebody else has changed the record since `before`. */
+/** Puts a changed DEK; undefined: it is durable. Conflict: another writer has changed the record since `before`. */
 export function putNext(deks: DekStore, dek: Dek, before: StoredDek): Promise<Refused | undefined> {
   return put(deks, dek, before, changed);
 }

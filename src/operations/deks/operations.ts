@@ -39,7 +39,7 @@ export function createDekOperations(parts: OperationParts, deks: DekParts) {
 
 const otherTenant = refuse('NoCapability', 'the capability is for another tenant');
 
-/** Nobody else reaches DEKs: not even to learn which there are. */
+/** Refuses callers of other tenants before anything is looked up: ids stay unknown to them. */
 function keepTo(tenant: string, operation: AnyOperation): void {
   if (operation.kind === 'crypto') {
     const { plan } = operation;

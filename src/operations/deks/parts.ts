@@ -6,7 +6,7 @@ import type { DekRewrapper } from './rotation/dek-rewrapper.ts';
 import type { KekRotation } from './rotation/kek-rotation.ts';
 import type { DekSnapshots } from './rotation/snapshots.ts';
 
-/** What the operations of DEKs share. */
+/** Parts that the operations of DEKs share. */
 export interface DekParts {
   readonly deks: DekStore;
   readonly keks: Keks;
@@ -14,12 +14,12 @@ export interface DekParts {
   readonly rewrapper: DekRewrapper;
   readonly snapshots: DekSnapshots;
   readonly journal: DekJournal;
-  /** A KEK may come in the clear. */
+  /** True: /rotate_kek may bring a KEK in the clear. */
   readonly allowPlainKek: boolean;
 }
 
 export interface DekJournal {
-  /** The record is on the disk when it resolves; a refusal stops the change. Asked what became of it at its end. */
+  /** The record is on the disk when it resolves; a refusal stops the change. `end` takes the outcome of the change. */
   record(change: DekChange): Promise<Result<{ end(failed: Refused | undefined): void }>>;
 }
 

@@ -9,8 +9,8 @@ import type { DekParts } from './parts.ts';
 const doesNotOpen = refuse('Conflict', 'no version in the snapshot opens under the KEKs that are there');
 
 /**
- * The versions of a DEK as they were before the rotation of the KEK to version `from`, by default the last one that has a snapshot
- * of it. They take the place of the same versions in the record, which may be damaged or missing; versions made since then stay.
+ * Brings back the versions of a DEK from the snapshot of the KEK's rotation to version `from`; undefined: from the last snapshot.
+ * They replace the same versions of the record, which may be damaged or missing. Versions that were made since stay.
  */
 export function restoreDekOperation({
   deks,
@@ -25,7 +25,7 @@ export function restoreDekOperation({
       const revision = await deks.revisionOf(id);
       if (!revision.ok) return revision;
       const found = await deks.find(id);
-      // The record that cannot be read is Internal, and why somebody is here.
+      // Internal is a record that cannot be read: the reason for a restore.
       if (!found.ok && found.failure.code !== 'Internal') return found;
       const record = found.ok ? found.value : undefined;
       if (record?.dek.state === 'destroyed') return dekDestroyed;
@@ -67,7 +67,7 @@ export function restoreDekOperation({
   }
 }
 
-/** Those of the snapshot, and what it has not. */
+/** The snapshot's versions, and those that it has not. */
 function merged(there: readonly DekVersion[], opened: readonly DekVersion[]): readonly DekVersion[] {
   const numbers = new Set(opened.map(({ version }) => version));
   return [...there.filter(({ version }) => !numbers.has(version)), ...opened].sort(

@@ -24,16 +24,16 @@ export interface DekDecryptRequest {
   readonly id: string;
   readonly ciphertext: Uint8Array;
   readonly aad: Uint8Array;
-  /** The version that encrypted. Undefined: all of them are tried, the newest first. */
+  /** The version that encrypted. Undefined: each is tried, the newest first. */
   readonly version: number | undefined;
 }
 
-/** SP 800-38D 8.3 asks for less than 2^32 nonces of 96 bits; half of that leaves a margin. */
+/** SP 800-38D section 8.3 allows at most 2^32 random nonces of 96 bits; half of that leaves a margin. */
 const maxEncryptions = 2 ** 31;
 const nonceBytes = 12;
 const tagBytes = 16;
 
-/** Encrypts by the newest version; the AAD and the DEK's id are bound. */
+/** Encrypts by the newest version, with the DEK's id and the AAD authenticated. */
 export function dekEncryptOperation(
   parts: OperationParts,
   { deks, keks }: DekParts,
@@ -66,7 +66,7 @@ export function dekEncryptOperation(
   };
 }
 
-/** BadRequest, with one text: no version opens it with this AAD. */
+/** Decrypts by the version that fits. BadRequest, always with the same text: none does with this AAD. */
 export function dekDecryptOperation(
   parts: OperationParts,
   { deks, keks }: DekParts,
@@ -94,7 +94,7 @@ export function dekDecryptOperation(
         finish(outcomes) {
           const opened = outcomes.find(({ ok: done }) => done);
           if (opened?.ok) return ok({ plaintext: outputsOf(opened)[0] as Uint8Array });
-          // A refusal of the queue says more than that another version did not fit.
+          // A refusal of the queue says more than a version that does not fit.
           const other = outcomes.find((each) => !each.ok && each.failure.code !== 'BadRequest');
           return (other ?? outcomes[0]) as Extract<WorkOutcome, { ok: false }>;
         },
@@ -103,7 +103,7 @@ export function dekDecryptOperation(
   };
 }
 
-/** One try, and another one for what a service before this one has encrypted, which bound no id. */
+/** Plans one try, and for an imported version a second: the service before bound no id. */
 async function planOpening(
   parts: OperationParts,
   caller: Caller,
@@ -130,7 +130,7 @@ async function planOpening(
 
 interface UnderDek {
   readonly kind: 'encrypt_under' | 'decrypt_under';
-  /** Behind the wrapped DEK, its info and its AAD. */
+  /** Inputs behind the wrapped DEK, its info and its AAD. */
   readonly inputs: readonly Uint8Array[];
   readonly pricedBytes: number;
   readonly recorded?: readonly Uint8Array[];

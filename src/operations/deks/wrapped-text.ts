@@ -1,6 +1,6 @@
 import { decodeBase64, encodeBase64 } from '../../core/bytes.ts';
 
-/** What a version of the KEK wrapped, as callers keep it: u8 1 | u32le version of the KEK | what the engine gave. */
+/** A wrapping as callers keep it: `u8 1 | u32le version of the KEK | wrapping of the engine`, in base64. */
 export interface WrappedByKek {
   readonly kek: number;
   readonly wrapped: Uint8Array;
@@ -8,7 +8,7 @@ export interface WrappedByKek {
 
 const format = 1;
 const headerBytes = 5;
-/** Of 64 KiB, with nonce and tag. */
+/** 64 KiB with nonce[12] and tag[16]. */
 const maxBytes = headerBytes + 65_536 + 28;
 
 export function wrappedText({ kek, wrapped }: WrappedByKek): string {
@@ -18,7 +18,7 @@ export function wrappedText({ kek, wrapped }: WrappedByKek): string {
   return encodeBase64(Buffer.concat([header, wrapped]));
 }
 
-/** Undefined where the text is none. */
+/** Undefined: the text is no wrapping of this form. */
 export function parseWrapped(text: string): WrappedByKek | undefined {
   const bytes = decodeBase64(text, maxBytes);
   if (bytes === undefined || bytes.length <= headerBytes || bytes[0] !== format) return undefined;

@@ -15,7 +15,7 @@ export interface DekRewrapperParts extends Pick<OperationParts, 'costs' | 'runWo
 
 const wrong = refuse('Internal');
 
-/** The engine's part of a rotation of the KEK. */
+/** Rewraps DEKs in the engine, which alone sees their bytes. */
 export class DekRewrapper {
   readonly #parts: DekRewrapperParts;
 
@@ -50,7 +50,7 @@ export class DekRewrapper {
     const made = new Map<DekVersion, DekVersion>();
     for (const [index, { version }] of wanted.entries()) {
       const [wrapped] = (ran.value[index] as BatchResult).outputs;
-      // A view of the whole page's answer.
+      // The output is a view of the whole page's answer.
       if (wrapped !== undefined)
         made.set(version, { ...version, kek: target, wrapped: Uint8Array.from(wrapped) });
     }
@@ -75,7 +75,7 @@ export class DekRewrapper {
     return opened.ok ? ok(text.equals(opened.value[0] ?? noBytes)) : opened;
   }
 
-  /** One item by a DEK; no outputs where its wrapping does not open. */
+  /** Runs one item by a DEK. No outputs: its wrapping does not open. */
   async #runUnder(
     kind: 'encrypt_under' | 'decrypt_under',
     dekId: string,
@@ -90,7 +90,7 @@ export class DekRewrapper {
     return ran.ok ? ok((ran.value[0] as BatchResult).outputs) : ran;
   }
 
-  /** Of the versions that can be had; a refusal where another moment may have them. */
+  /** The KEKs that wrap these DEKs. Those that are gone are left out; a failure that may pass is a refusal. */
   async #handlesOf(deks: readonly Dek[], target: number): Promise<Result<ReadonlyMap<number, KeyHandle>>> {
     const handles = new Map<number, KeyHandle>();
     const gone = new Set<number>();
@@ -119,7 +119,7 @@ export class DekRewrapper {
   }
 }
 
-/** Of the text that shows that two wrappings are of one key. */
+/** A text of 32 random bytes tells two keys apart. */
 const sampleBytes = 32;
 const sampleAad = Buffer.from('intaglio::dek::sample');
 const noBytes = new Uint8Array(0);

@@ -10,18 +10,18 @@ export interface KekPruningParts {
   readonly keks: Keks;
   readonly snapshots: DekSnapshots;
   readonly clock: Clock;
-  /** A snapshot older than this goes, and with the last one that needs it an old KEK. Milliseconds. */
+  /** Age at which a snapshot goes, in milliseconds. An old KEK goes with the last snapshot that needs it. */
   readonly keepSnapshotsMs: number;
   /** For the operator's log. Must not throw. */
   readonly report: (event: KekPruningEvent) => void;
 }
 
 export type KekPruningEvent =
-  /** Snapshots that could not be read or removed: they and their KEKs stay until the next time. */
+  /** Some snapshots could not be read or removed. They and their KEKs stay until the next time. */
   | { readonly kind: 'unpruned'; readonly problem: string }
   | { readonly kind: 'destroyed'; readonly version: number };
 
-/** Old snapshots go, and then the versions of the KEK that nothing needs any more. Reports instead of rejecting. */
+/** Removes old snapshots, and then destroys versions of the KEK that nothing needs. Reports instead of rejecting. */
 export async function pruneKeks(parts: KekPruningParts, ages: SnapshotAges, actor: string): Promise<void> {
   const { snapshots, clock, report } = parts;
   if (ages.look())
@@ -30,7 +30,7 @@ export async function pruneKeks(parts: KekPruningParts, ages: SnapshotAges, acto
     for (const rotation of await snapshots.list()) {
       const fate = ages.fateOf(rotation);
       if (fate === 'goes') await rotation.remove();
-      // The clock was ahead when they were written: their time begins now, and not when the clock is there again.
+      // The clock was ahead when they were written: their time begins now.
       else if (fate === 'is_of_the_future') await rotation.stamp(clock.utcMs());
     }
     await destroyUnneeded(parts, actor);
@@ -51,9 +51,9 @@ async function destroyUnneeded(
   const found = await neededByDeks(deks);
   if (!found.ok) return;
   const { needed, destroyed, unread } = found.value;
-  // A kill came between their destruction and this.
+  // A kill can have come between a DEK's destruction and this.
   for (const rotation of rotations) await rotation.removeOf(destroyed);
-  // Nobody knows what these need, and a backup may bring them back.
+  // Unreadable records may need any KEK, and a backup may bring them back.
   if (unread > 0) return;
   const kept = await snapshots.list();
   for (const version of alive) {

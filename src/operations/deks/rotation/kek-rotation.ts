@@ -24,12 +24,12 @@ export interface KekRotationParts extends KekPruningParts, RewrapParts {
 export type KekRotationEvent =
   | { readonly kind: 'resumed' | 'done'; readonly target: number; readonly rewrapped: number }
   | { readonly kind: 'stopped'; readonly target: number; readonly problem: string }
-  /** It is over, and some DEKs are behind. */
+  /** The rotation is over, and some DEKs are behind. */
   | ({ readonly kind: 'incomplete'; readonly target: number; readonly rewrapped: number } & LeftBehind)
   | RewrapEvent
   | KekPruningEvent;
 
-/** Every DEK is wrapped by this version. */
+/** A rotation that is done: every DEK is wrapped by this version. */
 export interface KekRotated {
   readonly kekId: string;
   readonly kekVersion: number;
@@ -48,14 +48,14 @@ const doesNotOpen = refuse(
 );
 
 /**
- * Replaces the KEK's version, and rewraps every DEK. The intent is a record before anything else happens, and each step is as good
- * twice as once: a rotation that a kill cut off goes on with the next start.
+ * Rotates the KEK: intent in the store, new version, fence, pass over all DEKs, intent removed, pruning. Each step is idempotent,
+ * so that a rotation that a kill cut off goes on with the next start.
  */
 export class KekRotation {
   readonly #parts: KekRotationParts;
   readonly #ages: SnapshotAges;
   readonly #stop = new AbortController();
-  /** Of the rotation under way. */
+  /** The pass of the rotation under way. */
   #pass: RewrapPass | undefined;
   #running: Promise<unknown> | undefined;
 
@@ -69,15 +69,15 @@ export class KekRotation {
   }
 
   /**
-   * Resolves when every DEK is wrapped by the new version. Conflict: another one is under way; or this one is over, and some DEKs
-   * are behind, which stay under KEKs of before.
+   * Resolves when every DEK is wrapped by the new version. Conflict: another rotation is under way, or this one is over and has
+   * left DEKs under KEKs of before.
    */
   rotate(actor: string, given?: GivenVersion): Promise<Result<KekRotated>> {
     if (this.#running !== undefined) return Promise.resolve(underWay);
     return this.#run(() => this.#rotate(actor, given));
   }
 
-  /** One DEK alone, to the version that is current. Conflict: it does not open. */
+  /** Rewraps one DEK by the current version. Conflict: it does not open. */
   async rewrapOne(stored: StoredDek, actor: string): Promise<Refused | undefined> {
     const current = await this.#parts.keks.current(actor);
     if (!current.ok) return current;
@@ -86,7 +86,7 @@ export class KekRotation {
     return unopened.value === 0 ? undefined : doesNotOpen;
   }
 
-  /** Goes on with what a kill has cut off, and prunes what has had its time. Reports instead of rejecting. */
+  /** Goes on with a rotation that a kill cut off, and prunes. Reports instead of rejecting. */
   async resume(): Promise<void> {
     const intent = await readIntent(this.#parts);
     if (!intent.ok || this.#running !== undefined) return;
@@ -99,7 +99,7 @@ export class KekRotation {
     await this.prune('schedule');
   }
 
-  /** Old snapshots go, and then the versions of the KEK that nothing needs any more. */
+  /** See pruneKeks. */
   prune(actor: string): Promise<void> {
     return pruneKeks(this.#parts, this.#ages, actor);
   }
@@ -127,7 +127,7 @@ export class KekRotation {
   }
 
   async #rotate(actor: string, given: GivenVersion | undefined): Promise<Result<KekRotated>> {
-    // One that was cut off or refused half way is the one that is asked for.
+    // A rotation that was cut off or refused half way is the one that is asked for.
     const begun = await readIntent(this.#parts);
     if (!begun.ok) return begun;
     if (begun.value !== undefined)
@@ -152,7 +152,7 @@ export class KekRotation {
     return refused;
   }
 
-  /** Undefined: the KEK has this version, which may have been made before a kill. */
+  /** Undefined: the KEK has this version, perhaps since before a kill. */
   async #makeVersion(
     target: number,
     actor: string,
@@ -164,13 +164,13 @@ export class KekRotation {
     if (current.value.version.version >= target) return undefined;
     const made = await keks.rotate(actor, target - 1, given);
     if (made.ok) return undefined;
-    // Nothing has happened: the intent goes as well, or a KEK that was given would be replaced by one at random.
+    // Nothing has happened yet. An intent that stayed would go on with a random KEK instead of the given one.
     if (given !== undefined) await clearIntent(this.#parts);
     return made;
   }
 
   async #rewrapAll(pass: RewrapPass, target: number): Promise<Refused | undefined> {
-    // Every DEK that is made from now on is wrapped by the new version: a pass over all misses none.
+    // Behind the fence every new version is under the new KEK: a pass over all misses none.
     await this.#parts.deks.fence(target);
     return pass.rewrapAll(this.#stop.signal);
   }
@@ -191,7 +191,7 @@ export class KekRotation {
     this.#parts.report({ kind: 'stopped', target, problem: hint === undefined ? code : `${code}: ${hint}` });
   }
 
-  /** A KEK that was given is not at hand any more: another one must not take its place. */
+  /** True: a kill came before the given KEK was made, and with it its bytes are lost. */
   async #isUnmade(target: number, actor: string): Promise<boolean> {
     const current = await this.#parts.keks.current(actor);
     return current.ok && current.value.version.version < target;

@@ -12,7 +12,7 @@ export interface RewrapParts {
   readonly report: (event: RewrapEvent) => void;
 }
 
-/** The wrapping of this DEK does not open: it stays as it is, and its KEK with it. */
+/** The wrapping of this DEK does not open. It stays as it is, and its KEK with it. */
 export interface RewrapEvent {
   readonly kind: 'unopened';
   readonly dekId: string;
@@ -21,7 +21,7 @@ export interface RewrapEvent {
 export interface KekRotationProgress {
   /** The version that DEKs go over to. */
   readonly target: number;
-  /** DEKs that have gone over, in this run of the service. */
+  /** DEKs that went over, in this run of the service. */
   readonly rewrapped: number;
   /** DEKs that were looked at. */
   readonly seen: number;
@@ -41,11 +41,11 @@ interface RewrappedDek {
   readonly dek: Dek;
 }
 
-/** In one work, which takes a worker less than a millisecond, and one commit. */
+/** A page is one work, which takes a worker less than a millisecond, and one commit. */
 const deksPerPage = 64;
-/** After these a page is put one by one: with many callers each whole page meets a change. */
+/** Turns after which a page is put one by one: with many callers each whole page meets a change. */
 const wholePageTurns = 2;
-/** Somebody else changes the same DEKs at the same moment; each turn lets one of them through. */
+/** Each turn lets another writer of the same DEKs through. */
 const maxTurns = 16;
 
 const stopped = refuse(
@@ -54,7 +54,7 @@ const stopped = refuse(
   1_000,
 );
 
-/** Brings DEKs to one version of the KEK, and keeps a snapshot of each as it was. */
+/** Rewraps DEKs by one version of the KEK, and keeps a snapshot of each as it was. */
 export class RewrapPass {
   readonly #parts: RewrapParts;
   readonly #target: number;
@@ -79,7 +79,7 @@ export class RewrapPass {
     return { unopened: this.#unopened, unread: this.#unread };
   }
 
-  /** Every DEK that is in the store; undefined when all were looked at. `signal` ends it behind the page under way. */
+  /** Rewraps every DEK of the store; undefined: all were looked at. `signal` ends it behind the page under way. */
   async rewrapAll(signal: AbortSignal): Promise<Refused | undefined> {
     let after: string | undefined;
     do {
@@ -96,7 +96,7 @@ export class RewrapPass {
     return undefined;
   }
 
-  /** The number of those that do not open: they are as they were, and told. */
+  /** Rewraps these. Gives the number of those that do not open, which stay as they are and are reported. */
   async rewrap(deks: readonly StoredDek[]): Promise<Result<number>> {
     let left = deks.filter(({ dek }) => isBehind(dek, this.#target));
     for (let turn = 0; left.length > 0; turn++) {
@@ -108,11 +108,11 @@ export class RewrapPass {
       if (!rewrapped.ok) return rewrapped;
       const changes = left
         .map((before, index) => ({ before, dek: rewrapped.value[index] as Dek }))
-        // Of one that does not open at all the snapshot of before stays, too.
+        // A DEK that does not open at all keeps its earlier snapshot.
         .filter(({ before, dek }) => dek.versions.some((each, n) => each !== before.dek.versions[n]));
       const put = await this.#putWithSnapshots(changes, turn >= wholePageTurns);
       if (!put.ok) return put;
-      // One of whose versions some do not open is not among them.
+      // A DEK that is half rewrapped does not count.
       this.#rewrapped += put.value.filter((dek) => !isBehind(dek, this.#target)).length;
       if (put.value.length === changes.length) return ok(this.#reportUnopened(rewrapped.value));
       const again = await this.#stillBehind(left);
@@ -128,7 +128,7 @@ export class RewrapPass {
     return unopened.length;
   }
 
-  /** Those that were put: all, or none of a page where somebody else has changed one meanwhile; `singly` the others all the same. */
+  /** The DEKs that were put. A change by others keeps back the whole page; `singly`: that one DEK alone. */
   async #putWithSnapshots(
     changes: readonly RewrappedDek[],
     singly: boolean,
@@ -154,7 +154,7 @@ export class RewrapPass {
       const found = await deks.find(dek.id);
       if (!found.ok) return found;
       if (found.value?.dek.state === 'destroyed') {
-        // Its destruction has looked for snapshots before this one was there.
+        // Its destruction may have looked for snapshots before this one was there.
         const kept = await onSnapshotDisk(() => snapshots.removeOf(dek.id));
         if (kept !== undefined) return kept;
       }

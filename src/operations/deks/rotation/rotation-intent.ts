@@ -2,12 +2,12 @@ import { ok, type Refused, type Result, refuse } from '../../../core/result.ts';
 import { authenticated, openAuthenticated, type RecordMac } from '../../../keys/authenticity.ts';
 import type { Store } from '../../../store/store.ts';
 
-/** A rotation of the KEK that was asked for. Its record stands in the store from before the first step to after the last one. */
+/** A rotation of the KEK that was asked for. Its record is in the store from before the first step to after the last. */
 export interface RotationIntent {
   /** The version of the KEK that DEKs go over to. */
   readonly target: number;
   readonly actor: string;
-  /** The KEK came in the clear, and nothing on disk has it. */
+  /** The KEK comes in the clear: no disk has it before it is made. */
   readonly given?: true;
 }
 

@@ -1,19 +1,19 @@
 import type { Clock } from '../../../core/clock.ts';
 import type { RotationSnapshots } from './snapshots.ts';
 
-/** A clock that is set by hand or by NTP is put right by seconds; between two looks, an hour apart, more than this is a mistake. */
+/** Looks are an hour apart, and NTP corrects a clock by seconds. A jump beyond this is a mistake. */
 const jumpMs = 3_600_000;
-/** So long somebody has time to put the clock back before snapshots of years go in a minute. */
+/** Time for an operator to put the clock back, before snapshots of years would go at once. */
 const graceMs = 86_400_000;
 
 export type SnapshotFate = 'stays' | 'goes' | 'is_of_the_future';
 
-/** Which snapshots have had their time, by a clock that may be wrong. */
+/** Judges the age of snapshots by a clock that may be wrong. */
 export class SnapshotAges {
   readonly #clock: Clock;
   readonly #keepMs: number;
   #looked: { readonly utcMs: number; readonly monotonicMs: number };
-  /** Monotonic: until then age counts for nothing. */
+  /** Monotonic time until which no snapshot is too old. */
   #graceEndMs = Number.NEGATIVE_INFINITY;
 
   /** `keepMs` 0: none is kept. */
@@ -23,7 +23,7 @@ export class SnapshotAges {
     this.#looked = { utcMs: clock.utcMs(), monotonicMs: clock.monotonicMs() };
   }
 
-  /** Before each pass over the snapshots. True: the clock went ahead since the last one, and none goes for a day. */
+  /** Reads the clocks before a pass over the snapshots. True: the clock jumped ahead, and none goes for a day. */
   look(): boolean {
     const now = { utcMs: this.#clock.utcMs(), monotonicMs: this.#clock.monotonicMs() };
     const aheadMs = now.utcMs - this.#looked.utcMs - (now.monotonicMs - this.#looked.monotonicMs);

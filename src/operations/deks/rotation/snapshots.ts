@@ -17,45 +17,45 @@ import { type Refused, refuse } from '../../../core/result.ts';
 import { type Dek, dekIn, textOf } from '../dek.ts';
 
 /**
- * The records of DEKs as they were before a rotation of the KEK: a way back as long as the KEK's old versions are there. One
- * directory for each rotation, `kek-v<target>/<key id>.json`, so that a rotation that is resumed writes each once, and what is
- * asked of all of them is asked of a few directories: 10,000 DEKs and a rotation a day are 300,000 files.
+ * The records of DEKs as they were before a rotation of the KEK: a way back while the KEK's old versions exist. Each rotation has
+ * a directory, `kek-v<target>/<key id>.json`, so that a resumed one writes each file once, and questions to all go to a few
+ * directories. 10,000 DEKs and a rotation a day make 300,000 files a month.
  */
 export interface DekSnapshots {
-  /** Before the change. On the disk when it resolves, but for a power loss: the new record is durable by itself. */
+  /** Written before the change. A kill loses none; a power loss may, and the new record is durable by itself. */
   write(deks: readonly Dek[], target: number): Promise<void>;
-  /** As a file says it, which nothing vouches for but its wrappings. Undefined where there is none that can be read. */
+  /** The snapshot of a DEK, which only its wrappings vouch for. Undefined: there is none that can be read. */
   read(dekId: string, target: number): Promise<Dek | undefined>;
   /** The oldest first. */
   list(): Promise<readonly RotationSnapshots[]>;
-  /** All of one DEK; durable when it resolves. */
+  /** Removes all snapshots of one DEK; durable when it resolves. */
   removeOf(dekId: string): Promise<void>;
 }
 
-/** What one rotation has written. */
+/** The snapshots of one rotation. */
 export interface RotationSnapshots {
   /** The version of the KEK that it went to. */
   readonly target: number;
-  /** Of the last ones. UTC milliseconds. */
+  /** Time of the last write, UTC milliseconds. */
   readonly writtenAtMs: number;
-  /** One of them is of no use without this version of the KEK. */
+  /** True: one of them opens by this version of the KEK alone. */
   needs(kek: number): boolean;
   has(dekId: string): Promise<boolean>;
-  /** Those of these DEKs go. */
+  /** Removes those of these DEKs. */
   removeOf(dekIds: ReadonlySet<string>): Promise<void>;
-  /** All of them. */
+  /** Removes all of them. */
   remove(): Promise<void>;
-  /** They count as written at this time. UTC milliseconds. */
+  /** Sets the time of the last write, UTC milliseconds. */
   stamp(atMs: number): Promise<void>;
 }
 
-/** Node has four threads for files, and a rotation waits for these. More would queue before what encryptions have to write. */
+/** Node has four threads for files. More writes at once would queue before those of encryptions. */
 const filesAtOnce = 8;
 const rotationName = /^kek-v([0-9]{1,10})$/;
 const snapshotName = /^([A-Za-z0-9._:-]{1,128})\.json$/;
-/** Beside the snapshots of a rotation: the versions of the KEK that wrap them. No snapshot has this name. */
+/** The file beside the snapshots that lists the versions of the KEK that wrap them. No snapshot has this name. */
 const keksName = 'keks';
-/** What a kill has left of a file. */
+/** A file that a kill has cut off. */
 const partName = /^(keks|[A-Za-z0-9._:-]{1,128}\.json)\.new$/;
 
 export async function openSnapshots(directory: string): Promise<DekSnapshots> {
@@ -66,14 +66,14 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
     async write(deks, target) {
       const path = join(directory, `kek-v${target}`);
       await mkdir(path, { recursive: true, mode: 0o700 });
-      // Before those that need them, so that a kill leaves none that nobody counts.
+      // The list comes before the snapshots, so that a kill leaves none whose KEK is not on it.
       const keks = new Set(await keksOf(path));
       for (const { versions } of deks) for (const { kek } of versions) keks.add(kek);
       await writeWhole(join(path, keksName), JSON.stringify([...keks]));
       for (let at = 0; at < deks.length; at += filesAtOnce) {
         const some = deks.slice(at, at + filesAtOnce);
         const written = some.map((dek) => writeWhole(join(path, `${dek.id}.json`), `${textOf(dek)}\n`));
-        // All of them have ended before one is told of: who tries again meets none that is still being written.
+        // All writes have ended before a failure is told: another try meets none under way.
         for (const each of await Promise.allSettled(written))
           if (each.status === 'rejected') throw each.reason;
       }
@@ -99,7 +99,7 @@ export async function openSnapshots(directory: string): Promise<DekSnapshots> {
   };
 }
 
-/** A link or a file of this name is somebody else's, and none of ours. */
+/** A link or a file of such a name is somebody else's, and is left alone. */
 async function rotationsIn(directory: string) {
   const found: { readonly path: string; readonly target: number }[] = [];
   for (const entry of await readdir(directory, { withFileTypes: true })) {
@@ -118,7 +118,7 @@ async function holdsSome(path: string): Promise<boolean> {
 
 async function rotationAt(path: string, target: number): Promise<RotationSnapshots> {
   const keks = (await holdsSome(path)) ? await keksOf(path) : [];
-  // Where the list is missing or damaged, whatever was there before may be needed.
+  // Without a readable list every KEK before the target may be needed.
   const { mtimeMs: writtenAtMs } = await lstat(join(path, keksName)).catch(() => lstat(path));
   return {
     ...{ target, writtenAtMs },
@@ -132,26 +132,26 @@ async function rotationAt(path: string, target: number): Promise<RotationSnapsho
     async remove() {
       for (const name of await readdir(path)) if (snapshotName.test(name)) await removeFile(join(path, name));
       await removeFile(join(path, keksName));
-      // What others have put there stays, and so does the directory then.
+      // The directory stays while it has files of others.
       await rmdir(path).catch(unless('ENOENT', 'ENOTEMPTY', 'EEXIST'));
     },
     async stamp(atMs) {
       const seconds = atMs / 1_000;
-      // The directory's where there is no list. Never what a link leads to.
+      // The directory's time counts where there is no list. lutimes follows no link.
       for (const each of [path, join(path, keksName)])
         await lutimes(each, seconds, seconds).catch(unless('ENOENT'));
     },
   };
 }
 
-/** The same name again: the same content, or what a kill has left of it. */
+/** Writes a file whole or not at all. A file of this name has the same content, or was cut off by a kill. */
 async function writeWhole(file: string, text: string): Promise<void> {
   await removeFile(`${file}.new`);
   await writeFile(`${file}.new`, text, { mode: 0o600, flag: 'wx' });
   await rename(`${file}.new`, file);
 }
 
-/** Not a directory, which nobody here has made. */
+/** Leaves a directory alone, which nobody here has made. */
 async function removeFile(file: string): Promise<void> {
   await unlink(file).catch(unless('ENOENT', 'EISDIR', 'EPERM'));
 }
@@ -162,12 +162,12 @@ function unless(...codes: readonly string[]) {
   };
 }
 
-/** Some thousand versions, and a rotation has a handful. */
+/** Room for some thousand versions; a rotation has a handful. */
 const maxKeksBytes = 16_384;
-/** 16 versions have some 3 KiB. */
+/** A snapshot of 16 versions has some 3 KiB. */
 const maxSnapshotBytes = 65_536;
 
-/** Undefined where there is no list. Nothing vouches for it, and it only keeps what could be destroyed. */
+/** Undefined: there is no list. Nothing vouches for it; a wrong one only keeps KEKs too long, or a snapshot from opening. */
 async function keksOf(path: string): Promise<readonly number[] | undefined> {
   try {
     const keks: unknown = JSON.parse((await textIn(join(path, keksName), maxKeksBytes)) ?? '');
@@ -178,7 +178,7 @@ async function keksOf(path: string): Promise<readonly number[] | undefined> {
   }
 }
 
-/** Undefined where there is no such file, and for links, pipes and devices. */
+/** Undefined: there is no such file, or it is a link, a pipe or a device. */
 async function textIn(file: string, maxBytes: number): Promise<string | undefined> {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const opened = await open(file, flags).catch(unless('ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'));
@@ -192,7 +192,7 @@ async function textIn(file: string, maxBytes: number): Promise<string | undefine
   }
 }
 
-/** A disk that is full, or a directory that is somebody else's, is no bug. */
+/** Turns failures of the file system into a refusal: a full disk is no bug. */
 export async function onSnapshotDisk(work: () => Promise<void>): Promise<Refused | undefined> {
   try {
     await work();
@@ -202,7 +202,7 @@ export async function onSnapshotDisk(work: () => Promise<void>): Promise<Refused
   }
 }
 
-/** None, where there is no file: a service in memory. */
+/** A service in memory keeps no snapshots. */
 export const noSnapshots: DekSnapshots = {
   write: async () => {},
   read: async () => undefined,
