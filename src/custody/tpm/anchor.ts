@@ -16,15 +16,16 @@ import {
 } from './nv-counter.ts';
 
 /**
- * A counter in a TPM against which the store is held: it says how far the store has been, where whoever puts back an older data
- * directory cannot. The store has the anchor of the audit log, so that this is the log's as well.
- *
- * The store has the next value first, on disk, and the TPM counts then: after a crash between the two the store is ahead by one.
- * A store that is behind was put back; one that is ahead by more has another counter than its own.
+ * A counter in a TPM that only grows, and that a put-back data directory cannot follow. The audit log has its anchor in the
+ * store, so that the counter guards both. The store takes the next value first, on disk, and then the TPM counts: a crash between
+ * the two leaves the store one ahead. A store that is behind was put back; one that is further ahead has another counter.
  */
 export const tpmAnchorEntry = 'meta/tpm-counter';
 
-/** TPMs take some 100,000 increments and more (TCG PC Client Platform TPM Profile, 4.6.2): years, at one a minute. */
+/**
+ * A TPM endures some 100,000 increments (TCG PC Client Platform TPM Profile, 4.6.2): ten weeks of constant change, at one a
+ * minute.
+ */
 const intervalMs = 60_000;
 const authBytes = 32;
 
@@ -33,7 +34,7 @@ const record = Type.Object(
     v: Type.Literal(1),
     index: Type.Integer({ minimum: 0x0100_0000, maximum: 0x01ff_ffff }),
     parent: Type.String({ pattern: '^[0-9a-f]{68}$' }),
-    /** Hex; by it the counter is read and incremented, and nothing else. */
+    /** Authorization value of the counter, hex: it reads and increments, and does nothing else. */
     auth: Type.String({ pattern: '^[0-9a-f]{64}$' }),
     value: Type.Integer({ minimum: 1 }),
   },
@@ -42,7 +43,7 @@ const record = Type.Object(
 const compiled = TypeCompiler.Compile(record);
 type AnchorRecord = Static<typeof record>;
 
-/** The store and the counter do not belong together. `id`: 16 hex digits, the same as long as both are as they are. */
+/** The store and the counter do not belong together. `id`: 16 hex digits, which stay while both stay. */
 export interface AnchorFailure {
   readonly id: string;
   readonly detail: string;
@@ -52,13 +53,13 @@ export interface TpmAnchorParts {
   readonly device: TpmDevice;
   readonly index: number;
   readonly store: Store;
-  /** Returns where an operator has accepted this failure, and throws a StartError otherwise. */
+  /** Returns if an operator has accepted this failure. Throws a StartError otherwise. */
   accept(failure: AnchorFailure): void;
-  /** The TPM does not count now, or does again. */
+  /** Told when the TPM stops counting, with the problem, and when it counts again. */
   report(problem: string | undefined): void;
 }
 
-/** Counts on while the store changes: once a minute at most, and at its end. */
+/** Increments the counter while the store changes: at most once a minute, and at the end. */
 export class TpmAnchor {
   readonly #parts: TpmAnchorParts;
   #record: AnchorRecord;
@@ -68,7 +69,7 @@ export class TpmAnchor {
   readonly #timer: NodeJS.Timeout;
   readonly #unwatch: () => void;
 
-  /** Throws a StartError where the store was put back, and nobody has accepted that; or where the TPM does not answer. */
+  /** Throws a StartError: the store was put back and nobody has accepted that, or the TPM does not answer. */
   static async open(parts: TpmAnchorParts): Promise<TpmAnchor> {
     try {
       return new TpmAnchor(parts, await checked(parts));
@@ -90,7 +91,7 @@ export class TpmAnchor {
     });
   }
 
-  /** Why it does not count; undefined while it does. */
+  /** The problem that keeps it from counting. Undefined: it counts. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -121,7 +122,7 @@ export class TpmAnchor {
             `the counter of the TPM is at ${value}, and the store knows of ${known}: somebody else counts by it, or has replaced it`,
             responseCodes.value,
           );
-        // Known before the TPM counts, whose answer may be lost.
+        // The store knows the value before the TPM counts: the TPM's answer may be lost.
         if (value === known)
           this.#record = await saved(this.#parts.store, { ...this.#record, value: value + 1 });
         await incrementCounter(client, placeOf(this.#record));
@@ -188,7 +189,7 @@ function failureOf(found: AnchorRecord | undefined, state: CounterState): Anchor
   return failureIn(detail, [found ?? 'none', state]);
 }
 
-/** `looked`: whatever it was judged by. */
+/** `looked`: the facts that it was judged by. */
 function failureIn(detail: string, looked: unknown): AnchorFailure {
   return { id: hash('sha256', JSON.stringify(looked), 'hex').slice(0, 16), detail };
 }
@@ -210,7 +211,7 @@ function detailOf(value: number | undefined, state: CounterState): string | unde
     : undefined;
 }
 
-/** A counter anew: whatever is at the index goes. The TPM begins above all that it ever counted. */
+/** Defines the counter anew, in the place of the one at the index. The TPM begins above all that it ever counted. */
 async function provide(device: TpmDevice, store: Store, index: number): Promise<AnchorRecord> {
   const auth = randomBytes(authBytes);
   const place: CounterPlace = { index, parent: undefined, auth };
@@ -232,7 +233,7 @@ async function load(store: Store): Promise<AnchorRecord | undefined> {
   return parsed;
 }
 
-/** On disk when it resolves. */
+/** Puts the record, which is on disk when it resolves. */
 async function saved(store: Store, next: AnchorRecord): Promise<AnchorRecord> {
   const committed = await store.commit([{ key: tpmAnchorEntry, value: Buffer.from(JSON.stringify(next)) }]);
   if (!committed.ok) throw new StartError('the store cannot be written');

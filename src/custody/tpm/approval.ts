@@ -6,8 +6,8 @@ import { operatorKeyOf, pcrPolicy, pcrsOf, signedBytes } from './policy.ts';
 import type { ApprovedValues, TpmSealPlace } from './root-sealing.ts';
 
 /**
- * What goes between a machine whose root key is sealed to its TPM, and the operator, whose key is elsewhere: values of PCRs that
- * are to open it, and the operator's signature of them. JSON, with nothing secret.
+ * Messages between a machine whose root key its TPM keeps, and the operator, whose key is elsewhere. A request has values of
+ * PCRs, and an approval the operator's signature of them. Both are JSON without secrets.
  */
 const closed = { additionalProperties: false } as const;
 /** SHA-256 in hex by the numbers of PCRs. */
@@ -18,7 +18,7 @@ const pcrValues = Type.Record(
 );
 const asked = {
   v: Type.Literal(1),
-  /** Of the source in the list, for people: it is shown on the operator's terminal. */
+  /** Id of the source in the list, which the operator's terminal shows. */
   source: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
   /** Hex, 16 bytes. */
   reference: Type.String({ pattern: '^[0-9a-f]{32}$' }),
@@ -41,16 +41,19 @@ const compiledApproval = TypeCompiler.Compile(approval);
 export type PcrApprovalRequest = Static<typeof request>;
 export type PcrApproval = Static<typeof approval>;
 
-/** A source of the root key, as far as approvals are about it. */
+/** The part of a source that approvals are about. */
 export interface ApprovableSource extends TpmSealPlace {
   readonly id: string;
   readonly approved: readonly (ApprovedValues & { readonly approvedAtMs: number })[];
 }
 
-/** So many are kept of one source: of kernels and firmware that may come. */
+/** Kernels and firmware that one source may wait for. */
 const maxApprovals = 64;
 
-/** Of a source; values that are foreseen take the place of those that are. Throws a StartError where one is of no PCR of the source. */
+/**
+ * Asks for approval of a source's PCRs; `foreseen` values replace those of now. Throws a StartError: one is of no PCR of the
+ * source.
+ */
 export function requestFor(
   { id, reference, pcrs }: ApprovableSource,
   now: Readonly<Record<string, string>>,
@@ -69,7 +72,7 @@ export function requestFor(
   };
 }
 
-/** On the operator's machine. Throws a StartError where these bytes are no request. */
+/** Signs a request, on the operator's machine. Throws a StartError: these bytes are no request. */
 export function approve(bytes: Uint8Array, key: KeyObject): PcrApproval {
   const found = jsonIn(bytes);
   if (!compiledRequest.Check(found))
@@ -79,7 +82,10 @@ export function approve(bytes: Uint8Array, key: KeyObject): PcrApproval {
   return { ...found, kind: 'tpm-approval', signature };
 }
 
-/** What is approved of a source with these values; the oldest go. Throws a StartError where they are not signed by its operator, for it. */
+/**
+ * The source's approvals with this one, without the oldest beyond `maxApprovals`. Throws a StartError: its operator has not
+ * signed it for this source.
+ */
 export function accepted(
   source: ApprovableSource,
   bytes: Uint8Array,

@@ -8,13 +8,13 @@ import { p256Area, restrictedPrimary } from './public-area.ts';
 import { emptyPassword, type Session } from './session.ts';
 import { inBytes, type Reader, Writer } from './wire.ts';
 
-/** Those in which a boot leaves its traces: firmware, its settings, the boot loader, Secure Boot. */
+/** PCRs that a boot extends: firmware, its settings, the boot loader, Secure Boot. */
 const quotedPcrs = [0, 1, 2, 3, 4, 5, 6, 7] as const;
 const half = 32;
 
 /**
- * A key that signs only what begins in the TPM. It is made anew from the owner's seed each time, the same until the TPM is cleared, so
- * that nothing of it has to be kept.
+ * A restricted signing key: it signs only structures that the TPM itself makes. The TPM derives it from the owner's seed each
+ * time, so that nothing of it has to be kept.
  */
 const signerTemplate = p256Area({
   attributes: restrictedPrimary | oa.sign,
@@ -28,7 +28,7 @@ export interface KeyToAttest {
   readonly publicArea: Uint8Array;
 }
 
-/** Has the TPM sign that it has this key, and its PCRs, both with `bound`. Throws a TpmError. */
+/** Has the TPM certify the key and quote the PCRs, both with `bound` (TPM2_Certify, TPM2_Quote). Throws a TpmError. */
 export async function attestKey(
   client: TpmClient,
   { key, by, publicArea }: KeyToAttest,
@@ -46,7 +46,7 @@ export async function attestKey(
       ...{ code: commands.quote, handles: [signer], by: emptyPassword },
       parameters: asked.bytes(pcrSelection(quotedPcrs)).done(),
     });
-    // A quote ends with the digest of what it is of.
+    // A quote ends with the digest of the PCRs (TPMS_QUOTE_INFO).
     if (!pcrDigest(pcrs).equals(quoted.attest.subarray(-half)))
       throw new TpmError('its PCRs changed while it was asked', 0);
     return { signer: signer.publicArea, publicArea, certified, quoted, pcrs };

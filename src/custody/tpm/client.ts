@@ -5,7 +5,7 @@ import type { Authorization } from './session.ts';
 import { isShared, openTransport, type TpmPlace, type TpmTransport } from './transport.ts';
 import { Reader, Writer } from './wire.ts';
 
-/** Of what a handle stands for (TPM 2.0 part 1, 16): of hierarchies, sessions and PCRs the handle itself. */
+/** An entity with its name (TPM 2.0 part 1, 16). The name of hierarchies, sessions and PCRs is the handle itself. */
 export interface Named {
   readonly handle: number;
   readonly name: Uint8Array;
@@ -14,25 +14,25 @@ export interface Named {
 export interface Command {
   readonly code: number;
   readonly handles?: readonly Named[];
-  /** Of the first handles, in their order. The first alone may encrypt. */
+  /** Authorizations of the first handles, in their order. The first alone may encrypt. */
   readonly by?: Authorization | readonly [Authorization, Authorization];
   readonly parameters?: Buffer;
-  /** The answer begins with a handle. */
+  /** True: the answer begins with a handle. */
   readonly givesHandle?: true;
   readonly limitMs?: number;
 }
 
 export interface Answer {
-  /** 0 where there is none. */
+  /** 0: the answer has none. */
   readonly handle: number;
   readonly parameters: Reader;
 }
 
 /** RSA takes a small TPM half a second, a write to its memory a tenth. */
 const limitMs = 5_000;
-/** Of commands that make keys: a TPM may look for primes of RSA for half a minute. */
+/** Limit of commands that make keys: a TPM may search primes of RSA for half a minute. */
 export const makingLimitMs = 60_000;
-/** Answers that ask for the same again: about a second in all. */
+/** Pauses before a command is sent again because the TPM asks for that: about a second in all. */
 const againAfterMs = [20, 50, 100, 250, 500] as const;
 const askAgain = new Set<number>([
   responseCodes.retry,
@@ -83,7 +83,7 @@ export class TpmClient {
     try {
       return await use();
     } finally {
-      // A TPM that has gone has lost it anyhow; the error of `use` says so.
+      // A TPM that went away has lost it; the error of `use` says so.
       await this.flush(handle).catch(() => {});
     }
   }
@@ -150,7 +150,7 @@ const ofLoadedSessions = 0x0200_0000;
 /** More than any TPM has room for. */
 const manyHandles = 16;
 
-/** What others, or a process of ours that was killed, have left loaded: there is room for three. */
+/** Flushes what others, or a killed process of ours, have left loaded: a TPM has room for three objects. */
 async function flushAll(client: TpmClient): Promise<void> {
   for (const first of [ofTransientObjects, ofLoadedSessions]) {
     const { parameters } = await client.run({
@@ -164,7 +164,7 @@ async function flushAll(client: TpmClient): Promise<void> {
   }
 }
 
-/** Of what is named by its handle. */
+/** An entity whose name is its handle. */
 export function byHandle(handle: number): Named {
   return { handle, name: new Writer().u32(handle).done() };
 }

@@ -2,10 +2,10 @@ import { TpmClient } from './client.ts';
 import { TpmError } from './errors.ts';
 import { isShared, type TpmPlace } from './transport.ts';
 
-/** Other programs get a TPM that serves one at a time when we have not used it for so long. */
+/** Idle time after which a TPM that serves one program is let go, for others. */
 const idleMs = 1_000;
 
-/** A TPM for all that this process does with it: one piece of work at a time, over one connection, which is opened when it is needed. */
+/** The process's TPM: one piece of work at a time, over one connection that opens when it is needed. */
 export class TpmDevice {
   readonly #place: TpmPlace;
   #client: TpmClient | undefined;

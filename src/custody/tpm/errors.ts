@@ -2,7 +2,7 @@ import { responseCodes } from './numbers.ts';
 
 /** The TPM, or the way to it, does not do what it was asked. The message is for the operator, and has no secret. */
 export class TpmError extends Error {
-  /** Of the TPM's answer, without the place that it is about. Undefined: there was no answer that could be read. */
+  /** The TPM's response code, without the number of handle, session or parameter. Undefined: no answer could be read. */
   readonly code: number | undefined;
 
   constructor(message: string, code?: number) {

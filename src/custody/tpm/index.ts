@@ -17,9 +17,9 @@ import { isTrouble, TpmKeys } from './keys.ts';
 import { readIdentity, type TpmIdentity } from './state.ts';
 import { noAnswerInTime } from './transport.ts';
 
-/** A TPM does one thing at a time; some jobs lie ready, so that it need not wait for us. */
+/** A TPM does one job at a time. Some more lie ready, so that it need not wait. */
 const maxJobs = 4;
-/** Between two looks whether an idle TPM is there, in milliseconds: the kernel keeps it, so that it seldom goes. */
+/** Interval of looks at an idle TPM, milliseconds. The kernel keeps the device, so that it seldom goes. */
 const probeMs = 5_000;
 const notDone = refuse('Internal');
 const noKeyMade = refuse('StoreUnavailable', 'the TPM did not make the key; the log says why');
@@ -28,17 +28,17 @@ const leastRetryMs = 250;
 const mostRetryMs = 5_000;
 
 export interface TpmHomeOptions {
-  /** Its name in records and requests. */
+  /** The home's name in records and requests. */
   readonly backend: string;
   readonly device: TpmDevice;
   readonly clock: Clock;
-  /** Told of what one key met with, for the operator's log. */
+  /** Told of trouble with one key, for the operator's log. */
   readonly tell?: (what: string, reason: string) => void;
 }
 
 /**
- * Keys of P-256 and RSA-2048 that a TPM 2.0 made, and that no other can load. Records keep what only this TPM opens. One command at
- * a time, without a thread that waits; what is asked of a TPM that is away is refused at once.
+ * Keys of P-256 and RSA-2048 that a TPM 2.0 makes, and that no other TPM loads. Records keep blobs that only this TPM opens.
+ * Commands go one at a time and do not block the main thread. A TPM that is away refuses at once.
  */
 export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
   readonly backend: string;
@@ -78,18 +78,18 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     return this.#contact;
   }
 
-  /** Tries once. What is missing is tried again, and said by `contact`. */
+  /** Tries once. `contact` tries again where the TPM is away, and says so. */
   async open(): Promise<void> {
     this.#contact.trying = true;
     await this.#look();
     this.#contact.trying = false;
   }
 
-  /** The device is the caller's. */
+  /** The caller closes the device. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
-    // Calls under way come back first.
+    // Calls under way end first.
     await this.#last;
   }
 
@@ -145,7 +145,7 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
   }
 
   get freeSlots(): number {
-    // Away: calls are taken, to be refused.
+    // While the TPM is away, calls are taken and refused.
     return Math.max(0, maxJobs - this.#jobs);
   }
 
@@ -174,7 +174,10 @@ export class TpmHome implements Home, Custody, Carrier<CryptoCall> {
     return ok(results);
   }
 
-  /** One at a time; whatever waits when the TPM goes away is refused with it. `otherwise`: of one that is well, and does not do this. */
+  /**
+   * Runs one job at a time. A TPM that goes away refuses those that wait with it. `otherwise`: the result where a working TPM
+   * refuses.
+   */
   #asking<T>(ask: () => Promise<T>, otherwise: Refused): Promise<Result<T>> {
     const asked = this.#last.then(() => this.#ask(ask, otherwise));
     this.#last = asked.catch(() => {});

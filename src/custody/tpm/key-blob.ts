@@ -8,16 +8,16 @@ import { exponentOf, type PublicArea, p256Area } from './public-area.ts';
 import { Reader, Writer } from './wire.ts';
 
 /**
- * What records keep of a key in a TPM: `u8 version = 1 | name of the storage root key[34] | u16 length | private area | u16 length
- * | public area`. The private area is encrypted by the TPM, under a key that never leaves it. Its authorization value is made of
- * tenant, kid and part, so that the TPM itself refuses it in another place than its own.
+ * A key in a TPM as records keep it: `u8 version = 1 | name of the storage root key[34] | u16 length | private area | u16 length
+ * | public area`. The TPM encrypts the private area under a key that never leaves it. The authorization value comes of tenant,
+ * kid and part: the TPM itself refuses the key in another place.
  */
 export interface TpmKeyBlob extends KeptObject {
   /** Name of the storage root key. */
   readonly parent: Uint8Array;
 }
 
-/** A key as an item names it: the blob, and the authorization value. */
+/** The blob of a key, and its authorization value. */
 export interface NamedTpmKey extends TpmKeyBlob {
   readonly auth: Uint8Array;
 }
@@ -30,7 +30,7 @@ export function writeKeyBlob({ parent, privateArea, publicArea }: TpmKeyBlob): U
   return new Writer().u8(version).bytes(parent).sized(privateArea).sized(publicArea).done();
 }
 
-/** The key of a reference; undefined where it is none of a TPM. */
+/** The key of a reference. Undefined: it is no key of a TPM. */
 export function keyIn(reference: Uint8Array): NamedTpmKey | undefined {
   const parsed = parseKeyReference(reference);
   if (parsed === undefined) return undefined;
@@ -45,7 +45,7 @@ export function keyIn(reference: Uint8Array): NamedTpmKey | undefined {
   }
 }
 
-/** No secret: it binds a key to its place. Without zeros at its end (TPM 2.0 part 1, 19.6.4). */
+/** The value is no secret: it binds a key to its place. It has no zeros at its end (TPM 2.0 part 1, 19.6.4). */
 export function authFor(tenant: Uint8Array, part: Uint8Array): Uint8Array {
   const lengths = new Writer().u16(tenant.length).u16(part.length).done();
   const auth = createHash('sha256').update(context).update(lengths).update(tenant).update(part).digest();
@@ -57,7 +57,7 @@ export function authFor(tenant: Uint8Array, part: Uint8Array): Uint8Array {
 const common = oa.fixedTpm | oa.fixedParent | oa.sensitiveDataOrigin | oa.userWithAuth | oa.noDa;
 const rsaBits = 2_048;
 
-/** RSA keys do the bare operation: TPMs differ in the salt of their own PSS, and in the hashes that they know. */
+/** RSA keys do the raw operation: TPMs differ in the salt of their PSS, and in their hashes. */
 export const keyTemplates: Readonly<Partial<Record<KeyType, Buffer>>> = {
   [keyTypes['ecdsa-p256']]: p256Area({ attributes: common | oa.sign }),
   [keyTypes['rsa-2048']]: new Writer()
@@ -78,7 +78,7 @@ export function keyTypeOf({ key }: PublicArea): KeyType | undefined {
   return key.kind === 'rsa' && key.modulus.length * 8 === rsaBits ? keyTypes['rsa-2048'] : undefined;
 }
 
-/** As the product has public keys: a point, or SubjectPublicKeyInfo of RSA. */
+/** A public key in the product's encoding: a point of P-256, or SubjectPublicKeyInfo of RSA. */
 export function publicKeyOf({ key }: PublicArea): Uint8Array {
   if (key.kind === 'ecc') return Buffer.concat([Buffer.of(4), key.x, key.y]);
   if (key.kind !== 'rsa') throw new TpmError('it made a key of another type', 0);

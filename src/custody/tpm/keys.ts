@@ -19,7 +19,7 @@ import { readPublicArea } from './public-area.ts';
 import type { Session } from './session.ts';
 import { tpmSigningWays } from './signing.ts';
 
-/** What is loaded over one connection: the key above, a session to it, and the key that was used last. A TPM has room for three. */
+/** Loaded over one connection: the storage root key, a session to it, and the last key. A TPM has room for three objects. */
 interface Loaded {
   readonly connection: number;
   readonly root: LoadedKey;
@@ -34,13 +34,13 @@ export interface MadeInTpm {
 
 export interface AttestedByTpm {
   readonly signed: TpmAttestation;
-  /** It was made in there. */
+  /** True: the TPM made it (sensitiveDataOrigin). */
   readonly local: boolean;
-  /** It cannot go to another TPM. */
+  /** True: it cannot leave for another TPM (fixedTPM, fixedParent). */
   readonly fixed: boolean;
 }
 
-/** Keys in a TPM, which loads one at a time. All of it throws a TpmError where the TPM does not do its work. */
+/** Keys in a TPM, which loads one at a time. Methods throw a TpmError where the TPM does not work. */
 export class TpmKeys {
   readonly #device: TpmDevice;
   #loaded: Loaded | undefined;
@@ -68,7 +68,9 @@ export class TpmKeys {
     });
   }
 
-  /** What the TPM signs of itself and of a key; undefined where it does not load it. `bound`: of the caller, at most 32 bytes. */
+  /**
+   * The TPM's attestation of itself and of a key. Undefined: it does not load the key. `bound`: the caller's bytes, at most 32.
+   */
   attest(reference: Uint8Array, bound: Uint8Array): Promise<AttestedByTpm | undefined> {
     const named = keyIn(reference);
     if (named === undefined) return Promise.resolve(undefined);
@@ -108,7 +110,7 @@ export class TpmKeys {
         });
         return way.signature(answer);
       } catch (cause) {
-        // In another place than its own.
+        // The key is in another place than its own.
         if (cause instanceof TpmError && isRefusedAuth(cause)) return batchStatuses.keyUnusable;
         throw cause;
       }
@@ -116,8 +118,8 @@ export class TpmKeys {
   }
 
   /**
-   * Once more where the TPM has lost what was loaded, as some do when the machine sleeps. `otherwise`: of a TPM that works, and
-   * does not do this; undefined: that is thrown.
+   * Tries twice: some TPMs lose what was loaded when the machine sleeps. `otherwise`: the result where a working TPM refuses;
+   * undefined: its refusal is thrown.
    */
   #twice<T>(otherwise: T | undefined, work: (client: TpmClient) => Promise<T>): Promise<T> {
     return this.#device.use(async (client) => {
@@ -149,7 +151,7 @@ export class TpmKeys {
         await client.flush(handle).catch(() => {});
   }
 
-  /** Undefined where this TPM does not load it. */
+  /** Undefined: this TPM does not load it. */
   async #load(
     client: TpmClient,
     named: NamedTpmKey,
@@ -168,7 +170,7 @@ export class TpmKeys {
         const key = await load(client, loaded.root, loaded.session, named);
         loaded.key = { of, key };
       } catch (cause) {
-        // Whatever a TPM says of bytes that are no object of its own. It has no words for `away` there.
+        // Bytes of another TPM's object get any response code. None of them means that the TPM is away.
         if (cause instanceof TpmError && !isTrouble(cause)) return undefined;
         throw cause;
       }
@@ -182,7 +184,7 @@ export class TpmKeys {
     if (key !== undefined) await client.flush(key.key.handle);
   }
 
-  /** Under the storage root key of this name, or whichever there is. */
+  /** Opens the storage root key of this name, or the one that is there, and a session to it. */
   async #ready(client: TpmClient, parent: Uint8Array | undefined): Promise<Loaded> {
     const known = this.#loaded;
     if (known !== undefined && known.connection === this.#device.connections) {
@@ -210,7 +212,7 @@ const troubles = new Set<number | undefined>([
   ...[responseCodes.lockout, responseCodes.retry, responseCodes.nvUnavailable],
 ]);
 
-/** The TPM is away, or does nothing now; other refusals are of what was asked. */
+/** True: the TPM is away, or does nothing now. Other codes refuse what was asked. */
 export function isTrouble(cause: TpmError): boolean {
   return cause.away || troubles.has(cause.code);
 }

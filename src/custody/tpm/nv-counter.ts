@@ -5,13 +5,13 @@ import { withSession, withStorageRoot } from './objects.ts';
 import { objectName } from './public-area.ts';
 import { Reader, Writer } from './wire.ts';
 
-/** A counter in the TPM's memory that only grows, also over a new definition of it (TPM 2.0 part 1, 37.2.4). */
+/** An NV counter: it only grows, even over a new definition (TPM 2.0 part 1, 37.2.4). */
 export interface CounterPlace {
-  /** From 0x01000000 on; TCG's registry leaves 0x01800000 to 0x01BFFFFF to the owner. */
+  /** NV index from 0x01000000 on. TCG's registry leaves 0x01800000 to 0x01BFFFFF to the owner. */
   readonly index: number;
-  /** Name of the storage root key, hex: the session that reads is salted to it. Undefined: whichever is there. */
+  /** Name of the storage root key, hex, which salts the session. Undefined: the one that is there. */
   readonly parent: string | undefined;
-  /** Whoever knows it reads and increments; no more than that. */
+  /** Authorization value, which allows reading and incrementing alone. */
   readonly auth: Uint8Array;
 }
 
@@ -58,7 +58,7 @@ export async function defineCounter(client: TpmClient, place: CounterPlace): Pro
   await incrementCounter(client, place);
 }
 
-/** Takes the counter at this index away, whoever defined it. Throws a TpmError where it is no counter such as ours. */
+/** Undefines the counter at this index, whoever defined it. Throws a TpmError where it is no counter such as ours. */
 export async function undefineCounter(client: TpmClient, place: CounterPlace): Promise<void> {
   const found = await readNvPublic(client, place.index);
   if (found === undefined) return;
@@ -109,7 +109,7 @@ async function withCounter<T>(
         try {
           return (await client.run({ code, handles: [index, index], by, parameters })).parameters;
         } catch (cause) {
-          // Nobody guesses here, and nothing counts towards the lock-out.
+          // The value is random: nothing counts towards the lock-out (TPMA_NV_NO_DA).
           if (cause instanceof TpmError && refusals.has(cause.code))
             throw new TpmError('what it has at this index is another counter than ours', cause.code);
           throw cause;
@@ -120,7 +120,7 @@ async function withCounter<T>(
   );
 }
 
-/** Its name is made of what the TPM says, so that an answer that was changed gives a name that no command is good for. */
+/** The name comes of the TPM's answer: a changed answer gives a name that no command accepts. */
 async function readNvPublic(
   client: TpmClient,
   index: number,

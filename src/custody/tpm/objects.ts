@@ -20,12 +20,12 @@ import {
 import { emptyPassword, kdfE, Session, sessionCipher } from './session.ts';
 import { Writer } from './wire.ts';
 
-/** An object that is loaded, or lies there for good. */
+/** A loaded object, or a persistent one. */
 export interface LoadedKey extends Named {
   readonly area: PublicArea;
 }
 
-/** The storage root key of P-256 that every TPM makes anew from its seed (TCG EK Credential Profile, template L-2, for storage). */
+/** The storage root key of P-256, which each TPM derives from its seed (TCG EK Credential Profile, template L-2, for storage). */
 const storageRootTemplate = p256Area({ attributes: restrictedPrimary | oa.decrypt, protects: sessionCipher });
 
 /** TPM2B_SENSITIVE_CREATE of a primary: no authorization, no data. */
@@ -41,7 +41,7 @@ export async function createPrimary(
   client: TpmClient,
   template: Buffer,
 ): Promise<LoadedKey & { readonly publicArea: Buffer }> {
-  // Of the owner: its keys are the same until the TPM is cleared.
+  // Keys of the owner's hierarchy are the same until the TPM is cleared.
   const owner = { handle: handles.owner, name: new Writer().u32(handles.owner).done() };
   try {
     const { handle, parameters } = await client.run({
@@ -66,7 +66,7 @@ export async function createPrimary(
   }
 }
 
-/** Of what lies at this handle; undefined where nothing does. */
+/** The object at this handle. Undefined: there is none. */
 export async function readPublic(client: TpmClient, handle: number): Promise<LoadedKey | undefined> {
   const object = { handle, name: new Writer().u32(handle).done() };
   try {
@@ -79,7 +79,7 @@ export async function readPublic(client: TpmClient, handle: number): Promise<Loa
   }
 }
 
-/** As openStorageRoot, with what has to be flushed flushed behind `use`. */
+/** As openStorageRoot; a key that was made anew is flushed behind `use`. */
 export async function withStorageRoot<T>(
   client: TpmClient,
   pinned: Uint8Array | undefined,
@@ -92,8 +92,8 @@ export async function withStorageRoot<T>(
 }
 
 /**
- * The key under which all objects of ours are kept: the machine's, or one that is made anew, which the caller flushes. `pinned`:
- * the name that it must have. Throws a TpmError.
+ * The parent of all our objects: the machine's persistent storage root key, or one that is derived anew and that the caller
+ * flushes. `pinned`: the name that it must have. Throws a TpmError.
  */
 export async function openStorageRoot(client: TpmClient, pinned: Uint8Array | undefined): Promise<LoadedKey> {
   const fits = (key: LoadedKey) =>
@@ -152,7 +152,7 @@ export async function openSession(
   }
 }
 
-/** Nothing vouches for a public key before there is a session: what is no key at all is the TPM's fault, or of who is between. */
+/** Nothing vouches for a public key before there is a session. A bad one is the fault of the TPM, or of somebody between. */
 function saltOf(area: PublicArea): ReturnType<typeof saltFor> {
   try {
     return saltFor(area);
@@ -202,7 +202,7 @@ export async function withLoaded<T>(
   return client.using(loaded.handle, () => use(loaded));
 }
 
-/** The caller flushes it. */
+/** Loads an object that lies under `root`. The caller flushes it. Throws a TpmError. */
 export async function load(
   client: TpmClient,
   root: LoadedKey,
@@ -216,13 +216,13 @@ export async function load(
   return { handle, name: objectName(publicArea), area: readPublicArea(publicArea) };
 }
 
-/** An object as it lies outside of the TPM: the private area is encrypted under its parent. */
+/** An object outside of the TPM. Its parent encrypts the private area. */
 export interface KeptObject {
   readonly publicArea: Uint8Array;
   readonly privateArea: Uint8Array;
 }
 
-/** Makes an object under `root`; data that is to be sealed goes encrypted. Throws a TpmError. */
+/** Makes an object under `root`. Secrets go to the TPM encrypted. Throws a TpmError. */
 export async function createUnder(
   client: TpmClient,
   root: LoadedKey,

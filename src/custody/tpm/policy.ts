@@ -10,8 +10,8 @@ import { Writer } from './wire.ts';
 export type PcrValues = Readonly<Record<string, string>>;
 
 /**
- * Who may unseal: where the PCRs are as they were at the sealing, or as the operator's key has signed. The operator's key signs
- * the digest of a PolicyPCR and `reference` (TPM 2.0 part 3, TPM2_PolicyAuthorize); a reference is of one source alone.
+ * The condition of unsealing: the PCRs are as at the sealing, or as the operator's key has signed. The operator's key signs the
+ * digest of a PolicyPCR and `reference` (TPM 2.0 part 3, TPM2_PolicyAuthorize). A reference is of one source alone.
  */
 export interface SealPolicy {
   /** DER, SubjectPublicKeyInfo, of P-256. */
@@ -19,12 +19,12 @@ export interface SealPolicy {
   readonly reference: Uint8Array;
   /** PolicyPCR of the values at the sealing. */
   readonly sealedUnder: Uint8Array;
-  /** A PIN is asked for as well. */
+  /** True: a PIN is asked for as well. */
   readonly pin: boolean;
 }
 
 export interface SignedPolicy {
-  /** Of a PolicyPCR. */
+  /** Digest of a PolicyPCR. */
   readonly policy: Uint8Array;
   /** r and s, 32 bytes each, by ECDSA with SHA-256 over `policy | reference`. */
   readonly signature: Uint8Array;
@@ -38,7 +38,7 @@ function sha256(...pieces: readonly Uint8Array[]): Buffer {
   return hash.digest();
 }
 
-/** The numbers, in order. */
+/** The numbers of the PCRs, ascending. */
 export function pcrsOf(values: PcrValues): number[] {
   return Object.keys(values)
     .map(Number)
@@ -74,13 +74,13 @@ function branches(policy: SealPolicy): readonly [Buffer, Buffer] {
   return [Buffer.from(policy.sealedUnder), authorizedPolicy(policy)];
 }
 
-/** The authPolicy of what is sealed. */
+/** The authPolicy of a sealed object. */
 export function sealPolicyDigest(policy: SealPolicy): Buffer {
   const either = sha256(empty, command(commands.policyOr), ...branches(policy));
   return policy.pin ? sha256(either, command(commands.policyAuthValue)) : either;
 }
 
-/** The P-256 key in this PEM, SubjectPublicKeyInfo; undefined where it is none. A private one gives its public key. */
+/** The P-256 public key of this PEM, from SubjectPublicKeyInfo or a private key. Undefined: it has none. */
 export function operatorKeyIn(pem: string | Uint8Array): KeyObject | undefined {
   try {
     const key = createPublicKey({ key: Buffer.from(pem), format: 'pem' });
@@ -90,7 +90,7 @@ export function operatorKeyIn(pem: string | Uint8Array): KeyObject | undefined {
   }
 }
 
-/** Of the DER of SubjectPublicKeyInfo. */
+/** The key of a DER SubjectPublicKeyInfo. */
 export function operatorKeyOf(spki: Uint8Array): KeyObject {
   return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
 }
@@ -102,12 +102,12 @@ function operatorArea(spki: Uint8Array): Buffer {
   return p256Area({ attributes: oa.sign | oa.userWithAuth, point });
 }
 
-/** What an operator signs. */
+/** The bytes that an operator signs. */
 export function signedBytes(policy: Uint8Array, reference: Uint8Array): Buffer {
   return Buffer.concat([policy, reference]);
 }
 
-/** A TPM gives some of many PCRs at a time: it is asked until all are there. Throws a TpmError. */
+/** Reads PCRs in several commands: a TPM gives some at a time. Throws a TpmError. */
 export async function readPcrs(client: TpmClient, pcrs: readonly number[]): Promise<PcrValues> {
   const values: Record<string, string> = {};
   for (const asked of [...pcrs]) {
@@ -124,7 +124,7 @@ export async function readPcrs(client: TpmClient, pcrs: readonly number[]): Prom
   return values;
 }
 
-/** Meets the policy in this session, by the PCRs as they are. `signed`: undefined where they are as at the sealing. */
+/** Meets the policy in this session. `signed`: the approval of the PCRs as they are; undefined: they are as at the sealing. */
 export async function meetPolicy(
   client: TpmClient,
   session: Session,
@@ -146,7 +146,7 @@ export async function meetPolicy(
   if (policy.pin) await run(commands.policyAuthValue);
 }
 
-/** Has the TPM verify the operator's signature; its ticket says to itself that it has. */
+/** Has the TPM verify the operator's signature. Its ticket proves that to itself. */
 async function verified(
   client: TpmClient,
   { operatorKey, reference }: SealPolicy,

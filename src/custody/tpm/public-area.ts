@@ -3,7 +3,7 @@ import { TpmError } from './errors.ts';
 import { curveP256, objectAttributes as oa, tpmAlgorithms } from './numbers.ts';
 import { inBytes, Reader, Writer } from './wire.ts';
 
-/** A public area (TPMT_PUBLIC), as far as it is looked at. */
+/** The members of a public area (TPMT_PUBLIC) that are used here. */
 export interface PublicArea {
   readonly type: number;
   readonly attributes: number;
@@ -13,7 +13,7 @@ export interface PublicArea {
     | { readonly kind: 'other' };
 }
 
-/** The name of an object: the hash algorithm and the hash of its public area (TPM 2.0 part 1, 16). */
+/** The name of an object: hash algorithm, and hash of its public area (TPM 2.0 part 1, 16). */
 export function objectName(publicArea: Uint8Array): Buffer {
   return new Writer()
     .u16(tpmAlgorithms.sha256)
@@ -32,7 +32,7 @@ export function readPublicArea(bytes: Uint8Array): PublicArea {
     skipScheme(reader);
     const curve = reader.u16();
     skipScheme(reader);
-    // Other curves have other coordinates, and nothing here is done with them.
+    // Keys of other curves are not used here.
     if (curve !== curveP256) return { type, attributes, key: { kind: 'other' } };
     const coordinate = () => inBytes(reader.sized(), coordinateBytes);
     return { type, attributes, key: { kind: 'ecc', x: coordinate(), y: coordinate() } };
@@ -57,17 +57,17 @@ function skipScheme(reader: Reader): void {
 
 const coordinateBytes = 32;
 
-/** Attributes of a key that the TPM makes anew from a seed, and that does one thing within it alone. */
+/** Attributes of a restricted primary key, which the TPM derives from a seed. */
 export const restrictedPrimary =
   oa.fixedTpm | oa.fixedParent | oa.sensitiveDataOrigin | oa.userWithAuth | oa.noDa | oa.restricted;
 
 interface P256Area {
   readonly attributes: number;
-  /** TPMT_SYM_DEF_OBJECT of what it protects; absent: it protects nothing. */
+  /** TPMT_SYM_DEF_OBJECT for its children. Absent: it protects nothing. */
   readonly protects?: Uint8Array;
-  /** TPMT_ECC_SCHEME; absent: what a command says counts. */
+  /** TPMT_ECC_SCHEME. Absent: each command names one. */
   readonly scheme?: Uint8Array;
-  /** Absent, as in templates: the TPM draws it. */
+  /** Absent in templates: the TPM draws it. */
   readonly point?: { readonly x: Uint8Array; readonly y: Uint8Array };
 }
 

@@ -18,14 +18,14 @@ import { requireTries } from './state.ts';
 import { tpmPlaceOf } from './transport.ts';
 import { Writer } from './wire.ts';
 
-/** What a TPM keeps a root key by. Nothing of it is secret. */
+/** A sealed root key as a list keeps it. Nothing of it is secret. */
 export interface TpmSealed {
-  /** Name of the storage root key, in hex: another TPM, or one that was cleared, is known by it. */
+  /** Name of the storage root key, in hex: it tells another TPM, or a cleared one. */
   readonly parent: string;
   /** TPM2B contents, base64. */
   readonly publicArea: string;
   readonly privateArea: string;
-  /** At the sealing. */
+  /** The PCRs at the sealing. */
   readonly values: PcrValues;
 }
 
@@ -36,7 +36,7 @@ export interface ApprovedValues {
   readonly signature: string;
 }
 
-/** Where a root key is to be sealed, and under what. */
+/** The TPM that seals a root key, and the conditions. */
 export interface TpmSealPlace {
   /** See tpmPlaceOf. */
   readonly tcti: string;
@@ -44,7 +44,7 @@ export interface TpmSealPlace {
   readonly pcrs: readonly number[];
   /** Base64 of the DER of SubjectPublicKeyInfo. */
   readonly operatorKey: string;
-  /** Hex, 16 bytes; what the operator signs is for this source alone. */
+  /** Hex, 16 bytes: an operator's signature is for this source alone. */
   readonly reference: string;
 }
 
@@ -58,15 +58,15 @@ export interface TpmSealedPlace extends TpmSealPlace {
  * never tried again by itself. Errors are StartErrors.
  */
 export interface RootSealing {
-  /** What is sealed was unsealed once before it is given. `parent`: name of the storage root key, where it is known. */
+  /** Seals, and unseals once as a proof. `parent`: name of the storage root key, where it is known. */
   seal(
     where: TpmSealPlace & Partial<Pick<TpmSealed, 'parent'>>,
     pin: Uint8Array | undefined,
     secret: Uint8Array,
   ): Promise<TpmSealed>;
-  /** The caller wipes what it gets. `refused`: is called where the TPM refused the PIN. */
+  /** Unseals; the caller wipes the bytes. `refused`: called where the TPM refused the PIN. */
   unseal(where: TpmSealedPlace, pin: Uint8Array | undefined, refused?: () => void): Promise<Uint8Array>;
-  /** The PCRs as they are. */
+  /** Reads the PCRs. */
   values(where: Pick<TpmSealPlace, 'tcti' | 'pcrs'>): Promise<PcrValues>;
 }
 
@@ -134,7 +134,7 @@ function policyOf(where: TpmSealPlace, values: PcrValues, pin: boolean): SealPol
   };
 }
 
-/** A PIN counts towards the lock-out; without one there is nothing to guess. */
+/** A wrong PIN counts towards the lock-out. Without a PIN there is nothing to guess. */
 function templateOf(policy: SealPolicy): Buffer {
   return new Writer()
     .u16(tpmAlgorithms.keyedHash)
@@ -146,7 +146,7 @@ function templateOf(policy: SealPolicy): Buffer {
     .done();
 }
 
-/** An authorization has at most as many bytes as a name's hash, and no zeros at its end (TPM 2.0 part 1, 19.6.4). */
+/** An authorization is at most as long as a name's hash, without zeros at its end (TPM 2.0 part 1, 19.6.4). */
 function authOf(pin: Uint8Array | undefined): Buffer {
   if (pin === undefined) return Buffer.alloc(0);
   const auth = createHash('sha256').update(pin).digest();
@@ -200,7 +200,7 @@ async function unsealed(
   }
 }
 
-/** The approval that the PCRs need as they are; undefined where they are as at the sealing. Throws a TpmError that says what differs. */
+/** The approval of the PCRs as they are. Undefined: they are as at the sealing. Throws a TpmError that says what differs. */
 function signedFor(now: PcrValues, { sealed, approved }: Pick<TpmSealedPlace, 'sealed' | 'approved'>) {
   const differing = (values: PcrValues) => pcrsOf(now).filter((pcr) => values[pcr] !== now[pcr]);
   if (differing(sealed.values).length === 0) return undefined;
@@ -216,7 +216,7 @@ function signedFor(now: PcrValues, { sealed, approved }: Pick<TpmSealedPlace, 's
   );
 }
 
-/** Of a new source. */
+/** The reference of a new source. */
 export function newReference(): string {
   return randomBytes(16).toString('hex');
 }

@@ -10,7 +10,7 @@ import { TpmError } from './errors.ts';
 import { handles, sessionAttributes, tpmAlgorithms } from './numbers.ts';
 import { type Reader, Writer } from './wire.ts';
 
-/** Authorizes a command, and sees that its answer is the TPM's. */
+/** Authorizes a command, and verifies that its answer is the TPM's. */
 export interface Authorization {
   /** The authorization area, without its length, and the parameters as they are sent. */
   authorize(command: Authorized): { readonly area: Buffer; readonly parameters: Buffer };
@@ -20,12 +20,12 @@ export interface Authorization {
 
 export interface Authorized {
   readonly code: number;
-  /** Of the handles, in their order. */
+  /** Names of the handles, in their order. */
   readonly names: readonly Uint8Array[];
   readonly parameters: Buffer;
 }
 
-/** Of an entity whose authorization is empty. Nothing is proved, and nothing is secret. */
+/** The password session of an entity whose authorization is empty. It proves nothing, and nothing is secret. */
 export const emptyPassword: Authorization = {
   authorize: ({ parameters }) => ({
     area: new Writer()
@@ -73,8 +73,8 @@ export function kdfE(z: Uint8Array, label: string, partyU: Uint8Array, partyV: U
 }
 
 /**
- * A session whose salt only the TPM could read (TPM 2.0 part 1, 19): commands and answers carry an HMAC, and the first parameter
- * of each is encrypted with AES-128-CFB where it is asked for. One command at a time.
+ * A session whose salt only the TPM could read (TPM 2.0 part 1, 19). Commands and answers carry an HMAC. Where it is asked for,
+ * AES-128-CFB encrypts the first parameter. One command at a time.
  */
 export class Session implements Authorization {
   readonly handle: number;
@@ -155,7 +155,7 @@ export class Session implements Authorization {
     const [key, iv] = [derived.subarray(0, keyBytes), derived.subarray(keyBytes)];
     const cipher =
       way === 'encrypt' ? createCipheriv('aes-128-cfb', key, iv) : createDecipheriv('aes-128-cfb', key, iv);
-    // In CFB there is nothing left for the end.
+    // CFB leaves nothing for final().
     const done = cipher.update(data);
     value.fill(0);
     derived.fill(0);
@@ -164,9 +164,9 @@ export class Session implements Authorization {
 }
 
 export interface SessionUse {
-  /** Authorization value of the first handle's entity; without zeros at its end. */
+  /** Authorization value of the first handle's entity, without zeros at its end. */
   readonly secret: Uint8Array;
-  /** The HMAC shows that we have it. A policy session asks for it only where its policy does. */
+  /** True: the HMAC proves knowledge of it. A policy session does that where its policy asks for it. */
   readonly provesSecret: boolean;
   readonly encryptsCommand: boolean;
   readonly encryptsAnswer: boolean;
@@ -182,14 +182,14 @@ export interface SessionSecrets {
   readonly nonceCaller: Uint8Array;
 }
 
-/** AES-128-CFB as the symmetric definition of a session; nothing else is ever asked for. */
+/** TPMT_SYM_DEF of all sessions: AES-128-CFB. */
 export const sessionCipher = new Writer()
   .u16(tpmAlgorithms.aes)
   .u16(keyBytes * 8)
   .u16(tpmAlgorithms.cfb)
   .done();
 
-/** The first parameter, a TPM2B, with other bytes of the same length. */
+/** Replaces the first parameter, a TPM2B, by bytes of the same length. */
 function withFirst(parameters: Buffer, change: (first: Buffer) => Buffer): Buffer {
   const length = parameters.length < 2 ? -1 : parameters.readUInt16BE();
   if (length < 0 || length + 2 > parameters.length) throw new TpmError('an answer of the TPM is cut short');

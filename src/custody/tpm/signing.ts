@@ -4,16 +4,16 @@ import { derOf, digestInfo } from '../signature-forms.ts';
 import { commands, handles, tpmAlgorithms } from './numbers.ts';
 import { inBytes, type Reader, Writer } from './wire.ts';
 
-/** A way to sign in a TPM: the command, and what becomes of its answer. */
+/** A way to sign in a TPM: the command, and the signature in its answer. */
 export interface TpmSigningWay {
   readonly keyType: KeyType;
   readonly code: number;
-  /** `digested`: the input is a digest. Undefined where it has not the length of one. */
+  /** `digested`: the input is a digest. Undefined: it has not the length of one. */
   parameters(input: Uint8Array, digested: boolean): Buffer | undefined;
   signature(answer: Reader): Uint8Array;
 }
 
-/** TPMT_TK_HASHCHECK of nothing: keys that are not restricted sign what others have hashed. */
+/** An empty TPMT_TK_HASHCHECK: unrestricted keys sign digests that others have made. */
 const noTicket = new Writer().u16(0x8024).u32(handles.null).sized(Buffer.alloc(0)).done();
 const coordinateBytes = 32;
 const modulusBytes = 256;

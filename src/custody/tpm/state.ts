@@ -3,7 +3,7 @@ import { TpmError } from './errors.ts';
 import { capabilities, commands, inLockout, properties as p, responseCodes } from './numbers.ts';
 import { Writer } from './wire.ts';
 
-/** The properties (TPM_PT) that this TPM has among `wanted`. Throws a TpmError. */
+/** Those of the wanted properties (TPM_PT) that this TPM has. Throws a TpmError. */
 export async function readProperties(
   client: TpmClient,
   wanted: readonly number[],
@@ -24,10 +24,10 @@ export async function readProperties(
 
 export interface LockoutState {
   readonly locked: boolean;
-  /** Wrong authorizations that count now, and how many lock. */
+  /** Wrong authorizations that count now, and their number that locks. */
   readonly failures: number;
   readonly limit: number;
-  /** After which one less counts. */
+  /** Seconds after which one less counts. */
   readonly intervalS: number;
 }
 
@@ -47,7 +47,7 @@ export async function readLockout(client: TpmClient): Promise<LockoutState> {
   };
 }
 
-/** Throws a TpmError where the TPM is locked out, or where one more wrong PIN would do that: nothing is tried then. */
+/** Throws a TpmError where the TPM is locked out, or where one more wrong PIN would lock it. */
 export async function requireTries(client: TpmClient): Promise<void> {
   const { locked, failures, limit, intervalS } = await readLockout(client);
   const remedy = `wait ${intervalS} s, or clear it: tpm2_dictionarylockout --clear-lockout`;
@@ -56,7 +56,7 @@ export async function requireTries(client: TpmClient): Promise<void> {
       `it is locked out after too many wrong authorizations: ${remedy}`,
       responseCodes.lockout,
     );
-  // The first of a TPM that allows one would never be tried otherwise.
+  // A TPM that allows a single try would never be tried otherwise.
   if (failures > 0 && failures + 1 >= limit)
     throw new TpmError(
       `one more wrong PIN would lock it out (${failures} of ${limit} count): ${remedy}`,
@@ -67,11 +67,11 @@ export async function requireTries(client: TpmClient): Promise<void> {
 export interface TpmIdentity {
   readonly manufacturer: string;
   readonly model: string;
-  /** As <major>.<minor>. */
+  /** Version as <major>.<minor>. */
   readonly firmware: string;
 }
 
-/** By TPM_PT_MANUFACTURER, TPM_PT_VENDOR_STRING_1 to 4 and TPM_PT_FIRMWARE_VERSION_1. */
+/** Maker and firmware, by TPM_PT_MANUFACTURER, TPM_PT_VENDOR_STRING_1 to 4 and TPM_PT_FIRMWARE_VERSION_1. */
 export async function readIdentity(client: TpmClient): Promise<TpmIdentity> {
   const strings = [0, 1, 2, 3].map((index) => p.vendorString1 + index);
   const found = await readProperties(client, [p.manufacturer, ...strings, p.firmwareVersion1]);

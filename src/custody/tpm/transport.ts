@@ -3,16 +3,16 @@ import { connect, type Socket } from 'node:net';
 import { errorCode } from '../../core/private-file.ts';
 import { TpmError } from './errors.ts';
 
-/** The way to a TPM: a command in, its answer out, one at a time. */
+/** A transport to a TPM: a command in, its answer out, one at a time. */
 export interface TpmTransport {
-  /** Throws a TpmError where there is no answer within `limitMs`; nothing more can be sent then. */
+  /** Throws a TpmError where no answer comes within `limitMs`. Nothing more can be sent then. */
   send(command: Buffer, limitMs: number): Promise<Buffer>;
-  /** Nothing can be sent any more. */
+  /** True: nothing can be sent any more. */
   readonly broken: boolean;
   close(): Promise<void>;
 }
 
-/** Of a device, or of a software TPM that speaks plain commands on a stream (swtpm --server). */
+/** Path of a device, or the socket of a software TPM that speaks plain commands on a stream (swtpm --server). */
 export type TpmPlace =
   | { readonly device: string }
   | { readonly socket: string }
@@ -32,7 +32,7 @@ export function tpmPlaceOf(text: string): TpmPlace | undefined {
   return Number(port) > 65_535 ? undefined : { host, port: Number(port) };
 }
 
-/** True of the kernel's resource manager, which gives each program a TPM of its own and clears up behind it. */
+/** True of the kernel's resource manager: each program has a TPM of its own there, and leaves nothing loaded. */
 export function isShared(place: TpmPlace): boolean {
   return 'device' in place && /\/tpmrm\d+$/.test(place.device);
 }
@@ -42,7 +42,7 @@ export const noAnswerInTime = 'it does not answer in time';
 
 /** A software TPM on this machine answers at once. */
 const connectLimitMs = 3_000;
-/** The largest answer (TPM 2.0 part 6, MAX_RESPONSE_SIZE); TPMs of PCs have it. */
+/** The largest answer of TPMs of PCs (TPM 2.0 part 6, MAX_RESPONSE_SIZE). */
 const maxAnswerBytes = 4_096;
 const headerBytes = 10;
 
@@ -77,19 +77,17 @@ function connected(place: Exclude<TpmPlace, { readonly device: string }>): Promi
   });
 }
 
-/** Devices with a command that was given up: each holds a thread of libuv until the kernel gives up as well. */
+/** Devices with a command that was given up. Each holds a thread of libuv until the kernel gives up as well. */
 const stuck = new Set<string>();
 
 type DeviceFile = Pick<FileHandle, 'read' | 'write' | 'close'>;
 
-/** Over a device that is open. */
+/** A transport over an open device. */
 export function deviceTransport(file: DeviceFile, path: string): TpmTransport {
   return new DeviceTransport(file, path);
 }
 
-/**
- * The kernel gives the answer to whoever has written the command. Both calls wait in a thread of libuv, so that nothing else does.
- */
+/** The kernel gives the answer to the file that wrote the command. Both calls wait in a thread of libuv. */
 class DeviceTransport implements TpmTransport {
   readonly #file: DeviceFile;
   readonly #path: string;
@@ -126,7 +124,7 @@ class DeviceTransport implements TpmTransport {
   async close(): Promise<void> {
     this.#broken = true;
     const closed = this.#file.close().catch(() => {});
-    // It waits for what is under way.
+    // The close waits for the command under way.
     if (!stuck.has(this.#path)) await closed;
   }
 }
@@ -178,7 +176,7 @@ class SocketTransport implements TpmTransport {
     if (this.#came.length < length) return;
     const answer = this.#came;
     const waiting = this.#waiting;
-    // What comes unasked would be taken for the answer to the next command.
+    // Unasked bytes would be taken for the answer to the next command.
     if (waiting === undefined || answer.length > length) {
       this.#break(new TpmError('it answers more than it was asked'));
       return;

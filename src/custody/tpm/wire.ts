@@ -1,6 +1,6 @@
 import { TpmError } from './errors.ts';
 
-/** Marshals as the TPM 2.0 Library Specification, part 2, has it: big endian, and a u16 length before what has one. */
+/** Marshals as the TPM 2.0 Library Specification, part 2, does: big endian, with a u16 length before a TPM2B. */
 export class Writer {
   readonly #pieces: Buffer[] = [];
 
@@ -35,13 +35,13 @@ export class Writer {
   }
 }
 
-/** A number in as many bytes: TPMs may leave zeros at its beginning away. Throws a TpmError where it has more. */
+/** A number in as many bytes: TPMs may leave out leading zeros. Throws a TpmError where it has more. */
 export function inBytes(number: Uint8Array, length: number): Buffer {
   if (number.length > length) throw new TpmError('it gave a number that is too long');
   return Buffer.concat([Buffer.alloc(length - number.length), number]);
 }
 
-/** Throws a TpmError where there is less than is read. */
+/** Unmarshals. Throws a TpmError where the bytes end too early. */
 export class Reader {
   readonly #bytes: Buffer;
   #at = 0;
