@@ -8,18 +8,18 @@ import { StartError } from '../../core/start-error.ts';
 import type { RootSource } from '../../engine/engine.ts';
 import type { Surroundings } from './secret-place.ts';
 
-/** Memory with a name for a moment; it is in no core dump of any process. */
+/** A memory file system. The file has a name for a moment, and no core dump has its bytes. */
 const memoryDirectory = '/dev/shm';
-/** Somebody may have to type a passphrase; without a terminal it is over in seconds. */
+/** Time to type a passphrase. Without a terminal it is over in seconds. */
 const deadlineMs = 300_000;
 const maxProblemBytes = 4_096;
 
-/** `open`: by this source of the list. `renew`: a new root key, in all sources of the list, as of this generation. */
+/** `open`: by this source of the list. `renew`: a new root key of this generation, in all sources of the list. */
 export type Errand =
   | { readonly do: 'open'; readonly id: string }
   | { readonly do: 'renew'; readonly generation: number };
 
-/** All that the process is told. */
+/** The argument of the process. */
 export interface ErrandNote {
   readonly errand: Errand;
   readonly dataDir: string;
@@ -29,9 +29,9 @@ export interface ErrandNote {
 }
 
 /**
- * Has a root key opened or made by a process of its own, which ends before the key is used: passphrase, shares and key are in
- * that one's memory alone. The key comes in a file without a name, in memory, which the engine reads and closes. The process has
- * no core dumps. Throws a StartError with its words.
+ * Opens or makes a root key in a process of its own, which ends before the key is used. Passphrase, shares and key are in that
+ * process's memory alone, and it has no core dumps. The key comes in a memory file without a name, which the engine reads and
+ * closes. Throws a StartError with the words of the process.
  */
 export async function rootKeyApart(
   errand: Errand,
@@ -63,7 +63,7 @@ async function run(
   memory: number,
   descriptors: readonly number[],
 ): Promise<void> {
-  // The numbers that the list names are theirs in the process, too.
+  // Descriptors that the list names keep their numbers in the process.
   const out = Math.max(2, ...descriptors) + 1;
   const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
   for (let number = 3; number < out; number++) stdio.push(descriptors.includes(number) ? number : 'ignore');

@@ -38,8 +38,8 @@ export function fileRootKey(path: string, rule: SecretRule): RootKeySource {
 }
 
 /**
- * The file has its whole key, on disk, before it has its name: a start that is killed in between must not leave an
- * empty root key, which would keep every later start from serving.
+ * The file is whole and on disk before it has its name. A start that is killed in between must not leave an empty root key, which
+ * would keep later starts from serving.
  */
 function create(engine: Engine, path: string): RootRef {
   const beside = `${path}.${randomBytes(6).toString('hex')}.new`;

@@ -1,12 +1,12 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 
-/** Of each kind a few; an age file to twenty post-quantum recipients takes 45 KB. */
+/** Room for a few sources of each kind; an age file to twenty post-quantum recipients takes 45 KB. */
 const maxSources = 16;
 export const maxSourcesBytes = 1 << 20;
 const maxAgeChars = 128 * 1024;
 const maxPathChars = 4_096;
-/** A share is a point of a polynomial over GF(2^8), and its place is not zero. */
+/** A share is a point of a polynomial over GF(2^8) at a place that is not zero. */
 export const maxShares = 255;
 
 const text = (maxLength: number) => Type.String({ minLength: 1, maxLength });
@@ -29,12 +29,12 @@ const secretPlace = Type.Union([
 ]);
 
 const common = {
-  /** Of this list alone, never used again. */
+  /** A name within the list, which is never used again. */
   id: Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,31}$' }),
   createdAtMs: Type.Integer({ minimum: 0 }),
-  /** Of the root key that it opens: grows with each rotation. */
+  /** Generation of the root key that it opens; a rotation adds one. */
   generation: Type.Integer({ minimum: 1, maximum: 2 ** 31 }),
-  /** A command has seen that it opens. */
+  /** Time at which a command saw it open. */
   checkedAtMs: Type.Optional(Type.Integer({ minimum: 0 })),
   /** The name of that key, 16 hex digits; see rootName. */
   root: Type.String({ pattern: '^[0-9a-f]{16}$' }),
@@ -47,7 +47,7 @@ const pcrValues = Type.Record(
   Type.String({ pattern: '^[0-9a-f]{64}$' }),
   { ...closed, minProperties: 1 },
 );
-/** Of kernels and firmware that may come. */
+/** Kernels and firmware that one source may wait for. */
 const maxApprovals = 64;
 
 /** See endpointProblem. */
@@ -76,7 +76,7 @@ const source = Type.Union([
       threshold: Type.Integer({ minimum: 2, maximum: maxShares }),
       /** The officers' keys: share n is encrypted to the n-th. */
       recipients: Type.Array(recipient, { minItems: 2, maxItems: maxShares }),
-      /** The shares' files lie here. */
+      /** The directory of the shares' files. */
       directory: path,
       /** Identity files that a start may use where they can be read. */
       identities: Type.Optional(Type.Array(path, { minItems: 1, maxItems: maxShares })),
@@ -118,7 +118,7 @@ const source = Type.Union([
       }),
       /** DER of SubjectPublicKeyInfo, of P-256. */
       operatorKey: base64(256),
-      /** What the operator signs is for this source alone. */
+      /** An operator's signature is for this source alone. */
       reference: Type.String({ pattern: '^[0-9a-f]{32}$' }),
       sealed: Type.Object(
         {
@@ -161,7 +161,7 @@ const source = Type.Union([
       key: Type.String({ pattern: gcpKeyPattern, maxLength: 512 }),
       endpoint: Type.Optional(endpoint),
       algorithm: Type.Literal('GOOGLE_SYMMETRIC_ENCRYPTION'),
-      /** The version that wrapped: without it the source opens no more. */
+      /** The key version that wrapped. The source opens by it alone. */
       keyVersion: Type.String({ pattern: '^[1-9][0-9]{0,18}$' }),
       wrapped: base64(8_192),
     },
@@ -193,7 +193,7 @@ export type ListedSourceOf<K extends ListedSource['kind']> = Extract<ListedSourc
 /** In the order in which they are tried. */
 export type RootSourcesFile = Static<typeof fileShape>;
 
-/** The list in these bytes, or what is wrong with them. */
+/** The list in these bytes, or the problem with them. */
 export function parseRootSources(bytes: Uint8Array): RootSourcesFile | string {
   if (bytes.length > maxSourcesBytes) return `has more than ${maxSourcesBytes} bytes`;
   let found: unknown;
@@ -212,7 +212,7 @@ export function parseRootSources(bytes: Uint8Array): RootSourcesFile | string {
   return found;
 }
 
-/** The member that no kind of source has, or has otherwise. Values are not repeated: somebody may have put a secret there. */
+/** The first member that does not fit. Values are not repeated: one may be a secret. */
 function firstProblem(found: unknown): string {
   const sources = (found as { sources?: unknown } | null)?.sources;
   if (!Array.isArray(sources)) return compiled.Errors(found).First()?.path || 'it has no member sources';

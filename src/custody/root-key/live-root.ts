@@ -7,9 +7,9 @@ export type ReferenceAnew = (reference: Uint8Array) => Uint8Array;
 
 /** The root key of a running service, which a rotation replaces under it. */
 export class LiveRoot {
-  /** Seals under the current root key; while records go over, opens under the one before, too. */
+  /** Seals under the current root key. While records go over, it also opens under the one before. */
   ref: RootRef;
-  /** One function for the life of the service: under the current root key, with `before` as long as there is one. */
+  /** One function for the life of the service. It computes under the current root key, and `before` under the one before. */
   readonly mac: RecordMac;
   readonly #engine: Engine;
   #current: RecordKey;
@@ -17,7 +17,7 @@ export class LiveRoot {
   readonly #users = new Set<(ref: RootRef) => void | Promise<void>>();
   readonly #holders = new Set<(anew: ReferenceAnew) => void | Promise<void>>();
 
-  /** `before`: of a rotation that was cut off. */
+  /** `before`: the root key before, of a rotation that was cut off. */
   constructor(engine: Engine, current: RootRef, before?: RootRef) {
     this.#engine = engine;
     this.#current = recordKey(engine, current);
@@ -41,7 +41,7 @@ export class LiveRoot {
     return derived(this.#engine, this.#current, purpose);
   }
 
-  /** The same of the root key that records go over from; undefined where they go over from none. */
+  /** The same of the root key that records go over from. Undefined: none go over. */
   deriveBefore(purpose: string): MacKey | undefined {
     return this.#before && derived(this.#engine, this.#before, purpose);
   }
@@ -51,7 +51,7 @@ export class LiveRoot {
     this.#users.add(use);
   }
 
-  /** Asked, when the store has gone over, to let go of what they read before, or to take it anew. */
+  /** Called when the store has gone over: holders drop what they read before, or take it anew. */
   onRefresh(hold: (anew: ReferenceAnew) => void | Promise<void>): void {
     this.#holders.add(hold);
   }
@@ -60,10 +60,7 @@ export class LiveRoot {
     await Promise.all([...this.#holders].map((hold) => hold(anew)));
   }
 
-  /**
-   * Everything is sealed under `next` once this resolves. Whoever opens learns of it before anybody seals under it, so that what
-   * is made here is opened everywhere.
-   */
+  /** Seals everything under `next` once it resolves. Openers learn of the key before anybody seals under it. */
   async goOver(next: RootRef): Promise<void> {
     if (this.#before !== undefined) throw new Error('a rotation is under way');
     const before = this.#current;
@@ -96,7 +93,7 @@ export class LiveRoot {
 interface RecordKey {
   readonly root: RootRef;
   readonly mac: (message: Uint8Array) => Uint8Array;
-  /** All that were derived from it. */
+  /** All MAC keys that were derived from it. */
   readonly refs: MacKeyRef[];
 }
 
@@ -114,7 +111,7 @@ function derived(engine: Engine, { root, refs }: RecordKey, purpose: string): Ma
 const namePurpose = 'root-name';
 const nameBytes = 8;
 
-/** A name by which root keys are told apart: the first 8 bytes, in hex, of a MAC under a key that is derived for this alone. */
+/** A name that tells root keys apart: the first 8 bytes, in hex, of a MAC. Its key is derived for this alone. */
 export function rootName(engine: Engine, root: RootRef): string {
   const ref = engine.rootMacKey(root, namePurpose);
   const name = engine.macKey(ref).mac(new Uint8Array()).subarray(0, nameBytes);

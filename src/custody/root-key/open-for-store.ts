@@ -16,7 +16,7 @@ import { orAdvice, type RootKeySource } from './source.ts';
 
 export interface OpenedRoot {
   readonly root: RootRef;
-  /** True if this start made the key in a place where the next start finds it. */
+  /** True: this start made the key, in a place that the next start finds. */
   readonly made: boolean;
   /** The source that gave it. */
   readonly source: RootKeySource;
@@ -29,9 +29,8 @@ const witnessTenant = '/root';
 const witnessAad = 'root-witness/v1';
 
 /**
- * Opens the root key of a store by the first source that gives it, or makes it for a store that has none yet. A store that was
- * sealed under another root key, or whose root key is gone, is refused here, and not at every signature. Where a rotation was
- * cut off, both root keys are opened.
+ * Opens the root key of a store by the first source that gives it, or makes it for a new store. Another root key, or none, is
+ * refused here and not at each signature. A rotation that was cut off opens both root keys.
  */
 export async function openRootKeyForStore(
   engine: Engine,
@@ -71,7 +70,7 @@ interface Found {
   readonly source: RootKeySource;
 }
 
-/** For each witness the root key that opens it; no other stays open. */
+/** The root key that opens each witness; no other stays open. */
 async function openWitnessed(
   engine: Engine,
   sources: readonly RootKeySource[],

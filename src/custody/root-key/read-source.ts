@@ -17,18 +17,18 @@ import { joinShares, openShare, shareFileName } from './shares.ts';
 import { refusedPins } from './tpm-pin.ts';
 
 /**
- * The bytes of the root key by way of each kind of source. All of this is done by commands and by a process of its own
- * (workers/root-sources.ts), never by the one that serves: libraries that decrypt in JavaScript leave copies behind.
+ * Reads the root key by each kind of source. Commands do that, and a process of its own (workers/root-sources.ts), and never the
+ * one that serves: libraries that decrypt in JavaScript leave copies behind.
  */
 
 /** A key in a token that wraps the root key. */
 export interface TokenWrapping {
-  /** Base64, with all that unwrapping needs. */
+  /** Gives base64, with all that unwrapping needs. */
   wrap(source: ListedSourceOf<'pkcs11'>, pin: Uint8Array, secret: Uint8Array): Promise<string>;
   unwrap(source: ListedSourceOf<'pkcs11'>, pin: Uint8Array): Promise<Uint8Array>;
 }
 
-/** A TPM that gives the root key back where its PCRs are approved. What cannot be is a StartError. */
+/** A TPM that gives the root key back while its PCRs are approved. Refusals are StartErrors. */
 export interface TpmSealing {
   /** `parent`: only under the storage root key of this name. */
   seal(
@@ -38,7 +38,7 @@ export interface TpmSealing {
     pin: Uint8Array | undefined,
     secret: Uint8Array,
   ): Promise<ListedSourceOf<'tpm'>['sealed']>;
-  /** `refused`: is called where the TPM refused the PIN. */
+  /** `refused`: called where the TPM refused the PIN. */
   unseal(
     source: ListedSourceOf<'tpm'>,
     pin: Uint8Array | undefined,
@@ -131,7 +131,7 @@ async function byPassphrase(source: ListedSourceOf<'passphrase'>, around: Surrou
   );
 }
 
-/** By a passphrase that is at hand. The caller wipes what it gets. Throws a StartError. */
+/** Opens by a passphrase that is at hand. The caller wipes the key. Throws a StartError. */
 export async function openByPassphrase(
   source: ListedSourceOf<'passphrase'>,
   passphrase: Uint8Array,

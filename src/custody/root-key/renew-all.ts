@@ -7,8 +7,8 @@ import { renewSource } from './renew-source.ts';
 import { changeRootSources } from './sources-file.ts';
 
 /**
- * A new root key, which every source of the list opens besides the key that it opens now; on disk when this resolves. Entries of
- * a rotation that did not come to begin are replaced. The caller wipes the bytes. Throws a StartError.
+ * Makes a root key that every source of the list opens beside its current one; on disk when it resolves. Entries of a rotation
+ * that never began are replaced. The caller wipes the bytes. Throws a StartError.
  */
 export async function renewAll(
   listed: readonly ListedSource[],
@@ -46,7 +46,7 @@ interface Renewed {
   readonly made: ListedSource;
 }
 
-/** What was approved while the new ones were made, which takes seconds, is approved for both. */
+/** Making takes seconds. PCR values that were approved meanwhile are approved for both. */
 function besides(
   now: readonly ListedSource[],
   renewed: readonly Renewed[],
@@ -70,7 +70,7 @@ export function freeId(wanted: string, listed: readonly Pick<ListedSource, 'id'>
   for (let number = 2; ; number++) if (!taken.has(`${stem}-${number}`)) return `${stem}-${number}`;
 }
 
-/** See rootName. Of bytes that are in JavaScript already; they stay as they are. */
+/** The rootName of bytes that are in JavaScript already. They stay as they are. */
 export function nameOfBytes(engine: Engine, secret: Uint8Array): string {
   const root = engine.openRoot({ kind: 'lent-page', fill: (page) => page.set(secret) });
   const name = rootName(engine, root);

@@ -9,24 +9,24 @@ import { cloudIn, openByPassphrase, type Reading, readSource, sourcePlace } from
 import { absolutePath, type Surroundings, withSecret } from './secret-place.ts';
 import { shareFileName, splitForOfficers } from './shares.ts';
 
-/** Where a rotation puts the next key of a file. */
+/** The path at which a rotation puts the next key of a file. */
 export function nextPath(path: string): string {
   return `${path}.next`;
 }
 
-/** The same source for another root key; only the list has to be written still. Throws a StartError where it cannot be. */
+/** Makes the same source for another root key, not yet listed. Throws a StartError where it cannot be. */
 export async function renewSource(
   listed: ListedSource,
   secret: Uint8Array,
   of: Pick<ListedSource, 'id' | 'generation' | 'root' | 'createdAtMs'>,
   around: Reading,
 ): Promise<ListedSource> {
-  // Nobody has seen yet that the new one opens.
+  // Nobody has yet seen the new source open.
   const { checkedAtMs: _, ...source } = listed;
   switch (source.kind) {
     case 'file': {
       const next = nextPath(absolutePath(around.dataDir, source.path));
-      // Of a rotation that did not come to begin: nothing is sealed under it.
+      // A rotation that never began left it: nothing is sealed under it.
       rmSync(next, { force: true });
       writePrivateFile(next, secret, 'create');
       return source;
@@ -65,7 +65,7 @@ export async function renewSource(
       }));
     }
     case 'tpm': {
-      // Whoever may have the key before may have the one that comes.
+      // Access to the present key is the right to the next one.
       (await readSource(source, around)).fill(0);
       const { parent } = source.sealed;
       return { ...source, ...of, sealed: await sealInTpm({ ...source, parent }, secret, around) };
@@ -92,7 +92,7 @@ export async function sealInTpm(
   );
 }
 
-/** Shares of two keys in one directory would be mixed up: each key has a directory of its name. */
+/** Each key has a directory of its name: shares of two keys would be mixed up. */
 async function writeShares(
   { recipients, threshold, directory }: ListedSourceOf<'shares'>,
   secret: Uint8Array,
@@ -121,7 +121,7 @@ export async function writeShareFiles(
   }
 }
 
-/** As it was chosen: `-> scrypt <salt> <logN>` in the header. */
+/** The scrypt work factor of the age file's header: `-> scrypt <salt> <logN>`. */
 function workFactorOf(age: string): number | undefined {
   const body = age.split('\n').slice(1, 6).join('');
   const header = Buffer.from(body, 'base64').toString('latin1');

@@ -13,7 +13,7 @@ export interface Surroundings {
   readonly credentials: string | undefined;
 }
 
-/** An identity file has a few hundred bytes, one for post-quantum recipients 2 KB. */
+/** An identity file has a few hundred bytes; one of post-quantum identities has 2 KB. */
 const maxSecretBytes = 64 * 1024;
 
 export function nameOfPlace(place: SecretPlace): string {
@@ -29,13 +29,13 @@ export function nameOfPlace(place: SecretPlace): string {
   }
 }
 
-/** A path as lists have it: from the data directory where it lies in there, so that the whole can be moved. */
+/** A path as lists have it: relative to the data directory within it, so that the whole can be moved. */
 export function listedPath(dataDir: string, path: string): string {
   const from = relative(resolve(dataDir), resolve(path));
   return from === '' || from.startsWith('..') || isAbsolute(from) ? resolve(path) : from;
 }
 
-/** Of this path as lists have them. */
+/** The absolute path of a listed one. */
 export function absolutePath(dataDir: string, path: string): string {
   return resolve(dataDir, path);
 }
@@ -49,8 +49,8 @@ export function credentialPath({ credentials }: Surroundings, name: string): str
 }
 
 /**
- * The bytes of a secret, without the line end behind them, in a buffer of their own, which the caller wipes. Throws a StartError.
- * `what`: for whoever is asked at the terminal.
+ * The bytes of a secret without its line end, in a buffer of their own. The caller wipes it. Throws a StartError. `what` names it
+ * at the terminal.
  */
 export async function readSecretPlace(
   place: SecretPlace,
@@ -72,7 +72,7 @@ export async function readSecretPlace(
   return secret;
 }
 
-/** The same for the time of `use`. */
+/** Lends the secret to `use`, and wipes it behind that. */
 export async function withSecret<T>(
   place: SecretPlace,
   what: string,
@@ -87,7 +87,7 @@ export async function withSecret<T>(
   }
 }
 
-/** All that an open descriptor gives, in a buffer of its own, which the caller wipes. Closes it. Throws a StartError. */
+/** Reads an open descriptor to its end and closes it. The caller wipes the buffer. Throws a StartError. */
 export function readDescriptor(descriptor: number, rule: SecretRule): Buffer {
   return readOpen(descriptor, `descriptor ${descriptor}`, rule);
 }
@@ -109,7 +109,7 @@ function readFile(path: string, rule: SecretRule): Buffer {
   return readOpen(file, path, rule);
 }
 
-/** Closes it. */
+/** Reads a descriptor to its end and closes it. */
 function readOpen(descriptor: number, place: string, rule: SecretRule): Buffer {
   const bytes = Buffer.allocUnsafeSlow(maxSecretBytes);
   let length = 0;
@@ -146,7 +146,7 @@ const interrupt = 0x03;
 const backspace = new Set([0x08, 0x7f]);
 const maxTypedBytes = 1_024;
 
-/** Without echo. */
+/** Asks without echo. */
 async function askAtTerminal(what: string): Promise<Buffer> {
   let terminal: number;
   try {

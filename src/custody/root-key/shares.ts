@@ -20,7 +20,7 @@ export async function splitForOfficers(
   threshold: number,
   officers: readonly string[],
 ): Promise<string[]> {
-  // The library takes no class that extends Uint8Array, as what a token opened is.
+  // The library takes no subclass of Uint8Array, as tokens give.
   const plain = Uint8Array.from(secret);
   const shares = await split(plain, officers.length, threshold).finally(() => plain.fill(0));
   try {
@@ -33,7 +33,7 @@ export async function splitForOfficers(
   }
 }
 
-/** The share in an officer's file, which the caller wipes; undefined where none of the identities opens it. Throws a StartError. */
+/** The share in an officer's file; the caller wipes it. Undefined: no identity opens it. Throws a StartError. */
 export async function openShare(
   age: Uint8Array | string,
   identities: readonly string[],
@@ -45,8 +45,8 @@ export async function openShare(
 }
 
 /**
- * The secret that the shares give; the caller wipes both. Too few of them, or shares of two splits, give another key: the store's
- * witness tells. Throws a StartError.
+ * Joins shares; the caller wipes them and the key. Too few, or shares of two splits, give another key: the store's witness tells.
+ * Throws a StartError.
  */
 export async function joinShares(shares: readonly Uint8Array[]): Promise<Uint8Array> {
   if (shares.some(({ length }) => length !== shareBytes)) throw new StartError(wrongLength);

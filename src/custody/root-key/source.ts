@@ -2,15 +2,15 @@ import { StartError } from '../../core/start-error.ts';
 import type { Engine, EngineErrorCode, RootRef, RootSource } from '../../engine/engine.ts';
 
 /**
- * A source of the key under which all others are sealed. No source gives its bytes. It names a file or a descriptor that the
- * engine reads into its own memory, or fills a page that the engine lends for one call.
+ * A source of the root key, under which all other keys are sealed. It gives no bytes: the engine reads its file or descriptor, or
+ * lends it a page for one call.
  */
 export interface RootKeySource {
   /** Its name in messages to the operator, such as a path. No secret. */
   readonly place: string;
-  /** True if there is a key. Throws a StartError where it must not be used as it is. */
+  /** True: there is a key. Throws a StartError where it must not be used. */
   isThere(): boolean;
-  /** The way in which the engine gets the bytes. Called once, if the key is there; may ask others first. */
+  /** The way for the engine to the bytes. Called once, if the key is there; may ask others first. */
   open(): Promise<RootSource>;
   /** Makes a key, which is durable when it returns; throws a StartError where none can be. Absent if only others can. */
   readonly make?: (engine: Engine) => RootRef;

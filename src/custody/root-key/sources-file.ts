@@ -12,13 +12,13 @@ import {
 } from './listed-source.ts';
 
 /**
- * The list of the root key's sources, any of which opens: `<data-dir>/root-sources.json`. It holds nothing secret: blobs that
- * only a passphrase, an identity or a token opens, and places. Nothing vouches for it: a source that gives another key than the
- * store is sealed under is refused by the store's witness. Without it the configuration names the one source.
+ * `<data-dir>/root-sources.json`: the sources of the root key, any of which opens it. It holds places, and blobs that a
+ * passphrase, an identity or a token opens: no secrets. Nothing vouches for it: the store's witness refuses another root key.
+ * Without it the configuration names the one source.
  */
 export const rootSourcesName = 'root-sources.json';
 
-/** The list as it is on disk; undefined where there is none. Internal, with a hint for the operator, where it is no such list. */
+/** The list on disk. Undefined: there is none. Internal, with a hint for the operator: it is no such list. */
 export function readRootSources(dataDir: string): Result<RootSourcesFile | undefined> {
   const place = join(dataDir, rootSourcesName);
   const refused = (problem: string) => refuse('Internal', `${place} ${problem}`);
@@ -45,8 +45,8 @@ const longestHoldMs = 1_000;
 const waitMs = 5;
 
 /**
- * Replaces the list by what `change` makes of it as it is: a rotation and an approval that come at the same time would each take the
- * other's away otherwise. Throws a StartError where it cannot be read, and whatever `change` throws.
+ * Replaces the list by `change` of the present one, under a lock: a rotation and an approval at one time keep each other's
+ * entries. Throws a StartError where the list cannot be read, and what `change` throws.
  */
 export function changeRootSources(
   dataDir: string,

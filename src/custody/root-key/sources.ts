@@ -18,9 +18,11 @@ import { changeRootSources, readRootSources } from './sources-file.ts';
 /** The source that the configuration names, where there is no list. */
 export interface ConfiguredSource {
   readonly path: string;
-  /** 0: the file. */
+  /** Number of the descriptor; 0: the file. */
   readonly descriptor: number;
-  /** In place of all others, the list too: of a configuration that holds the key itself. The last one is the next key. */
+  /**
+   * Sources of a configuration that holds the key itself. They replace all others, the list too; the last one is the next key.
+   */
   readonly given?: readonly RootKeySource[] | undefined;
 }
 
@@ -28,7 +30,7 @@ export interface SourceView {
   readonly id: string;
   readonly kind: ListedSource['kind'];
   readonly place: string;
-  /** Undefined: of the configuration. */
+  /** Undefined: the source is the configuration's. */
   readonly generation: number | undefined;
 }
 
@@ -51,13 +53,13 @@ export class RootSources {
     return read.value?.sources;
   }
 
-  /** In the order in which they are tried. A file may have its next key beside it, while a rotation is under way. */
+  /** The sources in the order of their trial. A file may have its next key beside it during a rotation. */
   all(): readonly RootKeySource[] {
     if (this.#configured.given !== undefined) return this.#configured.given;
     return this.listed()?.flatMap((source) => this.of(source)) ?? this.of(undefined);
   }
 
-  /** Of one in the list; undefined: of the configuration. */
+  /** The engine's sources of a listed one; undefined: of the configuration's. */
   of(listed: ListedSource | undefined): RootKeySource[] {
     if (listed !== undefined) return this.#sourcesOf(listed);
     const { path, descriptor } = this.#configured;
@@ -84,7 +86,7 @@ export class RootSources {
         ];
   }
 
-  /** A new root key in all sources, on disk when this resolves. Throws a StartError where one cannot have it. */
+  /** Makes a root key in all sources, on disk when it resolves. Throws a StartError where one cannot have it. */
   async renew(engine: Engine, generation: number): Promise<RootRef> {
     if (this.#configured.given !== undefined)
       throw new StartError('the configuration gives the root key: intaglio dek reseal changes it');
@@ -99,14 +101,14 @@ export class RootSources {
         `descriptor ${descriptor} is handed over by whoever starts the service, and cannot be given another key here: add another source first (intaglio root source add)`,
       );
     const next = nextPath(path);
-    // Of a rotation that did not come to begin: nothing is sealed under it.
+    // A rotation that never began left it: nothing is sealed under it.
     rmSync(next, { force: true });
     return engine.openRoot({ kind: 'file-create', path: next });
   }
 
   /**
-   * The key of this name is the one: files take it, and the list keeps no entry of another. Nothing where it was done before. The
-   * key before stays beside its file, for old backups.
+   * Settles on the key of this name: files take it, and the list drops entries of other keys. Idempotent. The key before stays
+   * beside its file, for old backups.
    */
   settle(engine: Engine, generation: number, root: string): void {
     if (this.#configured.given !== undefined) return;
@@ -166,7 +168,7 @@ function apartSource(source: ListedSource, around: Surroundings): RootKeySource 
   };
 }
 
-/** Open descriptors that sources read, as the process that opens them has to have them, too. */
+/** Open descriptors that sources read: the process that opens them inherits these. */
 function descriptorsOf(listed: readonly ListedSource[]): number[] {
   const places = listed.flatMap((source): SecretPlace[] => {
     if (source.kind === 'passphrase') return [source.passphrase];
@@ -177,7 +179,7 @@ function descriptorsOf(listed: readonly ListedSource[]): number[] {
   return places.flatMap((place) => (place.from === 'descriptor' ? [place.descriptor] : []));
 }
 
-/** Undefined where there is no key that could be opened: a rotation that did not come to begin may have left half of one. */
+/** Undefined: no key opens there. A rotation that never began may have left half of one. */
 function nameOfFile(engine: Engine, path: string): string | undefined {
   if (!existsSync(path)) return undefined;
   let root: RootRef;

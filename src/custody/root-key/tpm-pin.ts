@@ -5,7 +5,7 @@ import { StartError } from '../../core/start-error.ts';
 import type { SecretPlace } from './listed-source.ts';
 import { absolutePath, nameOfPlace, type Surroundings } from './secret-place.ts';
 
-/** What is known of a PIN that a TPM refused, across starts: a service that is started again and again would lock the TPM out. */
+/** Remembers a refused PIN across starts: repeated starts with it would lock the TPM out. */
 export interface RefusedPins {
   /** Throws a StartError where this PIN was refused before, and nobody has changed it since. */
   requireNew(): void;
@@ -13,12 +13,12 @@ export interface RefusedPins {
   forget(): void;
 }
 
-/** Beside the list of sources. */
+/** The note lies beside the list of sources. */
 export function refusedPinPath(dataDir: string, id: string): string {
   return join(dataDir, `root-${id}.pin-refused`);
 }
 
-/** A PIN that somebody types is new each time. One of systemd has no file that stays, and waits for the operator. */
+/** A typed PIN is new each time. One of a systemd credential has no file that stays, and waits for the operator. */
 export function refusedPins(id: string, place: SecretPlace, { dataDir }: Surroundings): RefusedPins {
   const path = refusedPinPath(dataDir, id);
   const stamp = stampOf(place, dataDir);

@@ -6,19 +6,19 @@ import type { ResealingStore } from './resealing-store.ts';
 export interface ResealPassParts {
   readonly store: ResealingStore;
   readonly reseal: Reseal;
-  /** Between two pages, so that calls have the thread; 0 for a command. */
+  /** Pause between two pages, so that calls have the thread; 0 for a command. */
   readonly pauseMs: number;
-  /** Records that this pass has looked at, and those that there were when it began. */
+  /** Told after each page: records that were looked at, and all of them. */
   readonly onProgress: (done: number, total: number) => void;
 }
 
-/** About 1 ms of the main thread, as long as decoding as many. */
+/** A page takes about 1 ms of the main thread, as long as decoding as many records. */
 const recordsPerPage = 32;
 const countedPerPage = 1_000;
 
 /**
- * Passes over the store until one finds nothing under the root key before. Gives the number of records that were under it; where
- * `signal` ends it, of those so far. Throws where the store refuses.
+ * Reseals until a pass over the store finds nothing under the root key before. Gives the number of records that were under it.
+ * `signal` ends it early. Throws where the store refuses.
  */
 export async function resealEveryRecord(parts: ResealPassParts, signal: AbortSignal): Promise<number> {
   let records = 0;
@@ -52,7 +52,7 @@ async function resealPage({ store, reseal }: ResealPassParts, page: readonly Sto
   const outcome = await store.rewrite(changes);
   if (!outcome.ok) throw new Error('the store cannot be written');
   if (outcome.value.committed) return changes.length;
-  // One of them was changed meanwhile, and so is sealed anew already: the next pass sees that it is.
+  // A record that was changed meanwhile is resealed already: the next pass sees that.
   for (const change of changes) {
     const alone = await store.rewrite([change]);
     if (!alone.ok) throw new Error('the store cannot be written');
@@ -78,7 +78,7 @@ async function* pagesOf(
     yield page.value;
     if (page.value.length < limit) return;
     after = page.value.at(-1)?.key;
-    // So that calls and signals are heard: there may be millions.
+    // Calls and signals are heard between pages: there may be millions of records.
     await new Promise(setImmediate);
   }
 }

@@ -13,21 +13,20 @@ import { idInVersionKey, poolPrefix, serviceKeyPrefix, versionsPrefix } from '..
 import { formatKid, parseKid } from '../../../keys/kid.ts';
 import { attestationKeysEntry, resealAttestationKeys } from '../../attestation-keys.ts';
 
-/** The value as it is under the new root key; undefined where there is nothing to change. Throws where the engine cannot. */
+/** The value under the new root key. Undefined: nothing is to change. Throws where the engine cannot. */
 export type Reseal = (storeKey: string, value: Uint8Array) => Uint8Array | undefined;
 
 export interface ResealParts {
   readonly engine: Engine;
   readonly from: RootRef;
   readonly to: RootRef;
-  /** Of the new root key, with `before`. */
+  /** The MAC of the new root key, with `before`. */
   readonly mac: RecordMac;
 }
 
 /**
- * Whatever stands under a root key, one record at a time: the MAC of each record that has one, and what is sealed in versions of
- * keys and in the attestation keys. What neither root key opens is left as it is: another backend's reference, or a part that is
- * damaged, whose public key stays in use. Twice is as good as once.
+ * Reseals a record: its MAC, and the sealed parts of versions and attestation keys. A part that neither root key opens stays: it
+ * is another backend's reference, or damaged, and its public key stays in use. Idempotent.
  */
 export function createReseal({ engine, from, to, mac }: ResealParts): Reseal {
   const sealedAnew = (tenant: string, aad: string, sealed: Uint8Array) =>
@@ -61,7 +60,7 @@ export function createReseal({ engine, from, to, mac }: ResealParts): Reseal {
   }
 }
 
-/** Under what the parts of a record are sealed; undefined where it has none. */
+/** The tenant and AAD of a record's sealed parts. Undefined: it has none. */
 function namerOf(
   storeKey: string,
   text: string,
@@ -80,7 +79,7 @@ function namerOf(
   return kid && ((index) => ({ tenant: kid.tenant, aad: partName(formatKid(kid.id, version), index) }));
 }
 
-/** The bytes by which the engine uses a key, under the new root key; as they are where they are of no other. */
+/** A key reference under the new root key. One of another home stays as it is. */
 export function resealReference(
   { engine, from, to }: Pick<ResealParts, 'engine' | 'from' | 'to'>,
   reference: Uint8Array,

@@ -3,17 +3,17 @@ import { type Result, refuse } from '../../../core/result.ts';
 import type { Change, CommitOutcome, ListRange, Store } from '../../../store/store.ts';
 import type { Reseal } from './reseal-records.ts';
 
-/** Between the reading of a record and its change lie milliseconds, and a rotation writes some 20,000 records a second. */
+/** Milliseconds lie between the read of a record and its change; a rotation rewrites some 20,000 records a second. */
 const maxMoves = 65_536;
 
 /**
- * The store of a service whose root key may be replaced. From the moment in which a rotation begins, whatever is committed is
- * sealed under the new root key, even if it was made under the old one: a scan that begins after that moment misses nothing.
+ * The store of a service whose root key may be rotated. From a rotation's begin each commit is resealed under the new root key.
+ * So a scan that begins later misses nothing.
  */
 export class ResealingStore implements Store {
   readonly #store: Store;
   #reseal: Reseal | undefined;
-  /** Revisions of records that were only sealed anew: who read one before has read what it says now. */
+  /** Revisions of records that were only resealed: a reader of the earlier one knows the present value. */
   readonly #moved = new BoundedCache<string, { readonly from: number; readonly to: number }>(maxMoves);
 
   #rewriting: Promise<unknown> | undefined;
@@ -58,7 +58,7 @@ export class ResealingStore implements Store {
     }
     const outcome = await this.#store.commit(now);
     if (!outcome.ok || outcome.value.committed) return outcome;
-    // Perhaps a record was sealed anew at this very moment.
+    // A record may have been resealed at this very moment.
     await this.#rewriting;
     const again = now.map((change) => this.#moveOn(change));
     return again.some((change, index) => change !== now[index]) ? this.#store.commit(again) : outcome;

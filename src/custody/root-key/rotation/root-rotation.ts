@@ -34,7 +34,7 @@ export interface RotationParts {
   readonly report: (event: RotationEvent) => void;
   /** Between two pages, so that calls have the thread; 0 for a command. */
   readonly pauseMs: number;
-  /** The root key before stays open so long for calls that began with it. */
+  /** Time for which the root key before stays open, for calls that began with it. */
   readonly overlapMs: number;
 }
 
@@ -46,7 +46,7 @@ export type RotationEvent =
 export interface RotationProgress {
   readonly generation: number;
   readonly startedAtMs: number;
-  /** Records of the store that this pass has looked at, and those that there were when it began. */
+  /** Records that this pass has looked at, and the records when it began. */
   readonly done: number;
   readonly total: number;
 }
@@ -65,7 +65,7 @@ export interface RootState {
 }
 
 const retryMs = 500;
-/** Before the first rotation. */
+/** The generation before the first rotation. */
 const firstGeneration = 1;
 
 const underWay = refuse('Conflict', 'the root key is being rotated already');
@@ -78,8 +78,8 @@ const closing = refuse(
 );
 
 /**
- * Replaces the root key of a store, in a service that goes on or in one that is stopped. docs/root-keys.md says why every step may
- * be the last before a crash.
+ * Rotates the root key of a store, in a running service or in a stopped one. docs/root-keys.md says why each step may be the last
+ * before a crash.
  */
 export class RootRotation {
   readonly #parts: RotationParts;
@@ -90,7 +90,7 @@ export class RootRotation {
   #progress: RotationProgress | undefined;
   #running: Promise<void> | undefined;
 
-  /** Of a store whose root key is open. Throws a StartError. */
+  /** Opens the rotation of a store whose root key is open. Throws a StartError. */
   static async open(parts: RotationParts): Promise<RootRotation> {
     const made = new RootRotation(parts);
     const entry = await readRootEntry(parts.store, parts.root.mac);
@@ -115,7 +115,7 @@ export class RootRotation {
     };
   }
 
-  /** Goes on with a rotation that was cut off; nothing where there is none. */
+  /** Goes on with a rotation that was cut off, if there is one. */
   async resume(): Promise<void> {
     const found = await readRotation(this.#parts.store);
     if (found === undefined) return;
@@ -124,8 +124,8 @@ export class RootRotation {
   }
 
   /**
-   * Resolves when records begin to go over: from then on the rotation goes on by itself, after restarts too. Conflict while one is
-   * under way, and, with the words of the source, where a source cannot have a new key.
+   * Resolves when records begin to go over. From then on the rotation goes on by itself, after restarts too. Conflict: one is
+   * under way; or, with its words, a source cannot have a new key.
    */
   async begin(actor: string): Promise<Result<RotationProgress>> {
     if (this.#progress !== undefined) return underWay;
@@ -183,7 +183,7 @@ export class RootRotation {
   /** Nothing is sealed under the next key before the store says that it may be. */
   async #writeRotation(rotation: RotationEntry): Promise<Refused | undefined> {
     const outcome = await this.#parts.store.commit([rotationChange(rotation, 0)]);
-    // It may have happened all the same: then the next start goes on with it, and this process with the old key.
+    // A refused commit may have happened. Then the next start goes on with it, and this process with the old key.
     if (!outcome.ok) return outcome;
     return outcome.value.committed ? undefined : underWay;
   }
@@ -207,7 +207,7 @@ export class RootRotation {
     let records = 0;
     for (;;) {
       try {
-        // Commits of before, which were not yet sealed anew, come before this one, and the pass behind it.
+        // The commits that were not yet resealed come before the barrier, and the pass behind it.
         if (await this.#barrier()) records += await this.#resealEveryRecord(rotation, signal);
         if (signal.aborted) return;
         await this.#finish(rotation, records);
@@ -220,9 +220,9 @@ export class RootRotation {
     }
     await pause(this.#parts.overlapMs, signal);
     if (signal.aborted) return;
-    // Once more: a key that was made under the root key before may have come into memory since.
+    // A second refresh: a key that was made under the root key before may have been cached since.
     await this.#refresh();
-    // Calls of before have ended by now.
+    // Calls that began under the root key before have ended by now.
     this.#parts.store.goOver(undefined);
     await this.#parts.root.closeBefore();
     this.#parts.report({ kind: 'closed', generation: rotation.generation });
@@ -236,7 +236,7 @@ export class RootRotation {
     return resealEveryRecord({ store, pauseMs, reseal: this.#reseal(), onProgress }, signal);
   }
 
-  /** False: the last step was refused, and has happened. */
+  /** Commits the rotation's entry again. False: it is gone, as the last step was refused and has happened. */
   async #barrier(): Promise<boolean> {
     const found = await readRotation(this.#parts.store);
     if (found === undefined) return false;
@@ -245,7 +245,7 @@ export class RootRotation {
     return true;
   }
 
-  /** The store is under the next root key alone, and says so. */
+  /** Writes that the store is under the next root key alone. */
   async #finish(rotation: RotationEntry, records: number): Promise<void> {
     const { store, root, clock, resealHead, settle, report } = this.#parts;
     const { generation, before, actor } = rotation;
@@ -278,7 +278,7 @@ export class RootRotation {
     report({ kind: 'done', entry });
   }
 
-  /** Nothing that is in memory needs the root key before any more. */
+  /** Takes all that is in memory over to the next root key. */
   async #refresh(): Promise<void> {
     const { engine, root } = this.#parts;
     const [from, to] = [root.before, root.current];

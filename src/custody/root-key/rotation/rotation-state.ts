@@ -9,8 +9,8 @@ import type { Change, Store } from '../../../store/store.ts';
 export const witnessKey = 'meta/root-witness';
 
 /**
- * The entry that stands in the store while records go over from one root key to the next: from before the first of them to the
- * commit that makes the next witness the witness. Nothing vouches for it but that its witness opens under a key of the sources.
+ * The entry of a rotation under way: from before the first record goes over, to the commit that replaces the witness. Only its
+ * own witness vouches for it, which a key of the sources opens.
  */
 export const rotationKey = 'meta/root-rotation';
 
@@ -33,21 +33,21 @@ const rootShape = TypeCompiler.Compile(
     {
       ...common,
       ...{ records: Type.Integer({ minimum: 0 }), rotatedAtMs: Type.Integer({ minimum: 0 }) },
-      /** The audit log knows of it. */
+      /** True: the audit log has it. */
       recorded: Type.Boolean(),
     },
     { additionalProperties: false },
   ),
 );
 
-/** `generation` and `root`: of the key that comes; `before`: the name of the one that goes. */
+/** `generation` and `root` are of the next key; `before` is the name of the present one. */
 export interface RotationEntry {
   readonly generation: number;
   readonly root: string;
   readonly before: string;
   readonly actor: string;
   readonly startedAtMs: number;
-  /** Sealed under the key that comes. */
+  /** A witness under the next key. */
   readonly witness: Uint8Array;
 }
 
@@ -56,7 +56,7 @@ export interface RootEntry {
   readonly root: string;
   readonly before: string;
   readonly actor: string;
-  /** Records that were sealed anew. */
+  /** Records that were resealed. */
   readonly records: number;
   readonly rotatedAtMs: number;
   readonly recorded: boolean;
@@ -101,7 +101,7 @@ export async function readRootEntry(
   return { value: stored, revision: entry.value.revision };
 }
 
-/** The rotation that the audit log does not know of. Throws a StartError. */
+/** The rotation that the audit log does not have yet. Throws a StartError. */
 export async function unrecordedRotation(
   store: Pick<Store, 'get'>,
   mac: RecordMac,
@@ -110,7 +110,7 @@ export async function unrecordedRotation(
   return entry?.value.recorded === false ? entry : undefined;
 }
 
-/** Where another came between, that one is recorded next. */
+/** Marks a rotation as recorded. One that came meanwhile is recorded next. */
 export async function markRecorded(
   store: Pick<Store, 'commit'>,
   mac: RecordMac,
