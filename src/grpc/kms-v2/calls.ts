@@ -20,28 +20,28 @@ import type {
 } from './protocol.ts';
 
 export interface KmsV2Parts {
-  /** Of now. */
+  /** The operations as they are at the call. */
   readonly operations: () => DekOperations;
   readonly requestPath: RequestPath;
   readonly health: Health;
 }
 
-/** One call, as far as the connection and the headers say. */
+/** A call, by its connection and headers. */
 export interface KmsV2Call {
   readonly peer: Peer;
-  /** Until the deadline of the caller, milliseconds; undefined where it has none. */
+  /** Time until the caller's deadline, milliseconds. Undefined: there is none. */
   readonly leftMs: number | undefined;
   readonly cancellation: Cancellation;
-  /** False: its user has caused so many refusals that no further one is recorded. */
+  /** False: its user has used up its refusals, and no further one is recorded. */
   withinAllowance(): boolean;
 }
 
-/** As many bytes as the KEK wraps at once. Kubernetes sends 32. */
+/** The KEK wraps at most as many bytes at once. Kubernetes sends 32. */
 const maxPlaintextBytes = 65_536;
-/** Those of a plaintext with version, nonce and tag. */
+/** Room for a wrapping of as much: version[5], nonce[12] and tag[16]. */
 const maxCiphertextBytes = maxPlaintextBytes + 64;
 
-/** So that /unwrap opens nothing of a cluster by mistake, and this service nothing of /wrap. */
+/** The AAD keeps apart: /unwrap opens nothing of a cluster, and Decrypt nothing of /wrap. */
 const aad = Buffer.from('k8s.io/kms/apis/v2');
 const noBody = new Uint8Array(0);
 
@@ -51,7 +51,7 @@ const noCiphertext = refuse('BadRequest', 'ciphertext: this service has not made
 const annotated = refuse('BadRequest', 'annotations: this service makes none');
 const past = refuse('Timeout');
 
-/** Refusals that tell of the service and not of the call. */
+/** Refusals that concern the service and not the call. */
 const unhealthy: ReadonlySet<FailureCode> = new Set([
   'StoreUnavailable',
   'AuditUnavailable',
@@ -59,17 +59,17 @@ const unhealthy: ReadonlySet<FailureCode> = new Set([
   'Internal',
 ]);
 
-/** Status, Encrypt and Decrypt over the KEK of data encryption keys, each by the way of every call. */
+/** Status, Encrypt and Decrypt over the KEK of data encryption keys, by the request path of every call. */
 export class KmsV2Calls {
   readonly #parts: KmsV2Parts;
-  /** The last one that was seen: a Status without one is of no use to Kubernetes. */
+  /** The key id that was seen last: a Status without one is of no use to Kubernetes. */
   #keyId = '';
 
   constructor(parts: KmsV2Parts) {
     this.#parts = parts;
   }
 
-  /** Tells of whatever keeps Encrypt from working; the refusals are those of the call itself. */
+  /** Reports the problem that keeps Encrypt from working. Refusals are of the call itself. */
   async status(call: KmsV2Call): Promise<Result<KmsV2StatusResponse>> {
     const listed = await this.#ask(call, '', this.#parts.operations().kek_list, ok({}));
     if (!listed.ok && !unhealthy.has(listed.failure.code)) return listed;
@@ -99,7 +99,7 @@ export class KmsV2Calls {
     return ok({ ciphertext, key_id: formatKid(kekId, kekVersion) });
   }
 
-  /** BadRequest, with one text: it was not encrypted here, or not under this key. */
+  /** Opens a ciphertext. BadRequest, always with the same text: it is not of this service, or of another key. */
   async decrypt(
     { ciphertext, uid, key_id: kid, annotations }: KmsV2DecryptRequest,
     call: KmsV2Call,
@@ -111,12 +111,12 @@ export class KmsV2Calls {
       return ok({ wrapped: encodeBase64(ciphertext), aad, kid });
     };
     const opened = await this.#ask(call, uid, this.#parts.operations().kek_unwrap, request());
-    // The operation speaks of its own member, "wrapped".
+    // The operation's hint names its own member, `wrapped`.
     const unknown = !opened.ok && opened.failure.code === 'BadRequest' && !hasAnnotations;
     return unknown ? noCiphertext : opened;
   }
 
-  /** A connection of a user who may do nothing: the call that it will not make goes on the audit log as refused. */
+  /** Records a refusal for the connection of a user who may do nothing. */
   async record(call: KmsV2Call): Promise<void> {
     await this.#ask(call, '', this.#parts.operations().kek_list, ok({}));
   }

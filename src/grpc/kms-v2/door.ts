@@ -29,7 +29,7 @@ export interface KmsV2DoorOptions {
   readonly path: string;
   /** KMS_GROUP_READABLE_SECRETS: the group may write to the directory. */
   readonly groupAllowed: boolean;
-  /** Another source of credentials, for tests. */
+  /** Source of peer credentials; tests give another. */
   readonly openCredentials?: () => Promise<ReadPeerCredentials | undefined>;
   /** Time for the first bytes of a connection. */
   readonly prefaceMs?: number;
@@ -39,14 +39,14 @@ export interface KmsV2DoorOptions {
 const maxConnections = 64;
 /** Kubernetes asks for the Status once a minute. */
 const idleMs = 10 * 60_000;
-/** Clients send theirs when they connect: who does not would hold one of few places for `idleMs`. */
+/** Clients send the preface at once. One that does not would hold one of few places for `idleMs`. */
 const defaultPrefaceMs = 10_000;
 /** The preface of a client, and an empty SETTINGS frame (RFC 9113, section 3.4). */
 const prefaceBytes = 24 + 9;
 /** A plaintext of 64 KiB with ids; Kubernetes itself takes 1 KiB of ciphertext and 32 KiB of annotations. */
 const maxMessageBytes = 128 * 1_024;
 const maxStreams = 128;
-/** Refusals of one user that are recorded and logged a second. */
+/** Refusals of one user that are recorded and logged each second. */
 const refusalsASecond = 10;
 const maxUsers = 1_024;
 
@@ -55,7 +55,7 @@ const serverOptions = {
   'grpc.max_send_message_length': maxMessageBytes,
   'grpc.max_concurrent_streams': maxStreams,
   'grpc.max_connection_idle_ms': idleMs,
-  // MB, of buffers of HTTP/2.
+  // Limit of HTTP/2's buffers, MB.
   'grpc-node.max_session_memory': 4,
   'grpc.enable_channelz': 0,
 };
@@ -93,7 +93,7 @@ export class KmsV2Door {
     const rule: SecretRule = { groupAllowed };
     await this.#file.bind(rule, () => {
       return new Promise<void>((resolve, reject) => {
-        // Later ones are of a connection that could not be accepted.
+        // Later errors concern a connection that could not be accepted.
         this.#listener.on('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
         this.#listener.listen({ path, exclusive: true }, resolve);
       });
@@ -211,13 +211,13 @@ export class KmsV2Door {
   }
 }
 
-/** Undefined where the caller waits as long as it takes. */
+/** Undefined: the caller waits without a limit. */
 function leftMsOf(deadline: Date | number): number | undefined {
   const atMs = Number(deadline);
   return Number.isFinite(atMs) ? atMs - Date.now() : undefined;
 }
 
-/** With the time of a retry as clients of gRPC read it (gRFC A6). */
+/** The status of a failure, with the time of a retry as gRPC clients read it (gRFC A6). */
 function statusOf(failure: Failure) {
   const { message } = failures[failure.code];
   const metadata = new Metadata();

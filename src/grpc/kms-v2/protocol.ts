@@ -53,7 +53,7 @@ export interface KmsV2StatusResponse {
 
 export interface KmsV2EncryptRequest {
   readonly plaintext: Uint8Array;
-  /** Of the request, for logs; Kubernetes sends a UUID. */
+  /** Id of the request, for logs; Kubernetes sends a UUID. */
   readonly uid: string;
 }
 

@@ -16,7 +16,7 @@ const weakKek = refuse('BadRequest', 'new_kek_hex is no random key: its bytes ar
 /** The types of a request and of an answer follow from its operation. */
 const typedEndpoint = <Request, Answer>(endpoint: Endpoint<Request, Answer>) => endpoint;
 
-/** By name. */
+/** The endpoints of the surface, by name. */
 export function dekEndpoints(operations: DekOperations) {
   return {
     create: typedEndpoint({

@@ -1,7 +1,7 @@
 import { type Failure, type FailureCode, failures, retryAfterMsOf } from '../../../core/failure.ts';
 import type { FailureFacts, PresentedFailure } from '../../dialect.ts';
 
-/** A line for every kind. Names of codes are those of the canonical surface. */
+/** HTTP status of each kind of failure (RFC 9110 section 15). */
 export const statusOf: Readonly<Record<FailureCode, number>> = {
   BadRequest: 400,
   Unsupported: 400,

@@ -9,7 +9,7 @@ import { answers, shapes } from './schemas.ts';
 interface Description {
   readonly summary: string;
   readonly request?: TSchema;
-  /** The body may be left away. */
+  /** True: the body may be left out. */
   readonly optional?: true;
   readonly example?: unknown;
   readonly status: number;
@@ -88,7 +88,7 @@ export const descriptions: Readonly<Record<DekEndpointName, Description>> = {
   },
 };
 
-/** The surface in OpenAPI 3.1, as JSON can hold it. */
+/** The surface in OpenAPI 3.1, as plain JSON. */
 export function describeDeks(operationOf: (name: DekEndpointName) => AnyEndpoint['operation']): unknown {
   const paths: Record<string, Record<string, unknown>> = {};
   for (const [path, methods] of Object.entries(dekRoutes)) {

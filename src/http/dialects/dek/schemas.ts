@@ -1,9 +1,9 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import { closed, shapeOf } from '../../json-requests.ts';
 
-/** Of what is encrypted or wrapped, and of its AAD. */
+/** Largest plaintext, and largest AAD. */
 export const maxBytes = 65_536;
-/** nonce, tag, and the header of what the KEK wraps. */
+/** Room for nonce[12], tag[16] and the header of a wrapping[5]. */
 const maxOverhead = 64;
 
 const base64 = (bytes: number, description: string) =>
@@ -37,7 +37,7 @@ export const shapes = {
 const wrapped = Type.String({ description: 'base64; opaque' });
 const kek = { kek_id: Type.String(), kek_version: Type.Integer() };
 
-/** Answers, for the description. */
+/** Schemas of the answers, for OpenAPI. */
 export const answers: Readonly<Record<string, TSchema>> = {
   made: closed({ key_id: keyId, key_version: Type.Integer(), wrapped, ...kek }),
   wrapped: closed({ wrapped, ...kek }),
