@@ -1,6 +1,7 @@
-import { chmodSync, lstatSync, mkdirSync, renameSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, renameSync, type Stats, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import { errorCode } from '../private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../secret-file.ts';
 import { StartError } from '../start-error.ts';
 
@@ -51,10 +52,12 @@ export class UnixSocketFile {
 function makeDirectory(directory: string, rule: SecretRule): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    if (!statSync(directory).isDirectory()) throw new Error('it is no directory');
   } catch (cause) {
+    const code = errorCode(cause);
     throw new StartError(
-      `the directory ${directory} of a socket cannot be made: ${(cause as Error).message}`,
+      code === 'EEXIST' || code === 'ENOTDIR'
+        ? `the directory ${directory} of a socket is no directory`
+        : `the directory ${directory} of a socket cannot be made (${code}): make it, with the service's user as its owner`,
     );
   }
   const problem = judgeSecretDirectory(directory, rule);

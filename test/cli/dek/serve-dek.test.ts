@@ -251,7 +251,7 @@ test('a configuration of serve-dek that is not exactly right refuses the start, 
   const key = randomBytes(32).toString('hex');
   const cases: readonly (readonly [Record<string, unknown>, RegExp])[] = [
     [{ master_key_hex: key, surplus: 1 }, /surplus is unknown/],
-    [{ master_key_hex: key.slice(2) }, /master_key_hex is unknown, missing or of the wrong/],
+    [{ master_key_hex: key.slice(2) }, /master_key_hex has to be 64 hexadecimal digits/],
     [{ master_key_hex: key, master_key_file: 'x' }, /exactly one of/],
     [{ master_key_hex: undefined }, /exactly one of/],
     [{ master_key_hex: '0'.repeat(64) }, /no random key/],
