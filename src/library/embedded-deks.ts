@@ -33,7 +33,7 @@ export class EmbeddedDeks implements AsyncDisposable {
 
   /** Rejects with a KmsOpenError. */
   static async open(options: Omit<DirectoryOptions, 'tenant'>): Promise<EmbeddedDeks> {
-    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool'));
+    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool', true));
   }
 
   private constructor(opened: OpenedLibrary) {
