@@ -38,7 +38,7 @@ export class EmbeddedDeks implements AsyncDisposable {
     if (typeof options?.directory !== 'string') problems.push('directory is a path');
     if (options !== undefined && 'tenant' in options) problems.push('DEKs are of no tenant');
     if (problems.length > 0) throw new KmsOpenError(problems);
-    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool'));
+    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool', true));
   }
 
   private constructor(opened: OpenedLibrary) {

@@ -2,10 +2,11 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Authenticator } from '../../auth/auth.ts';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
-import type { LoadedConfig } from '../../config/load.ts';
+import type { Config, LoadedConfig } from '../../config/load.ts';
 import { refuseInspection } from '../../core/process/inspection.ts';
 import type { Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
+import { requireFreeSocket } from '../../core/sockets/unix-socket.ts';
 import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { dekDialect } from '../../http/dialects/dek/index.ts';
@@ -77,7 +78,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     // The start does it as well; so early a refusal costs next to nothing.
     if (!config.allowCoreDumps) refuseInspection();
     const { start, stopOnSignals } = await import('../../main.ts');
-    const sideDoor = await kmsV2Door(flags, users, log);
+    const sideDoor = await kmsV2Door(flags, users, log, config);
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
       surfaces: (service) => () => [dekDialect(service.dekOperations as DekOperations)],
@@ -115,20 +116,29 @@ function checkSocketPaths({ socket, kmsV2Socket }: ServeDekFlags): void {
 }
 
 /** gRPC is loaded where it is wanted. */
-async function kmsV2Door({ socket, kmsV2Socket }: ServeDekFlags, authenticator: Authenticator, log: Logger) {
+async function kmsV2Door(
+  { socket, kmsV2Socket }: ServeDekFlags,
+  authenticator: Authenticator,
+  log: Logger,
+  { groupReadableSecrets: groupAllowed }: Config,
+) {
   if (kmsV2Socket === undefined) return undefined;
   const path = resolve(kmsV2Socket);
   if (path === resolve(socket)) throw new StartError('--kms-v2-socket is the socket of --socket');
+  // Before anything is made: as the listeners' own.
+  await requireFreeSocket(path, { groupAllowed });
   const { KmsV2Door } = await import('../../grpc/kms-v2/door.ts');
   return (service: Service) => {
-    const { requestPath, health, clock, metrics, settings } = service;
-    return new KmsV2Door(
+    const { requestPath, health, clock, metrics } = service;
+    const door = new KmsV2Door(
       {
         ...{ requestPath, health, clock, metrics, authenticator, log },
         operations: () => service.dekOperations as DekOperations,
       },
-      { path, groupAllowed: settings.now.groupReadableSecrets },
+      { path, groupAllowed },
     );
+    health.condition('kms_v2_socket', 'wanted', () => door.reachable);
+    return door;
   };
 }
 

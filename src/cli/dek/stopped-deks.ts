@@ -46,6 +46,7 @@ async function withOpenDeks<T>(
   const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
   const service = await openService(unlimited, {
     log,
+    withoutCapabilities: true,
     ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
     onAuditDeath: (cause) => {
       throw cause;
