@@ -119,7 +119,7 @@ test('what providers say that a fake does not is understood, too', () => {
       [named('ExpiredTokenException'), 'no-credentials'] as const,
     ],
     [{ name: 'SyntaxError', $metadata: { httpStatusCode: 502 } }, 'away'],
-    ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ code: 'CERT_HAS_EXPIRED' }, 'away'] as const],
+    ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ code: 'CERT_HAS_EXPIRED' }, 'untrusted'] as const],
     ...[[named('CredentialsProviderError'), 'no-credentials'] as const, [named('Other'), 'failed'] as const],
   ];
   for (const [cause, kind] of aws) assert.equal(awsTrouble(cause).kind, kind);
@@ -143,10 +143,10 @@ test('what providers say that a fake does not is understood, too', () => {
     ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ name: 'AbortError' }, 'slow'] as const],
     ...[
       [{ name: 'CredentialUnavailableError' }, 'no-credentials'] as const,
-      [{ statusCode: 409 }, 'deletion'] as const,
+      [{ statusCode: 409, details: { error: { code: 'Conflict' } } }, 'deletion'] as const,
     ],
     [{ statusCode: 403, details: { error: { innerError: { code: 'KeyExpired' } } } }, 'deletion'],
-    ...[[{ statusCode: 302 }, 'failed'] as const, [{ statusCode: 500 }, 'away'] as const],
+    ...[[{ statusCode: 302 }, 'lied'] as const, [{ statusCode: 500 }, 'away'] as const],
   ];
   for (const [cause, kind] of azure)
     assert.equal(azureTrouble(cause, true).kind, kind, JSON.stringify(cause));

@@ -1,3 +1,4 @@
+import { isTlsCode } from '../cloud/tls.ts';
 import { CloudTrouble } from '../cloud/trouble.ts';
 
 interface SdkError {
@@ -21,9 +22,11 @@ export function azureTrouble(cause: unknown, opening: boolean): CloudTrouble {
   const said = details?.error?.innerError?.code ?? details?.error?.code;
   if (credentialErrors.test(name)) return new CloudTrouble('no-credentials', name);
   if (name === 'AbortError') return new CloudTrouble('slow');
+  if (statusCode === undefined) return withoutAnswer(name, code);
+  // Redirections, which are not followed, and pages of something on the way: Key Vault names its errors.
+  if (statusCode < 400 || (statusCode < 429 && said === undefined))
+    return new CloudTrouble('lied', String(statusCode));
   switch (statusCode) {
-    case undefined:
-      return typeof code === 'string' ? new CloudTrouble('away', code) : new CloudTrouble('failed', name);
     case 400:
       return new CloudTrouble(opening ? 'not-its' : 'unfit', said);
     case 401:
@@ -41,6 +44,11 @@ export function azureTrouble(cause: unknown, opening: boolean): CloudTrouble {
         ? new CloudTrouble('away', String(statusCode))
         : new CloudTrouble('failed', said);
   }
+}
+
+function withoutAnswer(name: string, code: unknown): CloudTrouble {
+  if (typeof code !== 'string') return new CloudTrouble('failed', name);
+  return new CloudTrouble(isTlsCode(code) ? 'untrusted' : 'away', code);
 }
 
 function forbidden(said: string | undefined): CloudTrouble {
