@@ -34,8 +34,10 @@ export interface Hostile {
 
 interface Options {
   readonly tls?: TestCertificate;
-  /** In place of `localhost` or 127.0.0.1. */
+  /** Of the key, in place of `localhost` or 127.0.0.1. */
   readonly host?: string;
+  /** In place of 127.0.0.1. */
+  readonly listensAt?: string;
   /** Of a service account, over TLS. */
   readonly gcpCredentials?: GcpCredentials;
 }
@@ -60,7 +62,7 @@ const keysAt: Record<CloudKind, (origin: string) => CloudKey> = {
 export async function startHostile(kind: CloudKind, answer: Answer, options: Options = {}): Promise<Hostile> {
   const asked: string[] = [];
   const server = kind === 'gcp' ? grpcServer(answer, asked, options.tls) : webServer(answer, asked, options);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, options.listensAt ?? '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const { tls, host = tls === undefined ? '127.0.0.1' : 'localhost', gcpCredentials } = options;
   const origin = `${tls === undefined ? 'http' : 'https'}://${host}:${port}`;

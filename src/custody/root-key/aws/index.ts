@@ -107,7 +107,7 @@ function boundAnswers(client: Kms.KMSClient, limitMs: number): void {
   const handle = requestHandler.handle.bind(requestHandler);
   requestHandler.handle = async (request, options) => {
     const { response } = await handle(request, options);
-    response.body = await boundedBody(response.body as Readable, limitMs);
+    response.body = await boundedBody(response.body as Readable, AbortSignal.timeout(limitMs));
     return { response };
   };
 }

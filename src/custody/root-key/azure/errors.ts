@@ -3,6 +3,7 @@ import { CloudTrouble } from '../cloud/trouble.ts';
 
 interface SdkError {
   readonly name?: string;
+  readonly message?: string;
   readonly code?: unknown;
   readonly statusCode?: number;
   /** Key Vault's own word, such as `{error: {code: "Forbidden", innererror: {code: "KeyDisabled"}}}`. */
@@ -16,9 +17,14 @@ interface SdkError {
 const credentialErrors =
   /^(CredentialUnavailableError|AuthenticationError|AggregateAuthenticationError|AuthenticationRequiredError)$/;
 
+/** The server asks for a token of another domain than its own; the text is read, and not shown. */
+const foreignChallenge = /challenge/i;
+
 export function azureTrouble(cause: unknown, opening: boolean): CloudTrouble {
   if (cause instanceof CloudTrouble) return cause;
-  const { name = '', code, statusCode, details } = cause as SdkError;
+  const { name = '', message = '', code, statusCode, details } = cause as SdkError;
+  if (statusCode === undefined && foreignChallenge.test(message))
+    return new CloudTrouble('lied', 'challenge');
   const said = details?.error?.innerError?.code ?? details?.error?.code;
   if (credentialErrors.test(name)) return new CloudTrouble('no-credentials', name);
   if (name === 'AbortError') return new CloudTrouble('slow');

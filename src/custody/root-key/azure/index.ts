@@ -38,7 +38,7 @@ export function azureProvider(limits: CloudLimits, credential?: TokenCredential)
         optionsFor(key, limits),
       );
       const { result } = await client[act](algorithm as KeyWrapAlgorithm, bytes, {
-        ...{ abortSignal: signal, requestOptions: { timeout: limits.attemptMs } },
+        abortSignal: signal,
         onResponse: ({ bodyAsText }) => {
           answered = bodyAsText ?? undefined;
         },
@@ -101,11 +101,14 @@ function boundsOf({ attemptMs }: CloudLimits, vault?: { readonly direct: boolean
       // Nothing of a few hundred bytes gains by being smaller on the way.
       request.headers.set('Accept-Encoding', 'identity');
       request.streamResponseStatusCodes = new Set([Number.POSITIVE_INFINITY]);
+      // The SDK's own timeout leaves a timer behind that keeps the process, where a connection fails.
+      const signal = untilEither(request.abortSignal, attemptMs);
+      if (vault !== undefined) request.abortSignal = signal;
       // Else plain HTTP to this machine would go by a proxy.
       if (vault?.direct) request.agent = new (request.url.startsWith('https:') ? https : http).Agent();
       const { readableStreamBody, ...answer } = await next(request);
       if (readableStreamBody === undefined) return answer;
-      const body = await boundedBody(readableStreamBody as Readable, attemptMs);
+      const body = await boundedBody(readableStreamBody as Readable, signal);
       const bodyAsText = body.toString('utf8');
       if (vault !== undefined && hasToBeObject(answer.status) && !isObject(bodyAsText))
         throw new CloudTrouble('lied', String(answer.status));
@@ -117,6 +120,11 @@ function boundsOf({ attemptMs }: CloudLimits, vault?: { readonly direct: boolean
     // One would take the root key, or what a token is asked for by, elsewhere.
     redirectOptions: { maxRetries: 0 },
   };
+}
+
+function untilEither(signal: unknown, limitMs: number): AbortSignal {
+  const timeout = AbortSignal.timeout(limitMs);
+  return signal instanceof AbortSignal ? AbortSignal.any([signal, timeout]) : timeout;
 }
 
 /** 401 is the challenge; 429, 502 to 504 and their like may come from what stands before the vault, and are tried again. */

@@ -7,11 +7,13 @@ import { CloudTrouble } from './trouble.ts';
  */
 export const maxAnswerBytes = 65_536;
 
-/** The whole of a body. One that is too large, or takes longer, is left where it is. Throws a CloudTrouble, or what the stream throws. */
-export async function boundedBody(stream: Readable, limitMs: number): Promise<Buffer> {
+/** The whole of a body, before the signal. One that is too large is left where it is. Throws a CloudTrouble, or what the stream throws. */
+export async function boundedBody(stream: Readable, signal: AbortSignal): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const timer = setTimeout(() => stream.destroy(new CloudTrouble('slow')), limitMs);
+  const end = () => stream.destroy();
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       bytes += chunk.length;
@@ -20,7 +22,9 @@ export async function boundedBody(stream: Readable, limitMs: number): Promise<Bu
       chunks.push(chunk);
     }
     return Buffer.concat(chunks, bytes);
+  } catch (cause) {
+    throw signal.aborted ? new CloudTrouble('slow') : cause;
   } finally {
-    clearTimeout(timer);
+    signal.removeEventListener('abort', end);
   }
 }
