@@ -1,6 +1,6 @@
 /** A process of its own that opens a source of the root key, or makes a new key in all of them; see custody/root-key/apart.ts. */
 import { writeSync } from 'node:fs';
-import { endWithParent } from '../src/core/process/parent.ts';
+import { endNow, endWithParent } from '../src/core/process/parent.ts';
 import { StartError } from '../src/core/start-error.ts';
 import type { ErrandNote } from '../src/custody/root-key/apart.ts';
 import { type Reading, readSource, sourcePlace } from '../src/custody/root-key/listed.ts';
@@ -20,6 +20,8 @@ const lookEveryMs = 20;
 openSystemCalls().forbidCoreDumps();
 // The time that it has is counted by the service.
 endWithParent();
+// The look of endWithParent is a second apart; what a service that was killed asked for is not to be written beside that of the next.
+process.stdin.once('close', endNow).resume();
 const { errand, dataDir, groupAllowed, out } = JSON.parse(process.argv[2] ?? '') as ErrandNote;
 const surroundings = { dataDir, rule: { groupAllowed }, credentials: process.env.CREDENTIALS_DIRECTORY };
 

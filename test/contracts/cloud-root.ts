@@ -145,6 +145,30 @@ export function cloudRootContract(
       assert.deepEqual(Buffer.from(await readSource(other!, around)), Buffer.from(next));
       assert.deepEqual([other?.id, other?.generation], ['cloud-2', 2]);
     });
+
+    test('a rotation that another one overtook writes nothing', async (t) => {
+      const dataDir = temporaryDirectory(t);
+      const around: Reading = {
+        ...{ dataDir, rule: { groupAllowed: false }, credentials: undefined, cloud: wrapping },
+      };
+      const source = await wrapped();
+      writeRootSources(dataDir, [source]);
+      const begun = await Promise.allSettled([
+        renewAll([source], 2, engine, around),
+        renewAll([source], 2, engine, around),
+      ]);
+      const done = begun.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      const refused = begun.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+      assert.equal(done.length, 1);
+      assert.match(String(refused[0]), /another rotation of the root key has begun meanwhile/);
+      const listed = readRootSources(dataDir);
+      assert.ok(listed.ok);
+      const next = listed.value?.sources.filter(({ generation }) => generation === 2) ?? [];
+      assert.deepEqual(
+        next.map(({ root }) => root),
+        done.map(nameOf),
+      );
+    });
   });
 }
 

@@ -67,7 +67,8 @@ async function run(
 ): Promise<void> {
   // The numbers that the list names are theirs in the process, too.
   const out = Math.max(2, ...descriptors) + 1;
-  const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
+  // Standard input ends with this process, however it ends.
+  const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['pipe', 'ignore', 'pipe'];
   for (let number = 3; number < out; number++) stdio.push(descriptors.includes(number) ? number : 'ignore');
   stdio.push(memory);
   const note: ErrandNote = { errand, dataDir, groupAllowed: rule.groupAllowed, out };
@@ -77,6 +78,8 @@ async function run(
     // Nothing that it does holds this up.
     { stdio, timeout: deadlineMs, killSignal: 'SIGKILL' },
   );
+  // It may have ended first.
+  child.stdin?.on('error', () => {});
   let problem = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     problem = (problem + text).slice(-maxProblemBytes);
