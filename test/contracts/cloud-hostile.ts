@@ -8,6 +8,7 @@ import {
   type CloudSource,
   createCloudWrapping,
 } from '../../src/custody/root-key/cloud/wrapping.ts';
+import { crc32c } from '../../src/custody/root-key/gcp/crc32c.ts';
 import {
   type Answer,
   bomb,
@@ -100,6 +101,12 @@ export function cloudHostileContract(kind: CloudKind): void {
       assert.match(await saidOf(await start(t, page)), /its answer is not believed \(403\)/);
     });
 
+    test('what stands twice in an answer gives no other key than the one of the list', async (t) => {
+      const [one, other] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+      for (const [body, says] of twice(kind, one, other))
+        assert.match(await saidOf(await start(t, { body })), says);
+    });
+
     test('a success that says an error, or nothing, is not taken', async (t) => {
       const error =
         '{"__type":"AccessDeniedException","error":{"code":"Forbidden","message":"of a stranger"}}';
@@ -107,4 +114,38 @@ export function cloudHostileContract(kind: CloudKind): void {
         assert.match(await saidOf(await start(t, { body })), /its answer is not believed/, String(body));
     });
   });
+}
+
+/** Members that stand twice: the name of the key, what was unwrapped, or its checksum. */
+function twice(
+  kind: CloudKind,
+  one: Buffer,
+  other: Buffer,
+): readonly (readonly [body: Uint8Array | string, says: RegExp])[] {
+  const disbelieved = /its answer is not believed \((KeyId|kid|plaintext_crc32c)\)/;
+  const foreign = /gives another key than the one that the list names/;
+  if (kind === 'gcp') {
+    // Field 1 is the plaintext; field 2 its checksum, in field 1 of an Int64Value as a varint.
+    const plain = (bytes: Buffer) => Buffer.concat([Buffer.from([0x0a, bytes.length]), bytes]);
+    const sum = (bytes: Buffer) => {
+      const digits = [0x08];
+      let left = crc32c(bytes);
+      for (; left > 0x7f; left = Math.floor(left / 128)) digits.push((left % 128) | 0x80);
+      digits.push(left);
+      return Buffer.from([0x12, digits.length, ...digits]);
+    };
+    const of = (...parts: Buffer[]) => grpcMessage(Buffer.concat(parts));
+    return [
+      [of(plain(one), plain(other), sum(one)), disbelieved],
+      [of(plain(one), sum(one), plain(other), sum(other)), foreign],
+    ];
+  }
+  const [name, value, encoding] =
+    kind === 'aws' ? (['KeyId', 'Plaintext', 'base64'] as const) : (['kid', 'value', 'base64url'] as const);
+  const member = (key: string, text: string) => `${JSON.stringify(key)}:${JSON.stringify(text)}`;
+  const values = [one, other].map((bytes) => member(value, bytes.toString(encoding)));
+  return [
+    [`{${[member(name, '$key'), member(name, 'another'), ...values]}}`, disbelieved],
+    [`{${[member(name, 'another'), member(name, '$key'), ...values]}}`, foreign],
+  ];
 }

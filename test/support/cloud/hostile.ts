@@ -15,7 +15,7 @@ import type { CloudKey } from './server.ts';
 /** Whatever is a credential in a request. */
 export const hostileCredential = 'fake-secret-of-a-stranger';
 
-/** One answer to each call: its status and headers, and its body or what writes one. */
+/** One answer to each call: its status and headers, and its body or what writes one. In a text `$key` is the name of the key. */
 export interface Answer {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
@@ -61,14 +61,20 @@ const keysAt: Record<CloudKind, (origin: string) => CloudKey> = {
 /** Gives `answer` to whatever a provider's SDK calls, with a credential or without. */
 export async function startHostile(kind: CloudKind, answer: Answer, options: Options = {}): Promise<Hostile> {
   const asked: string[] = [];
-  const server = kind === 'gcp' ? grpcServer(answer, asked, options.tls) : webServer(answer, asked, options);
+  let named = '';
+  const server =
+    kind === 'gcp'
+      ? grpcServer(answer, asked, options.tls)
+      : webServer(answer, asked, { ...options, nameOf: () => named });
   await new Promise<void>((resolve) => server.listen(0, options.listensAt ?? '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   const { tls, host = tls === undefined ? '127.0.0.1' : 'localhost', gcpCredentials } = options;
   const origin = `${tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   const secret = hostileCredential;
+  const key = keysAt[kind](origin);
+  named = key.key;
   return {
-    ...{ key: keysAt[kind](origin), port, asked },
+    ...{ key, port, asked },
     provider(limits) {
       if (kind === 'gcp') return gcpProvider(limits, gcpCredentials) as CloudProvider<never>;
       if (kind === 'aws')
@@ -87,7 +93,7 @@ export async function startHostile(kind: CloudKind, answer: Answer, options: Opt
 }
 
 /** Over HTTP/1.1. Azure's SDK sends the key after a challenge only. */
-function webServer(answer: Answer, asked: string[], { tls }: Options) {
+function webServer(answer: Answer, asked: string[], { tls, nameOf }: Options & { nameOf: () => string }) {
   const listener = (request: IncomingMessage, response: http.ServerResponse) => {
     request.resume();
     asked.push(`${request.method} ${request.url}`);
@@ -100,7 +106,7 @@ function webServer(answer: Answer, asked: string[], { tls }: Options) {
     const { status = 200, headers = {}, body = '' } = answer;
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     if (typeof body === 'function') body(response);
-    else response.end(body);
+    else response.end(typeof body === 'string' ? body.replaceAll('$key', nameOf()) : body);
   };
   const server = tls === undefined ? http.createServer(listener) : https.createServer({ ...tls }, listener);
   return Object.assign(server, { closeAll: () => server.closeAllConnections() });
