@@ -77,7 +77,9 @@ function openOld(flags: ImportFlags, old: OldDek[]): void {
 }
 
 function readOld(path: string, kek: KeyObject, old: OldDek[]): void {
-  if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() !== true) throw new StartError(`there is no file ${path}`);
+  if (stat.size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
   const keys = new Set<string>();
   for (const [index, text] of readFileSync(path, 'utf8').split('\n').entries()) {

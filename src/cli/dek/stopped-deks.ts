@@ -3,12 +3,14 @@ import type { Config } from '../../config/load.ts';
 import { createCancellation } from '../../core/cancellation.ts';
 import { peerAt } from '../../core/peer.ts';
 import type { Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { createLog } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
 import { openService, type Service } from '../../service.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
+import { inWordsOfConfig } from './advice.ts';
 import { everyRole, readDekConfig } from './config-file.ts';
 
 export interface StoppedDeksFlags {
@@ -24,6 +26,17 @@ export type AskDeks = <Request, Answer>(
 
 /** The directory of a `serve-dek` that does not run, for the time of `use`. Throws a StartError. */
 export async function withStoppedDeks<T>(
+  flags: StoppedDeksFlags,
+  use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withOpenDeks(flags, use);
+  } catch (cause) {
+    throw cause instanceof StartError ? new StartError(inWordsOfConfig(cause, flags), { cause }) : cause;
+  }
+}
+
+async function withOpenDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
 ): Promise<T> {
@@ -51,6 +64,7 @@ async function openStopped(config: Config, file: string | undefined): Promise<Se
       { ...config, createRateLimit: 0, rateLimits: [] },
       {
         log: createLog('warn', config.telemetryService, process.stderr),
+        withoutCapabilities: true,
         ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
         onAuditDeath: (cause) => {
           throw cause;

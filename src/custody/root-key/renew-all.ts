@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto';
+import { StartError } from '../../core/start-error.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { ListedSource } from './listed-source.ts';
 import { rootName } from './live-root.ts';
@@ -32,7 +33,10 @@ export async function renewAll(
       );
       if (made.kind !== 'file') renewed.push({ of: source.id, made });
     }
-    changeRootSources(around.dataDir, (now) => besides(now ?? listed, renewed, generation));
+    changeRootSources(around.dataDir, (now) => {
+      requireNoOther(now ?? listed, listed, generation);
+      return besides(now ?? listed, renewed, generation);
+    });
     return secret;
   } catch (cause) {
     secret.fill(0);
@@ -44,6 +48,20 @@ interface Renewed {
   /** The id of the source that it comes of. */
   readonly of: string;
   readonly made: ListedSource;
+}
+
+/**
+ * Wrapping takes seconds, in which the service that asked may end, and another begin a rotation: its entries are the only way to a
+ * key that records may be under.
+ */
+function requireNoOther(
+  now: readonly ListedSource[],
+  listed: readonly ListedSource[],
+  generation: number,
+): void {
+  const known = new Set(listed.map(({ root }) => root));
+  if (now.some((source) => source.generation >= generation && !known.has(source.root)))
+    throw new StartError('another rotation of the root key has begun meanwhile: nothing was written');
 }
 
 /** Making takes seconds. PCR values that were approved meanwhile are approved for both. */
