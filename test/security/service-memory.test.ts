@@ -155,7 +155,8 @@ async function useIt({ url, token }: ServiceProcess): Promise<void> {
 /** A root key in a file of age under a passphrase, and in shares of officers; what opens either, and the key of the moment. */
 async function directoryWithSources() {
   const dataDir = temporaryDirectory();
-  const passphrase = Buffer.from('a passphrase that stands nowhere else');
+  // Drawn: words could stand in a comment of a source, which is in the service's memory.
+  const passphrase = Buffer.from(randomBytes(24).toString('hex'));
   const identities = await Promise.all([generateX25519Identity(), generateX25519Identity()]);
   const recipients = await Promise.all(identities.map((identity) => identityToRecipient(identity)));
   const files = identities.map((identity, n) => {

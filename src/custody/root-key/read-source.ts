@@ -131,7 +131,7 @@ async function byPassphrase(source: ListedSourceOf<'passphrase'>, around: Surrou
   );
 }
 
-/** Opens by a passphrase that is at hand. The caller wipes the key. Throws a StartError. */
+/** Opens by a passphrase. The caller wipes the key. Throws a StartError. */
 export async function openByPassphrase(
   source: ListedSourceOf<'passphrase'>,
   passphrase: Uint8Array,
