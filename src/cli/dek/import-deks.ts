@@ -43,15 +43,23 @@ interface OldDek {
   readonly key: Buffer;
 }
 
+interface Imported {
+  readonly imported: number;
+  readonly there: number;
+}
+
 /** Throws a StartError. Nothing is written where a line is wrong. */
 export async function importDeks(
   flags: ImportFlags,
   progress: (done: number, total: number) => void,
-): Promise<{ readonly imported: number; readonly there: number }> {
+): Promise<Imported> {
   const kek = secretKeyIn(flags.oldKekFile, secretRule());
   const old = readOld(flags.in, createSecretKey(kek));
   kek.fill(0);
-  return withStoppedDeks(flags, async (ask, { dek_import: operation, dek_decrypt: decrypt }) => {
+  const use: Parameters<typeof withStoppedDeks<Imported>>[1] = async (
+    ask,
+    { dek_import: operation, dek_decrypt: decrypt },
+  ) => {
     let there = 0;
     const take = async ({ id, threadId, key }: OldDek) => {
       const made = await ask(operation, { id, threadId, key });
@@ -70,7 +78,8 @@ export async function importDeks(
       progress(Math.min(at + atOnce, old.length), old.length);
     }
     return { imported: old.length - there, there };
-  });
+  };
+  return withStoppedDeks(flags, use, true);
 }
 
 function readOld(path: string, kek: KeyObject): readonly OldDek[] {

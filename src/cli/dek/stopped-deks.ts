@@ -1,7 +1,10 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import { createCancellation } from '../../core/cancellation.ts';
 import { peerAt } from '../../core/peer.ts';
 import type { Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { createLog } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
@@ -21,13 +24,21 @@ export type AskDeks = <Request, Answer>(
   request: Request,
 ) => Promise<Result<Answer>>;
 
-/** The directory of a `serve-dek` that does not run, for the time of `use`. Throws a StartError. */
+/**
+ * The directory of a `serve-dek` that does not run, for the time of `use`. `make`: where there is none it is made. Throws a
+ * StartError.
+ */
 export async function withStoppedDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+  make = false,
 ): Promise<T> {
   const given = file === undefined ? undefined : readDekConfig(file, secretRule());
   const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
+  if (config.amnesia || config.backend === 'memory')
+    throw new StartError('these settings keep nothing on disk, so no DEK would be kept');
+  if (!make && !existsSync(join(config.dataDir, 'store', 'data.mdb')))
+    throw new StartError(`there is no store in ${config.dataDir}`);
   const log = createLog('warn', config.telemetryService, process.stderr);
   // Limits are for callers who share a service: the operator has this one alone, and wants all of the DEKs.
   const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
