@@ -197,7 +197,9 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   const master_key_hex = randomBytes(32).toString('hex');
   const write = (roles: readonly string[], more = {}) =>
     dekConfig(directory, 'dek.yaml', { master_key_hex, allowed_uids: [{ uid, roles }], ...more });
-  const kms = await startDekService(directory, write(['encrypt']));
+  const settings = join(directory, 'settings.yaml');
+  writeFileSync(settings, 'log_level: info\n');
+  const kms = await startDekService(directory, write(['encrypt']), { KMS_CONFIG: settings });
   t.after(() => kms.process.kill());
   const create = async () => (await kms.ask('/deks', {})).status;
   const reloaded = async (says: RegExp) => {
@@ -213,6 +215,15 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   await reloaded(/NOT TAKEN/);
   chmodSync(config, 0o644);
   await reloaded(/NOT TAKEN/);
+  // Neither a directory nor a pipe, which nobody writes to, holds the service up.
+  for (const path of [config, settings])
+    for (const make of ['mkdir', 'mkfifo']) {
+      rmSync(path, { recursive: true });
+      assert.equal(spawnSync(make, ['-m', '600', path]).status, 0);
+      await reloaded(/NOT TAKEN/);
+    }
+  rmSync(settings);
+  writeFileSync(settings, 'log_level: info\n');
   rmSync(config);
   await reloaded(/NOT TAKEN/);
   assert.equal(await create(), 403);
