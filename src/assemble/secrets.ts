@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilityKeys } from '../auth/macaroon/root-key.ts';
@@ -33,6 +33,8 @@ export function openDataDir(config: Config): void {
 
 function openDirectory(what: string, directory: string, config: Config): void {
   if (existsSync(directory)) {
+    if (!statSync(directory).isDirectory())
+      throw new StartError(`the ${what} directory ${directory} is no directory`);
     const problem = judgeSecretDirectory(directory, secretRuleOf(config));
     if (problem !== undefined) throw new StartError(problem);
     return;
@@ -40,9 +42,10 @@ function openDirectory(what: string, directory: string, config: Config): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new StartError(`the ${what} directory ${directory} cannot be made (${errorCode(cause)})`, {
-      cause,
-    });
+    throw new StartError(
+      `the ${what} directory ${directory} cannot be made (${errorCode(cause)}): make it, with the service's user as its owner`,
+      { cause },
+    );
   }
 }
 

@@ -11,10 +11,14 @@ import {
   type CloudWrapping,
   createCloudWrapping,
 } from '../../src/custody/root-key/cloud/wrapping.ts';
+import { givenRootKey } from '../../src/custody/root-key/given.ts';
 import { type Reading, readSource } from '../../src/custody/root-key/listed.ts';
+import { openRootKeyForStore } from '../../src/custody/root-key/open-for-store.ts';
 import { nameOfBytes, renewAll } from '../../src/custody/root-key/renew.ts';
+import type { RootKeySource } from '../../src/custody/root-key/source.ts';
 import { readRootSources, writeRootSources } from '../../src/custody/root-key/sources-file.ts';
 import { createOpensslEngine } from '../../src/engine/openssl/index.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { CloudKey, CloudServer, FakeServer, Fault } from '../support/cloud/server.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
@@ -145,6 +149,30 @@ export function cloudRootContract(
       assert.deepEqual(Buffer.from(await readSource(other!, around)), Buffer.from(next));
       assert.deepEqual([other?.id, other?.generation], ['cloud-2', 2]);
     });
+
+    test('a rotation that another one overtook writes nothing', async (t) => {
+      const dataDir = temporaryDirectory(t);
+      const around: Reading = {
+        ...{ dataDir, rule: { groupAllowed: false }, credentials: undefined, cloud: wrapping },
+      };
+      const source = await wrapped();
+      writeRootSources(dataDir, [source]);
+      const begun = await Promise.allSettled([
+        renewAll([source], 2, engine, around),
+        renewAll([source], 2, engine, around),
+      ]);
+      const done = begun.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      const refused = begun.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+      assert.equal(done.length, 1);
+      assert.match(String(refused[0]), /another rotation of the root key has begun meanwhile/);
+      const listed = readRootSources(dataDir);
+      assert.ok(listed.ok);
+      const next = listed.value?.sources.filter(({ generation }) => generation === 2) ?? [];
+      assert.deepEqual(
+        next.map(({ root }) => root),
+        done.map(nameOf),
+      );
+    });
   });
 }
 
@@ -195,6 +223,25 @@ export function cloudRootFaults(name: string, start: () => Promise<FakeServer>, 
     test('an outage is said', () => told('unavailable', /does not answer.*status page.*another source/));
     test('a hang ends in time', () =>
       told('hang', /gave no answer in time/, { ...quick, attemptMs: 150, wholeMs: 600 }));
+    test('a start goes on with the next source of the list where one hangs', async () => {
+      const hanging = { ...quick, attemptMs: 150, wholeMs: 600 };
+      const { wrapping, source } = await faulty('hang', undefined, hanging);
+      const store = new MemoryStore();
+      const next = givenRootKey('next', secret);
+      await openRootKeyForStore(engine, store, next);
+      const cloud: RootKeySource = {
+        ...{ place: 'cloud', isThere: () => true },
+        async open() {
+          const bytes = await wrapping.unwrap(source);
+          return { kind: 'lent-page', fill: (page) => page.set(bytes) };
+        },
+      };
+      const startedAt = performance.now();
+      const opened = await openRootKeyForStore(engine, store, [cloud, next]);
+      assert.equal(opened.source, next);
+      assert.ok(performance.now() - startedAt >= 100, 'it was asked');
+      assert.ok(server.seen.length > 0);
+    });
     test('a server that is not there is said', async () => {
       const { wrapping, source } = await faulty('hang', 0);
       const { key } = source;
@@ -209,6 +256,12 @@ export function cloudRootFaults(name: string, start: () => Promise<FakeServer>, 
     test('an answer that is another root key is not taken', () => told('other-secret', /gives another key/));
     test('an answer that is not 32 bytes is not taken', () =>
       told('short', /gave 31 bytes, and a root key has exactly 32/));
+    for (const fault of ['other-secret', 'short'] as const)
+      test(`what does not come back as it was wrapped (${fault}) is never listed`, async () => {
+        const { wrapping, source } = await faulty(fault);
+        const { wrapped: _, ...target } = source;
+        assert.match(await saidBy(wrapping.wrap(target, secret)), /gives another key|gave 31 bytes/);
+      });
     for (const [fault, of] of lies)
       test(`an answer that lies (${fault}, ${of}) is not believed`, async () => {
         if (of === 'unwrap') return told(fault, /is not believed/);

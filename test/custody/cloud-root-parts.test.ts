@@ -119,7 +119,12 @@ test('what providers say that a fake does not is understood, too', () => {
       [named('ExpiredTokenException'), 'no-credentials'] as const,
     ],
     [{ name: 'SyntaxError', $metadata: { httpStatusCode: 502 } }, 'away'],
-    ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ code: 'CERT_HAS_EXPIRED' }, 'away'] as const],
+    ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ code: 'CERT_HAS_EXPIRED' }, 'untrusted'] as const],
+    [
+      { ...named('InvalidSignatureException'), message: 'Signature expired: 1 is now earlier than 2' },
+      'clock',
+    ],
+    [{ ...named('RequestTimeTooSkewed') }, 'clock'],
     ...[[named('CredentialsProviderError'), 'no-credentials'] as const, [named('Other'), 'failed'] as const],
   ];
   for (const [cause, kind] of aws) assert.equal(awsTrouble(cause).kind, kind);
@@ -132,6 +137,17 @@ test('what providers say that a fake does not is understood, too', () => {
     ],
     [4, 'Exceeded maximum number of retries retrying error Error: 14 UNAVAILABLE: x', true, 'away'],
     ...[[4, 'Deadline exceeded', true, 'slow'] as const, [3, 'x', false, 'unfit'] as const],
+    ...[[12, 'x', true, 'lied'] as const, [15, 'x', true, 'lied'] as const],
+    [8, 'Received message larger than max (100000000 vs 65536)', true, 'lied'],
+    [
+      ...([
+        14,
+        'No connection established. Last error: Error: certificate is not yet valid. x',
+        true,
+      ] as const),
+      'untrusted',
+    ],
+    [2, 'invalid_grant: Invalid JWT: Token must be ... in a reasonable timeframe.', true, 'clock'],
     [14, 'Getting metadata from plugin failed with error: x', true, 'no-credentials'],
     [9, 'is not enabled, current state is: DESTROYED.', true, 'deletion'],
     [99, 'x', true, 'failed'],
@@ -143,10 +159,11 @@ test('what providers say that a fake does not is understood, too', () => {
     ...[[{ code: 'ENOTFOUND' }, 'away'] as const, [{ name: 'AbortError' }, 'slow'] as const],
     ...[
       [{ name: 'CredentialUnavailableError' }, 'no-credentials'] as const,
-      [{ statusCode: 409 }, 'deletion'] as const,
+      [{ statusCode: 409, details: { error: { code: 'Conflict' } } }, 'deletion'] as const,
     ],
+    [{ message: "The challenge resource 'https://a.example' does not match the requested domain." }, 'lied'],
     [{ statusCode: 403, details: { error: { innerError: { code: 'KeyExpired' } } } }, 'deletion'],
-    ...[[{ statusCode: 302 }, 'failed'] as const, [{ statusCode: 500 }, 'away'] as const],
+    ...[[{ statusCode: 302 }, 'lied'] as const, [{ statusCode: 500 }, 'away'] as const],
   ];
   for (const [cause, kind] of azure)
     assert.equal(azureTrouble(cause, true).kind, kind, JSON.stringify(cause));

@@ -11,6 +11,7 @@ import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
 import { openService } from '../../service.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
+import { inWordsOfConfig } from './advice.ts';
 import { everyRole, readDekConfig } from './config-file.ts';
 
 export interface StoppedDeksFlags {
@@ -29,6 +30,17 @@ export type AskDeks = <Request, Answer>(
  * StartError.
  */
 export async function withStoppedDeks<T>(
+  flags: StoppedDeksFlags,
+  use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withOpenDeks(flags, use);
+  } catch (cause) {
+    throw cause instanceof StartError ? new StartError(inWordsOfConfig(cause, flags), { cause }) : cause;
+  }
+}
+
+async function withOpenDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
   make = false,

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import { errorCode } from '../private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../secret-file.ts';
 import { StartError } from '../start-error.ts';
 
@@ -184,13 +185,13 @@ function makeDirectory(directory: string, rule: SecretRule): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw cannotBeMade(directory, (cause as Error).message);
+    throw cannotBeMade(directory, cause);
   }
   judgeDirectory(directory, rule);
 }
 
 function judgeDirectory(directory: string, rule: SecretRule): void {
-  if (!statSync(directory).isDirectory()) throw cannotBeMade(directory, 'it is no directory');
+  if (!statSync(directory).isDirectory()) throw isNoDirectory(directory);
   const problem = judgeSecretDirectory(directory, rule);
   if (problem !== undefined) throw new StartError(`the directory of a socket: ${problem}`);
 }
@@ -198,16 +199,23 @@ function judgeDirectory(directory: string, rule: SecretRule): void {
 function requireMakeable(directory: string): void {
   let nearest = directory;
   while (!existsSync(nearest)) nearest = dirname(nearest);
-  if (!statSync(nearest).isDirectory()) throw cannotBeMade(directory, `${nearest} is no directory`);
+  if (!statSync(nearest).isDirectory()) throw isNoDirectory(nearest);
   try {
     accessSync(nearest, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    throw cannotBeMade(directory, (cause as Error).message);
+    throw cannotBeMade(directory, cause);
   }
 }
 
-function cannotBeMade(directory: string, why: string): StartError {
-  return new StartError(`the directory ${directory} of a socket cannot be made: ${why}`);
+function cannotBeMade(directory: string, cause: unknown): StartError {
+  const code = errorCode(cause);
+  if (code === 'EEXIST' || code === 'ENOTDIR') return isNoDirectory(directory);
+  const todo = "make it, with the service's user as its owner";
+  return new StartError(`the directory ${directory} of a socket cannot be made (${code}): ${todo}`);
+}
+
+function isNoDirectory(path: string): StartError {
+  return new StartError(`the directory of a socket: ${path} is no directory`);
 }
 
 /**

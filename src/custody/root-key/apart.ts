@@ -11,7 +11,7 @@ import type { Surroundings } from './secret-place.ts';
 /** Memory with a name for a moment; it is in no core dump of any process. */
 const memoryDirectory = '/dev/shm';
 /** Somebody may have to type a passphrase; without a terminal it is over in seconds. */
-const deadlineMs = 300_000;
+const longestMs = 300_000;
 const maxProblemBytes = 4_096;
 
 /** `open`: by this source of the list. `renew`: a new root key, in all sources of the list, as of this generation. */
@@ -37,10 +37,11 @@ export async function rootKeyApart(
   errand: Errand,
   around: Surroundings,
   descriptors: readonly number[] = [],
+  deadlineMs: number = longestMs,
 ): Promise<RootSource> {
   const memory = openMemory();
   try {
-    await run(errand, around, memory, descriptors);
+    await run(errand, around, memory, descriptors, deadlineMs);
   } catch (cause) {
     closeSync(memory);
     throw cause;
@@ -62,18 +63,23 @@ async function run(
   { dataDir, rule }: Surroundings,
   memory: number,
   descriptors: readonly number[],
+  deadlineMs: number,
 ): Promise<void> {
   // The numbers that the list names are theirs in the process, too.
   const out = Math.max(2, ...descriptors) + 1;
-  const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['ignore', 'ignore', 'pipe'];
+  // Standard input ends with this process, however it ends.
+  const stdio: ('inherit' | 'ignore' | 'pipe' | number)[] = ['pipe', 'ignore', 'pipe'];
   for (let number = 3; number < out; number++) stdio.push(descriptors.includes(number) ? number : 'ignore');
   stdio.push(memory);
   const note: ErrandNote = { errand, dataDir, groupAllowed: rule.groupAllowed, out };
   const child = spawn(
     process.execPath,
     ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
-    { stdio, timeout: deadlineMs },
+    // Nothing that it does holds this up.
+    { stdio, timeout: deadlineMs, killSignal: 'SIGKILL' },
   );
+  // It may have ended first.
+  child.stdin?.on('error', () => {});
   let problem = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     problem = (problem + text).slice(-maxProblemBytes);

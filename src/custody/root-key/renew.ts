@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto';
+import { StartError } from '../../core/start-error.ts';
 import type { Engine } from '../../engine/engine.ts';
 import { type Reading, renewSource, rootSecretBytes } from './listed.ts';
 import { rootName } from './live-root.ts';
@@ -30,7 +31,10 @@ export async function renewAll(
       );
       if (made.kind !== 'file') renewed.push({ of: source.id, made });
     }
-    changeRootSources(around.dataDir, (now) => besides(now ?? listed, renewed, generation));
+    changeRootSources(around.dataDir, (now) => {
+      requireNoOther(now ?? listed, listed, generation);
+      return besides(now ?? listed, renewed, generation);
+    });
     return secret;
   } catch (cause) {
     secret.fill(0);
@@ -42,6 +46,20 @@ interface Renewed {
   /** The id of the source that it comes of. */
   readonly of: string;
   readonly made: ListedSource;
+}
+
+/**
+ * Wrapping takes seconds, in which the service that asked may end, and another begin a rotation: its entries are the only way to a
+ * key that records may be under.
+ */
+function requireNoOther(
+  now: readonly ListedSource[],
+  listed: readonly ListedSource[],
+  generation: number,
+): void {
+  const known = new Set(listed.map(({ root }) => root));
+  if (now.some((source) => source.generation >= generation && !known.has(source.root)))
+    throw new StartError('another rotation of the root key has begun meanwhile: nothing was written');
 }
 
 /** What was approved while the new ones were made, which takes seconds, is approved for both. */

@@ -156,11 +156,19 @@ function withoutMaking(source: RootKeySource): RootKeySource {
   };
 }
 
+/**
+ * A cloud KMS has 20 s (see cloudLimits) and a process to begin; no terminal is asked. Where a library holds its process up, the
+ * next source has its turn after this.
+ */
+const cloudOpensWithinMs = 60_000;
+
 function apartSource(source: ListedSource, around: Surroundings): RootKeySource {
+  const { id, kind } = source;
+  const within = kind === 'aws' || kind === 'gcp' || kind === 'azure' ? cloudOpensWithinMs : undefined;
   return {
     place: sourcePlace(source),
     isThere: () => true,
-    open: () => rootKeyApart({ do: 'open', id: source.id }, around, descriptorsOf([source])),
+    open: () => rootKeyApart({ do: 'open', id }, around, descriptorsOf([source]), within),
   };
 }
 

@@ -152,7 +152,7 @@ test('serve-dek: a start that is refused makes nothing, neither directories nor 
     [/no random key/, { config: dekConfig(home, 'weak.yaml', { master_key_hex: '0'.repeat(64) }) }],
     [/surplus is unknown/, { config: dekConfig(home, 'surplus.yaml', { surplus: 1 }) }],
     [/may be read/, { config: readable }],
-    [/cannot be read \(ENOENT\)/, { config: join(home, 'missing.yaml') }],
+    [/there is no such file/, { config: join(home, 'missing.yaml') }],
     [/KMS_WORKERS/, { config: ordinary }, { KMS_WORKERS: 'many' }],
     [/at most 107 bytes/, { config: ordinary, socket: below('x'.repeat(108)) }],
   ];
@@ -343,7 +343,7 @@ test('a configuration of serve-dek that is not exactly right refuses the start, 
   const key = randomBytes(32).toString('hex');
   const cases: readonly (readonly [Record<string, unknown>, RegExp])[] = [
     [{ master_key_hex: key, surplus: 1 }, /surplus is unknown/],
-    [{ master_key_hex: key.slice(2) }, /master_key_hex is unknown, missing or of the wrong/],
+    [{ master_key_hex: key.slice(2) }, /master_key_hex has to be 64 hexadecimal digits/],
     [{ master_key_hex: key, master_key_file: 'x' }, /exactly one of/],
     [{ master_key_hex: undefined }, /exactly one of/],
     [{ master_key_hex: '0'.repeat(64) }, /no random key/],

@@ -24,6 +24,9 @@ const loud = {
   DEBUG: '*',
 };
 
+/** Nobody listens there: plain HTTP to this machine, of tokens too, must go by no proxy. */
+const proxies = { HTTPS_PROXY: 'http://127.0.0.1:1', HTTP_PROXY: 'http://127.0.0.1:1', NO_PROXY: '' };
+
 /** Where each SDK looks for credentials by itself. This file has a process of its own, and its environment. */
 const environments = {
   aws: ({ credential }: FakeServer) => ({
@@ -47,10 +50,10 @@ describe('a root key in a cloud KMS, by credentials that the SDK finds', () => {
       const key = await fake.newKey();
       // The fake has loaded its SDK without them.
       t.after(() => {
-        for (const name of Object.keys(loud)) delete process.env[name];
+        for (const name of Object.keys({ ...loud, ...proxies })) delete process.env[name];
       });
       const write = t.mock.method(process.stderr, 'write', () => true);
-      Object.assign(process.env, environments[fake.kind](fake, key), loud);
+      Object.assign(process.env, environments[fake.kind](fake, key), loud, proxies);
       const dataDir = temporaryDirectory(t);
       const around = { dataDir, rule: { groupAllowed: false }, credentials: undefined };
       const secret = randomBytes(32);

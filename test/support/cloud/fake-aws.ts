@@ -68,6 +68,18 @@ async function answer(keys: FakeKeys, request: IncomingMessage, response: Server
   if (fault === 'unavailable') return refuse(503, 'ServiceUnavailable');
   if (fault === 'denied') return refuse(400, 'AccessDeniedException');
   if (fault === 'no-credentials') return refuse(400, 'UnrecognizedClientException');
+  if (fault === 'day-ahead') {
+    const nowMs = Date.now() + 86_400_000;
+    const date = String(request.headers['x-amz-date']).replace(
+      /^(....)(..)(..)T(..)(..)(..)Z$/,
+      '$1-$2-$3T$4:$5:$6Z',
+    );
+    response.setHeader('date', new Date(nowMs).toUTCString());
+    if (Math.abs(Date.parse(date) - nowMs) > 300_000) {
+      const message = `Signature expired: ${date} is now earlier than ${new Date(nowMs).toISOString()}`;
+      return say(400, { __type: 'InvalidSignatureException', message });
+    }
+  }
   const state = keys.stateOf(KeyId);
   if (state === undefined) return refuse(400, 'NotFoundException');
   if (state === 'disabled') return refuse(400, 'DisabledException');

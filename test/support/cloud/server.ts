@@ -32,6 +32,8 @@ export type Fault =
   | 'cut'
   | 'denied'
   | 'no-credentials'
+  /** Its clock is a day ahead, and it takes no signature of another time; where there are any. */
+  | 'day-ahead'
   /** Says that another key did it. */
   | 'other-key'
   /** Gives other bytes than those that it opened. */

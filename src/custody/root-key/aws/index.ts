@@ -1,4 +1,7 @@
+import { Agent } from 'node:https';
+import type { Readable } from 'node:stream';
 import type * as Kms from '@aws-sdk/client-kms';
+import { boundedBody } from '../cloud/answers.ts';
 import { isOwnMachine } from '../cloud/endpoint.ts';
 import type { CloudLimits } from '../cloud/limits.ts';
 import { loadSdk } from '../cloud/sdk.ts';
@@ -27,11 +30,14 @@ export function awsProvider(limits: CloudLimits, credentials?: AwsCredentials): 
         requestTimeout: limits.attemptMs,
         // Without it the SDK writes a warning and waits on.
         throwOnRequestTimeout: true,
+        // The SDK has no proxies of its own; Node's agent has, for TLS alone. See settleNetwork.
+        httpsAgent: new Agent({ keepAlive: true, proxyEnv: proxyVariables() }),
       },
       ...(endpoint === undefined ? undefined : { endpoint }),
       ...(credentials === undefined ? undefined : { credentials }),
     });
     requireTls(client);
+    boundAnswers(client, limits.attemptMs);
     try {
       return await ask(client, sdk);
     } catch (cause) {
@@ -93,6 +99,22 @@ function requireTls(client: Kms.KMSClient): void {
     },
     { step: 'build', name: 'intaglioRequireTls' },
   );
+}
+
+/** The SDK reads whatever comes, for as long as it comes. Its clients of token services take the same handler. */
+function boundAnswers(client: Kms.KMSClient, limitMs: number): void {
+  const { requestHandler } = client.config;
+  const handle = requestHandler.handle.bind(requestHandler);
+  requestHandler.handle = async (request, options) => {
+    const { response } = await handle(request, options);
+    response.body = await boundedBody(response.body as Readable, AbortSignal.timeout(limitMs));
+    return { response };
+  };
+}
+
+function proxyVariables(): { HTTPS_PROXY?: string; NO_PROXY?: string } {
+  const { HTTPS_PROXY, NO_PROXY } = process.env;
+  return { ...(HTTPS_PROXY && { HTTPS_PROXY }), ...(NO_PROXY && { NO_PROXY }) };
 }
 
 function requireKey(

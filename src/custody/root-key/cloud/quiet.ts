@@ -17,4 +17,6 @@ const tellingVariables: ReadonlySet<string> = new Set([
 /** Of this process, before an SDK is loaded. Node reads NODE_DEBUG before that. */
 export function quietThisProcess(): void {
   for (const name of tellingVariables) delete process.env[name];
+  // Errors of connections are said in words of our own.
+  process.env.GRPC_VERBOSITY = 'NONE';
 }

@@ -9,6 +9,9 @@ export type TroubleKind =
   | 'unfit'
   | 'not-its'
   | 'throttled'
+  | 'untrusted'
+  | 'clock'
+  | 'proxy'
   | 'away'
   | 'slow'
   | 'lied'
@@ -51,6 +54,12 @@ const words: Readonly<Record<TroubleKind, string>> = {
     'does not open what the list has#: it was wrapped by another key or for another source, or it is damaged. Take the list from a backup, or another source',
   throttled:
     'asks for fewer calls, also after all tries#: wait a minute and start again, and see what else uses up the quota',
+  untrusted:
+    'its TLS connection is not taken#, and nothing was sent: a certificate of another name is of another machine (see endpoint and proxy), one that is expired or not yet valid may be the fault of the time here, and one of a CA of your own is taken where NODE_EXTRA_CA_CERTS names its file. Verification cannot be turned off',
+  clock:
+    'the time of this machine is not that of the provider#: set it (chronyc tracking, timedatectl), and start again',
+  proxy:
+    'cannot be asked, as HTTPS_PROXY is not an address that begins with http://: give one, or take it out of the environment',
   away: 'does not answer#: see the way to it (network, DNS, proxy, endpoint) and the status page of the provider; another source of the list opens meanwhile',
   slow: 'gave no answer in time#: see the way to it (network, firewall, proxy) and the status page of the provider; another source of the list opens meanwhile',
   lied: 'its answer is not believed#: something on the way changed it, or it is of another key. Nothing was taken from it; see what the endpoint is',

@@ -3,8 +3,8 @@ import { StartError } from '../../../core/start-error.ts';
 import type { ListedSourceOf } from '../sources-file.ts';
 import { endpointProblem } from './endpoint.ts';
 import { type CloudLimits, cloudLimits } from './limits.ts';
-import { withinMs } from './sdk.ts';
 import { CloudTrouble, wordsFor } from './trouble.ts';
+import { withinMs } from './within.ts';
 
 export type CloudSource = ListedSourceOf<'aws' | 'gcp' | 'azure'>;
 export type CloudKind = CloudSource['kind'];

@@ -1,6 +1,7 @@
 import type { protos, v1 } from '@google-cloud/kms';
+import { maxAnswerBytes } from '../cloud/answers.ts';
+import { isOwnMachine } from '../cloud/endpoint.ts';
 import type { CloudLimits } from '../cloud/limits.ts';
-import { quietThisProcess } from '../cloud/quiet.ts';
 import { loadSdk } from '../cloud/sdk.ts';
 import { CloudTrouble } from '../cloud/trouble.ts';
 import type { Bound, CloudProvider, CloudTargetOf } from '../cloud/wrapping.ts';
@@ -9,6 +10,8 @@ import { gcpTrouble } from './errors.ts';
 
 type Client = v1.KeyManagementServiceClient;
 type ClientOptions = NonNullable<ConstructorParameters<typeof v1.KeyManagementServiceClient>[0]>;
+/** The credentials of a test; a service has those that the SDK finds. */
+export type GcpCredentials = NonNullable<ClientOptions['credentials']>;
 type EncryptAnswer = protos.google.cloud.kms.v1.IEncryptResponse;
 type DecryptAnswer = protos.google.cloud.kms.v1.IDecryptResponse;
 
@@ -17,18 +20,21 @@ type DecryptAnswer = protos.google.cloud.kms.v1.IDecryptResponse;
  * root key, source and generation. Every field goes with its CRC32C, and no answer without its own is taken
  * (cloud.google.com/kms/docs/data-integrity-guidelines). At an address with plain HTTP, of this machine, no credential is sent.
  */
-export function gcpProvider(limits: CloudLimits): CloudProvider<'gcp'> {
+export function gcpProvider(limits: CloudLimits, credentials?: GcpCredentials): CloudProvider<'gcp'> {
   async function asking<T>(
     { endpoint }: CloudTargetOf<'gcp'>,
     opening: boolean,
     ask: (client: Client) => Promise<T>,
   ): Promise<T> {
-    quietThisProcess();
     const { KeyManagementServiceClient } = await loadSdk(
       '@google-cloud/kms',
       () => import('@google-cloud/kms'),
     );
-    const client = new KeyManagementServiceClient({ fallback: false, ...(await addressOf(endpoint)) });
+    const client = new KeyManagementServiceClient({
+      ...{ fallback: false, 'grpc.max_receive_message_length': maxAnswerBytes },
+      ...{ clientOptions: tokenOptions, ...(credentials && { credentials }) },
+      ...(await addressOf(endpoint)),
+    });
     try {
       // A call would do it by itself, and end the process where there are no credentials.
       await client.initialize();
@@ -87,10 +93,19 @@ function dataOf({ root, id, generation }: Bound): Buffer {
   return Buffer.from(`intaglio-root-key/v1/${root}/${id}/${generation}`);
 }
 
+/** Of the services of tokens: a redirection would take what a token is asked for by elsewhere. `size`: see maxAnswerBytes. */
+const tokenOptions = {
+  transporterOptions: { size: maxAnswerBytes, redirect: 'error' },
+} as unknown as NonNullable<ClientOptions['clientOptions']>;
+
 async function addressOf(endpoint: string | undefined): Promise<ClientOptions> {
   if (endpoint === undefined) return {};
   const { protocol, hostname, port } = new URL(endpoint);
-  const at = { apiEndpoint: hostname, ...(port === '' ? undefined : { port: Number(port) }) };
+  const at = {
+    ...{ apiEndpoint: hostname, ...(port === '' ? undefined : { port: Number(port) }) },
+    // Else plain HTTP to this machine would go by a proxy.
+    ...(isOwnMachine(hostname) && { 'grpc.enable_http_proxy': 0 }),
+  };
   if (protocol === 'https:') return at;
   const { credentials } = await import('@grpc/grpc-js');
   return {
