@@ -32,9 +32,10 @@ export type AskDeks = <Request, Answer>(
 export async function withStoppedDeks<T>(
   flags: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+  make = false,
 ): Promise<T> {
   try {
-    return await withOpenDeks(flags, use);
+    return await withOpenDeks(flags, use, make);
   } catch (cause) {
     throw cause instanceof StartError ? new StartError(inWordsOfConfig(cause, flags), { cause }) : cause;
   }
@@ -43,7 +44,7 @@ export async function withStoppedDeks<T>(
 async function withOpenDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
-  make = false,
+  make: boolean,
 ): Promise<T> {
   const given = file === undefined ? undefined : readDekConfig(file, secretRule());
   const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
