@@ -10,7 +10,7 @@ import { limitedSteps } from './core/process/limited-steps.ts';
 import type { EngineDescription } from './engine/engine.ts';
 import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
-import { affordableConnections } from './http/descriptors.ts';
+import { affordableConnections, requireDescriptors } from './http/descriptors.ts';
 import { openDoor } from './http/door.ts';
 import { configuredListeners, requireListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
@@ -67,7 +67,10 @@ export async function start(
     ...{ tuning, rootKey },
     environment: process.env,
     withoutCapabilities: authenticator !== undefined,
-    beforeMaking: () => requireListeners(config),
+    async beforeMaking() {
+      requireDescriptors(config);
+      await requireListeners(config);
+    },
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
       log.fatal({ err: cause }, 'the audit thread ended');

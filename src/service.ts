@@ -16,7 +16,7 @@ import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openRecords, openTrust } from './assemble/store/records.ts';
 import { openRootKey } from './assemble/store/root-key.ts';
 import { requireUsableSources } from './assemble/store/root-sources.ts';
-import { openStore, requireUnheld } from './assemble/store/store.ts';
+import { openStore, requireOpenable } from './assemble/store/store.ts';
 import { openTpmAnchor } from './assemble/store/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { createEventHistory } from './audit/event-history.ts';
@@ -165,7 +165,7 @@ async function openParts(
   const policy = openPolicy(config, systemClock, log);
   closes('closing the policy', async () => policy.close());
   // A start that is refused leaves nothing behind, so what can be known before anything is made is asked first.
-  await requireUnheld(config);
+  await requireOpenable(config);
   requireUsableSources(config, given);
   await beforeMaking?.();
   const engine = engineOfProcess(config, log);

@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Acceptance,
@@ -22,7 +21,7 @@ import { parsePolicy, type WitnessPolicy } from '../audit/witness/policy.ts';
 import { createWitnessing, type WitnessedLog } from '../audit/witness/witnessing.ts';
 import type { Config } from '../config/load.ts';
 import { systemClock } from '../core/clock.ts';
-import { errorCode, readPrivateFile, writePrivateFile } from '../core/private-file.ts';
+import { errorCode, readPrivateFile, readRegularFile, writePrivateFile } from '../core/private-file.ts';
 import type { SecretRule } from '../core/secret-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { AttestationKeyStore } from '../custody/attestation-keys.ts';
@@ -209,7 +208,7 @@ function readPolicy({ auditWitnessPolicy: file }: Config): WitnessPolicy | undef
   if (file === 'none') return undefined;
   let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    text = readRegularFile(file).toString();
   } catch (cause) {
     throw new StartError(`the witness policy ${file} cannot be read (${errorCode(cause)})`, { cause });
   }

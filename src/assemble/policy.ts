@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { unwatchFile, watchFile } from 'node:fs';
 import { createIdentities, type Identities } from '../auth/identities/identities.ts';
 import { createTokenVerifier, type TokenVerifier } from '../auth/identities/jwt.ts';
 import { parseCaveat } from '../auth/macaroon/caveats.ts';
@@ -7,6 +7,7 @@ import type { Config } from '../config/load.ts';
 import { type PolicyFile, parsePolicyFile } from '../config/policy-file.ts';
 import type { Reloadable } from '../config/reload.ts';
 import type { Clock } from '../core/clock.ts';
+import { readRegularFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
 import type { Logger } from '../observe/log.ts';
 import { createOpaPolicy } from '../policy/opa.ts';
@@ -113,7 +114,7 @@ function openTokens(
 ): TokenVerifier {
   return createTokenVerifier({
     ...{ issuers, clock, timeSkewToleranceMs },
-    readFile: (keys) => readFileSync(keys, 'utf8'),
+    readFile: (keys) => readRegularFile(keys).toString(),
     onFailure: (issuer, cause) => log.warn({ issuer, cause }, 'the keys of an issuer cannot be had'),
   });
 }
@@ -129,7 +130,7 @@ function readPolicy(path: string, hasRemote: boolean): ReadPolicy | { readonly p
   if (path === 'none') return nothing;
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readRegularFile(path).toString();
   } catch (error) {
     return { problems: [`cannot be read (${(error as NodeJS.ErrnoException).code})`] };
   }

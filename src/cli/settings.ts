@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { registry } from '../algorithms/registry.ts';
 import { type LoadedConfig, loadConfig } from '../config/load.ts';
+import { readRegularFile } from '../core/private-file.ts';
 import type { SecretRule } from '../core/secret-file.ts';
 import { fail } from './fail.ts';
 
@@ -10,7 +11,7 @@ export function processSettings(argv: readonly string[]): LoadedConfig {
   return loadConfig({
     argv,
     env: process.env,
-    readFile: (path) => readFileSync(path, 'utf8'),
+    readFile: (path) => readRegularFile(path).toString(),
     listDirectory: namesIn,
     cores: availableParallelism(),
     algorithmNames: registry.flatMap(({ name, aliases }) => [name, ...aliases]),

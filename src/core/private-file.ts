@@ -55,6 +55,27 @@ export function readPrivateFile(path: string, length: number, rule: SecretRule):
   }
 }
 
+/** Settings, policies, key sets and certificates of a service have a hundredth of it. */
+const maxRegularBytes = 16 * 1024 * 1024;
+
+/**
+ * The bytes of a regular file. Of nothing else: opening a pipe holds the thread up until somebody writes, and a device may have no
+ * end. Throws as readFileSync does, with a `code` that says what it is instead.
+ */
+export function readRegularFile(path: string): Buffer {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(file);
+    const refused = (code: string) => Object.assign(new Error(`${path}: ${code}`), { code });
+    if (stat.isDirectory()) throw refused('EISDIR');
+    if (!stat.isFile()) throw refused('no regular file');
+    if (stat.size > maxRegularBytes) throw refused(`more than ${maxRegularBytes} bytes`);
+    return readFileSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** A link to nothing, which is no reason to make a new secret: the mount may come later. */
 export function isDangling(path: string): boolean {
   return !existsSync(path) && lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import type { Config } from '../config/load.ts';
 import { StartError } from '../core/start-error.ts';
 
 /** For the audit log and the store: segments, tiles and the checkpoint, each written beside and renamed. */
@@ -32,10 +33,30 @@ function descriptorsInUse(): number {
   return Math.max(0, ...probes) + 1 - probes.length;
 }
 
-/** The number of connections that the descriptors allow, at most `wanted`. Throws a StartError where that is none. */
-export function affordableConnections(wanted: number, limit = openFileLimit()): number {
+/** Of a service that opens, measured: a store in memory, and one on disk with its audit log, and each of its workers. */
+const openedInMemory = 15;
+const openedOnDisk = 23;
+const openedByWorker = 5;
+
+/** Before a service opens: throws a StartError where no connection could be had once it has. */
+export function requireDescriptors(
+  { backend, workers }: Pick<Config, 'backend' | 'workers'>,
+  limit = openFileLimit(),
+): void {
+  affordableConnections(
+    1,
+    limit,
+    backend === 'memory' ? openedInMemory : openedOnDisk + openedByWorker * workers,
+  );
+}
+
+/**
+ * The number of connections that the descriptors allow, at most `wanted`. Throws a StartError where that is none. `expected`:
+ * descriptors that will be in use beside those of now.
+ */
+export function affordableConnections(wanted: number, limit = openFileLimit(), expected = 0): number {
   if (limit === undefined) return wanted;
-  const others = descriptorsInUse() + keptForFiles + keptPlaces;
+  const others = descriptorsInUse() + expected + keptForFiles + keptPlaces;
   if (limit - others < 1) {
     throw new StartError(
       `the limit of open files is ${limit}, and ${others} are needed beside connections: raise it (ulimit -n, LimitNOFILE)`,

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { algorithmNames } from '../algorithms/registry.ts';
 import { type Config, loadConfig } from '../config/load.ts';
 import { type Failure, failure } from '../core/failure.ts';
+import { readRegularFile } from '../core/private-file.ts';
 import { StartError } from '../core/start-error.ts';
 import { createLog, setLogging } from '../observe/log.ts';
 import { openService, type Service } from '../service.ts';
@@ -121,7 +121,7 @@ function configOf(
   const loaded = loadConfig({
     argv: ['--config', ownFile],
     env: {},
-    readFile: (path) => (path === ownFile ? file : readFileSync(path, 'utf8')),
+    readFile: (path) => (path === ownFile ? file : readRegularFile(path).toString()),
     cores: availableParallelism(),
     algorithmNames,
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
   appendFileSync,
+  linkSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -137,12 +138,17 @@ test('lines that are removed, moved away, cut off or glued to under a running se
     () => appendFileSync(log, 'half a li'),
     () => rmSync(head),
     () => renameSync(head, `${head}.1`),
+    () => appendFileSync(head, 'behind it'),
+    () => writeFileSync(head, 'x'.repeat(500)),
   ]) {
     change();
     write();
     assert.deepEqual(await verified(directory), { lines: size - 5, ...whole }, String(change));
     assert.match(problems.splice(0).join(), /by somebody else/, String(change));
   }
+  rmSync(log);
+  linkSync(head, log);
+  for (let turn = 0; turn < 2; turn++) assert.throws(() => file.look(), /are one file/);
   rmSync(log);
   symlinkSync('/nowhere/at/all', log);
   for (let turn = 0; turn < 2; turn++) assert.throws(() => file.look(), /is a symbolic link/);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -34,12 +35,18 @@ const modes: Readonly<Record<string, (t: TestContext) => Promise<DekProvider>>> 
     return client;
   },
   async embedded(t) {
+    const directory = temporaryDirectory(t);
     const kms = await EmbeddedDeks.open({
-      directory: temporaryDirectory(t),
+      directory,
       // The pages are the process's.
       settings: { key_cache_bytes: testEngineOptions.keyCacheBytes },
     });
     t.after(() => kms.close());
+    // No capability is ever taken here.
+    assert.deepEqual(
+      readdirSync(directory).filter((name) => /token|macaroon/.test(name)),
+      [],
+    );
     return kms;
   },
 };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -18,6 +18,30 @@ import { acceptTampered } from '../support/tampered-store.ts';
 import { startFor } from './start-for.ts';
 
 const needsMount = mayMount() ? false : 'mounting a file system takes root';
+
+test('a first start on a full disk is refused and makes nothing; one whose store is there serves', {
+  skip: needsMount,
+}, async (context) => {
+  const { dataDir, directory } = smallStore(context, '112m');
+  const filler = join(directory, 'filler');
+  const fill = () => assert.throws(() => writeFileSync(filler, Buffer.alloc(128 << 20)), { code: 'ENOSPC' });
+  fill();
+  await assert.rejects(startFor(context, { dataDir }), /the disk of the store is full/);
+  assert.deepEqual([readdirSync(dataDir), readdirSync(directory)], [['store'], ['filler']]);
+  // As a start that was killed there leaves it: a file of which the disk holds nothing.
+  writeFileSync(join(directory, 'lock.mdb'), '');
+  truncateSync(join(directory, 'lock.mdb'), 1_232);
+  await assert.rejects(startFor(context, { dataDir }), /the disk of the store is full/);
+  rmSync(filler);
+  const service = await startFor(context, { dataDir });
+  const kid = await createKey(service, 'ed25519');
+  const signed = await post(service, '/v1/kms/sign', { kid, payload_b3: helloWorldB3 });
+  await service.stop();
+  fill();
+  const again = await startFor(context, { dataDir });
+  // Whoever has a signature of before wants it verified; signing has no room for its counts.
+  assert.equal(await verifies(again, signed), true);
+});
 
 test('a store whose disk is full: changes are refused, signatures go on, and it recovers by itself', {
   skip: needsMount,
@@ -102,7 +126,7 @@ test('a store that fills its disk: what was acknowledged stays, and is there aft
 test('a store that cannot be written: the start says so and ends', {
   skip: needsMount,
 }, async (context) => {
-  const { dataDir, remount } = smallStore(context, '16m');
+  const { dataDir, remount } = smallStore(context, '112m');
   remount('ro');
   await assert.rejects(startFor(context, { dataDir }), (error: Error) => {
     assert.match(error.message, /intaglio: .*store/);

@@ -3,7 +3,7 @@ import { chmodSync, chownSync } from 'node:fs';
 import { connect } from 'node:net';
 import test, { describe } from 'node:test';
 import { ConnectionCount, countByAddress } from '../../src/http/connections.ts';
-import { affordableConnections } from '../../src/http/descriptors.ts';
+import { affordableConnections, requireDescriptors } from '../../src/http/descriptors.ts';
 import { metric, RawConnection } from '../support/requests.ts';
 import { call, helloWorldB3, startService, temporaryDirectory } from '../support/service.ts';
 
@@ -91,6 +91,17 @@ describe('counting connections', () => {
     assert.throws(() => affordableConnections(10, 90), /limit of open files is 90/);
     assert.equal(affordableConnections(10, 1_000_000), 10);
     assert.equal(affordableConnections(10, undefined), 10);
+    // Before it opens the service, which takes some.
+    const [disk, memory] = [
+      { backend: 'lmdb', workers: 2 },
+      { backend: 'memory', workers: 2 },
+    ] as const;
+    for (const config of [disk, memory]) {
+      assert.throws(() => requireDescriptors(config, 90), /limit of open files is 90/);
+      requireDescriptors(config, 1_000_000);
+      requireDescriptors(config, undefined);
+    }
+    assert.throws(() => requireDescriptors({ ...disk, workers: 1_000 }, 2_000), /limit of open files/);
   });
 });
 

@@ -330,7 +330,13 @@ test('a key that others may read is refused, and so are files that are missing o
   const files = certificateFiles(testPki, temporaryDirectory(t));
   const rule = { groupAllowed: false };
   new Certificates(files, rule);
+  // Which would hold up the thread that reads it.
+  const pipe = `${files.certFile}.pipe`;
+  assert.equal(spawnSync('mkfifo', ['-m', '600', pipe]).status, 0);
   for (const broken of [
+    { ...files, certFile: pipe },
+    { ...files, keyFile: pipe },
+    { ...files, clientCaFile: pipe },
     { ...files, certFile: `${files.certFile}.none` },
     { ...files, keyFile: files.certFile },
     { ...files, clientCaFile: files.keyFile },

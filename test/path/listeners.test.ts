@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type RequestOptions, request } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { join } from 'node:path';
@@ -118,6 +118,22 @@ test('a first capability is had for a certificate over TLS, for a user over the 
       assert.equal((await ask({ ...http, ...keys(JSON.parse(answer.text).token) })).status, 200);
     }
   }
+  assert.equal(await service.stop(), 0);
+});
+
+test('a Unix socket that is lost is told by /readyz while it cannot be bound again', async (t) => {
+  const { service, http, unix } = await startEverything(t);
+  const isDegraded = async () =>
+    JSON.parse((await ask({ ...http, path: '/readyz' })).text).degraded.includes('unix_socket');
+  assert.equal(await isDegraded(), false);
+  rmSync(unix.socketPath);
+  mkdirSync(unix.socketPath);
+  await service.logged((line) => line.includes('there is something that is no socket'));
+  assert.equal(await isDegraded(), true);
+  rmdirSync(unix.socketPath);
+  await service.logged((line) => line.includes('the Unix socket is bound again'));
+  assert.equal(await isDegraded(), false);
+  assert.equal((await ask({ ...unix, path: '/healthz' })).status, 200);
   assert.equal(await service.stop(), 0);
 });
 

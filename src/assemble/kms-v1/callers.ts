@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { JSONWebKeySet } from 'jose';
 import { type AgreementReader, createApprovals, type UseLedger } from '../../auth/approvals.ts';
 import type { Authenticator } from '../../auth/auth.ts';
@@ -11,6 +10,7 @@ import type { Config } from '../../config/load.ts';
 import type { Prepared, Reloadable } from '../../config/reload.ts';
 import type { Approvals } from '../../core/approvals.ts';
 import { systemClock } from '../../core/clock.ts';
+import { readRegularFile } from '../../core/private-file.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Logger } from '../../observe/log.ts';
 
@@ -106,7 +106,7 @@ function readKeyFile(variable: string, path: string): KeyFile | { readonly probl
   if (path === 'none') return { keys: undefined, sha256: '' };
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readRegularFile(path).toString();
   } catch (error) {
     return { problem: `${variable}: ${path} cannot be read (${(error as NodeJS.ErrnoException).code})` };
   }

@@ -5,6 +5,7 @@ import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
 import type { Logger } from '../../observe/log.ts';
 import { heldBy, isHeld } from '../../store/lmdb/directory-lock.ts';
+import { requireRoomForLock } from '../../store/lmdb/room.ts';
 import { MemoryStore } from '../../store/memory/memory-store.ts';
 import type { Store } from '../../store/store.ts';
 
@@ -26,20 +27,26 @@ export async function openStore(config: Config, log: Logger, health: Health): Pr
     health.condition('store', 'wanted', () => store.writable);
     return store;
   } catch (cause) {
-    throw new StartError(`the store in ${config.dataDir} cannot be opened: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw cannotOpen(config.dataDir, cause as Error);
   }
 }
 
 /**
- * Throws a StartError where another process has the store, before anything is made for this one. Opening the store is what counts:
- * another process may come between.
+ * Throws a StartError where another process has the store, or the disk no room to begin one, before anything is made. Opening the
+ * store is what counts: another process may come between.
  */
-export async function requireUnheld({ backend, dataDir }: Config): Promise<void> {
+export async function requireOpenable({ backend, dataDir }: Config): Promise<void> {
+  if (backend === 'memory') return;
   const directory = join(dataDir, 'store');
-  if (backend === 'memory' || !existsSync(directory) || !(await isHeld(directory))) return;
-  throw new StartError(
-    `the store in ${dataDir} cannot be opened: the data directory is in use: ${await heldBy(directory)}`,
-  );
+  if (existsSync(directory) && (await isHeld(directory)))
+    throw cannotOpen(dataDir, new Error(`the data directory is in use: ${await heldBy(directory)}`));
+  try {
+    requireRoomForLock(directory);
+  } catch (cause) {
+    throw cannotOpen(dataDir, cause as Error);
+  }
+}
+
+function cannotOpen(dataDir: string, cause: Error): StartError {
+  return new StartError(`the store in ${dataDir} cannot be opened: ${cause.message}`, { cause });
 }

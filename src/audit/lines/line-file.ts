@@ -7,6 +7,7 @@ import {
   lstatSync,
   openSync,
   readSync,
+  type Stats,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -120,7 +121,14 @@ function openAll(paths: Paths, key: LineKey, report: (problem: string) => void):
   let head: number | undefined;
   try {
     head = openOwn(paths.head, 0);
+    if (isSameFile(fstatSync(log), fstatSync(head)))
+      throw new StartError(`${paths.log} and ${paths.head} are one file`);
     const line = headIn(head, key);
+    if (line === undefined && fstatSync(head).size > 0) {
+      report('kms-audit.head was not written by this service');
+      // What somebody put behind it would stay there, and no head of ours be read again.
+      ftruncateSync(head, 0);
+    }
     const last = lastOf(log, key, line, report);
     // None is there before the first line.
     const inHead = line?.hmac ?? (last === noLine ? noLine.hmac : undefined);
@@ -132,13 +140,18 @@ function openAll(paths: Paths, key: LineKey, report: (problem: string) => void):
   }
 }
 
-/** The names lead to our files, and nobody has made the log longer or shorter. */
+function isSameFile(one: Stats, other: Stats): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
+}
+
+/** The names lead to our files, and nobody has made the log longer or shorter, or the head longer. */
 function isAsLeft({ log, head, bytes }: Opened, paths: Paths): boolean {
   const isAt = (file: number, path: string) => {
     const [own, found] = [fstatSync(file), lstatSync(path, { throwIfNoEntry: false })];
-    return found !== undefined && found.dev === own.dev && found.ino === own.ino;
+    return found !== undefined && isSameFile(found, own);
   };
-  return isAt(log, paths.log) && isAt(head, paths.head) && fstatSync(log).size === bytes;
+  if (!isAt(log, paths.log) || !isAt(head, paths.head)) return false;
+  return fstatSync(log).size === bytes && fstatSync(head).size <= headBytes;
 }
 
 /** Throws a StartError: of a link, which could lead anywhere, and of a pipe, whose reader could hold the service up. */

@@ -36,15 +36,20 @@ interface OldDek {
   readonly key: Buffer;
 }
 
+interface Imported {
+  readonly imported: number;
+  readonly there: number;
+}
+
 /** Throws a StartError. Nothing is written where a line is wrong. */
 export async function importDeks(
   flags: ImportFlags,
   progress: (done: number, total: number) => void,
-): Promise<{ readonly imported: number; readonly there: number }> {
+): Promise<Imported> {
   const old: OldDek[] = [];
   try {
     openOld(flags, old);
-    return await withStoppedDeks(flags, async (ask, { dek_import: operation }) => {
+    const use: Parameters<typeof withStoppedDeks<Imported>>[1] = async (ask, { dek_import: operation }) => {
       let there = 0;
       const take = async ({ id, threadId, key }: OldDek) => {
         const made = await ask(operation, { id, threadId, key });
@@ -60,7 +65,8 @@ export async function importDeks(
         progress(at + some.length, old.length);
       }
       return { imported: old.length - there, there };
-    });
+    };
+    return await withStoppedDeks(flags, use, true);
   } finally {
     wipe(old);
   }

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import type { Config } from '../../config/load.ts';
 import { createCancellation } from '../../core/cancellation.ts';
@@ -24,13 +26,17 @@ export type AskDeks = <Request, Answer>(
   request: Request,
 ) => Promise<Result<Answer>>;
 
-/** The directory of a `serve-dek` that does not run, for the time of `use`. Throws a StartError. */
+/**
+ * The directory of a `serve-dek` that does not run, for the time of `use`. `make`: where there is none it is made. Throws a
+ * StartError.
+ */
 export async function withStoppedDeks<T>(
   flags: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+  make = false,
 ): Promise<T> {
   try {
-    return await withOpenDeks(flags, use);
+    return await withOpenDeks(flags, use, make);
   } catch (cause) {
     throw cause instanceof StartError ? new StartError(inWordsOfConfig(cause, flags), { cause }) : cause;
   }
@@ -39,8 +45,13 @@ export async function withStoppedDeks<T>(
 async function withOpenDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+  make: boolean,
 ): Promise<T> {
   const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
+  if (config.amnesia || config.backend === 'memory')
+    throw new StartError('these settings keep nothing on disk, so no DEK would be kept');
+  if (!make && !existsSync(join(config.dataDir, 'store', 'data.mdb')))
+    throw new StartError(`there is no store in ${config.dataDir}`);
   const service = await openStopped(config, file);
   try {
     const requestPath = service.requestPathFor(peerUserAuthenticator(config.dekTenant, undefined, everyRole));

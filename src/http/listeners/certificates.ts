@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { unwatchFile, watchFile } from 'node:fs';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import { readRegularFile } from '../../core/private-file.ts';
 import { judgeSecretFile, type SecretRule } from '../../core/secret-file.ts';
 import { StartError } from '../../core/start-error.ts';
 
@@ -97,8 +98,9 @@ export class Certificates {
     try {
       const problem = judgeSecretFile(keyFile, this.#rule);
       if (problem !== undefined) throw new StartError(problem);
-      const cert = readFileSync(certFile, 'utf8');
-      const ca = clientCaFile === undefined ? undefined : certificatesIn(readFileSync(clientCaFile, 'utf8'));
+      const cert = readRegularFile(certFile).toString();
+      const ca =
+        clientCaFile === undefined ? undefined : certificatesIn(readRegularFile(clientCaFile).toString());
       if (ca?.length === 0)
         throw new StartError(`${clientCaFile} holds no certificate in PEM, or a part of one`);
       const chain = certificatesIn(cert).map((pem) => new X509Certificate(pem));
@@ -107,7 +109,7 @@ export class Certificates {
       const options = {
         ...tlsSettings,
         cert,
-        key: readFileSync(keyFile),
+        key: readRegularFile(keyFile),
         ...(ca === undefined ? {} : { ca }),
       };
       // Also says whether certificate and key belong together.

@@ -1,9 +1,10 @@
-import { chmodSync, existsSync, mkdirSync, statfsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
 import { syncPath } from '../../core/private-file.ts';
 import { checkBeforeOpening } from './data-file.ts';
 import { heldBy, lockDirectory } from './directory-lock.ts';
+import { requireRoom, requireRoomForLock } from './room.ts';
 
 export interface OpenOptions {
   /** Made when it is missing. */
@@ -51,17 +52,12 @@ const formatKey = Buffer.from('format');
 const revisionKey = Buffer.from('revision');
 /** One of this process, the rest for tools that look at the file while it serves. */
 const maxReaders = 16;
-/**
- * Room that stays free on the file system of the store: for others' files that grow between the look and the write.
- * LMDB itself must not meet a full disk: about a failed write, lmdb 3.5.6 prints up to 125 bytes into a buffer of 100
- * (mdb.c, mdb_page_flush), and in 1 of 2 trials the process was aborted for its damaged heap.
- */
-const reservedBytes = 8 * 1024 * 1024;
 /** Virtual memory to begin with; LMDB remaps as the file grows, and this spares the first remaps. */
 const initialMapBytes = 64 * 1024 * 1024;
 
 export async function openEnvironment(options: OpenOptions): Promise<Environment> {
   const { directory } = options;
+  requireRoomForLock(directory);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const unlock = await lockDirectory(directory);
@@ -147,11 +143,6 @@ function environment(
       await unlock();
     },
   };
-}
-
-function requireRoom(directory: string, growthBytes: number): void {
-  const { bavail, bsize } = statfsSync(directory);
-  if (bavail * bsize < reservedBytes + growthBytes) throw new Error('the disk of the store is full');
 }
 
 /** lmdb rejects with an error that carries the cause as a second promise; unhandled, it would end the process. */

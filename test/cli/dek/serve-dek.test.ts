@@ -197,7 +197,9 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   const master_key_hex = randomBytes(32).toString('hex');
   const write = (roles: readonly string[], more = {}) =>
     dekConfig(directory, 'dek.yaml', { master_key_hex, allowed_uids: [{ uid, roles }], ...more });
-  const kms = await startDekService(directory, write(['encrypt']));
+  const settings = join(directory, 'settings.yaml');
+  writeFileSync(settings, 'log_level: info\n');
+  const kms = await startDekService(directory, write(['encrypt']), { KMS_CONFIG: settings });
   t.after(() => kms.process.kill());
   const create = async () => (await kms.ask('/deks', {})).status;
   const reloaded = async (says: RegExp) => {
@@ -213,6 +215,15 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   await reloaded(/NOT TAKEN/);
   chmodSync(config, 0o644);
   await reloaded(/NOT TAKEN/);
+  // Neither a directory nor a pipe, which nobody writes to, holds the service up.
+  for (const path of [config, settings])
+    for (const make of ['mkdir', 'mkfifo']) {
+      rmSync(path, { recursive: true });
+      assert.equal(spawnSync(make, ['-m', '600', path]).status, 0);
+      await reloaded(/NOT TAKEN/);
+    }
+  rmSync(settings);
+  writeFileSync(settings, 'log_level: info\n');
   rmSync(config);
   await reloaded(/NOT TAKEN/);
   assert.equal(await create(), 403);
@@ -250,6 +261,10 @@ test('dek reseal and restore: the next master key opens, the one before does not
   assert.equal((await restore('k7')).stdout, 'k7 is back, up to its version 1, under version 2 of the KEK\n');
   assert.match((await restore('k7', '--from', '3')).stderr, /snapshots of this DEK: of the rotations to 2/);
   assert.match((await restore('k7', '--from', 'all')).stderr, /--from is the number/);
+  const missing = join(directory, 'missing');
+  const from = ['--key-id', 'k7', '--data-dir', missing, '--config', next];
+  assert.match((await intaglio(['dek', 'restore', ...from])).stderr, /there is no store in/);
+  assert.equal(existsSync(missing), false);
   const again = await startDekService(directory, next);
   assert.equal((await again.ask('/decrypt', { key_id: 'k7', ciphertext })).body.plaintext, b64('x'));
   await again.process.stop();
@@ -278,10 +293,10 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
     writeFileSync(file, `${text.join('\n')}\n`);
     return file;
   };
-  const run = (text: readonly string[]) => {
+  const run = (text: readonly string[], more = {}) => {
     const args = ['--in', written(text), '--old-kek-file', keyFile, '--data-dir', data, '--config', config];
     // Limits of callers, of which ten may come at once: the operator has more, and is no caller.
-    const env = { KMS_CREATE_RATE_LIMIT: '1', KMS_RATE_LIMITS: 'create=5/m,decrypt=5/m' };
+    const env = { KMS_CREATE_RATE_LIMIT: '1', KMS_RATE_LIMITS: 'create=5/m,decrypt=5/m', ...more };
     return intaglio(['dek', 'import', ...args], { env });
   };
   for (const [wrong, says] of [
@@ -306,6 +321,7 @@ test('dek import: what a service before encrypted decrypts, and a wrong line sto
   const told = await run([...lines, '{"key_id":"x"}']);
   assert.equal(told.status, 1);
   assert.match(told.stderr, /line 21: is not/);
+  assert.match((await run(lines, { KMS_BACKEND: 'memory' })).stderr, /keep nothing on disk/);
   const done = await run(lines);
   assert.deepEqual([done.status, done.stdout], [0, '20 imported, 0 were there\n'], done.stderr);
   assert.equal((await run(lines)).stdout, '0 imported, 20 were there\n');
