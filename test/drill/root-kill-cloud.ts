@@ -21,7 +21,7 @@ import {
 // that runs. Its processes load an SDK, so that a round takes seconds, and `npm run drill:root` alone does it.
 
 const rounds = Number(process.env.DRILL_KILLS ?? 20);
-const keys = Number(process.env.DRILL_KEYS ?? 60);
+const keys = Number(process.env.DRILL_KEYS ?? 200);
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 interface RootReport {
@@ -41,24 +41,37 @@ async function commandOf(args: readonly string[]) {
   return { status: (await exited)[0], stdout, stderr };
 }
 
-/** Runs the command; killed after so long. Resolves to its exit status, or undefined. */
-async function rotateStopped(dataDir: string, killAfterMs?: number): Promise<number | undefined> {
+/** Resolves at a moment of a rotation: its n-th call to the provider, or when the next key stands in the list; and a little later. */
+async function moment(dataDir: string, seen: readonly unknown[], over: AbortSignal): Promise<void> {
+  const list = () => readFileSync(join(dataDir, 'root-sources.json'), 'utf8');
+  const [asked, listed] = [seen.length + Math.ceil(3 * Math.random()), list()];
+  const byCall = Math.random() < 0.4;
+  // Most of what comes then takes some hundredths of a second.
+  const laterMs = Math.random() * (byCall ? 40 : 150);
+  while (!over.aborted && (byCall ? seen.length < asked : list() === listed)) await delay(1);
+  await delay(laterMs);
+}
+
+/** Runs the command; killed at a moment where `seen` is given. Resolves to its exit status, or undefined. */
+async function rotateStopped(dataDir: string, seen?: readonly unknown[]): Promise<number | undefined> {
   const child = spawn(process.execPath, [program, 'root', 'rotate', '--data-dir', dataDir], {
     stdio: 'ignore',
   });
-  const exited = once(child, 'exit') as Promise<[number | null]>;
-  if (killAfterMs !== undefined) {
-    await Promise.race([delay(killAfterMs), exited]);
+  const over = new AbortController();
+  const exited = (once(child, 'exit') as Promise<[number | null]>).finally(() => over.abort());
+  if (seen !== undefined) {
+    await moment(dataDir, seen, over.signal);
     child.kill('SIGKILL');
   }
   return (await exited)[0] ?? undefined;
 }
 
-/** A service is killed so long after it was asked to rotate. */
-async function rotateRunning(dataDir: string, killAfterMs: number): Promise<void> {
+/** A service is killed at a moment after it was asked to rotate. */
+async function rotateRunning(dataDir: string, seen: readonly unknown[]): Promise<void> {
   const service = await startService({ dataDir });
+  const reached = moment(dataDir, seen, AbortSignal.timeout(60_000));
   const asked = call(service, service.token, 'POST', '/v1/kms/admin/root/rotate', {}).catch(() => {});
-  await delay(killAfterMs);
+  await reached;
   await service.kill();
   await asked;
 }
@@ -101,17 +114,13 @@ test('a rotation by way of a cloud KMS that is killed at any moment loses no roo
   for (let n = 0; n < keys; n++)
     kids.push((await post(service, '/keys', { purpose: 'test', alg: 'ed25519' })).body.kid);
   assert.equal(await service.stop(), 0);
-  const startedAt = performance.now();
-  assert.equal(await rotateStopped(dataDir), 0);
-  const wholeMs = performance.now() - startedAt;
-  let generation = 2;
+  let generation = 1;
   let killed = 0;
   for (let round = 0; round < rounds; round++) {
     if (round % 2 === 0) {
-      if ((await rotateStopped(dataDir, wholeMs * (0.3 + 0.75 * Math.random()))) === undefined) killed++;
+      if ((await rotateStopped(dataDir, fake.seen)) === undefined) killed++;
     } else {
-      // It has begun, and asks the provider first.
-      await rotateRunning(dataDir, wholeMs * 0.7 * Math.random());
+      await rotateRunning(dataDir, fake.seen);
       killed++;
     }
     const cutOff = await command('status');
