@@ -29,10 +29,10 @@ LABEL org.opencontainers.image.title="Intaglio" \
       org.opencontainers.image.description="Key management and signing service" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${INTAGLIO_COMMIT}"
-# A numeric user, so that Kubernetes' runAsNonRoot can be checked. A named volume takes owner and mode of this directory.
+# A numeric user, so that Kubernetes' runAsNonRoot can be checked. A named volume takes owner and mode of these directories.
 RUN groupadd --gid 10001 intaglio \
  && useradd --uid 10001 --gid 10001 --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin intaglio \
- && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/intaglio
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/intaglio /run/intaglio
 WORKDIR /opt/intaglio
 COPY --from=build /opt/intaglio/node_modules ./node_modules
 COPY --from=build /opt/intaglio/native/build ./native/build

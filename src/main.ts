@@ -12,7 +12,7 @@ import { openSystemCalls } from './engine/system-calls.ts';
 import { type ConnectionLimits, countConnections } from './http/connections.ts';
 import { affordableConnections } from './http/descriptors.ts';
 import { openDoor } from './http/door.ts';
-import { configuredListeners } from './http/listeners/open.ts';
+import { configuredListeners, requireListeners } from './http/listeners/open.ts';
 import { type Logger, setLogging } from './observe/log.ts';
 import { registerProcessMetrics } from './observe/metrics.ts';
 import { flushSpans } from './observe/tracing.ts';
@@ -66,6 +66,8 @@ export async function start(
     log,
     ...{ tuning, rootKey },
     environment: process.env,
+    withoutCapabilities: authenticator !== undefined,
+    beforeMaking: () => requireListeners(config),
     onAuditDeath(cause) {
       // A service that can sign and not log must not live.
       log.fatal({ err: cause }, 'the audit thread ended');

@@ -15,7 +15,8 @@ import { startScheduledRotation } from './assemble/rotation.ts';
 import { openDataDir, openMacaroons } from './assemble/secrets.ts';
 import { openRecords, openTrust } from './assemble/store/records.ts';
 import { openRootKey } from './assemble/store/root-key.ts';
-import { openStore } from './assemble/store/store.ts';
+import { requireUsableSources } from './assemble/store/root-sources.ts';
+import { openStore, requireUnheld } from './assemble/store/store.ts';
 import { openTpmAnchor } from './assemble/store/store-head.ts';
 import type { AuditRecorder } from './audit/audit-log.ts';
 import { createEventHistory } from './audit/event-history.ts';
@@ -95,6 +96,10 @@ export interface ServiceOptions {
   readonly environment?: NodeJS.ProcessEnv;
   /** The root key, in place of what the configuration says of it. */
   readonly rootKey?: readonly RootKeySource[] | undefined;
+  /** Whoever calls is known otherwise: no capability counts, and neither a macaroon key nor the administrator's capability is made. */
+  readonly withoutCapabilities?: boolean;
+  /** Called when nobody else holds the data directory, before anything is made there: its rejection refuses the start. */
+  readonly beforeMaking?: () => Promise<void>;
   /** Homes of keys beside those that the configuration names. They are closed with the service. */
   readonly homes?: readonly Home[];
   /**
@@ -144,6 +149,8 @@ async function openParts(
     homes = [],
     environment = {},
     rootKey: given,
+    withoutCapabilities = false,
+    beforeMaking,
     onAuditDeath,
   }: ServiceOptions,
   closing: Step[],
@@ -153,11 +160,15 @@ async function openParts(
   // Before anything is open: its file can refuse the start.
   const policy = openPolicy(config, systemClock, log);
   closes('closing the policy', async () => policy.close());
+  // A start that is refused leaves nothing behind, so what can be known before anything is made is asked first.
+  await requireUnheld(config);
+  requireUsableSources(config, given);
+  await beforeMaking?.();
+  const engine = engineOfProcess(config, log);
+  closes('wiping the engine', wipesWithLast(engine.engine));
   openDataDir(config);
   const health = createHealth();
   const metrics = createMetrics(config.telemetryService);
-  const engine = engineOfProcess(config, log);
-  closes('wiping the engine', wipesWithLast(engine.engine));
   const store = new ResealingStore(await openStore(config, log, health));
   closes('closing the store', () => store.close());
   const rootKey = await openRootKey(config, log, {
@@ -171,7 +182,9 @@ async function openParts(
   const { root } = rootKey;
   const { mac } = root;
   const records = await openRecords(config, log, { engine: engine.engine, root: root.ref, mac, store });
-  const { rootKeys, administratorToken } = openMacaroons(config, log, engine.engine);
+  const { rootKeys, administratorToken } = openMacaroons(config, log, {
+    ...{ engine: engine.engine, withoutCapabilities },
+  });
   const capabilities = await openCapabilities(config, log, { rootKeys, store });
   closes('closing what revokes capabilities', async () => capabilities.close());
   const tokens = await openHomes(config, log, environment, device);

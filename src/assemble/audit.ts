@@ -126,8 +126,9 @@ export async function openAudit(
             witness: (checkpoint) => witnessing.cosign(checkpoint),
           }),
       report(event, detail) {
-        log.warn({ event, detail }, 'audit');
-        if (event === 'audit_state' && detail === 'ready') void linkSideLog(sideLog, auditLog);
+        const isReady = event === 'audit_state' && detail === 'ready';
+        log[isReady ? 'info' : 'warn']({ event, detail }, 'audit');
+        if (isReady) void linkSideLog(sideLog, auditLog);
       },
     },
     (cause) => {

@@ -194,7 +194,7 @@ export async function startCryptography(
   health.condition('memory_unlocked', 'wanted', () => engine.stats().memoryLocked);
   if (!engine.stats().memoryLocked) {
     log.warn(
-      'PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED and may be swapped out: raise RLIMIT_MEMLOCK (LimitMEMLOCK=infinity, ulimit -l), with the native engine',
+      'PRIVATE KEYS ARE IN MEMORY THAT IS NOT LOCKED and may be swapped out: raise RLIMIT_MEMLOCK (LimitMEMLOCK=64M, ulimit -l 65536), with the native engine',
     );
   }
   return {

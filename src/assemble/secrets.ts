@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { macaroonSalt } from '../auth/macaroon/key.ts';
 import { macaroonKeyPath, openCapabilityKeys } from '../auth/macaroon/root-key.ts';
-import type { ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
+import { noRootKeys, type ServiceRootKeys } from '../auth/macaroon/root-keys.ts';
 import type { Config } from '../config/load.ts';
 import { errorCode } from '../core/private-file.ts';
 import { judgeSecretDirectory, type SecretRule } from '../core/secret-file.ts';
@@ -33,6 +33,8 @@ export function openDataDir(config: Config): void {
 
 function openDirectory(what: string, directory: string, config: Config): void {
   if (existsSync(directory)) {
+    if (!statSync(directory).isDirectory())
+      throw new StartError(`the ${what} directory ${directory} is no directory`);
     const problem = judgeSecretDirectory(directory, secretRuleOf(config));
     if (problem !== undefined) throw new StartError(problem);
     return;
@@ -40,18 +42,23 @@ function openDirectory(what: string, directory: string, config: Config): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new StartError(`the ${what} directory ${directory} cannot be made (${errorCode(cause)})`, {
-      cause,
-    });
+    throw new StartError(
+      `the ${what} directory ${directory} cannot be made (${errorCode(cause)}): make it, with the service's user as its owner`,
+      { cause },
+    );
   }
 }
 
-/** The keys that capabilities are made with, and the administrator's where only memory holds it. */
+/**
+ * The keys that capabilities are made with, and the administrator's where only memory holds it. Where no capability counts no file
+ * is made, and one that is there is not read.
+ */
 export function openMacaroons(
   config: Config,
   log: Logger,
-  engine: Engine,
+  { engine, withoutCapabilities }: { readonly engine: Engine; readonly withoutCapabilities: boolean },
 ): { readonly rootKeys: ServiceRootKeys; readonly administratorToken: string | undefined } {
+  if (withoutCapabilities) return { rootKeys: noRootKeys, administratorToken: undefined };
   const { dataDir, amnesia } = config;
   const openKey = (rootKey: Uint8Array) => engine.macKey(engine.extractMacKey(rootKey, macaroonSalt));
   const capabilities = openCapabilityKeys({ dataDir, amnesia, secretRule: secretRuleOf(config) }, openKey);
@@ -60,7 +67,7 @@ export function openMacaroons(
   if (replacedLost === true) {
     log.warn(
       { path: macaroonKeyPath(config.dataDir) },
-      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again',
+      'MADE A NEW MACAROON KEY IN PLACE OF ONE THAT IS MISSING: no capability minted before is valid any more; put the old file back, or mint them again. A directory of serve-dek never had one',
     );
   }
   // One that lies in its file is not kept here.

@@ -31,14 +31,14 @@ async function serve(flags: readonly string[]): Promise<void> {
   }
   const { server, stopOnSignals } = await started(config, log);
   process.stderr.write(firstSteps(server));
+  takesReloads(server);
+  const stop = serveUntilStopped(server, log, stopOnSignals);
+  // Whoever reads this may send a signal at once.
   const [url, ...others] = server.urls;
   log.info(
     { url, ...(others.length > 0 ? { others } : {}), engine: server.engine.name, pid: process.pid },
     'listening',
   );
-  takesReloads(server);
-
-  const stop = serveUntilStopped(server, log, stopOnSignals);
   whenNpmIsGone(() => stop('npm is gone'));
 }
 

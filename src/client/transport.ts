@@ -99,10 +99,11 @@ export function readAnswer({ status, text, retryAfter }: Answer): unknown {
 }
 
 function placeOf(given: string | URL): { origin: string; base: string; socketPath: string | undefined } {
+  const form = new TypeError('url: http://host:port, https://host:port or unix:/path');
+  if (!URL.canParse(String(given))) throw form;
   const url = new URL(given);
   if (url.protocol === 'unix:')
     return { origin: 'http://localhost', base: '', socketPath: decodeURIComponent(url.pathname) };
-  if (url.protocol !== 'http:' && url.protocol !== 'https:')
-    throw new TypeError('url: http://host:port, https://host:port or unix:/path');
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw form;
   return { origin: url.origin, base: url.pathname.replace(/\/+$/, ''), socketPath: undefined };
 }

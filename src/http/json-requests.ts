@@ -83,6 +83,11 @@ function refuseShape(check: TypeCheck<TSchema>, value: unknown): Refused {
     const parent = error.path.slice(0, error.path.lastIndexOf('/'));
     return refuse('BadRequest', `unknown member in ${placeName(parent)}`);
   }
+  if (error.type === ValueErrorType.StringMaxLength)
+    return refuse(
+      'BadRequest',
+      `${placeName(error.path)} has more than ${error.schema.maxLength} characters`,
+    );
   return refuse('BadRequest', `${placeName(error.path)} is missing or has the wrong type or form`);
 }
 

@@ -7,7 +7,7 @@ import type { DekOperations } from '../operations/deks/operations.ts';
 import type { Operation } from '../operations/operation.ts';
 import type { RequestPath } from '../request-path.ts';
 import { bytes, optionalBytes, optionalText, text } from './arguments.ts';
-import { KmsError } from './errors.ts';
+import { KmsError, KmsOpenError } from './errors.ts';
 import { type DirectoryOptions, type OpenedLibrary, openLibrary } from './open.ts';
 
 /** As `DekInfo` of `intaglio/client`, of which this is the other mode. */
@@ -33,7 +33,12 @@ export class EmbeddedDeks implements AsyncDisposable {
 
   /** Rejects with a KmsOpenError. */
   static async open(options: Omit<DirectoryOptions, 'tenant'>): Promise<EmbeddedDeks> {
-    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool'));
+    const problems: string[] = [];
+    // Without one the keys of a database would lie wherever the process was started.
+    if (typeof options?.directory !== 'string') problems.push('directory is a path');
+    if (options !== undefined && 'tenant' in options) problems.push('DEKs are of no tenant');
+    if (problems.length > 0) throw new KmsOpenError(problems);
+    return new EmbeddedDeks(await openLibrary(options, { dek: true }, 'pool', true));
   }
 
   private constructor(opened: OpenedLibrary) {

@@ -57,6 +57,7 @@ export async function openLibrary(
   options: KmsOptions & { readonly directory?: string },
   fixed: Readonly<Record<string, string | boolean>>,
   usualWorkers: 'pool' | 'inline',
+  withoutCapabilities = false,
 ): Promise<OpenedLibrary> {
   const config = configOf(options, fixed);
   const { log: write, workers = usualWorkers } = options;
@@ -70,6 +71,7 @@ export async function openLibrary(
   try {
     const service = await openService(config, {
       log,
+      withoutCapabilities,
       inline: workers === 'inline',
       onAuditDeath(cause) {
         dead = true;

@@ -47,6 +47,10 @@ test('a root key in a TPM alone: a changed boot is refused until the operator, e
     const pin = file('pin', 'horse\n');
     const of = ['--data-dir', dataDir];
     const seal = ['--operator-key', publicKey, '--tcti', tpm.tcti, '--pin-file', pin];
+    await refused(
+      /is the private key, which belongs to the operator's machine alone/,
+      ...['init', '--tpm', '--operator-key', privateKey, '--tcti', tpm.tcti, ...of],
+    );
     assert.match(await good('init', '--tpm', ...seal, ...of), /opened as a start does it/);
     assert.equal(existsSync(join(dataDir, 'root.key')), false);
 

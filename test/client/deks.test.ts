@@ -100,7 +100,31 @@ test('external: a deadline ends a call, and what is not there is told', async (t
   assert.equal(await nobody.healthy(), false);
   await assert.rejects(nobody.createDek(), UnreachableError);
   assert.throws(() => new DekClient({ url, deadlineMs: 0 }), TypeError);
+  // A path alone, and none at all.
+  for (const wrong of ['/run/dek.sock', undefined as unknown as string])
+    assert.throws(() => new DekClient({ url: wrong }), /^TypeError: url: http:.* or unix:\/path$/);
   assert.ok(KmsError.prototype instanceof Error);
+});
+
+test('embedded: no directory, and a tenant, are refused before anything is made', async () => {
+  const open = (options: unknown) => EmbeddedDeks.open(options as { directory: string });
+  await assert.rejects(open({}), /directory is a path/);
+  await assert.rejects(open(undefined), /directory is a path/);
+  await assert.rejects(open({ directory: '/nowhere', tenant: 'acme' }), /DEKs are of no tenant/);
+});
+
+test('a field says why it could not be decrypted, and nothing of what was in it', async () => {
+  const provider = { decrypt: async () => Buffer.from('secret text') };
+  const document = { a: { _enc: 'gcm', v: '' } };
+  const refused = await decryptFields(provider, 'k1', document, ['a']).catch((error) => error);
+  assert.ok(refused instanceof FieldError);
+  assert.equal(refused.field, 'a');
+  assert.doesNotMatch(`${refused.message} ${refused.cause}`, /secret/);
+  const away = { decrypt: () => Promise.reject(new UnreachableError('ENOENT', 'no answer: ENOENT')) };
+  await assert.rejects(
+    decryptFields(away, 'k1', document, ['a']),
+    /^FieldError: a: could not be decrypted: .*ENOENT/,
+  );
 });
 
 test('a path that leads through a list or a plain value is refused: nothing stays in the clear unseen', async () => {

@@ -74,21 +74,23 @@ test('the unit confines the service', () => {
   assert.deepEqual(valuesOf('LoadCredential'), ['root.key:/etc/intaglio/root.key']);
 });
 
-test('systemd accepts the unit', {
-  skip: !has('systemd-analyze', '--version') && 'no systemd here',
-}, (context) => {
-  // The paths of this checkout, because systemd looks for the programs.
-  const file = join(temporaryDirectory(context), 'intaglio.service');
-  writeFileSync(file, unit.replaceAll('/opt/intaglio', root).replace(/^(User|Group)=.*$/gm, '$1=root'));
-  const { status, stderr, error } = spawnSync(
-    'systemd-analyze',
-    ['verify', '--man=no', '--generators=no', '--recursive-errors=one', file],
-    { encoding: 'utf8' },
-  );
-  assert.equal(error, undefined);
-  const ours = stderr.split('\n').filter((line) => line.includes('intaglio.service'));
-  assert.deepEqual([status, ours], [0, []], stderr);
-});
+for (const name of ['intaglio.service', 'intaglio-dek.service'])
+  test(`systemd accepts the unit ${name}`, {
+    skip: !has('systemd-analyze', '--version') && 'no systemd here',
+  }, (context) => {
+    // The paths of this checkout, because systemd looks for the programs.
+    const file = join(temporaryDirectory(context), name);
+    const text = readFileSync(join(root, 'deploy/systemd', name), 'utf8');
+    writeFileSync(file, text.replaceAll('/opt/intaglio', root).replace(/^(User|Group)=.*$/gm, '$1=root'));
+    const { status, stderr, error } = spawnSync(
+      'systemd-analyze',
+      ['verify', '--man=no', '--generators=no', '--recursive-errors=one', file],
+      { encoding: 'utf8' },
+    );
+    assert.equal(error, undefined);
+    const ours = stderr.split('\n').filter((line) => line.includes(name));
+    assert.deepEqual([status, ours], [0, []], stderr);
+  });
 
 test('the line ExecStart, in the environment of the unit, serves and tells the service manager', {
   skip:

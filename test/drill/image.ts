@@ -1,10 +1,22 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /**
  * Carries out the Dockerfile without Docker, as root: each stage is a tree of Debian trixie from debootstrap, RUN is a chroot,
- * COPY takes what git knows. In the end the image's program serves there as its user, and its health check asks it.
+ * COPY takes what git knows. In the end the image's program serves there as its user, and its health check asks it; and serve-dek
+ * serves, whose calls the image's own client makes.
  * The directory that is given is kept, so that a second run need not load Debian again.
  */
 
@@ -30,17 +42,17 @@ function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = 
 
 /**
  * A command in the tree as its root. The mounts are of a namespace of its own: nothing stays mounted when the command ends,
- * however it does. `writable` is the only place of the tree that can be written, where it is given.
+ * however it does. `writable` are the only places of the tree that can be written, where they are given.
  */
 function inside(
   tree: string,
   directory: string,
   command: string,
   environment: NodeJS.ProcessEnv,
-  writable?: string,
+  writable?: readonly string[],
 ): void {
-  const volume = `${tree}${writable}`;
-  const readOnly = `mount --bind "$1" "$1" && mount --bind '${volume}' '${volume}' && mount -o remount,bind,ro "$1" &&`;
+  const volumes = writable?.map((place) => `mount --bind '${tree}${place}' '${tree}${place}' && `);
+  const readOnly = `mount --bind "$1" "$1" && ${volumes?.join('')} mount -o remount,bind,ro "$1" &&`;
   // Certificates of this machine, which may be behind a proxy that has its own.
   const certificates = '/etc/ssl/certs/ca-certificates.crt';
   const script = `cp /etc/resolv.conf "$1/etc/resolv.conf" &&
@@ -114,17 +126,54 @@ function copy(from: string | undefined, path: string, to: string, several: boole
 }
 
 const [program, ...flags] = JSON.parse(shown.ENTRYPOINT) as string[];
-const check = (JSON.parse(shown.HEALTHCHECK.replace(/^.*CMD /, '')) as string[]).join(' ');
-const serving = [program, ...flags, 'serve'].join(' ');
-inside(
-  stages.at(-1) ?? '',
-  workdir,
-  `setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs ${serving} &
+const image = stages.at(-1) ?? '';
+const volume = env.KMS_DATA_DIR ?? '';
+const asUser = 'setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs';
+const healthCheck = (JSON.parse(shown.HEALTHCHECK.replace(/^.*CMD /, '')) as string[]).join(' ');
+
+/** The image's program with this command, until its check holds; then `use` asks it, and it is told to stop. */
+function serves(command: string, check: string, use: string, environment: NodeJS.ProcessEnv): void {
+  inside(
+    image,
+    workdir,
+    `${asUser} ${[program, ...flags, command].join(' ')} &
    for try in 1 2 3 4 5 6 7 8 9 10; do sleep 1; if ${check}; then healthy=yes; break; fi; done
    touch /opt/intaglio/written 2>/dev/null && healthy=no
+   [ "$healthy" = yes ] && { ${use}; } || healthy=no
    kill -TERM $! && wait $! && [ "$healthy" = yes ]`,
-  { ...env, KMS_LISTEN: 'http://127.0.0.1:7441' },
-  env.KMS_DATA_DIR ?? '',
-);
-const kept = readdirSync(join(stages.at(-1) ?? '', env.KMS_DATA_DIR ?? '')).join(', ');
+    environment,
+    [volume, socketVolume],
+  );
+}
+
+const socketVolume = '/run/intaglio';
+serves('serve', healthCheck, 'true', { ...env, KMS_LISTEN: 'http://127.0.0.1:7441' });
+const kept = readdirSync(join(image, volume)).join(', ');
 process.stdout.write(`the image's program was healthy, and stopped; its volume holds ${kept}\n`);
+
+const dekConfig = '/etc/intaglio-dek.json';
+writeFileSync(join(image, dekConfig), JSON.stringify({ master_key_hex: randomBytes(32).toString('hex') }));
+chmodSync(join(image, dekConfig), 0o600);
+chownSync(join(image, dekConfig), 10_001, 10_001);
+const socket = `${socketVolume}/dek.sock`;
+const dekCalls = `
+import { DekClient } from "/opt/intaglio/src/client/index.ts";
+const kms = new DekClient({ url: "unix:${socket}" });
+const { keyId } = await kms.createDekForThread("drill");
+const ciphertext = await kms.encrypt(keyId, Buffer.from("of the image"), Buffer.from("aad"));
+const { kekVersion } = await kms.rotateKek();
+const plaintext = await kms.decrypt(keyId, ciphertext, Buffer.from("aad"));
+await kms.close();
+if (Buffer.from(plaintext).toString() !== "of the image" || kekVersion !== 2) throw new Error("serve-dek is wrong");
+console.log(keyId, Buffer.from(ciphertext).toString("base64"));`;
+// Its settings are the image's own: the flags come before KMS_LISTEN and KMS_DATA_DIR.
+serves(
+  `serve-dek --socket ${socket} --data-dir ${volume}/dek --config ${dekConfig}`,
+  healthCheck.replace(/http:\S+/, `unix:${socket}`),
+  `${asUser} ${program} --input-type=module --eval '${dekCalls}'`,
+  { ...env, KMS_LISTEN: 'http://0.0.0.0:7441?insecure' },
+);
+const dekFiles = readdirSync(join(image, volume, 'dek')).join(', ');
+process.stdout.write(
+  `serve-dek of the image made a DEK, encrypted and decrypted; its directory holds ${dekFiles}\n`,
+);

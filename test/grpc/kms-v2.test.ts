@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test, { type TestContext } from 'node:test';
@@ -13,6 +13,7 @@ import { createLog } from '../../src/observe/log.ts';
 import type { DekOperations } from '../../src/operations/deks/operations.ts';
 import { openService } from '../../src/service.ts';
 import { configOf } from '../support/in-process.ts';
+import { until } from '../support/keyring.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 import { type KmsV2Client, kmsV2Client } from './kms-v2-client.ts';
 
@@ -52,7 +53,7 @@ async function plugin(
   const another = (path = socket, prefaceMs = 10_000) =>
     new KmsV2Door(
       { requestPath, health, clock, metrics, authenticator, operations, log },
-      { path, groupAllowed: false, prefaceMs },
+      { path, groupAllowed: false, prefaceMs, lookEveryMs: 20 },
     );
   const door = another();
   assert.equal(await door.listen(), `unix:${socket}`);
@@ -201,6 +202,18 @@ test('KMS v2: connections that send nothing, or not all of a preface, are ended,
   silent[0]?.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
   await Promise.all(silent.map((one) => new Promise((resolve) => one.resume().once('close', resolve))));
   assert.equal((await client.ask('Status', {})).healthz, 'ok');
+});
+
+test('KMS v2: a socket that is removed is bound again, and open connections go on', async (t) => {
+  const { client, socket, door, lines } = await plugin(t);
+  await ready(client);
+  rmSync(socket);
+  await until(() => lines.some((line) => line.includes('the Unix socket is bound again')));
+  assert.ok(door.reachable);
+  assert.equal(statSync(socket).mode & 0o777, 0o600);
+  const second = kmsV2Client(socket);
+  t.after(() => second.close());
+  for (const each of [client, second]) assert.equal((await each.ask('Status', {})).healthz, 'ok');
 });
 
 test('KMS v2: a live socket is not taken over; a stop answers what is under way and removes the socket', async (t) => {

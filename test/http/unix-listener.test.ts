@@ -6,18 +6,24 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
   statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Peer } from '../../src/core/peer.ts';
+import { requireFreeSocket } from '../../src/core/sockets/unix-socket.ts';
 import { StartError } from '../../src/core/start-error.ts';
 import { countConnections } from '../../src/http/connections.ts';
 import { UnixListener, type UnixOptions } from '../../src/http/listeners/unix.ts';
+import { until } from '../support/keyring.ts';
 import { RawConnection } from '../support/requests.ts';
 import { temporaryDirectory } from '../support/temporary-directory.ts';
 
@@ -118,6 +124,117 @@ test('a socket that took the place of ours stays where it is when we go', async 
     listener.close();
     assert.match(await ask(t, path), /hello$/);
   }
+});
+
+/** With the changes that it told. */
+async function startWatched(t: TestContext, path: string, more: Partial<UnixOptions> = {}) {
+  const changes: (string | undefined)[] = [];
+  const onSocketChange = (problem: string | undefined) => void changes.push(problem);
+  return { changes, ...(await start(t, path, { lookEveryMs: 5, onSocketChange, ...more })) };
+}
+
+test('a socket that is removed while we listen is bound again with its mode, and open connections go on', async (t) => {
+  const path = join(temporaryDirectory(t), 'run', 'kms.sock');
+  const { listener, changes } = await startWatched(t, path, { mode: 0o660 });
+  const open = new RawConnection(connect(path));
+  t.after(() => open.socket.destroy());
+  const answer = async (count: number) => {
+    open.send('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    assert.equal((await open.answers(count)).at(-1)?.body, 'hello');
+  };
+  await answer(1);
+  for (const remove of [() => unlinkSync(path), () => rmSync(dirname(path), { recursive: true })]) {
+    changes.length = 0;
+    remove();
+    await until(() => changes.length === 2);
+    assert.deepEqual([changes, listener.reachable], [['it was removed', undefined], true]);
+    assert.equal(modeOf(path), 0o660);
+    assert.match(await ask(t, path), /hello$/);
+  }
+  await answer(2);
+  listener.stopAccepting();
+  assert.equal(existsSync(path), false);
+  await answer(3);
+});
+
+test('a socket of another process in the place of ours is never taken while it answers, and ours comes back when it goes', async (t) => {
+  const path = join(temporaryDirectory(t), 'kms.sock');
+  const { listener, changes } = await startWatched(t, path);
+  // Ours leads nowhere from the moment at which the other one has its name.
+  const other = createServer((socket) => {
+    // A look says nothing.
+    socket.on('error', () => {}).once('data', () => socket.end('other'));
+  }).listen(`${path}.other`);
+  t.after(() => void other.close());
+  await once(other, 'listening');
+  renameSync(`${path}.other`, path);
+  await until(() => changes.length === 2);
+  assert.match(changes[1] ?? '', /another process has it \(answered\)/);
+  assert.equal(listener.reachable, false);
+  const { ino } = statSync(path);
+  // Looks go on meanwhile.
+  for (let n = 0; n < 20; n++) assert.equal(await ask(t, path), 'other');
+  assert.deepEqual([statSync(path).ino, changes.length], [ino, 2]);
+  other.close();
+  await until(() => changes.length >= 3 && changes.at(-1) === undefined);
+  assert.match(await ask(t, path), /hello$/);
+  assert.equal(listener.reachable, true);
+});
+
+test('what is no socket in the place of ours stays there, and is told once; put aside and back, ours is ours', async (t) => {
+  const path = join(temporaryDirectory(t), 'kms.sock');
+  const { listener, changes } = await startWatched(t, path);
+  renameSync(path, `${path}.ours`);
+  mkdirSync(path);
+  await until(() => changes.length === 2 && /no socket/.test(changes[1] ?? ''));
+  rmdirSync(path);
+  renameSync(`${path}.ours`, path);
+  await until(() => changes.at(-1) === undefined);
+  assert.match(await ask(t, path), /hello$/);
+  listener.stopAccepting();
+  assert.equal(existsSync(path), false);
+});
+
+test('after the end nothing is bound again, whatever stands there, and the directory may be gone', async (t) => {
+  for (const remove of ['socket', 'directory', 'nothing'] as const) {
+    const path = join(temporaryDirectory(t), 'run', 'kms.sock');
+    const { listener, changes } = await startWatched(t, path);
+    if (remove === 'socket') unlinkSync(path);
+    if (remove === 'directory') {
+      rmSync(dirname(path), { recursive: true });
+      // A file in its place.
+      writeFileSync(dirname(path), '');
+    }
+    listener.stopAccepting();
+    listener.close();
+    const told = changes.length;
+    // Longer than many looks.
+    await delay(50);
+    assert.deepEqual([existsSync(path), changes.length], [false, told], remove);
+  }
+});
+
+test('whether a socket can be had is asked without making anything', async (t) => {
+  const directory = temporaryDirectory(t);
+  const rule = { groupAllowed: false };
+  const refusal = (path: string, says: RegExp) =>
+    assert.rejects(
+      requireFreeSocket(path, rule),
+      (cause) => cause instanceof StartError && says.test(cause.message),
+    );
+  await requireFreeSocket(join(directory, 'a', 'b', 'kms.sock'), rule);
+  assert.equal(existsSync(join(directory, 'a')), false);
+  const live = join(directory, 'live.sock');
+  await start(t, live);
+  await refusal(live, /another process has it/);
+  writeFileSync(join(directory, 'file'), '');
+  await refusal(join(directory, 'file'), /no socket/);
+  await refusal(join(directory, 'file', 'kms.sock'), /no directory/);
+  await refusal(join(directory, 'file', 'below', 'kms.sock'), /no directory/);
+  const open = join(directory, 'open');
+  mkdirSync(open);
+  chmodSync(open, 0o777);
+  await refusal(join(open, 'kms.sock'), /may be written by others/);
 });
 
 test('a link in the place of the socket is refused, and a directory behind a link is judged where it is', async (t) => {

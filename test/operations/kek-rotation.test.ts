@@ -327,7 +327,10 @@ test('a DEK that is destroyed, one without a snapshot, and a snapshot that does 
     const made = await restore(id, from);
     return made.ok ? undefined : [made.failure.code, made.failure.hint];
   };
-  assert.deepEqual(await refusalOf('k1'), ['NotFound', 'snapshots of this DEK: none']);
+  assert.deepEqual(await refusalOf('k1'), [
+    'NotFound',
+    'there is no snapshot of this DEK in kms-deks-backup',
+  ]);
   for (const id of ['', '..', '../kek-v2/k1', 'k1\0', 'k'.repeat(129)])
     assert.equal((await refusalOf(id))?.[0], 'BadRequest', id);
   await rotation.rotate('admin');

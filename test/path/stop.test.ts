@@ -256,8 +256,13 @@ describe('a start that cannot be', { timeout: 120_000 }, () => {
     const server: Server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as { port: number };
+    const neverMade = join(temporaryDirectory(), 'never-made');
     const env = { KMS_DATA_DIR: temporaryDirectory(), KMS_BIND: `127.0.0.1:${port}` };
-    await assertRefused(env, /cannot listen on 127\.0\.0\.1:\d+: is the address in use/);
+    await assertRefused(
+      { ...env, KMS_DATA_DIR: neverMade },
+      /cannot listen on 127\.0\.0\.1:\d+: is the address in use/,
+    );
+    assert.equal(existsSync(neverMade), false);
     server.close();
     await once(server, 'close');
     const service = await startService({ env });

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../config/load.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
 import type { Logger } from '../../observe/log.ts';
+import { heldBy, isHeld } from '../../store/lmdb/directory-lock.ts';
 import { MemoryStore } from '../../store/memory/memory-store.ts';
 import type { Store } from '../../store/store.ts';
 
@@ -28,4 +30,16 @@ export async function openStore(config: Config, log: Logger, health: Health): Pr
       cause,
     });
   }
+}
+
+/**
+ * Throws a StartError where another process has the store, before anything is made for this one. Opening the store is what counts:
+ * another process may come between.
+ */
+export async function requireUnheld({ backend, dataDir }: Config): Promise<void> {
+  const directory = join(dataDir, 'store');
+  if (backend === 'memory' || !existsSync(directory) || !(await isHeld(directory))) return;
+  throw new StartError(
+    `the store in ${dataDir} cannot be opened: the data directory is in use: ${await heldBy(directory)}`,
+  );
 }

@@ -184,6 +184,16 @@ export function makeRootKey(dataDir: string, utcMs: number = systemClock.utcMs()
   }
 }
 
+/** Of a service that takes no capabilities: nothing verifies, and nothing is made. */
+export const noRootKeys: ServiceRootKeys = {
+  generation: 0,
+  ids: [],
+  get: () => undefined,
+  reload: () => ({ ok: true, added: [], removed: [] }),
+  read: () => ({ ok: true, added: [], removed: [], take: () => {} }),
+  rotate: () => ({ ok: false, problem: 'this service takes no capabilities' }),
+};
+
 /** Keys that are nowhere but in memory. */
 export class MemoryRootKeys implements ServiceRootKeys {
   generation = 0;

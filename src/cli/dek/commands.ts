@@ -17,7 +17,7 @@ const dataDirOption = ['--data-dir <dir>', 'the data directory of serve-dek'] as
 export function dekCommand(): Command {
   return new Command('dek')
     .description(
-      'data encryption keys: the audit lines, another master key, keys of a service before, keys from their snapshots; docs/dek.md',
+      'data encryption keys of serve-dek: the audit lines, another master key, keys of a service before, keys from their snapshots; docs/dek.md',
     )
     .addCommand(auditCommand())
     .addCommand(resealCommand())
@@ -31,7 +31,11 @@ function auditCommand(): Command {
     .requiredOption(...dataDirOption)
     .addHelpText(
       'after',
-      '\nExit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.',
+      `
+The service may run meanwhile. Exit status: 0 every line is in its place; 1 it could not be read; 2 something is wrong, and where.
+
+Example:
+  intaglio dek audit --data-dir /var/lib/intaglio/dek`,
     )
     .action(async ({ dataDir }: { dataDir: string }) => {
       const read = readPrivateFile(join(dataDir, lineFiles.key), lineKeyBytes, secretRule());
@@ -72,7 +76,15 @@ function resealCommand(): Command {
     .requiredOption('--old-config <file>', 'with the master key of now')
     .requiredOption('--config <file>', 'with the next one')
     .requiredOption(...dataDirOption)
-    .addHelpText('after', '\nWhere it is killed, the same command goes on. Start with --config from then on.')
+    .addHelpText(
+      'after',
+      `
+Where it is killed, the same command goes on. Start with --config from then on. A directory that was made without a configuration has
+its master key in root.key: name that by master_key_file in --old-config, and remove it when this is done.
+
+Example:
+  intaglio dek reseal --old-config old.yaml --config new.yaml --data-dir /var/lib/intaglio/dek`,
+    )
     .action((flags: { oldConfig: string; config: string; dataDir: string }) =>
       refusing(async () => {
         const { reseal } = await import('./reseal.ts');
@@ -100,7 +112,10 @@ function importCommand(): Command {
       'after',
       `
 wrapped is base64 of nonce || ciphertext || tag, AES-256-GCM without AAD. A line that is wrong stops the import before anything is
-written; an id that is there with the same key is passed over.`,
+written; an id that is there with the same key is passed over. A data directory that is not there yet is made.
+
+Example:
+  intaglio dek import --in deks.jsonl --old-kek-file old.kek --data-dir /var/lib/intaglio/dek --config dek.yaml`,
     )
     .action((flags: { in: string; oldKekFile: string; dataDir: string; config?: string }) =>
       refusing(async () => {
@@ -129,11 +144,14 @@ function restoreCommand(): Command {
 For a DEK that a rotation left behind, or whose record is damaged. Versions that the DEK has got since stay. A DEK that was destroyed
 does not come back.
 
+Example:
   intaglio dek restore --key-id k1 --data-dir /var/lib/intaglio/dek --config dek.yaml`,
     )
     .action(async ({ keyId, from, ...flags }: { keyId: string; from?: string } & StoppedDeksFlags) => {
       if (from !== undefined && !/^[1-9][0-9]{0,9}$/.test(from))
         fail('--from is the number of a version of the KEK');
+      // A name that was mistyped would be made, with all that a new service has.
+      if (!existsSync(join(flags.dataDir, 'store'))) fail(`there is no store in ${flags.dataDir}`);
       return refusing(async () => {
         const { withStoppedDeks } = await import('./stopped-deks.ts');
         const restored = await withStoppedDeks(flags, (ask, { dek_restore: operation }) =>

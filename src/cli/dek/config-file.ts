@@ -1,7 +1,7 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
-import { TypeCompiler } from '@sinclair/typebox/compiler';
+import { TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import type { PeerUser } from '../../auth/peer-users.ts';
 import { maxFileCharacters, parseSettings } from '../../config/settings-file.ts';
 import { errorCode, readPrivateFile } from '../../core/private-file.ts';
@@ -86,11 +86,29 @@ function membersIn(path: string, rule: SecretRule) {
   const parsed = parseSettings(`${path}.yaml`, content.toString());
   if ('problem' in parsed) throw new StartError(`--config ${path} ${parsed.problem}`);
   if (shape.Check(parsed.members)) return { members: parsed.members, keys };
-  const place = shape.Errors(parsed.members).First()?.path.slice(1).replaceAll('/', '.') ?? '';
-  throw new StartError(
-    `--config ${path}: ${place === '' ? 'the file' : place} is unknown, missing or of the wrong type or form`,
-  );
+  throw new StartError(`--config ${path}: ${wrongIn(parsed.members)}`);
 }
+
+/** Names the place and what has to stand there, and never what does. */
+function wrongIn(members: unknown): string {
+  const error = shape.Errors(members).First();
+  const place = error?.path.slice(1).replaceAll('/', '.') ?? '';
+  const [, ofUser] = /^allowed_uids\.\d+(?:\.(uid|roles))?/.exec(place) ?? [];
+  if (error?.type === ValueErrorType.ObjectAdditionalProperties)
+    return place.startsWith('allowed_uids.')
+      ? `${place} is unknown: a user is {uid, roles}`
+      : `${place} is unknown: members are ${Object.keys(storedShape.properties).join(', ')}`;
+  return `${place} has to be ${accepted[ofUser ?? place] ?? 'a user: {uid, roles}'}`;
+}
+
+const accepted: Readonly<Record<string, string>> = {
+  master_key_hex: '64 hexadecimal digits in quotes: openssl rand -hex 32',
+  master_key_file: 'a path',
+  allowed_uids: 'a list of at most 1024 users: {uid, roles}',
+  uid: 'the number of a user: id -u NAME',
+  roles: 'a list of encrypt, decrypt and admin, each once at most',
+  allow_plain_kek: 'true or false',
+};
 
 function contentOf(path: string, rule: SecretRule): Buffer {
   let file: number | undefined;
@@ -106,7 +124,12 @@ function contentOf(path: string, rule: SecretRule): Buffer {
     return readFileSync(file);
   } catch (cause) {
     if (cause instanceof StartError) throw cause;
-    throw new StartError(`--config ${path} cannot be read (${errorCode(cause)})`);
+    const code = errorCode(cause);
+    throw new StartError(
+      code === 'ENOENT'
+        ? `--config ${path}: there is no such file`
+        : `--config ${path} cannot be read (${code})`,
+    );
   } finally {
     if (file !== undefined) closeSync(file);
   }
@@ -165,15 +188,20 @@ function digitOf(byte: number): number | undefined {
 
 /** 32 bytes, or their hex and a line end. */
 export function secretKeyIn(path: string, rule: SecretRule): Buffer {
-  const raw = readPrivateFile(path, 32, rule);
-  if (raw.ok) return bufferOver(raw.bytes);
-  for (const length of [64, 65]) {
-    const hex = readPrivateFile(path, length, rule);
-    if (!hex.ok) continue;
-    const text = bufferOver(hex.bytes);
-    const found = length === 64 || text[64] === 0x0a ? decodedHex(text, 0) : undefined;
-    text.fill(0);
-    if (found !== undefined) return found;
+  const size = statSync(path, { throwIfNoEntry: false })?.size;
+  const length = size === 64 || size === 65 ? size : 32;
+  const read = readPrivateFile(path, length, rule);
+  if (!read.ok) {
+    // Permissions and the like are told as they are: the length is none of those that a key has.
+    const isOfLength = size === undefined || size === length;
+    throw new StartError(isOfLength ? read.problem : noKey(path));
   }
-  throw new StartError(raw.missing ? raw.problem : `${path} must hold 32 bytes, or 64 hexadecimal digits`);
+  const content = bufferOver(read.bytes);
+  if (length === 32) return content;
+  const found = length === 64 || content[64] === 0x0a ? decodedHex(content, 0) : undefined;
+  content.fill(0);
+  if (found === undefined) throw new StartError(noKey(path));
+  return found;
 }
+
+const noKey = (path: string) => `${path} must hold 32 bytes, or 64 hexadecimal digits and no more`;

@@ -74,7 +74,9 @@ export async function importDeks(
 }
 
 function readOld(path: string, kek: KeyObject): readonly OldDek[] {
-  if (statSync(path).size > maxFileBytes) throw new StartError(`${path} is too long`);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat?.isFile() !== true) throw new StartError(`there is no file ${path}`);
+  if (stat.size > maxFileBytes) throw new StartError(`${path} is too long`);
   const seen = new Set<string>();
   const keys = new Set<string>();
   const old: OldDek[] = [];

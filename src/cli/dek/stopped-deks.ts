@@ -2,12 +2,14 @@ import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import { createCancellation } from '../../core/cancellation.ts';
 import { peerAt } from '../../core/peer.ts';
 import type { Result } from '../../core/result.ts';
+import { StartError } from '../../core/start-error.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
 import { createLog } from '../../observe/log.ts';
 import type { DekOperations } from '../../operations/deks/operations.ts';
 import type { Operation } from '../../operations/operation.ts';
 import { openService } from '../../service.ts';
 import { secretRule, settingsOrFail } from '../settings.ts';
+import { inWordsOfConfig } from './advice.ts';
 import { everyRole, readDekConfig } from './config-file.ts';
 
 export interface StoppedDeksFlags {
@@ -23,6 +25,17 @@ export type AskDeks = <Request, Answer>(
 
 /** The directory of a `serve-dek` that does not run, for the time of `use`. Throws a StartError. */
 export async function withStoppedDeks<T>(
+  flags: StoppedDeksFlags,
+  use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
+): Promise<T> {
+  try {
+    return await withOpenDeks(flags, use);
+  } catch (cause) {
+    throw cause instanceof StartError ? new StartError(inWordsOfConfig(cause, flags), { cause }) : cause;
+  }
+}
+
+async function withOpenDeks<T>(
   { dataDir, config: file }: StoppedDeksFlags,
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
 ): Promise<T> {
@@ -33,6 +46,7 @@ export async function withStoppedDeks<T>(
   const unlimited = { ...config, createRateLimit: 0, rateLimits: [] };
   const service = await openService(unlimited, {
     log,
+    withoutCapabilities: true,
     ...(given === undefined ? undefined : { rootKey: [givenRootKey(given.place, given.masterKey)] }),
     onAuditDeath: (cause) => {
       throw cause;

@@ -174,7 +174,13 @@ function tpmSource(
 ): WantedSource {
   const { tcti, pcrs = defaultPcrs, askPin = false, pinFile, pinFd, pinCredential } = options;
   const path = needed(options.operatorKey, '--operator-key');
-  const key = operatorKeyIn(readOrFail(path)) ?? fail(`${path} is no P-256 key in PEM`);
+  const pem = readOrFail(path);
+  // Whoever has it there can approve any state of the machine.
+  if (pem.includes('PRIVATE KEY'))
+    fail(
+      `${path} is the private key, which belongs to the operator's machine alone: give what openssl pkey -in FILE -pubout writes`,
+    );
+  const key = operatorKeyIn(pem) ?? fail(`${path} is no P-256 key in PEM`);
   const operatorKey = key.export({ format: 'der', type: 'spki' }).toString('base64');
   const withPin = askPin || [pinFile, pinFd, pinCredential].some((place) => place !== undefined);
   const pin = withPin ? { pin: placeIn(listed, pinFile, pinFd, pinCredential) } : undefined;

@@ -7,7 +7,9 @@ export interface EncryptedField {
   readonly v: string;
 }
 
-type Document = Readonly<Record<string, unknown>>;
+/** What the caller says that it is; without that its members can be read as they come. */
+// biome-ignore lint/suspicious/noExplicitAny: the members of a document are the caller's to know.
+type Document = Record<string, any>;
 
 /** A field was not what it has to be. Nothing of its value is told. */
 export class FieldError extends Error {
@@ -26,13 +28,13 @@ export class FieldError extends Error {
  * there is no document at all. A field that is absent stays so; one that is encrypted already is refused, as nobody knows by which
  * key. The path is bound, so that a field's ciphertext is no other field's.
  */
-export function encryptFields(
+export function encryptFields<Encrypted extends object = Document>(
   provider: Pick<DekProvider, 'encrypt'>,
   keyId: string,
-  document: Document,
+  document: object,
   paths: readonly string[],
-): Promise<Document> {
-  return changeFields(document, paths, async (value, path) => {
+): Promise<Encrypted> {
+  return changeFields<Encrypted>(document, paths, 'encrypted', async (value, path) => {
     if (isEncrypted(value)) throw new FieldError(path, 'is encrypted already');
     const text = JSON.stringify(value);
     if (text === undefined) throw new FieldError(path, 'is nothing that JSON can hold');
@@ -42,24 +44,30 @@ export function encryptFields(
 }
 
 /** The way back. A field of these paths that is there and not encrypted is refused: somebody has put plaintext in its place. */
-export function decryptFields(
+export function decryptFields<Decrypted extends object = Document>(
   provider: Pick<DekProvider, 'decrypt'>,
   keyId: string,
-  document: Document,
+  document: object,
   paths: readonly string[],
-): Promise<Document> {
-  return changeFields(document, paths, async (value, path) => {
+): Promise<Decrypted> {
+  return changeFields<Decrypted>(document, paths, 'decrypted', async (value, path) => {
     if (!isEncrypted(value)) throw new FieldError(path, 'is not encrypted');
     const opened = await provider.decrypt(keyId, fromBase64(value.v), aadOf(path));
-    return JSON.parse(Buffer.from(opened).toString());
+    try {
+      return JSON.parse(Buffer.from(opened).toString());
+    } catch {
+      // The error of JSON.parse has a piece of the text.
+      throw new FieldError(path, 'was not encrypted by encryptFields');
+    }
   });
 }
 
-async function changeFields(
-  document: Document,
+async function changeFields<Changed extends object>(
+  document: object,
   paths: readonly string[],
+  what: 'encrypted' | 'decrypted',
   change: (value: unknown, path: string) => Promise<unknown>,
-): Promise<Document> {
+): Promise<Changed> {
   const copy = structuredClone(document);
   await Promise.all(
     paths.map(async (path) => {
@@ -74,11 +82,17 @@ async function changeFields(
         holder[last] = await change(holder[last], path);
       } catch (cause) {
         if (cause instanceof FieldError) throw cause;
-        throw new FieldError(path, 'could not be encrypted or decrypted', cause);
+        throw new FieldError(path, `could not be ${what}${reasonOf(cause)}`, cause);
       }
     }),
   );
-  return copy;
+  return copy as Changed;
+}
+
+/** Texts of a provider's refusals have nothing of what was given. */
+function reasonOf(cause: unknown): string {
+  const known = cause instanceof Error && (cause.name === 'KmsError' || cause.name === 'UnreachableError');
+  return known ? `: ${cause.message}` : '';
 }
 
 /** Undefined where it is absent. A list has numbers for names: to pass one over would leave its fields in the clear. */

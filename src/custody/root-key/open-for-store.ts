@@ -12,7 +12,7 @@ import type { Engine, RootRef } from '../../engine/engine.ts';
 import { buildKeyReference } from '../../engine/key-reference.ts';
 import type { Store } from '../../store/store.ts';
 import { readRotation, witnessKey } from './rotation-state.ts';
-import { orAdvice, type RootKeySource } from './source.ts';
+import { orAdvice, RootKeyError, type RootKeySource } from './source.ts';
 
 export interface OpenedRoot {
   readonly root: RootRef;
@@ -113,13 +113,17 @@ function whyNone(
       `a rotation of the root key was cut off, and it goes on with both keys only: the sources give one of them${others}`,
     );
   if (opened > 0)
-    return new StartError(`the root key is not the one that the keys in the store are sealed under${others}`);
+    return new RootKeyError(
+      'another',
+      `the root key is not the one that the keys in the store are sealed under${others}`,
+    );
   if (only !== undefined && failures.length === 1) return only;
   if (failures.length > 1)
     return new StartError(
       `no source of the root key opens: ${failures.map(({ message }) => message).join('; ')}`,
     );
-  return new StartError(
+  return new RootKeyError(
+    'missing',
     `${(sources[0] as RootKeySource).place} is missing, and the keys in the store are sealed under it: restore it from your copy`,
   );
 }

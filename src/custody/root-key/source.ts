@@ -16,6 +16,16 @@ export interface RootKeySource {
   readonly make?: (engine: Engine) => RootRef;
 }
 
+/** The root key of a store is not among those that were given: it is not there, or it is another one. */
+export class RootKeyError extends StartError {
+  readonly reason: 'missing' | 'another';
+
+  constructor(reason: 'missing' | 'another', message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
 /** Says in a StartError what to do where the engine refuses. `own`: what this source knows better. */
 export function orAdvice(
   place: string,

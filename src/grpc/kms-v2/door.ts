@@ -7,13 +7,13 @@ import type { Clock } from '../../core/clock.ts';
 import { type Failure, failures, retryAfterMsOf } from '../../core/failure.ts';
 import { type Peer, peerAt } from '../../core/peer.ts';
 import type { Result } from '../../core/result.ts';
-import type { SecretRule } from '../../core/secret-file.ts';
+import { listenOn } from '../../core/sockets/listen-on.ts';
 import { openPeerCredentials, type ReadPeerCredentials } from '../../core/sockets/peer-credentials.ts';
 import { UnixSocketFile } from '../../core/sockets/unix-socket.ts';
-import { StartError } from '../../core/start-error.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metrics } from '../../observe/metrics.ts';
 import { countRefusal } from '../../observe/refusals.ts';
+import { tellOfSocket } from '../../observe/socket-lines.ts';
 import { type KmsV2Call, KmsV2Calls, type KmsV2Parts } from './calls.ts';
 import { grpcCodeOf } from './codes.ts';
 import { type KmsV2DecryptRequest, type KmsV2EncryptRequest, kmsV2Definition } from './protocol.ts';
@@ -31,6 +31,8 @@ export interface KmsV2DoorOptions {
   readonly groupAllowed: boolean;
   /** Another source of credentials, for tests. */
   readonly openCredentials?: () => Promise<ReadPeerCredentials | undefined>;
+  /** For tests. */
+  readonly lookEveryMs?: number;
   /** Time for the first bytes of a connection. */
   readonly prefaceMs?: number;
 }
@@ -81,24 +83,29 @@ export class KmsV2Door {
     this.#parts = parts;
     this.#options = options;
     this.#calls = new KmsV2Calls(parts);
-    this.#file = new UnixSocketFile(options.path, 0o600);
     // An HTTP/2 connection is read by its session alone.
     this.#listener = createServer({ pauseOnConnect: false }, (socket) => this.#accept(socket));
+    // Of a connection that could not be accepted.
+    this.#listener.on('error', () => {});
+    const { path, groupAllowed, lookEveryMs } = options;
+    const onChange = tellOfSocket(parts.log, path);
+    this.#file = new UnixSocketFile(
+      { path, mode: 0o600, rule: { groupAllowed }, onChange, lookEveryMs },
+      { listen: () => listenOn(this.#listener, { path }), stopListening: () => this.#listener.close() },
+    );
   }
 
   /** Resolves with `unix:/path`. Rejects with a StartError where the path cannot be had. */
   async listen(): Promise<string> {
-    const { path, groupAllowed, openCredentials = openPeerCredentials } = this.#options;
+    const { path, openCredentials = openPeerCredentials } = this.#options;
     this.#credentialsOf = await openCredentials();
-    const rule: SecretRule = { groupAllowed };
-    await this.#file.bind(rule, () => {
-      return new Promise<void>((resolve, reject) => {
-        // Later ones are of a connection that could not be accepted.
-        this.#listener.on('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
-        this.#listener.listen({ path, exclusive: true }, resolve);
-      });
-    });
+    await this.#file.bind();
     return `unix:${path}`;
+  }
+
+  /** The path leads to this door. */
+  get reachable(): boolean {
+    return this.#file.reachable;
   }
 
   /** No new connections; open ones go on. */

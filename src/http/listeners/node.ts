@@ -5,9 +5,9 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from 'node:http';
-import { type ListenOptions, Server as NetServer, type ServerOpts, type Socket } from 'node:net';
+import { Server as NetServer, type ServerOpts, type Socket } from 'node:net';
 import { type ListenerKind, type Peer, peerAt } from '../../core/peer.ts';
-import { StartError } from '../../core/start-error.ts';
+import { listenOn } from '../../core/sockets/listen-on.ts';
 import { addressBytes, addressText } from '../addresses.ts';
 import type { ConnectionCount } from '../connections.ts';
 import type { Listener, ListenerFailure, ListenerHandlers } from '../exchange.ts';
@@ -82,6 +82,12 @@ export class NodeListener implements Listener {
   }
 
   listen(handlers: ListenerHandlers): Promise<string> {
+    this.serve(handlers);
+    return this.bind();
+  }
+
+  /** Answers whatever comes, once `bind` was called. */
+  serve(handlers: ListenerHandlers): void {
     const server = this.#server;
     server.on('connection', (socket) => this.#count(socket, handlers));
     const ready = this.kind === 'tls' ? 'secureConnection' : 'connection';
@@ -97,12 +103,14 @@ export class NodeListener implements Listener {
       if (failure === undefined) socket.destroy();
       else this.#connectionOf(socket as Socket, handlers)?.enterBroken(failure);
     });
-    const { at } = this.#options;
-    return new Promise((resolve, reject) => {
-      // Later ones are of a connection that could not be accepted.
-      server.on('error', ({ message }) => reject(new StartError(`cannot listen: ${message}`)));
-      server.listen({ ...at, exclusive: true } satisfies ListenOptions, () => resolve(this.#url()));
-    });
+    // Of a connection that could not be accepted.
+    server.on('error', () => {});
+  }
+
+  /** May be called again after `stopAccepting`. */
+  async bind(): Promise<string> {
+    await listenOn(this.#server, this.#options.at);
+    return this.#url();
   }
 
   #url(): string {

@@ -3,11 +3,14 @@ import type { Config } from '../../config/load.ts';
 import type { Prepared, Reloadable } from '../../config/reload.ts';
 import { setupCommand } from '../../core/own-package.ts';
 import type { Peer } from '../../core/peer.ts';
+import { requireFreePort } from '../../core/sockets/listen-on.ts';
+import { requireFreeSocket } from '../../core/sockets/unix-socket.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { Health } from '../../observe/health.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metrics } from '../../observe/metrics.ts';
 import { registerTlsMetrics } from '../../observe/series/tls-metrics.ts';
+import { tellOfSocket } from '../../observe/socket-lines.ts';
 import type { ConnectionCount } from '../connections.ts';
 import type { Listener } from '../exchange.ts';
 import { Listeners } from '../listeners.ts';
@@ -49,10 +52,22 @@ export async function configuredListeners(
     : undefined;
   const tls = openTls(config, parts);
   const listeners = config.listen.map((address) => listenerAt(address, config, parts, { tls, plain }));
+  const sockets = listeners.filter((each) => each instanceof UnixListener);
+  if (sockets.length > 0)
+    parts.health.condition('unix_socket', 'wanted', () => sockets.every(({ reachable }) => reachable));
   return {
     listeners: new Listeners(listeners, () => tls?.certificates.stopWatching()),
     reloadable: tls === undefined ? [] : [tls],
   };
+}
+
+/** Throws a StartError where one of KMS_LISTEN cannot be, and makes nothing: opening it is what counts. */
+export async function requireListeners(config: Config): Promise<void> {
+  const rule = { groupAllowed: config.groupReadableSecrets };
+  if (config.tlsCertFile !== 'none') new Certificates(certificateFilesOf(config), rule);
+  for (const address of config.listen)
+    if (address.scheme === 'unix') await requireFreeSocket(address.path, rule);
+    else await requireFreePort(address.host, address.port);
 }
 
 function listenerAt(
@@ -78,6 +93,7 @@ function listenerAt(
   return new UnixListener({
     ...{ ...common, path, mode, onConnection, onRefused: seldom(refused) },
     ...{ allowedUids: config.unixAllowedUids, groupAllowed: config.groupReadableSecrets },
+    onSocketChange: tellOfSocket(log, path),
   });
 }
 
@@ -109,11 +125,9 @@ interface Tls extends Reloadable {
 }
 
 function openTls(config: Config, { log, health, metrics }: ListenerParts): Tls | undefined {
-  const { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile } = config;
-  if (certFile === 'none') return undefined;
-  const clientCaFile = tlsClientCaFile === 'none' ? undefined : tlsClientCaFile;
+  if (config.tlsCertFile === 'none') return undefined;
   const rule = { groupAllowed: config.groupReadableSecrets };
-  const certificates = new Certificates({ certFile, keyFile, clientCaFile }, rule);
+  const certificates = new Certificates(certificateFilesOf(config), rule);
   health.condition(
     'certificate_expiry',
     'wanted',
@@ -152,6 +166,10 @@ function openTls(config: Config, { log, health, metrics }: ListenerParts): Tls |
   };
   const onHandshakeFailure = registerTlsMetrics(metrics, () => certificates.notAfterMs);
   return { certificates, prepare, onHandshakeFailure };
+}
+
+function certificateFilesOf({ tlsCertFile: certFile, tlsKeyFile: keyFile, tlsClientCaFile }: Config) {
+  return { certFile, keyFile, clientCaFile: tlsClientCaFile === 'none' ? undefined : tlsClientCaFile };
 }
 
 function seldom<T>(tell: (of: T) => void): (of: T) => void {

@@ -15,6 +15,10 @@ export interface UnixOptions extends Omit<NodeOptions, 'kind' | 'at' | 'createSe
   readonly onConnection?: (peer: Peer) => void;
   /** A connection of a user who is not allowed, or of one whom the kernel does not name though there is a list. */
   readonly onRefused?: (peer: Peer) => void;
+  /** Why nobody connects by the path any more; undefined: they do again. */
+  readonly onSocketChange?: (problem: string | undefined) => void;
+  /** For tests. */
+  readonly lookEveryMs?: number;
   /** Another source of credentials, for tests. */
   readonly openCredentials?: () => Promise<ReadPeerCredentials | undefined>;
 }
@@ -25,23 +29,33 @@ export class UnixListener implements Listener {
   readonly #options: UnixOptions;
   readonly #node: NodeListener;
   #credentialsOf: ReadPeerCredentials | undefined;
-  readonly #file: UnixSocketFile;
+  readonly #file: UnixSocketFile<string>;
 
   constructor(options: UnixOptions) {
     this.#options = options;
-    this.#file = new UnixSocketFile(options.path, options.mode);
     this.#node = new NodeListener({
       ...options,
       kind: 'unix',
       at: { path: options.path },
       admit: (socket) => this.#admit(socket),
     });
+    const { path, mode, groupAllowed = false, onSocketChange: onChange, lookEveryMs } = options;
+    this.#file = new UnixSocketFile(
+      { path, mode, rule: { groupAllowed }, onChange, lookEveryMs },
+      { listen: () => this.#node.bind(), stopListening: () => this.#node.stopAccepting() },
+    );
   }
 
   async listen(handlers: ListenerHandlers): Promise<string> {
-    const { openCredentials = openPeerCredentials, groupAllowed = false } = this.#options;
+    const { openCredentials = openPeerCredentials } = this.#options;
     this.#credentialsOf = await openCredentials();
-    return this.#file.bind({ groupAllowed }, () => this.#node.listen(handlers));
+    this.#node.serve(handlers);
+    return this.#file.bind();
+  }
+
+  /** The path leads to this listener. */
+  get reachable(): boolean {
+    return this.#file.reachable;
   }
 
   #admit(socket: Socket): Peer | undefined {

@@ -60,7 +60,9 @@ export function restoreDekOperation({
     if (target === undefined || !targets.includes(target))
       return refuse(
         'NotFound',
-        `snapshots of this DEK: ${targets.length === 0 ? 'none' : `of the rotations to ${targets.join(', ')}`}`,
+        targets.length === 0
+          ? 'there is no snapshot of this DEK in kms-deks-backup'
+          : `snapshots of this DEK: of the rotations to ${targets.join(', ')}`,
       );
     const dek = await snapshots.read(id, target);
     return dek === undefined ? refuse('Conflict', 'the snapshot cannot be read') : ok({ dek, from: target });

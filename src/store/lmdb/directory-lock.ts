@@ -52,6 +52,11 @@ function holderOf(directory: string): Promise<number | undefined> {
   });
 }
 
+/** Somebody holds it at this moment; asked without taking it. */
+export function isHeld(directory: string): Promise<boolean> {
+  return isAnswered(socketOf(directory));
+}
+
 /** The holder of `directory`, in words for those who wanted it. */
 export async function heldBy(directory: string): Promise<string> {
   const pid = await holderOf(directory);

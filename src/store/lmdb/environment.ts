@@ -65,7 +65,8 @@ export async function openEnvironment(options: OpenOptions): Promise<Environment
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   chmodSync(directory, 0o700);
   const unlock = await lockDirectory(directory);
-  if (unlock === undefined) throw new Error(`the data directory is in use: ${await heldBy(directory)}`);
+  if (unlock === undefined)
+    throw new Error(`the data directory is in use: ${await heldBy(directory)}; stop that first`);
   let root: RootDatabase<Buffer, Uint8Array> | undefined;
   try {
     const dataFile = join(directory, 'data.mdb');

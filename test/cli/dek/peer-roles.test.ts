@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
@@ -52,10 +52,11 @@ test('each role against each call, by users whom the kernel names; who may not i
   const directory = temporaryDirectory(t);
   const { stranger, ...named } = users;
   const allowed = Object.entries(named).map(([role, uid]) => ({ uid, roles: [role] }));
-  const kms = await startDekService(directory, dekConfig(directory, 'dek.yaml', { allowed_uids: allowed }));
+  const config = dekConfig(directory, 'dek.yaml', { allowed_uids: allowed });
   // An operator may let others in: what they may do is not for the permissions to say.
+  const kms = await startDekService(directory, config, {}, undefined, ['--socket-mode', '0666']);
   for (const path of [directory, dirname(kms.socket)]) chmodSync(path, 0o711);
-  chmodSync(kms.socket, 0o666);
+  assert.equal(statSync(kms.socket).mode & 0o777, 0o666);
   const statusesOf = async (uid: number) => {
     const args = ['-e', client, JSON.stringify([kms.socket, calls])];
     const { stdout } = await run(process.execPath, args, {
@@ -78,6 +79,10 @@ test('each role against each call, by users whom the kernel names; who may not i
   // Root, too, is nobody here.
   if (own === 0) assert.equal((await kms.ask('/keks')).status, 401);
   assert.equal((await kms.ask('/healthz')).status, 200);
+  // Without a list everybody might do everything: a reload does not come to that either.
+  dekConfig(directory, 'dek.yaml');
+  process.kill(kms.process.pid, 'SIGHUP');
+  await kms.process.logged((line) => /NOT TAKEN/.test(line) && /--socket-mode 0666/.test(line));
   await kms.process.stop();
   const lines = readFileSync(join(directory, 'data', 'kms-audit.log'), 'utf8')
     .trimEnd()

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
@@ -36,12 +45,31 @@ test('serve-dek: its calls over a socket of mode 0600, by the user whom the kern
   assert.equal((await kms.ask('/healthz', {})).status, 405);
   assert.equal((await kms.ask('/v1/kms/keys')).status, 404);
 
-  const thief = startDekService(temporaryDirectory(t), config, {}, kms.socket);
+  // Whoever is refused leaves nothing behind.
+  const elsewhere = temporaryDirectory(t);
+  const thief = startDekService(elsewhere, config, {}, kms.socket);
   await assert.rejects(thief, /another process has it/);
+  const second = startDekService(
+    directory,
+    config,
+    { KMS_AUDIT_DIR: join(elsewhere, 'audit') },
+    join(elsewhere, 'run', 'dek.sock'),
+  );
+  await assert.rejects(second, new RegExp(`in use: process ${kms.process.pid} holds it`));
+  assert.deepEqual(readdirSync(elsewhere), []);
   assert.equal((await kms.ask('/keks')).status, 200);
+
+  rmSync(kms.socket);
+  await kms.process.logged((line) => line.includes('NOBODY CONNECTS BY THE UNIX SOCKET'));
+  await kms.process.logged((line) => line.includes('the Unix socket is bound again'));
+  assert.equal((await kms.ask('/decrypt', { key_id, ciphertext })).status, 200);
+  assert.deepEqual([mode(kms.socket), (await kms.ask('/readyz')).status], ['600', 200]);
 
   await kms.process.stop();
   const data = join(directory, 'data');
+  // No capability is ever taken here.
+  const files = readdirSync(data).filter((name) => /token|macaroon/.test(name));
+  assert.deepEqual(files, []);
   assert.equal(mode(join(data, 'kms-audit.log')), '600');
   const lines = readFileSync(join(data, 'kms-audit.log'), 'utf8').trimEnd().split('\n');
   const records = lines.map((line) => JSON.parse(line).record);
@@ -100,6 +128,54 @@ test('serve-dek --kms-v2-socket: gRPC over the same KEK, ended with the service'
     await assert.rejects(startDekService(directory, config, { KMS_BIND: '' }, join(directory, path)), says);
   const same = startDekService(directory, config, {}, undefined, ['--kms-v2-socket', kms.socket]);
   await assert.rejects(same, /--kms-v2-socket is the socket of --socket/);
+});
+
+test('serve-dek: a start that is refused makes nothing, neither directories nor files', async (t) => {
+  const directory = temporaryDirectory(t);
+  const home = temporaryDirectory(t);
+  const ordinary = dekConfig(home, 'dek.yaml');
+  const readable = dekConfig(home, 'readable.yaml');
+  chmodSync(readable, 0o644);
+  const anybodys = join(home, 'anybodys');
+  mkdirSync(anybodys);
+  chmodSync(anybodys, 0o777);
+  const rootKey = join(home, 'root.key');
+  writeFileSync(rootKey, randomBytes(32));
+  chmodSync(rootKey, 0o644);
+  writeFileSync(join(home, 'file'), '');
+  const below = (...path: string[]) => join(directory, ...path);
+  const cases: readonly (readonly [
+    RegExp,
+    Readonly<Record<string, string>>,
+    Readonly<Record<string, string>>?,
+  ])[] = [
+    [/no random key/, { config: dekConfig(home, 'weak.yaml', { master_key_hex: '0'.repeat(64) }) }],
+    [/surplus is unknown/, { config: dekConfig(home, 'surplus.yaml', { surplus: 1 }) }],
+    [/may be read/, { config: readable }],
+    [/there is no such file/, { config: join(home, 'missing.yaml') }],
+    [/KMS_WORKERS/, { config: ordinary }, { KMS_WORKERS: 'many' }],
+    [/at most 107 bytes/, { config: ordinary, socket: below('x'.repeat(108)) }],
+  ];
+  for (const [says, flags, env = {}] of cases) {
+    const given = { socket: below('run', 'dek.sock'), 'data-dir': below('data'), ...flags };
+    const args = Object.entries(given).flatMap(([name, value]) => [`--${name}`, value]);
+    const { status, stderr } = await intaglio(['serve-dek', ...args], { env });
+    assert.equal(status, 1);
+    assert.match(stderr, says);
+    assert.deepEqual(readdirSync(directory), [], String(says));
+  }
+  // By a process of their own: these are found when it is about to serve.
+  const socket = below('run', 'dek.sock');
+  const started: readonly (readonly [RegExp, () => Promise<unknown>])[] = [
+    [/may be written by others/, () => startDekService(directory, ordinary, {}, join(anybodys, 'dek.sock'))],
+    [
+      /no socket/,
+      () => startDekService(directory, ordinary, {}, socket, ['--kms-v2-socket', join(home, 'file')]),
+    ],
+    [/root\.key may be read/, () => startDekService(directory, undefined, { KMS_ROOT_KEY_FILE: rootKey })],
+  ];
+  for (const [says, start] of started) await assert.rejects(start, says);
+  assert.deepEqual(readdirSync(directory), []);
 });
 
 test('serve-dek: another user is told 401 and is on the log', async (t) => {
@@ -251,7 +327,7 @@ test('a configuration of serve-dek that is not exactly right refuses the start, 
   const key = randomBytes(32).toString('hex');
   const cases: readonly (readonly [Record<string, unknown>, RegExp])[] = [
     [{ master_key_hex: key, surplus: 1 }, /surplus is unknown/],
-    [{ master_key_hex: key.slice(2) }, /master_key_hex is unknown, missing or of the wrong/],
+    [{ master_key_hex: key.slice(2) }, /master_key_hex has to be 64 hexadecimal digits/],
     [{ master_key_hex: key, master_key_file: 'x' }, /exactly one of/],
     [{ master_key_hex: undefined }, /exactly one of/],
     [{ master_key_hex: '0'.repeat(64) }, /no random key/],

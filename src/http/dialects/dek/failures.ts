@@ -29,11 +29,17 @@ export const statusOf: Readonly<Record<FailureCode, number>> = {
   Timeout: 504,
 };
 
+/** Words for callers who have a user id and roles, where others have a capability. */
+const ownMessages: Partial<Record<FailureCode, string>> = {
+  Unauthenticated: 'neither a user of allowed_uids nor a valid capability',
+  NoCapability: "the caller's roles, or its capability, do not permit this",
+};
+
 /** `{error, code, request_id}`, and `retry_after_ms` where a retry is worth while. */
 export function presentDekError(failure: Failure, { hint, requestId }: FailureFacts): PresentedFailure {
   const { code } = failure;
   const more = failure.hint ?? hint;
-  const { message } = failures[code];
+  const message = ownMessages[code] ?? failures[code].message;
   const retryAfterMs = retryAfterMsOf(failure);
   return {
     status: statusOf[code],

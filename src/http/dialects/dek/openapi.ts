@@ -3,6 +3,7 @@ import { manifest } from '../../../core/own-package.ts';
 import type { AnyEndpoint } from '../../dialect.ts';
 import { describedBody } from '../../json-requests.ts';
 import type { DekEndpointName } from './endpoints.ts';
+import { statusOf } from './failures.ts';
 import { dekRoutes } from './routes.ts';
 import { answers, shapes } from './schemas.ts';
 
@@ -109,7 +110,7 @@ export function describeDeks(operationOf: (name: DekEndpointName) => AnyEndpoint
     components: {
       responses: {
         Error: {
-          description: '400, 401, 403, 404, 405, 409, 413, 429, 503 or 504',
+          description: [...new Set(Object.values(statusOf))].sort((a, b) => a - b).join(', '),
           content: { 'application/json': { schema: answers.error } },
         },
       },

@@ -73,5 +73,8 @@ export const answers: Readonly<Record<string, TSchema>> = {
       }),
     ]),
   }),
-  error: Type.Object({ error: Type.String(), code: Type.String(), request_id: Type.String() }),
+  error: Type.Object({
+    ...{ error: Type.String(), code: Type.String(), request_id: Type.String() },
+    retry_after_ms: Type.Optional(Type.Integer({ description: 'where a retry is worth while' })),
+  }),
 };
