@@ -68,22 +68,19 @@ Examples:
     .action(async (options: Asked) => {
       if (options.tokenFile !== undefined) return showRunning(options, options.tokenFile);
       await onDirectory(options, async (bench) => {
-        const { rootStatus } = await import('./root/acts.ts');
+        const { inWords, rootStatus } = await import('./root/status.ts');
         const { generation, root, rotating, sources } = await rootStatus(bench);
         bench.say(`root key ${root}, generation ${generation}${rotating ? '; a rotation is under way' : ''}`);
         for (const { id, kind, place, opens, checkedBeforeMs } of sources) {
           const seen =
             checkedBeforeMs === undefined ? 'never before' : new Date(checkedBeforeMs).toISOString();
-          const judged =
-            opens === true ? 'opens' : opens === 'people' ? withPeople : `DOES NOT OPEN: ${opens}`;
+          const judged = `${typeof opens === 'object' ? 'DOES NOT OPEN: ' : ''}${inWords(opens)}`;
           bench.say(`  ${id} (${kind}, ${place}): ${judged}; last checked ${seen}`);
         }
-        if (sources.some(({ opens }) => opens !== true && opens !== 'people')) process.exitCode = 2;
+        if (sources.some(({ opens }) => typeof opens === 'object')) process.exitCode = 2;
       });
     });
 }
-
-const withPeople = 'opens with the officers only: intaglio root join --check';
 
 async function showRunning(address: ServiceAddress, tokenFile: string): Promise<void> {
   const { askService } = await import('./audit/ask-service.ts');

@@ -236,11 +236,11 @@ export function cloudRootFaults(name: string, start: () => Promise<FakeServer>, 
           return { kind: 'lent-page', fill: (page) => page.set(bytes) };
         },
       };
-      const startedAt = performance.now();
+      const asked = server.seen.length;
       const opened = await openRootKeyForStore(engine, store, [cloud, next]);
       assert.equal(opened.source, next);
-      assert.ok(performance.now() - startedAt >= 100, 'it was asked');
-      assert.ok(server.seen.length > 0);
+      assert.match(opened.passedOver.join(), /^cloud \(.*gave no answer in time/);
+      assert.ok(server.seen.length > asked);
     });
     test('a server that is not there is said', async () => {
       const { wrapping, source } = await faulty('hang', 0);

@@ -66,6 +66,8 @@ export async function openRootKey(
       'MADE A NEW ROOT KEY: keep a copy elsewhere, without it every key is lost',
     );
   }
+  for (const reason of opened.passedOver)
+    log.warn({ reason, by: opened.source.place }, 'a source of the root key does not open; another did');
   await sealStore(config, log, { root, store });
   let recorder: AuditRecorder | undefined;
   const record = async () => {

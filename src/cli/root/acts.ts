@@ -2,16 +2,15 @@ import { randomFillSync } from 'node:crypto';
 import { StartError } from '../../core/start-error.ts';
 import type { ListedSource } from '../../custody/root-key/listed-source.ts';
 import { rootName } from '../../custody/root-key/live-root.ts';
-import { opensWitness } from '../../custody/root-key/open-for-store.ts';
 import type { Reading } from '../../custody/root-key/read-source.ts';
 import { readSource, rootSecretBytes } from '../../custody/root-key/read-source.ts';
 import { nameOfBytes } from '../../custody/root-key/renew-all.ts';
-import { readRootEntry, witnessKey } from '../../custody/root-key/rotation/rotation-state.ts';
+import { readRootEntry } from '../../custody/root-key/rotation/rotation-state.ts';
 import { listedPath } from '../../custody/root-key/secret-place.ts';
 import type { RootKeySource } from '../../custody/root-key/source.ts';
 import { changeRootSources, writeRootSources } from '../../custody/root-key/sources-file.ts';
-import type { Store } from '../../store/store.ts';
 import { makeSource, type WantedSource } from './new-source.ts';
+import { inWords, triedBy } from './status.ts';
 import {
   type Bench,
   readingOf,
@@ -55,78 +54,6 @@ async function newSecret(wanted: WantedSource, around: Reading): Promise<Uint8Ar
     return readSource(given as ListedSource, around);
   }
   return randomFillSync(new Uint8Array(new ArrayBuffer(rootSecretBytes)));
-}
-
-export interface SourceStatus {
-  readonly id: string;
-  readonly kind: string;
-  readonly place: string;
-  /** It opens this store's root key; only people open it; or the reason why it does not. */
-  readonly opens: true | 'people' | string;
-  /** Undefined: before today nobody looked. */
-  readonly checkedBeforeMs: number | undefined;
-}
-
-export interface RootStatus {
-  readonly generation: number;
-  readonly root: string;
-  readonly rotating: boolean;
-  readonly sources: readonly SourceStatus[];
-}
-
-/** Tries each source on its own, and notes in the list which open. */
-export function rootStatus(bench: Bench): Promise<RootStatus> {
-  return withStoppedDirectory(bench, async (stopped) => {
-    const { sources, root, rotating, store } = stopped;
-    const entry = await readRootEntry(store, root.mac);
-    const listed = sources.listed();
-    const found: SourceStatus[] = [];
-    const views = sources.views();
-    for (const [index, view] of views.entries()) {
-      const one = listed?.[index];
-      const opens = needsPeople(one) ? 'people' : await triedBy(bench, store, sources.of(one));
-      found.push({ ...view, opens, checkedBeforeMs: one?.checkedAtMs });
-    }
-    if (listed !== undefined) {
-      const checkedAtMs = Date.now();
-      const opening = new Set(found.filter(({ opens }) => opens === true).map(({ id }) => id));
-      changeRootSources(bench.config.dataDir, (now) =>
-        (now ?? listed).map((one) => (opening.has(one.id) ? { ...one, checkedAtMs } : one)),
-      );
-    }
-    const current = rootName(bench.engine, root.current);
-    return { generation: entry?.value.generation ?? 1, root: current, rotating, sources: found };
-  });
-}
-
-/** The list says of nobody's identity where it is. */
-function needsPeople(source: ListedSource | undefined): boolean {
-  if (source?.kind === 'shares') return source.identities === undefined;
-  return source?.kind === 'recipients' && source.identity === undefined;
-}
-
-/** True where one of these gives the store's root key. */
-async function triedBy(
-  { engine }: Bench,
-  store: Store,
-  candidates: readonly RootKeySource[],
-): Promise<true | string> {
-  const witness = await store.get(witnessKey);
-  if (!witness.ok || witness.value === undefined) return 'the store does not answer';
-  let why = 'missing';
-  for (const source of candidates) {
-    try {
-      if (!source.isThere()) continue;
-      const root = engine.openRoot(await source.open());
-      const opens = opensWitness(engine, root, witness.value.value);
-      engine.closeRoot(root);
-      if (opens) return true;
-      why = 'gives another key than the one of this store';
-    } catch (cause) {
-      why = (cause as Error).message;
-    }
-  }
-  return why;
 }
 
 /** Another source for the root key that there is, by whichever of its sources opens. */
@@ -210,9 +137,9 @@ export function removeSource(bench: Bench, id: string): Promise<void> {
     const opening: string[] = [];
     const why: string[] = [];
     for (const one of kept) {
-      const opens = await triedBy(bench, stopped.store, stopped.sources.of(one));
-      if (opens === true) opening.push(one.id);
-      else why.push(`${one.id}: ${opens}`);
+      const opens = await triedBy(bench, stopped.store, one, stopped.sources.of(one));
+      if (opens === 'now') opening.push(one.id);
+      else why.push(`${one.id}: ${inWords(opens)}`);
     }
     if (opening.length === 0)
       throw new StartError(`without ${id} no source opens here, and it stays (${why.join('; ')})`);

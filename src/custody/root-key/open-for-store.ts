@@ -22,6 +22,8 @@ export interface OpenedRoot {
   readonly source: RootKeySource;
   /** The root key that records still go over from: a rotation was cut off. */
   readonly before?: RootRef;
+  /** Of sources that were tried before it: why each does not open, in words for the operator. */
+  readonly passedOver: readonly string[];
 }
 
 /** No tenant may have this name, so no tenant's key is sealed under the same derived key. */
@@ -43,11 +45,11 @@ export async function openRootKeyForStore(
   const rotation = await readRotation(store);
   if (witness.value === undefined) return openForNewStore(engine, store, all);
   const wanted = [witness.value.value, ...(rotation === undefined ? [] : [rotation.value.witness])];
-  const found = await openWitnessed(engine, all, wanted);
-  const [first, second] = found as [Found, Found | undefined];
+  const { found, passedOver } = await openWitnessed(engine, all, wanted);
+  const [first, second] = found as readonly [Found, Found | undefined];
   return second === undefined
-    ? { root: first.root, source: first.source, made: false }
-    : { root: second.root, source: second.source, before: first.root, made: false };
+    ? { root: first.root, source: first.source, made: false, passedOver }
+    : { root: second.root, source: second.source, before: first.root, made: false, passedOver };
 }
 
 async function openForNewStore(
@@ -62,7 +64,7 @@ async function openForNewStore(
     { key: witnessKey, value: newWitness(engine, root), expectedRevision: 0 },
   ]);
   if (!outcome.ok || !outcome.value.committed) throw new StartError('the store cannot be written');
-  return { root, source, made: there === undefined };
+  return { root, source, made: there === undefined, passedOver: [] };
 }
 
 interface Found {
@@ -70,12 +72,12 @@ interface Found {
   readonly source: RootKeySource;
 }
 
-/** The root key that opens each witness; no other stays open. */
+/** The root key that opens each witness, and why sources that were tried before did not open; no other key stays open. */
 async function openWitnessed(
   engine: Engine,
   sources: readonly RootKeySource[],
   witnesses: readonly Uint8Array[],
-): Promise<Found[]> {
+): Promise<{ readonly found: readonly Found[]; readonly passedOver: readonly string[] }> {
   const found: (Found | undefined)[] = witnesses.map(() => undefined);
   const failures: StartError[] = [];
   let opened = 0;
@@ -93,7 +95,8 @@ async function openWitnessed(
       failures.push(cause);
     }
   }
-  if (!found.includes(undefined)) return found as Found[];
+  if (!found.includes(undefined))
+    return { found: found as Found[], passedOver: failures.map(({ message }) => message) };
   for (const one of found) if (one !== undefined) engine.closeRoot(one.root);
   throw whyNone(sources, { failures, opened, some: found.some((one) => one !== undefined) });
 }
