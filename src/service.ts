@@ -12,7 +12,7 @@ import { openWebhooks } from './assemble/kms-v1/webhooks.ts';
 import { recordOfflineActs } from './assemble/offline-acts.ts';
 import { openPolicy } from './assemble/policy.ts';
 import { startScheduledRotation } from './assemble/rotation.ts';
-import { openDataDir, openMacaroons } from './assemble/secrets.ts';
+import { openDataDir, openMacaroons, requireRestored } from './assemble/secrets.ts';
 import { openRecords, openTrust } from './assemble/store/records.ts';
 import { openRootKey } from './assemble/store/root-key.ts';
 import { requireUsableSources } from './assemble/store/root-sources.ts';
@@ -165,6 +165,7 @@ async function openParts(
   const policy = openPolicy(config, systemClock, log);
   closes('closing the policy', async () => policy.close());
   // A start that is refused leaves nothing behind, so what can be known before anything is made is asked first.
+  requireRestored(config);
   await requireOpenable(config);
   requireUsableSources(config, given);
   await beforeMaking?.();

@@ -17,15 +17,18 @@ function secretRuleOf({ groupReadableSecrets }: Config): SecretRule {
 /** A folder in a data directory whose restore is not finished. */
 export const restoringName = '.restoring';
 
+/** Of a restore that was cut off nothing may be read yet. Throws a StartError. */
+export function requireRestored({ amnesia, dataDir }: Config): void {
+  if (amnesia || !existsSync(join(dataDir, restoringName))) return;
+  throw new StartError(
+    `a restore of ${dataDir} was interrupted: run the same intaglio backup restore again, which finishes it or begins anew`,
+  );
+}
+
 /** Before anything is put there: made where it is missing, and refused where others may write into it. */
 export function openDataDir(config: Config): void {
   if (config.amnesia) return;
   openDirectory('data', config.dataDir, config);
-  if (existsSync(join(config.dataDir, restoringName))) {
-    throw new StartError(
-      `a restore of ${config.dataDir} was interrupted: run the same intaglio backup restore again, which finishes it or begins anew`,
-    );
-  }
   // In the data directory the log makes its own.
   const apart = resolve(config.auditDir) !== resolve(config.dataDir, 'audit');
   if (config.audit === 'on' && apart) openDirectory('audit', config.auditDir, config);

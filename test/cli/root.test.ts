@@ -288,3 +288,13 @@ test('a key in a token opens the root key, and shares on paper do when the token
   await command('join', ...shares, '--kind', 'file', '--file', join(place, 'raw.key'));
   assert.equal(await sign(dataDir, kid), kid);
 });
+
+test('of a restore that was cut off nothing is read: neither the service nor the commands of the root key', async () => {
+  const dataDir = temporaryDirectory();
+  mkdirSync(join(dataDir, '.restoring'), { mode: 0o700 });
+  // As it may be half-way: without a store, and not yet with its mode.
+  writeFileSync(join(dataDir, 'root.key'), 'half', { mode: 0o644 });
+  await assert.rejects(startInProcess({ dataDir }), /a restore of .* was interrupted/);
+  for (const command of ['status', 'rotate', 'init'])
+    await refused(/a restore of .* was interrupted/, command, '--data-dir', dataDir);
+});

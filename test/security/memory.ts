@@ -69,7 +69,14 @@ export function memoryRanges(pid: number): MemoryRange[] {
 /** Of the threads that are not running; `/proc/<pid>/task/<tid>/syscall` ends with stack pointer and program counter. */
 function stackPointers(pid: number): number[] {
   return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
-    const words = readFileSync(`/proc/${pid}/task/${tid}/syscall`, 'latin1').trim().split(' ');
+    let words: string[];
+    try {
+      words = readFileSync(`/proc/${pid}/task/${tid}/syscall`, 'latin1').trim().split(' ');
+    } catch (cause) {
+      // The thread has ended since the list was read.
+      if (['ENOENT', 'ESRCH'].includes((cause as NodeJS.ErrnoException).code ?? '')) return [];
+      throw cause;
+    }
     return words.length < 3 ? [] : [Number(words.at(-2))];
   });
 }

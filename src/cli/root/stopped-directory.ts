@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { openDataDir } from '../../assemble/secrets.ts';
+import { openDataDir, requireRestored } from '../../assemble/secrets.ts';
 import { rootSourcesOf } from '../../assemble/store/root-sources.ts';
 import { openStore } from '../../assemble/store/store.ts';
 import { sealStore } from '../../assemble/store/store-head.ts';
@@ -56,6 +56,7 @@ export async function withStoppedStore<T>(
 ): Promise<T> {
   if (config.amnesia || config.backend === 'memory')
     throw new StartError('a service that keeps nothing on disk has no root key to look after');
+  requireRestored(config);
   const directory = join(config.dataDir, 'store');
   if (!make && !existsSync(join(directory, 'data.mdb')))
     throw new StartError(`there is no store in ${config.dataDir}: intaglio root init makes one`);
