@@ -41,6 +41,8 @@ export interface StartOptions {
   readonly surfaces?: typeof surfacesOf;
   /** Whoever says who is calling; capabilities where it is absent. */
   readonly authenticator?: Authenticator;
+  /** Parts of the caller's that a reload changes with the service's. */
+  readonly reloadable?: readonly Reloadable[];
   /** Another way in, beside HTTP. */
   readonly sideDoor?: (service: Service) => SideDoor;
 }
@@ -58,7 +60,14 @@ export interface SideDoor {
 export async function start(
   config: Config,
   log: Logger,
-  { tuning = defaultTuning, rootKey, surfaces = surfacesOf, authenticator, sideDoor }: StartOptions = {},
+  {
+    tuning = defaultTuning,
+    rootKey,
+    surfaces = surfacesOf,
+    authenticator,
+    reloadable: callers = [],
+    sideDoor,
+  }: StartOptions = {},
 ): Promise<Server> {
   process.umask(0o077);
   const forbidden = forbidCoreDumps(config, log);
@@ -91,7 +100,7 @@ export async function start(
     });
     const reload = createReload({
       ...{ settings: service.settings, log, health, record: service.recordReload },
-      parts: [reloadableLog(log), service.reloadable, door, ...reloadable],
+      parts: [reloadableLog(log), service.reloadable, door, ...reloadable, ...callers],
     });
     side = sideDoor?.(called);
     await side?.listen();

@@ -62,6 +62,10 @@ function engine(): Engine {
   return createOpensslEngine({ reseedIntervalOps: 1, keyCacheBytes: 1 });
 }
 
+function isCloud({ kind }: ListedSource): boolean {
+  return kind === 'aws' || kind === 'gcp' || kind === 'azure';
+}
+
 /** A module of a token is loaded only where a source needs one. */
 async function readingFor(sources: readonly ListedSource[]): Promise<Reading> {
   const has = (wanted: ListedSource['kind']) => sources.some(({ kind }) => kind === wanted);
@@ -69,10 +73,9 @@ async function readingFor(sources: readonly ListedSource[]): Promise<Reading> {
     ? await (await import('../src/custody/pkcs11/root-wrapping.ts')).openRootWrapping()
     : undefined;
   const tpm = has('tpm') ? (await import('../src/custody/tpm/root-sealing.ts')).tpmSealing : undefined;
-  const cloud =
-    has('aws') || has('gcp') || has('azure')
-      ? (await import('../src/custody/root-key/cloud/providers.ts')).openCloudWrapping(engine())
-      : undefined;
+  const cloud = sources.some(isCloud)
+    ? (await import('../src/custody/root-key/cloud/providers.ts')).openCloudWrapping(engine())
+    : undefined;
   return { ...surroundings, ...(token && { token }), ...(tpm && { tpm }), ...(cloud && { cloud }) };
 }
 
@@ -80,10 +83,12 @@ async function rootKey(): Promise<Uint8Array> {
   const read = readRootSources(dataDir);
   if (!read.ok) throw new StartError(read.failure.hint ?? 'the list of sources cannot be read');
   const sources = read.value?.sources ?? [];
+  const clouds = (errand.do === 'renew' ? sources : sources.filter(({ id }) => id === errand.id)).filter(
+    isCloud,
+  );
+  if (clouds.length > 0) boundMemory(clouds.map((source) => sourcePlace(source)).join(', '));
   if (errand.do === 'renew') return renewAll(sources, errand.generation, engine(), await readingFor(sources));
   const source = sources.find(({ id }) => id === errand.id);
   if (source === undefined) throw new StartError(`there is no source ${errand.id}`);
-  if (source.kind === 'aws' || source.kind === 'gcp' || source.kind === 'azure')
-    boundMemory(sourcePlace(source));
   return readSource(source, await readingFor([source]));
 }

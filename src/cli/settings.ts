@@ -34,6 +34,12 @@ export function settingsOrFail(argv: readonly string[]): Extract<LoadedConfig, {
   return loaded;
 }
 
+/** For a command that reads keys: ends it where a setting is wrong, before one is in memory. */
+export function failOnWrongSettings(argv: readonly string[]): void {
+  const loaded = processSettings(argv);
+  if (!loaded.ok) fail(...loaded.problems);
+}
+
 /** Of the environment, for commands that have no settings of their own; wrong ones allow nothing. */
 export function secretRule(): SecretRule {
   const loaded = processSettings([]);

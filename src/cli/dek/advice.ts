@@ -19,6 +19,6 @@ export function inWordsOfConfig(cause: StartError, { dataDir, config }: DekPlace
       ? message
       : `${message}; a directory that was made with --config opens with that configuration alone`;
   return hasOwnKey
-    ? `${message}: ${dataDir} was made without --config, so start it without`
+    ? `${message}: either ${dataDir} was made without --config, so start it without, or ${config} has another master key`
     : `${message}: ${config} has another master key than ${dataDir}; give the file of before (intaglio dek reseal changes the key)`;
 }

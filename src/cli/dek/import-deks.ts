@@ -5,9 +5,9 @@ import { TypeCompiler } from '@sinclair/typebox/compiler';
 import { decodeBase64 } from '../../core/bytes.ts';
 import { StartError } from '../../core/start-error.ts';
 import { dekBytes, isDekId, isThreadId } from '../../operations/deks/dek.ts';
-import { secretRule } from '../settings.ts';
+import { failOnWrongSettings, secretRule } from '../settings.ts';
 import { secretKeyIn } from './config-file.ts';
-import { type StoppedDeksFlags, withStoppedDeks } from './stopped-deks.ts';
+import { type StoppedDeksFlags, settingsOfDeks, withStoppedDeks } from './stopped-deks.ts';
 
 export interface ImportFlags extends StoppedDeksFlags {
   readonly in: string;
@@ -46,6 +46,7 @@ export async function importDeks(
   flags: ImportFlags,
   progress: (done: number, total: number) => void,
 ): Promise<Imported> {
+  failOnWrongSettings(settingsOfDeks(flags));
   const old: OldDek[] = [];
   try {
     openOld(flags, old);

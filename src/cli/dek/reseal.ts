@@ -7,7 +7,7 @@ import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
 import { goOverStopped } from '../root/rotate-stopped.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
-import { secretRule, settingsOrFail } from '../settings.ts';
+import { failOnWrongSettings, secretRule, settingsOrFail } from '../settings.ts';
 import { type DekConfigFile, readDekConfig } from './config-file.ts';
 
 export interface ResealFlags {
@@ -21,6 +21,7 @@ export async function reseal(
   flags: ResealFlags,
   progress: (done: number, total: number) => void,
 ): Promise<void> {
+  failOnWrongSettings(['--data-dir', flags.dataDir]);
   const rule = secretRule();
   const old = readDekConfig(flags.oldConfig, rule);
   let next: DekConfigFile | undefined;

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import type { Authenticator } from '../../auth/auth.ts';
 import { peerUserAuthenticator } from '../../auth/peer-users.ts';
 import type { Config, LoadedConfig } from '../../config/load.ts';
+import type { Prepared, Reloadable } from '../../config/reload.ts';
 import { refuseInspection } from '../../core/process/inspection.ts';
 import type { Result } from '../../core/result.ts';
 import type { Caller } from '../../core/scope.ts';
@@ -68,7 +69,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     file = flags.config === undefined ? undefined : readDekConfig(flags.config, secretRule());
     checkUsers(flags, file);
     const ways = flagsOf(flags, file?.allowPlainKek ?? false);
-    const config = settingsOf(ways);
+    const config = settingsOf(ways, file);
     const users = new LiveUsers(config.dekTenant, file);
     const takesReloads = reloadOnSignal(() => readAgain(flags, ways, users));
     const log = createLog(config.logLevel, config.telemetryService);
@@ -82,7 +83,7 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     const server = await start(config, log, {
       ...(file === undefined ? undefined : { rootKey: [givenRootKey(file.place, file.masterKey)] }),
       surfaces: (service) => () => [dekDialect(service.dekOperations as DekOperations)],
-      authenticator: users,
+      ...{ authenticator: users, reloadable: [users] },
       ...(sideDoor === undefined ? undefined : { sideDoor }),
     });
     takesReloads(server);
@@ -91,6 +92,8 @@ async function serveDek(flags: ServeDekFlags): Promise<void> {
     const [url] = server.urls;
     log.info({ url, engine: server.engine.name, pid: process.pid }, 'listening');
   } catch (cause) {
+    // The command ends here.
+    file?.masterKey.fill(0);
     if (cause instanceof StartError) fail(inWordsOfConfig(cause, flags));
     throw cause;
   } finally {
@@ -145,9 +148,11 @@ async function kmsV2Door(
 }
 
 /** Those of the configuration as it was read last. */
-class LiveUsers implements Authenticator {
+class LiveUsers implements Authenticator, Reloadable {
   readonly #tenant: string;
   #now: Authenticator;
+  /** Read with the settings that are taken or refused next. */
+  next: Pick<DekConfigFile, 'users'> | undefined;
 
   constructor(tenant: string, file: DekConfigFile | undefined) {
     this.#tenant = tenant;
@@ -158,8 +163,14 @@ class LiveUsers implements Authenticator {
     return this.#now.authenticate(...asked);
   }
 
-  replace({ users }: DekConfigFile): void {
-    this.#now = peerUserAuthenticator(this.#tenant, users, everyRole);
+  prepare(): Prepared {
+    const { next } = this;
+    this.next = undefined;
+    return {
+      commit: () => {
+        if (next !== undefined) this.#now = peerUserAuthenticator(this.#tenant, next.users, everyRole);
+      },
+    };
   }
 }
 
@@ -172,7 +183,7 @@ function readAgain(flags: ServeDekFlags, ways: readonly string[], users: LiveUse
     const file = readDekConfig(config, secretRule());
     file.masterKey.fill(0);
     checkUsers(flags, file);
-    users.replace(file);
+    users.next = file;
     return loaded;
   } catch (cause) {
     return { ok: false, problems: [cause instanceof StartError ? cause.message : '--config cannot be read'] };
@@ -205,9 +216,12 @@ function flagsOf(
   return [...flags, '--dek-allow-plain-kek', String(allowPlainKek)];
 }
 
-function settingsOf(ways: readonly string[]) {
+function settingsOf(ways: readonly string[], file: DekConfigFile | undefined) {
   const loaded = processSettings(ways);
-  if (!loaded.ok) return fail(...loaded.problems);
+  if (!loaded.ok) {
+    file?.masterKey.fill(0);
+    return fail(...loaded.problems);
+  }
   for (const warning of loaded.warnings) process.stderr.write(`intaglio: ${warning}\n`);
   return loaded.config;
 }

@@ -20,6 +20,11 @@ export interface StoppedDeksFlags {
   readonly config?: string;
 }
 
+/** The flags of `serve` that mean this directory. */
+export function settingsOfDeks({ dataDir }: StoppedDeksFlags): readonly string[] {
+  return ['--data-dir', dataDir, '--dek', 'true'];
+}
+
 /** As a call of an administrator, which is on the log. */
 export type AskDeks = <Request, Answer>(
   operation: Operation<Request, Answer>,
@@ -47,7 +52,7 @@ async function withOpenDeks<T>(
   use: (ask: AskDeks, operations: DekOperations) => Promise<T>,
   make: boolean,
 ): Promise<T> {
-  const { config } = settingsOrFail(['--data-dir', dataDir, '--dek', 'true']);
+  const { config } = settingsOrFail(settingsOfDeks({ dataDir }));
   if (config.amnesia || config.backend === 'memory')
     throw new StartError('these settings keep nothing on disk, so no DEK would be kept');
   if (!make && !existsSync(join(config.dataDir, 'store', 'data.mdb')))

@@ -84,17 +84,31 @@ export class UnixSocketFile<Bound = unknown> {
     const before = process.umask(0o077);
     const listening = this.#server.listen();
     process.umask(before);
-    const bound = await listening;
-    chmodSync(path, mode);
-    this.#file = lstatSync(path);
-    return bound;
+    // Known at once, as a stop may come before it listens.
+    this.#file = fileIfReadable(path);
+    try {
+      const bound = await listening;
+      chmodSync(path, mode);
+      return bound;
+    } catch (cause) {
+      // It is another's, or none.
+      this.#file = undefined;
+      throw cause;
+    }
   }
 
-  /** libuv removes whatever has the path of a socket that it closes: another process's, where ours was removed before. */
   leave(close: () => void): void {
-    const { path } = this.#options;
     this.#ended = true;
     clearInterval(this.#timer);
+    this.#closeBy(close);
+  }
+
+  /**
+   * libuv removes whatever has the path of a socket that it closes: another process's, where ours was removed before. So that one
+   * is put aside meanwhile. Only one that is bound within these lines, microseconds, would be lost.
+   */
+  #closeBy(close: () => void): void {
+    const { path } = this.#options;
     const [own, found] = [this.#file, fileIfReadable(path)];
     this.#file = undefined;
     const aside = join(dirname(path), `.${process.pid}.${found?.ino}`);
@@ -135,9 +149,8 @@ export class UnixSocketFile<Bound = unknown> {
     this.#stale = standing?.ino;
     if (this.#ended || (standing !== undefined && !isLeft)) return;
     if (isLeft) unlinkSync(path);
-    // What libuv removes now is nobody's, and whoever binds the path at this moment keeps it: then listening fails.
-    if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return;
-    this.#server.stopListening();
+    this.#closeBy(() => this.#server.stopListening());
+    // Whoever has the path by now keeps it: then listening fails.
     await this.#listen();
     this.#stale = undefined;
     this.#tell(undefined);

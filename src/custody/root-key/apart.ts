@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { threadEntry } from '../../core/own-package.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { RootSource } from '../../engine/engine.ts';
+import { withoutNodesProxy } from './cloud/network.ts';
 import type { Surroundings } from './secret-place.ts';
 
 /** A memory file system. The file has a name for a moment, and no core dump has its bytes. */
@@ -76,7 +77,7 @@ async function run(
     process.execPath,
     ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
     // Nothing that it does holds this up.
-    { stdio, timeout: deadlineMs, killSignal: 'SIGKILL' },
+    { stdio, timeout: deadlineMs, killSignal: 'SIGKILL', env: withoutNodesProxy(process.env) },
   );
   // It may have ended first.
   child.stdin?.on('error', () => {});

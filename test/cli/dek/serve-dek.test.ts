@@ -198,7 +198,9 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   const write = (roles: readonly string[], more = {}) =>
     dekConfig(directory, 'dek.yaml', { master_key_hex, allowed_uids: [{ uid, roles }], ...more });
   const settings = join(directory, 'settings.yaml');
-  writeFileSync(settings, 'log_level: info\n');
+  const policy = join(directory, 'policy.yaml');
+  writeFileSync(policy, 'identities: []\n', { mode: 0o600 });
+  writeFileSync(settings, `log_level: info\npolicy_file: ${policy}\n`);
   const kms = await startDekService(directory, write(['encrypt']), { KMS_CONFIG: settings });
   t.after(() => kms.process.kill());
   const create = async () => (await kms.ask('/deks', {})).status;
@@ -211,6 +213,12 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
   write(['decrypt']);
   await reloaded(/read again and are in force/);
   assert.equal(await create(), 403);
+  // Users count with the settings of the same signal, or not at all.
+  writeFileSync(policy, 'wrong: [\n');
+  write(['encrypt']);
+  await reloaded(/NOT TAKEN/);
+  assert.equal(await create(), 403);
+  writeFileSync(policy, 'identities: []\n');
   const config = write(['encrypt'], { surplus: 1 });
   await reloaded(/NOT TAKEN/);
   chmodSync(config, 0o644);
@@ -223,7 +231,7 @@ test('serve-dek: SIGHUP reads the users again, and a configuration that is wrong
       await reloaded(/NOT TAKEN/);
     }
   rmSync(settings);
-  writeFileSync(settings, 'log_level: info\n');
+  writeFileSync(settings, `log_level: info\npolicy_file: ${policy}\n`);
   rmSync(config);
   await reloaded(/NOT TAKEN/);
   assert.equal(await create(), 403);

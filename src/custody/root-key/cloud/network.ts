@@ -19,7 +19,9 @@ const unread = ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy', 'grpc_prox
  * verified. HTTPS_PROXY and NO_PROXY, in small letters or not, are the only variables of a proxy; its address is `http://`, which
  * all SDKs take, and TLS goes through it to the provider. Throws a CloudTrouble.
  */
-export function settleNetwork(env: NodeJS.ProcessEnv = process.env): void {
+export function settleNetwork(env: NodeJS.ProcessEnv = process.env, flags = process.execArgv): void {
+  // Node gave its agents their proxies when it began: they send plain HTTP, and so tokens, by HTTP_PROXY.
+  if (usesNodesProxy(env, flags)) throw new CloudTrouble('node_proxy');
   // Of Node, for all that it connects to; it is read at each connection.
   delete env.NODE_TLS_REJECT_UNAUTHORIZED;
   for (const name of unread) delete env[name];
@@ -30,4 +32,21 @@ export function settleNetwork(env: NodeJS.ProcessEnv = process.env): void {
   const given = (env.no_proxy || env.NO_PROXY || '').split(',').map((host) => host.trim());
   const none = [...new Set([...given, ...neverByProxy])].filter((host) => host !== '').join(',');
   Object.assign(env, { https_proxy: proxy, HTTPS_PROXY: proxy, no_proxy: none, NO_PROXY: none });
+}
+
+const nodesProxyFlag = '--use-env-proxy';
+
+function usesNodesProxy(
+  { NODE_USE_ENV_PROXY: variable, NODE_OPTIONS: options = '' }: NodeJS.ProcessEnv,
+  flags: readonly string[],
+) {
+  return variable === '1' || options.includes(nodesProxyFlag) || flags.includes(nodesProxyFlag);
+}
+
+/** The environment of a process that is begun to ask a cloud KMS: without the proxies of Node itself. */
+export function withoutNodesProxy(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { NODE_USE_ENV_PROXY: _, ...others } = env;
+  if (others.NODE_OPTIONS !== undefined)
+    others.NODE_OPTIONS = others.NODE_OPTIONS.replaceAll(/--use-env-proxy(=\S*)?/g, '');
+  return others;
 }

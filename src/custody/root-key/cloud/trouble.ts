@@ -12,6 +12,7 @@ export type TroubleKind =
   | 'untrusted'
   | 'clock'
   | 'proxy'
+  | 'node_proxy'
   | 'away'
   | 'slow'
   | 'lied'
@@ -60,6 +61,8 @@ const words: Readonly<Record<TroubleKind, string>> = {
     'the time of this machine is not that of the provider#: set it (chronyc tracking, timedatectl), and start again',
   proxy:
     'cannot be asked, as HTTPS_PROXY is not an address that begins with http://: give one, or take it out of the environment',
+  node_proxy:
+    'cannot be asked, as NODE_USE_ENV_PROXY or --use-env-proxy sends tokens by a proxy that could read them: take it out of the environment; HTTPS_PROXY needs neither',
   away: 'does not answer#: see the way to it (network, DNS, proxy, endpoint) and the status page of the provider; another source of the list opens meanwhile',
   slow: 'gave no answer in time#: see the way to it (network, firewall, proxy) and the status page of the provider; another source of the list opens meanwhile',
   lied: 'its answer is not believed#: something on the way changed it, or it is of another key. Nothing was taken from it; see what the endpoint is',
