@@ -6,7 +6,6 @@ import { fileURLToPath } from 'node:url';
 import { threadEntry } from '../../core/own-package.ts';
 import { StartError } from '../../core/start-error.ts';
 import type { RootSource } from '../../engine/engine.ts';
-import { withoutNodesProxy } from './cloud/network.ts';
 import type { Surroundings } from './secret-place.ts';
 
 /** A memory file system. The file has a name for a moment, and no core dump has its bytes. */
@@ -14,6 +13,10 @@ const memoryDirectory = '/dev/shm';
 /** Time to type a passphrase. Without a terminal it is over in seconds. */
 const longestMs = 300_000;
 const maxProblemBytes = 4_096;
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+/** Proxies of Node itself see tokens of a cloud in the clear. The flag is of Node 24.5; before it, a cloud refuses their variable. */
+const flags = ['--no-warnings', ...(major > 24 || minor >= 5 ? ['--no-use-env-proxy'] : [])];
 
 /** `open`: by this source of the list. `renew`: a new root key of this generation, in all sources of the list. */
 export type Errand =
@@ -75,9 +78,9 @@ async function run(
   const note: ErrandNote = { errand, dataDir, groupAllowed: rule.groupAllowed, out };
   const child = spawn(
     process.execPath,
-    ['--no-warnings', fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
+    [...flags, fileURLToPath(threadEntry('root-sources')), JSON.stringify(note)],
     // Nothing that it does holds this up.
-    { stdio, timeout: deadlineMs, killSignal: 'SIGKILL', env: withoutNodesProxy(process.env) },
+    { stdio, timeout: deadlineMs, killSignal: 'SIGKILL' },
   );
   // It may have ended first.
   child.stdin?.on('error', () => {});

@@ -34,19 +34,9 @@ export function settleNetwork(env: NodeJS.ProcessEnv = process.env, flags = proc
   Object.assign(env, { https_proxy: proxy, HTTPS_PROXY: proxy, no_proxy: none, NO_PROXY: none });
 }
 
-const nodesProxyFlag = '--use-env-proxy';
-
 function usesNodesProxy(
-  { NODE_USE_ENV_PROXY: variable, NODE_OPTIONS: options = '' }: NodeJS.ProcessEnv,
+  { NODE_USE_ENV_PROXY: variable }: NodeJS.ProcessEnv,
   flags: readonly string[],
-) {
-  return variable === '1' || options.includes(nodesProxyFlag) || flags.includes(nodesProxyFlag);
-}
-
-/** The environment of a process that is begun to ask a cloud KMS: without the proxies of Node itself. */
-export function withoutNodesProxy(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const { NODE_USE_ENV_PROXY: _, ...others } = env;
-  if (others.NODE_OPTIONS !== undefined)
-    others.NODE_OPTIONS = others.NODE_OPTIONS.replaceAll(/--use-env-proxy(=\S*)?/g, '');
-  return others;
+): boolean {
+  return flags.includes('--use-env-proxy') || (variable === '1' && !flags.includes('--no-use-env-proxy'));
 }
