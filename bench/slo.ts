@@ -12,12 +12,17 @@ import { startComparator } from './support/target.ts';
 
 const usage = `usage: npm run slo -- [--prove]
 
-Measures what is promised about speed; exit status 1 when a promise is not kept in three tries.
+Measures what is promised about speed; exit status 1 when a promise is not kept in six tries.
   --prove  shows instead that a server whose requests cost twice as much does not pass
 `;
 
-/** A noisy machine must not fail an honest change; a doubled cost fails every time. */
-const maxTries = 3;
+/**
+ * A noisy machine must not fail an honest change; a doubled cost fails every time. What others do on the host only adds to CPU: of
+ * one commit 6.3 to 12.4 times the engine were measured.
+ */
+const maxTries = 6;
+/** Of a promise that is only told. */
+const maxTriesOfTold = 3;
 
 /** Until the compiler has seen everything: requests of the first seconds cost up to half as much again. */
 const warmingUp = { windowMs: 3_000, warmUpMs: 100 };
@@ -25,6 +30,10 @@ const warmingUp = { windowMs: 3_000, warmUpMs: 100 };
 interface Outcome {
   readonly gate: Gate;
   readonly tries: Attempt[];
+}
+
+function triesOf({ enforced }: Gate): number {
+  return enforced ? maxTries : maxTriesOfTold;
 }
 
 function passed({ gate, tries }: Outcome): boolean {
@@ -66,9 +75,9 @@ async function runGates(): Promise<boolean> {
   const outcomes = await withBench({}, async (bench) => {
     const found: Outcome[] = gates.map((gate) => ({ gate, tries: [] }));
     for (let round = 1; round <= maxTries; round++) {
-      const open = found.filter((outcome) => !passed(outcome));
+      const open = found.filter((outcome) => !passed(outcome) && round <= triesOf(outcome.gate));
       if (open.length > 0 && round > 1)
-        say(`try ${round} of ${maxTries}, for ${open.length} of ${found.length}`);
+        say(`try ${round} of at most ${maxTries}, for ${open.length} of ${found.length}`);
       for (const { gate, tries } of open) {
         const attempt = await attemptOf(gate, bench);
         tries.push(attempt);
