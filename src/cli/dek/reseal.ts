@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { chooseEngine } from '../../assemble/engine.ts';
+import type { Config } from '../../config/load.ts';
 import { StartError } from '../../core/start-error.ts';
 import { openCloudWrapping } from '../../custody/root-key/cloud/providers.ts';
 import { givenRootKey } from '../../custody/root-key/given.ts';
@@ -7,7 +8,7 @@ import { tpmSealing } from '../../custody/tpm/root-sealing.ts';
 import { createLog } from '../../observe/log.ts';
 import { goOverStopped } from '../root/rotate-stopped.ts';
 import { withStoppedDirectory } from '../root/stopped-directory.ts';
-import { failOnWrongSettings, secretRule, settingsOrFail } from '../settings.ts';
+import { secretRule, settingsOrFail } from '../settings.ts';
 import { type DekConfigFile, readDekConfig } from './config-file.ts';
 
 export interface ResealFlags {
@@ -21,7 +22,8 @@ export async function reseal(
   flags: ResealFlags,
   progress: (done: number, total: number) => void,
 ): Promise<void> {
-  failOnWrongSettings(['--data-dir', flags.dataDir]);
+  // It ends the command where a setting is wrong, so before a key is read.
+  const { config } = settingsOrFail(['--data-dir', flags.dataDir]);
   const rule = secretRule();
   const old = readDekConfig(flags.oldConfig, rule);
   let next: DekConfigFile | undefined;
@@ -29,7 +31,7 @@ export async function reseal(
     next = readDekConfig(flags.config, rule);
     if (timingSafeEqual(old.masterKey, next.masterKey))
       throw new StartError('both configurations have the same master key');
-    await resealBetween(old, next, flags.dataDir, progress);
+    await resealBetween(old, next, config, progress);
   } finally {
     for (const file of [old, next]) file?.masterKey.fill(0);
   }
@@ -38,10 +40,9 @@ export async function reseal(
 async function resealBetween(
   old: DekConfigFile,
   next: DekConfigFile,
-  dataDir: string,
+  config: Config,
   progress: (done: number, total: number) => void,
 ): Promise<void> {
-  const { config } = settingsOrFail(['--data-dir', dataDir]);
   const log = createLog('error', config.telemetryService, process.stderr);
   const { engine } = chooseEngine(config, log);
   const toNext = givenRootKey(next.place, next.masterKey);
